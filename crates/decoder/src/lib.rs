@@ -1,0 +1,1 @@
+//! Decoder-only transformers as MIL functions for the Neural Engine.

@@ -1,0 +1,1 @@
+//! Converts language models to Core ML packages for Apple's Neural Engine.

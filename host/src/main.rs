@@ -1,0 +1,3 @@
+//! The program `anemll`.
+
+fn main() {}

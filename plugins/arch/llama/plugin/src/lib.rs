@@ -1,0 +1,1 @@
+//! The loadable library of the plugin `llama`.

@@ -1,0 +1,1 @@
+//! Arch frontend for Llama models.

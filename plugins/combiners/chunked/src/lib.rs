@@ -1,0 +1,1 @@
+//! Combiner: embeddings, transformer chunks and head as packages of their own.

@@ -1,0 +1,1 @@
+//! Combiner: the whole model as one package.

@@ -1,0 +1,1 @@
+//! Compiler backend that calls Apple's coremlcompiler through xcrun.

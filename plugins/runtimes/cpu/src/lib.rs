@@ -1,0 +1,1 @@
+//! Runtime that executes ML Program packages on any CPU.

@@ -1,0 +1,405 @@
+"""Write the very small llama models below tests/models/variants, one per feature of config.json.
+
+    python make_variants.py [--output DIR] [--only NAME ...]
+    python make_variants.py --check     # make everything again in memory; fail if a stored golden file would change
+
+Each directory holds config.json, the weights (random, seeded), and golden/:
+    ids.npy     int32   [T]             random token ids
+    logits.npy  float16 [T, vocabulary] transformers, float32, CPU, eager, from the weights rounded to their dtype
+
+Most variants also name a *mistake*: what a converter that overlooks the feature would compute. The script refuses
+to write a variant whose logits the mistake hardly changes, for such a golden file would prove nothing.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
+
+import numpy
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import reference_logits
+from reference_json import write_json
+
+SMALLEST_EFFECT = 0.1  # mean |change of a logit| which a mistake must cause
+GOLDEN_TOLERANCE = 1e-3
+FLOAT16_LARGEST = 65504.0
+
+BASE = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "attention_bias": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "max_position_embeddings": 256,
+    "mlp_bias": False,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": None,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "use_cache": True,
+    "vocab_size": 304,
+}
+
+DTYPE_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
+
+Weights = dict[str, torch.Tensor]
+Mistake = Callable[[dict, Weights], tuple[dict, Weights]]
+
+
+@dataclasses.dataclass
+class Variant:
+    """One directory: what differs from BASE, and how its weights are drawn.
+
+    `config` is laid over BASE; keys in `absent` are then left out of config.json, for transformers has a default.
+    """
+
+    config: dict
+    dtype: torch.dtype = torch.float16
+    positions: int = 180
+    absent: tuple[str, ...] = ()
+    embedding_deviation: float = 0.3
+    output_scale: float = 1.0  # of o_proj and down_proj, which write to the residual stream
+    shards: int = 1
+    mistake: Mistake | None = None
+    residual_peak: float = 0.0  # the residual stream must reach this
+
+
+def without_rope_scaling(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    config = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_parameters")}
+    return config, weights
+
+
+def with_linear_scaling(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "rope_scaling": {"rope_type": "linear", "factor": config["rope_scaling"]["factor"]}}, weights
+
+
+def without_attention_factor(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "rope_scaling": {**config["rope_scaling"], "attention_factor": 1.0}}, weights
+
+
+def with_default_theta(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "rope_theta": 10000.0}, weights
+
+
+def with_small_epsilon(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "rms_norm_eps": 1e-06}, weights
+
+
+def with_tied_head(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return config, {**weights, "lm_head.weight": weights["model.embed_tokens.weight"]}
+
+
+def without_biases(where: str) -> Mistake:
+    def mistake(config: dict, weights: Weights) -> tuple[dict, Weights]:
+        changed = {
+            name: torch.zeros_like(value) if name.endswith(".bias") and where in name else value
+            for name, value in weights.items()
+        }
+        return config, changed
+
+    return mistake
+
+
+VARIANTS = {
+    "tied": Variant({}, absent=("rope_theta", "rope_scaling")),
+    "untied-head-odd-vocab": Variant(
+        {"vocab_size": 301, "tie_word_embeddings": False}, torch.bfloat16, absent=("tie_word_embeddings",), mistake=with_tied_head
+    ),
+    "attention-bias": Variant({"attention_bias": True}, mistake=without_biases("self_attn.")),
+    "mlp-bias": Variant({"mlp_bias": True}, torch.bfloat16, mistake=without_biases("mlp.")),
+    "all-biases": Variant({"attention_bias": True, "mlp_bias": True}, mistake=without_biases("o_proj")),
+    "head-dim-apart": Variant({"head_dim": 32}, torch.bfloat16),
+    # Llama 1 files have no num_key_value_heads: then there are as many as heads.
+    "mha": Variant({"num_key_value_heads": 4}, absent=("num_key_value_heads",)),
+    "mqa": Variant({"num_key_value_heads": 1}, torch.bfloat16),
+    "large-eps": Variant(
+        {"rms_norm_eps": 1e-3, "tie_word_embeddings": False}, embedding_deviation=0.02, output_scale=0.1, mistake=with_small_epsilon
+    ),
+    "sharded": Variant({"tie_word_embeddings": False}, torch.bfloat16, shards=3, mistake=with_tied_head),
+    "float32-weights": Variant({"intermediate_size": 64}, torch.float32),
+    "large-residual": Variant(
+        {"tie_word_embeddings": False}, embedding_deviation=900.0, output_scale=500.0, residual_peak=3000.0
+    ),
+    # A whole number in JSON, as several published models have it.
+    "rope-theta-500000": Variant({"rope_theta": 500000}, mistake=with_default_theta),
+    "rope-linear": Variant({"rope_scaling": {"type": "linear", "factor": 4.0}}, mistake=without_rope_scaling),
+    "rope-dynamic": Variant({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, torch.bfloat16, mistake=with_linear_scaling),
+    "rope-llama3": Variant(
+        {
+            "rope_scaling": {
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+                "rope_type": "llama3",
+            },
+            "max_position_embeddings": 512,
+        },
+        positions=200,
+        mistake=without_rope_scaling,
+    ),
+    "rope-yarn": Variant(
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}},
+        torch.bfloat16,
+        positions=200,
+        mistake=without_attention_factor,
+    ),
+    "rope-yarn-betas": Variant(
+        {
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+                "beta_fast": 8.0,
+                "beta_slow": 0.5,
+                "attention_factor": 1.4,
+            }
+        },
+        positions=200,
+        mistake=without_attention_factor,
+    ),
+    "rope-yarn-mscale": Variant(
+        {
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+                "mscale": 2.0,
+                "mscale_all_dim": 0.5,
+                "truncate": False,
+            }
+        },
+        torch.bfloat16,
+        positions=200,
+        mistake=without_attention_factor,
+    ),
+    # How transformers 5 writes config.json: neither rope_theta nor rope_scaling.
+    "rope-parameters-llama3": Variant(
+        {
+            "rope_parameters": {
+                "factor": 4.0,
+                "high_freq_factor": 4.0,
+                "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 64,
+                "rope_theta": 50000.0,
+                "rope_type": "llama3",
+            }
+        },
+        torch.bfloat16,
+        absent=("rope_theta", "rope_scaling"),
+        positions=200,
+        mistake=without_rope_scaling,
+    ),
+    "rope-parameters-default": Variant(
+        {"rope_parameters": {"rope_theta": 300.0, "rope_type": "default"}},
+        absent=("rope_theta", "rope_scaling"),
+        mistake=without_rope_scaling,
+    ),
+}
+
+
+def config_of(variant: Variant) -> dict:
+    """The contents of config.json. The new spelling also names the dtype in the new way."""
+    dtype_key = "dtype" if "rope_parameters" in variant.config else "torch_dtype"
+    config = {**BASE, **variant.config, dtype_key: DTYPE_NAMES[variant.dtype]}
+    return {key: config[key] for key in sorted(config) if key not in variant.absent}
+
+
+def reference_model(config: dict, weights: Weights | None) -> LlamaForCausalLM:
+    """The transformers model of config.json's contents, with `weights` widened to float32 where given."""
+    values = reference_logits.old_rope_spelling(config)
+    values.pop("torch_dtype", None)
+    values.pop("dtype", None)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM._from_config(LlamaConfig(**values), torch_dtype=torch.float32, attn_implementation="eager")
+    if weights is not None:
+        wide = {name: value.float() for name, value in weights.items()}
+        if model.config.tie_word_embeddings:
+            wide["lm_head.weight"] = wide["model.embed_tokens.weight"]
+        model.load_state_dict(wide, strict=True)
+    return model.eval()
+
+
+def draw_weights(name: str, variant: Variant) -> Weights:
+    """Random weights, rounded to the variant's dtype, under Hugging Face's names. Seeded by the variant's name."""
+    generator = torch.Generator().manual_seed(int.from_bytes(name.encode(), "little") % (2**62))
+    weights = {}
+    model = reference_model(config_of(variant), None)
+    for key, value in sorted(model.state_dict().items()):
+        if key == "lm_head.weight" and model.config.tie_word_embeddings:
+            continue
+        noise = torch.randn(value.shape, generator=generator)
+        if key.endswith("norm.weight"):
+            drawn = 1.0 + 0.2 * noise
+        elif key.endswith(".bias"):
+            drawn = 0.5 * noise
+        elif key == "model.embed_tokens.weight":
+            drawn = variant.embedding_deviation * noise
+        elif key == "lm_head.weight":
+            drawn = 0.3 * noise
+        else:
+            # Attention scores and gates then vary by about one, so that positions and activations matter.
+            drawn = 1.2 / math.sqrt(value.shape[1]) * noise
+            if key.endswith(("o_proj.weight", "down_proj.weight")):
+                drawn *= variant.output_scale
+        weights[key] = drawn.to(variant.dtype).contiguous()
+    return weights
+
+
+def write_weights(directory: pathlib.Path, weights: Weights, shards: int) -> None:
+    """Write model.safetensors, or `shards` files of about equal size with model.safetensors.index.json."""
+    if shards == 1:
+        save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+        return
+    total = sum(value.nbytes for value in weights.values())
+    places: list[Weights] = [{} for _ in range(shards)]
+    written = 0
+    for name, value in weights.items():
+        places[min(shards - 1, written * shards // total)][name] = value
+        written += value.nbytes
+    index = {}
+    for number, place in enumerate(places, start=1):
+        file_name = f"model-{number:05}-of-{shards:05}.safetensors"
+        if not place:
+            raise SystemExit(f"error: {directory / file_name} would be empty: use fewer shards")
+        save_file(place, directory / file_name, metadata={"format": "pt"})
+        index.update(dict.fromkeys(place, file_name))
+    value = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
+    write_json(directory / "model.safetensors.index.json", value)
+
+
+def draw_ids(name: str, variant: Variant) -> numpy.ndarray:
+    """Random token ids, int32 [positions]; they are drawn with repeats, so that attention has something to find."""
+    random = numpy.random.default_rng(list(name.encode()))
+    vocabulary = {**BASE, **variant.config}["vocab_size"]
+    fresh = random.integers(0, vocabulary, variant.positions)
+    for position in range(20, variant.positions):
+        if random.random() < 0.3:
+            fresh[position] = fresh[position - int(random.integers(1, 20))]
+    return fresh.astype(numpy.int32)
+
+
+def largest_values(model: LlamaForCausalLM, ids: numpy.ndarray) -> tuple[float, float]:
+    """The largest |value| of the residual stream, and of any layer's output or product, over all positions."""
+    anywhere = 0.0
+
+    def see(_module: object, _inputs: object, output: object) -> None:
+        nonlocal anywhere
+        for value in output if isinstance(output, tuple) else (output,):
+            if isinstance(value, torch.Tensor):
+                anywhere = max(anywhere, float(value.abs().max()))
+
+    handles = [module.register_forward_hook(see) for module in model.modules() if not isinstance(module, LlamaForCausalLM)]
+    with torch.no_grad():
+        result = model.model(torch.from_numpy(ids.astype(numpy.int64))[None], output_hidden_states=True, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    residual = max(float(hidden.abs().max()) for hidden in result.hidden_states)
+    return residual, anywhere
+
+
+def examine(name: str, variant: Variant, config: dict, weights: Weights, ids: numpy.ndarray) -> tuple[numpy.ndarray, str]:
+    """The variant's reference logits, float32 [T, vocabulary], and a line about them; refuse what would prove nothing."""
+    model = reference_model(config, weights)
+    logits = reference_logits.compute_logits(model, ids)
+    residual, anywhere = largest_values(model, ids)
+    distinct = len(numpy.unique(logits.argmax(axis=1)))
+    if distinct < len(ids) // 8:
+        raise SystemExit(f"error: {name}: only {distinct} tokens are ever the likeliest: change its weights' deviations")
+    if anywhere >= FLOAT16_LARGEST or not numpy.isfinite(logits).all():
+        raise SystemExit(f"error: {name}: values reach {anywhere:.0f}, beyond float16: scale its weights down")
+    if residual < variant.residual_peak:
+        raise SystemExit(f"error: {name}: the residual stream reaches only {residual:.0f}: scale its weights up")
+    line = f"spread {logits.std():.2f}, {distinct} likeliest tokens, residual peak {residual:.1f}"
+    if variant.mistake is not None:
+        wrong = reference_logits.compute_logits(reference_model(*variant.mistake(config, weights)), ids)
+        effect = float(numpy.abs(wrong - logits).mean())
+        if effect < SMALLEST_EFFECT:
+            raise SystemExit(f"error: {name}: overlooking its feature changes the logits by only {effect:.3f}: choose other numbers")
+        line += f", overlooking the feature costs {effect:.2f}"
+    return logits, line
+
+
+def write(name: str, variant: Variant, directory: pathlib.Path) -> str:
+    """Write one variant's directory anew; return a line about it."""
+    if directory.exists():
+        shutil.rmtree(directory)
+    golden = directory / "golden"
+    golden.mkdir(parents=True)
+    config, weights, ids = config_of(variant), draw_weights(name, variant), draw_ids(name, variant)
+    logits, line = examine(name, variant, config, weights, ids)
+    write_json(directory / "config.json", config)
+    write_weights(directory, weights, variant.shards)
+    numpy.save(golden / "ids.npy", ids)
+    numpy.save(golden / "logits.npy", logits.astype(numpy.float16))
+    # What counts is the directory as others will load it.
+    again = reference_logits.compute_logits(reference_logits.load_model(directory), ids)
+    if not numpy.array_equal(again, logits):
+        raise SystemExit(f"error: {name}: the written directory gives other logits than the model in memory")
+    size = sum(path.stat().st_size for path in directory.glob("*.*"))
+    golden_size = sum(path.stat().st_size for path in golden.iterdir())
+    return f"{name}: {size} + {golden_size} bytes, {DTYPE_NAMES[variant.dtype]}, {line}"
+
+
+def check(name: str, variant: Variant, directory: pathlib.Path) -> list[str]:
+    """Make one variant in a temporary directory, and compare with what is stored; return what differs."""
+    problems = []
+    if not (directory / "golden" / "logits.npy").is_file():
+        return [f"{directory} has no golden/logits.npy: make it with --only {name}"]
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = pathlib.Path(temporary) / name
+        write(name, variant, fresh)
+        if json.loads((fresh / "config.json").read_text()) != json.loads((directory / "config.json").read_text()):
+            problems.append("config.json changes")
+        for path in sorted(fresh.glob("*.safetensors*")):
+            if not (directory / path.name).is_file() or path.read_bytes() != (directory / path.name).read_bytes():
+                problems.append(f"{path.name} changes")
+        ids = numpy.load(directory / "golden" / "ids.npy")
+        if not numpy.array_equal(ids, numpy.load(fresh / "golden" / "ids.npy")):
+            problems.append("golden/ids.npy changes")
+    # The stored weights with the stored ids: independent of how this version of torch draws random numbers.
+    logits = reference_logits.compute_logits(reference_logits.load_model(directory), ids)
+    stored = numpy.load(directory / "golden" / "logits.npy")
+    difference = reference_logits.difference_beyond_rounding(stored, logits)
+    if stored.shape != logits.shape or difference > GOLDEN_TOLERANCE:
+        problems.append(f"golden/logits.npy changes by {difference:.2e}")
+    return problems
+
+
+def main() -> None:
+    here = pathlib.Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, default=here.parent / "models" / "variants", help="where the directories go")
+    parser.add_argument("--only", nargs="+", choices=sorted(VARIANTS), default=list(VARIANTS), help="make just these")
+    parser.add_argument("--check", action="store_true", help="write nothing: fail if a stored file would change")
+    arguments = parser.parse_args()
+    reference_logits.use_threads(1)
+    failed = False
+    for name in arguments.only:
+        directory = arguments.output / name
+        if arguments.check:
+            problems = check(name, VARIANTS[name], directory)
+            failed = failed or bool(problems)
+            print(f"FAIL {name}: {'; '.join(problems)}" if problems else f"ok   {name}", flush=True)
+        else:
+            print(write(name, VARIANTS[name], directory), flush=True)
+    if failed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
