@@ -1,1 +1,13 @@
-//! Converts language models to Core ML packages for Apple's Neural Engine.
+//! The host: command line, plugins, the pipeline from a model directory to packages, evaluation.
+//!
+//! No model, quantizer, layout or runtime is known here; all of that is in plugins.
+
+pub mod cli;
+pub mod commands;
+pub mod convert;
+pub mod engine;
+pub mod error;
+pub mod evaluation;
+pub mod meta;
+pub mod plugins;
+pub mod services;

@@ -1,3 +1,79 @@
 //! The program `anemll`.
 
-fn main() {}
+use anemll_host::cli::{Cli, Command};
+use anemll_host::plugins::Plugins;
+use anemll_host::{commands, convert, error, services};
+use anemll_plugin_api::Result;
+use clap::Parser as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            let _ = refusal.print();
+            return if refusal.use_stderr() {
+                ExitCode::from(error::EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    log_to_stderr(cli.verbose);
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&error::render(&failure));
+            ExitCode::from(error::exit_code(&failure))
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    services::handle_interrupts()?;
+    let plugins = Plugins::discover(&cli.plugins)?;
+    match &cli.command {
+        Command::Convert(arguments) => {
+            convert::run(arguments, &plugins, &command_line(), &say)
+        }
+        Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
+        Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
+        Command::Inspect(arguments) => commands::inspect::run(arguments),
+        Command::Plugin(command) => commands::plugin::run(command, &plugins),
+    }
+}
+
+/// A line for the user. Nothing can be done when standard error is closed.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .without_time()
+        .with_target(verbose > 1)
+        .init();
+}
+
+/// The command line as typed, for meta.yaml.
+fn command_line() -> String {
+    std::env::args().map(|argument| quote(&argument)).collect::<Vec<_>>().join(" ")
+}
+
+fn quote(argument: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@".contains(&byte);
+    if !argument.is_empty() && argument.bytes().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    }
+}

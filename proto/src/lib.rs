@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, Kind, ReflectMessage as _, V
 use std::sync::LazyLock;
 
 /// Messages of package `coreml`: the model, its description and feature types.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 mod generated {
     pub mod coreml {
         include!(concat!(env!("OUT_DIR"), "/coreml.rs"));
@@ -143,4 +143,60 @@ fn find_unknown(message: &DynamicMessage, path: String) -> Result<(), ReadError>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_comes_back_as_it_was() {
+        let model = Model { specification_version: 9, ..Model::default() };
+        assert_eq!(read_model(&write(&model)).unwrap(), model);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_place() {
+        // Model.description (2) with the field 99 inside.
+        let bytes = [0x12, 0x03, 0x98, 0x06, 0x01];
+        let error = read_model(&bytes).unwrap_err().to_string();
+        assert!(error.contains("99") && error.contains("coreml.Model.description"), "{error}");
+    }
+
+    #[test]
+    fn another_model_type_is_named() {
+        // Model.neuralNetwork (500), empty.
+        let error = read_model(&[0xa2, 0x1f, 0x00]).unwrap_err().to_string();
+        assert!(error.contains("500") && error.contains("neural network"), "{error}");
+    }
+
+    #[test]
+    fn unknown_fields_inside_maps_are_found() {
+        let mut program = mil::Program::default();
+        program.functions.insert("main".to_owned(), mil::Function::default());
+        let mut bytes = write(&program);
+        // The map entry: key "main", and a function that is just the field 77.
+        bytes.clear();
+        bytes.extend([0x12, 0x0b, 0x0a, 0x04, b'm', b'a', b'i', b'n', 0x12, 0x03, 0xe8, 0x04, 0x01]);
+        let error = read_program(&bytes).unwrap_err().to_string();
+        assert!(error.contains("77") && error.contains("main"), "{error}");
+    }
+
+    #[test]
+    fn garbage_and_deep_nesting_are_errors() {
+        assert!(read_model(b"\xff\xff\xff\xff").is_err());
+        // Blocks in operations in blocks, deeper than the decoder goes.
+        let mut block = mil::Block::default();
+        for _ in 0..200 {
+            let operation = mil::Operation { blocks: vec![block], ..mil::Operation::default() };
+            block = mil::Block { operations: vec![operation], ..mil::Block::default() };
+        }
+        let function = mil::Function {
+            block_specializations: [("CoreML8".to_owned(), block)].into(),
+            ..mil::Function::default()
+        };
+        let program =
+            mil::Program { functions: [("main".to_owned(), function)].into(), ..Default::default() };
+        assert!(read_program(&write(&program)).is_err());
+    }
 }

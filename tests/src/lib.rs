@@ -1,1 +1,123 @@
-//! Tests across crates.
+//! What the tests across crates share: finding models, the program and the plugin libraries.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The plugins that the project ships, by library name.
+pub const PLUGINS: [&str; 5] = ["llama", "chunked", "monolithic", "coremlcompiler", "cpu"];
+
+/// The workspace's root folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap_or_default()
+}
+
+/// A model directory below tests/models.
+pub fn model(name: &str) -> PathBuf {
+    workspace().join("tests/models").join(name)
+}
+
+/// The folder with `ids.npy` and `logits.npy` of a model.
+pub fn golden(name: &str) -> PathBuf {
+    let inside = model(name).join("golden");
+    if inside.is_dir() { inside } else { workspace().join("tests/models/golden").join(name) }
+}
+
+/// The folder that cargo builds into: this test program is in its subfolder `deps`.
+pub fn build_folder() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
+}
+
+/// The program, which `cargo xtask test` builds before the tests.
+pub fn program() -> PathBuf {
+    built(&format!("anemll{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// A plugin's library.
+pub fn library(name: &str) -> PathBuf {
+    built(&format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX))
+}
+
+fn built(file: &str) -> PathBuf {
+    let path = build_folder().join(file);
+    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
+    path
+}
+
+/// The program with all shipped plugins named, as users type it.
+pub fn anemll() -> Command {
+    let mut command = Command::new(program());
+    for plugin in PLUGINS {
+        command.arg("--plugin").arg(library(plugin));
+    }
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// Runs a command; panics with its standard error when it fails.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = run(command);
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Runs a command.
+pub fn run(command: &mut Command) -> Output {
+    match command.output() {
+        Ok(output) => output,
+        Err(source) => panic!("{command:?} cannot be started: {source}"),
+    }
+}
+
+/// Converts `model` into `output`, with further arguments.
+pub fn convert(model: &Path, output: &Path, arguments: &[&str]) -> Output {
+    let mut command = anemll();
+    command.arg("convert").arg("--model").arg(model).arg("--output").arg(output).args(arguments);
+    succeed(&mut command)
+}
+
+/// `eval --json` of a conversion.
+pub fn evaluate(output: &Path, golden: &Path, reference: &str, arguments: &[&str]) -> Value {
+    let mut command = anemll();
+    command
+        .arg("eval")
+        .arg("--meta")
+        .arg(output.join("meta.yaml"))
+        .arg("--tokens")
+        .arg(golden.join("ids.npy"))
+        .arg("--reference")
+        .arg(golden.join(reference))
+        .arg("--json")
+        .args(arguments);
+    let printed = succeed(&mut command).stdout;
+    match serde_json::from_slice(&printed) {
+        Ok(value) => value,
+        Err(source) => panic!("no JSON: {source}\n{}", String::from_utf8_lossy(&printed)),
+    }
+}
+
+/// Every file below a folder with its bytes, sorted by name.
+pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        let Ok(listing) = std::fs::read_dir(&next) else { continue };
+        for entry in listing.flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let (Ok(name), Ok(bytes)) = (path.strip_prefix(folder), std::fs::read(&path))
+            {
+                found.push((name.to_owned(), bytes));
+            }
+        }
+    }
+    found.sort();
+    found
+}

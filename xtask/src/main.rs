@@ -1,3 +1,123 @@
-//! Development tasks.
+//! Development tasks, run as `cargo xtask TASK`.
+//!
+//! One module per task; [`TASKS`] is their only list.
+// The tasks talk to a developer at a terminal, so they print.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
-fn main() {}
+mod artifacts;
+mod ci;
+mod command;
+mod demo;
+mod dist;
+mod test;
+mod witness;
+
+use std::process::ExitCode;
+
+/// What a task answers: nothing, or one sentence on what went wrong.
+type Result<T> = std::result::Result<T, String>;
+
+/// A task: its name on the command line, its arguments, what it does, and how.
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+/// Every task, in the order in which the help shows them.
+const TASKS: &[Task] = &[
+    Task {
+        name: "demo",
+        arguments: "",
+        help: "build, convert the small model in tests/models, generate text from the result",
+        run: demo::run,
+    },
+    Task {
+        name: "test",
+        arguments: "[--witness] [FILTER]",
+        help: "build everything and run the tests; needs only Rust, unless --witness is given",
+        run: test::run,
+    },
+    Task {
+        name: "dist",
+        arguments: "[--profile NAME]",
+        help: "build the program and its plugins into dist/ (profile: release)",
+        run: dist::run,
+    },
+    Task {
+        name: "witness",
+        arguments: "",
+        help: "let coremltools check packages of every shipped model and layout; needs Python",
+        run: witness::run,
+    },
+    Task {
+        name: "ci",
+        arguments: "",
+        help: "all that continuous integration does: format, licences, clippy, witness, tests",
+        run: ci::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("{}", usage());
+        return ExitCode::from(2);
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        print!("{}", usage());
+        return ExitCode::SUCCESS;
+    }
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        eprint!("error: there is no task `{name}`\n\n{}", usage());
+        return ExitCode::from(2);
+    };
+    if rest.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h")) {
+        println!("cargo xtask {} {}\n    {}", task.name, task.arguments, task.help);
+        return ExitCode::SUCCESS;
+    }
+    match (task.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from("usage: cargo xtask TASK\n\n");
+    for task in TASKS {
+        let call = format!("{} {}", task.name, task.arguments);
+        text.push_str(&format!("  {call:<28} {}\n", task.help));
+    }
+    text
+}
+
+/// Refuses arguments where a task takes none.
+fn no_arguments(arguments: &[String]) -> Result<()> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(argument) => Err(format!("this task takes no argument, and got `{argument}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_lists_every_task_once() {
+        let text = usage();
+        for task in TASKS {
+            assert_eq!(text.matches(&format!("\n  {} ", task.name)).count(), 1, "{}", task.name);
+        }
+    }
+
+    #[test]
+    fn stray_arguments_are_refused() {
+        assert!(no_arguments(&[]).is_ok());
+        assert!(no_arguments(&["--fast".to_owned()]).is_err_and(|text| text.contains("--fast")));
+    }
+}

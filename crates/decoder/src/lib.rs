@@ -1,1 +1,34 @@
 //! Decoder-only transformers as MIL functions for the Neural Engine.
+//!
+//! A frontend reads its configuration with [`config`], fills in a [`DecoderSpec`], and [`lower`]s
+//! the functions that a combiner asks for. Architectures differ by flags and forms of the
+//! specification, not by copies of the graph. The parts that are most likely to get other forms
+//! stand alone: `attention` (scores and softmax), `rotary` (rows of the tables and rotation) and
+//! `cache` (the state of keys and values).
+
+mod attention;
+mod cache;
+pub mod config;
+mod embedding;
+mod error;
+mod function;
+mod graph;
+mod head;
+mod layer;
+mod mlp;
+mod norm;
+pub mod rope;
+mod rotary;
+mod spec;
+mod tensors;
+#[cfg(test)]
+mod testing;
+mod weights;
+
+pub use error::{key_invalid, key_missing, key_unsupported};
+pub use function::lower;
+pub use spec::{
+    DecoderSpec, LARGEST_CONTEXT, OutputProjection, STATE_NAME, SoftmaxForm, split_head,
+};
+pub use tensors::{check_tensors, tensor_prefix};
+pub use weights::{LayerWeight, Matrix, Weight};

@@ -1,1 +1,32 @@
 //! MIL programs: typed builder, type and shape inference, validator and Neural Engine lint.
+//!
+//! A program *is* the protobuf message of `coreml-proto`; this crate adds what the messages do not
+//! say. [`builder`] makes functions whose every value has an inferred type, [`ops`] is the table of
+//! operations behind that, [`validate`] gives the proof ([`Checked`]) that writers demand,
+//! [`mod@lint`] says what the Neural Engine would not like, [`combine`] joins functions into one
+//! model and reads what a model's functions take and give, [`literal`] decodes values.
+
+pub mod builder;
+pub mod combine;
+pub mod error;
+pub mod identifier;
+pub mod lint;
+pub mod literal;
+pub mod model;
+pub mod ops;
+pub mod references;
+pub mod types;
+pub mod validate;
+
+pub use builder::{Arg, FunctionBuilder, Var};
+pub use combine::{FunctionInterface, Port, combine_functions, interface};
+pub use error::{Error, Result};
+pub use lint::{ChipFloor, Finding, LintOptions, Severity, lint, lint_with};
+pub use literal::{Elements, Literal, TensorLiteral};
+pub use model::{DescriptionOptions, function_model, op_histogram};
+pub use ops::{OpDefinition, Opset};
+pub use references::{BlobReference, blob_references, blob_references_mut};
+pub use types::{DataType, Dimension, Symbols, TensorType, ValueType};
+pub use validate::{
+    BlobCatalog, BlobInfo, Checked, Referenced, Resolved, validate_referenced, validate_resolved,
+};

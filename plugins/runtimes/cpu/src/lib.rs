@@ -1,1 +1,63 @@
 //! Runtime that executes ML Program packages on any CPU.
+//!
+//! A package's functions are planned once ([`plan`]) and run step by step. Values of fp16 are
+//! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
+//! inside an operation is f32. Weights stay in the mapped weight file; palettized ones are decoded
+//! once per blob. The states of a package are shared by its functions, by name.
+//!
+//! To add an operation: one entry in the list of a family in [`kernels`].
+
+mod constant;
+mod element;
+mod failure;
+mod interface;
+mod kernels;
+mod layout;
+mod packed;
+mod plan;
+mod session;
+mod simd;
+mod storage;
+mod tensor;
+#[cfg(test)]
+mod testing;
+mod workers;
+
+use anemll_plugin_api::data::{Availability, Stage};
+use anemll_plugin_api::{Host, Plugin, Result, Runtime, Session, Value, no_such_component};
+use std::path::Path;
+
+/// The runtime's id.
+pub const ID: &str = "cpu";
+
+/// The runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuRuntime;
+
+impl Runtime for CpuRuntime {
+    fn check(&self) -> Result<Availability> {
+        Ok(Availability { available: true, reason: "runs on every processor".to_owned() })
+    }
+
+    fn open(&self, package: &Path, _options: &Value, host: &Host) -> Result<Box<dyn Session>> {
+        Ok(Box::new(session::CpuSession::open(package, host)?))
+    }
+}
+
+/// The plugin with this runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuPlugin;
+
+impl Plugin for CpuPlugin {
+    const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
+
+    fn runtime(id: &str, _options: &Value) -> Result<Box<dyn Runtime>> {
+        match id {
+            ID => Ok(Box::new(CpuRuntime)),
+            _ => Err(no_such_component(Stage::Runtime, id)),
+        }
+    }
+}
+
+#[cfg(feature = "builtin")]
+anemll_plugin_api::register_builtin!(CpuPlugin);

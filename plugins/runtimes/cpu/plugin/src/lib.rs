@@ -1,1 +1,3 @@
 //! The loadable library of the plugin `cpu`.
+
+anemll_plugin_api::export_plugin!(anemll_runtime_cpu::CpuPlugin);

@@ -1,0 +1,99 @@
+//! The state that holds keys and values: writing a layer's new rows, reading them all.
+
+use anemll_mil::{DataType, Result, TensorType, Var};
+
+use crate::graph::{Graph, int32};
+use crate::spec::STATE_NAME;
+
+/// The state of a function and its present content.
+pub(crate) struct Cache {
+    state: Var,
+    /// First position that is written, int32 (1).
+    position: Var,
+    /// One past the last position that is written, int32 (1).
+    end: Option<Var>,
+    /// What the state holds now, once it has been read.
+    content: Option<Var>,
+}
+
+impl Cache {
+    /// Declares the state. `position` is the first token's position, int32 (1).
+    pub(crate) fn declare(graph: &mut Graph<'_>, position: Var) -> Result<Self> {
+        let kind = TensorType::new(DataType::Float16, &graph.spec.state_shape());
+        let state = graph.builder.state(STATE_NAME, kind)?;
+        Ok(Self { state, position, end: None, content: None })
+    }
+
+    /// Writes a layer's new keys and values, (1, key and value heads, T, width) each, and returns
+    /// all that the layer has up to the context's length, (key and value heads, C, width) each.
+    pub(crate) fn update(
+        &mut self,
+        graph: &mut Graph<'_>,
+        layer: u32,
+        keys: Var,
+        values: Var,
+    ) -> Result<(Var, Var)> {
+        let key_row = u64::from(layer);
+        let value_row = key_row + u64::from(graph.spec.layers);
+        self.write(graph, key_row, keys)?;
+        let content = self.write(graph, value_row, values)?;
+        let keys = row(graph, content, key_row)?;
+        let values = row(graph, content, value_row)?;
+        Ok((context_of(graph, keys)?, context_of(graph, values)?))
+    }
+
+    /// Replaces the new positions of one row, in the only pattern that the Neural Engine takes:
+    /// read, update, write at once, read again (ANE rules ).
+    fn write(&mut self, graph: &mut Graph<'_>, row: u64, update: Var) -> Result<Var> {
+        let tokens = int32(graph.tokens)?;
+        let builder = &mut graph.builder;
+        let end = match self.end {
+            Some(end) => end,
+            None => {
+                let tokens = builder.scalar_i32(tokens)?;
+                *self.end.insert(builder.add(self.position, tokens)?)
+            }
+        };
+        let content = match self.content {
+            Some(content) => content,
+            None => builder.read_state(self.state)?,
+        };
+        let zero = builder.vector_i32(&[0])?;
+        let first = builder.vector_i32(&[int32(row)?])?;
+        let begin = builder.concat(&[first, zero, self.position, zero], 0)?;
+        let after = builder.vector_i32(&[int32(row + 1)?])?;
+        let end = builder.concat(&[after, zero, end, zero], 0)?;
+        let updated = builder.slice_update(
+            content,
+            update,
+            begin,
+            end,
+            &[false; 4],
+            &[false, true, false, true],
+        )?;
+        builder.write_state(self.state, updated)?;
+        let content = builder.read_state(self.state)?;
+        self.content = Some(content);
+        Ok(content)
+    }
+}
+
+/// One row of the state: (key and value heads, S, width).
+fn row(graph: &mut Graph<'_>, content: Var, row: u64) -> Result<Var> {
+    let [_, heads, length, width] = graph.spec.state_shape();
+    let first = int32(row)?;
+    let end = [int32(row + 1)?, int32(heads)?, int32(length)?, int32(width)?];
+    let whole = [false, true, true, true];
+    let row = graph.builder.slice_by_index(content, &[first, 0, 0, 0], &end, &[], &whole)?;
+    graph.builder.squeeze(row, &[0])
+}
+
+/// The first C of S positions.
+fn context_of(graph: &mut Graph<'_>, row: Var) -> Result<Var> {
+    let [_, heads, length, width] = graph.spec.state_shape();
+    if length == graph.spec.context {
+        return Ok(row);
+    }
+    let end = [int32(heads)?, int32(graph.spec.context)?, int32(width)?];
+    graph.builder.slice_by_index(row, &[0; 3], &end, &[], &[true, false, true])
+}

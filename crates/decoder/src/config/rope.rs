@@ -1,0 +1,446 @@
+//! The rotary parameters of a configuration, in both of transformers' spellings.
+//!
+//! Up to transformers 4 the base stands in `rope_theta` and the scaling in `rope_scaling`; from 5
+//! on both stand in `rope_parameters`, and 5 reads the older spelling too. Where the two versions
+//! would compute different numbers from one configuration, it is refused.
+
+use anemll_plugin_api::{Result, Value};
+
+use super::{Config, brief};
+use crate::error::{key_invalid, key_missing, key_unsupported};
+use crate::rope::RopeScaling;
+
+/// The base of `LlamaConfig` when a configuration gives none.
+const DEFAULT_BASE: f64 = 10_000.0;
+
+/// Base and scaling of the rotary frequencies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// `rope_theta`.
+    pub base: f64,
+    /// What `rope_type` and its parameters say.
+    pub scaling: RopeScaling,
+    /// Remarks for the report.
+    pub notes: Vec<String>,
+}
+
+/// Reads the rotary parameters for a table of `context` positions.
+///
+/// `longest` is `max_position_embeddings`. The type `dynamic` is accepted where it does not act, up
+/// to `longest`; types that no fixed table can express are refused by key.
+///
+/// # Errors
+/// Keys that are missing, have a wrong type or value, contradict one another, or cannot be expressed.
+pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope> {
+    whole_rotation(config)?;
+    let top_base = config.number("rope_theta")?;
+    let Some(section) = pick_section(config)? else {
+        let base = top_base.unwrap_or(DEFAULT_BASE);
+        return Ok(Rope { base, scaling: RopeScaling::None, notes: Vec::new() });
+    };
+    whole_rotation(&section)?;
+    let base = match (section.number("rope_theta")?, top_base) {
+        (Some(inner), Some(outer)) if inner != outer => {
+            return Err(key_unsupported(
+                &section.path("rope_theta"),
+                format!(
+                    "is {inner}, but `rope_theta` is {outer}; versions of transformers differ on which counts"
+                ),
+            ));
+        }
+        (Some(base), _) | (None, Some(base)) => base,
+        (None, None) => DEFAULT_BASE,
+    };
+    let mut reader = Reader { config, section: &section, longest, notes: Vec::new() };
+    let (type_key, kind) = reader.kind()?;
+    let scaling = match kind {
+        "default" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: reader.factor()? },
+        "llama3" => reader.llama3()?,
+        "yarn" => reader.yarn()?,
+        "dynamic" => {
+            reader.factor()?;
+            if context > longest {
+                return Err(key_unsupported(
+                    &section.path(type_key),
+                    format!(
+                        "= \"dynamic\" changes the frequencies while a text grows beyond `max_position_embeddings` \
+                         = {longest}, which a fixed table cannot do"
+                    ),
+                )
+                .with_hint(format!("use a context of at most {longest}")));
+            }
+            reader.notes.push(format!(
+                "config.json: `{}` = \"dynamic\" does not act within {longest} positions",
+                section.path(type_key)
+            ));
+            RopeScaling::None
+        }
+        other => {
+            return Err(key_unsupported(
+                &section.path(type_key),
+                format!("= \"{other}\" cannot be expressed"),
+            )
+            .with_hint("known are default, linear, llama3, yarn, and dynamic within max_position_embeddings"));
+        }
+    };
+    reader.remark_on_the_rest(kind)?;
+    Ok(Rope { base, scaling, notes: reader.notes })
+}
+
+/// `rope_parameters` or `rope_scaling`; an empty object counts as absent.
+fn pick_section<'a>(config: &Config<'a>) -> Result<Option<Config<'a>>> {
+    let section = |key| {
+        Ok::<_, anemll_plugin_api::Error>(
+            config.section(key)?.filter(|section| section.entries().next().is_some()),
+        )
+    };
+    let (old, new) = (section("rope_scaling")?, section("rope_parameters")?);
+    if let (Some(old), Some(new)) = (&old, &new)
+        && let Some((key, _)) =
+            old.entries().find(|(key, value)| new.get(key).is_some_and(|other| other != *value))
+    {
+        return Err(key_unsupported(&new.path(key), format!("and `{}` differ", old.path(key))));
+    }
+    // Both agree where they overlap; the one with more to say counts.
+    Ok(match (old, new) {
+        (Some(old), Some(new)) if old.entries().all(|(key, _)| new.get(key).is_some()) => Some(new),
+        (Some(old), Some(new)) if new.entries().all(|(key, _)| old.get(key).is_some()) => Some(old),
+        (Some(_), Some(_)) => {
+            return Err(key_unsupported(
+                "rope_parameters",
+                "and `rope_scaling` each hold keys that the other lacks",
+            ));
+        }
+        (old, new) => new.or(old),
+    })
+}
+
+/// Refuses heads that are rotated in part.
+fn whole_rotation(config: &Config<'_>) -> Result<()> {
+    match config.number("partial_rotary_factor")? {
+        Some(factor) if factor != 1.0 => Err(key_unsupported(
+            &config.path("partial_rotary_factor"),
+            format!("= {factor}: heads are rotated whole here"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+struct Reader<'a, 'b> {
+    config: &'b Config<'a>,
+    section: &'b Config<'a>,
+    longest: u64,
+    notes: Vec<String>,
+}
+
+impl<'a> Reader<'a, '_> {
+    /// The key that gives the type, and the type.
+    fn kind(&self) -> Result<(&'static str, &'a str)> {
+        let (new, old) = (self.section.text("rope_type")?, self.section.text("type")?);
+        match (new, old) {
+            (Some(new), Some(old)) if new != old => Err(key_unsupported(
+                &self.section.path("rope_type"),
+                format!("= \"{new}\" contradicts `{}` = \"{old}\"", self.section.path("type")),
+            )),
+            (Some(kind), _) => Ok(("rope_type", kind)),
+            (None, Some(kind)) => Ok(("type", kind)),
+            (None, None) if self.section.entries().all(|(key, _)| key == "rope_theta") => {
+                Ok(("rope_type", "default"))
+            }
+            (None, None) => Err(key_missing(&self.section.path("rope_type"))),
+        }
+    }
+
+    fn factor(&mut self) -> Result<f64> {
+        let factor =
+            self.positive("factor")?.ok_or_else(|| key_missing(&self.section.path("factor")))?;
+        if factor < 1.0 {
+            let path = self.section.path("factor");
+            self.notes.push(format!(
+                "config.json: `{path}` = {factor} is below 1, which shortens the context"
+            ));
+        }
+        Ok(factor)
+    }
+
+    fn positive(&self, key: &str) -> Result<Option<f64>> {
+        match self.section.number(key)? {
+            Some(value) if value <= 0.0 => Err(key_invalid(
+                &self.section.path(key),
+                format!("is {value}, not a positive number"),
+            )),
+            value => Ok(value),
+        }
+    }
+
+    fn required(&self, key: &str) -> Result<f64> {
+        self.positive(key)?.ok_or_else(|| key_missing(&self.section.path(key)))
+    }
+
+    fn llama3(&mut self) -> Result<RopeScaling> {
+        let low_frequency_factor = self.required("low_freq_factor")?;
+        let high_frequency_factor = self.required("high_freq_factor")?;
+        if high_frequency_factor <= low_frequency_factor {
+            return Err(key_invalid(
+                &self.section.path("high_freq_factor"),
+                format!(
+                    "is {high_frequency_factor}, not above `low_freq_factor` = {low_frequency_factor}"
+                ),
+            ));
+        }
+        Ok(RopeScaling::Llama3 {
+            factor: self.factor()?,
+            low_frequency_factor,
+            high_frequency_factor,
+            original_context: self.original_context()?,
+        })
+    }
+
+    fn yarn(&mut self) -> Result<RopeScaling> {
+        // transformers takes its defaults for 0 as well as for absent keys.
+        let or_default = |value: Option<f64>, default: f64| {
+            value.filter(|value| *value != 0.0).unwrap_or(default)
+        };
+        let beta_fast = or_default(self.section.number("beta_fast")?, 32.0);
+        let beta_slow = or_default(self.section.number("beta_slow")?, 1.0);
+        for (key, beta) in [("beta_fast", beta_fast), ("beta_slow", beta_slow)] {
+            if beta < 0.0 {
+                return Err(key_invalid(
+                    &self.section.path(key),
+                    format!("is {beta}, not a positive number"),
+                ));
+            }
+        }
+        Ok(RopeScaling::Yarn {
+            factor: self.factor()?,
+            attention_factor: self.section.number("attention_factor")?,
+            beta_fast,
+            beta_slow,
+            mscale: self.section.number("mscale")?,
+            mscale_all_dimensions: self.section.number("mscale_all_dim")?,
+            original_context: self.original_context()?,
+            truncate: self.section.boolean("truncate")?.unwrap_or(true),
+        })
+    }
+
+    /// `original_max_position_embeddings`, or the whole length where it is not given.
+    fn original_context(&mut self) -> Result<f64> {
+        const KEY: &str = "original_max_position_embeddings";
+        let inner = self.section.size(KEY)?;
+        let outer = self.config.size(KEY)?;
+        match (inner, outer) {
+            (Some(inner), Some(outer)) if inner != outer => Err(key_unsupported(
+                &self.section.path(KEY),
+                format!("is {inner}, but `{KEY}` is {outer}; versions of transformers differ on which counts"),
+            )),
+            (None, Some(outer)) => Err(key_unsupported(
+                KEY,
+                format!("is {outer} outside of the rotary parameters; versions of transformers differ on whether it counts"),
+            )
+            .with_hint(format!("move it to `{}`", self.section.path(KEY)))),
+            (Some(inner), _) => Ok(inner as f64),
+            (None, None) => {
+                self.notes.push(format!(
+                    "config.json: `{}` is not given; `max_position_embeddings` = {} is taken, as transformers does",
+                    self.section.path(KEY),
+                    self.longest
+                ));
+                Ok(self.longest as f64)
+            }
+        }
+    }
+
+    /// Remarks on keys that the type does not use, as transformers warns of them.
+    fn remark_on_the_rest(&mut self, kind: &str) -> Result<()> {
+        let used: &[&str] = match kind {
+            "linear" | "dynamic" => &["factor"],
+            "llama3" => &[
+                "factor",
+                "low_freq_factor",
+                "high_freq_factor",
+                "original_max_position_embeddings",
+            ],
+            "yarn" => &[
+                "factor",
+                "attention_factor",
+                "beta_fast",
+                "beta_slow",
+                "mscale",
+                "mscale_all_dim",
+                "original_max_position_embeddings",
+                "truncate",
+            ],
+            _ => &[],
+        };
+        const COMMON: &[&str] = &["rope_type", "type", "rope_theta", "partial_rotary_factor"];
+        for (key, value) in self.section.entries() {
+            if used.contains(&key) || COMMON.contains(&key) {
+                continue;
+            }
+            let path = self.section.path(key);
+            // Objects are parameters per layer type; sections of heads are of multimodal models.
+            if matches!(value, Value::Object(_)) || key.starts_with("mrope") {
+                return Err(key_unsupported(
+                    &path,
+                    format!("= {} cannot be expressed", brief(value)),
+                ));
+            }
+            self.notes.push(format!(
+                "config.json: `{path}` = {} is not used by the rotary type `{kind}`",
+                brief(value)
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anemll_plugin_api::codes;
+    use serde_json::json;
+
+    fn read(value: Value) -> Result<Rope> {
+        read_rope(&Config::new(&value).unwrap(), 1024, 512)
+    }
+
+    #[test]
+    fn both_spellings_say_the_same() {
+        let old = read(json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}}));
+        let new = read(
+            json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500000}}),
+        );
+        let both = read(json!({
+            "rope_theta": 5e5,
+            "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+            "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5},
+        }));
+        let wanted =
+            Rope { base: 5e5, scaling: RopeScaling::Linear { factor: 2.0 }, notes: Vec::new() };
+        assert_eq!(old.unwrap(), wanted);
+        assert_eq!(new.unwrap(), wanted);
+        assert_eq!(both.unwrap(), wanted);
+    }
+
+    #[test]
+    fn defaults_are_those_of_transformers() {
+        for value in [
+            json!({}),
+            json!({"rope_scaling": null, "rope_parameters": {}}),
+            json!({"rope_parameters": {"rope_type": "default"}}),
+            json!({"rope_parameters": {"rope_theta": 10000}}),
+            json!({"rope_scaling": {"type": "default"}, "rope_theta": 10000.0}),
+        ] {
+            let rope = read(value).unwrap();
+            assert_eq!((rope.base, rope.scaling, rope.notes.len()), (1e4, RopeScaling::None, 0));
+        }
+        let rope =
+            read(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 0}}))
+                .unwrap();
+        let RopeScaling::Yarn { beta_fast, beta_slow, original_context, truncate, .. } =
+            rope.scaling
+        else {
+            panic!("not yarn")
+        };
+        assert_eq!((beta_fast, beta_slow, original_context, truncate), (32.0, 1.0, 1024.0, true));
+        assert_eq!(rope.notes.len(), 1);
+    }
+
+    #[test]
+    fn dynamic_is_taken_only_where_it_does_not_act() {
+        let value = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
+        let config = Config::new(&value).unwrap();
+        assert_eq!(read_rope(&config, 1024, 1024).unwrap().scaling, RopeScaling::None);
+        let error = read_rope(&config, 1024, 1025).unwrap_err();
+        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+        assert_eq!(error.at.unwrap(), "config.json: rope_scaling.rope_type");
+    }
+
+    #[test]
+    fn refusals_name_the_key() {
+        let llama3 = |extra: Value| {
+            let mut section = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+            section.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json!({"rope_scaling": section})
+        };
+        let cases = [
+            (json!({"rope_scaling": 3}), "rope_scaling"),
+            (json!({"rope_theta": "x"}), "rope_theta"),
+            (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
+            (
+                json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
+                "rope_parameters.partial_rotary_factor",
+            ),
+            (json!({"rope_scaling": {"factor": 2.0}}), "rope_scaling.rope_type"),
+            (json!({"rope_scaling": {"type": 1}}), "rope_scaling.type"),
+            (json!({"rope_scaling": {"type": "linear"}}), "rope_scaling.factor"),
+            (json!({"rope_scaling": {"type": "linear", "factor": 0}}), "rope_scaling.factor"),
+            (json!({"rope_scaling": {"type": "linear", "factor": "2"}}), "rope_scaling.factor"),
+            (
+                json!({"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2}}),
+                "rope_scaling.rope_type",
+            ),
+            (json!({"rope_scaling": {"type": "longrope", "factor": 2}}), "rope_scaling.type"),
+            (
+                json!({"rope_scaling": {"type": "default", "mrope_section": [1]}}),
+                "rope_scaling.mrope_section",
+            ),
+            (
+                json!({"rope_parameters": {"rope_type": "default", "full_attention": {}}}),
+                "rope_parameters.full_attention",
+            ),
+            (
+                json!({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e5}}),
+                "rope_parameters.rope_theta",
+            ),
+            (
+                json!({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"factor": 4}}),
+                "rope_parameters.factor",
+            ),
+            (
+                json!({"rope_scaling": {"type": "linear"}, "rope_parameters": {"factor": 4}}),
+                "rope_parameters",
+            ),
+            (llama3(json!({"low_freq_factor": null})), "rope_scaling.low_freq_factor"),
+            (llama3(json!({"high_freq_factor": 1.0})), "rope_scaling.high_freq_factor"),
+            (
+                llama3(json!({"original_max_position_embeddings": 0.5})),
+                "rope_scaling.original_max_position_embeddings",
+            ),
+            (
+                json!({"original_max_position_embeddings": 64,
+                    "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
+                "original_max_position_embeddings",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_slow": -1}}),
+                "rope_scaling.beta_slow",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "truncate": 1}}),
+                "rope_scaling.truncate",
+            ),
+        ];
+        for (value, key) in cases {
+            let error = read(value.clone()).expect_err(&value.to_string());
+            assert_eq!(
+                error.at.as_deref(),
+                Some(format!("config.json: {key}").as_str()),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_of_other_types_are_remarked_on() {
+        let rope =
+            read(json!({"rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 3.0}}))
+                .unwrap();
+        assert_eq!(
+            rope.notes,
+            ["config.json: `rope_scaling.beta_fast` = 3.0 is not used by the rotary type `linear`"]
+        );
+    }
+}

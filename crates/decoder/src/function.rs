@@ -1,0 +1,193 @@
+//! Composition: which pieces a function has, and the model around it.
+
+use std::collections::BTreeMap;
+
+use anemll_mil::{DataType, DescriptionOptions, Dimension, FunctionBuilder, TensorType, Var};
+use anemll_plugin_api::Result;
+use anemll_plugin_api::data::{FunctionSpec, Purpose};
+use coreml_proto::Model;
+
+use crate::cache::Cache;
+use crate::error::{function_invalid, graph_invalid};
+use crate::graph::{Graph, int32};
+use crate::layer::{LayerInputs, add_attention};
+use crate::mlp::add_mlp;
+use crate::norm::rms_norm;
+use crate::rope::RopeTables;
+use crate::rotary::Rotation;
+use crate::spec::DecoderSpec;
+use crate::weights::Weight;
+use crate::{embedding, head};
+
+/// Lowers one function of a decoder to a model with the single function `main`.
+///
+/// Inputs, outputs and state are those that ANEMLL's apps expect:
+///
+/// | pieces | inputs | outputs |
+/// |---|---|---|
+/// | embedding alone | `input_ids` int32 (1, 1) or (1, B) | `hidden_states` (1, T, hidden) |
+/// | layers | `hidden_states` (1, T, hidden), `position_ids` int32 (T), `causal_mask` (1, 1, T, C), `current_pos` int32 (1) | `output_hidden_states` (1, T, hidden) |
+/// | head alone | `hidden_states` (1, T, hidden) | `logits1` … `logitsn` (1, T, rows) |
+/// | embedding with layers | `input_ids` int32 (1, T) for `hidden_states` | |
+/// | layers with head | | logits |
+/// | head with `argmax` | | `argmax_idx` int32 (n), `argmax_val` (n) |
+///
+/// All else is float16. T is 1 for [`Purpose::Infer`], else the batch B. The norm after the last
+/// layer belongs to the layers. [`Purpose::Prefill`] leaves out the last layer's MLP and that norm,
+/// since only the state matters, and gives row 0, (1, 1, hidden).
+///
+/// # Errors
+/// A specification or a function whose parts do not go together.
+pub fn lower(spec: &DecoderSpec, function: &FunctionSpec) -> Result<Model> {
+    spec.validate()?;
+    check(spec, function)?;
+    // Rows for all positions of the state: a padded batch looks up positions beyond the context.
+    let tables = match function.layers {
+        Some(_) => Some(spec.rope.tables(spec.state_length())?),
+        None => None,
+    };
+    build(spec, function, tables.as_ref()).map_err(|error| graph_invalid(&function.id, &error))
+}
+
+/// Checks that the pieces of a function go together.
+fn check(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
+    let refuse = |reason: &str| Err(function_invalid(&function.id, reason));
+    if let Some(range) = function.layers {
+        if range.first >= range.end || range.end > spec.layers {
+            return refuse(&format!(
+                "asks for layers {} to {} of {}",
+                range.first, range.end, spec.layers
+            ));
+        }
+        if function.embedding && range.first != 0 {
+            return refuse("has the embedding, but does not begin with the first layer");
+        }
+        if function.head && range.end != spec.layers {
+            return refuse("has the head, but does not end with the last layer");
+        }
+    } else if function.embedding == function.head {
+        return refuse("has neither layers nor one of embedding and head");
+    }
+    if function.head && function.purpose == Purpose::Prefill {
+        return refuse("is for prefill, which gives no logits, but has the head");
+    }
+    if function.argmax && !(function.head && function.purpose == Purpose::Infer) {
+        return refuse("asks for argmax, which only heads for one token give");
+    }
+    Ok(())
+}
+
+fn build(
+    spec: &DecoderSpec,
+    function: &FunctionSpec,
+    tables: Option<&RopeTables>,
+) -> anemll_mil::Result<Model> {
+    let tokens = if function.purpose == Purpose::Infer { 1 } else { spec.batch };
+    let mut graph = Graph { spec, builder: FunctionBuilder::new(), tokens };
+    let mut options = DescriptionOptions::default();
+    let alone = function.layers.is_none() && !function.head;
+    let start = if function.embedding {
+        input_ids(&mut graph, alone, &mut options.enumerated_shapes)?
+    } else {
+        let kind = TensorType::new(DataType::Float16, &[1, tokens, spec.hidden_size]);
+        graph.builder.input("hidden_states", kind)?
+    };
+    // All inputs are declared before any operation is made, in the order that the apps know.
+    let ends = tables.map(|_| declare_layer_inputs(&mut graph)).transpose()?;
+
+    let mut hidden = start;
+    if function.embedding {
+        hidden = embedding::embed(&mut graph, hidden)?;
+    }
+    if let (Some(range), Some(inputs), Some(tables)) = (function.layers, ends, tables) {
+        hidden = add_layers(&mut graph, hidden, inputs, tables, range.first..range.end, function)?;
+    }
+    let outputs = if function.head && function.argmax {
+        head::argmax(&mut graph, hidden)?
+    } else if function.head {
+        head::logits(&mut graph, hidden)?
+    } else {
+        let name = if alone { "hidden_states" } else { "output_hidden_states" };
+        graph.builder.name_value(hidden, name)?;
+        vec![hidden]
+    };
+    let main = graph.builder.finish(&outputs)?;
+    anemll_mil::function_model(main, &options)
+}
+
+/// Token ids: of any length that is enumerated where the embedding is alone.
+fn input_ids(
+    graph: &mut Graph<'_>,
+    alone: bool,
+    enumerated: &mut BTreeMap<String, Vec<Vec<u64>>>,
+) -> anemll_mil::Result<Var> {
+    const NAME: &str = "input_ids";
+    let batch = graph.spec.batch;
+    let length = if !alone {
+        Dimension::Fixed(graph.tokens)
+    } else if batch == 1 {
+        Dimension::Fixed(1)
+    } else {
+        enumerated.insert(NAME.to_owned(), vec![vec![1, 1], vec![1, batch]]);
+        graph.builder.symbol()
+    };
+    let shape = vec![Dimension::Fixed(1), length];
+    graph.builder.input(NAME, TensorType::with_shape(DataType::Int32, shape))
+}
+
+struct Declared {
+    positions: Var,
+    mask: Var,
+    cache: Cache,
+}
+
+fn declare_layer_inputs(graph: &mut Graph<'_>) -> anemll_mil::Result<Declared> {
+    let (tokens, context) = (graph.tokens, graph.spec.context);
+    let builder = &mut graph.builder;
+    let position_ids =
+        builder.input("position_ids", TensorType::new(DataType::Int32, &[tokens]))?;
+    let mask = TensorType::new(DataType::Float16, &[1, 1, tokens, context]);
+    let mask = builder.input("causal_mask", mask)?;
+    let current = builder.input("current_pos", TensorType::new(DataType::Int32, &[1]))?;
+    let cache = Cache::declare(graph, current)?;
+    if tokens > 1 {
+        return Ok(Declared { positions: position_ids, mask, cache });
+    }
+    // One token stands at `current_pos`. The apps give `position_ids` all the same, so it must stay
+    // an input: ANEMLL's graph copies it, lest a loader drops an input without a use.
+    let copy = graph.builder.identity(position_ids)?;
+    graph.builder.name_value(copy, "position_ids_tmp")?;
+    Ok(Declared { positions: current, mask, cache })
+}
+
+fn add_layers(
+    graph: &mut Graph<'_>,
+    mut hidden: Var,
+    inputs: Declared,
+    tables: &RopeTables,
+    range: std::ops::Range<u32>,
+    function: &FunctionSpec,
+) -> anemll_mil::Result<Var> {
+    let spec = graph.spec;
+    let rotation = Rotation::gather(graph, inputs.positions, tables)?;
+    let mut shared = LayerInputs { rotation, cache: inputs.cache, mask: inputs.mask };
+    let last = spec.layers - 1;
+    let ends_model = range.contains(&last);
+    for layer in range {
+        hidden = add_attention(graph, &mut shared, hidden, layer)?;
+        if layer != last || function.purpose != Purpose::Prefill {
+            hidden = add_mlp(graph, hidden, layer)?;
+        }
+    }
+    if !ends_model {
+        return Ok(hidden);
+    }
+    if function.purpose == Purpose::Prefill {
+        let end = [1, 1, int32(spec.hidden_size)?];
+        return graph.builder.slice_by_index(hidden, &[0; 3], &end, &[], &[true, false, true]);
+    }
+    graph.builder.scope("norm");
+    let normed = rms_norm(graph, hidden, spec.hidden_size, Weight::FinalNorm)?;
+    graph.builder.end_scope();
+    Ok(normed)
+}

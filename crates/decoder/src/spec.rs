@@ -1,0 +1,344 @@
+//! What a decoder-only model is: plain data that a frontend fills in.
+
+use anemll_plugin_api::Result;
+use anemll_plugin_api::data::{ModelDescription, StateInfo};
+use half::f16;
+
+use crate::config::LARGEST_SIZE;
+use crate::error::{key_invalid, shape_invalid};
+use crate::rope::Frequencies;
+use crate::weights::Weight;
+
+/// Name of the state that holds keys and values; the apps look for it.
+pub const STATE_NAME: &str = "model_model_kv_cache_0";
+
+/// Longest context that is accepted, in tokens: 2^20.
+pub const LARGEST_CONTEXT: u64 = 1 << 20;
+
+/// The sequence axis of the state is a multiple of this, which the Neural Engine wants.
+const STATE_STEP: u64 = 32;
+
+/// How the attention's output projection is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputProjection {
+    /// `linear` on (1, T, in).
+    Linear,
+    /// 1x1 `conv` on (1, in, 1, T), as the other projections.
+    Convolution,
+}
+
+/// How the attention's softmax is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoftmaxForm {
+    /// `reduce_max`, `sub`, `exp`, `reduce_sum`, `real_div`.
+    Spelled,
+    /// The `softmax` operation.
+    Operation,
+}
+
+/// A decoder-only transformer with RMSNorm, rotary positions, grouped-query attention and SwiGLU.
+///
+/// Sizes are elements. [`Self::validate`] says which values go together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecoderSpec {
+    /// Transformer layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden_size: u64,
+    /// Query heads.
+    pub attention_heads: u64,
+    /// Key and value heads; divides `attention_heads`.
+    pub key_value_heads: u64,
+    /// Width of one head; even.
+    pub head_dimension: u64,
+    /// Inner width of the MLP.
+    pub intermediate_size: u64,
+    /// Rows of the embedding and of the head.
+    pub vocabulary_size: u64,
+    /// Epsilon of all norms; passes through float16.
+    pub norm_epsilon: f64,
+    /// Whether the projections to queries, keys and values have biases.
+    pub query_key_value_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether the MLP's projections have biases.
+    pub mlp_bias: bool,
+    /// Whether queries and keys are normalized per head before the rotation.
+    pub query_key_norm: bool,
+    /// Whether the head's weight is the embedding's.
+    pub tied_embeddings: bool,
+    /// Rotary frequencies, `head_dimension / 2` of them.
+    pub rope: Frequencies,
+    /// Rows of each piece of the head; their sum is `vocabulary_size`.
+    pub head_splits: Vec<u64>,
+    /// Tokens that attention looks back on.
+    pub context: u64,
+    /// Tokens of one prefill call.
+    pub batch: u64,
+    /// What stands before `embed_tokens.weight` in the weight files: `model.`, or nothing in
+    /// checkpoints of the base model.
+    pub tensor_prefix: String,
+    /// Form of the attention's output projection.
+    pub output_projection: OutputProjection,
+    /// Form of the softmax.
+    pub softmax: SoftmaxForm,
+}
+
+impl DecoderSpec {
+    /// Checks that the values go together and fit the graph's int32 shapes.
+    ///
+    /// # Errors
+    /// The first value that does not, by configuration key or option.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.attention_heads),
+            ("num_key_value_heads", self.key_value_heads),
+            ("head_dim", self.head_dimension),
+            ("intermediate_size", self.intermediate_size),
+            ("vocab_size", self.vocabulary_size),
+            ("num_hidden_layers", u64::from(self.layers)),
+        ];
+        for (key, size) in sizes {
+            if !(1..=LARGEST_SIZE).contains(&size) {
+                return Err(key_invalid(key, format!("is {size}, not from 1 to {LARGEST_SIZE}")));
+            }
+        }
+        // Twice these stand in shapes: the norm's [x, -x], and the state's rows.
+        let products = [
+            ("num_attention_heads", self.attention_heads.checked_mul(self.head_dimension)),
+            ("hidden_size", self.hidden_size.checked_mul(2)),
+            ("head_dim", self.head_dimension.checked_mul(2)),
+            ("num_hidden_layers", u64::from(self.layers).checked_mul(2)),
+        ];
+        for (key, product) in products {
+            if product.is_none_or(|product| product > LARGEST_SIZE) {
+                return Err(key_invalid(key, "is too large for the graph's int32 shapes"));
+            }
+        }
+        if !self.attention_heads.is_multiple_of(self.key_value_heads) {
+            return Err(key_invalid(
+                "num_key_value_heads",
+                format!(
+                    "is {}, which does not divide `num_attention_heads` = {}",
+                    self.key_value_heads, self.attention_heads
+                ),
+            ));
+        }
+        if !self.head_dimension.is_multiple_of(2) {
+            return Err(key_invalid(
+                "head_dim",
+                format!("is {}, not an even number", self.head_dimension),
+            ));
+        }
+        if self.rope.inverse.len() as u64 != self.head_dimension / 2 {
+            return Err(key_invalid("head_dim", "does not suit the rotary frequencies"));
+        }
+        if !(self.norm_epsilon >= 0.0 && self.norm_epsilon <= 1.0) {
+            return Err(key_invalid(
+                "rms_norm_eps",
+                format!("is {}, not from 0 to 1", self.norm_epsilon),
+            ));
+        }
+        let rows = self.head_splits.iter().try_fold(0_u64, |sum, rows| sum.checked_add(*rows));
+        if rows != Some(self.vocabulary_size) || self.head_splits.contains(&0) {
+            return Err(key_invalid("vocab_size", "does not suit the pieces of the head"));
+        }
+        self.validate_lengths()
+    }
+
+    fn validate_lengths(&self) -> Result<()> {
+        if !(1..=LARGEST_CONTEXT).contains(&self.context) {
+            return Err(shape_invalid(
+                "context",
+                format!("is {}, not from 1 to {LARGEST_CONTEXT} tokens", self.context),
+            ));
+        }
+        if !(1..=self.context).contains(&self.batch) {
+            return Err(shape_invalid(
+                "batch",
+                format!("is {}, not from 1 to the context's {} tokens", self.batch, self.context),
+            ));
+        }
+        let bytes =
+            self.state_shape().iter().try_fold(2_u64, |bytes, size| bytes.checked_mul(*size));
+        if bytes.is_none_or(|bytes| i64::try_from(bytes).is_err()) {
+            return Err(shape_invalid(
+                "context",
+                format!("of {} makes the state too large", self.context),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sequence positions that the state holds: the context rounded up to a multiple of 32 and of
+    /// the batch, so that a padded last batch stays inside.
+    pub fn state_length(&self) -> u64 {
+        let step = least_common_multiple(STATE_STEP, self.batch.max(1));
+        self.context.div_ceil(step).saturating_mul(step)
+    }
+
+    /// Shape of the state, float16: (2 layers, key and value heads, positions, head width). The key
+    /// of layer i is row i, its value row i + layers.
+    pub fn state_shape(&self) -> [u64; 4] {
+        [2 * u64::from(self.layers), self.key_value_heads, self.state_length(), self.head_dimension]
+    }
+
+    /// Every weight of the model, embedding first, head last.
+    pub fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
+        let layers = (0..self.layers)
+            .flat_map(|layer| self.layer_weights().map(move |weight| Weight::Layer(layer, weight)));
+        let head = (0..self.head_splits.len()).map(Weight::Head);
+        std::iter::once(Weight::Embedding).chain(layers).chain([Weight::FinalNorm]).chain(head)
+    }
+
+    /// Elements of all tensors that the model reads, a tied head once; saturates.
+    pub fn parameters(&self) -> u64 {
+        let count = |shape: Vec<u64>| {
+            shape.iter().fold(1_u64, |product, size| product.saturating_mul(*size))
+        };
+        let of = |weight| count(self.reference(weight).shape);
+        let layer = self
+            .layer_weights()
+            .fold(0_u64, |sum, weight| sum.saturating_add(of(Weight::Layer(0, weight))));
+        let head = if self.tied_embeddings { 0 } else { of(Weight::Head(0)) };
+        layer
+            .saturating_mul(u64::from(self.layers))
+            .saturating_add(of(Weight::Embedding))
+            .saturating_add(of(Weight::FinalNorm))
+            .saturating_add(head)
+    }
+
+    /// Remarks for the report on what float16 changes.
+    pub fn notes(&self) -> Vec<String> {
+        let rounded = f16::from_f64(self.norm_epsilon).to_f64();
+        let change = (rounded - self.norm_epsilon) / self.norm_epsilon;
+        if self.norm_epsilon > 0.0 && rounded == 0.0 {
+            vec![format!("the norms' epsilon {:e} is 0 in float16", self.norm_epsilon)]
+        } else if change.abs() > 0.01 {
+            vec![format!(
+                "the norms' epsilon {:e} is {rounded:.4e} in float16, a change of {:+.1} %",
+                self.norm_epsilon,
+                100.0 * change
+            )]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The description that combiners and reports read. The caller fills in the names.
+    pub fn describe(&self) -> ModelDescription {
+        ModelDescription {
+            layers: self.layers,
+            hidden_size: self.hidden_size,
+            vocabulary_size: self.vocabulary_size,
+            attention_heads: self.attention_heads,
+            key_value_heads: self.key_value_heads,
+            head_dimension: self.head_dimension,
+            context: self.context,
+            batch: self.batch,
+            parameters: self.parameters(),
+            tied_embeddings: self.tied_embeddings,
+            head_splits: self.head_splits.clone(),
+            state: StateInfo { name: STATE_NAME.to_owned(), shape: self.state_shape().to_vec() },
+            notes: self.notes(),
+            ..ModelDescription::default()
+        }
+    }
+}
+
+/// Cuts `vocabulary` rows into at most `pieces`: equal ones where `pieces` divides, else multiples
+/// of 8 rows and a last piece that takes the rest. A vocabulary too small for that gets fewer.
+///
+/// The result is empty only if one of the arguments is 0.
+pub fn split_head(vocabulary: u64, pieces: u64) -> Vec<u64> {
+    for pieces in (1..=pieces.min(vocabulary)).rev() {
+        if vocabulary.is_multiple_of(pieces) {
+            return (0..pieces).map(|_| vocabulary / pieces).collect();
+        }
+        let rows = vocabulary / pieces / 8 * 8;
+        if rows > 0 {
+            let mut splits: Vec<u64> = (1..pieces).map(|_| rows).collect();
+            splits.push(vocabulary - rows * (pieces - 1));
+            return splits;
+        }
+    }
+    Vec::new()
+}
+
+fn least_common_multiple(left: u64, right: u64) -> u64 {
+    let (mut divisor, mut rest) = (left, right);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (left / divisor).saturating_mul(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::small;
+
+    #[test]
+    fn heads_are_split_without_losing_a_row() {
+        assert_eq!(split_head(49152, 8), [6144; 8]);
+        assert_eq!(split_head(32003, 8), [4000, 4000, 4000, 4000, 4000, 4000, 4000, 4003]);
+        assert_eq!(split_head(20, 8), [4; 5]);
+        assert_eq!(split_head(1, 8), [1]);
+        for vocabulary in 1..2000 {
+            for pieces in [1, 2, 8, 16] {
+                let splits = split_head(vocabulary, pieces);
+                assert_eq!(splits.iter().sum::<u64>(), vocabulary);
+                assert!(!splits.contains(&0) && splits.len() as u64 <= pieces);
+            }
+        }
+        assert!(split_head(0, 8).is_empty() && split_head(8, 0).is_empty());
+    }
+
+    #[test]
+    fn the_state_is_a_multiple_of_32_and_of_the_batch() {
+        for (context, batch, length) in
+            [(512, 64, 512), (500, 64, 512), (100, 32, 128), (96, 48, 96), (65, 3, 96)]
+        {
+            let spec = DecoderSpec { context, batch, ..small() };
+            assert_eq!(spec.state_length(), length, "{context} {batch}");
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_named() {
+        let at = |change: fn(&mut DecoderSpec)| {
+            let mut spec = small();
+            change(&mut spec);
+            spec.validate().unwrap_err().at.unwrap()
+        };
+        assert!(small().validate().is_ok());
+        assert_eq!(at(|spec| spec.hidden_size = 0), "config.json: hidden_size");
+        assert_eq!(at(|spec| spec.hidden_size = LARGEST_SIZE), "config.json: hidden_size");
+        assert_eq!(at(|spec| spec.attention_heads = 1 << 40), "config.json: num_attention_heads");
+        assert_eq!(at(|spec| spec.attention_heads = 1 << 30), "config.json: num_attention_heads");
+        assert_eq!(at(|spec| spec.layers = u32::MAX), "config.json: num_hidden_layers");
+        assert_eq!(at(|spec| spec.key_value_heads = 3), "config.json: num_key_value_heads");
+        assert_eq!(at(|spec| spec.head_dimension = 7), "config.json: head_dim");
+        assert_eq!(at(|spec| spec.head_dimension = 8), "config.json: head_dim");
+        assert_eq!(at(|spec| spec.norm_epsilon = f64::NAN), "config.json: rms_norm_eps");
+        assert_eq!(at(|spec| spec.norm_epsilon = -1e-5), "config.json: rms_norm_eps");
+        assert_eq!(at(|spec| spec.head_splits = vec![0]), "config.json: vocab_size");
+        assert_eq!(at(|spec| spec.head_splits = vec![u64::MAX, 2]), "config.json: vocab_size");
+        assert_eq!(at(|spec| spec.context = 0), "--context");
+        assert_eq!(at(|spec| spec.context = u64::MAX), "--context");
+        assert_eq!(at(|spec| spec.batch = 0), "--batch");
+        assert_eq!(at(|spec| spec.batch = spec.context + 1), "--batch");
+    }
+
+    #[test]
+    fn float16_epsilons_are_remarked_on() {
+        let notes = |norm_epsilon| DecoderSpec { norm_epsilon, ..small() }.notes();
+        assert!(notes(1e-5).is_empty() && notes(0.0).is_empty());
+        assert_eq!(
+            notes(1e-6),
+            ["the norms' epsilon 1e-6 is 1.0133e-6 in float16, a change of +1.3 %"]
+        );
+        assert_eq!(notes(1e-8), ["the norms' epsilon 1e-8 is 0 in float16"]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Checks a specification against the tensors of the weight files, before a weight is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anemll_plugin_api::data::{TensorInfo, WeightReference};
+use anemll_plugin_api::{Error, Result, codes};
+
+use crate::spec::DecoderSpec;
+use crate::weights::Weight;
+
+/// Most problems that one error names, and most tensors that one remark names.
+const SHOWN: usize = 5;
+
+/// Element types that weights may have.
+const DTYPES: &[&str] = &["float16", "bfloat16", "float32"];
+
+/// What stands before `embed_tokens.weight`: `model.`, or nothing in checkpoints of the base model.
+pub fn tensor_prefix(tensors: &BTreeMap<String, TensorInfo>) -> &'static str {
+    let has = |name: &str| tensors.contains_key(name);
+    if !has("model.embed_tokens.weight") && has("embed_tokens.weight") { "" } else { "model." }
+}
+
+/// Checks that every weight is there with the shape that the configuration gives it and a dtype
+/// that can be read. Returns remarks on tensors that nothing uses. No tensors at all means that
+/// only the configuration is known, and passes.
+///
+/// # Errors
+/// The first weights that are missing or wrong, with the configuration keys behind their shapes.
+pub fn check_tensors(
+    spec: &DecoderSpec,
+    tensors: &BTreeMap<String, TensorInfo>,
+) -> Result<Vec<String>> {
+    if tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut used = BTreeSet::new();
+    let mut problems = Vec::new();
+    for weight in spec.weights() {
+        let reference = spec.reference(weight);
+        if !used.insert(reference.tensor.clone()) {
+            continue;
+        }
+        problems.extend(problem(weight, &reference, tensors.get(&reference.tensor)));
+        if problems.len() > SHOWN {
+            break;
+        }
+    }
+    if let Some(error) = join(problems) {
+        return Err(error);
+    }
+    Ok(remarks(spec, tensors, &used))
+}
+
+fn problem(weight: Weight, wanted: &WeightReference, found: Option<&TensorInfo>) -> Option<Error> {
+    let name = &wanted.tensor;
+    let Some(found) = found else {
+        let error = Error::new(codes::WEIGHT_MISSING, format!("the weight files lack `{name}`"));
+        let error = error.with_at(name.clone());
+        return Some(match weight {
+            Weight::Head(_) => error.with_hint(
+                "`tie_word_embeddings` is not true in config.json, so the head needs a weight of its own",
+            ),
+            _ => error,
+        });
+    };
+    if found.shape != wanted.shape {
+        return Some(
+            Error::new(
+                codes::WEIGHT_SHAPE,
+                format!(
+                    "`{name}` has the shape {:?}, but ({}) in config.json make it {:?}",
+                    found.shape,
+                    wanted.dimensions.join(", "),
+                    wanted.shape
+                ),
+            )
+            .with_at(name.clone()),
+        );
+    }
+    if !DTYPES.contains(&found.dtype.as_str()) {
+        return Some(
+            Error::new(
+                codes::WEIGHT_DTYPE,
+                format!("`{name}` is {}, not one of {}", found.dtype, DTYPES.join(", ")),
+            )
+            .with_at(name.clone()),
+        );
+    }
+    None
+}
+
+/// The first problem, with the others as its causes.
+fn join(problems: Vec<Error>) -> Option<Error> {
+    let more = problems.len() > SHOWN;
+    let mut problems = problems.into_iter().take(SHOWN);
+    let mut first = problems.next()?;
+    for other in problems {
+        first = first.with_cause(format!("also: {}", other.message));
+    }
+    if more {
+        first = first.with_cause("and more");
+    }
+    Some(first)
+}
+
+fn remarks(
+    spec: &DecoderSpec,
+    tensors: &BTreeMap<String, TensorInfo>,
+    used: &BTreeSet<String>,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let head = "lm_head.weight";
+    let tied = spec.tied_embeddings && tensors.contains_key(head);
+    if tied {
+        notes.push(format!(
+            "`{head}` was not used: `tie_word_embeddings` is true, so the head is the embedding"
+        ));
+    }
+    // Old checkpoints carry the rotary frequencies, which the configuration gives too.
+    let unused: Vec<&str> = tensors
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !used.contains(*name) && !(tied && *name == head))
+        .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
+        .collect();
+    if !unused.is_empty() {
+        let shown = unused[..unused.len().min(SHOWN)].join("`, `");
+        let rest = match unused.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        notes.push(format!("tensors that the model does not use: `{shown}`{rest}"));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::small;
+
+    fn tensors(spec: &DecoderSpec) -> BTreeMap<String, TensorInfo> {
+        spec.weights()
+            .map(|weight| spec.reference(weight))
+            .map(|wanted| {
+                let info = TensorInfo { dtype: "bfloat16".into(), shape: wanted.shape };
+                (wanted.tensor, info)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_suits_passes() {
+        let spec = small();
+        assert!(check_tensors(&spec, &tensors(&spec)).unwrap().is_empty());
+        assert!(check_tensors(&spec, &BTreeMap::new()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn missing_and_wrong_tensors_are_named() {
+        let spec = small();
+        let mut found = tensors(&spec);
+        found.remove("lm_head.weight");
+        let error = check_tensors(&spec, &found).unwrap_err();
+        assert_eq!(error.code, codes::WEIGHT_MISSING);
+        assert!(error.hint.unwrap().contains("tie_word_embeddings"));
+
+        let name = "model.layers.1.mlp.up_proj.weight";
+        found.get_mut(name).unwrap().shape = vec![80, 47];
+        let error = check_tensors(&spec, &found).unwrap_err();
+        assert_eq!((error.code.as_str(), error.at.as_deref()), (codes::WEIGHT_SHAPE, Some(name)));
+        assert!(error.message.contains("(intermediate_size, hidden_size)"), "{}", error.message);
+        assert_eq!(error.causes, ["also: the weight files lack `lm_head.weight`"]);
+
+        let mut found = tensors(&spec);
+        found.get_mut("model.norm.weight").unwrap().dtype = "int8".into();
+        assert_eq!(check_tensors(&spec, &found).unwrap_err().code, codes::WEIGHT_DTYPE);
+    }
+
+    #[test]
+    fn one_error_names_five_at_most() {
+        let spec = small();
+        let found = BTreeMap::from([(
+            "other".to_owned(),
+            TensorInfo { dtype: "float32".into(), shape: vec![1] },
+        )]);
+        let error = check_tensors(&spec, &found).unwrap_err();
+        assert_eq!(error.causes.len(), SHOWN);
+        assert_eq!(error.causes.last().unwrap(), "and more");
+    }
+
+    #[test]
+    fn unused_tensors_are_remarked_on() {
+        let mut spec = small();
+        let mut found = tensors(&spec);
+        found.extend(
+            ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.2.x", "y"].map(|name| {
+                (name.to_owned(), TensorInfo { dtype: "float32".into(), shape: vec![1] })
+            }),
+        );
+        let notes = check_tensors(&spec, &found).unwrap();
+        assert_eq!(notes, ["tensors that the model does not use: `model.layers.2.x`, `y`"]);
+        spec.tied_embeddings = true;
+        assert!(
+            check_tensors(&spec, &found).unwrap()[0].starts_with("`lm_head.weight` was not used")
+        );
+    }
+
+    #[test]
+    fn base_checkpoints_have_no_prefix() {
+        let info = TensorInfo { dtype: "float32".into(), shape: vec![1] };
+        let of = |names: &[&str]| {
+            tensor_prefix(&names.iter().map(|name| ((*name).to_owned(), info.clone())).collect())
+        };
+        assert_eq!(of(&[]), "model.");
+        assert_eq!(of(&["model.embed_tokens.weight"]), "model.");
+        assert_eq!(of(&["embed_tokens.weight"]), "");
+        assert_eq!(of(&["model.embed_tokens.weight", "embed_tokens.weight"]), "model.");
+    }
+}

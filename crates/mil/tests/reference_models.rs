@@ -1,0 +1,50 @@
+//! The validator accepts every model that coremltools and others wrote and Apple compiled.
+
+mod common;
+
+use anemll_mil::{blob_references, interface, op_histogram, validate_referenced, validate_resolved};
+use coreml_proto::read_model;
+use std::collections::BTreeSet;
+
+#[test]
+fn every_reference_model_is_valid() {
+    let mut operations = BTreeSet::new();
+    for path in common::reference_models() {
+        let model = read_model(&std::fs::read(&path).unwrap()).unwrap();
+        let catalog = common::Folder(path.parent().unwrap().to_owned());
+        for counts in op_histogram(&model).values() {
+            operations.extend(counts.keys().cloned());
+        }
+        let described = interface(&model).unwrap();
+        assert!(described.iter().all(|function| !function.outputs.is_empty()));
+        let has_weights = blob_references(&model).next().is_some();
+        let checked = validate_resolved(model.clone(), &catalog)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(checked.model() == &model);
+        // A frontend may not refer to files.
+        assert_eq!(validate_referenced(model).is_err(), has_weights, "{}", path.display());
+    }
+    println!("operations: {operations:?}");
+}
+
+#[test]
+fn interfaces_of_combined_packages_are_read() {
+    let Some(shared) = common::shared() else {
+        println!("skipped: no shared folder beside the workspace");
+        return;
+    };
+    let packages = shared.join("reference/anemll-packages/tiny-llama-v2048/c1_lut4_lmh6_emb6");
+    let read = |name: &str| {
+        let path = packages.join(name).join("Data/com.apple.CoreML/model.mlmodel");
+        interface(&read_model(&std::fs::read(path).unwrap()).unwrap()).unwrap()
+    };
+    let combined = read("llama_FFN_PF_lut4_chunk_01of01.mlpackage");
+    let names: Vec<_> = combined.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["infer", "prefill"]);
+    assert_eq!(combined[0].inputs[0].name, "hidden_states");
+    assert_eq!(combined[1].inputs[0].shapes, [[1, 64, 256]]);
+    assert_eq!(combined[0].states, combined[1].states);
+    let embeddings = read("llama_embeddings_lut6.mlpackage");
+    assert_eq!(embeddings[0].inputs[0].shapes, [[1, 1], [1, 64]]);
+    assert!(embeddings[0].outputs[0].shapes.is_empty());
+}

@@ -1,0 +1,175 @@
+//! The command line: what can be typed. What it means stands in `commands`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Converts language models to Core ML packages for Apple's Neural Engine, on any system.
+#[derive(Debug, Parser)]
+#[command(name = "anemll", version, about, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// Plugin library to load for this run; may be given several times.
+    #[arg(long = "plugin", value_name = "LIBRARY", global = true, help_heading = "Plugins")]
+    pub plugins: Vec<PathBuf>,
+
+    /// Say more on standard error (-v progress details, -vv everything).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Convert a Hugging Face model directory to Core ML packages.
+    #[command(after_help = CONVERT_EXAMPLES)]
+    Convert(ConvertArguments),
+    /// Compare a conversion with reference logits of the original model.
+    #[command(after_help = EVAL_EXAMPLES)]
+    Eval(EvalArguments),
+    /// Continue a text with a conversion (greedy).
+    Generate(GenerateArguments),
+    /// Show what is in a package: functions, types, operations, weights, metadata.
+    Inspect(InspectArguments),
+    /// List plugins and what they offer.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+const CONVERT_EXAMPLES: &str = "Examples:
+  anemll convert --model ./SmolLM2-135M --output ./out
+  anemll convert --model ./SmolLM2-135M --output ./out --combiner monolithic --context 1024
+  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --chunk 4";
+
+const EVAL_EXAMPLES: &str = "Examples:
+  anemll eval --meta out/meta.yaml --tokens ids.npy --reference logits.npy
+  anemll eval --meta out/meta.yaml --tokens ids.npy --reference top256.npz --path prefill --prefill-tokens 125 --json
+
+REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
+`indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
+
+#[derive(Debug, Args)]
+pub struct ConvertArguments {
+    /// Model directory: config.json, safetensors weights, tokenizer files.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Directory for the packages; made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Context length in tokens.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub context: u64,
+    /// Tokens that one call of `prefill` takes.
+    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    pub batch: u64,
+    /// How the model is cut into packages: the id of a combiner plugin.
+    #[arg(long, value_name = "ID", default_value = "chunked")]
+    pub combiner: String,
+    /// Number of chunks that the layers are divided into (combiner `chunked`; default 2).
+    #[arg(long, value_name = "N")]
+    pub chunk: Option<u32>,
+    /// First part of the file names; default by architecture.
+    #[arg(long, value_name = "NAME")]
+    pub prefix: Option<String>,
+    /// Let the model return the index of the largest logit of each piece instead of the logits.
+    #[arg(long)]
+    pub argmax: bool,
+    /// Pieces that the output head is split into; default by architecture.
+    #[arg(long, value_name = "N")]
+    pub split_lm_head: Option<u64>,
+    /// Palettization bits; this version takes only `none` (weights stay 16-bit floats).
+    #[arg(long, value_name = "BITS", default_value = "none")]
+    pub lut: String,
+    /// Quantizer plugin to use; none when not given.
+    #[arg(long, value_name = "ID")]
+    pub quantizer: Option<String>,
+    /// Option for the quantizer, as NAME=VALUE; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub quantizer_option: Vec<String>,
+    /// Arch frontend to use, where several accept the model.
+    #[arg(long, value_name = "ID")]
+    pub arch: Option<String>,
+    /// Compiler backend for the .mlmodelc step.
+    #[arg(long, value_name = "ID", default_value = "coremlcompiler")]
+    pub compiler: String,
+    /// Runtime for the test step, or `none`.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// Clamp finite weights beyond the range of 16-bit floats to ±65504 instead of refusing them.
+    #[arg(long)]
+    pub clamp: bool,
+    /// Replace packages of another model or other options in the output directory.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvaluationPath {
+    /// Every token through `infer`, one at a time.
+    Infer,
+    /// The first tokens through `prefill`, the others through `infer`; the latter are compared.
+    Prefill,
+    /// Every token through the evaluation functions, a batch at a time.
+    Evaluate,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArguments {
+    /// meta.yaml of the conversion.
+    #[arg(long, value_name = "FILE")]
+    pub meta: PathBuf,
+    /// Token ids: a .npy array of integers.
+    #[arg(long, value_name = "IDS.npy")]
+    pub tokens: PathBuf,
+    /// Logits of the original model at each token.
+    #[arg(long, value_name = "REFERENCE")]
+    pub reference: PathBuf,
+    /// Which functions to run.
+    #[arg(long, value_enum, default_value_t = EvaluationPath::Evaluate)]
+    pub path: EvaluationPath,
+    /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
+    #[arg(long, value_name = "K")]
+    pub prefill_tokens: Option<u64>,
+    /// Runtime plugin.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArguments {
+    /// meta.yaml of the conversion.
+    #[arg(long, value_name = "FILE")]
+    pub meta: PathBuf,
+    /// Text to continue.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Largest number of tokens to generate.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_tokens: u64,
+    /// Runtime plugin.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// A .mlpackage directory.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the plugins that are found, with what they offer.
+    List {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}

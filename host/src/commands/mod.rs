@@ -1,0 +1,26 @@
+//! One file for each command.
+
+pub mod eval;
+pub mod generate;
+pub mod inspect;
+pub mod plugin;
+
+use anemll_plugin_api::{Error, Result, codes};
+use std::io::Write as _;
+
+/// Writes to standard output; a reader that went away ends the command without an error.
+pub fn print(text: &str) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(()),
+        Err(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::cancelled()),
+        Err(source) => Err(Error::new(codes::OUTPUT_UNWRITABLE, format!("standard output: {source}"))),
+    }
+}
+
+/// Prints a value as one line of JSON.
+pub fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    let text = serde_json::to_string(value)
+        .map_err(|source| Error::new(codes::INTERNAL, format!("no JSON: {source}")))?;
+    print(&format!("{text}\n"))
+}

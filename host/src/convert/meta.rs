@@ -1,0 +1,49 @@
+//! Writing meta.yaml, by which chat programs find the files of a conversion.
+
+use super::report::Report;
+use anemll_plugin_api::data::{Layout, ModelDescription};
+use anemll_plugin_api::{Error, Result, codes};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
+pub fn meta_yaml(
+    model_name: &str,
+    description: &ModelDescription,
+    layout: &Layout,
+    command_line: &str,
+    report: &Report,
+) -> Result<String> {
+    let mut parameters = Map::new();
+    parameters.insert("context_length".into(), json!(description.context));
+    parameters.insert("batch_size".into(), json!(description.batch));
+    parameters.insert("model_prefix".into(), json!(layout.prefix));
+    parameters.insert("vocab_size".into(), json!(description.vocabulary_size));
+    parameters.insert("split_lm_head".into(), json!(description.head_splits.len()));
+    parameters.insert("lm_head_chunk_sizes".into(), json!(description.head_splits));
+    // What the combiner knows (files, chunks, bits) has the last word.
+    parameters.extend(layout.meta.clone());
+    let kind = parameters.get("model_type").cloned().unwrap_or_else(|| json!("chunked"));
+    let document = json!({
+        "model_info": {
+            "name": format!("anemll-{model_name}-ctx{}", description.context),
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": format!(
+                "{model_name} for Apple's Neural Engine, context length {}, batch size {}",
+                description.context, description.batch
+            ),
+            "architecture": report.arch,
+            "model_type": kind,
+            "parameters": Value::Object(parameters),
+        }
+    });
+    let mut text = serde_yaml_ng::to_string(&document).map_err(|source| {
+        Error::new(codes::OUTPUT_UNWRITABLE, format!("meta.yaml cannot be written: {source}"))
+    })?;
+    text.push_str("\n# Conversion\n");
+    let _ = writeln!(text, "# command: {}", command_line.replace(['\n', '\r'], " "));
+    let _ = writeln!(text, "# anemll: {}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(text, "# source_sha256: {}", report.source_sha256);
+    let _ = writeln!(text, "# parameters: {}", description.parameters);
+    Ok(text)
+}

@@ -1,0 +1,641 @@
+//! `convert`: from a model directory to packages, meta.yaml and the report.
+
+mod meta;
+mod output;
+mod report;
+mod weights;
+
+use crate::cli::ConvertArguments;
+use crate::commands;
+use crate::engine::Engine;
+use crate::error::{from_huggingface, from_package, io};
+use crate::plugins::Plugins;
+use crate::services::{self, check_cancelled};
+use anemll_huggingface::ModelDirectory;
+use anemll_mil::{Checked, Referenced};
+use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions};
+use anemll_plugin_api::data::{
+    BitsPerPart, CombineOptions, Layout, LayoutOptions, ModelDescription, ModelInput, NamedFunction,
+    PackageKind, PackageSpec, Step, TensorInfo,
+};
+use anemll_plugin_api::{Combiner, Error, Host, Result, codes};
+use coreml_proto::Model;
+use fs_err as fs;
+use output::Output;
+use report::{
+    EarlierReport, LintReport, PackageReport, PluginReport, Report, StepReport, WeightFileReport,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use weights::{Quantization, WeightJob};
+
+/// Name of the report in the output directory.
+pub const REPORT: &str = "anemll-report.json";
+
+/// Runs the command; lines for the user go to `say`.
+pub fn run(
+    arguments: &ConvertArguments,
+    plugins: &Plugins,
+    command_line: &str,
+    say: &dyn Fn(&str),
+) -> Result<()> {
+    let started = Instant::now();
+    check_arguments(arguments)?;
+    let host = services::host();
+    let directory = ModelDirectory::open(&arguments.model).map_err(from_huggingface)?;
+    let (arch, frontend) =
+        plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
+    let combiner = plugins.combiner(&arguments.combiner)?;
+    let compiler = plugins.compiler(&arguments.compiler)?;
+    let runtime = match arguments.runtime.as_str() {
+        "none" => None,
+        id => Some(plugins.runtime(id)?),
+    };
+    let quantization = quantization(arguments, plugins)?;
+    let input = model_input(arguments, &directory);
+    let description = frontend.describe(&input)?;
+    let layout = combiner.layout(&description, &layout_options(arguments, &description))?;
+    let model_name = model_name(&arguments.model);
+    say(&format!(
+        "{model_name}: {} ({arch}), {} layers, {:.1} M parameters; {} packages ({}), context {}, batch {}",
+        description.architecture,
+        description.layers,
+        description.parameters as f64 / 1e6,
+        layout.packages.iter().filter(|package| package.kind != PackageKind::Evaluate).count(),
+        arguments.combiner,
+        description.context,
+        description.batch,
+    ));
+    for note in &description.notes {
+        say(&format!("note: {note}"));
+    }
+
+    let mut functions = BTreeMap::new();
+    for function in &layout.functions {
+        check_cancelled()?;
+        let bytes = frontend.lower(&input, function, &host)?;
+        let model = coreml_proto::read_model(&bytes).map_err(|source| {
+            Error::new(
+                codes::GRAPH_INVALID,
+                format!("the frontend `{arch}` gave no valid model for `{}`: {source}", function.id),
+            )
+        })?;
+        let checked = anemll_mil::validate_referenced(model)
+            .map_err(|source| graph_error(&arch, &function.id, &source))?;
+        functions.insert(function.id.clone(), checked);
+    }
+
+    let output = Output::create(&arguments.output)?;
+    let source_sha256 = hash_source(&directory)?;
+    refuse_foreign_output(arguments, &source_sha256)?;
+    let job = WeightJob {
+        directory: &directory,
+        clamp: arguments.clamp,
+        quantization: quantization.as_ref(),
+        host: &host,
+    };
+    let mut warnings = Vec::new();
+    let mut weight_files = Vec::new();
+    let mut resolved_models: BTreeMap<String, Model> = BTreeMap::new();
+    for file in &layout.weight_files {
+        let members = members(&file.functions, &functions)?;
+        let path = output.staging().join(format!("{}.bin", file.id));
+        let result = job.write(&members, &path)?;
+        for (id, model) in members {
+            let mut model = model.clone();
+            weights::resolve(&mut model, &result.resolved)?;
+            resolved_models.insert(id.to_owned(), model);
+        }
+        tracing::info!("weights {}: {} bytes", file.id, result.bytes);
+        for weight in &result.weights {
+            if weight.clamped > 0 {
+                warnings.push(format!(
+                    "{} values of `{}` were clamped to the range of 16-bit floats",
+                    weight.clamped, weight.tensor
+                ));
+            }
+        }
+        weight_files.push(WeightFileReport {
+            id: file.id.clone(),
+            bytes: result.bytes,
+            deduplicated_bytes: result.deduplicated,
+            weights: result.weights,
+        });
+    }
+    drop(functions);
+
+    let context = PackageContext {
+        arguments,
+        combiner: combiner.as_ref(),
+        output: &output,
+        models: &resolved_models,
+        source_sha256: &source_sha256,
+        weight_files: &weight_files,
+        host: &host,
+    };
+    let mut packages = Vec::new();
+    let (package_steps, last_steps): (Vec<&Step>, Vec<&Step>) = layout
+        .steps
+        .iter()
+        .partition(|step| layout.packages.iter().any(|package| package.step == step.number));
+    for step in package_steps {
+        for package in layout.packages.iter().filter(|package| package.step == step.number) {
+            check_cancelled()?;
+            packages.push(context.write(package)?);
+        }
+        say(&format!("step {}: {}", step.number, step.title));
+    }
+    // The steps without packages: compile, small files, test.
+    let mut last_steps = last_steps.into_iter();
+    let mut say_step = |message: &str| match last_steps.next() {
+        Some(step) => say(&format!("step {}: {}{message}", step.number, step.title)),
+        None => say(message),
+    };
+    warnings.extend(lint_warnings(&packages));
+
+    let mut report = Report {
+        schema: report::SCHEMA,
+        anemll: env!("CARGO_PKG_VERSION").to_owned(),
+        options: options_json(arguments),
+        source_sha256,
+        arch: arch.clone(),
+        model: description.clone(),
+        plugins: [
+            ("arch", arch.as_str()),
+            ("combiner", &arguments.combiner),
+            ("compiler", &arguments.compiler),
+            ("runtime", &arguments.runtime),
+        ]
+        .into_iter()
+        .chain(arguments.quantizer.as_deref().map(|id| ("quantizer", id)))
+        .map(|(stage, id)| PluginReport { stage: stage.to_owned(), id: id.to_owned() })
+        .collect(),
+        weight_files,
+        packages,
+        warnings,
+        compile: StepReport::default(),
+        test: StepReport::default(),
+        seconds: 0.0,
+    };
+    let files = write_small_files(
+        &output,
+        &directory,
+        &meta::meta_yaml(&model_name, &description, &layout, command_line, &report)?,
+        &layout,
+    )?;
+    check_cancelled()?;
+    publish(&output, &layout, &files)?;
+    report.compile = compile(compiler.as_ref(), arguments, &layout, &output, &host)?;
+    say_step(&format!(": {}", report.compile.message));
+    say_step("");
+    let tested = match &runtime {
+        Some(runtime) => test(runtime.as_ref(), &output, &description, &host),
+        None => Ok(StepReport { done: false, message: "left out (--runtime none)".to_owned() }),
+    };
+    report.test = match &tested {
+        Ok(step) => step.clone(),
+        Err(error) => StepReport { done: true, message: format!("failed: {}", error.message) },
+    };
+    say_step(&format!(": {}", report.test.message));
+    report.seconds = started.elapsed().as_secs_f64();
+    // Also for a failed test: the packages are there, and the report says what they are.
+    write_report(&output, &report)?;
+    tested?;
+    for warning in &report.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    say(&format!(
+        "done in {:.1} s: {}",
+        report.seconds,
+        output.directory().join("meta.yaml").display()
+    ));
+    output.finish();
+    Ok(())
+}
+
+fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
+    let refuse = |message: String, hint: &str| {
+        Err(Error::new(codes::USAGE, message).with_hint(hint.to_owned()))
+    };
+    if !arguments.model.is_dir() {
+        return Err(Error::new(codes::MODEL_DIRECTORY_UNREADABLE, "Model directory does not exist")
+            .with_at(arguments.model.display().to_string())
+            .with_hint("check the --model path"));
+    }
+    if arguments.lut != "none" {
+        return refuse(
+            format!("--lut {}: this version writes 16-bit floats only", arguments.lut),
+            "take --lut none; palettization comes with the quantizer `lut`",
+        );
+    }
+    if arguments.context == 0 || arguments.batch == 0 {
+        return refuse(
+            "--context and --batch must be at least 1".to_owned(),
+            "the defaults are 512 and 64",
+        );
+    }
+    if arguments.batch > arguments.context {
+        return refuse(
+            format!(
+                "--batch {} is more than --context {}",
+                arguments.batch, arguments.context
+            ),
+            "choose a batch that divides the context, such as 64",
+        );
+    }
+    Ok(())
+}
+
+fn quantization(arguments: &ConvertArguments, plugins: &Plugins) -> Result<Option<Quantization>> {
+    let mut options = serde_json::Map::new();
+    for option in &arguments.quantizer_option {
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("--quantizer-option {option}: expected NAME=VALUE"),
+            ));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        options.insert(name.to_owned(), value);
+    }
+    let Some(id) = &arguments.quantizer else {
+        return if options.is_empty() {
+            Ok(None)
+        } else {
+            Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"))
+        };
+    };
+    let options = Value::Object(options);
+    Ok(Some(Quantization { quantizer: plugins.quantizer(id, &options)?, options }))
+}
+
+fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> ModelInput {
+    let tensors = directory
+        .tensors()
+        .iter()
+        .map(|(name, info)| {
+            let info = TensorInfo { dtype: info.source_type.name(), shape: info.shape.clone() };
+            (name.clone(), info)
+        })
+        .collect();
+    let mut options = serde_json::Map::new();
+    if let Some(splits) = arguments.split_lm_head {
+        options.insert("split_lm_head".to_owned(), json!(splits));
+    }
+    ModelInput {
+        config: directory.config().clone(),
+        tensors,
+        context: arguments.context,
+        batch: arguments.batch,
+        options: Value::Object(options),
+    }
+}
+
+/// Chunks when none are asked for, as ANEMLL's script has it.
+const DEFAULT_CHUNKS: u32 = 2;
+
+fn layout_options(arguments: &ConvertArguments, model: &ModelDescription) -> LayoutOptions {
+    let metadata = BTreeMap::from([(
+        "com.anemll.tool_version".to_owned(),
+        env!("CARGO_PKG_VERSION").to_owned(),
+    )]);
+    LayoutOptions {
+        // A model of one layer is converted without having to ask for one chunk.
+        chunks: arguments.chunk.unwrap_or(DEFAULT_CHUNKS.min(model.layers)),
+        prefix: arguments.prefix.clone(),
+        argmax: arguments.argmax,
+        bits: BitsPerPart::default(),
+        metadata,
+    }
+}
+
+/// The options that decide the output.
+fn options_json(arguments: &ConvertArguments) -> Value {
+    json!({
+        "context": arguments.context,
+        "batch": arguments.batch,
+        "combiner": arguments.combiner,
+        "chunk": arguments.chunk,
+        "prefix": arguments.prefix,
+        "argmax": arguments.argmax,
+        "split_lm_head": arguments.split_lm_head,
+        "lut": arguments.lut,
+        "quantizer": arguments.quantizer,
+        "quantizer_option": arguments.quantizer_option,
+        "clamp": arguments.clamp,
+    })
+}
+
+fn model_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error {
+    Error::new(
+        codes::GRAPH_INVALID,
+        format!("the frontend `{arch}` gave an invalid program for `{function}`: {source}"),
+    )
+    .with_hint("this is an error of the arch plugin")
+}
+
+fn members<'a>(
+    ids: &'a [String],
+    functions: &'a BTreeMap<String, Checked<Referenced>>,
+) -> Result<Vec<(&'a str, &'a Model)>> {
+    ids.iter()
+        .map(|id| match functions.get(id) {
+            Some(checked) => Ok((id.as_str(), checked.model())),
+            None => Err(layout_error(&format!("names the function `{id}`, which it does not define"))),
+        })
+        .collect()
+}
+
+fn layout_error(what: &str) -> Error {
+    Error::new(codes::PLUGIN_BAD_ANSWER, format!("the combiner's layout {what}"))
+        .with_hint("this is an error of the combiner plugin")
+}
+
+fn hash_source(directory: &ModelDirectory) -> Result<String> {
+    directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
+}
+
+/// Packages of another model are not replaced without being asked to.
+fn refuse_foreign_output(arguments: &ConvertArguments, source_sha256: &str) -> Result<()> {
+    let path = arguments.output.join(REPORT);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+    let same = serde_json::from_str::<EarlierReport>(&text)
+        .is_ok_and(|earlier| earlier.source_sha256 == source_sha256);
+    if same || arguments.force {
+        return Ok(());
+    }
+    Err(Error::new(codes::OUTPUT_EXISTS, "the output directory holds the conversion of another model")
+        .with_at(path.display().to_string())
+        .with_hint("choose another --output, or replace it with --force"))
+}
+
+/// What packages are made from.
+struct PackageContext<'a> {
+    arguments: &'a ConvertArguments,
+    combiner: &'a dyn Combiner,
+    output: &'a Output,
+    models: &'a BTreeMap<String, Model>,
+    source_sha256: &'a str,
+    weight_files: &'a [WeightFileReport],
+    host: &'a Host,
+}
+
+impl PackageContext<'_> {
+    fn write(&self, package: &PackageSpec) -> Result<PackageReport> {
+        let mut model = self.model(package)?;
+        self.describe(package, &mut model);
+        let weights = self.output.staging().join(format!("{}.bin", package.weight_file));
+        let catalog = BlobFile::open(&weights).map_err(from_package)?;
+        let checked = anemll_mil::validate_resolved(model, &catalog).map_err(|source| {
+            Error::new(
+                codes::GRAPH_INVALID,
+                format!("the package `{}` is not valid: {source}", package.stem),
+            )
+        })?;
+        let relative = relative_path(package);
+        let path = self.output.staging().join(&relative);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source))?;
+        }
+        let written = anemll_mlpackage::write_package(
+            &path,
+            &checked,
+            WeightsSource::HardLink(&weights),
+            &WriteOptions::default(),
+        )
+        .map_err(from_package)?;
+        let bytes = self
+            .weight_files
+            .iter()
+            .find(|file| file.id == package.weight_file)
+            .map_or(0, |file| file.bytes);
+        Ok(PackageReport {
+            path: relative.display().to_string(),
+            functions: commands::inspect::operation_types(checked.model()),
+            model_bytes: written.model_bytes,
+            weight_file: package.weight_file.clone(),
+            weights_by: match written.weights {
+                WeightsPlacement::Copied { .. } => "copy",
+                _ => "hard link",
+            }
+            .to_owned(),
+            lint: lint(checked.model(), bytes),
+        })
+    }
+
+    fn model(&self, package: &PackageSpec) -> Result<Model> {
+        let find = |id: &str| {
+            self.models.get(id).ok_or_else(|| {
+                layout_error(&format!("puts the unknown function `{id}` into `{}`", package.stem))
+            })
+        };
+        if let [only] = package.functions.as_slice()
+            && only.name == "main"
+        {
+            return find(&only.id).cloned();
+        }
+        let encoded = package
+            .functions
+            .iter()
+            .map(|function| Ok((function.name.as_str(), coreml_proto::write(find(&function.id)?))))
+            .collect::<Result<Vec<_>>>()?;
+        let named: Vec<NamedFunction<'_>> =
+            encoded.iter().map(|(name, model)| NamedFunction { name, model }).collect();
+        let options = CombineOptions {
+            default_function: package.default_function.clone().unwrap_or_default(),
+            short_description: package.short_description.clone(),
+            metadata: package.metadata.clone(),
+        };
+        let bytes = self.combiner.combine(&named, &options, self.host)?;
+        coreml_proto::read_model(&bytes)
+            .map_err(|source| layout_error(&format!("led to no valid `{}`: {source}", package.stem)))
+    }
+
+    fn describe(&self, package: &PackageSpec, model: &mut Model) {
+        let metadata =
+            model.description.get_or_insert_default().metadata.get_or_insert_default();
+        metadata.short_description.clone_from(&package.short_description);
+        metadata.author = "anemll".to_owned();
+        metadata.version_string = env!("CARGO_PKG_VERSION").to_owned();
+        metadata.user_defined.extend(package.metadata.clone());
+        metadata
+            .user_defined
+            .insert("com.anemll.source_sha256".to_owned(), self.source_sha256.to_owned());
+        metadata
+            .user_defined
+            .insert("com.anemll.options".to_owned(), options_json(self.arguments).to_string());
+    }
+}
+
+fn relative_path(package: &PackageSpec) -> PathBuf {
+    Path::new(&package.directory).join(format!("{}.mlpackage", package.stem))
+}
+
+fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
+    let mut reports: Vec<LintReport> = Vec::new();
+    for finding in anemll_mil::lint(model, weight_bytes) {
+        let place = format!("{}: {}", finding.function, finding.place);
+        match reports.iter_mut().find(|report| {
+            report.rule == finding.rule && report.reason == finding.reason
+        }) {
+            Some(report) => report.places.push(place),
+            None => reports.push(LintReport {
+                rule: finding.rule.to_owned(),
+                severity: finding.severity.name().to_owned(),
+                evidence: finding.evidence.to_owned(),
+                reason: finding.reason.clone(),
+                places: vec![place],
+            }),
+        }
+    }
+    reports
+}
+
+/// One line per rule over all packages that ship; every place is in the report.
+fn lint_warnings(packages: &[PackageReport]) -> Vec<String> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let shipped = packages.iter().filter(|package| !package.path.starts_with(output::OWN));
+    for finding in shipped.flat_map(|package| &package.lint) {
+        if matches!(finding.severity.as_str(), "error" | "warning") {
+            *counts.entry((&finding.rule, &finding.reason)).or_default() += finding.places.len();
+        }
+    }
+    counts
+        .into_iter()
+        .map(|((rule, reason), count)| format!("{rule} ({count}): {reason}"))
+        .collect()
+}
+
+fn write_small_files(
+    output: &Output,
+    directory: &ModelDirectory,
+    meta: &str,
+    layout: &Layout,
+) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let write = |relative: &str, bytes: &[u8]| -> Result<PathBuf> {
+        let path = output.staging().join(relative);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source))?;
+        }
+        fs::write(&path, bytes)
+            .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot write a file", &path, &source))?;
+        Ok(PathBuf::from(relative))
+    };
+    for source in directory.tokenizer_files() {
+        let bytes = fs::read(&source)
+            .map_err(|error| io(codes::MODEL_DIRECTORY_UNREADABLE, "cannot read a tokenizer file", &source, &error))?;
+        if let Some(name) = source.file_name().and_then(|name| name.to_str()) {
+            files.push(write(name, &bytes)?);
+        }
+    }
+    let paths = serde_json::to_vec_pretty(&layout.paths).unwrap_or_default();
+    files.push(write(crate::engine::PATHS, &paths)?);
+    files.push(write("meta.yaml", meta.as_bytes())?);
+    Ok(files)
+}
+
+fn publish(output: &Output, layout: &Layout, files: &[PathBuf]) -> Result<()> {
+    for package in &layout.packages {
+        output.publish(&relative_path(package))?;
+    }
+    for file in files {
+        output.publish(file)?;
+    }
+    Ok(())
+}
+
+fn write_report(output: &Output, report: &Report) -> Result<()> {
+    let path = output.staging().join(REPORT);
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|source| Error::new(codes::OUTPUT_UNWRITABLE, format!("the report: {source}")))?;
+    fs::write(&path, text)
+        .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot write the report", &path, &source))?;
+    output.publish(Path::new(REPORT))?;
+    Ok(())
+}
+
+/// Compiles the packages that ship, where the backend can.
+fn compile(
+    compiler: &dyn anemll_plugin_api::Compiler,
+    arguments: &ConvertArguments,
+    layout: &Layout,
+    output: &Output,
+    host: &Host,
+) -> Result<StepReport> {
+    let availability = compiler.check()?;
+    if !availability.available {
+        return Ok(StepReport {
+            done: false,
+            message: format!(
+                "left out, {} cannot run here ({}); on a Mac with Xcode run: \
+                 xcrun coremlcompiler compile PACKAGE.mlpackage {}",
+                arguments.compiler,
+                availability.reason,
+                output.directory().display()
+            ),
+        });
+    }
+    let mut compiled = 0;
+    for package in shipped(layout) {
+        check_cancelled()?;
+        let path = output.directory().join(relative_path(package));
+        let made = compiler.compile(&path, output.staging(), &Value::Null, host)?;
+        if let Some(name) = made.file_name() {
+            output.publish(Path::new(name))?;
+        }
+        compiled += 1;
+    }
+    Ok(StepReport { done: true, message: format!("{compiled} packages") })
+}
+
+/// The packages that an app loads: combined ones, and parts which no combined one replaces.
+fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
+    let combined: Vec<&str> = layout
+        .packages
+        .iter()
+        .filter(|package| package.kind == PackageKind::Combined)
+        .map(|package| package.weight_file.as_str())
+        .collect();
+    layout.packages.iter().filter(move |package| match package.kind {
+        PackageKind::Combined => true,
+        PackageKind::Part => !combined.contains(&package.weight_file.as_str()),
+        PackageKind::Evaluate => false,
+    })
+}
+
+/// Runs a few tokens: the packages load, and what they give is finite.
+fn test(
+    runtime: &dyn anemll_plugin_api::Runtime,
+    output: &Output,
+    description: &ModelDescription,
+    host: &Host,
+) -> Result<StepReport> {
+    let availability = runtime.check()?;
+    if !availability.available {
+        return Ok(StepReport { done: false, message: format!("left out: {}", availability.reason) });
+    }
+    let mut engine = Engine::open(&output.directory().join("meta.yaml"), runtime, host)?;
+    let count = description.context.min(4);
+    for position in 0..count {
+        check_cancelled()?;
+        let token = position % description.vocabulary_size;
+        if engine.infer(token as u32, position)?.has_not_a_number() {
+            return Err(Error::new(
+                codes::RUN_FAILED,
+                format!("the converted model gives values that are no numbers at position {position}"),
+            )
+            .with_hint("activations may pass the range of 16-bit floats; the packages are kept"));
+        }
+    }
+    Ok(StepReport { done: true, message: format!("{count} tokens ran, all values finite") })
+}

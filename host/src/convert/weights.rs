@@ -1,0 +1,606 @@
+//! From weight references to one weight.bin per weight file.
+//!
+//! Every distinct reference of a weight file's functions is read, converted, transformed, encoded
+//! and written once, in the order in which the operations name it; infer, prefill and evaluation
+//! functions that name the same weight get the same record. Memory stays near one tensor per
+//! thread.
+
+use crate::error::{from_huggingface, from_package};
+use crate::services::check_cancelled;
+use anemll_huggingface::{Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_fp16};
+use anemll_mil::{DataType, TensorType, literal};
+use anemll_mlpackage::{BlobType, BlobWriter, WEIGHT_FILE_NAME};
+use anemll_plugin_api::data::{
+    Axis, Decision, Encoded, EncodingError, Plan, PlanRequest, Transform, WeightInfo,
+    WeightReference,
+};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Quantizer, Result, TensorView, codes};
+use coreml_proto::{Model, mil};
+use half::f16;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Immediate tensors from this many elements on go to the weight file, as coremltools does it.
+const TABLE_ELEMENTS: u64 = 10;
+
+/// A distinct weight of one weight file.
+struct Weight {
+    id: String,
+    reference: WeightReference,
+    shape: Vec<u64>,
+    functions: Vec<String>,
+}
+
+/// One thing to be written, in op order.
+enum Item {
+    Weight(Weight),
+    Table { kind: TensorType, bytes: Vec<u8> },
+}
+
+/// What stands in a program in place of a reference, once the weight file is written.
+#[derive(Debug, Clone)]
+enum Replacement {
+    Record { offset: u64 },
+    Constexpr { op: String, arguments: Vec<(String, TensorType, u64)> },
+}
+
+/// The replacements of one weight file, by item key.
+pub struct Resolved(HashMap<String, Replacement>);
+
+/// What the report says of one weight.
+#[derive(Debug, Serialize)]
+pub struct WeightReport {
+    /// Name in the safetensors files.
+    pub tensor: String,
+    /// What it is to the model, such as `mlp.down`.
+    pub role: String,
+    /// Shape in the package.
+    pub shape: Vec<u64>,
+    /// Operation that carries it: `const`, or the constexpr operation of the quantizer.
+    pub operation: String,
+    /// Bytes in weight.bin.
+    pub bytes: u64,
+    /// Functions that share the record.
+    pub functions: Vec<String>,
+    /// Values clamped to the range of 16-bit floats (with `--clamp`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clamped: u64,
+    /// Non-zero values that became zero as 16-bit floats.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub underflowed: u64,
+    /// Remark of the quantizer's plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Error of the encoding, as the quantizer measured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding_error: Option<EncodingError>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// A quantizer and the options of its plan.
+pub struct Quantization {
+    /// The plugin.
+    pub quantizer: Box<dyn Quantizer>,
+    /// Options as the user gave them.
+    pub options: Value,
+}
+
+/// What every weight file of a conversion is made from.
+pub struct WeightJob<'a> {
+    /// The source.
+    pub directory: &'a ModelDirectory,
+    /// Clamp finite values beyond fp16 instead of refusing them.
+    pub clamp: bool,
+    /// The quantizer stage, if there is one.
+    pub quantization: Option<&'a Quantization>,
+    /// Services for plugins.
+    pub host: &'a Host,
+}
+
+/// What one weight file came to.
+pub struct WeightFileResult {
+    /// For [`resolve`].
+    pub resolved: Resolved,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes that were not written since an equal record was there already.
+    pub deduplicated: u64,
+    /// One entry per weight.
+    pub weights: Vec<WeightReport>,
+}
+
+impl WeightJob<'_> {
+    /// Writes the weights of `functions` (id and model, in file order) to `path`.
+    pub fn write(&self, functions: &[(&str, &Model)], path: &Path) -> Result<WeightFileResult> {
+        let items = collect(functions)?;
+        let plan = self.plan(&items, functions)?;
+        let mut writer = BlobWriter::create(path).map_err(from_package)?;
+        let mut resolved = HashMap::new();
+        let mut reports = Vec::new();
+        for batch in items.chunks(rayon::current_num_threads().max(1)) {
+            let prepared: Vec<Result<Prepared>> = batch
+                .par_iter()
+                .map(|(_, item)| {
+                    check_cancelled()?;
+                    self.prepare(item, &plan)
+                })
+                .collect();
+            for ((key, item), prepared) in batch.iter().zip(prepared) {
+                check_cancelled()?;
+                let prepared = prepared?;
+                let (replacement, bytes) = prepared.write(&mut writer)?;
+                if let Item::Weight(weight) = item {
+                    reports.push(prepared.report(weight, bytes, &plan));
+                }
+                resolved.insert(key.clone(), replacement);
+            }
+        }
+        let summary = writer.finish().map_err(from_package)?;
+        Ok(WeightFileResult {
+            resolved: Resolved(resolved),
+            bytes: summary.bytes,
+            deduplicated: summary.deduplicated_bytes,
+            weights: reports,
+        })
+    }
+
+    fn plan(&self, items: &[(String, Item)], functions: &[(&str, &Model)]) -> Result<Plan> {
+        let Some(quantization) = self.quantization else { return Ok(Plan::default()) };
+        let weights: Vec<WeightInfo> = items
+            .iter()
+            .filter_map(|(_, item)| match item {
+                Item::Weight(weight) => Some(WeightInfo {
+                    id: weight.id.clone(),
+                    tensor: weight.reference.tensor.clone(),
+                    role: weight.reference.role.clone(),
+                    layer: weight.reference.layer,
+                    shape: weight.shape.clone(),
+                    functions: weight.functions.clone(),
+                    reads: weight.reference.reads.clone(),
+                    writes: weight.reference.writes.clone(),
+                    has_statistics: false,
+                }),
+                Item::Table { .. } => None,
+            })
+            .collect();
+        let programs: Vec<Vec<u8>> =
+            functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
+        let request = PlanRequest {
+            weights,
+            programs: programs.iter().map(Vec::as_slice).collect(),
+            options: quantization.options.clone(),
+        };
+        let plan = quantization.quantizer.plan(&request, self.host)?;
+        let known = |id: &String| request.weights.iter().any(|weight| weight.id == *id);
+        let unknown = plan
+            .decisions
+            .keys()
+            .chain(plan.transforms.iter().map(|transform| &transform.weight))
+            .find(|id| !known(id));
+        match unknown {
+            Some(id) => Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!("the quantizer's plan names the weight `{id}`, which does not exist"),
+            )
+            .with_hint("this is an error of the quantizer plugin")),
+            None => Ok(plan),
+        }
+    }
+
+    fn prepare(&self, item: &Item, plan: &Plan) -> Result<Prepared> {
+        let weight = match item {
+            Item::Table { kind, bytes } => {
+                return Ok(Prepared::Table { kind: kind.clone(), bytes: bytes.clone() });
+            }
+            Item::Weight(weight) => weight,
+        };
+        let (values, fp16) = self.read(weight, plan)?;
+        let bytes: &[u8] = bytemuck::cast_slice(&values);
+        let decision = plan.decisions.get(&weight.id).filter(|decision| decision.encode);
+        let (Some(decision), Some(quantization)) = (decision, self.quantization) else {
+            let kind = TensorType::new(DataType::Float16, &weight.shape);
+            return Ok(Prepared::Halves { kind, values, fp16 });
+        };
+        let tensor =
+            TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
+        encode(tensor, decision, quantization, self.host, fp16)
+    }
+
+    /// Reads a weight as fp16, transformed, in the element order of the package.
+    fn read(&self, weight: &Weight, plan: &Plan) -> Result<(Vec<f16>, Fp16Report)> {
+        let reference = &weight.reference;
+        let mut source = self
+            .directory
+            .weight(&reference.tensor, &reference.shape, &reference.dimensions)
+            .map_err(from_huggingface)?;
+        if let Some([first, end]) = reference.rows {
+            source = source.rows(first, end).map_err(from_huggingface)?;
+        }
+        let options =
+            Fp16Options { clamp: self.clamp, scale: reference.scale, add: reference.add };
+        let mut transforms =
+            plan.transforms.iter().filter(|transform| transform.weight == weight.id).peekable();
+        let (values, report) = if transforms.peek().is_none() {
+            to_fp16(&source, &options).map_err(from_huggingface)?
+        } else {
+            let shape = source.shape();
+            let columns: u64 = shape.iter().skip(1).product();
+            let mut values = to_f32(&source);
+            for transform in transforms {
+                apply(transform, &mut values, shape.first().copied().unwrap_or(1), columns)?;
+            }
+            let bytes = bytemuck::cast_slice(&values);
+            TensorData::new(&reference.tensor, SourceType::Float32, &shape, bytes)
+                .and_then(|transformed| to_fp16(&transformed, &options))
+                .map_err(from_huggingface)?
+        };
+        let elements: u64 = weight.shape.iter().product();
+        if values.len() as u64 != elements {
+            return Err(Error::new(
+                codes::WEIGHT_REFERENCE_INVALID,
+                format!(
+                    "the reference to `{}` gives {} values, but its type {:?} has {elements}",
+                    reference.tensor,
+                    values.len(),
+                    weight.shape
+                ),
+            )
+            .with_hint("this is an error of the arch plugin"));
+        }
+        Ok((permute(values, reference, &source.shape())?, report))
+    }
+}
+
+/// Elements as f32, which holds all three source types exactly. The machine is little endian, as
+/// the files are: so is every system that this program is built for.
+fn to_f32(tensor: &TensorData<'_>) -> Vec<f32> {
+    let halves = |convert: fn([u8; 2]) -> f32| {
+        tensor.bytes().as_chunks::<2>().0.iter().map(|bytes| convert(*bytes)).collect()
+    };
+    match tensor.source_type() {
+        SourceType::Float16 => halves(|bytes| f16::from_le_bytes(bytes).to_f32()),
+        SourceType::BFloat16 => halves(|bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+        _ => tensor
+            .bytes()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect(),
+    }
+}
+
+/// Multiplies the rows or the columns of a `rows` x `columns` matrix.
+fn apply(transform: &Transform, values: &mut [f32], rows: u64, columns: u64) -> Result<()> {
+    let expected = match transform.axis {
+        Axis::Rows => rows,
+        Axis::Columns => columns,
+    };
+    if transform.factors.len() as u64 != expected {
+        return Err(Error::new(
+            codes::PLUGIN_BAD_ANSWER,
+            format!(
+                "a transform of `{}` has {} factors, but the weight has {expected} {}",
+                transform.weight,
+                transform.factors.len(),
+                match transform.axis {
+                    Axis::Rows => "rows",
+                    Axis::Columns => "columns",
+                }
+            ),
+        ));
+    }
+    for (row, values) in values.chunks_exact_mut(columns as usize).enumerate() {
+        match transform.axis {
+            Axis::Rows => values.iter_mut().for_each(|value| *value *= transform.factors[row]),
+            Axis::Columns => {
+                for (value, factor) in values.iter_mut().zip(&transform.factors) {
+                    *value *= factor;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reorders the axes of a row-major tensor.
+fn permute(values: Vec<f16>, reference: &WeightReference, shape: &[u64]) -> Result<Vec<f16>> {
+    let Some(order) = &reference.permute else { return Ok(values) };
+    let order: Vec<usize> = order.iter().map(|axis| *axis as usize).collect();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    if !sorted.iter().copied().eq(0..shape.len()) {
+        return Err(Error::new(
+            codes::WEIGHT_REFERENCE_INVALID,
+            format!("the reference to `{}` permutes {shape:?} by {order:?}", reference.tensor),
+        )
+        .with_hint("this is an error of the arch plugin"));
+    }
+    let shape: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
+    let strides: Vec<usize> =
+        (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
+    let target: Vec<usize> = order.iter().map(|axis| shape[*axis]).collect();
+    let mut index = vec![0usize; target.len()];
+    let mut permuted = Vec::with_capacity(values.len());
+    for _ in 0..values.len() {
+        let offset: usize = index.iter().zip(&order).map(|(at, axis)| at * strides[*axis]).sum();
+        permuted.push(values[offset]);
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < target[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    Ok(permuted)
+}
+
+/// A weight or table that is ready to be written.
+enum Prepared {
+    Table { kind: TensorType, bytes: Vec<u8> },
+    Halves { kind: TensorType, values: Vec<f16>, fp16: Fp16Report },
+    Encoded { answer: Encoded, tensors: Vec<anemll_plugin_api::Tensor>, fp16: Fp16Report },
+}
+
+fn encode(
+    tensor: TensorView<'_>,
+    decision: &Decision,
+    quantization: &Quantization,
+    host: &Host,
+    fp16: Fp16Report,
+) -> Result<Prepared> {
+    let name = tensor.name().to_owned();
+    let mut sink = MemorySink::new();
+    let answer =
+        quantization.quantizer.encode(tensor, &decision.parameters, None, &mut sink, host)?;
+    let tensors = sink.into_tensors()?;
+    for (argument, value) in &answer.arguments {
+        let Some(blob) = tensors.get(value.blob as usize) else {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!(
+                    "the quantizer's answer for `{name}` names blob {} for `{argument}`, which it \
+                     did not write",
+                    value.blob
+                ),
+            ));
+        };
+        if blob.dtype.name() != value.dtype || blob.shape != value.shape {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!(
+                    "the quantizer's answer for `{name}` declares `{argument}` as {} {:?}, but \
+                     wrote {} {:?}",
+                    value.dtype,
+                    value.shape,
+                    blob.dtype.name(),
+                    blob.shape
+                ),
+            ));
+        }
+    }
+    Ok(Prepared::Encoded { answer, tensors, fp16 })
+}
+
+impl Prepared {
+    fn write(&self, writer: &mut BlobWriter) -> Result<(Replacement, u64)> {
+        match self {
+            Self::Table { kind, bytes } => {
+                let offset = append(writer, kind, bytes)?;
+                Ok((Replacement::Record { offset }, bytes.len() as u64))
+            }
+            Self::Halves { kind, values, .. } => {
+                let bytes: &[u8] = bytemuck::cast_slice(values);
+                let offset = append(writer, kind, bytes)?;
+                Ok((Replacement::Record { offset }, bytes.len() as u64))
+            }
+            Self::Encoded { answer, tensors, .. } => {
+                let mut total = 0;
+                let mut arguments = Vec::new();
+                for (name, value) in &answer.arguments {
+                    let Some(blob) = tensors.get(value.blob as usize) else { continue };
+                    let kind = TensorType::new(data_type(blob.dtype)?, &blob.shape);
+                    let offset = append(writer, &kind, &blob.bytes)?;
+                    total += blob.bytes.len() as u64;
+                    arguments.push((name.clone(), kind, offset));
+                }
+                Ok((Replacement::Constexpr { op: answer.op.clone(), arguments }, total))
+            }
+        }
+    }
+
+    fn report(&self, weight: &Weight, bytes: u64, plan: &Plan) -> WeightReport {
+        let (operation, fp16, encoding_error) = match self {
+            Self::Table { .. } => ("const".to_owned(), Fp16Report::default(), None),
+            Self::Halves { fp16, .. } => ("const".to_owned(), *fp16, None),
+            Self::Encoded { answer, fp16, .. } => (answer.op.clone(), *fp16, answer.error),
+        };
+        WeightReport {
+            tensor: weight.reference.tensor.clone(),
+            role: weight.reference.role.clone(),
+            shape: weight.shape.clone(),
+            operation,
+            bytes,
+            functions: weight.functions.clone(),
+            clamped: fp16.clamped,
+            underflowed: fp16.underflow_to_zero,
+            note: plan.decisions.get(&weight.id).and_then(|decision| decision.note.clone()),
+            encoding_error,
+        }
+    }
+}
+
+/// Appends a record and gives its offset.
+fn append(writer: &mut BlobWriter, kind: &TensorType, bytes: &[u8]) -> Result<u64> {
+    let (Some(blob_type), Some(elements)) =
+        (BlobType::from_data_type(kind.data_type), kind.element_count())
+    else {
+        return Err(Error::new(
+            codes::PLUGIN_BAD_ANSWER,
+            format!("a weight file cannot hold {} values", kind.data_type.name()),
+        ));
+    };
+    Ok(writer.append(blob_type, elements, bytes).map_err(from_package)?.offset)
+}
+
+fn data_type(dtype: DType) -> Result<DataType> {
+    let known = i32::try_from(dtype.0).ok().and_then(|number| DataType::from_proto(number).ok());
+    known.ok_or_else(|| {
+        Error::new(codes::PLUGIN_BAD_ANSWER, format!("data type {} is not known", dtype.0))
+    })
+}
+
+/// The distinct weights and tables of some functions, in op order, each with its key.
+fn collect(functions: &[(&str, &Model)]) -> Result<Vec<(String, Item)>> {
+    let mut items: Vec<(String, Item)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (id, model) in functions {
+        for operation in operations(model) {
+            let Some(value) = const_value(operation) else { continue };
+            let Some(key) = item_key(value)? else { continue };
+            if let Some(place) = places.get(&key) {
+                if let Item::Weight(weight) = &mut items[*place].1
+                    && !weight.functions.iter().any(|function| function == id)
+                {
+                    weight.functions.push((*id).to_owned());
+                }
+                continue;
+            }
+            let item = new_item(operation, value, id)?;
+            places.insert(key.clone(), items.len());
+            items.push((key, item));
+        }
+    }
+    Ok(items)
+}
+
+fn new_item(operation: &mil::Operation, value: &mil::Value, function: &str) -> Result<Item> {
+    if let Some(reference) = blob_file_name(value).and_then(WeightReference::parse_file_name) {
+        return Ok(Item::Weight(Weight {
+            id: operation.outputs.first().map(|output| output.name.clone()).unwrap_or_default(),
+            reference: reference?,
+            shape: fixed_shape(&literal::tensor_type(value).map_err(invalid)?)?,
+            functions: vec![function.to_owned()],
+        }));
+    }
+    let (kind, bytes) = literal::tensor_bytes(value).map_err(invalid)?;
+    Ok(Item::Table { kind, bytes: bytes.into_owned() })
+}
+
+fn invalid(reason: String) -> Error {
+    Error::new(codes::GRAPH_INVALID, reason).with_hint("this is an error of the arch plugin")
+}
+
+fn fixed_shape(kind: &TensorType) -> Result<Vec<u64>> {
+    kind.fixed_shape().ok_or_else(|| invalid("a weight has no fixed shape".to_owned()))
+}
+
+/// The key of a value that belongs into the weight file; none for small immediate values.
+fn item_key(value: &mil::Value) -> Result<Option<String>> {
+    // Values that are no tensors (strings in lists, dictionaries) never go there.
+    let Ok(kind) = literal::tensor_type(value) else { return Ok(None) };
+    if let Some(name) = blob_file_name(value) {
+        if WeightReference::parse_file_name(name).is_none() {
+            return Err(invalid(format!("a frontend's program refers to the file `{name}`")));
+        }
+        return Ok(Some(format!("{name} {:?}", fixed_shape(&kind)?)));
+    }
+    let stored = matches!(
+        kind.data_type,
+        DataType::Float16
+            | DataType::Float32
+            | DataType::Int8
+            | DataType::UInt8
+            | DataType::Int16
+            | DataType::UInt16
+            | DataType::Int32
+            | DataType::UInt32
+    );
+    if !stored || kind.element_count().is_none_or(|elements| elements < TABLE_ELEMENTS) {
+        return Ok(None);
+    }
+    let (_, bytes) = literal::tensor_bytes(value).map_err(invalid)?;
+    let digest = Sha256::digest(&bytes);
+    Ok(Some(format!("{} {:?} {digest:x?}", kind.data_type.name(), fixed_shape(&kind)?)))
+}
+
+fn blob_file_name(value: &mil::Value) -> Option<&str> {
+    match &value.value {
+        Some(mil::value::Value::BlobFileValue(blob)) => Some(&blob.file_name),
+        _ => None,
+    }
+}
+
+fn const_value(operation: &mil::Operation) -> Option<&mil::Value> {
+    if operation.r#type == "const" { operation.attributes.get("val") } else { None }
+}
+
+fn operations(model: &Model) -> impl Iterator<Item = &mil::Operation> {
+    let program = match &model.r#type {
+        Some(coreml_proto::model::Type::MlProgram(program)) => Some(program),
+        None => None,
+    };
+    program
+        .into_iter()
+        .flat_map(|program| program.functions.values())
+        .flat_map(|function| function.block_specializations.values())
+        .flat_map(|block| &block.operations)
+}
+
+fn operations_mut(model: &mut Model) -> impl Iterator<Item = &mut mil::Operation> {
+    let program = match &mut model.r#type {
+        Some(coreml_proto::model::Type::MlProgram(program)) => Some(program),
+        None => None,
+    };
+    program
+        .into_iter()
+        .flat_map(|program| program.functions.values_mut())
+        .flat_map(|function| function.block_specializations.values_mut())
+        .flat_map(|block| &mut block.operations)
+}
+
+/// Puts the records of the weight file in place of a program's references and large tables.
+pub fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
+    for operation in operations_mut(model) {
+        let Some(value) = const_value(operation) else { continue };
+        let Some(key) = item_key(value)? else { continue };
+        let Some(replacement) = resolved.0.get(&key) else {
+            return Err(Error::new(
+                codes::GRAPH_INVALID,
+                format!("a weight of `{}` was not written", operation.r#type),
+            ));
+        };
+        match replacement {
+            Replacement::Record { offset } => {
+                let kind = literal::tensor_type(value).map_err(invalid)?;
+                operation
+                    .attributes
+                    .insert("val".to_owned(), literal::blob_value(&kind, WEIGHT_FILE_NAME, *offset));
+            }
+            Replacement::Constexpr { op, arguments } => {
+                operation.r#type.clone_from(op);
+                operation.attributes.remove("val");
+                operation.inputs = arguments
+                    .iter()
+                    .map(|(name, kind, offset)| {
+                        let value = literal::blob_value(kind, WEIGHT_FILE_NAME, *offset);
+                        let binding = mil::argument::Binding {
+                            binding: Some(mil::argument::binding::Binding::Value(value)),
+                        };
+                        (name.clone(), mil::Argument { arguments: vec![binding] })
+                    })
+                    .collect();
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What the host gives to plugins: log, progress, cancel, threads, a scratch directory.
+
+use anemll_plugin_api::{Error, Host, HostServices, Level, Result, codes};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by Ctrl-C; every loop that can take long looks at it.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Asks all running work to stop.
+pub fn cancel() {
+    CANCELLED.store(true, Ordering::SeqCst);
+}
+
+/// An error when the user asked to stop.
+pub fn check_cancelled() -> Result<()> {
+    if CANCELLED.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+}
+
+/// Makes Ctrl-C cancel, so that temporary files are removed on the way out. A second Ctrl-C ends
+/// the process at once.
+pub fn handle_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if CANCELLED.swap(true, Ordering::SeqCst) {
+            #[expect(clippy::exit, reason = "the user asked twice; unwinding did not come in time")]
+            std::process::exit(i32::from(crate::error::EXIT_INTERRUPTED));
+        }
+    })
+    .map_err(|source| Error::new(codes::INTERNAL, format!("no handler for Ctrl-C: {source}")))
+}
+
+/// The host's services, behind every [`Host`] handle that a plugin holds.
+#[derive(Default)]
+pub struct Services {
+    scratch: OnceLock<tempfile::TempDir>,
+}
+
+/// A handle over fresh services.
+pub fn host() -> Host {
+    Host::new(Arc::new(Services::default()))
+}
+
+impl HostServices for Services {
+    fn log(&self, level: Level, target: &str, message: &str) {
+        match level {
+            Level::Error => tracing::error!(plugin = target, "{message}"),
+            Level::Warn => tracing::warn!(plugin = target, "{message}"),
+            Level::Info => tracing::info!(plugin = target, "{message}"),
+            Level::Debug => tracing::debug!(plugin = target, "{message}"),
+            Level::Trace => tracing::trace!(plugin = target, "{message}"),
+        }
+    }
+
+    fn progress(&self, task: &str, done: u64, total: u64) -> bool {
+        tracing::debug!("{task}: {done} of {total}");
+        !self.cancelled()
+    }
+
+    fn cancelled(&self) -> bool {
+        CANCELLED.load(Ordering::Relaxed)
+    }
+
+    fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
+    fn parallel(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        if count == 1 {
+            return task(0);
+        }
+        rayon::scope(|scope| {
+            for index in 1..count {
+                scope.spawn(move |_| task(index));
+            }
+            task(0);
+        });
+    }
+
+    fn scratch_directory(&self) -> Result<PathBuf> {
+        if let Some(directory) = self.scratch.get() {
+            return Ok(directory.path().to_owned());
+        }
+        let made = tempfile::Builder::new().prefix("anemll-").tempdir().map_err(|source| {
+            crate::error::io(
+                codes::SCRATCH_DIRECTORY,
+                "no scratch directory",
+                &std::env::temp_dir(),
+                &source,
+            )
+        })?;
+        // A second thread may have been faster; its directory is then the one in use.
+        Ok(self.scratch.get_or_init(|| made).path().to_owned())
+    }
+
+    fn extension(&self, id: &str, _request: &str) -> Result<String> {
+        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, format!("this host has no extension `{id}`")))
+    }
+}

@@ -1,0 +1,327 @@
+//! The host's side: the ABI's objects behind safe traits, every answer checked.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use abi_stable::std_types::{ROption, RSlice, RStr};
+use serde_json::Value;
+
+use super::convert::{
+    answer, bad_answer, coreml_model, from_abi, path_from_bytes, path_to_bytes, tensor_to_abi,
+    to_json,
+};
+use super::services::{Failure, inner, lend_host, lend_sink};
+use super::sink_check::LentSink;
+use super::v1::{
+    AbiNamedBytes, AbiTensor, ArchFrontendBox, CombinerBox, CompilerBox, PluginModule_Ref,
+    QuantizerBox, RuntimeBox, SessionBox,
+};
+use crate::data::{
+    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutOptions, ModelDescription,
+    ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
+};
+use crate::{
+    ArchFrontend, Combiner, Compiler, DType, Host, Quantizer, Result, Runtime, Session, Sink,
+    TensorView,
+};
+
+/// A plugin's root module, and the plugin's name for error messages.
+#[derive(Clone)]
+pub(crate) struct RemotePlugin {
+    module: PluginModule_Ref,
+    name: Arc<str>,
+}
+
+/// A component of a plugin.
+struct Remote<T> {
+    object: T,
+    plugin: Arc<str>,
+}
+
+impl RemotePlugin {
+    pub(crate) fn new(module: PluginModule_Ref, name: &str) -> Self {
+        Self { module, name: name.into() }
+    }
+
+    fn remote<T>(&self, object: T) -> Remote<T> {
+        Remote { object, plugin: self.name.clone() }
+    }
+
+    pub(crate) fn arch_frontend(&self, id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+        let object = from_abi(self.module.new_arch()(id.into(), text(options).as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
+
+    pub(crate) fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+        let object =
+            from_abi(self.module.new_quantizer()(id.into(), text(options).as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
+
+    pub(crate) fn combiner(&self, id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+        let object =
+            from_abi(self.module.new_combiner()(id.into(), text(options).as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
+
+    pub(crate) fn compiler(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+        let object =
+            from_abi(self.module.new_compiler()(id.into(), text(options).as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
+
+    pub(crate) fn runtime(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+        let object = from_abi(self.module.new_runtime()(id.into(), text(options).as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
+}
+
+/// A JSON value as text.
+fn text(value: &Value) -> String {
+    value.to_string()
+}
+
+impl ArchFrontend for Remote<ArchFrontendBox> {
+    fn accepts(&self, config_json: &str) -> Result<Verdict> {
+        let verdict = from_abi(self.object.accepts(config_json.into()))?;
+        answer(&self.plugin, "arch.accepts", &verdict)
+    }
+
+    fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
+        let entry = "arch.describe";
+        let model = to_json(entry, model)?;
+        answer(&self.plugin, entry, &from_abi(self.object.describe(model.as_str().into()))?)
+    }
+
+    fn lower(&self, model: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+        let entry = "arch.lower";
+        let model = to_json(entry, model)?;
+        let function = to_json(entry, function)?;
+        let (lent, failure) = lend_host(host);
+        let blob = self.object.lower(model.as_str().into(), function.as_str().into(), lent);
+        coreml_model(&self.plugin, entry, failure.settle(from_abi(blob))?)
+    }
+}
+
+impl Quantizer for Remote<QuantizerBox> {
+    fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan> {
+        let entry = "quantizer.plan";
+        let weights = to_json(entry, &request.weights)?;
+        let options = text(&request.options);
+        let programs: Vec<RSlice<'_, u8>> =
+            request.programs.iter().map(|program| RSlice::from_slice(program)).collect();
+        let (lent, failure) = lend_host(host);
+        let plan = self.object.plan(
+            weights.as_str().into(),
+            RSlice::from_slice(&programs),
+            options.as_str().into(),
+            lent,
+        );
+        answer(&self.plugin, entry, &failure.settle(from_abi(plan))?)
+    }
+
+    fn encode(
+        &self,
+        tensor: TensorView<'_>,
+        decision: &Value,
+        statistics: Option<TensorView<'_>>,
+        sink: &mut dyn Sink,
+        host: &Host,
+    ) -> Result<Encoded> {
+        let entry = "quantizer.encode";
+        let decision = text(decision);
+        let (lent, failure) = lend_host(host);
+        let mut lent_sink = Mutex::new(LentSink::new(sink));
+        let encoded = self.object.encode(
+            tensor_to_abi(tensor),
+            decision.as_str().into(),
+            statistics.map_or(ROption::RNone, |view| ROption::RSome(tensor_to_abi(view))),
+            lend_sink(&mut lent_sink),
+            lent,
+        );
+        let lent_sink = inner(&mut lent_sink);
+        let encoded = lent_sink.settle(from_abi(encoded));
+        let encoded: Encoded = answer(&self.plugin, entry, &failure.settle(encoded)?)?;
+        for (name, argument) in &encoded.arguments {
+            let refuse = |why: String| {
+                Err(bad_answer(&self.plugin, entry, &format!("argument `{name}` {why}")))
+            };
+            let Some(dtype) = DType::from_name(&argument.dtype) else {
+                return refuse(format!("has the unknown dtype `{}`", argument.dtype));
+            };
+            match lent_sink.tensors().get(&argument.blob) {
+                None => {
+                    return refuse(format!(
+                        "names the blob {}, which was not written",
+                        argument.blob
+                    ));
+                }
+                Some(blob) if blob.dtype != dtype || blob.shape != argument.shape => {
+                    return refuse(format!(
+                        "is {dtype} {:?}, but its blob is {} {:?}",
+                        argument.shape, blob.dtype, blob.shape
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(encoded)
+    }
+}
+
+impl Combiner for Remote<CombinerBox> {
+    fn layout(&self, model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+        let entry = "combiner.layout";
+        let model = to_json(entry, model)?;
+        let options = to_json(entry, options)?;
+        let layout = self.object.layout(model.as_str().into(), options.as_str().into());
+        answer(&self.plugin, entry, &from_abi(layout)?)
+    }
+
+    fn combine(
+        &self,
+        functions: &[NamedFunction<'_>],
+        options: &CombineOptions,
+        host: &Host,
+    ) -> Result<Vec<u8>> {
+        let entry = "combiner.combine";
+        let functions: Vec<AbiNamedBytes<'_>> = functions
+            .iter()
+            .map(|function| AbiNamedBytes {
+                name: RStr::from_str(function.name),
+                bytes: RSlice::from_slice(function.model),
+            })
+            .collect();
+        let options = to_json(entry, options)?;
+        let (lent, failure) = lend_host(host);
+        let blob =
+            self.object.combine(RSlice::from_slice(&functions), options.as_str().into(), lent);
+        coreml_model(&self.plugin, entry, failure.settle(from_abi(blob))?)
+    }
+}
+
+impl Compiler for Remote<CompilerBox> {
+    fn check(&self) -> Result<Availability> {
+        answer(&self.plugin, "compiler.check", &from_abi(self.object.check())?)
+    }
+
+    fn compile(
+        &self,
+        package: &Path,
+        output_directory: &Path,
+        options: &Value,
+        host: &Host,
+    ) -> Result<PathBuf> {
+        let options = text(options);
+        let (lent, failure) = lend_host(host);
+        let made = self.object.compile(
+            path_to_bytes(package)?.into(),
+            path_to_bytes(output_directory)?.into(),
+            options.as_str().into(),
+            lent,
+        );
+        path_from_bytes(&failure.settle(from_abi(made))?)
+    }
+}
+
+impl Runtime for Remote<RuntimeBox> {
+    fn check(&self) -> Result<Availability> {
+        answer(&self.plugin, "runtime.check", &from_abi(self.object.check())?)
+    }
+
+    fn open(&self, package: &Path, options: &Value, host: &Host) -> Result<Box<dyn Session>> {
+        let options = text(options);
+        let (lent, failure) = lend_host(host);
+        let session =
+            self.object.open(path_to_bytes(package)?.into(), options.as_str().into(), lent);
+        let object = failure.settle(from_abi(session))?;
+        let description = from_abi(object.describe())?;
+        Ok(Box::new(RemoteSession {
+            description: answer(&self.plugin, "session.describe", &description)?,
+            object,
+            plugin: self.plugin.clone(),
+            failure,
+        }))
+    }
+}
+
+/// An open package; it keeps the host that it was opened with.
+struct RemoteSession {
+    object: SessionBox,
+    plugin: Arc<str>,
+    /// As it was when the package was opened; a package does not change.
+    description: SessionDescription,
+    failure: Failure,
+}
+
+impl RemoteSession {
+    /// Whether the values in the sink are those that were asked for.
+    fn check_outputs(&self, function: &str, taps: &[&str], sink: &LentSink<'_>) -> Result<()> {
+        let refuse = |why: String| Err(bad_answer(&self.plugin, "session.run", &why));
+        let signature =
+            self.description.functions.iter().find(|signature| signature.name == function);
+        let Some(signature) = signature else {
+            return refuse(format!("it ran a function `{function}` that it does not have"));
+        };
+        let written = sink.tensors().values();
+        for output in &signature.outputs {
+            match written.clone().find(|tensor| tensor.name == output.name) {
+                None => return refuse(format!("it lacks the output `{}`", output.name)),
+                Some(tensor) if tensor.dtype.name() != output.dtype => {
+                    return refuse(format!(
+                        "the output `{}` is {}, and not {} as described",
+                        output.name, tensor.dtype, output.dtype
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        for tap in taps {
+            if !written.clone().any(|tensor| tensor.name == *tap) {
+                return refuse(format!("it lacks the value `{tap}`"));
+            }
+        }
+        let known = |name: &str| {
+            taps.contains(&name) || signature.outputs.iter().any(|output| output.name == name)
+        };
+        match written.clone().find(|tensor| !known(&tensor.name)) {
+            Some(tensor) => refuse(format!("it has an unknown value `{}`", tensor.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Session for RemoteSession {
+    fn describe(&self) -> SessionDescription {
+        self.description.clone()
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.failure.settle(from_abi(self.object.reset()))
+    }
+
+    fn run(
+        &mut self,
+        function: &str,
+        inputs: &[TensorView<'_>],
+        taps: &[&str],
+        outputs: &mut dyn Sink,
+    ) -> Result<()> {
+        let inputs: Vec<AbiTensor<'_>> = inputs.iter().map(|input| tensor_to_abi(*input)).collect();
+        let abi_taps: Vec<RStr<'_>> = taps.iter().map(|tap| RStr::from_str(tap)).collect();
+        let mut sink = Mutex::new(LentSink::new(outputs));
+        let result = self.object.run(
+            function.into(),
+            RSlice::from_slice(&inputs),
+            RSlice::from_slice(&abi_taps),
+            lend_sink(&mut sink),
+        );
+        let sink = inner(&mut sink);
+        let result = sink.settle(from_abi(result));
+        self.failure.settle(result)?;
+        self.check_outputs(function, taps, sink)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! What a combiner is asked and answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::FunctionSpec;
+
+/// Bits per weight in the parts of a model, for file names and metadata; `None` is float16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct BitsPerPart {
+    /// Of the embedding.
+    #[serde(default)]
+    pub embeddings: Option<u32>,
+    /// Of the layers.
+    #[serde(default)]
+    pub layers: Option<u32>,
+    /// Of the head.
+    #[serde(default)]
+    pub head: Option<u32>,
+}
+
+/// How a model is to be laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LayoutOptions {
+    /// Into how many pieces the layers are cut.
+    pub chunks: u32,
+    /// The prefix of package names; the model's own when absent.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Whether the head gives indices and values in place of logits.
+    #[serde(default)]
+    pub argmax: bool,
+    /// Bits per weight.
+    #[serde(default)]
+    pub bits: BitsPerPart,
+    /// Metadata that is added to every package.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A step of the conversion, as `--restart` and `--only` count them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 1.
+    pub number: u32,
+    /// What is done, in a few words.
+    pub title: String,
+}
+
+/// One weight file, which all packages of its functions share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WeightFile {
+    /// Unique in the layout.
+    pub id: String,
+    /// Ids of functions; weights are laid out in this order, each once.
+    pub functions: Vec<String>,
+}
+
+/// What a package is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PackageKind {
+    /// A part with one function.
+    Part,
+    /// Several functions in one package.
+    Combined,
+    /// For evaluation only; it is not shipped.
+    Evaluate,
+}
+
+/// A function of a package.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PackageFunction {
+    /// The function's id in the layout.
+    pub id: String,
+    /// Its name in the package.
+    pub name: String,
+}
+
+/// One package. With a single function `main` it is written plainly; with several it goes through
+/// [`crate::Combiner::combine`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PackageSpec {
+    /// The file name without `.mlpackage`.
+    pub stem: String,
+    /// The directory below the output: empty, or `.anemll/evaluate`.
+    #[serde(default)]
+    pub directory: String,
+    /// What it is there for.
+    pub kind: PackageKind,
+    /// The number of the step that makes it.
+    pub step: u32,
+    /// The id of its weight file.
+    pub weight_file: String,
+    /// Its functions.
+    pub functions: Vec<PackageFunction>,
+    /// The function that is used when none is named; for combined packages.
+    #[serde(default)]
+    pub default_function: Option<String>,
+    /// One line that says what it is.
+    pub short_description: String,
+    /// The `userDefined` metadata.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One call when a model is run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RunStep {
+    /// The package's directory and stem.
+    pub package: String,
+    /// The function's name in the package.
+    pub function: String,
+}
+
+/// The calls that make up one pass, in order; outputs of one feed the inputs of the next
+/// (`output_hidden_states` becomes `hidden_states`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct EvaluationPaths {
+    /// One token.
+    pub infer: Vec<RunStep>,
+    /// A batch of tokens into the state.
+    pub prefill: Vec<RunStep>,
+    /// A batch of tokens to all logits.
+    pub evaluate: Vec<RunStep>,
+}
+
+/// How a model is laid out in packages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Layout {
+    /// The combiner's id.
+    pub combiner: String,
+    /// The prefix of package names.
+    pub prefix: String,
+    /// The steps in order.
+    pub steps: Vec<Step>,
+    /// All functions that the frontend has to lower.
+    pub functions: Vec<FunctionSpec>,
+    /// The weight files.
+    pub weight_files: Vec<WeightFile>,
+    /// The packages.
+    pub packages: Vec<PackageSpec>,
+    /// The keys of `model_info.parameters` in `meta.yaml` that the combiner knows.
+    #[serde(default)]
+    pub meta: Map<String, Value>,
+    /// How the model is run.
+    #[serde(default)]
+    pub paths: EvaluationPaths,
+}
+
+/// A function on its way into a combined package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedFunction<'a> {
+    /// Its name in the package.
+    pub name: &'a str,
+    /// A serialized `CoreML.Specification.Model` with one function.
+    pub model: &'a [u8],
+}
+
+/// How functions are to be combined.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CombineOptions {
+    /// The function that is used when none is named.
+    pub default_function: String,
+    /// One line that says what the package is.
+    pub short_description: String,
+    /// The `userDefined` metadata.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}

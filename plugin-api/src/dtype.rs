@@ -1,0 +1,129 @@
+//! Element types of tensors.
+
+use std::fmt;
+
+/// The element type of a tensor.
+///
+/// The number is that of `DataType` in Core ML's ML Program schema (`MIL.proto`). It is a number
+/// and not an enum, because types may be added while the plugin ABI stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DType(pub u32);
+
+macro_rules! dtypes {
+    ($($name:ident = $number:literal, $text:literal, $bits:expr;)+) => {
+        impl DType {
+            $(
+                #[doc = concat!("`", $text, "`.")]
+                pub const $name: Self = Self($number);
+            )+
+
+            /// Every known element type.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The width of one element in bits; `None` for strings and unknown numbers.
+            pub const fn bits(self) -> Option<u32> {
+                match self.0 {
+                    $($number => $bits,)+
+                    _ => None,
+                }
+            }
+
+            /// The name as it stands in MIL text, for example `float16`; `unknown` for unknown
+            /// numbers.
+            pub const fn name(self) -> &'static str {
+                match self.0 {
+                    $($number => $text,)+
+                    _ => "unknown",
+                }
+            }
+
+            /// The element type with this name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($text => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+dtypes! {
+    BOOL = 1, "bool", Some(8);
+    STRING = 2, "string", None;
+    FLOAT16 = 10, "float16", Some(16);
+    FLOAT32 = 11, "float32", Some(32);
+    FLOAT64 = 12, "float64", Some(64);
+    BFLOAT16 = 13, "bfloat16", Some(16);
+    INT8 = 21, "int8", Some(8);
+    INT16 = 22, "int16", Some(16);
+    INT32 = 23, "int32", Some(32);
+    INT64 = 24, "int64", Some(64);
+    INT4 = 25, "int4", Some(4);
+    UINT8 = 31, "uint8", Some(8);
+    UINT16 = 32, "uint16", Some(16);
+    UINT32 = 33, "uint32", Some(32);
+    UINT64 = 34, "uint64", Some(64);
+    UINT4 = 35, "uint4", Some(4);
+    UINT2 = 36, "uint2", Some(2);
+    UINT1 = 37, "uint1", Some(1);
+    UINT6 = 38, "uint6", Some(6);
+    UINT3 = 39, "uint3", Some(3);
+    FLOAT8_E4M3FN = 40, "float8e4m3fn", Some(8);
+    FLOAT8_E5M2 = 41, "float8e5m2", Some(8);
+}
+
+impl DType {
+    /// Bytes that a tensor of this type and shape takes; elements narrower than a byte are packed,
+    /// and the last byte is padded.
+    ///
+    /// `None` where the type has no width or the number of bytes does not fit `u64`.
+    pub fn byte_length(self, shape: &[u64]) -> Option<u64> {
+        let bits = u64::from(self.bits()?);
+        let elements =
+            shape.iter().try_fold(1u64, |count, dimension| count.checked_mul(*dimension));
+        // A zero anywhere makes the tensor empty, whatever overflowed before it.
+        let elements = if shape.contains(&0) { 0 } else { elements? };
+        Some(elements.checked_mul(bits)?.div_ceil(8))
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for DType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            "unknown" => write!(formatter, "DType({})", self.0),
+            name => formatter.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for dtype in DType::ALL {
+            assert_eq!(DType::from_name(dtype.name()), Some(*dtype));
+        }
+        assert_eq!(DType::from_name("unknown"), None);
+        assert_eq!(DType(99).name(), "unknown");
+    }
+
+    #[test]
+    fn lengths_are_packed_and_checked() {
+        assert_eq!(DType::FLOAT16.byte_length(&[2, 3]), Some(12));
+        assert_eq!(DType::FLOAT32.byte_length(&[]), Some(4));
+        assert_eq!(DType::UINT3.byte_length(&[3]), Some(2));
+        assert_eq!(DType::UINT8.byte_length(&[u64::MAX, 2, 0]), Some(0));
+        assert_eq!(DType::UINT8.byte_length(&[u64::MAX, 2]), None);
+        assert_eq!(DType::FLOAT16.byte_length(&[u64::MAX / 2]), None);
+        assert_eq!(DType::STRING.byte_length(&[1]), None);
+    }
+}

@@ -1,0 +1,379 @@
+//! A panic on either side of the boundary is an error on the other, with text, plugin and entry.
+
+#[macro_use]
+mod stub;
+
+use std::path::{Path, PathBuf};
+
+use anemll_plugin_api::data::*;
+use anemll_plugin_api::*;
+use serde_json::{Value, json};
+use stub::{load, panicking_host};
+
+/// Every method of every component panics, and so does letting go of it.
+struct Panicking;
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        panic!("boom in drop");
+    }
+}
+
+impl ArchFrontend for Panicking {
+    fn accepts(&self, _: &str) -> Result<Verdict> {
+        panic!("boom in accepts")
+    }
+
+    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
+        panic!("boom in describe")
+    }
+
+    fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
+        panic!("boom in {}", "lower")
+    }
+}
+
+impl Quantizer for Panicking {
+    fn plan(&self, _: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
+        panic!("boom in plan")
+    }
+
+    fn encode(
+        &self,
+        _: TensorView<'_>,
+        _: &Value,
+        _: Option<TensorView<'_>>,
+        _: &mut dyn Sink,
+        _: &Host,
+    ) -> Result<Encoded> {
+        panic!("boom in encode")
+    }
+}
+
+impl Combiner for Panicking {
+    fn layout(&self, _: &ModelDescription, _: &LayoutOptions) -> Result<Layout> {
+        panic!("boom in layout")
+    }
+
+    fn combine(&self, _: &[NamedFunction<'_>], _: &CombineOptions, _: &Host) -> Result<Vec<u8>> {
+        panic!("boom in combine")
+    }
+}
+
+impl Compiler for Panicking {
+    fn check(&self) -> Result<Availability> {
+        panic!("boom in check")
+    }
+
+    fn compile(&self, _: &Path, _: &Path, _: &Value, _: &Host) -> Result<PathBuf> {
+        panic!("boom in compile")
+    }
+}
+
+impl Runtime for Panicking {
+    fn check(&self) -> Result<Availability> {
+        panic!("boom in check")
+    }
+
+    fn open(&self, package: &Path, _: &Value, _: &Host) -> Result<Box<dyn Session>> {
+        match package.to_str() {
+            Some("runs") => Ok(Box::new(PanickingSession { describes: true })),
+            Some("does not describe") => Ok(Box::new(PanickingSession { describes: false })),
+            _ => panic!("boom in open"),
+        }
+    }
+}
+
+struct PanickingSession {
+    describes: bool,
+}
+
+impl Session for PanickingSession {
+    fn describe(&self) -> SessionDescription {
+        match self.describes {
+            true => SessionDescription::default(),
+            false => panic!("boom in describe"),
+        }
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        panic!("boom in reset")
+    }
+
+    fn run(&mut self, _: &str, _: &[TensorView<'_>], _: &[&str], _: &mut dyn Sink) -> Result<()> {
+        panic!("boom in run")
+    }
+}
+
+struct StubPlugin;
+
+impl Plugin for StubPlugin {
+    const MANIFEST: &'static str = stub_manifest!("stub");
+
+    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+        Ok(Box::new(Panicking))
+    }
+
+    fn quantizer(_: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+        Ok(Box::new(Panicking))
+    }
+
+    fn combiner(_: &str, _: &Value) -> Result<Box<dyn Combiner>> {
+        Ok(Box::new(Panicking))
+    }
+
+    fn compiler(_: &str, _: &Value) -> Result<Box<dyn Compiler>> {
+        Ok(Box::new(Panicking))
+    }
+
+    fn runtime(_: &str, _: &Value) -> Result<Box<dyn Runtime>> {
+        Ok(Box::new(Panicking))
+    }
+}
+
+/// A payload that panics when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("boom in the payload");
+    }
+}
+
+/// Every constructor panics, each with another kind of payload.
+struct PanickingConstructors;
+
+impl Plugin for PanickingConstructors {
+    const MANIFEST: &'static str = stub_manifest!("constructors");
+
+    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+        panic!("boom in new_arch")
+    }
+
+    fn quantizer(_: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+        let nothing: Option<Box<dyn Quantizer>> = None;
+        Ok(nothing.expect("boom in new_quantizer"))
+    }
+
+    fn combiner(_: &str, _: &Value) -> Result<Box<dyn Combiner>> {
+        std::panic::panic_any(7)
+    }
+
+    fn compiler(_: &str, _: &Value) -> Result<Box<dyn Compiler>> {
+        std::panic::panic_any(Grenade)
+    }
+
+    fn runtime(_: &str, _: &Value) -> Result<Box<dyn Runtime>> {
+        // Thrown on without a new panic, so that no hook sees it here.
+        let panic = std::panic::catch_unwind(|| panic!("boom inside")).unwrap_err();
+        std::panic::resume_unwind(panic)
+    }
+}
+
+#[track_caller]
+fn check<T>(result: Result<T>, entry: &str, text: &str) {
+    let Err(error) = result else { panic!("`{entry}` must fail") };
+    assert_eq!(error.code, codes::PLUGIN_PANICKED, "{error:?}");
+    assert_eq!(error.message, format!("plugin `stub` panicked in `{entry}`: {text}"));
+    assert!(error.hint.as_ref().unwrap().contains("https://example.org/stub"), "{error:?}");
+    let at = error.at.unwrap();
+    assert!(at.contains("panics.rs:"), "{at}");
+}
+
+fn function() -> FunctionSpec {
+    FunctionSpec {
+        id: "f".into(),
+        embedding: false,
+        layers: None,
+        head: false,
+        purpose: Purpose::Infer,
+        argmax: false,
+    }
+}
+
+#[test]
+fn every_entry_of_every_component_is_guarded() {
+    let plugin = load::<StubPlugin>();
+    let host = Host::quiet();
+    let none = Value::Null;
+
+    let frontend = plugin.arch_frontend("stub", &none).unwrap();
+    check(frontend.accepts("{}"), "arch.accepts", "boom in accepts");
+    check(frontend.describe(&ModelInput::default()), "arch.describe", "boom in describe");
+    check(
+        frontend.lower(&ModelInput::default(), &function(), &host),
+        "arch.lower",
+        "boom in lower",
+    );
+
+    let quantizer = plugin.quantizer("stub", &none).unwrap();
+    check(quantizer.plan(&PlanRequest::default(), &host), "quantizer.plan", "boom in plan");
+    let tensor = TensorView::new("w", DType::FLOAT16, &[1], &[0, 0]).unwrap();
+    let mut sink = MemorySink::new();
+    check(
+        quantizer.encode(tensor, &none, Some(tensor), &mut sink, &host),
+        "quantizer.encode",
+        "boom in encode",
+    );
+
+    let combiner = plugin.combiner("stub", &none).unwrap();
+    check(
+        combiner.layout(&ModelDescription::default(), &LayoutOptions::default()),
+        "combiner.layout",
+        "boom in layout",
+    );
+    check(
+        combiner.combine(&[], &CombineOptions::default(), &host),
+        "combiner.combine",
+        "boom in combine",
+    );
+
+    let compiler = plugin.compiler("stub", &none).unwrap();
+    check(compiler.check(), "compiler.check", "boom in check");
+    check(
+        compiler.compile(Path::new("a"), Path::new("b"), &none, &host),
+        "compiler.compile",
+        "boom in compile",
+    );
+
+    let runtime = plugin.runtime("stub", &none).unwrap();
+    check(runtime.check(), "runtime.check", "boom in check");
+    check(runtime.open(Path::new("x"), &none, &host), "runtime.open", "boom in open");
+    check(
+        runtime.open(Path::new("does not describe"), &none, &host),
+        "session.describe",
+        "boom in describe",
+    );
+    let mut session = runtime.open(Path::new("runs"), &none, &host).unwrap();
+    check(session.reset(), "session.reset", "boom in reset");
+    check(session.run("main", &[], &[], &mut sink), "session.run", "boom in run");
+    // Here the components are dropped, which panics as well, and is no more than let go.
+}
+
+#[test]
+fn constructors_are_guarded_whatever_they_throw() {
+    let plugin = load::<PanickingConstructors>();
+    let none = Value::Null;
+    let errors = [
+        (plugin.arch_frontend("stub", &none).err(), "`new_arch`: boom in new_arch"),
+        (plugin.quantizer("stub", &none).err(), "`new_quantizer`: boom in new_quantizer"),
+        (plugin.combiner("stub", &none).err(), "`new_combiner`: a panic without text"),
+        (plugin.compiler("stub", &none).err(), "`new_compiler`: a panic without text"),
+        (plugin.runtime("stub", &none).err(), "`new_runtime`: boom inside"),
+    ];
+    for (error, text) in errors {
+        let error = error.unwrap();
+        assert_eq!(error.code, codes::PLUGIN_PANICKED);
+        assert_eq!(error.message, format!("plugin `constructors` panicked in {text}"));
+    }
+}
+
+/// Uses the service of the host that `decision` names; fails as the host does, or looks away.
+struct Caller;
+
+impl Quantizer for Caller {
+    fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan> {
+        let service = request.options["service"].as_str().unwrap_or_default();
+        let result = match service {
+            "log" => {
+                host.log(Level::Info, "stub", "hello");
+                host.check_cancelled()
+            }
+            "threads" => {
+                assert_eq!(host.threads(), 1);
+                host.check_cancelled()
+            }
+            "cancelled" => {
+                assert!(host.cancelled(), "a host that panics must stop the plugin");
+                host.check_cancelled()
+            }
+            "progress" => host.progress("work", 1, 2),
+            "parallel" => host.parallel(3, &|_| Ok(())),
+            "scratch_directory" => host.scratch_directory().map(drop),
+            "extension" => host.extension("x", "{}").map(drop),
+            other => panic!("unknown service {other}"),
+        };
+        let error = result.expect_err("the host's panic must reach the plugin");
+        assert_eq!(error.code, codes::HOST_PANICKED);
+        match request.options["look away"].as_bool() {
+            Some(true) => Ok(Plan::default()),
+            _ => Err(Error::new(codes::PLUGIN_BAD_REQUEST, "the plugin's own words")),
+        }
+    }
+
+    fn encode(
+        &self,
+        tensor: TensorView<'_>,
+        decision: &Value,
+        _: Option<TensorView<'_>>,
+        sink: &mut dyn Sink,
+        _: &Host,
+    ) -> Result<Encoded> {
+        let result = sink.tensor("x", DType::UINT8, &[2], &[1, 2]);
+        match decision["look away"].as_bool() {
+            Some(true) => {
+                Ok(Encoded { op: tensor.name().into(), arguments: Default::default(), error: None })
+            }
+            _ => Err(result.expect_err("the sink's panic must reach the plugin")),
+        }
+    }
+}
+
+struct CallerPlugin;
+
+impl Plugin for CallerPlugin {
+    const MANIFEST: &'static str = stub_manifest!("caller");
+
+    fn quantizer(_: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+        Ok(Box::new(Caller))
+    }
+}
+
+#[test]
+fn a_panic_in_a_service_of_the_host_reaches_plugin_and_host() {
+    let quantizer = load::<CallerPlugin>().quantizer("stub", &Value::Null).unwrap();
+    let services =
+        ["log", "threads", "cancelled", "progress", "parallel", "scratch_directory", "extension"];
+    for service in services {
+        for look_away in [false, true] {
+            let options = json!({"service": service, "look away": look_away});
+            let request = PlanRequest { options, ..PlanRequest::default() };
+            let error = quantizer.plan(&request, &panicking_host()).unwrap_err();
+            // Whatever the plugin makes of it, the host learns of its own mistake.
+            assert_eq!(error.code, codes::HOST_PANICKED, "{error:?}");
+            let text = format!("the host panicked in `host.{service}`: boom in {service}");
+            assert_eq!(error.message, text);
+            assert!(error.at.unwrap().contains("mod.rs:"));
+        }
+    }
+}
+
+struct PanickingSink;
+
+impl Sink for PanickingSink {
+    fn begin(&mut self, _: &str, _: DType, _: &[u64]) -> Result<u64> {
+        Ok(7)
+    }
+
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<()> {
+        panic!("boom in write")
+    }
+
+    fn finish(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_the_hosts_sink_reaches_plugin_and_host() {
+    let quantizer = load::<CallerPlugin>().quantizer("stub", &Value::Null).unwrap();
+    let tensor = TensorView::new("w", DType::FLOAT16, &[1], &[0, 0]).unwrap();
+    for look_away in [false, true] {
+        let decision = json!({"look away": look_away});
+        let error = quantizer
+            .encode(tensor, &decision, None, &mut PanickingSink, &Host::quiet())
+            .unwrap_err();
+        assert_eq!(error.code, codes::HOST_PANICKED);
+        assert_eq!(error.message, "the host panicked in `sink.write`: boom in write");
+    }
+}

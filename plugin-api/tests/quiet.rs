@@ -1,0 +1,75 @@
+//! A panic inside a guard is not printed; any other still is. One test, because a program has one
+//! panic hook.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anemll_plugin_api::data::*;
+use anemll_plugin_api::*;
+
+static PRINTED: AtomicUsize = AtomicUsize::new(0);
+
+struct Panicking;
+
+impl ArchFrontend for Panicking {
+    fn accepts(&self, _: &str) -> Result<Verdict> {
+        panic!("first line\n  second line\u{1b}[2J")
+    }
+
+    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
+        panic!()
+    }
+
+    fn lower(&self, _: &ModelInput, _: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+        host.parallel(4, &|index| panic!("task {index}")).map(|()| Vec::new())
+    }
+}
+
+struct StubPlugin;
+
+impl Plugin for StubPlugin {
+    const MANIFEST: &'static str = r#"{"name": "stub", "version": "0", "abi": 1,
+        "components": [{"stage": "arch", "id": "stub"}]}"#;
+
+    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+        Ok(Box::new(Panicking))
+    }
+}
+
+#[test]
+fn guarded_panics_are_not_printed_and_others_are() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {
+        PRINTED.fetch_add(1, Ordering::SeqCst);
+    }));
+    let plugin = LoadedPlugin::of::<StubPlugin>().unwrap();
+    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let error = frontend.accepts("{}").unwrap_err();
+    let (_, host) = testing::TestHost::new();
+    let function = FunctionSpec {
+        id: "f".into(),
+        embedding: true,
+        layers: None,
+        head: true,
+        purpose: Purpose::Infer,
+        argmax: false,
+    };
+    let in_task = frontend.lower(&ModelInput::default(), &function, &host).unwrap_err();
+    let inside = PRINTED.load(Ordering::SeqCst);
+    let _ = std::panic::catch_unwind(|| panic!("outside of a guard"));
+    let outside = PRINTED.load(Ordering::SeqCst);
+    let _ = std::panic::take_hook();
+    std::panic::set_hook(before);
+
+    assert_eq!(inside, 0);
+    assert_eq!(outside, 1);
+    // One line, and nothing that could drive a terminal.
+    assert_eq!(
+        error.message,
+        "plugin `stub` panicked in `arch.accepts`: first line; second line\u{fffd}[2J"
+    );
+    assert_eq!(
+        in_task.message,
+        "plugin `stub` panicked in `arch.lower`: parallel call 0 panicked: task 0"
+    );
+    assert!(in_task.at.unwrap().contains("quiet.rs:"));
+}

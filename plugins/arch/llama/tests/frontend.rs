@@ -1,0 +1,362 @@
+//! The frontend over configurations: what it accepts, refuses by key, remarks on, and lowers.
+
+use std::collections::BTreeMap;
+
+use anemll_arch_llama::{LlamaFrontend, LlamaPlugin};
+use anemll_plugin_api::data::{
+    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
+    TensorInfo,
+};
+use anemll_plugin_api::{ArchFrontend, Host, Plugin, Result, Value, codes};
+use serde_json::json;
+
+/// A small model as transformers would save it.
+fn config() -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
+        "vocab_size": 128, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "hidden_act": "silu",
+        "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": false,
+        "pretraining_tp": 1, "bos_token_id": 1, "transformers_version": "4.57.1",
+    })
+}
+
+fn with(changes: Value) -> Value {
+    let mut config = config();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+fn without(key: &str) -> Value {
+    let mut config = config();
+    config.as_object_mut().unwrap().remove(key);
+    config
+}
+
+fn input(config: Value) -> ModelInput {
+    ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
+}
+
+fn describe(config: Value) -> Result<ModelDescription> {
+    LlamaFrontend::default().describe(&input(config))
+}
+
+/// Tensors as the small model has them.
+fn tensors(prefix: &str) -> BTreeMap<String, TensorInfo> {
+    let mut list = vec![
+        (format!("{prefix}embed_tokens.weight"), vec![128, 48]),
+        (format!("{prefix}norm.weight"), vec![48]),
+        ("lm_head.weight".to_owned(), vec![128, 48]),
+    ];
+    for layer in 0..2 {
+        let parts: [(&str, Vec<u64>); 9] = [
+            ("input_layernorm", vec![48]),
+            ("post_attention_layernorm", vec![48]),
+            ("self_attn.q_proj", vec![64, 48]),
+            ("self_attn.k_proj", vec![32, 48]),
+            ("self_attn.v_proj", vec![32, 48]),
+            ("self_attn.o_proj", vec![48, 64]),
+            ("mlp.gate_proj", vec![80, 48]),
+            ("mlp.up_proj", vec![80, 48]),
+            ("mlp.down_proj", vec![48, 80]),
+        ];
+        for (part, shape) in parts {
+            list.push((format!("{prefix}layers.{layer}.{part}.weight"), shape));
+        }
+    }
+    list.into_iter()
+        .map(|(name, shape)| (name, TensorInfo { dtype: "bfloat16".into(), shape }))
+        .collect()
+}
+
+fn infer() -> FunctionSpec {
+    FunctionSpec {
+        id: "infer".into(),
+        embedding: true,
+        layers: Some(LayerRange { first: 0, end: 2 }),
+        head: true,
+        purpose: Purpose::Infer,
+        argmax: false,
+    }
+}
+
+#[test]
+fn the_manifest_agrees_with_the_code() {
+    let manifest: Manifest = serde_json::from_str(LlamaPlugin::MANIFEST).unwrap();
+    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
+    let component = &manifest.components[0];
+    assert_eq!(
+        (component.id.as_str(), component.model_types.as_slice()),
+        ("llama", &["llama".into()][..])
+    );
+    let frontend = LlamaPlugin::arch_frontend(
+        "llama",
+        &json!({"split_lm_head": component.options["split_lm_head"].default}),
+    );
+    assert_eq!(frontend.unwrap().describe(&input(config())).unwrap().head_splits, [16; 8]);
+    assert_eq!(
+        LlamaPlugin::arch_frontend("qwen", &json!({})).err().unwrap().code,
+        codes::PLUGIN_NO_SUCH_COMPONENT
+    );
+}
+
+#[test]
+fn a_model_is_described() {
+    let description = describe(config()).unwrap();
+    assert_eq!(description.architecture, "LlamaForCausalLM");
+    assert_eq!(
+        (description.model_type.as_str(), description.default_prefix.as_str()),
+        ("llama", "llama")
+    );
+    assert_eq!((description.layers, description.head_dimension), (2, 16));
+    assert_eq!(description.max_position_embeddings, 256);
+    assert_eq!(description.head_splits, [16; 8]);
+    assert_eq!(description.state.name, "model_model_kv_cache_0");
+    assert_eq!(description.state.shape, [4, 2, 64, 16]);
+    let layer = 48 * 2 + 64 * 48 * 2 + 32 * 48 * 2 + 80 * 48 * 3;
+    assert_eq!(description.parameters, 2 * layer + 48 + 2 * 128 * 48);
+    assert!(description.notes.is_empty(), "{:?}", description.notes);
+}
+
+#[test]
+fn absent_keys_have_the_values_of_transformers() {
+    let description = describe(without("num_key_value_heads")).unwrap();
+    assert_eq!(description.key_value_heads, 4);
+    assert_eq!(describe(with(json!({"head_dim": null}))).unwrap().head_dimension, 12);
+    assert!(!describe(without("tie_word_embeddings")).unwrap().tied_embeddings);
+    for key in ["rms_norm_eps", "max_position_embeddings"] {
+        let notes = describe(without(key)).unwrap().notes;
+        assert!(notes[0].starts_with(&format!("config.json: `{key}` is not given")), "{notes:?}");
+    }
+    for key in ["hidden_act", "rope_theta", "attention_bias", "mlp_bias", "pretraining_tp"] {
+        assert_eq!(describe(without(key)).unwrap(), describe(config()).unwrap(), "{key}");
+    }
+}
+
+#[test]
+fn keys_that_must_be_there_are_named() {
+    for key in [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+    ] {
+        for config in [without(key), with(json!({key: null}))] {
+            let error = describe(config).unwrap_err();
+            assert_eq!(error.code, codes::CONFIG_KEY_MISSING);
+            assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
+        }
+    }
+}
+
+#[test]
+fn wrong_types_and_values_are_named() {
+    let cases = [
+        ("vocab_size", json!("128")),
+        ("vocab_size", json!(0)),
+        ("hidden_size", json!(48.5)),
+        ("hidden_size", json!(-48)),
+        ("intermediate_size", json!([80])),
+        ("num_hidden_layers", json!(2_147_483_647)),
+        ("num_hidden_layers", json!(1e30)),
+        ("num_attention_heads", json!(true)),
+        ("num_attention_heads", json!(2_000_000_000)),
+        ("num_key_value_heads", json!(3)),
+        ("head_dim", json!(15)),
+        ("head_dim", json!({})),
+        ("rms_norm_eps", json!("1e-5")),
+        ("rms_norm_eps", json!(-1)),
+        ("rope_theta", json!(0)),
+        ("rope_theta", json!("x")),
+        ("attention_bias", json!(1)),
+        ("mlp_bias", json!("false")),
+        ("tie_word_embeddings", json!(0)),
+        ("hidden_act", json!(3)),
+        ("max_position_embeddings", json!(2.5)),
+        ("architectures", json!("LlamaForCausalLM")),
+        ("model_type", json!(1)),
+        ("rope_scaling", json!("linear")),
+        ("pretraining_tp", json!("2")),
+        ("use_sliding_window", json!("no")),
+    ];
+    for (key, value) in cases {
+        let error = describe(with(json!({key: value}))).expect_err(&format!("{key}: {value}"));
+        assert_eq!(error.code, codes::CONFIG_KEY_INVALID, "{key}: {value}");
+        assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_key() {
+    let scaled = |kind: &str| json!({"rope_type": kind, "factor": 2.0});
+    let cases = [
+        ("hidden_act", json!("gelu"), "hidden_act"),
+        ("rope_scaling", scaled("longrope"), "rope_scaling.rope_type"),
+        ("rope_parameters", scaled("su"), "rope_parameters.rope_type"),
+        ("partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
+        ("quantization_config", json!({"bits": 4}), "quantization_config"),
+        ("sliding_window", json!(4096), "sliding_window"),
+        ("final_logit_softcapping", json!(30.0), "final_logit_softcapping"),
+        ("attn_logit_softcapping", json!(50.0), "attn_logit_softcapping"),
+        ("logit_scale", json!(0.06), "logit_scale"),
+        ("embedding_multiplier", json!(12.0), "embedding_multiplier"),
+        ("residual_multiplier", json!(0.22), "residual_multiplier"),
+        ("attention_multiplier", json!(0.01), "attention_multiplier"),
+        ("logits_scaling", json!(8.0), "logits_scaling"),
+        ("num_experts", json!(8), "num_experts"),
+        ("num_local_experts", json!(8), "num_local_experts"),
+        ("use_qk_norm", json!(true), "use_qk_norm"),
+        ("qk_layernorm", json!(true), "qk_layernorm"),
+        ("no_rope_layers", json!([0, 1]), "no_rope_layers"),
+        ("layer_types", json!(["full_attention", "sliding_attention"]), "layer_types"),
+        ("rope_interleaved", json!(true), "rope_interleaved"),
+        ("is_encoder_decoder", json!(true), "is_encoder_decoder"),
+        ("pruned_heads", json!({"0": [1]}), "pruned_heads"),
+    ];
+    for (key, value, at) in cases {
+        let error = describe(with(json!({key: value}))).expect_err(key);
+        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{key}: {error}");
+        assert_eq!(error.at.unwrap(), format!("config.json: {at}"));
+    }
+}
+
+#[test]
+fn harmless_values_of_such_keys_pass() {
+    let config = with(json!({
+        "sliding_window": 4096, "use_sliding_window": false, "num_experts": 0, "logit_scale": 1.0,
+        "layer_types": ["full_attention", "full_attention"], "rope_interleaved": false,
+        "is_llama_config": true, "partial_rotary_factor": 1.0, "quantization_config": null,
+        "hidden_act": "swish", "transformers.js_config": {"dtype": {}}, "pad_token_id": 2,
+    }));
+    assert_eq!(describe(config).unwrap(), describe(crate::config()).unwrap());
+}
+
+#[test]
+fn what_is_not_an_error_is_remarked_on() {
+    let notes = |config| describe(config).unwrap().notes;
+    assert_eq!(
+        notes(with(json!({"a_new_key": 5}))),
+        ["config.json: `a_new_key` = 5 is not known and was ignored"]
+    );
+    assert!(notes(with(json!({"pretraining_tp": 2})))[0].contains("`pretraining_tp` = 2"));
+    assert!(notes(with(json!({"rms_norm_eps": 1e-6})))[0].contains("1.0133e-6 in float16"));
+    assert!(notes(with(json!({"max_position_embeddings": 32})))[0].contains("goes beyond"));
+    assert!(notes(with(json!({"vocab_size": 20})))[0].starts_with("the head has 5 pieces, not 8"));
+    assert!(notes(with(json!({"architectures": ["LlamaModel"]})))[0].contains("LlamaModel"));
+}
+
+#[test]
+fn dynamic_scaling_passes_where_it_does_not_act() {
+    let scaling = json!({"rope_type": "dynamic", "factor": 2.0});
+    assert!(describe(with(json!({"rope_scaling": scaling}))).is_ok());
+    let error = describe(with(json!({"rope_scaling": scaling, "max_position_embeddings": 63})))
+        .unwrap_err();
+    assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+    assert_eq!(error.hint.unwrap(), "use a context of at most 63");
+}
+
+#[test]
+fn lengths_and_options_are_checked() {
+    let frontend = LlamaFrontend::default();
+    for (context, batch) in [(0, 1), (64, 0), (64, 65), (u64::MAX, 64), (1 << 21, 64)] {
+        let error =
+            frontend.describe(&ModelInput { context, batch, ..input(config()) }).unwrap_err();
+        assert_eq!(error.code, codes::SHAPE_INVALID, "{context}, {batch}");
+    }
+    let split = |value: Value| {
+        frontend
+            .describe(&ModelInput { options: json!({"split_lm_head": value}), ..input(config()) })
+    };
+    assert_eq!(split(json!(1)).unwrap().head_splits, [128]);
+    assert_eq!(split(Value::Null).unwrap().head_splits, [16; 8]);
+    for value in [json!(0), json!(65), json!(-1), json!("8"), json!(2.5)] {
+        let error = split(value).unwrap_err();
+        assert_eq!(
+            (error.code.as_str(), error.at.as_deref()),
+            (codes::PLUGIN_OPTION_INVALID, Some("split_lm_head"))
+        );
+    }
+}
+
+#[test]
+fn tensors_are_checked_before_anything_is_lowered() {
+    let frontend = LlamaFrontend::default();
+    let host = Host::quiet();
+    let model = |tensors| ModelInput { tensors, ..input(config()) };
+    assert!(frontend.describe(&model(tensors("model."))).unwrap().notes.is_empty());
+    assert!(frontend.describe(&model(tensors(""))).unwrap().notes.is_empty());
+
+    let mut found = tensors("model.");
+    found.remove("lm_head.weight");
+    let error = frontend.lower(&model(found.clone()), &infer(), &host).unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.at.as_deref()),
+        (codes::WEIGHT_MISSING, Some("lm_head.weight"))
+    );
+    let tied = ModelInput { config: with(json!({"tie_word_embeddings": true})), ..model(found) };
+    assert!(frontend.lower(&tied, &infer(), &host).is_ok());
+
+    let mut found = tensors("model.");
+    found.get_mut("model.layers.1.self_attn.k_proj.weight").unwrap().shape = vec![64, 48];
+    let error = frontend.describe(&model(found)).unwrap_err();
+    assert_eq!(error.code, codes::WEIGHT_SHAPE);
+    assert!(error.message.contains("num_key_value_heads*head_dim"), "{}", error.message);
+
+    let biased = ModelInput {
+        config: with(json!({"attention_bias": true, "mlp_bias": true})),
+        ..model(tensors("model."))
+    };
+    let error = frontend.describe(&biased).unwrap_err();
+    assert_eq!(error.at.as_deref(), Some("model.layers.0.self_attn.q_proj.bias"));
+}
+
+#[test]
+fn lowering_is_deterministic_and_stops_when_asked() {
+    let frontend = LlamaFrontend::default();
+    let first = frontend.lower(&input(config()), &infer(), &Host::quiet()).unwrap();
+    let second = frontend.lower(&input(config()), &infer(), &Host::quiet()).unwrap();
+    assert_eq!(first, second);
+    assert!(coreml_proto::read_model(&first).is_ok());
+}
+
+#[test]
+fn verdicts() {
+    let frontend = LlamaFrontend::default();
+    let rank = |config: Value| frontend.accepts(&config.to_string()).unwrap().rank;
+    assert_eq!(rank(config()), MatchRank::ModelType);
+    assert_eq!(rank(without("model_type")), MatchRank::Architecture);
+    assert_eq!(rank(with(json!({"model_type": "other"}))), MatchRank::Architecture);
+    assert_eq!(
+        rank(json!({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]})),
+        MatchRank::None
+    );
+    for other in [json!({}), json!([]), json!(null), json!({"model_type": 3, "architectures": "x"})]
+    {
+        assert_eq!(rank(other), MatchRank::None);
+    }
+    assert_eq!(frontend.accepts("{").unwrap_err().code, codes::CONFIG_UNREADABLE);
+    let error = frontend.accepts(&with(json!({"hidden_act": "relu"})).to_string()).unwrap_err();
+    assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+}
+
+#[test]
+fn reference_configurations_are_accepted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../../shared/reference/models");
+    let path = root.join("tiny-llama-v2048/config.json");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!("skipped: {} is absent", path.display());
+        return;
+    };
+    let frontend = LlamaFrontend::default();
+    assert_eq!(frontend.accepts(&text).unwrap().rank, MatchRank::ModelType);
+    let config: Value = serde_json::from_str(&text).unwrap();
+    let model = ModelInput { config, context: 256, batch: 64, ..ModelInput::default() };
+    let description = frontend.describe(&model).unwrap();
+    assert_eq!(description.state.shape, [8, 2, 256, 64]);
+    assert!(description.notes.is_empty(), "{:?}", description.notes);
+}

@@ -1,0 +1,279 @@
+//! Names, functions, packages and run order of the chunked layout.
+
+use anemll_layout::{
+    INFER, MAIN, PREFILL, PartMetadata, check_model, chunk_suffix, combined, common_keys, file_key,
+    head_keys, layer_ranges, lut_key, lut_suffix, part, prefix, run_step, steps, weight_file,
+};
+use anemll_plugin_api::Result;
+use anemll_plugin_api::data::{
+    EvaluationPaths, FunctionSpec, LayerRange, Layout, LayoutOptions, ModelDescription,
+    PackageKind, PackageSpec, Purpose,
+};
+
+/// The steps of `convert_model.sh`; the constants below are places in this list, from 1.
+const STEPS: &[&str] = &[
+    "embeddings",
+    "lm_head",
+    "FFN",
+    "prefill",
+    "combine",
+    "compile",
+    "tokenizer and meta.yaml",
+    "test",
+];
+const EMBEDDINGS_STEP: u32 = 1;
+const HEAD_STEP: u32 = 2;
+const INFER_STEP: u32 = 3;
+const PREFILL_STEP: u32 = 4;
+const COMBINE_STEP: u32 = 5;
+const TEST_STEP: u32 = 8;
+
+/// Id of the embeddings' function and of its weight file.
+const EMBEDDINGS: &str = "embeddings";
+/// Id of the head's function and of its weight file.
+const HEAD: &str = "lm_head";
+/// Id of the head's function for evaluation, which always gives all logits.
+const EVALUATE_HEAD: &str = "evaluate.lm_head";
+
+/// Lays a model out in chunks.
+pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+    check_model(model, options)?;
+    let prefix = prefix(model, options)?;
+    let ranges = layer_ranges(model.layers, options.chunks)?;
+    let parts = Parts { model, options, prefix: &prefix };
+
+    let chunks: Vec<Chunk> =
+        (1u32..).zip(&ranges).map(|(number, layers)| Chunk { number, layers: *layers }).collect();
+    let embeddings = parts.embeddings();
+    let head = parts.head();
+    let combined: Vec<PackageSpec> = chunks.iter().map(|chunk| parts.combined(chunk)).collect();
+    let evaluate: Vec<PackageSpec> = chunks.iter().map(|chunk| parts.evaluate(chunk)).collect();
+    let evaluate_head = parts.evaluate_head();
+
+    let mut meta = common_keys(model, crate::ID, options.chunks, &prefix);
+    lut_key(&mut meta, "lut_embeddings", options.bits.embeddings);
+    lut_key(&mut meta, "lut_ffn", options.bits.layers);
+    lut_key(&mut meta, "lut_lmhead", options.bits.head);
+    file_key(&mut meta, "embeddings", &embeddings.stem);
+    file_key(&mut meta, "lm_head", &head.stem);
+    // The apps find the other chunks from the first one's name.
+    file_key(&mut meta, "ffn", &combined[0].stem);
+    head_keys(&mut meta, model, options, &[INFER, PREFILL]);
+
+    let first = run_step(&embeddings, MAIN);
+    let through = |packages: &[PackageSpec], function: &str| {
+        let chunks = packages.iter().map(|package| run_step(package, function));
+        std::iter::once(first.clone()).chain(chunks).collect::<Vec<_>>()
+    };
+    let mut paths = EvaluationPaths {
+        infer: through(&combined, INFER),
+        prefill: through(&combined, PREFILL),
+        evaluate: through(&evaluate, MAIN),
+    };
+    paths.infer.push(run_step(&head, MAIN));
+    paths.evaluate.push(run_step(&evaluate_head, MAIN));
+
+    let mut weight_files = vec![weight_file(EMBEDDINGS, &[EMBEDDINGS])];
+    // infer first: it has every weight of its chunk, so that the others add none.
+    weight_files.extend(chunks.iter().map(|chunk| {
+        weight_file(
+            &chunk.weight_file(),
+            &[&chunk.function(INFER), &chunk.function(PREFILL), &chunk.function("evaluate")],
+        )
+    }));
+    weight_files.push(weight_file(HEAD, &[HEAD, EVALUATE_HEAD]));
+
+    let mut packages = vec![embeddings, head];
+    packages.extend(chunks.iter().map(|chunk| parts.infer(chunk)));
+    packages.extend(chunks.iter().map(|chunk| parts.prefill(chunk)));
+    packages.extend(combined);
+    packages.extend(evaluate);
+    packages.push(evaluate_head);
+
+    Ok(Layout {
+        combiner: crate::ID.to_owned(),
+        prefix,
+        steps: steps(STEPS),
+        functions: functions(&chunks, options.argmax),
+        weight_files,
+        packages,
+        meta,
+        paths,
+    })
+}
+
+/// One piece of the layers.
+struct Chunk {
+    /// Counted from 1.
+    number: u32,
+    layers: LayerRange,
+}
+
+impl Chunk {
+    /// Id of the function of this chunk with this purpose, such as `infer.01`.
+    fn function(&self, purpose: &str) -> String {
+        format!("{purpose}.{:02}", self.number)
+    }
+
+    fn weight_file(&self) -> String {
+        format!("chunk_{:02}", self.number)
+    }
+}
+
+/// All functions, in the order of the steps.
+fn functions(chunks: &[Chunk], argmax: bool) -> Vec<FunctionSpec> {
+    let ends = |id: &str, embedding: bool, purpose: Purpose, argmax: bool| FunctionSpec {
+        id: id.to_owned(),
+        embedding,
+        layers: None,
+        head: !embedding,
+        purpose,
+        argmax,
+    };
+    let mut functions = vec![
+        ends(EMBEDDINGS, true, Purpose::Infer, false),
+        ends(HEAD, false, Purpose::Infer, argmax),
+    ];
+    let purposes =
+        [(INFER, Purpose::Infer), (PREFILL, Purpose::Prefill), ("evaluate", Purpose::Evaluate)];
+    for (name, purpose) in purposes {
+        functions.extend(chunks.iter().map(|chunk| FunctionSpec {
+            id: chunk.function(name),
+            embedding: false,
+            layers: Some(chunk.layers),
+            head: false,
+            purpose,
+            argmax: false,
+        }));
+    }
+    functions.push(ends(EVALUATE_HEAD, false, Purpose::Evaluate, false));
+    functions
+}
+
+/// Makes the packages.
+struct Parts<'a> {
+    model: &'a ModelDescription,
+    options: &'a LayoutOptions,
+    prefix: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn metadata(&self) -> PartMetadata<'a> {
+        PartMetadata::new(self.model, self.options)
+    }
+
+    fn chunk_metadata(&self, chunk: &Chunk) -> PartMetadata<'a> {
+        self.metadata().chunk(chunk.number, self.options.chunks).bits(self.options.bits.layers)
+    }
+
+    /// `llama_FFN_lut4_chunk_01of02` for the part `FFN`.
+    fn chunk_stem(&self, part: &str, chunk: &Chunk) -> String {
+        let lut = lut_suffix(self.options.bits.layers);
+        let number = chunk_suffix(chunk.number, self.options.chunks);
+        format!("{}_{part}{lut}{number}", self.prefix)
+    }
+
+    fn layers_text(&self, chunk: &Chunk) -> String {
+        let LayerRange { first, end } = chunk.layers;
+        format!(
+            "{} layers {} to {end} of {}",
+            self.model.architecture,
+            first + 1,
+            self.model.layers
+        )
+    }
+
+    fn embeddings(&self) -> PackageSpec {
+        let bits = self.options.bits.embeddings;
+        part(
+            PackageKind::Part,
+            EMBEDDINGS_STEP,
+            format!("{}_embeddings{}", self.prefix, lut_suffix(bits)),
+            EMBEDDINGS,
+            EMBEDDINGS,
+            format!("{} token embeddings", self.model.architecture),
+            self.metadata().bits(bits).finish(),
+        )
+    }
+
+    fn head(&self) -> PackageSpec {
+        let bits = self.options.bits.head;
+        let gives = if self.options.argmax { "largest logit of each piece" } else { "logits" };
+        part(
+            PackageKind::Part,
+            HEAD_STEP,
+            format!("{}_lm_head{}", self.prefix, lut_suffix(bits)),
+            HEAD,
+            HEAD,
+            format!("{} head: {gives}", self.model.architecture),
+            self.metadata().bits(bits).head(self.options.argmax).finish(),
+        )
+    }
+
+    fn infer(&self, chunk: &Chunk) -> PackageSpec {
+        part(
+            PackageKind::Part,
+            INFER_STEP,
+            self.chunk_stem("FFN", chunk),
+            &chunk.weight_file(),
+            &chunk.function(INFER),
+            format!("{}, one token", self.layers_text(chunk)),
+            self.chunk_metadata(chunk).finish(),
+        )
+    }
+
+    fn prefill(&self, chunk: &Chunk) -> PackageSpec {
+        part(
+            PackageKind::Part,
+            PREFILL_STEP,
+            self.chunk_stem("prefill", chunk),
+            &chunk.weight_file(),
+            &chunk.function(PREFILL),
+            format!("{}, {} tokens into the cache", self.layers_text(chunk), self.model.batch),
+            self.chunk_metadata(chunk).batch().finish(),
+        )
+    }
+
+    fn combined(&self, chunk: &Chunk) -> PackageSpec {
+        combined(
+            COMBINE_STEP,
+            self.chunk_stem("FFN_PF", chunk),
+            &chunk.weight_file(),
+            &chunk.function(INFER),
+            &chunk.function(PREFILL),
+            format!("{}, functions infer and prefill", self.layers_text(chunk)),
+            self.chunk_metadata(chunk).batch().functions(&[INFER, PREFILL]).finish(),
+        )
+    }
+
+    fn evaluate(&self, chunk: &Chunk) -> PackageSpec {
+        part(
+            PackageKind::Evaluate,
+            TEST_STEP,
+            self.chunk_stem("evaluate", chunk),
+            &chunk.weight_file(),
+            &chunk.function("evaluate"),
+            format!("{}, {} tokens, for evaluation", self.layers_text(chunk), self.model.batch),
+            self.chunk_metadata(chunk).batch().finish(),
+        )
+    }
+
+    fn evaluate_head(&self) -> PackageSpec {
+        let bits = self.options.bits.head;
+        part(
+            PackageKind::Evaluate,
+            TEST_STEP,
+            format!("{}_evaluate_lm_head{}", self.prefix, lut_suffix(bits)),
+            HEAD,
+            EVALUATE_HEAD,
+            format!(
+                "{} head: all logits of {} tokens, for evaluation",
+                self.model.architecture, self.model.batch
+            ),
+            self.metadata().bits(bits).batch().head(false).finish(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

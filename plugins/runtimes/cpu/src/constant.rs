@@ -1,0 +1,89 @@
+//! Constants of a program: immediate values, and views into the mapped weight file.
+
+use crate::element::Element;
+use crate::failure::{Failure, Outcome, invalid, unsupported};
+use crate::kernels::{Input, Operand};
+use crate::layout::{Layout, element_count};
+use crate::storage::{Buffer, Storage, Weights};
+use crate::tensor::Tensor;
+use anemll_mil::literal::{tensor_bytes, tensor_type};
+use anemll_mil::{DataType, Literal, TensorType};
+use anemll_mlpackage::Package;
+use coreml_proto::mil;
+use coreml_proto::mil::value::Value as Place;
+use std::sync::Arc;
+
+/// The value as an operand. Weights stay in the mapping; immediate values are copied.
+pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Operand> {
+    let kind = tensor_type(value).map_err(Failure::Invalid)?;
+    if kind.data_type == DataType::String {
+        let literal = Literal::from_value(value).map_err(Failure::Invalid)?;
+        return match literal.text() {
+            Some(text) => Ok(Operand::Text(text.to_owned())),
+            None => unsupported("a constant of several strings"),
+        };
+    }
+    let element = element(&kind)?;
+    let shape = fixed_shape(&kind)?;
+    let Some(bytes) = element_count(&shape).and_then(|count| element.bytes_of(count)) else {
+        return invalid(format!("a constant of shape {shape:?} is too large"));
+    };
+    let storage = match &value.value {
+        Some(Place::BlobFileValue(place)) => {
+            let problem = |error: anemll_mlpackage::PackageError| Failure::Invalid(error.to_string());
+            let file = package.weight_file(&place.file_name).map_err(problem)?;
+            let record = file.record(place.offset).map_err(problem)?;
+            let stored = record.blob_type().data_type() as i32;
+            if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {
+                return invalid(format!(
+                    "the weight record at offset {} holds {} bytes of {}, the program says {kind}",
+                    place.offset,
+                    record.size_in_bytes(),
+                    record.blob_type()
+                ));
+            }
+            Storage::Mapped(Weights::new(package, &place.file_name, record))
+        }
+        _ => {
+            let (_, data) = tensor_bytes(value).map_err(Failure::Invalid)?;
+            if data.len() != bytes {
+                return invalid(format!("a constant of {kind} has {} bytes", data.len()));
+            }
+            Storage::Owned(Arc::new(Buffer::from_bytes(&data)))
+        }
+    };
+    let tensor = Tensor { element, layout: Layout::contiguous(&shape), storage };
+    Ok(Operand::Tensor(Input::Constant(tensor)))
+}
+
+/// The runtime's element type of a MIL type.
+pub(crate) fn element(kind: &TensorType) -> Outcome<Element> {
+    Element::from_mil(kind.data_type.to_proto())
+        .map_or_else(|| unsupported(format!("values of type {}", kind.data_type)), Ok)
+}
+
+/// Sizes of all axes; an error if one is unknown.
+pub(crate) fn fixed_shape(kind: &TensorType) -> Outcome<Vec<usize>> {
+    let sizes = kind.fixed_shape().unwrap_or_default();
+    if sizes.len() != kind.shape.len() {
+        return invalid(format!("{kind} where a known shape is needed"));
+    }
+    sizes
+        .into_iter()
+        .map(|size| usize::try_from(size).or_else(|_| invalid(format!("size {size}"))))
+        .collect()
+}
+
+/// Sizes of all axes, `None` for the unknown ones.
+pub(crate) fn open_shape(kind: &TensorType) -> Outcome<Vec<Option<usize>>> {
+    kind.shape
+        .iter()
+        .map(|dimension| match dimension.fixed() {
+            None => Ok(None),
+            Some(size) => match usize::try_from(size) {
+                Ok(size) => Ok(Some(size)),
+                Err(_) => invalid(format!("size {size}")),
+            },
+        })
+        .collect()
+}

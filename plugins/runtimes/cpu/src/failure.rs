@@ -1,0 +1,34 @@
+//! What can go wrong below the session: a reason without its place, which the plan adds.
+
+/// Why an operation could not be prepared or run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The program is legal, but this runtime does not do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The program or a value in it breaks a rule of the operation.
+    #[error("{0}")]
+    Invalid(String),
+    /// The host ended the work, or a service of the host failed.
+    #[error("{0}")]
+    Host(anemll_plugin_api::Error),
+}
+
+/// Result of everything below the session.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+/// A [`Failure::Unsupported`] with this reason.
+pub(crate) fn unsupported<T>(reason: impl Into<String>) -> Outcome<T> {
+    Err(Failure::Unsupported(reason.into()))
+}
+
+/// A [`Failure::Invalid`] with this reason.
+pub(crate) fn invalid<T>(reason: impl Into<String>) -> Outcome<T> {
+    Err(Failure::Invalid(reason.into()))
+}
+
+impl From<anemll_plugin_api::Error> for Failure {
+    fn from(error: anemll_plugin_api::Error) -> Self {
+        Self::Host(error)
+    }
+}

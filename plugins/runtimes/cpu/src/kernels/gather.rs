@@ -1,0 +1,97 @@
+//! Picking elements by index.
+
+use super::{Call, Definition, Prepared, axis_index, checked_count, step};
+use crate::failure::{Outcome, invalid};
+use crate::tensor::Tensor;
+
+pub(super) const ALL: &[Definition] =
+    &[Definition::new("gather", gather), Definition::new("gather_along_axis", gather_along_axis)];
+
+/// The element of `axis` that a run-time index names; negative indices count from the end.
+fn position(index: i64, size: usize) -> Outcome<usize> {
+    let from_start = if index < 0 { index.saturating_add(size as i64) } else { index };
+    match usize::try_from(from_start) {
+        Ok(position) if position < size => Ok(position),
+        _ => invalid(format!("index {index} of an axis of size {size}")),
+    }
+}
+
+/// `gather`: result = x's axes before `axis`, the indices' axes, x's axes after it.
+fn gather(call: &Call<'_>) -> Outcome<Prepared> {
+    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    let axis = call.integer("axis")?.unwrap_or(0);
+    let batch = call.integer("batch_dims")?.unwrap_or(0);
+    step(move |frame| {
+        let x = x.get(frame)?.contiguous(frame.pool)?;
+        let indices = indices.get(frame)?;
+        let axis = axis_index(axis, x.rank())?;
+        let Ok(batch) = usize::try_from(batch) else {
+            return invalid(format!("batch_dims {batch}"));
+        };
+        if batch > axis || batch > indices.rank() || x.shape()[..batch] != indices.shape()[..batch]
+        {
+            return invalid(format!(
+                "batch_dims {batch} with x {:?} and indices {:?}",
+                x.shape(),
+                indices.shape()
+            ));
+        }
+        let shape =
+            [&x.shape()[..axis], &indices.shape()[batch..], &x.shape()[axis + 1..]].concat();
+        let list = indices.integers()?;
+        let size = x.shape()[axis];
+        let positions: Vec<usize> =
+            list.into_iter().map(|index| position(index, size)).collect::<Outcome<_>>()?;
+        let batches: usize = x.shape()[..batch].iter().product();
+        let middle: usize = x.shape()[batch..axis].iter().product();
+        let inner: usize = x.shape()[axis + 1..].iter().product();
+        let each = positions.len() / batches.max(1);
+        let Some(width) = x.element.size().map(|size| size * inner) else {
+            return invalid("packed elements");
+        };
+        let mut buffer = frame.pool.take_elements(x.element, checked_count(&shape)?);
+        if width > 0 {
+            let start = x.layout.offset() * x.element.bits() / 8;
+            let source = &x.storage.bytes()[start..];
+            let mut pieces = buffer.bytes_mut().chunks_exact_mut(width);
+            for outer in 0..batches * middle {
+                let own = &positions[outer / middle * each..][..each];
+                for (position, piece) in own.iter().zip(&mut pieces) {
+                    let at = (outer * size + position) * width;
+                    piece.copy_from_slice(&source[at..at + width]);
+                }
+            }
+        }
+        Ok(Tensor::owned(x.element, &shape, buffer))
+    })
+}
+
+/// `gather_along_axis`: result[.., i, ..] = x[.., indices[.., i, ..], ..].
+fn gather_along_axis(call: &Call<'_>) -> Outcome<Prepared> {
+    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    let axis = call.integer("axis")?.unwrap_or(0);
+    step(move |frame| {
+        let x = x.get(frame)?.contiguous(frame.pool)?;
+        let indices = indices.get(frame)?;
+        let axis = axis_index(axis, x.rank())?;
+        let fits = indices.rank() == x.rank()
+            && (0..x.rank()).all(|a| a == axis || indices.shape()[a] == x.shape()[a]);
+        if !fits {
+            return invalid(format!("x {:?} and indices {:?}", x.shape(), indices.shape()));
+        }
+        let (size, each) = (x.shape()[axis], indices.shape()[axis]);
+        let inner: usize = x.shape()[axis + 1..].iter().product();
+        let Some(width) = x.element.size() else { return invalid("packed elements") };
+        let shape = indices.shape().to_vec();
+        let mut buffer = frame.pool.take_elements(x.element, indices.count());
+        let start = x.layout.offset() * width;
+        let source = &x.storage.bytes()[start..];
+        let pieces = buffer.bytes_mut().chunks_exact_mut(width);
+        for (flat, (index, piece)) in indices.integers()?.into_iter().zip(pieces).enumerate() {
+            let (outer, column) = (flat / (each * inner), flat % inner);
+            let at = ((outer * size + position(index, size)?) * inner + column) * width;
+            piece.copy_from_slice(&source[at..at + width]);
+        }
+        Ok(Tensor::owned(x.element, &shape, buffer))
+    })
+}

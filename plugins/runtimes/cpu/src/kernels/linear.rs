@@ -1,0 +1,46 @@
+//! `linear`: rows times constant weights.
+
+use super::matrix::{Matrix, Weights, project};
+use super::{Call, Definition, Prepared, step};
+use crate::failure::{Outcome, invalid};
+use crate::tensor::{Tensor, Wide};
+
+pub(super) const ALL: &[Definition] = &[Definition::new("linear", linear)];
+
+/// `linear`: x (.., depth) times weight (rows, depth) transposed, plus bias (rows).
+fn linear(call: &Call<'_>) -> Outcome<Prepared> {
+    let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
+    let bias = call.optional("bias")?;
+    let element = call.element()?;
+    step(move |frame| {
+        let x = x.get(frame)?;
+        let weight = weight.get(frame)?.contiguous(frame.pool)?;
+        let (&[rows, depth], Some((&last, leading))) = (weight.shape(), x.shape().split_last())
+        else {
+            return invalid(format!("weight {:?} and x {:?}", weight.shape(), x.shape()));
+        };
+        if last != depth {
+            return invalid(format!("weight {:?} and x {:?}", weight.shape(), x.shape()));
+        }
+        let columns = leading.iter().product();
+        let bias = bias.as_ref().map(|bias| bias.get(frame)?.floats()).transpose()?;
+        let flat = x.viewed(x.layout.reshaped(&[columns, depth]));
+        let (flat, _) = flat.with_strides(frame.pool)?;
+        let wide = Wide::new(&flat, frame.pool)?;
+        let Some(&[position, channel]) = wide.layout.strides().as_deref() else {
+            return invalid("x has no strides");
+        };
+        let matrix = Matrix {
+            data: wide.data(),
+            start: wide.layout.offset(),
+            row_stride: channel,
+            column_stride: position,
+        };
+        let sizes = [rows, depth, columns];
+        let weights = Weights::of(&weight)?;
+        let buffer = project(frame, weights, matrix, sizes, bias.as_deref(), element)?;
+        wide.release(frame.pool);
+        let shape = [leading, &[rows]].concat();
+        Ok(Tensor::owned(element, &shape, buffer))
+    })
+}

@@ -1,0 +1,380 @@
+//! Matrix products on slices: a safe wrapper of the crate `gemm`, and the product of fp16 or f32
+//! weights with a few or many columns.
+
+use super::Frame;
+use crate::element::Element;
+use crate::failure::{Failure, Outcome, invalid, unsupported};
+use crate::simd;
+use crate::storage::Buffer;
+use crate::tensor::Tensor;
+use crate::workers;
+use half::f16;
+
+/// A matrix in a slice of f32.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) start: usize,
+    pub(super) row_stride: isize,
+    pub(super) column_stride: isize,
+}
+
+/// True when all elements of a matrix lie inside a slice of this length.
+fn inside(
+    length: usize,
+    start: usize,
+    rows: usize,
+    columns: usize,
+    row_stride: isize,
+    column_stride: isize,
+) -> bool {
+    if rows == 0 || columns == 0 {
+        return true;
+    }
+    let reach = |count: usize, stride: isize| isize::try_from(count - 1).ok()?.checked_mul(stride);
+    let (Some(down), Some(across)) = (reach(rows, row_stride), reach(columns, column_stride)) else {
+        return false;
+    };
+    let Ok(start) = isize::try_from(start) else { return false };
+    let low = start.checked_add(down.min(0)).and_then(|low| low.checked_add(across.min(0)));
+    let high = start.checked_add(down.max(0)).and_then(|high| high.checked_add(across.max(0)));
+    matches!((low, high), (Some(low), Some(high)) if low >= 0 && (high as usize) < length)
+}
+
+/// `output` (rows x columns, with these strides) = left (rows x depth) * right (depth x columns).
+pub(super) fn multiply(
+    output: &mut [f32],
+    output_strides: [isize; 2],
+    [rows, depth, columns]: [usize; 3],
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+) -> Outcome<()> {
+    let [row_stride, column_stride] = output_strides;
+    let fits = inside(output.len(), 0, rows, columns, row_stride, column_stride)
+        && inside(left.data.len(), left.start, rows, depth, left.row_stride, left.column_stride)
+        && inside(
+            right.data.len(),
+            right.start,
+            depth,
+            columns,
+            right.row_stride,
+            right.column_stride,
+        );
+    if !fits {
+        return Err(Failure::Invalid("a matrix does not lie inside its buffer".to_owned()));
+    }
+    if rows == 0 || columns == 0 {
+        return Ok(());
+    }
+    // SAFETY: `inside` has shown that every element that the strides reach lies in its slice; the
+    // output is borrowed mutably and therefore apart from the inputs.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            depth,
+            output.as_mut_ptr(),
+            column_stride,
+            row_stride,
+            false,
+            left.data[left.start.min(left.data.len())..].as_ptr(),
+            left.column_stride,
+            left.row_stride,
+            right.data[right.start.min(right.data.len())..].as_ptr(),
+            right.column_stride,
+            right.row_stride,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+    Ok(())
+}
+
+/// Weights, one row per output channel, without gaps.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    F16(&'a [f16]),
+    F32(&'a [f32]),
+}
+
+impl<'a> Weights<'a> {
+    /// The elements of a contiguous value.
+    pub(super) fn of(tensor: &'a Tensor) -> Outcome<Self> {
+        match tensor.element {
+            Element::F16 => Ok(Self::F16(tensor.dense())),
+            Element::F32 => Ok(Self::F32(tensor.dense())),
+            other => unsupported(format!("weights of type {}", other.name())),
+        }
+    }
+
+    /// The elements of this range.
+    pub(super) fn range(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F16(values) => Self::F16(&values[range]),
+            Self::F32(values) => Self::F32(&values[range]),
+        }
+    }
+
+    fn len(self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    /// Row by row dot products with a vector.
+    fn times_vector(self, vector: &[f32], output: &mut [f32]) {
+        match self {
+            Self::F16(values) => simd::rows_times_vector(values, vector, output),
+            Self::F32(values) => simd::widest(|| {
+                for (row, result) in values.chunks_exact(vector.len().max(1)).zip(output) {
+                    *result = simd::dot(row, vector);
+                }
+            }),
+        }
+    }
+}
+
+/// Floats of weights that are widened at once, so that they stay in the second-level cache.
+const BLOCK_FLOATS: usize = 96 * 1024;
+
+/// The product of `rows` rows of weights with `columns` columns of x (depth x columns), plus a
+/// bias per row, rounded to `element`. The result lies column after column: the `rows` results of
+/// column 0, then those of column 1, and so on.
+pub(super) fn project(
+    frame: &Frame<'_>,
+    weights: Weights<'_>,
+    x: Matrix<'_>,
+    [rows, depth, columns]: [usize; 3],
+    bias: Option<&[f32]>,
+    element: Element,
+) -> Outcome<Buffer> {
+    if weights.len() != rows * depth || bias.is_some_and(|bias| bias.len() != rows) {
+        return invalid("weights or bias do not have the declared shape");
+    }
+    if !inside(x.data.len(), x.start, depth, columns, x.row_stride, x.column_stride) {
+        return invalid("the input does not lie inside its buffer");
+    }
+    let mut buffer = frame.pool.take_elements(element, rows * columns);
+    if columns <= 2 {
+        project_vectors(frame, weights, x, [rows, depth, columns], bias, element, &mut buffer)?;
+        return Ok(buffer);
+    }
+    let cost = rows * depth * columns;
+    // Blocks of rows: a multiple of 16 (register tiles), small enough for the cache, and at
+    // least one per thread.
+    let fitting = (BLOCK_FLOATS / depth.max(1)).clamp(16, 1024);
+    let share = rows.div_ceil(frame.host.threads());
+    let block = fitting.min(share).next_multiple_of(16).min(rows.max(1));
+    let mut wide = frame.pool.take_elements(Element::F32, rows * columns);
+    workers::split(frame.host, wide.slice_mut::<f32>(), block * columns, cost, |start, part| {
+        let mut panel = vec![0.0; if matches!(weights, Weights::F16(_)) { block * depth } else { 0 }];
+        let mut first = start / columns.max(1);
+        for output in part.chunks_mut(block * columns) {
+            let count = output.len() / columns;
+            let own = weights.range(first * depth..(first + count) * depth);
+            let left = match own {
+                Weights::F16(values) => {
+                    let panel = &mut panel[..count * depth];
+                    simd::widen(values, panel);
+                    &*panel
+                }
+                Weights::F32(values) => values,
+            };
+            let left =
+                Matrix { data: left, start: 0, row_stride: depth as isize, column_stride: 1 };
+            multiply(output, [1, count as isize], [count, depth, columns], left, x)?;
+            first += count;
+        }
+        Ok(())
+    })?;
+    let blocks: &[f32] = wide.slice();
+    let collect = |column: usize, output: &mut [f32]| {
+        for first in (0..rows).step_by(block) {
+            let count = block.min(rows - first);
+            let at = first * columns + column * count;
+            output[first..first + count].copy_from_slice(&blocks[at..at + count]);
+        }
+        if let Some(bias) = bias {
+            output.iter_mut().zip(bias).for_each(|(value, term)| *value += term);
+        }
+    };
+    let copying = rows * columns;
+    match element {
+        Element::F16 => {
+            let output = buffer.slice_mut::<f16>();
+            workers::split(frame.host, output, rows.max(1), copying, |start, part| {
+                let mut line = vec![0.0; rows];
+                for (index, output) in part.chunks_exact_mut(rows.max(1)).enumerate() {
+                    collect(start / rows.max(1) + index, &mut line);
+                    simd::narrow(&line, output);
+                }
+                Ok(())
+            })?;
+        }
+        Element::F32 => {
+            let output = buffer.slice_mut::<f32>();
+            for (column, output) in output.chunks_exact_mut(rows.max(1)).enumerate() {
+                collect(column, output);
+            }
+        }
+        other => return unsupported(format!("a result of type {}", other.name())),
+    }
+    frame.pool.give(wide);
+    Ok(buffer)
+}
+
+/// One or two columns: dot products that read every weight once.
+fn project_vectors(
+    frame: &Frame<'_>,
+    weights: Weights<'_>,
+    x: Matrix<'_>,
+    [rows, depth, columns]: [usize; 3],
+    bias: Option<&[f32]>,
+    element: Element,
+    buffer: &mut Buffer,
+) -> Outcome<()> {
+    for column in 0..columns {
+        let start = (x.start as isize + x.column_stride * column as isize) as usize;
+        let gathered: Vec<f32>;
+        let vector = if x.row_stride == 1 {
+            &x.data[start..start + depth]
+        } else {
+            gathered = (0..depth)
+                .map(|i| x.data[(start as isize + x.row_stride * i as isize) as usize])
+                .collect();
+            &gathered
+        };
+        let line = |first: usize, output: &mut [f32]| {
+            let range = first * depth..(first + output.len()) * depth;
+            weights.range(range).times_vector(vector, output);
+            if let Some(bias) = bias {
+                output.iter_mut().zip(&bias[first..]).for_each(|(value, term)| *value += term);
+            }
+        };
+        let cost = rows * depth;
+        let own = column * rows..(column + 1) * rows;
+        match element {
+            Element::F16 => {
+                let output = &mut buffer.slice_mut::<f16>()[own];
+                workers::split(frame.host, output, 16, cost, |first, part| {
+                    let mut wide = vec![0.0; part.len()];
+                    line(first, &mut wide);
+                    simd::narrow(&wide, part);
+                    Ok(())
+                })?;
+            }
+            Element::F32 => {
+                let output = &mut buffer.slice_mut::<f32>()[own];
+                workers::split(frame.host, output, 16, cost, |first, part| {
+                    line(first, part);
+                    Ok(())
+                })?;
+            }
+            other => return unsupported(format!("a result of type {}", other.name())),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Pool;
+    use crate::testing::Random;
+    use anemll_plugin_api::Host;
+    use std::sync::Mutex;
+
+    #[test]
+    fn matrices_outside_their_slice_are_refused() {
+        let data = [0.0; 6];
+        let matrix = |start, row_stride, column_stride| Matrix {
+            data: &data,
+            start,
+            row_stride,
+            column_stride,
+        };
+        let mut output = [0.0; 4];
+        let good = matrix(0, 3, 1);
+        assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(0, 2, 1)).is_ok());
+        assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(1, 2, 1)).is_err());
+        assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(0, -2, 1)).is_err());
+        assert!(multiply(&mut output, [2, 1], [3, 3, 2], good, matrix(0, 2, 1)).is_err());
+    }
+
+    #[test]
+    fn projections_match_sums_in_double() {
+        let mut random = Random::new(3);
+        let pool = Pool::default();
+        let host = Host::quiet();
+        for [rows, depth, columns] in [[5, 7, 1], [40, 33, 2], [70, 64, 3], [130, 48, 17]] {
+            for transposed in [false, true] {
+                let halves: Vec<f16> =
+                    (0..rows * depth).map(|_| f16::from_f32(random.unit())).collect();
+                let x = random.units(depth * columns);
+                let bias = random.units(rows);
+                let strides = if transposed { (1, depth) } else { (columns, 1) };
+                let matrix = Matrix {
+                    data: &x,
+                    start: 0,
+                    row_stride: strides.0 as isize,
+                    column_stride: strides.1 as isize,
+                };
+                let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+                let sizes = [rows, depth, columns];
+                let result =
+                    project(&frame, Weights::F16(&halves), matrix, sizes, Some(&bias), Element::F32);
+                let result = result.unwrap();
+                for (index, value) in result.slice::<f32>().iter().enumerate() {
+                    let (column, row) = (index / rows, index % rows);
+                    let exact: f64 = (0..depth)
+                        .map(|k| {
+                            halves[row * depth + k].to_f64()
+                                * f64::from(x[k * strides.0 + column * strides.1])
+                        })
+                        .sum::<f64>()
+                        + f64::from(bias[row]);
+                    assert!((f64::from(*value) - exact).abs() < 1e-4, "{row} {column}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_one_result_are_collected_in_order() {
+        // more rows than one block holds, so that the collecting loop meets several
+        let (rows, depth, columns) = (2100, 64, 4);
+        let pool = Pool::default();
+        let host = Host::quiet();
+        let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+        let weights: Vec<f32> = (0..rows * depth).map(|i| (i / depth) as f32).collect();
+        let x = vec![1.0; depth * columns];
+        let matrix = Matrix { data: &x, start: 0, row_stride: columns as isize, column_stride: 1 };
+        let sizes = [rows, depth, columns];
+        let result = project(&frame, Weights::F32(&weights), matrix, sizes, None, Element::F32);
+        for (index, value) in result.unwrap().slice::<f32>().iter().enumerate() {
+            assert_eq!(*value, ((index % rows) * depth) as f32);
+        }
+    }
+
+    /// `Mutex` keeps the ranges of [`workers::split`] apart; this checks the starts it hands out.
+    #[test]
+    fn split_covers_the_output_once() {
+        let host = Host::quiet();
+        let mut output = vec![0u32; 1000];
+        let starts = Mutex::new(Vec::new());
+        let task = |start: usize, part: &mut [u32]| {
+            starts.lock().unwrap().push(start);
+            part.iter_mut().for_each(|value| *value += 1);
+            Ok(())
+        };
+        workers::split(&host, &mut output, 7, 1 << 30, task).unwrap();
+        assert!(output.iter().all(|&value| value == 1));
+        assert_eq!(starts.into_inner().unwrap()[0], 0);
+    }
+}

@@ -1,0 +1,475 @@
+//! From a function of a program to steps in order, with values numbered and their last uses known.
+//!
+//! A plan holds for every input shape: steps take their sizes from their inputs at run time.
+
+use crate::constant;
+use crate::element::Element;
+use crate::failure::{Failure, Outcome, invalid, unsupported};
+use crate::kernels::{self, Call, Frame, Input, Operand, Prepared, Step};
+use crate::tensor::Tensor;
+use anemll_mil::{Symbols, ValueType};
+use anemll_mlpackage::Package;
+use anemll_plugin_api::{Error, codes};
+use coreml_proto::mil;
+use coreml_proto::mil::argument::binding::Binding;
+use coreml_proto::prost::Message as _;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Steps between two questions to the host whether to go on.
+const STEPS_PER_CHECK: usize = 64;
+
+/// A function, ready to run.
+pub(crate) struct Plan {
+    function: String,
+    steps: Vec<PlannedStep>,
+    /// Slot of each input tensor, by name.
+    inputs: BTreeMap<String, usize>,
+    /// Where each output comes from, in the order of the function.
+    outputs: Vec<(String, Input)>,
+    /// All values by name, for taps.
+    values: HashMap<String, Input>,
+    slots: usize,
+}
+
+struct PlannedStep {
+    run: Step,
+    operation: String,
+    /// Name of the first output, or of the operation.
+    name: String,
+    outputs: Vec<PlannedOutput>,
+    /// Slots that no later step reads.
+    releases: Vec<usize>,
+}
+
+struct PlannedOutput {
+    slot: usize,
+    element: Element,
+    shape: Vec<Option<usize>>,
+}
+
+/// Decoded constants by what they were decoded from, shared by the functions of a package.
+pub(crate) type ConstantCache = HashMap<Vec<u8>, Vec<Tensor>>;
+
+/// What planning needs to know about the package.
+pub(crate) struct Planner<'a> {
+    pub(crate) package: &'a Arc<Package>,
+    /// Index of each state of the session.
+    pub(crate) states: &'a BTreeMap<String, usize>,
+    pub(crate) cache: &'a mut ConstantCache,
+}
+
+/// An error about one operation of a function.
+fn located(failure: Failure, function: &str, operation: &str, name: &str, planned: bool) -> Error {
+    let (code, reason) = match failure {
+        Failure::Host(error) => return error,
+        Failure::Unsupported(reason) => (codes::OPERATION_UNSUPPORTED, reason),
+        Failure::Invalid(reason) if planned => (codes::GRAPH_INVALID, reason),
+        Failure::Invalid(reason) => (codes::RUN_FAILED, reason),
+    };
+    Error::new(code, format!("operation `{operation}` cannot be executed: {reason}"))
+        .with_at(format!("function `{function}`, `{name}`"))
+}
+
+/// Name of an operation in messages: its first output, or its `name`.
+fn operation_name(operation: &mil::Operation) -> String {
+    if let Some(output) = operation.outputs.first() {
+        return output.name.clone();
+    }
+    let name = operation.attributes.get("name");
+    let literal = name.and_then(|value| anemll_mil::Literal::from_value(value).ok());
+    literal.as_ref().and_then(|literal| literal.text()).unwrap_or(&operation.r#type).to_owned()
+}
+
+/// Checks that every operation of a function is one that the runtime has.
+pub(crate) fn check_operations(name: &str, block: &mil::Block) -> Result<(), Error> {
+    for operation in &block.operations {
+        let kind = operation.r#type.as_str();
+        if kind != "const" && kernels::find(kind).is_none() {
+            let value = operation_name(operation);
+            return Err(Error::new(
+                codes::OPERATION_UNSUPPORTED,
+                format!("the cpu runtime does not have the operation `{kind}`"),
+            )
+            .with_at(format!("function `{name}`, `{value}`"))
+            .with_hint("run the package on a Mac, or convert the model without this operation"));
+        }
+    }
+    Ok(())
+}
+
+/// Names of the values that an operation reads.
+fn reads(operation: &mil::Operation) -> impl Iterator<Item = &str> {
+    let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
+    bindings.filter_map(|binding| match &binding.binding {
+        Some(Binding::Name(name)) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+impl Planner<'_> {
+    /// Plans a function.
+    pub(crate) fn plan(
+        &mut self,
+        name: &str,
+        function: &mil::Function,
+        block: &mil::Block,
+    ) -> Result<Plan, Error> {
+        let mut building = Building {
+            planner: self,
+            operands: HashMap::new(),
+            last_uses: HashMap::new(),
+            slots: 0,
+        };
+        for (index, operation) in block.operations.iter().enumerate() {
+            for value in reads(operation) {
+                building.last_uses.insert(value.to_owned(), index);
+            }
+        }
+        for output in &block.outputs {
+            building.last_uses.insert(output.clone(), usize::MAX);
+        }
+        let at = |failure| located(failure, name, "inputs", "inputs", true);
+        let inputs = building.inputs(function).map_err(at)?;
+        let mut steps = Vec::new();
+        for (index, operation) in block.operations.iter().enumerate() {
+            let own = operation_name(operation);
+            let planned = building
+                .operation(index, operation, &block.operations)
+                .map_err(|failure| located(failure, name, &operation.r#type, &own, true))?;
+            if let Some((run, outputs, releases)) = planned {
+                let operation = operation.r#type.clone();
+                steps.push(PlannedStep { run, operation, name: own, outputs, releases });
+            }
+        }
+        let mut outputs = Vec::new();
+        for output in &block.outputs {
+            match building.operands.get(output) {
+                Some(Operand::Tensor(input)) => outputs.push((output.clone(), input.clone())),
+                _ => {
+                    return Err(Error::new(
+                        codes::GRAPH_INVALID,
+                        format!("function `{name}` has no tensor for its output `{output}`"),
+                    ));
+                }
+            }
+        }
+        let values = building.operands.into_iter().filter_map(|(name, operand)| match operand {
+            Operand::Tensor(input) => Some((name, input)),
+            _ => None,
+        });
+        let values = values.collect();
+        let slots = building.slots;
+        Ok(Plan { function: name.to_owned(), steps, inputs, outputs, values, slots })
+    }
+}
+
+/// A function on the way to its plan.
+struct Building<'p, 'a> {
+    planner: &'p mut Planner<'a>,
+    operands: HashMap<String, Operand>,
+    /// Index of the last operation that reads a value; `usize::MAX` for outputs.
+    last_uses: HashMap<String, usize>,
+    slots: usize,
+}
+
+type Planned = Option<(Step, Vec<PlannedOutput>, Vec<usize>)>;
+
+impl Building<'_, '_> {
+    fn inputs(&mut self, function: &mil::Function) -> Outcome<BTreeMap<String, usize>> {
+        let mut inputs = BTreeMap::new();
+        for input in &function.inputs {
+            let operand = match value_type(input)? {
+                ValueType::State(_) => match self.planner.states.get(&input.name) {
+                    Some(&index) => Operand::State(index),
+                    None => return invalid(format!("state `{}` is not described", input.name)),
+                },
+                ValueType::Tensor(_) => {
+                    inputs.insert(input.name.clone(), self.slots);
+                    Operand::Tensor(Input::Slot(self.slot()))
+                }
+                other => return unsupported(format!("input `{}` of type {other}", input.name)),
+            };
+            self.define(&input.name, operand)?;
+        }
+        Ok(inputs)
+    }
+
+    fn slot(&mut self) -> usize {
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    fn define(&mut self, name: &str, operand: Operand) -> Outcome<()> {
+        match self.operands.insert(name.to_owned(), operand) {
+            None => Ok(()),
+            Some(_) => invalid(format!("two values are named `{name}`")),
+        }
+    }
+
+    /// Prepares one operation; nothing comes of constants.
+    fn operation(
+        &mut self,
+        index: usize,
+        operation: &mil::Operation,
+        all: &[mil::Operation],
+    ) -> Outcome<Planned> {
+        let kind = operation.r#type.as_str();
+        if !operation.blocks.is_empty() {
+            return unsupported("nested blocks");
+        }
+        if kind == "const" {
+            let (Some(value), [output]) =
+                (operation.attributes.get("val"), operation.outputs.as_slice())
+            else {
+                return invalid("a constant needs `val` and one output");
+            };
+            let operand = constant::operand(value, self.planner.package)?;
+            self.define(&output.name, operand)?;
+            return Ok(None);
+        }
+        let Some(definition) = kernels::find(kind) else {
+            return unsupported("the runtime does not have it");
+        };
+        let arguments = self.arguments(operation)?;
+        let outputs = operation
+            .outputs
+            .iter()
+            .map(|output| match value_type(output)? {
+                ValueType::Tensor(kind) => {
+                    Ok((constant::element(&kind)?, constant::open_shape(&kind)?))
+                }
+                other => unsupported(format!("a result of type {other}")),
+            })
+            .collect::<Outcome<Vec<_>>>()?;
+        let last_uses = self.releases(index, operation);
+        let in_place = (kind == "slice_update")
+            .then(|| self.state_written_next(index, operation, all))
+            .flatten();
+        let call = Call { operation: kind, arguments, outputs: outputs.clone(), last_uses, in_place };
+        let key = kind.starts_with("constexpr_").then(|| cache_key(operation)).flatten();
+        let cached = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
+        let prepared = match cached {
+            Some(tensors) => Prepared::Constant(tensors),
+            None => (definition.prepare)(&call)?,
+        };
+        match prepared {
+            Prepared::Constant(tensors) => {
+                check_outputs(&tensors, outputs.iter().map(|(element, shape)| (*element, &**shape)))?;
+                for (output, tensor) in operation.outputs.iter().zip(&tensors) {
+                    self.define(&output.name, Operand::Tensor(Input::Constant(tensor.clone())))?;
+                }
+                if let Some(key) = key {
+                    self.planner.cache.insert(key, tensors);
+                }
+                Ok(None)
+            }
+            Prepared::Step(run) => {
+                let mut releases = call.last_uses;
+                let mut planned = Vec::with_capacity(outputs.len());
+                for (output, (element, shape)) in operation.outputs.iter().zip(outputs) {
+                    let slot = self.slot();
+                    self.define(&output.name, Operand::Tensor(Input::Slot(slot)))?;
+                    if !self.last_uses.contains_key(&output.name) {
+                        releases.push(slot);
+                    }
+                    planned.push(PlannedOutput { slot, element, shape });
+                }
+                Ok(Some((run, planned, releases)))
+            }
+        }
+    }
+
+    fn arguments<'o>(
+        &self,
+        operation: &'o mil::Operation,
+    ) -> Outcome<BTreeMap<&'o str, Vec<Operand>>> {
+        let mut arguments = BTreeMap::new();
+        for (name, argument) in &operation.inputs {
+            let operands = argument.arguments.iter().map(|binding| match &binding.binding {
+                Some(Binding::Name(value)) => match self.operands.get(value) {
+                    Some(operand) => Ok(operand.clone()),
+                    None => invalid(format!("`{value}` is read before it is defined")),
+                },
+                Some(Binding::Value(value)) => constant::operand(value, self.planner.package),
+                None => invalid(format!("argument `{name}` is empty")),
+            });
+            arguments.insert(name.as_str(), operands.collect::<Outcome<Vec<_>>>()?);
+        }
+        // Constexpr operations before iOS 18 have their operands as attributes.
+        if operation.r#type.starts_with("constexpr_") {
+            for (name, value) in &operation.attributes {
+                if name != "name" && !arguments.contains_key(name.as_str()) {
+                    let operand = constant::operand(value, self.planner.package)?;
+                    arguments.insert(name.as_str(), vec![operand]);
+                }
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// Slots that are read for the last time by this operation.
+    fn releases(&self, index: usize, operation: &mil::Operation) -> Vec<usize> {
+        let mut slots: Vec<usize> = reads(operation)
+            .filter(|name| self.last_uses.get(*name) == Some(&index))
+            .filter_map(|name| match self.operands.get(name) {
+                Some(Operand::Tensor(Input::Slot(slot))) => Some(*slot),
+                _ => None,
+            })
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    /// The state that the result of this operation is written to, if nothing reads or writes that
+    /// state in between: then no one can tell whether it is changed early.
+    fn state_written_next(
+        &self,
+        index: usize,
+        operation: &mil::Operation,
+        all: &[mil::Operation],
+    ) -> Option<usize> {
+        let result = &operation.outputs.first()?.name;
+        let named = |operation: &mil::Operation, argument: &str| -> Option<String> {
+            match &operation.inputs.get(argument)?.arguments.first()?.binding {
+                Some(Binding::Name(name)) => Some(name.clone()),
+                _ => None,
+            }
+        };
+        let is_state_operation = |operation: &&mil::Operation| {
+            matches!(operation.r#type.as_str(), "read_state" | "write_state")
+        };
+        let write = all[index + 1..].iter().filter(is_state_operation).find(|operation| {
+            operation.r#type == "write_state" && named(operation, "data").as_ref() == Some(result)
+        })?;
+        let state = named(write, "input")?;
+        let first = all[index + 1..]
+            .iter()
+            .filter(is_state_operation)
+            .find(|operation| named(operation, "input").as_ref() == Some(&state))?;
+        match self.operands.get(&state) {
+            Some(Operand::State(index)) if std::ptr::eq(first, write) => Some(*index),
+            _ => None,
+        }
+    }
+}
+
+fn value_type(value: &mil::NamedValueType) -> Outcome<ValueType> {
+    let Some(kind) = &value.r#type else {
+        return invalid(format!("`{}` has no type", value.name));
+    };
+    ValueType::from_proto(kind, &Symbols::default()).map_err(Failure::Invalid)
+}
+
+/// What a constexpr operation decodes, as bytes; `None` when an operand is another's result.
+fn cache_key(operation: &mil::Operation) -> Option<Vec<u8>> {
+    if reads(operation).next().is_some() {
+        return None;
+    }
+    let mut content = operation.clone();
+    content.attributes.remove("name");
+    for output in &mut content.outputs {
+        output.name.clear();
+    }
+    Some(content.encode_to_vec())
+}
+
+/// Checks results against what the program declares.
+fn check_outputs<'d>(
+    tensors: &[Tensor],
+    declared: impl ExactSizeIterator<Item = (Element, &'d [Option<usize>])>,
+) -> Outcome<()> {
+    if tensors.len() != declared.len() {
+        return invalid(format!("{} results, declared are {}", tensors.len(), declared.len()));
+    }
+    for (tensor, (element, shape)) in tensors.iter().zip(declared) {
+        let fits = tensor.element == element
+            && tensor.rank() == shape.len()
+            && tensor.shape().iter().zip(shape).all(|(size, known)| known.is_none_or(|k| k == *size));
+        if !fits {
+            let sizes: Vec<String> = shape
+                .iter()
+                .map(|size| size.map_or_else(|| "?".to_owned(), |size| size.to_string()))
+                .collect();
+            return invalid(format!(
+                "the result is {} {:?}, declared is {} [{}]",
+                tensor.element.name(),
+                tensor.shape(),
+                element.name(),
+                sizes.join(", ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// Slots that a run needs.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Slot of an input.
+    pub(crate) fn input(&self, name: &str) -> Option<usize> {
+        self.inputs.get(name).copied()
+    }
+
+    /// Where a value of this name comes from.
+    pub(crate) fn value(&self, name: &str) -> Option<&Input> {
+        self.values.get(name)
+    }
+
+    /// Names of all values.
+    pub(crate) fn value_names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// Runs all steps on a frame that holds the inputs. Returns the outputs in the order of the
+    /// function, and the values of the tapped slots as they were made.
+    pub(crate) fn run(
+        &self,
+        frame: &mut Frame<'_>,
+        taps: &[usize],
+    ) -> Result<(Vec<(&str, Tensor)>, HashMap<usize, Tensor>), Error> {
+        let mut tapped = HashMap::new();
+        for &slot in taps {
+            if let Some(Some(value)) = frame.slots.get(slot) {
+                tapped.insert(slot, value.clone());
+            }
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            if index % STEPS_PER_CHECK == 0 {
+                frame.host.check_cancelled()?;
+            }
+            let results = (step.run)(frame)
+                .and_then(|results| {
+                    let declared = step.outputs.iter();
+                    check_outputs(&results, declared.map(|o| (o.element, o.shape.as_slice())))?;
+                    Ok(results)
+                })
+                .map_err(|failure| {
+                    located(failure, &self.function, &step.operation, &step.name, false)
+                })?;
+            for (output, value) in step.outputs.iter().zip(results) {
+                if taps.contains(&output.slot) {
+                    tapped.insert(output.slot, value.clone());
+                }
+                frame.slots[output.slot] = Some(value);
+            }
+            for &slot in &step.releases {
+                if let Some(value) = frame.slots[slot].take() {
+                    frame.pool.recycle(value.storage);
+                }
+            }
+        }
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for (name, input) in &self.outputs {
+            let value = input.get(frame).map_err(|failure| {
+                located(failure, &self.function, "output", name, false)
+            })?;
+            outputs.push((name.as_str(), value.clone()));
+        }
+        Ok((outputs, tapped))
+    }
+}

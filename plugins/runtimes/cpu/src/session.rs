@@ -1,0 +1,332 @@
+//! An open package: checks what comes in, keeps the states, hands out results.
+
+use crate::element::Element;
+use crate::interface::{self, InputPort};
+use crate::kernels::{Frame, Input, StateValue};
+use crate::layout::element_count;
+use crate::plan::{ConstantCache, Plan, Planner, check_operations};
+use crate::storage::{Buffer, Pool};
+use crate::tensor::Tensor;
+use anemll_mil::FunctionInterface;
+use anemll_mil::model::{block, program};
+use anemll_mlpackage::Package;
+use anemll_plugin_api::data::SessionDescription;
+use anemll_plugin_api::{DType, Error, Host, Result, Session, Sink, TensorView, codes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Largest state in bytes; a package that declares more is damaged or hostile.
+const LARGEST_STATE: usize = 1 << 38;
+
+/// An open package of the cpu runtime.
+pub(crate) struct CpuSession {
+    package: Arc<Package>,
+    host: Host,
+    description: SessionDescription,
+    functions: BTreeMap<String, Function>,
+    states: Vec<StateValue>,
+    state_indices: BTreeMap<String, usize>,
+    cache: ConstantCache,
+    pool: Pool,
+}
+
+struct Function {
+    interface: FunctionInterface,
+    inputs: Vec<InputPort>,
+    /// Made at the first run.
+    plan: Option<Plan>,
+}
+
+fn package_error(error: &anemll_mlpackage::PackageError) -> Error {
+    use anemll_mlpackage::ErrorKind;
+    let code = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Io => codes::PACKAGE_UNREADABLE,
+        ErrorKind::Weights => codes::BLOB_INVALID,
+        _ => codes::PACKAGE_INVALID,
+    };
+    let made = Error::new(code, error.to_string());
+    match error.hint() {
+        Some(hint) => made.with_hint(hint),
+        None => made,
+    }
+}
+
+fn graph_error(error: &dyn std::fmt::Display) -> Error {
+    Error::new(codes::GRAPH_INVALID, error.to_string())
+}
+
+impl CpuSession {
+    /// Opens a package and checks that every operation of its functions is known.
+    pub(crate) fn open(path: &Path, host: &Host) -> Result<Self> {
+        let package = Package::open(path).map_err(|error| package_error(&error))?;
+        let model = package.model();
+        let mut functions = BTreeMap::new();
+        let mut states: Vec<StateValue> = Vec::new();
+        let mut state_indices = BTreeMap::new();
+        let known = interface::functions(model)?;
+        let interfaces: Vec<FunctionInterface> =
+            known.iter().map(|(interface, _)| interface.clone()).collect();
+        let description = interface::describe(model, &interfaces);
+        for (interface, inputs) in known {
+            let program = program(model).map_err(|error| graph_error(&error))?;
+            let Some(function) = program.functions.get(&interface.name) else {
+                return Err(graph_error(&format!("no function `{}`", interface.name)));
+            };
+            let block = block(function).map_err(|error| graph_error(&error))?;
+            check_operations(&interface.name, block)?;
+            for port in &interface.states {
+                let state = zero_state(port)?;
+                match state_indices.get(&port.name) {
+                    None => {
+                        state_indices.insert(port.name.clone(), states.len());
+                        states.push(state);
+                    }
+                    Some(&index) => {
+                        let other: &StateValue = &states[index];
+                        if other.element != state.element || other.shape != state.shape {
+                            return Err(Error::new(
+                                codes::GRAPH_INTERFACE,
+                                format!(
+                                    "state `{}` is {:?} in one function and {:?} in another",
+                                    port.name, other.shape, state.shape
+                                ),
+                            )
+                            .with_at(format!("function `{}`", interface.name)));
+                        }
+                    }
+                }
+            }
+            let name = interface.name.clone();
+            functions.insert(name, Function { interface, inputs, plan: None });
+        }
+        Ok(Self {
+            package: Arc::new(package),
+            host: host.clone(),
+            description,
+            functions,
+            states,
+            state_indices,
+            cache: ConstantCache::new(),
+            pool: Pool::default(),
+        })
+    }
+
+    /// Plans a function unless that is done.
+    fn prepare(&mut self, name: &str) -> Result<()> {
+        let Some(entry) = self.functions.get_mut(name) else {
+            let known: Vec<&str> = self.functions.keys().map(String::as_str).collect();
+            return Err(Error::new(
+                codes::FUNCTION_UNKNOWN,
+                format!("the package has no function `{name}`"),
+            )
+            .with_at(self.package.path().display().to_string())
+            .with_hint(format!("its functions are {}", known.join(", "))));
+        };
+        if entry.plan.is_none() {
+            let package = Arc::clone(&self.package);
+            let program = program(package.model()).map_err(|error| graph_error(&error))?;
+            let Some(function) = program.functions.get(name) else {
+                return Err(graph_error(&format!("no function `{name}`")));
+            };
+            let block = block(function).map_err(|error| graph_error(&error))?;
+            let mut planner = Planner {
+                package: &package,
+                states: &self.state_indices,
+                cache: &mut self.cache,
+            };
+            entry.plan = Some(planner.plan(name, function, block)?);
+        }
+        Ok(())
+    }
+}
+
+fn zero_state(port: &anemll_mil::Port) -> Result<StateValue> {
+    let refuse = |reason: &str| {
+        Err(Error::new(codes::GRAPH_INTERFACE, format!("state `{}` {reason}", port.name)))
+    };
+    let Some(element) = Element::from_mil(port.data_type.to_proto()) else {
+        return refuse("has an element type that the cpu runtime does not have");
+    };
+    let sizes = port.shape.iter().map(|size| usize::try_from(size.fixed()?).ok());
+    let Some(shape) = sizes.collect::<Option<Vec<usize>>>() else {
+        return refuse("has no fixed shape");
+    };
+    match element_count(&shape).and_then(|count| element.bytes_of(count)) {
+        Some(bytes) if bytes <= LARGEST_STATE => {
+            Ok(StateValue { element, shape, buffer: Arc::new(Buffer::zeroed(bytes)) })
+        }
+        _ => refuse("is too large"),
+    }
+}
+
+/// The tensors that a run starts from, checked against the function's inputs.
+fn read_inputs(
+    function: &str,
+    ports: &[InputPort],
+    plan: &Plan,
+    inputs: &[TensorView<'_>],
+    slots: &mut [Option<Tensor>],
+    pool: &Pool,
+) -> Result<()> {
+    let refuse = |name: &str, reason: String| {
+        Err(Error::new(codes::INPUT_INVALID, format!("input `{name}` {reason}"))
+            .with_at(format!("function `{function}`")))
+    };
+    let mut given = BTreeSet::new();
+    for input in inputs {
+        let name = input.name();
+        let Some(port) = ports.iter().find(|port| port.name == name) else {
+            let known: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+            return refuse(name, format!("is unknown; the inputs are {}", known.join(", ")));
+        };
+        if !given.insert(name) {
+            return refuse(name, "is given twice".to_owned());
+        }
+        if i32::try_from(input.dtype().0) != Ok(port.element.to_mil()) {
+            return refuse(name, format!("is {}, not {}", input.dtype(), port.element.name()));
+        }
+        if !port.allowed.accepts(input.shape()) {
+            let (shape, allowed) = (input.shape(), port.allowed.text());
+            return refuse(name, format!("has the shape {shape:?}, allowed is {allowed}"));
+        }
+        let shape: Vec<usize> =
+            input.shape().iter().filter_map(|&size| usize::try_from(size).ok()).collect();
+        let Some(slot) = plan.input(name) else {
+            return refuse(name, "is described but not in the program".to_owned());
+        };
+        let mut buffer = pool.take(input.bytes().len());
+        buffer.bytes_mut().copy_from_slice(input.bytes());
+        slots[slot] = Some(Tensor::owned(port.element, &shape, buffer));
+    }
+    match ports.iter().find(|port| !given.contains(port.name.as_str())) {
+        Some(port) => refuse(&port.name, "is missing".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Writes a value to the sink in row-major order.
+fn write(sink: &mut dyn Sink, name: &str, value: &Tensor, pool: &Pool) -> Result<()> {
+    let value = value
+        .contiguous(pool)
+        .map_err(|failure| Error::new(codes::RUN_FAILED, failure.to_string()).with_at(name))?;
+    let shape: Vec<u64> = value.shape().iter().map(|&size| size as u64).collect();
+    let width = value.element.bits();
+    let start = value.layout.offset() * width / 8;
+    let length = (value.count() * width).div_ceil(8);
+    let Some(bytes) = value.storage.bytes().get(start..start + length) else {
+        return Err(Error::new(codes::INTERNAL, "a value lies outside its buffer").with_at(name));
+    };
+    let dtype = DType(value.element.to_mil().unsigned_abs());
+    sink.tensor(name, dtype, &shape, bytes)?;
+    Ok(())
+}
+
+/// The error for a value that the function does not have, with the nearest names.
+fn unknown_value(function: &str, plan: &Plan, name: &str) -> Error {
+    let mut near: Vec<(usize, &str)> =
+        plan.value_names().map(|known| (distance(known, name), known)).collect();
+    near.sort_unstable();
+    let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
+    Error::new(codes::VALUE_UNKNOWN, format!("function `{function}` has no value `{name}`"))
+        .with_hint(format!("near names: {}", names.join(", ")))
+}
+
+/// Number of inserted, removed or replaced bytes between two names.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+impl Session for CpuSession {
+    fn describe(&self) -> SessionDescription {
+        self.description.clone()
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        for state in &mut self.states {
+            let bytes = state.buffer.bytes().len();
+            match Arc::get_mut(&mut state.buffer) {
+                Some(buffer) => buffer.bytes_mut().fill(0),
+                None => state.buffer = Arc::new(Buffer::zeroed(bytes)),
+            }
+        }
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        function: &str,
+        inputs: &[TensorView<'_>],
+        taps: &[&str],
+        outputs: &mut dyn Sink,
+    ) -> Result<()> {
+        self.prepare(function)?;
+        let Some(Function { interface, inputs: ports, plan: Some(plan) }) =
+            self.functions.get(function)
+        else {
+            return Err(Error::new(codes::INTERNAL, "a function is not planned"));
+        };
+        let mut slots = vec![None; plan.slots()];
+        read_inputs(function, ports, plan, inputs, &mut slots, &self.pool)?;
+        let tapped: Vec<(&str, &Input)> = taps
+            .iter()
+            .map(|name| match plan.value(name) {
+                Some(input) => Ok((*name, input)),
+                None => Err(unknown_value(function, plan, name)),
+            })
+            .collect::<Result<_>>()?;
+        let tap_slots: Vec<usize> = tapped
+            .iter()
+            .filter_map(|(_, input)| match input {
+                Input::Slot(slot) => Some(*slot),
+                Input::Constant(_) => None,
+            })
+            .collect();
+        let mut frame =
+            Frame { slots, states: &mut self.states, pool: &self.pool, host: &self.host };
+        let (results, tap_values) = plan.run(&mut frame, &tap_slots)?;
+        let mut written = BTreeSet::new();
+        for (name, value) in &results {
+            if interface.outputs.iter().any(|port| port.name == *name) && written.insert(*name) {
+                write(outputs, name, value, &self.pool)?;
+            }
+        }
+        for (name, input) in tapped {
+            let value = match input {
+                Input::Constant(tensor) => Some(tensor),
+                Input::Slot(slot) => tap_values.get(slot),
+            };
+            match value {
+                Some(value) if written.insert(name) => write(outputs, name, value, &self.pool)?,
+                Some(_) => {}
+                None => return Err(unknown_value(function, plan, name)),
+            }
+        }
+        for value in frame.slots.into_iter().flatten() {
+            self.pool.recycle(value.storage);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_edit_distances() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+}

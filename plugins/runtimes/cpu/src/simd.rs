@@ -1,0 +1,303 @@
+//! The few loops that the compiler does not vectorise well by itself: fp16 conversion of slices
+//! and dot products with fp16 rows. Each has a portable twin; the choice is made at run time.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
+
+/// True when the AVX2 paths may run (AVX2, FMA and F16C).
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// Runs `work` compiled for AVX2 where the processor has it; `work` should be `#[inline(always)]`
+/// or a closure, so that its loops are vectorised with the wider registers.
+#[inline(always)]
+pub(crate) fn widest<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the processor has the features, by the check above.
+        #[allow(unsafe_code)]
+        return unsafe { x86::with_avx2(work) };
+    }
+    work()
+}
+
+/// Converts fp16 to f32, exactly. Both slices have the same length.
+pub(crate) fn widen(source: &[f16], target: &mut [f32]) {
+    assert_eq!(source.len(), target.len(), "the slices have one length");
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the processor has the features; the lengths are equal.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::widen(source, target)
+        };
+        return;
+    }
+    source.convert_to_f32_slice(target);
+}
+
+/// Converts f32 to fp16, rounding to nearest even; overflow becomes infinity.
+pub(crate) fn narrow(source: &[f32], target: &mut [f16]) {
+    assert_eq!(source.len(), target.len(), "the slices have one length");
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the processor has the features; the lengths are equal.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::narrow(source, target)
+        };
+        return;
+    }
+    target.convert_from_f32_slice(source);
+}
+
+/// `output[r] = sum over k of rows[r * width + k] * vector[k]`, accumulated in f32.
+///
+/// `rows` holds `output.len()` rows of `vector.len()` elements.
+pub(crate) fn rows_times_vector(rows: &[f16], vector: &[f32], output: &mut [f32]) {
+    let width = vector.len();
+    assert_eq!(rows.len(), width * output.len(), "one row per output");
+    if width == 0 {
+        output.fill(0.0);
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the processor has the features; `rows` holds output.len() rows of width elements.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::rows_times_vector(rows, vector, output)
+        };
+        return;
+    }
+    let mut wide = vec![0.0; width];
+    for (row, result) in rows.chunks_exact(width).zip(output) {
+        row.convert_to_f32_slice(&mut wide);
+        *result = dot(&wide, vector);
+    }
+}
+
+/// `output[j] += scale * row[j]`.
+pub(crate) fn add_scaled(row: &[f16], scale: f32, output: &mut [f32]) {
+    assert_eq!(row.len(), output.len(), "the slices have one length");
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the processor has the features; the lengths are equal.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::add_scaled(row, scale, output)
+        };
+        return;
+    }
+    for (sum, value) in output.iter_mut().zip(row) {
+        *sum += scale * value.to_f32();
+    }
+}
+
+/// Dot product of two f32 slices of one length.
+#[inline(always)]
+pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let (left_chunks, left_rest) = left.as_chunks::<16>();
+    let (right_chunks, right_rest) = right.as_chunks::<16>();
+    for (a, b) in left_chunks.iter().zip(right_chunks) {
+        for i in 0..16 {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    let rest: f32 = left_rest.iter().zip(right_rest).map(|(a, b)| a * b).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #![allow(unsafe_code)]
+    use half::f16;
+    use std::arch::x86_64::*;
+
+    /// SAFETY: the processor must have AVX2, FMA and F16C.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
+    /// Eight fp16 values at `pointer` as f32.
+    ///
+    /// SAFETY: 16 bytes at `pointer` must be readable.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(pointer: *const f16) -> __m256 {
+        // SAFETY: by the caller's promise.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(pointer.cast()) })
+    }
+
+    /// Sum of the eight lanes.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn sum(lanes: __m256) -> f32 {
+        let half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+        let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+        _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)))
+    }
+
+    /// SAFETY: the processor must have the features; the slices must have one length.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn widen(source: &[f16], target: &mut [f32]) {
+        let whole = source.len() / 8 * 8;
+        for i in (0..whole).step_by(8) {
+            // SAFETY: i + 8 <= whole <= both lengths.
+            unsafe { _mm256_storeu_ps(target.as_mut_ptr().add(i), load(source.as_ptr().add(i))) };
+        }
+        for i in whole..source.len() {
+            target[i] = source[i].to_f32();
+        }
+    }
+
+    /// SAFETY: the processor must have the features; the slices must have one length.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn narrow(source: &[f32], target: &mut [f16]) {
+        let whole = source.len() / 8 * 8;
+        for i in (0..whole).step_by(8) {
+            // SAFETY: i + 8 <= whole <= both lengths.
+            unsafe {
+                let wide = _mm256_loadu_ps(source.as_ptr().add(i));
+                let packed = _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+                _mm_storeu_si128(target.as_mut_ptr().add(i).cast(), packed);
+            }
+        }
+        for i in whole..source.len() {
+            target[i] = f16::from_f32(source[i]);
+        }
+    }
+
+    /// SAFETY: the processor must have the features; `rows` must hold `output.len()` rows of
+    /// `vector.len()` elements.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn rows_times_vector(rows: &[f16], vector: &[f32], output: &mut [f32]) {
+        let width = vector.len();
+        let mut row = 0;
+        while row + 4 <= output.len() {
+            // SAFETY: rows row..row + 4 lie inside `rows`.
+            let sums = unsafe { dots::<4>(rows.as_ptr().add(row * width), vector) };
+            output[row..row + 4].copy_from_slice(&sums);
+            row += 4;
+        }
+        while row < output.len() {
+            // SAFETY: this row lies inside `rows`.
+            output[row] = unsafe { dots::<1>(rows.as_ptr().add(row * width), vector) }[0];
+            row += 1;
+        }
+    }
+
+    /// Dot products of R neighbouring rows with the vector; two accumulators per row.
+    ///
+    /// SAFETY: R * vector.len() elements at `rows` must be readable.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn dots<const R: usize>(rows: *const f16, vector: &[f32]) -> [f32; R] {
+        let width = vector.len();
+        let mut even = [_mm256_setzero_ps(); R];
+        let mut odd = [_mm256_setzero_ps(); R];
+        let mut k = 0;
+        while k + 16 <= width {
+            // SAFETY: k + 16 <= width, and R rows of width elements are readable.
+            unsafe {
+                let first = _mm256_loadu_ps(vector.as_ptr().add(k));
+                let second = _mm256_loadu_ps(vector.as_ptr().add(k + 8));
+                for r in 0..R {
+                    let at = rows.add(r * width + k);
+                    even[r] = _mm256_fmadd_ps(load(at), first, even[r]);
+                    odd[r] = _mm256_fmadd_ps(load(at.add(8)), second, odd[r]);
+                }
+            }
+            k += 16;
+        }
+        let mut sums = [0.0; R];
+        for r in 0..R {
+            sums[r] = sum(_mm256_add_ps(even[r], odd[r]));
+            for (rest, factor) in vector.iter().enumerate().skip(k) {
+                // SAFETY: rest < width.
+                sums[r] += unsafe { *rows.add(r * width + rest) }.to_f32() * factor;
+            }
+        }
+        sums
+    }
+
+    /// SAFETY: the processor must have the features; the slices must have one length.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn add_scaled(row: &[f16], scale: f32, output: &mut [f32]) {
+        let factor = _mm256_set1_ps(scale);
+        let whole = row.len() / 8 * 8;
+        for i in (0..whole).step_by(8) {
+            // SAFETY: i + 8 <= whole <= both lengths.
+            unsafe {
+                let at = output.as_mut_ptr().add(i);
+                let sum = _mm256_fmadd_ps(load(row.as_ptr().add(i)), factor, _mm256_loadu_ps(at));
+                _mm256_storeu_ps(at, sum);
+            }
+        }
+        for i in whole..row.len() {
+            output[i] += scale * row[i].to_f32();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+
+    #[test]
+    fn every_fp16_value_survives_both_ways() {
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        let mut wide = vec![0.0; all.len()];
+        widen(&all, &mut wide);
+        let mut back = vec![f16::ZERO; all.len()];
+        narrow(&wide, &mut back);
+        for ((value, wide), back) in all.iter().zip(&wide).zip(&back) {
+            assert_eq!(value.is_nan(), wide.is_nan());
+            if !value.is_nan() {
+                assert_eq!(*wide, value.to_f32());
+                assert_eq!(value.to_bits(), back.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn narrowing_rounds_to_even_and_overflows_to_infinity() {
+        let cases = [2049.0f32, 2051.0, 65519.0, 65520.0, -1e9, 1e-9, 5.97e-8, 1.0, 0.0, -0.0, 3.5];
+        let mut narrowed = [f16::ZERO; 11];
+        narrow(&cases, &mut narrowed);
+        for (case, result) in cases.iter().zip(narrowed) {
+            assert_eq!(result.to_bits(), f16::from_f32(*case).to_bits(), "{case}");
+        }
+    }
+
+    #[test]
+    fn dot_products_match_sums_in_double() {
+        let mut random = Random::new(1);
+        for width in [1, 7, 8, 15, 16, 17, 64, 133] {
+            for count in [1, 3, 4, 9] {
+                let rows: Vec<f16> =
+                    (0..width * count).map(|_| f16::from_f32(random.unit())).collect();
+                let vector = random.units(width);
+                let mut output = vec![f32::NAN; count];
+                rows_times_vector(&rows, &vector, &mut output);
+                let mut scaled = vector.clone();
+                add_scaled(&rows[..width], 0.5, &mut scaled);
+                for (row, result) in rows.chunks(width).zip(&output) {
+                    let exact: f64 =
+                        row.iter().zip(&vector).map(|(a, b)| a.to_f64() * f64::from(*b)).sum();
+                    assert!((f64::from(*result) - exact).abs() < 1e-5 * width as f64);
+                }
+                for i in 0..width {
+                    assert!((scaled[i] - vector[i] - 0.5 * rows[i].to_f32()).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}

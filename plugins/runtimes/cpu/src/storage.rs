@@ -1,0 +1,140 @@
+//! Buffers that hold the elements of values, and their reuse.
+
+use crate::element::Element;
+use anemll_mlpackage::{BlobRecord, Package};
+use bytemuck::Pod;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Bytes aligned for every element type.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Buffer {
+    words: Vec<u64>,
+    bytes: usize,
+}
+
+impl Buffer {
+    /// A buffer of zero bytes.
+    pub(crate) fn zeroed(bytes: usize) -> Self {
+        Self { words: vec![0; bytes.div_ceil(8)], bytes }
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let mut buffer = Self::zeroed(bytes.len());
+        buffer.bytes_mut().copy_from_slice(bytes);
+        buffer
+    }
+
+    pub(crate) fn from_slice<T: Pod>(values: &[T]) -> Self {
+        Self::from_bytes(bytemuck::cast_slice(values))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.bytes]
+    }
+
+    /// The whole buffer as elements of a type that fits its size.
+    pub(crate) fn slice<T: Pod>(&self) -> &[T] {
+        bytemuck::cast_slice(self.bytes())
+    }
+
+    pub(crate) fn slice_mut<T: Pod>(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(self.bytes_mut())
+    }
+}
+
+/// Where the elements of a value are.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    /// A buffer of the run, or a decoded constant.
+    Owned(Arc<Buffer>),
+    /// Bytes of the mapped weight file.
+    Mapped(Weights),
+}
+
+impl Storage {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(buffer) => buffer.bytes(),
+            Self::Mapped(weights) => weights.bytes(),
+        }
+    }
+
+    /// True when both are the same buffer.
+    pub(crate) fn is(&self, buffer: &Arc<Buffer>) -> bool {
+        matches!(self, Self::Owned(own) if Arc::ptr_eq(own, buffer))
+    }
+}
+
+/// A blob of a package's mapped weight file, which stays open as long as this lives.
+#[derive(Clone)]
+pub(crate) struct Weights {
+    package: Arc<Package>,
+    /// Name of the weight file in the program.
+    file: Arc<str>,
+    record: BlobRecord,
+}
+
+impl Weights {
+    /// `record` must be of the package's weight file of this name.
+    pub(crate) fn new(package: &Arc<Package>, file: &str, record: BlobRecord) -> Self {
+        Self { package: Arc::clone(package), file: file.into(), record }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let file = self.package.weight_files().get(&*self.file);
+        file.map(|file| file.bytes(&self.record)).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Weights({:?})", self.record)
+    }
+}
+
+/// Buffers that are free for reuse, by size. Contents are stale: takers overwrite all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    free: RefCell<HashMap<usize, Vec<Vec<u64>>>>,
+}
+
+/// Free buffers of one size that the pool keeps at most.
+const KEPT_PER_SIZE: usize = 16;
+
+impl Pool {
+    /// A buffer of this size with unspecified contents.
+    pub(crate) fn take(&self, bytes: usize) -> Buffer {
+        let words = bytes.div_ceil(8);
+        let reused = self.free.borrow_mut().get_mut(&words).and_then(Vec::pop);
+        Buffer { words: reused.unwrap_or_else(|| vec![0; words]), bytes }
+    }
+
+    /// A buffer for `count` elements, with unspecified contents.
+    pub(crate) fn take_elements(&self, element: Element, count: usize) -> Buffer {
+        self.take(count * element.bits().div_ceil(8))
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn give(&self, buffer: Buffer) {
+        let mut free = self.free.borrow_mut();
+        let list = free.entry(buffer.words.len()).or_default();
+        if list.len() < KEPT_PER_SIZE {
+            list.push(buffer.words);
+        }
+    }
+
+    /// Takes the buffer of a value back when nothing else holds it.
+    pub(crate) fn recycle(&self, storage: Storage) {
+        if let Storage::Owned(shared) = storage
+            && let Ok(buffer) = Arc::try_unwrap(shared)
+        {
+            self.give(buffer);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Generated documents are up to date: `ANEMLL_UPDATE_DOCS=1 cargo xtask test --test documents`
+//! writes them anew.
+
+use anemll_tests::workspace;
+
+fn check(path: &str, expected: &str) {
+    let path = workspace().join(path);
+    if std::env::var_os("ANEMLL_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{} is out of date; see this test's head", path.display());
+}
+
+#[test]
+fn error_codes() {
+    let mut text = String::from(
+        "# Error codes\n\nGenerated from `plugin-api/src/codes.rs`. A code keeps its meaning for ever.\n\n\
+         | code | meaning |\n|---|---|\n",
+    );
+    for (code, title) in anemll_plugin_api::codes::ALL {
+        text += &format!("| {code} | {title} |\n");
+    }
+    check("docs/reference/errors.md", &text);
+}
+
+#[test]
+fn every_option_of_convert_is_in_the_guide() {
+    use clap::CommandFactory as _;
+    let guide = std::fs::read_to_string(workspace().join("docs/guide/convert.md")).unwrap();
+    let command = anemll_host::cli::Cli::command();
+    let convert = command.find_subcommand("convert").unwrap();
+    for argument in convert.get_arguments() {
+        let Some(name) = argument.get_long() else { continue };
+        assert!(guide.contains(&format!("--{name}")), "docs/guide/convert.md lacks --{name}");
+    }
+}

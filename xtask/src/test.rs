@@ -1,0 +1,232 @@
+//! `test`: the tests of the whole workspace.
+
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::command::{cargo, shown, succeeds, workspace_root};
+use crate::{Result, artifacts, witness};
+
+/// How the tests went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Runs the task.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let mut with_witness = false;
+    let mut filter = None;
+    for argument in arguments {
+        match argument.as_str() {
+            "--witness" => with_witness = true,
+            flag if flag.starts_with('-') => {
+                return Err(format!(
+                    "`test` does not know `{flag}`; usage: cargo xtask test [--witness] [FILTER]"
+                ));
+            }
+            word if filter.is_none() => filter = Some(word),
+            word => return Err(format!("`test` takes one filter, and got `{word}` too")),
+        }
+    }
+
+    let built = artifacts::build_for_tests()?;
+    if with_witness {
+        witness::run(&[])?;
+    }
+
+    // The examples in the documentation first: cargo-nextest leaves them out, and the last summary
+    // is then that of the tests.
+    let examples = ["test", "--workspace", "--doc", "--quiet"];
+    let examples = counted(&mut test_command(&built, filter, &examples)?, Stream::Output)?;
+    let tests = if succeeds(cargo().args(["nextest", "--version"])) {
+        let color =
+            if std::io::stderr().is_terminal() { "--color=always" } else { "--color=never" };
+        let runner = ["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass", color];
+        counted(&mut test_command(&built, filter, &runner)?, Stream::Error)?
+    } else {
+        let runner = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"];
+        counted(&mut test_command(&built, filter, &runner)?, Stream::Output)?
+    };
+    let counts = sum(examples, tests);
+
+    println!();
+    if !with_witness {
+        println!(
+            "left out: the Python witness, which checks written packages with coremltools \
+             (`cargo xtask witness`)"
+        );
+    }
+    println!("{}", closing_line(counts));
+    if counts.failed > 0 {
+        return Err(format!("{} of the tests failed", counts.failed));
+    }
+    if counts.passed == 0 {
+        let filter =
+            filter.map_or_else(String::new, |filter| format!(" whose name has `{filter}`"));
+        return Err(format!("there is no test{filter}"));
+    }
+    Ok(())
+}
+
+/// The line by which people and machines see at once how it went.
+fn closing_line(counts: Counts) -> String {
+    format!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped)
+}
+
+fn sum(one: Counts, other: Counts) -> Counts {
+    Counts {
+        passed: one.passed + other.passed,
+        failed: one.failed + other.failed,
+        skipped: one.skipped + other.skipped,
+    }
+}
+
+/// A test runner, with what the tests across crates need to find the program and the plugins.
+fn test_command(
+    built: &artifacts::Artifacts,
+    filter: Option<&str>,
+    arguments: &[&str],
+) -> Result<Command> {
+    let mut command = cargo();
+    command.current_dir(workspace_root()?).args(arguments).args(filter);
+    command.env("ANEMLL_TEST_HOST", &built.host);
+    if let Some(directory) = built.plugins.first().and_then(|path| path.parent()) {
+        command.env("ANEMLL_TEST_PLUGINS", directory);
+    }
+    Ok(command)
+}
+
+/// The stream on which a runner prints its summary.
+#[derive(Clone, Copy)]
+enum Stream {
+    Output,
+    Error,
+}
+
+/// Runs, passes everything on as it comes, and counts from the summary lines. A runner that fails
+/// without a failed test (a test that does not build, say) is an error.
+fn counted(command: &mut Command, stream: Stream) -> Result<Counts> {
+    let line = shown(command);
+    eprintln!("$ {line}");
+    match stream {
+        Stream::Output => command.stdout(Stdio::piped()),
+        Stream::Error => command.stderr(Stdio::piped()),
+    };
+    let mut child = command.spawn().map_err(|error| format!("`{line}` did not start: {error}"))?;
+    let piped: Option<Box<dyn Read>> = match stream {
+        Stream::Output => child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
+        Stream::Error => child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
+    };
+    let mut counts = Counts::default();
+    if let Some(pipe) = piped {
+        let mut reader = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        // Bytes, not text: a test may print anything.
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+            let written = match stream {
+                Stream::Output => std::io::stdout().write_all(&bytes),
+                Stream::Error => std::io::stderr().write_all(&bytes),
+            };
+            written.map_err(|error| format!("cannot print the test runner's output: {error}"))?;
+            if let Some(found) = counts_of_line(&String::from_utf8_lossy(&bytes)) {
+                counts = sum(counts, found);
+            }
+            bytes.clear();
+        }
+    }
+    let status = child.wait().map_err(|error| format!("`{line}` was lost: {error}"))?;
+    if !status.success() && counts.failed == 0 {
+        return Err(format!("`{line}` failed ({status})"));
+    }
+    Ok(counts)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …` of cargo test, and
+/// `Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 1 skipped` of cargo-nextest.
+fn counts_of_line(line: &str) -> Option<Counts> {
+    let line = without_colors(line);
+    let line = line.trim();
+    let rest = line.strip_prefix("test result: ").or_else(|| {
+        line.strip_prefix("Summary ").and_then(|rest| rest.split_once(" run: ")).map(|(_, end)| end)
+    })?;
+    let mut counts = Counts::default();
+    let words: Vec<&str> =
+        rest.split([' ', ',', ';', '.', '(']).filter(|word| !word.is_empty()).collect();
+    for pair in words.windows(2) {
+        let Ok(number) = pair[0].parse::<u64>() else { continue };
+        match pair[1] {
+            "passed" => counts.passed = number,
+            "failed" => counts.failed += number,
+            // A test that nextest stops for its time, or that could not be run at all.
+            "timed" | "exec" => counts.failed += number,
+            "ignored" | "skipped" => counts.skipped = number,
+            _ => {}
+        }
+    }
+    Some(counts)
+}
+
+/// Takes out the terminal's color sequences: escape, `[`, and all up to a letter.
+fn without_colors(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            for skipped in characters.by_ref() {
+                if skipped.is_ascii_alphabetic() {
+                    break;
+                }
+            }
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_of_both_runners_are_read() {
+        let cases = [
+            (
+                "test result: ok. 12 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+                Some((12, 0, 2)),
+            ),
+            (
+                "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.01s",
+                Some((1, 3, 0)),
+            ),
+            ("     Summary [   0.123s] 40 tests run: 40 passed, 1 skipped", Some((40, 0, 1))),
+            (
+                "\u{1b}[32;1m     Summary\u{1b}[0m [   0.123s] \u{1b}[1m4/40\u{1b}[0m tests run: \u{1b}[1m3\u{1b}[0m passed (1 slow), 1 \u{1b}[31mfailed\u{1b}[0m, 1 timed out, 7 skipped",
+                Some((3, 2, 7)),
+            ),
+            ("Summary of the novel: none", None),
+            ("running 12 tests", None),
+        ];
+        for (line, expected) in cases {
+            let expected =
+                expected.map(|(passed, failed, skipped)| Counts { passed, failed, skipped });
+            assert_eq!(counts_of_line(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_closing_line_is_in_plain_form() {
+        let counts = Counts { passed: 3, failed: 0, skipped: 1 };
+        assert_eq!(closing_line(counts), "3 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn unknown_flags_are_refused_before_anything_is_built() {
+        for arguments in [vec!["--fast"], vec!["one", "two"]] {
+            let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+            assert!(run(&arguments).is_err());
+        }
+    }
+}
