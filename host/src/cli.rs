@@ -1,5 +1,7 @@
 //! The command line: what can be typed. What it means stands in `commands`.
 
+#![expect(missing_docs, reason = "a doc comment on a type would become help text")]
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

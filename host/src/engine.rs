@@ -90,7 +90,8 @@ impl Engine {
             let session = runtime.open(&path, &serde_json::Value::Null, host)?;
             let description = session.describe();
             if let Some(sizes) = description.metadata.get("com.anemll.lm_head_chunk_sizes") {
-                self.head_sizes = sizes.split(',').filter_map(|size| size.trim().parse().ok()).collect();
+                self.head_sizes =
+                    sizes.split(',').filter_map(|size| size.trim().parse().ok()).collect();
             }
             for signature in description.functions {
                 self.signatures.insert((path.clone(), signature.name.clone()), signature);
@@ -285,12 +286,7 @@ fn inputs(tokens: &[u32], width: u64, position: u64, context: u64) -> BTreeMap<S
         tensor("input_ids", DType::INT32, &[1, width], bytemuck::cast_slice(&ids)),
         tensor("position_ids", DType::INT32, &[width], bytemuck::cast_slice(&positions)),
         tensor("current_pos", DType::INT32, &[1], bytemuck::cast_slice(&positions[..1])),
-        tensor(
-            "causal_mask",
-            DType::FLOAT16,
-            &[1, 1, width, context],
-            bytemuck::cast_slice(&mask),
-        ),
+        tensor("causal_mask", DType::FLOAT16, &[1, 1, width, context], bytemuck::cast_slice(&mask)),
     ])
 }
 
@@ -305,9 +301,10 @@ fn head_rows(
     }
     let mut pieces = Vec::new();
     for number in 1.. {
-        match values.get(&format!("logits{number}")).or_else(|| {
-            values.get("logits").filter(|_| number == 1)
-        }) {
+        match values
+            .get(&format!("logits{number}"))
+            .or_else(|| values.get("logits").filter(|_| number == 1))
+        {
             Some(tensor) => pieces.push(tensor.floats()?),
             None => break,
         }
@@ -442,7 +439,10 @@ mod tests {
             name: "argmax_val".to_owned(),
             dtype: DType::FLOAT16,
             shape: vec![2],
-            bytes: [1.0, 2.0].iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            bytes: [1.0, 2.0]
+                .iter()
+                .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                .collect(),
         };
         assert_eq!(largest_of_pieces(&indices, &largest, &[10, 6]).unwrap().best(), 11);
         assert!(largest_of_pieces(&indices, &largest, &[16]).is_err());

@@ -100,8 +100,7 @@ pub fn from_package(source: PackageError) -> Error {
         Kind::Weights => codes::BLOB_INVALID,
         _ => codes::PACKAGE_INVALID,
     };
-    let error =
-        Error::new(code, source.reason()).with_at(source.path().display().to_string());
+    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
     match source.hint() {
         Some(hint) => error.with_hint(hint),
         None => error,

@@ -108,7 +108,12 @@ impl Reference {
         let shape = array.shape().to_vec();
         let vocabulary = match shape.as_slice() {
             [_, columns] | [1, _, columns] if *columns > 0 => *columns as usize,
-            _ => return Err(invalid(path, &format!("shape {shape:?}, expected (tokens, vocabulary)"))),
+            _ => {
+                return Err(invalid(
+                    path,
+                    &format!("shape {shape:?}, expected (tokens, vocabulary)"),
+                ));
+            }
         };
         Ok(Self::Full { vocabulary, logits: floats(array, path)? })
     }
@@ -204,8 +209,7 @@ fn measure(
         max_abs_error: if norm_ours.is_nan() { f64::NAN } else { max_abs_error },
         kl: kl.max(0.0),
         top1: winner == our_winner,
-        tie: winner != our_winner
-            && f64::from(reference[best_reference]) - reference_of_ours < TIE,
+        tie: winner != our_winner && f64::from(reference[best_reference]) - reference_of_ours < TIE,
     }
 }
 
@@ -219,7 +223,9 @@ pub fn summarize(per_position: Vec<Position>) -> Result<Evaluation> {
     // f64::min and max drop a NaN; here it must survive.
     let extreme = |value: fn(&Position) -> f64, larger: bool| {
         per_position.iter().map(value).fold(None, |best: Option<f64>, value| match best {
-            Some(best) if best.is_nan() || (larger && best >= value) || (!larger && best <= value) => {
+            Some(best)
+                if best.is_nan() || (larger && best >= value) || (!larger && best <= value) =>
+            {
                 Some(best)
             }
             _ => Some(value),
@@ -238,8 +244,7 @@ pub fn summarize(per_position: Vec<Position>) -> Result<Evaluation> {
 
 /// Reads token ids: integers of shape (tokens) or (1, tokens).
 pub fn read_tokens(path: &Path) -> Result<Vec<u32>> {
-    let array =
-        NpyFile::new(open(path)?).map_err(|source| invalid(path, &source.to_string()))?;
+    let array = NpyFile::new(open(path)?).map_err(|source| invalid(path, &source.to_string()))?;
     let shape = array.shape().to_vec();
     if !matches!(shape.as_slice(), [_] | [1, _]) {
         return Err(invalid(path, &format!("shape {shape:?}, expected (tokens)")));
@@ -295,7 +300,9 @@ fn floats<R: Read>(array: NpyFile<R>, path: &Path) -> Result<Vec<f32>> {
 }
 
 fn open(path: &Path) -> Result<BufReader<std::fs::File>> {
-    std::fs::File::open(path).map(BufReader::new).map_err(|source| invalid(path, &source.to_string()))
+    std::fs::File::open(path)
+        .map(BufReader::new)
+        .map_err(|source| invalid(path, &source.to_string()))
 }
 
 fn invalid(path: &Path, reason: &str) -> Error {
@@ -364,8 +371,10 @@ mod tests {
     #[test]
     fn a_nan_survives_the_summary() {
         let reference = full(&[&[1.0, 2.0], &[1.0, 2.0]]);
-        let rows =
-            vec![reference.compare(0, &[f32::NAN, 2.0]).unwrap(), reference.compare(1, &[1.0, 2.0]).unwrap()];
+        let rows = vec![
+            reference.compare(0, &[f32::NAN, 2.0]).unwrap(),
+            reference.compare(1, &[1.0, 2.0]).unwrap(),
+        ];
         let evaluation = summarize(rows).unwrap();
         assert!(evaluation.cosine_min.is_nan() && evaluation.max_abs_error.is_nan());
     }

@@ -34,9 +34,7 @@ fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
     let plugins = Plugins::discover(&cli.plugins)?;
     match &cli.command {
-        Command::Convert(arguments) => {
-            convert::run(arguments, &plugins, &command_line(), &say)
-        }
+        Command::Convert(arguments) => convert::run(arguments, &plugins, &command_line(), &say),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
         Command::Inspect(arguments) => commands::inspect::run(arguments),

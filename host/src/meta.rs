@@ -84,7 +84,10 @@ impl Meta {
         } else {
             Err(Error::new(
                 codes::META_INVALID,
-                format!("meta.yaml names `{}`, but neither .mlpackage nor .mlmodelc is there", step.package),
+                format!(
+                    "meta.yaml names `{}`, but neither .mlpackage nor .mlmodelc is there",
+                    step.package
+                ),
             )
             .with_at(package.display().to_string())
             .with_hint("convert the model again, or copy the missing package"))
@@ -181,8 +184,7 @@ mod tests {
              lm_head: llama_lm_head_lut6.mlmodelc\n    ffn: llama_FFN_PF_lut4_chunk_01of02.mlmodelc\n",
         )
         .unwrap();
-        let names: Vec<&str> =
-            meta.paths.infer.iter().map(|step| step.package.as_str()).collect();
+        let names: Vec<&str> = meta.paths.infer.iter().map(|step| step.package.as_str()).collect();
         assert_eq!(
             names,
             [
@@ -216,9 +218,8 @@ mod tests {
     #[test]
     fn names_that_leave_the_directory_are_refused() {
         for name in ["../other", "/etc/x", "a/../../b"] {
-            let text = format!(
-                "model_info:\n  parameters:\n    monolithic_model: {name}.mlmodelc\n"
-            );
+            let text =
+                format!("model_info:\n  parameters:\n    monolithic_model: {name}.mlmodelc\n");
             let error = read(&text).unwrap_err();
             assert!(error.message.contains("leaves the directory"), "{error}");
         }

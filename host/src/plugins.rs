@@ -4,11 +4,11 @@
 //! executable, and, in a build with the feature `builtin`, from the program itself. An id that
 //! `--plugin` brings takes the place of one found elsewhere.
 
+use anemll_plugin_api::data::{ComponentManifest, MatchRank, Stage};
 use anemll_plugin_api::{
     ArchFrontend, Combiner, Compiler, Error, LoadOptions, LoadedPlugin, Quantizer, Result, Runtime,
     builtin_plugins, codes,
 };
-use anemll_plugin_api::data::{ComponentManifest, MatchRank, Stage};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -239,8 +239,7 @@ impl Plugins {
                 format!("{} (model_type {})", component.id, component.model_types.join(", "))
             })
             .collect();
-        let installed =
-            if installed.is_empty() { "none".to_owned() } else { installed.join("; ") };
+        let installed = if installed.is_empty() { "none".to_owned() } else { installed.join("; ") };
         Error::new(
             codes::MODEL_TYPE_UNKNOWN,
             format!("Unknown architecture: no arch frontend accepts {model_type}"),

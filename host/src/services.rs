@@ -24,7 +24,10 @@ pub fn check_cancelled() -> Result<()> {
 pub fn handle_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
         if CANCELLED.swap(true, Ordering::SeqCst) {
-            #[expect(clippy::exit, reason = "the user asked twice; unwinding did not come in time")]
+            #[expect(
+                clippy::exit,
+                reason = "the user asked twice; unwinding did not come in time"
+            )]
             std::process::exit(i32::from(crate::error::EXIT_INTERRUPTED));
         }
     })

@@ -125,7 +125,7 @@ mod tests {
         }
         impl std::error::Error for Loop {
             fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-                Some(&Loop)
+                Some(&Self)
             }
         }
         let error = Error::new(codes::INTERNAL, "x").with_source(&Loop);

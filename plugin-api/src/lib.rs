@@ -1,4 +1,119 @@
 //! All that an anemll plugin author needs: the five stage traits, the manifest, the exporting macro.
+//!
+//! A conversion passes five stages, and each is a trait that plugins implement:
+//!
+//! | stage | trait | what it does |
+//! |---|---|---|
+//! | `arch` | [`ArchFrontend`] | turns a Hugging Face configuration into ML Program functions |
+//! | `quantizer` | [`Quantizer`] | decides how each weight is stored, and stores it |
+//! | `combiner` | [`Combiner`] | lays out packages, and joins functions into one |
+//! | `compiler` | [`Compiler`] | compiles a package for deployment |
+//! | `runtime` | [`Runtime`], [`Session`] | executes packages |
+//!
+//! # A plugin
+//!
+//! The logic is an ordinary library crate, which can be tested as such. It implements one or more of
+//! the traits, and [`Plugin`], which holds the manifest and makes components by id:
+//!
+//! ```
+//! use anemll_plugin_api::data::{
+//!     FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, Verdict,
+//! };
+//! use anemll_plugin_api::{
+//!     ArchFrontend, Error, Host, LoadedPlugin, Plugin, Result, Value, codes, no_such_component,
+//!     testing,
+//! };
+//!
+//! struct Tiny;
+//!
+//! impl ArchFrontend for Tiny {
+//!     fn accepts(&self, config_json: &str) -> Result<Verdict> {
+//!         let config: Value = serde_json::from_str(config_json)
+//!             .map_err(|error| Error::new(codes::CONFIG_UNREADABLE, error.to_string()))?;
+//!         if config["model_type"] != "tiny" {
+//!             let reason = "not a tiny model".to_owned();
+//!             return Ok(Verdict { rank: MatchRank::None, reason });
+//!         }
+//!         // Whatever cannot be honoured is refused by key, before a weight is touched.
+//!         if !config["sliding_window"].is_null() {
+//!             return Err(Error::new(
+//!                 codes::CONFIG_KEY_UNSUPPORTED,
+//!                 "a sliding window is not supported",
+//!             )
+//!             .with_at("sliding_window"));
+//!         }
+//!         Ok(Verdict { rank: MatchRank::ModelType, reason: "model_type is tiny".to_owned() })
+//!     }
+//!
+//!     fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
+//!         Ok(ModelDescription {
+//!             model_type: "tiny".to_owned(),
+//!             context: model.context,
+//!             batch: model.batch,
+//!             ..ModelDescription::default()
+//!         })
+//!     }
+//!
+//!     fn lower(&self, _: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+//!         host.progress(&function.id, 0, 1)?;
+//!         // A serialized `CoreML.Specification.Model`, its weights by reference, would stand here.
+//!         Err(Error::new(codes::NOT_YET_SUPPORTED, "the tiny frontend has no graph yet"))
+//!     }
+//! }
+//!
+//! pub struct TinyPlugin;
+//!
+//! impl Plugin for TinyPlugin {
+//!     const MANIFEST: &'static str = r#"{
+//!         "name": "tiny", "version": "0.1.0", "abi": 1, "license": "MIT",
+//!         "components": [{
+//!             "stage": "arch", "id": "tiny", "model_types": ["tiny"],
+//!             "summary": "Models of the tiny family"
+//!         }]
+//!     }"#;
+//!
+//!     fn arch_frontend(id: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+//!         match id {
+//!             "tiny" => Ok(Box::new(Tiny)),
+//!             _ => Err(no_such_component(Stage::Arch, id)),
+//!         }
+//!     }
+//! }
+//!
+//! // In the crate's tests: through the whole boundary, without a library file.
+//! let plugin = LoadedPlugin::of::<TinyPlugin>()?;
+//! testing::check_plugin(&plugin)?;
+//! let frontend = plugin.arch_frontend("tiny", &Value::Null)?;
+//! let verdict = frontend.accepts(r#"{"model_type": "tiny"}"#)?;
+//! assert_eq!(verdict.rank, MatchRank::ModelType);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! The library that users load is a second crate of one line, `crate-type = ["cdylib"]`, whose
+//! library name is the plugin's:
+//!
+//! ```ignore
+//! anemll_plugin_api::export_plugin!(anemll_arch_tiny::TinyPlugin);
+//! ```
+//!
+//! # What a plugin may rely on, and what is asked of it
+//!
+//! - Components are called from several threads at once and start none of their own:
+//!   [`Host::parallel`] has the host's. [`Host::progress`] and [`Host::check_cancelled`] fail when
+//!   the user asked to stop; the error goes up with `?`.
+//! - Tensors come as [views](TensorView) of the host's memory and are not copied on the way. Bytes
+//!   go out through a [`Sink`]. Structured data is JSON on the way, and the structs of [`data`] on
+//!   both sides; graphs are bytes.
+//! - A panic becomes an [`Error`] with the code [`codes::PLUGIN_PANICKED`], and is not printed. It is
+//!   still a bug. What cannot be caught ends the program: an overflowing stack, a lack of memory,
+//!   `abort`, a fault in unsafe code.
+//! - Libraries do not print and do not exit. [`Host::log`] is for what the user should know.
+//!
+//! # Hosts
+//!
+//! With the feature `loader`, [`LoadedPlugin::open`](LoadedPlugin) opens library files, and
+//! `manifest_of_file` reads a manifest without running the library. Crates that call
+//! [`register_builtin!`] are found by [`builtin_plugins`]. Both kinds pass the same boundary.
 
 mod abi;
 pub mod codes;

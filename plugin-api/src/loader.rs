@@ -229,3 +229,30 @@ fn at_file(error: Error, path: &Path) -> Error {
         _ => error.with_at(path.display().to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_report_goes_to_a_file_that_the_hint_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = directory.path().join("logs");
+        let options = LoadOptions { log_directory: Some(logs.clone()) };
+        let report = "line\n".repeat(3000);
+        let failure = ModuleFailure { reason: "its types are laid out differently".into(), report };
+        for number in 0..2 {
+            let error = does_not_fit("stub", &failure, &options);
+            assert_eq!(error.code, codes::PLUGIN_LAYOUT_DIFFERS);
+            assert!(!error.message.contains('\n'));
+            let hint = error.hint.unwrap();
+            let name = format!("anemll-plugin-stub-abi-{}-{number}.txt", std::process::id());
+            assert!(hint.contains(&name) && hint.contains("3000 lines"), "{hint}");
+            assert_eq!(std::fs::read_to_string(logs.join(name)).unwrap(), failure.report);
+        }
+        // Where nothing can be written, the refusal still comes.
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        let options = LoadOptions { log_directory: Some(directory.path().join("file")) };
+        assert_eq!(does_not_fit("stub", &failure, &options).code, codes::PLUGIN_LAYOUT_DIFFERS);
+    }
+}

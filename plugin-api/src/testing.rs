@@ -154,3 +154,35 @@ impl HostServices for TestHost {
         Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, format!("unknown extension `{id}`")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ArchFrontend, Plugin};
+
+    /// Gives a component whatever the id.
+    struct Careless;
+
+    impl Plugin for Careless {
+        const MANIFEST: &'static str = r#"{"name": "careless", "version": "0", "abi": 1,
+            "components": [{"stage": "arch", "id": "a"}, {"stage": "runtime", "id": "b"}]}"#;
+
+        fn arch_frontend(id: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+            Err(Error::new(codes::INTERNAL, format!("made {id}")))
+        }
+    }
+
+    #[test]
+    fn plugins_that_break_the_rules_are_found_out() {
+        let error = check_plugin(&LoadedPlugin::of::<Careless>().unwrap()).unwrap_err();
+        assert_eq!(error.code, codes::INTERNAL);
+        assert_eq!(error.causes, ["making arch `a`"]);
+    }
+
+    #[test]
+    fn plugins_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<LoadedPlugin>();
+        shared::<Host>();
+    }
+}

@@ -1,5 +1,6 @@
 //! What crosses the boundary arrives whole, uncopied where it is large, and is refused where it does
 //! not fit.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -353,7 +354,7 @@ fn tensors_and_programs_are_not_copied() {
     let host = Host::quiet();
     let quantizer = plugin.quantizer("stub", &Value::Null).unwrap();
     // An odd address: nothing may insist on alignment either.
-    let buffer = vec![0u8; 65];
+    let buffer = [0u8; 65];
     let bytes = &buffer[1..];
     let tensor = TensorView::new("w", DType::FLOAT16, &[4, 8], bytes).unwrap();
     let statistics_bytes = [0u8; 32];

@@ -1,5 +1,6 @@
 //! A real library, through the loader. Cargo builds it as an example together with the tests; when
 //! this file is tested alone it may be missing, and the tests say so.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 #![cfg(feature = "loader")]
 
 use std::path::PathBuf;

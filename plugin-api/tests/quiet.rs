@@ -1,5 +1,6 @@
 //! A panic inside a guard is not printed; any other still is. One test, because a program has one
 //! panic hook.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

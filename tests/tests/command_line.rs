@@ -91,7 +91,10 @@ fn an_unknown_model_type_lists_the_frontends() {
         config.insert("architectures".into(), serde_json::json!(["MambaForCausalLM"]));
     });
     let text = refused(&model, &[], "A0206");
-    assert!(text.contains("mamba") && text.contains("llama") && text.contains("--plugin"), "{text}");
+    assert!(
+        text.contains("mamba") && text.contains("llama") && text.contains("--plugin"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -132,8 +135,12 @@ fn a_missing_shard() {
     std::fs::remove_file(&shard).unwrap();
     let name = shard.file_name().unwrap().to_str().unwrap().to_owned();
     let (parent, _) = copy("tiny-llama");
-    let output =
-        run(anemll().arg("convert").arg("--model").arg(&model).arg("--output").arg(parent.path().join("x")));
+    let output = run(anemll()
+        .arg("convert")
+        .arg("--model")
+        .arg(&model)
+        .arg("--output")
+        .arg(parent.path().join("x")));
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("error[A03") || text.contains("error[A0201]"), "{text}");
@@ -254,10 +261,7 @@ fn plugin_files_that_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let text_file = folder.path().join("libtext.so");
     std::fs::write(&text_file, "no library").unwrap();
-    let cases = [
-        (folder.path().join("missing.so"), "A0101"),
-        (text_file, "A0102"),
-    ];
+    let cases = [(folder.path().join("missing.so"), "A0101"), (text_file, "A0102")];
     for (path, code) in cases {
         let output =
             run(Command::new(program()).arg("--plugin").arg(&path).args(["plugin", "list"]));

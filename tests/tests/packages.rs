@@ -47,9 +47,8 @@ fn parts_and_combined_packages_share_one_weight_file() {
     use std::os::unix::fs::MetadataExt as _;
     let output = tempfile::tempdir().unwrap();
     convert(&model("tiny-llama"), output.path(), &["--chunk", "2"]);
-    let inode = |name: &str| {
-        std::fs::metadata(weight_file(&output.path().join(name))).unwrap().ino()
-    };
+    let inode =
+        |name: &str| std::fs::metadata(weight_file(&output.path().join(name))).unwrap().ino();
     let combined = inode("llama_FFN_PF_chunk_01of02.mlpackage");
     assert_eq!(combined, inode("llama_FFN_chunk_01of02.mlpackage"));
     assert_eq!(combined, inode("llama_prefill_chunk_01of02.mlpackage"));

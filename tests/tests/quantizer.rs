@@ -39,8 +39,7 @@ impl Quantizer for RowScaled {
             }
             let parameters = serde_json::json!({ "break": request.options["break"] });
             let note = Some("8 bits".to_owned());
-            plan.decisions
-                .insert(weight.id.clone(), Decision { encode: true, parameters, note });
+            plan.decisions.insert(weight.id.clone(), Decision { encode: true, parameters, note });
             // silu(gate) * up is linear in up: twice up and half down is the same model.
             let (axis, factor) = match weight.role.as_str() {
                 "mlp.up" => (Axis::Rows, 2.0),

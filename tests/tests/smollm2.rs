@@ -14,12 +14,9 @@ fn all_layouts_and_paths() {
     };
     let golden = workspace().join("tests/reference/smollm2");
     let mut divergences = Vec::new();
-    for layout in [
-        &["--chunk", "1"][..],
-        &["--chunk", "2"],
-        &["--chunk", "4"],
-        &["--combiner", "monolithic"],
-    ] {
+    for layout in
+        [&["--chunk", "1"][..], &["--chunk", "2"], &["--chunk", "4"], &["--combiner", "monolithic"]]
+    {
         let output = tempfile::tempdir().unwrap();
         convert(&directory, output.path(), layout);
         for path in [

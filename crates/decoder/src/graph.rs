@@ -38,13 +38,13 @@ impl Graph<'_> {
     }
 
     /// Rows to channels: (1, T, n) to (1, n, 1, T), as convolutions take them.
-    pub(crate) fn to_channels(&mut self, x: Var) -> Result<Var> {
+    pub(crate) fn channels_of(&mut self, x: Var) -> Result<Var> {
         let x = self.builder.transpose(x, &[0, 2, 1])?;
         self.builder.expand_dims(x, &[2])
     }
 
     /// Channels to rows: (1, n, 1, T) to (1, T, n).
-    pub(crate) fn to_rows(&mut self, x: Var) -> Result<Var> {
+    pub(crate) fn rows_of(&mut self, x: Var) -> Result<Var> {
         let x = self.builder.squeeze(x, &[2])?;
         self.builder.transpose(x, &[0, 2, 1])
     }

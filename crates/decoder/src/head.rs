@@ -35,12 +35,12 @@ pub(crate) fn argmax(graph: &mut Graph<'_>, x: Var) -> Result<Vec<Var>> {
 
 fn pieces(graph: &mut Graph<'_>, x: Var) -> Result<Vec<Var>> {
     graph.builder.scope("lm_head");
-    let channels = graph.to_channels(x)?;
+    let channels = graph.channels_of(x)?;
     let mut pieces = Vec::with_capacity(graph.spec.head_splits.len());
     for piece in 0..graph.spec.head_splits.len() {
         let weight = graph.weight(Weight::Head(piece))?;
         let piece = graph.builder.conv1x1(channels, weight, None)?;
-        pieces.push(graph.to_rows(piece)?);
+        pieces.push(graph.rows_of(piece)?);
     }
     graph.builder.end_scope();
     Ok(pieces)

@@ -29,7 +29,7 @@ pub(crate) fn add_attention(
     let spec = graph.spec;
     let gain = Weight::Layer(layer, LayerWeight::InputNorm);
     let x = rms_norm(graph, residual, spec.hidden_size, gain)?;
-    let x = graph.to_channels(x)?;
+    let x = graph.channels_of(x)?;
     let mut queries = project_heads(graph, x, layer, Matrix::Query, spec.attention_heads)?;
     let mut keys = project_heads(graph, x, layer, Matrix::Key, spec.key_value_heads)?;
     let values = project_heads(graph, x, layer, Matrix::Value, spec.key_value_heads)?;
@@ -77,9 +77,9 @@ fn project_output(graph: &mut Graph<'_>, mixed: Var, layer: u32) -> Result<Var> 
             graph.builder.linear(mixed, weight, bias)
         }
         OutputProjection::Convolution => {
-            let channels = graph.to_channels(mixed)?;
+            let channels = graph.channels_of(mixed)?;
             let output = graph.convolve(channels, layer, Matrix::Output)?;
-            graph.to_rows(output)
+            graph.rows_of(output)
         }
     }
 }

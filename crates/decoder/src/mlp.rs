@@ -11,13 +11,13 @@ pub(crate) fn add_mlp(graph: &mut Graph<'_>, residual: Var, layer: u32) -> Resul
     graph.builder.scope(&format!("layers_{layer}_mlp"));
     let gain = Weight::Layer(layer, LayerWeight::MlpNorm);
     let x = rms_norm(graph, residual, graph.spec.hidden_size, gain)?;
-    let x = graph.to_channels(x)?;
+    let x = graph.channels_of(x)?;
     let gate = graph.convolve(x, layer, Matrix::Gate)?;
     let up = graph.convolve(x, layer, Matrix::Up)?;
     let gate = graph.builder.silu(gate)?;
     let inner = graph.builder.mul(gate, up)?;
     let down = graph.convolve(inner, layer, Matrix::Down)?;
-    let rows = graph.to_rows(down)?;
+    let rows = graph.rows_of(down)?;
     let sum = graph.builder.add(residual, rows)?;
     graph.builder.end_scope();
     Ok(sum)

@@ -120,7 +120,8 @@ fn remarks(
     let unused: Vec<&str> = tensors
         .keys()
         .map(String::as_str)
-        .filter(|name| !used.contains(*name) && !(tied && *name == head))
+        .filter(|name| !used.contains(*name))
+        .filter(|name| !tied || *name != head)
         .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
         .collect();
     if !unused.is_empty() {

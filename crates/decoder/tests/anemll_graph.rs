@@ -1,5 +1,6 @@
 //! The graph beside ANEMLL's own, which is known to run on the Neural Engine: the same operations
 //! as often, but for the differences that are named here.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Every kind of function over models that differ in every flag: valid programs, the interface that
 //! the apps expect, the same weights wherever they are used.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

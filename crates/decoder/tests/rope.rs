@@ -1,4 +1,5 @@
 //! Rotary frequencies and tables against those of transformers, from the configuration on.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use anemll_decoder::config::{Config, read_rope};
 use anemll_decoder::rope::{Frequencies, frequencies};

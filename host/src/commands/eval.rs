@@ -14,7 +14,11 @@ pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     if reference.len() != tokens.len() {
         return Err(Error::new(
             codes::EVALUATION_INPUT,
-            format!("there are {} tokens, but reference logits for {}", tokens.len(), reference.len()),
+            format!(
+                "there are {} tokens, but reference logits for {}",
+                tokens.len(),
+                reference.len()
+            ),
         )
         .with_at(arguments.reference.display().to_string())
         .with_hint("the reference has one row of logits for each token"));
@@ -61,7 +65,9 @@ fn prefill_count(arguments: &EvalArguments, engine: &Engine, tokens: usize) -> R
     if count == 0 || count > most {
         return Err(Error::new(
             codes::EVALUATION_INPUT,
-            format!("--prefill-tokens {count}: of {tokens} tokens, 1 to {most} can go through prefill"),
+            format!(
+                "--prefill-tokens {count}: of {tokens} tokens, 1 to {most} can go through prefill"
+            ),
         )
         .with_hint("at least one token is left for infer, whose logits are compared"));
     }

@@ -124,10 +124,7 @@ pub fn inspect(package: &Package, path: String) -> Inspection {
 }
 
 fn program(model: &Model) -> Option<&mil::Program> {
-    match &model.r#type {
-        Some(model::Type::MlProgram(program)) => Some(program),
-        None => None,
-    }
+    model.r#type.as_ref().map(|model::Type::MlProgram(program)| program)
 }
 
 /// Of the published table of specification versions.
@@ -194,10 +191,9 @@ fn feature(description: &FeatureDescription) -> Feature {
     let kind = description.r#type.as_ref().and_then(|kind| kind.r#type.as_ref());
     let array = match kind {
         Some(feature_type::Type::MultiArrayType(array)) => Some(array),
-        Some(feature_type::Type::StateType(state)) => match &state.r#type {
-            Some(state_feature_type::Type::ArrayType(array)) => Some(array),
-            None => None,
-        },
+        Some(feature_type::Type::StateType(state)) => {
+            state.r#type.as_ref().map(|state_feature_type::Type::ArrayType(array)| array)
+        }
         _ => None,
     };
     let name = description.name.clone();
@@ -233,19 +229,20 @@ fn weights(model: &Model, names: &[String]) -> Vec<WeightInspection> {
                 let Some(mil::value::Value::BlobFileValue(blob)) = &value.value else { continue };
                 let Ok(kind) = literal::tensor_type(value) else { continue };
                 let output = operation.outputs.first().map(|output| output.name.clone());
-                let entry = found
-                    .entry((blob.file_name.clone(), blob.offset))
-                    .or_insert_with(|| WeightInspection {
-                        name: output.unwrap_or_default(),
-                        holder: match part {
-                            "val" => operation.r#type.clone(),
-                            part => format!("{}.{part}", operation.r#type),
-                        },
-                        dtype: kind.data_type.name().to_owned(),
-                        shape: kind.fixed_shape().unwrap_or_default(),
-                        bytes: kind.byte_size().unwrap_or_default(),
-                        offset: blob.offset,
-                        functions: Vec::new(),
+                let entry =
+                    found.entry((blob.file_name.clone(), blob.offset)).or_insert_with(|| {
+                        WeightInspection {
+                            name: output.unwrap_or_default(),
+                            holder: match part {
+                                "val" => operation.r#type.clone(),
+                                part => format!("{}.{part}", operation.r#type),
+                            },
+                            dtype: kind.data_type.name().to_owned(),
+                            shape: kind.fixed_shape().unwrap_or_default(),
+                            bytes: kind.byte_size().unwrap_or_default(),
+                            offset: blob.offset,
+                            functions: Vec::new(),
+                        }
                     });
                 if !entry.functions.contains(name) {
                     entry.functions.push(name.clone());

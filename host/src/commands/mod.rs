@@ -14,7 +14,9 @@ pub fn print(text: &str) -> Result<()> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => Ok(()),
         Err(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::cancelled()),
-        Err(source) => Err(Error::new(codes::OUTPUT_UNWRITABLE, format!("standard output: {source}"))),
+        Err(source) => {
+            Err(Error::new(codes::OUTPUT_UNWRITABLE, format!("standard output: {source}")))
+        }
     }
 }
 

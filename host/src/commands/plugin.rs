@@ -25,8 +25,10 @@ pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
     if *json {
         return super::print_json(&rows);
     }
-    let mut text =
-        format!("{:<10} {:<16} {:<9} {:<10} {:<8} {}\n", "STAGE", "ID", "VERSION", "ORIGIN", "STATUS", "SUMMARY");
+    let mut text = format!(
+        "{:<10} {:<16} {:<9} {:<10} {:<8} {}\n",
+        "STAGE", "ID", "VERSION", "ORIGIN", "STATUS", "SUMMARY"
+    );
     for row in &rows {
         let summary = if row.status == "ok" { row.summary.to_owned() } else { row.status.clone() };
         let status = if row.status == "ok" { "ok" } else { "refused" };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
-pub fn meta_yaml(
+pub(super) fn meta_yaml(
     model_name: &str,
     description: &ModelDescription,
     layout: &Layout,

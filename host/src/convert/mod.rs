@@ -2,6 +2,7 @@
 
 mod meta;
 mod output;
+mod references;
 mod report;
 mod weights;
 
@@ -15,8 +16,8 @@ use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
 use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions};
 use anemll_plugin_api::data::{
-    BitsPerPart, CombineOptions, Layout, LayoutOptions, ModelDescription, ModelInput, NamedFunction,
-    PackageKind, PackageSpec, Step, TensorInfo,
+    BitsPerPart, CombineOptions, Layout, LayoutOptions, ModelDescription, ModelInput,
+    NamedFunction, PackageKind, PackageSpec, Step, TensorInfo,
 };
 use anemll_plugin_api::{Combiner, Error, Host, Result, codes};
 use coreml_proto::Model;
@@ -45,8 +46,7 @@ pub fn run(
     check_arguments(arguments)?;
     let host = services::host();
     let directory = ModelDirectory::open(&arguments.model).map_err(from_huggingface)?;
-    let (arch, frontend) =
-        plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
+    let (arch, frontend) = plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
     let combiner = plugins.combiner(&arguments.combiner)?;
     let compiler = plugins.compiler(&arguments.compiler)?;
     let runtime = match arguments.runtime.as_str() {
@@ -56,14 +56,14 @@ pub fn run(
     let quantization = quantization(arguments, plugins)?;
     let input = model_input(arguments, &directory);
     let description = frontend.describe(&input)?;
-    let layout = combiner.layout(&description, &layout_options(arguments, &description))?;
+    let layout = combiner.layout(&description, &layout_options(arguments))?;
     let model_name = model_name(&arguments.model);
     say(&format!(
         "{model_name}: {} ({arch}), {} layers, {:.1} M parameters; {} packages ({}), context {}, batch {}",
         description.architecture,
         description.layers,
         description.parameters as f64 / 1e6,
-        layout.packages.iter().filter(|package| package.kind != PackageKind::Evaluate).count(),
+        shipped(&layout).count(),
         arguments.combiner,
         description.context,
         description.batch,
@@ -79,7 +79,10 @@ pub fn run(
         let model = coreml_proto::read_model(&bytes).map_err(|source| {
             Error::new(
                 codes::GRAPH_INVALID,
-                format!("the frontend `{arch}` gave no valid model for `{}`: {source}", function.id),
+                format!(
+                    "the frontend `{arch}` gave no valid model for `{}`: {source}",
+                    function.id
+                ),
             )
         })?;
         let checked = anemll_mil::validate_referenced(model)
@@ -105,7 +108,7 @@ pub fn run(
         let result = job.write(&members, &path)?;
         for (id, model) in members {
             let mut model = model.clone();
-            weights::resolve(&mut model, &result.resolved)?;
+            references::resolve(&mut model, &result.resolved)?;
             resolved_models.insert(id.to_owned(), model);
         }
         tracing::info!("weights {}: {} bytes", file.id, result.bytes);
@@ -136,16 +139,22 @@ pub fn run(
         host: &host,
     };
     let mut packages = Vec::new();
+    let (shipping, evaluation): (Vec<&PackageSpec>, Vec<&PackageSpec>) =
+        layout.packages.iter().partition(|package| package.kind != PackageKind::Evaluate);
     let (package_steps, last_steps): (Vec<&Step>, Vec<&Step>) = layout
         .steps
         .iter()
-        .partition(|step| layout.packages.iter().any(|package| package.step == step.number));
+        .partition(|step| shipping.iter().any(|package| package.step == step.number));
     for step in package_steps {
-        for package in layout.packages.iter().filter(|package| package.step == step.number) {
+        for package in shipping.iter().filter(|package| package.step == step.number) {
             check_cancelled()?;
             packages.push(context.write(package)?);
         }
         say(&format!("step {}: {}", step.number, step.title));
+    }
+    for package in evaluation {
+        check_cancelled()?;
+        packages.push(context.write(package)?);
     }
     // The steps without packages: compile, small files, test.
     let mut last_steps = last_steps.into_iter();
@@ -220,9 +229,12 @@ fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
         Err(Error::new(codes::USAGE, message).with_hint(hint.to_owned()))
     };
     if !arguments.model.is_dir() {
-        return Err(Error::new(codes::MODEL_DIRECTORY_UNREADABLE, "Model directory does not exist")
-            .with_at(arguments.model.display().to_string())
-            .with_hint("check the --model path"));
+        return Err(Error::new(
+            codes::MODEL_DIRECTORY_UNREADABLE,
+            "Model directory does not exist",
+        )
+        .with_at(arguments.model.display().to_string())
+        .with_hint("check the --model path"));
     }
     if arguments.lut != "none" {
         return refuse(
@@ -238,10 +250,7 @@ fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
     }
     if arguments.batch > arguments.context {
         return refuse(
-            format!(
-                "--batch {} is more than --context {}",
-                arguments.batch, arguments.context
-            ),
+            format!("--batch {} is more than --context {}", arguments.batch, arguments.context),
             "choose a batch that divides the context, such as 64",
         );
     }
@@ -293,17 +302,13 @@ fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> Mode
     }
 }
 
-/// Chunks when none are asked for, as ANEMLL's script has it.
-const DEFAULT_CHUNKS: u32 = 2;
-
-fn layout_options(arguments: &ConvertArguments, model: &ModelDescription) -> LayoutOptions {
+fn layout_options(arguments: &ConvertArguments) -> LayoutOptions {
     let metadata = BTreeMap::from([(
         "com.anemll.tool_version".to_owned(),
         env!("CARGO_PKG_VERSION").to_owned(),
     )]);
     LayoutOptions {
-        // A model of one layer is converted without having to ask for one chunk.
-        chunks: arguments.chunk.unwrap_or(DEFAULT_CHUNKS.min(model.layers)),
+        chunks: arguments.chunk,
         prefix: arguments.prefix.clone(),
         argmax: arguments.argmax,
         bits: BitsPerPart::default(),
@@ -348,7 +353,9 @@ fn members<'a>(
     ids.iter()
         .map(|id| match functions.get(id) {
             Some(checked) => Ok((id.as_str(), checked.model())),
-            None => Err(layout_error(&format!("names the function `{id}`, which it does not define"))),
+            None => {
+                Err(layout_error(&format!("names the function `{id}`, which it does not define")))
+            }
         })
         .collect()
 }
@@ -371,9 +378,12 @@ fn refuse_foreign_output(arguments: &ConvertArguments, source_sha256: &str) -> R
     if same || arguments.force {
         return Ok(());
     }
-    Err(Error::new(codes::OUTPUT_EXISTS, "the output directory holds the conversion of another model")
-        .with_at(path.display().to_string())
-        .with_hint("choose another --output, or replace it with --force"))
+    Err(Error::new(
+        codes::OUTPUT_EXISTS,
+        "the output directory holds the conversion of another model",
+    )
+    .with_at(path.display().to_string())
+    .with_hint("choose another --output, or replace it with --force"))
 }
 
 /// What packages are made from.
@@ -402,8 +412,9 @@ impl PackageContext<'_> {
         let relative = relative_path(package);
         let path = self.output.staging().join(&relative);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)
-                .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source))?;
+            fs::create_dir_all(parent).map_err(|source| {
+                io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source)
+            })?;
         }
         let written = anemll_mlpackage::write_package(
             &path,
@@ -455,13 +466,13 @@ impl PackageContext<'_> {
             metadata: package.metadata.clone(),
         };
         let bytes = self.combiner.combine(&named, &options, self.host)?;
-        coreml_proto::read_model(&bytes)
-            .map_err(|source| layout_error(&format!("led to no valid `{}`: {source}", package.stem)))
+        coreml_proto::read_model(&bytes).map_err(|source| {
+            layout_error(&format!("led to no valid `{}`: {source}", package.stem))
+        })
     }
 
     fn describe(&self, package: &PackageSpec, model: &mut Model) {
-        let metadata =
-            model.description.get_or_insert_default().metadata.get_or_insert_default();
+        let metadata = model.description.get_or_insert_default().metadata.get_or_insert_default();
         metadata.short_description.clone_from(&package.short_description);
         metadata.author = "anemll".to_owned();
         metadata.version_string = env!("CARGO_PKG_VERSION").to_owned();
@@ -483,9 +494,10 @@ fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
     let mut reports: Vec<LintReport> = Vec::new();
     for finding in anemll_mil::lint(model, weight_bytes) {
         let place = format!("{}: {}", finding.function, finding.place);
-        match reports.iter_mut().find(|report| {
-            report.rule == finding.rule && report.reason == finding.reason
-        }) {
+        match reports
+            .iter_mut()
+            .find(|report| report.rule == finding.rule && report.reason == finding.reason)
+        {
             Some(report) => report.places.push(place),
             None => reports.push(LintReport {
                 rule: finding.rule.to_owned(),
@@ -524,16 +536,19 @@ fn write_small_files(
     let write = |relative: &str, bytes: &[u8]| -> Result<PathBuf> {
         let path = output.staging().join(relative);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)
-                .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source))?;
+            fs::create_dir_all(parent).map_err(|source| {
+                io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source)
+            })?;
         }
-        fs::write(&path, bytes)
-            .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot write a file", &path, &source))?;
+        fs::write(&path, bytes).map_err(|source| {
+            io(codes::OUTPUT_UNWRITABLE, "cannot write a file", &path, &source)
+        })?;
         Ok(PathBuf::from(relative))
     };
     for source in directory.tokenizer_files() {
-        let bytes = fs::read(&source)
-            .map_err(|error| io(codes::MODEL_DIRECTORY_UNREADABLE, "cannot read a tokenizer file", &source, &error))?;
+        let bytes = fs::read(&source).map_err(|error| {
+            io(codes::MODEL_DIRECTORY_UNREADABLE, "cannot read a tokenizer file", &source, &error)
+        })?;
         if let Some(name) = source.file_name().and_then(|name| name.to_str()) {
             files.push(write(name, &bytes)?);
         }
@@ -558,8 +573,9 @@ fn write_report(output: &Output, report: &Report) -> Result<()> {
     let path = output.staging().join(REPORT);
     let text = serde_json::to_string_pretty(report)
         .map_err(|source| Error::new(codes::OUTPUT_UNWRITABLE, format!("the report: {source}")))?;
-    fs::write(&path, text)
-        .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot write the report", &path, &source))?;
+    fs::write(&path, text).map_err(|source| {
+        io(codes::OUTPUT_UNWRITABLE, "cannot write the report", &path, &source)
+    })?;
     output.publish(Path::new(REPORT))?;
     Ok(())
 }
@@ -622,7 +638,10 @@ fn test(
 ) -> Result<StepReport> {
     let availability = runtime.check()?;
     if !availability.available {
-        return Ok(StepReport { done: false, message: format!("left out: {}", availability.reason) });
+        return Ok(StepReport {
+            done: false,
+            message: format!("left out: {}", availability.reason),
+        });
     }
     let mut engine = Engine::open(&output.directory().join("meta.yaml"), runtime, host)?;
     let count = description.context.min(4);
@@ -632,7 +651,9 @@ fn test(
         if engine.infer(token as u32, position)?.has_not_a_number() {
             return Err(Error::new(
                 codes::RUN_FAILED,
-                format!("the converted model gives values that are no numbers at position {position}"),
+                format!(
+                    "the converted model gives values that are no numbers at position {position}"
+                ),
             )
             .with_hint("activations may pass the range of 16-bit floats; the packages are kept"));
         }

@@ -7,10 +7,10 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The folder of our own files inside an output directory.
-pub const OWN: &str = ".anemll";
+pub(super) const OWN: &str = ".anemll";
 
 /// An output directory with a staging folder, which goes away on error and on Ctrl-C.
-pub struct Output {
+pub(super) struct Output {
     directory: PathBuf,
     staging: Option<tempfile::TempDir>,
     made: Vec<PathBuf>,
@@ -20,7 +20,7 @@ pub struct Output {
 impl Output {
     /// Makes the directory where it is missing, locks it, and makes a staging folder inside, so
     /// that the last step is a rename on one file system.
-    pub fn create(directory: &Path) -> Result<Self> {
+    pub(super) fn create(directory: &Path) -> Result<Self> {
         let mut made = Vec::new();
         let mut ancestor = Some(directory);
         while let Some(path) = ancestor {
@@ -39,11 +39,13 @@ impl Output {
                 .with_at(directory.display().to_string())
                 .with_hint("name a directory with --output"));
         }
-        fs::create_dir_all(&own)
-            .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot make the output directory", directory, &source))?;
+        fs::create_dir_all(&own).map_err(|source| {
+            io(codes::OUTPUT_UNWRITABLE, "cannot make the output directory", directory, &source)
+        })?;
         let lock_path = own.join("lock");
-        let lock = File::create(&lock_path)
-            .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot write to the output directory", directory, &source))?;
+        let lock = File::create(&lock_path).map_err(|source| {
+            io(codes::OUTPUT_UNWRITABLE, "cannot write to the output directory", directory, &source)
+        })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -57,30 +59,36 @@ impl Output {
             // A file system without locks: two conversions at once are then the user's affair.
             Err(TryLockError::Error(_)) => {}
         }
-        let staging = tempfile::Builder::new()
-            .prefix("staging-")
-            .tempdir_in(&own)
-            .map_err(|source| io(codes::OUTPUT_UNWRITABLE, "cannot write to the output directory", directory, &source))?;
+        let staging =
+            tempfile::Builder::new().prefix("staging-").tempdir_in(&own).map_err(|source| {
+                io(
+                    codes::OUTPUT_UNWRITABLE,
+                    "cannot write to the output directory",
+                    directory,
+                    &source,
+                )
+            })?;
         Ok(Self { directory: directory.to_owned(), staging: Some(staging), made, _lock: lock })
     }
 
     /// Where files are made.
-    pub fn staging(&self) -> &Path {
+    pub(super) fn staging(&self) -> &Path {
         self.staging.as_ref().map_or(&self.directory, tempfile::TempDir::path)
     }
 
     /// The final directory.
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Moves what stands at `relative` in the staging folder to its final name; what was there
     /// goes to the staging folder, and with it at the end.
-    pub fn publish(&self, relative: &Path) -> Result<PathBuf> {
+    pub(super) fn publish(&self, relative: &Path) -> Result<PathBuf> {
         let from = self.staging().join(relative);
         let to = self.directory.join(relative);
-        let failed =
-            |source: std::io::Error| io(codes::OUTPUT_UNWRITABLE, "cannot move a file to its final name", &to, &source);
+        let failed = |source: std::io::Error| {
+            io(codes::OUTPUT_UNWRITABLE, "cannot move a file to its final name", &to, &source)
+        };
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
@@ -97,7 +105,7 @@ impl Output {
     }
 
     /// The conversion is complete: what was made stays.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.made.clear();
     }
 }

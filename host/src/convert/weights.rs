@@ -5,79 +5,54 @@
 //! functions that name the same weight get the same record. Memory stays near one tensor per
 //! thread.
 
+use super::references::{Item, Replacement, Resolved, Weight, collect};
 use crate::error::{from_huggingface, from_package};
 use crate::services::check_cancelled;
-use anemll_huggingface::{Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_fp16};
-use anemll_mil::{DataType, TensorType, literal};
-use anemll_mlpackage::{BlobType, BlobWriter, WEIGHT_FILE_NAME};
+use anemll_huggingface::{
+    Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_fp16,
+};
+use anemll_mil::{DataType, TensorType};
+use anemll_mlpackage::{BlobType, BlobWriter};
 use anemll_plugin_api::data::{
     Axis, Decision, Encoded, EncodingError, Plan, PlanRequest, Transform, WeightInfo,
     WeightReference,
 };
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Quantizer, Result, TensorView, codes};
-use coreml_proto::{Model, mil};
+use coreml_proto::Model;
 use half::f16;
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Immediate tensors from this many elements on go to the weight file, as coremltools does it.
-const TABLE_ELEMENTS: u64 = 10;
-
-/// A distinct weight of one weight file.
-struct Weight {
-    id: String,
-    reference: WeightReference,
-    shape: Vec<u64>,
-    functions: Vec<String>,
-}
-
-/// One thing to be written, in op order.
-enum Item {
-    Weight(Weight),
-    Table { kind: TensorType, bytes: Vec<u8> },
-}
-
-/// What stands in a program in place of a reference, once the weight file is written.
-#[derive(Debug, Clone)]
-enum Replacement {
-    Record { offset: u64 },
-    Constexpr { op: String, arguments: Vec<(String, TensorType, u64)> },
-}
-
-/// The replacements of one weight file, by item key.
-pub struct Resolved(HashMap<String, Replacement>);
-
 /// What the report says of one weight.
 #[derive(Debug, Serialize)]
-pub struct WeightReport {
+pub(super) struct WeightReport {
     /// Name in the safetensors files.
-    pub tensor: String,
+    pub(super) tensor: String,
     /// What it is to the model, such as `mlp.down`.
-    pub role: String,
+    pub(super) role: String,
     /// Shape in the package.
-    pub shape: Vec<u64>,
+    pub(super) shape: Vec<u64>,
     /// Operation that carries it: `const`, or the constexpr operation of the quantizer.
-    pub operation: String,
+    pub(super) operation: String,
     /// Bytes in weight.bin.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Functions that share the record.
-    pub functions: Vec<String>,
+    pub(super) functions: Vec<String>,
     /// Values clamped to the range of 16-bit floats (with `--clamp`).
     #[serde(skip_serializing_if = "is_zero")]
-    pub clamped: u64,
+    pub(super) clamped: u64,
     /// Non-zero values that became zero as 16-bit floats.
     #[serde(skip_serializing_if = "is_zero")]
-    pub underflowed: u64,
+    pub(super) underflowed: u64,
     /// Remark of the quantizer's plan.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub(super) note: Option<String>,
     /// Error of the encoding, as the quantizer measured it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub encoding_error: Option<EncodingError>,
+    pub(super) encoding_error: Option<EncodingError>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
@@ -86,40 +61,44 @@ fn is_zero(value: &u64) -> bool {
 }
 
 /// A quantizer and the options of its plan.
-pub struct Quantization {
+pub(super) struct Quantization {
     /// The plugin.
-    pub quantizer: Box<dyn Quantizer>,
+    pub(super) quantizer: Box<dyn Quantizer>,
     /// Options as the user gave them.
-    pub options: Value,
+    pub(super) options: Value,
 }
 
 /// What every weight file of a conversion is made from.
-pub struct WeightJob<'a> {
+pub(super) struct WeightJob<'a> {
     /// The source.
-    pub directory: &'a ModelDirectory,
+    pub(super) directory: &'a ModelDirectory,
     /// Clamp finite values beyond fp16 instead of refusing them.
-    pub clamp: bool,
+    pub(super) clamp: bool,
     /// The quantizer stage, if there is one.
-    pub quantization: Option<&'a Quantization>,
+    pub(super) quantization: Option<&'a Quantization>,
     /// Services for plugins.
-    pub host: &'a Host,
+    pub(super) host: &'a Host,
 }
 
 /// What one weight file came to.
-pub struct WeightFileResult {
-    /// For [`resolve`].
-    pub resolved: Resolved,
+pub(super) struct WeightFileResult {
+    /// What to put into the programs.
+    pub(super) resolved: Resolved,
     /// Bytes of the file.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Bytes that were not written since an equal record was there already.
-    pub deduplicated: u64,
+    pub(super) deduplicated: u64,
     /// One entry per weight.
-    pub weights: Vec<WeightReport>,
+    pub(super) weights: Vec<WeightReport>,
 }
 
 impl WeightJob<'_> {
     /// Writes the weights of `functions` (id and model, in file order) to `path`.
-    pub fn write(&self, functions: &[(&str, &Model)], path: &Path) -> Result<WeightFileResult> {
+    pub(super) fn write(
+        &self,
+        functions: &[(&str, &Model)],
+        path: &Path,
+    ) -> Result<WeightFileResult> {
         let items = collect(functions)?;
         let plan = self.plan(&items, functions)?;
         let mut writer = BlobWriter::create(path).map_err(from_package)?;
@@ -224,8 +203,7 @@ impl WeightJob<'_> {
         if let Some([first, end]) = reference.rows {
             source = source.rows(first, end).map_err(from_huggingface)?;
         }
-        let options =
-            Fp16Options { clamp: self.clamp, scale: reference.scale, add: reference.add };
+        let options = Fp16Options { clamp: self.clamp, scale: reference.scale, add: reference.add };
         let mut transforms =
             plan.transforms.iter().filter(|transform| transform.weight == weight.id).peekable();
         let (values, report) = if transforms.peek().is_none() {
@@ -457,150 +435,4 @@ fn data_type(dtype: DType) -> Result<DataType> {
     known.ok_or_else(|| {
         Error::new(codes::PLUGIN_BAD_ANSWER, format!("data type {} is not known", dtype.0))
     })
-}
-
-/// The distinct weights and tables of some functions, in op order, each with its key.
-fn collect(functions: &[(&str, &Model)]) -> Result<Vec<(String, Item)>> {
-    let mut items: Vec<(String, Item)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for (id, model) in functions {
-        for operation in operations(model) {
-            let Some(value) = const_value(operation) else { continue };
-            let Some(key) = item_key(value)? else { continue };
-            if let Some(place) = places.get(&key) {
-                if let Item::Weight(weight) = &mut items[*place].1
-                    && !weight.functions.iter().any(|function| function == id)
-                {
-                    weight.functions.push((*id).to_owned());
-                }
-                continue;
-            }
-            let item = new_item(operation, value, id)?;
-            places.insert(key.clone(), items.len());
-            items.push((key, item));
-        }
-    }
-    Ok(items)
-}
-
-fn new_item(operation: &mil::Operation, value: &mil::Value, function: &str) -> Result<Item> {
-    if let Some(reference) = blob_file_name(value).and_then(WeightReference::parse_file_name) {
-        return Ok(Item::Weight(Weight {
-            id: operation.outputs.first().map(|output| output.name.clone()).unwrap_or_default(),
-            reference: reference?,
-            shape: fixed_shape(&literal::tensor_type(value).map_err(invalid)?)?,
-            functions: vec![function.to_owned()],
-        }));
-    }
-    let (kind, bytes) = literal::tensor_bytes(value).map_err(invalid)?;
-    Ok(Item::Table { kind, bytes: bytes.into_owned() })
-}
-
-fn invalid(reason: String) -> Error {
-    Error::new(codes::GRAPH_INVALID, reason).with_hint("this is an error of the arch plugin")
-}
-
-fn fixed_shape(kind: &TensorType) -> Result<Vec<u64>> {
-    kind.fixed_shape().ok_or_else(|| invalid("a weight has no fixed shape".to_owned()))
-}
-
-/// The key of a value that belongs into the weight file; none for small immediate values.
-fn item_key(value: &mil::Value) -> Result<Option<String>> {
-    // Values that are no tensors (strings in lists, dictionaries) never go there.
-    let Ok(kind) = literal::tensor_type(value) else { return Ok(None) };
-    if let Some(name) = blob_file_name(value) {
-        if WeightReference::parse_file_name(name).is_none() {
-            return Err(invalid(format!("a frontend's program refers to the file `{name}`")));
-        }
-        return Ok(Some(format!("{name} {:?}", fixed_shape(&kind)?)));
-    }
-    let stored = matches!(
-        kind.data_type,
-        DataType::Float16
-            | DataType::Float32
-            | DataType::Int8
-            | DataType::UInt8
-            | DataType::Int16
-            | DataType::UInt16
-            | DataType::Int32
-            | DataType::UInt32
-    );
-    if !stored || kind.element_count().is_none_or(|elements| elements < TABLE_ELEMENTS) {
-        return Ok(None);
-    }
-    let (_, bytes) = literal::tensor_bytes(value).map_err(invalid)?;
-    let digest = Sha256::digest(&bytes);
-    Ok(Some(format!("{} {:?} {digest:x?}", kind.data_type.name(), fixed_shape(&kind)?)))
-}
-
-fn blob_file_name(value: &mil::Value) -> Option<&str> {
-    match &value.value {
-        Some(mil::value::Value::BlobFileValue(blob)) => Some(&blob.file_name),
-        _ => None,
-    }
-}
-
-fn const_value(operation: &mil::Operation) -> Option<&mil::Value> {
-    if operation.r#type == "const" { operation.attributes.get("val") } else { None }
-}
-
-fn operations(model: &Model) -> impl Iterator<Item = &mil::Operation> {
-    let program = match &model.r#type {
-        Some(coreml_proto::model::Type::MlProgram(program)) => Some(program),
-        None => None,
-    };
-    program
-        .into_iter()
-        .flat_map(|program| program.functions.values())
-        .flat_map(|function| function.block_specializations.values())
-        .flat_map(|block| &block.operations)
-}
-
-fn operations_mut(model: &mut Model) -> impl Iterator<Item = &mut mil::Operation> {
-    let program = match &mut model.r#type {
-        Some(coreml_proto::model::Type::MlProgram(program)) => Some(program),
-        None => None,
-    };
-    program
-        .into_iter()
-        .flat_map(|program| program.functions.values_mut())
-        .flat_map(|function| function.block_specializations.values_mut())
-        .flat_map(|block| &mut block.operations)
-}
-
-/// Puts the records of the weight file in place of a program's references and large tables.
-pub fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
-    for operation in operations_mut(model) {
-        let Some(value) = const_value(operation) else { continue };
-        let Some(key) = item_key(value)? else { continue };
-        let Some(replacement) = resolved.0.get(&key) else {
-            return Err(Error::new(
-                codes::GRAPH_INVALID,
-                format!("a weight of `{}` was not written", operation.r#type),
-            ));
-        };
-        match replacement {
-            Replacement::Record { offset } => {
-                let kind = literal::tensor_type(value).map_err(invalid)?;
-                operation
-                    .attributes
-                    .insert("val".to_owned(), literal::blob_value(&kind, WEIGHT_FILE_NAME, *offset));
-            }
-            Replacement::Constexpr { op, arguments } => {
-                operation.r#type.clone_from(op);
-                operation.attributes.remove("val");
-                operation.inputs = arguments
-                    .iter()
-                    .map(|(name, kind, offset)| {
-                        let value = literal::blob_value(kind, WEIGHT_FILE_NAME, *offset);
-                        let binding = mil::argument::Binding {
-                            binding: Some(mil::argument::binding::Binding::Value(value)),
-                        };
-                        (name.clone(), mil::Argument { arguments: vec![binding] })
-                    })
-                    .collect();
-            }
-        }
-    }
-    Ok(())
 }

@@ -24,8 +24,9 @@ pub struct BitsPerPart {
 /// How a model is to be laid out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LayoutOptions {
-    /// Into how many pieces the layers are cut.
-    pub chunks: u32,
+    /// Into how many pieces the layers are cut; the combiner's own default when absent.
+    #[serde(default)]
+    pub chunks: Option<u32>,
     /// The prefix of package names; the model's own when absent.
     #[serde(default)]
     pub prefix: Option<String>,

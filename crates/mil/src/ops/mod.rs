@@ -320,31 +320,4 @@ pub(crate) mod domains {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_per_opset_and_parameters_within_an_op() {
-        let forms: Vec<_> = ALL.iter().flat_map(|family| family.iter()).collect();
-        for (index, form) in forms.iter().enumerate() {
-            let twin = forms[..index]
-                .iter()
-                .any(|other| other.name == form.name && other.minimum_opset == form.minimum_opset);
-            assert!(!twin, "{} stands twice", form.name);
-            for (place, parameter) in form.parameters.iter().enumerate() {
-                let earlier = &form.parameters[..place];
-                assert!(earlier.iter().all(|other| other.name != parameter.name), "{}", form.name);
-            }
-        }
-    }
-
-    #[test]
-    fn forms_follow_the_opset() {
-        let old = find("constexpr_lut_to_dense", Opset::CoreML7).unwrap();
-        assert_eq!(old.placement, Placement::Attributes);
-        let new = find("constexpr_lut_to_dense", Opset::CoreML8).unwrap();
-        assert_eq!(new.placement, Placement::ConstantInputs);
-        assert!(find("slice_update", Opset::CoreML7).unwrap_err().contains("needs opset CoreML8"));
-        assert!(find("frobnicate", Opset::CoreML8).unwrap_err().contains("no operation"));
-    }
-}
+mod tests;

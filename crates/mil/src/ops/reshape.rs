@@ -1,7 +1,7 @@
 //! Operations that only change the shape or the order of axes.
 
 use super::arguments::{Arguments, one, product, resolve_axis};
-use super::{OpDefinition, Opset, Parameter, domains};
+use super::{OpDefinition, Parameter, domains};
 use crate::types::{Dimension, TensorType, ValueType};
 
 const RESHAPE: &[Parameter] =

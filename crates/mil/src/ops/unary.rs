@@ -1,7 +1,7 @@
 //! Elementwise operations of one tensor.
 
 use super::arguments::{Arguments, one};
-use super::{OpDefinition, Opset, Parameter, domains};
+use super::{OpDefinition, Parameter, domains};
 use crate::types::ValueType;
 
 /// The type of `x`.

@@ -1,4 +1,5 @@
 //! The frontend over configurations: what it accepts, refuses by key, remarks on, and lowers.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 

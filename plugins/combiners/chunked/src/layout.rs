@@ -35,22 +35,29 @@ const HEAD: &str = "lm_head";
 /// Id of the head's function for evaluation, which always gives all logits.
 const EVALUATE_HEAD: &str = "evaluate.lm_head";
 
+/// Chunks when none are asked for, as ANEMLL's script has it.
+const DEFAULT_CHUNKS: u32 = 2;
+
 /// Lays a model out in chunks.
 pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
     check_model(model, options)?;
     let prefix = prefix(model, options)?;
-    let ranges = layer_ranges(model.layers, options.chunks)?;
+    // A model of one layer is laid out without having to ask for one chunk.
+    let count = options.chunks.unwrap_or(DEFAULT_CHUNKS.min(model.layers));
+    let ranges = layer_ranges(model.layers, count)?;
     let parts = Parts { model, options, prefix: &prefix };
 
-    let chunks: Vec<Chunk> =
-        (1u32..).zip(&ranges).map(|(number, layers)| Chunk { number, layers: *layers }).collect();
+    let chunks: Vec<Chunk> = (1u32..)
+        .zip(ranges)
+        .map(|(number, layers)| Chunk { number, count, layers })
+        .collect();
     let embeddings = parts.embeddings();
     let head = parts.head();
     let combined: Vec<PackageSpec> = chunks.iter().map(|chunk| parts.combined(chunk)).collect();
     let evaluate: Vec<PackageSpec> = chunks.iter().map(|chunk| parts.evaluate(chunk)).collect();
     let evaluate_head = parts.evaluate_head();
 
-    let mut meta = common_keys(model, crate::ID, options.chunks, &prefix);
+    let mut meta = common_keys(model, crate::ID, count, &prefix);
     lut_key(&mut meta, "lut_embeddings", options.bits.embeddings);
     lut_key(&mut meta, "lut_ffn", options.bits.layers);
     lut_key(&mut meta, "lut_lmhead", options.bits.head);
@@ -106,6 +113,8 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
 struct Chunk {
     /// Counted from 1.
     number: u32,
+    /// How many there are.
+    count: u32,
     layers: LayerRange,
 }
 
@@ -163,13 +172,13 @@ impl<'a> Parts<'a> {
     }
 
     fn chunk_metadata(&self, chunk: &Chunk) -> PartMetadata<'a> {
-        self.metadata().chunk(chunk.number, self.options.chunks).bits(self.options.bits.layers)
+        self.metadata().chunk(chunk.number, chunk.count).bits(self.options.bits.layers)
     }
 
     /// `llama_FFN_lut4_chunk_01of02` for the part `FFN`.
     fn chunk_stem(&self, part: &str, chunk: &Chunk) -> String {
         let lut = lut_suffix(self.options.bits.layers);
-        let number = chunk_suffix(chunk.number, self.options.chunks);
+        let number = chunk_suffix(chunk.number, chunk.count);
         format!("{}_{part}{lut}{number}", self.prefix)
     }
 

@@ -26,10 +26,11 @@ const WEIGHTS: &str = "monolithic";
 /// Lays a model out as one package.
 pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
     check_model(model, options)?;
-    if options.chunks != 1 {
+    let chunks = options.chunks.unwrap_or(1);
+    if chunks != 1 {
         return Err(Error::new(
             codes::LAYOUT_OPTION_INVALID,
-            format!("the monolithic layout has 1 chunk, not {}", options.chunks),
+            format!("the monolithic layout has 1 chunk, not {chunks}"),
         )
         .with_at("--chunk")
         .with_hint("leave `--chunk` out, or take `--combiner chunked`"));

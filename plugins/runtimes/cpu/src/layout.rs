@@ -74,10 +74,6 @@ impl Layout {
         self.offset
     }
 
-    pub(crate) fn factors(&self) -> &[Factor] {
-        &self.factors
-    }
-
     /// Number of elements.
     pub(crate) fn count(&self) -> usize {
         self.shape.iter().product()
@@ -110,11 +106,6 @@ impl Layout {
     /// Only for dense layouts.
     pub(crate) fn at_zero(&self) -> Self {
         Self { offset: 0, ..self.clone() }
-    }
-
-    /// True when both walk memory alike (shape and offset aside).
-    pub(crate) fn same_order(&self, other: &Self) -> bool {
-        self.factors == other.factors
     }
 
     /// The same elements under another shape of equal count.

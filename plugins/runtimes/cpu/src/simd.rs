@@ -165,7 +165,7 @@ mod x86 {
             // SAFETY: i + 8 <= whole <= both lengths.
             unsafe {
                 let wide = _mm256_loadu_ps(source.as_ptr().add(i));
-                let packed = _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+                let packed = _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT);
                 _mm_storeu_si128(target.as_mut_ptr().add(i).cast(), packed);
             }
         }

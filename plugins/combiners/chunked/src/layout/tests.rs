@@ -23,7 +23,7 @@ fn model(layers: u32) -> ModelDescription {
 }
 
 fn options(chunks: u32) -> LayoutOptions {
-    LayoutOptions { chunks, ..Default::default() }
+    LayoutOptions { chunks: Some(chunks), ..Default::default() }
 }
 
 fn made(layers: u32, options: &LayoutOptions) -> Layout {

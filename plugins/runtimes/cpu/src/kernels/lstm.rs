@@ -7,7 +7,7 @@ use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
 use crate::simd;
 use crate::storage::Buffer;
-use crate::tensor::{Tensor, from_wide};
+use crate::tensor::from_wide;
 
 pub(super) const ALL: &[Definition] = &[Definition::new("lstm", lstm)];
 

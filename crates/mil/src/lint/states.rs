@@ -1,0 +1,192 @@
+//! States: form, number, and how they are read and written.
+
+use super::view::{FunctionView, output, source};
+use super::{LintOptions, Report, Severity};
+use crate::types::{DataType, Dimension, TensorType};
+use coreml_proto::mil;
+use std::collections::BTreeMap;
+
+pub(super) fn rank(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    for (name, tensor) in view.states().filter(|(_, tensor)| tensor.rank() != 4) {
+        let reason = format!("a state of rank {} may fail to compile, 4 works", tensor.rank());
+        report.add(Severity::Warning, name, reason);
+    }
+}
+
+pub(super) fn last_axis(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    for (name, tensor) in view.states() {
+        if let Some(Dimension::Fixed(last)) = tensor.shape.last()
+            && last % 32 != 0
+        {
+            report.add(
+                Severity::Error,
+                name,
+                format!("the state's last axis is {last}, no multiple of 32: loading may fail"),
+            );
+        }
+    }
+}
+
+pub(super) fn data_type(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    for (name, tensor) in view.states() {
+        if tensor.data_type != DataType::Float16 {
+            let reason = format!("the state is {}, Core ML keeps only fp16", tensor.data_type);
+            report.add(Severity::Error, name, reason);
+        }
+    }
+}
+
+pub(super) fn count(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    let count = view.states().count();
+    if count > 1 {
+        let severity = if count > 2 { Severity::Error } else { Severity::Warning };
+        report.add(
+            severity,
+            "",
+            format!("{count} states in one function; from 3 on prediction fails on some systems"),
+        );
+    }
+}
+
+/// A `write_state` with what it writes.
+struct Write<'a> {
+    index: usize,
+    state: &'a str,
+    data: &'a str,
+}
+
+fn writes<'a>(view: &FunctionView<'a>) -> Vec<Write<'a>> {
+    view.of_type("write_state")
+        .filter_map(|(index, operation)| {
+            Some(Write {
+                index,
+                state: source(operation, "input")?,
+                data: source(operation, "data")?,
+            })
+        })
+        .collect()
+}
+
+/// The state that a value was read from, if it is the result of `read_state`.
+fn read_from<'a>(view: &FunctionView<'a>, value: &str) -> Option<&'a str> {
+    view.producer(value).filter(|source| source.r#type == "read_state").and_then(|operation| {
+        source(operation, "input")
+    })
+}
+
+/// The update whose result is written, if it is one.
+fn update_of<'a>(view: &FunctionView<'a>, write: &Write<'_>) -> Option<&'a mil::Operation> {
+    view.producer(write.data).filter(|operation| operation.r#type == "slice_update")
+}
+
+pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    for write in writes(view) {
+        let Some(update) = update_of(view, &write) else {
+            let kind = view.producer(write.data).map_or("an input", |source| &source.r#type);
+            let reason = format!("the state is written with the result of {kind}, not slice_update");
+            report.add(Severity::Error, write.data, reason);
+            continue;
+        };
+        let base = source(update, "x").and_then(|x| read_from(view, x));
+        if base.is_some_and(|state| state != write.state) {
+            let reason = "the state is written with an update of another state";
+            report.add(Severity::Error, write.data, reason);
+        }
+        if view.consumers(write.data).iter().any(|user| *user != write.index) {
+            report.add(
+                Severity::Error,
+                write.data,
+                "the updated tensor is used itself; read the state again after the write",
+            );
+        }
+        // What was read before the write is old; only the update itself may use it.
+        for (at, read) in view.of_type("read_state").filter(|(at, _)| *at < write.index) {
+            let stale = source(read, "input") == Some(write.state)
+                && view.consumers(output(read)).iter().any(|user| *user > write.index);
+            if stale && !rewritten_between(view, at, write.index, write.state) {
+                report.add(
+                    Severity::Error,
+                    output(read),
+                    "the state is used as it was before a write; read it again",
+                );
+            }
+        }
+    }
+}
+
+/// Whether an earlier write already made a read stale, so that it is reported once.
+fn rewritten_between(view: &FunctionView<'_>, read: usize, write: usize, state: &str) -> bool {
+    writes(view)
+        .iter()
+        .any(|other| other.state == state && other.index > read && other.index < write)
+}
+
+pub(super) fn direct(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    const RESHAPING: &[&str] = &["cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"];
+    for (_, update) in view.of_type("slice_update") {
+        let mut value = source(update, "x");
+        let mut steps = 0;
+        while let Some(producer) = value.and_then(|value| view.producer(value))
+            && RESHAPING.contains(&producer.r#type.as_str())
+        {
+            value = source(producer, "x");
+            steps += 1;
+        }
+        if steps > 0 && value.is_some_and(|value| read_from(view, value).is_some()) {
+            report.add(
+                Severity::Error,
+                output(update),
+                "the state is reshaped before the update, so loading fails; reshape the update",
+            );
+        }
+    }
+}
+
+pub(super) fn standalone_update(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    for (_, update) in view.of_type("slice_update") {
+        let from_state = source(update, "x").is_some_and(|x| read_from(view, x).is_some());
+        let to_state = view
+            .consumers(output(update))
+            .iter()
+            .any(|user| view.operations[*user].r#type == "write_state");
+        if !(from_state && to_state) {
+            report.add(
+                Severity::Warning,
+                output(update),
+                "a slice_update that does not go from a state back to it runs on the CPU",
+            );
+        }
+    }
+}
+
+pub(super) fn tokens(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
+    for (_, update) in view.of_type("slice_update") {
+        let Some(shape) = source(update, "update").and_then(|value| view.shape(value)) else {
+            continue;
+        };
+        let [.., tokens, width] = shape[..] else { continue };
+        if tokens >= 128 || (tokens > 64 && width >= 128) {
+            report.add(
+                Severity::Warning,
+                output(update),
+                format!("{tokens} tokens are written at once; above 64 some systems fail"),
+            );
+        }
+    }
+}
+
+pub(super) fn equal(views: &[FunctionView<'_>], _: &LintOptions, report: &mut Report) {
+    let mut known: BTreeMap<&str, (&str, &TensorType)> = BTreeMap::new();
+    for view in views {
+        for (name, tensor) in view.states() {
+            let (owner, other) = *known.entry(name).or_insert((view.name, tensor));
+            if other != tensor {
+                report.add(
+                    Severity::Error,
+                    name,
+                    format!("the state is {other} in `{owner}`, but {tensor} in `{}`", view.name),
+                );
+            }
+        }
+    }
+}
