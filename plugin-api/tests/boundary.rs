@@ -146,7 +146,7 @@ impl Combiner for Stub {
     fn layout(&self, _: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
         Ok(Layout {
             combiner: "stub".into(),
-            prefix: options.chunks.to_string(),
+            prefix: options.chunks.unwrap_or_default().to_string(),
             ..Layout::default()
         })
     }
@@ -330,7 +330,7 @@ fn data_arrives_and_defaults_are_filled_in() {
     assert_eq!(description.notes, [config.to_string()]);
     assert_eq!(description.context, 512);
     let combiner = plugin.combiner("stub", &Value::Null).unwrap();
-    let options = LayoutOptions { chunks: 3, ..LayoutOptions::default() };
+    let options = LayoutOptions { chunks: Some(3), ..LayoutOptions::default() };
     assert_eq!(combiner.layout(&description, &options).unwrap().prefix, "3");
 }
 

@@ -80,8 +80,7 @@ pub fn interface(model: &Model) -> Result<Vec<FunctionInterface>> {
     features(description)
         .into_iter()
         .map(|features| {
-            function_interface(program, features)
-                .map_err(|error| error.in_function(features.name))
+            function_interface(program, features).map_err(|error| error.in_function(features.name))
         })
         .collect()
 }
@@ -93,12 +92,8 @@ fn function_interface(program: &mil::Program, features: Features<'_>) -> Result<
         .ok_or_else(|| Error::new("the program lacks the function"))?;
     let symbols = Symbols::default();
     let outputs = block(function)?.operations.iter().flat_map(|operation| &operation.outputs);
-    let types: HashMap<&str, &mil::NamedValueType> = function
-        .inputs
-        .iter()
-        .chain(outputs)
-        .map(|value| (value.name.as_str(), value))
-        .collect();
+    let types: HashMap<&str, &mil::NamedValueType> =
+        function.inputs.iter().chain(outputs).map(|value| (value.name.as_str(), value)).collect();
     let ports = |list: &[FeatureDescription]| -> Result<Vec<Port>> {
         list.iter()
             .map(|feature| {
@@ -144,7 +139,12 @@ fn port(feature: &FeatureDescription, tensor: TensorType) -> Result<Port> {
             }
         }
     }
-    Ok(Port { name: feature.name.clone(), data_type: tensor.data_type, shape: tensor.shape, shapes })
+    Ok(Port {
+        name: feature.name.clone(),
+        data_type: tensor.data_type,
+        shape: tensor.shape,
+        shapes,
+    })
 }
 
 /// The array of an input, output or state.
@@ -217,9 +217,8 @@ pub fn combine_functions(
         let interface =
             function_interface(program(model).map_err(place)?, features).map_err(place)?;
         for state in interface.states {
-            let same = |other: &Port| {
-                other.data_type == state.data_type && other.shapes == state.shapes
-            };
+            let same =
+                |other: &Port| other.data_type == state.data_type && other.shapes == state.shapes;
             match states.get(&state.name) {
                 Some((_, other)) if same(other) => {}
                 Some((owner, other)) => {
@@ -281,7 +280,10 @@ fn single(model: &Model) -> Result<(&mil::Function, Features<'_>)> {
     match (features(description).as_slice(), program.functions.len()) {
         ([features], 1) => {
             let function = program.functions.get(features.name).ok_or_else(|| {
-                Error::new(format!("the description is of `{}`, the program lacks it", features.name))
+                Error::new(format!(
+                    "the description is of `{}`, the program lacks it",
+                    features.name
+                ))
             })?;
             Ok((function, *features))
         }

@@ -3,9 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ops::Opset;
 use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
-use coreml_proto::array_feature_type::{
-    ArrayDataType, EnumeratedShapes, Shape, ShapeFlexibility,
-};
+use coreml_proto::array_feature_type::{ArrayDataType, EnumeratedShapes, Shape, ShapeFlexibility};
 use coreml_proto::{
     ArrayFeatureType, FeatureDescription, FeatureType, Metadata, Model, ModelDescription,
     StateFeatureType, feature_type, mil, model, state_feature_type,
@@ -204,12 +202,15 @@ fn input_feature(
                 .first()
                 .ok_or_else(|| Error::new(format!("input `{name}` has an empty list of shapes")))?;
             for shape in shapes {
-                let fits = shape.len() == kind.rank()
-                    && kind.shape.iter().zip(shape).all(|(dimension, size)| {
-                        dimension.could_equal(Dimension::Fixed(*size))
-                    });
+                let fits =
+                    shape.len() == kind.rank()
+                        && kind.shape.iter().zip(shape).all(|(dimension, size)| {
+                            dimension.could_equal(Dimension::Fixed(*size))
+                        });
                 if !fits {
-                    return Err(Error::new(format!("shape {shape:?} does not fit `{name}`, {kind}")));
+                    return Err(Error::new(format!(
+                        "shape {shape:?} does not fit `{name}`, {kind}"
+                    )));
                 }
             }
             let flexibility = ShapeFlexibility::EnumeratedShapes(EnumeratedShapes {
@@ -232,9 +233,9 @@ fn output_feature(name: &str, kind: &TensorType) -> Result<FeatureDescription> {
 }
 
 fn state_feature(name: &str, kind: &TensorType) -> Result<FeatureDescription> {
-    let shape = kind
-        .fixed_shape()
-        .ok_or_else(|| Error::new(format!("state `{name}` is {kind}, but must have a known shape")))?;
+    let shape = kind.fixed_shape().ok_or_else(|| {
+        Error::new(format!("state `{name}` is {kind}, but must have a known shape"))
+    })?;
     let array = array(name, kind, sizes(name, &shape)?, None)?;
     Ok(feature(
         name,

@@ -332,18 +332,18 @@ pub enum ValueType {
     /// A list.
     List {
         /// Type of each element.
-        element: Box<ValueType>,
+        element: Box<Self>,
         /// Number of elements.
         length: Dimension,
     },
     /// A fixed sequence of types.
-    Tuple(Vec<ValueType>),
+    Tuple(Vec<Self>),
     /// A map.
     Dictionary {
         /// Type of keys.
-        key: Box<ValueType>,
+        key: Box<Self>,
         /// Type of values.
-        value: Box<ValueType>,
+        value: Box<Self>,
     },
 }
 
@@ -399,7 +399,9 @@ impl ValueType {
         };
         Ok(match &kind.r#type {
             None => return Err("the type is not given".to_owned()),
-            Some(Type::TensorType(tensor)) => Self::Tensor(TensorType::from_proto(tensor, symbols)?),
+            Some(Type::TensorType(tensor)) => {
+                Self::Tensor(TensorType::from_proto(tensor, symbols)?)
+            }
             Some(Type::StateType(state)) => match *inner(&state.wrapped_type)? {
                 Self::Tensor(tensor) => Self::State(tensor),
                 other => return Err(format!("a state wraps {other}, not a tensor")),
@@ -487,7 +489,10 @@ mod tests {
                 element: Box::new(tensor.clone().into()),
                 length: Dimension::Fixed(3),
             },
-            ValueType::Tuple(vec![tensor.clone().into(), TensorType::scalar(DataType::Bool).into()]),
+            ValueType::Tuple(vec![
+                tensor.clone().into(),
+                TensorType::scalar(DataType::Bool).into(),
+            ]),
         ] {
             assert_eq!(ValueType::from_proto(&kind.to_proto(), &symbols), Ok(kind));
         }

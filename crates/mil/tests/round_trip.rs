@@ -1,4 +1,5 @@
 //! Reading and writing gives a semantically equal model, for every model that others wrote.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -8,7 +9,8 @@ use coreml_proto::{read_model, write};
 fn read_write_read_is_equal() {
     for path in common::reference_models() {
         let bytes = std::fs::read(&path).unwrap();
-        let model = read_model(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let model =
+            read_model(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let written = write(&model);
         // Nothing is lost: map entries may change their order, and a writer that spells out default
         // values (only `.mlmodel` files of the pairs) has longer files, but no more bytes go.

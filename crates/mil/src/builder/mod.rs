@@ -4,6 +4,7 @@
 //! what does not type-check is refused where it is made, with the names and types of its operands.
 //! Equal small constants are one `const`; constants that nothing uses are left out.
 
+mod finish;
 mod operations;
 
 use crate::error::{Error, Result};
@@ -12,7 +13,6 @@ use crate::literal::{self, Literal};
 use crate::ops::{self, Arguments, OpDefinition, Operand, Opset, Origin, Placement};
 use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
 use coreml_proto::mil;
-use coreml_proto::mil::argument::{Binding, binding::Binding as BindingKind};
 use half::f16;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -196,8 +196,8 @@ impl FunctionBuilder {
     /// A vector of fp16 constants, rounded to nearest. Errors as [`Self::scalar_f16`].
     pub fn vector_f16(&mut self, values: &[f32]) -> Result<Var> {
         let rounded: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
-        if let Some(place) =
-            (0..values.len()).find(|place| values[*place].is_finite() && rounded[*place].is_infinite())
+        if let Some(place) = (0..values.len())
+            .find(|place| values[*place].is_finite() && rounded[*place].is_infinite())
         {
             return Err(Error::new(format!("the constant {} overflows fp16", values[place])));
         }
@@ -312,7 +312,9 @@ impl FunctionBuilder {
         }
         if slot.is_input {
             let old = &slot.name;
-            return Err(Error::new(format!("`{old}` is an input and keeps its name, not `{name}`")));
+            return Err(Error::new(format!(
+                "`{old}` is an input and keeps its name, not `{name}`"
+            )));
         }
         self.claim(name)?;
         let slot = &mut self.slots[var.0 as usize];
@@ -358,105 +360,6 @@ impl FunctionBuilder {
         }
     }
 
-    /// Ends the function, which returns these values in this order.
-    ///
-    /// Errors: no output, one given twice, an output that is an input or a state, and an output
-    /// that is the very tensor written to a state (some loaders crash on it).
-    pub fn finish(self, outputs: &[Var]) -> Result<mil::Function> {
-        if outputs.is_empty() {
-            return Err(Error::new("a function must return at least one value"));
-        }
-        let written: HashSet<Var> = self
-            .operations
-            .iter()
-            .filter(|draft| draft.kind == "write_state")
-            .filter_map(|draft| match draft.inputs.get("data")?.as_slice() {
-                [Bound::Var(var)] => Some(*var),
-                _ => None,
-            })
-            .collect();
-        for (place, var) in outputs.iter().enumerate() {
-            let slot = self.slot(*var)?;
-            let name = &slot.name;
-            if slot.is_input {
-                return Err(Error::new(format!("the output `{name}` is an input; make a copy")));
-            }
-            if outputs[..place].contains(var) {
-                return Err(Error::new(format!("the output `{name}` is returned twice")));
-            }
-            if written.contains(var) {
-                return Err(Error::new(format!(
-                    "the output `{name}` is the tensor that is written to a state; return a copy"
-                )));
-            }
-        }
-        Ok(self.function(outputs))
-    }
-
-    fn function(self, outputs: &[Var]) -> mil::Function {
-        let named = |var: &Var| mil::NamedValueType {
-            name: self.name_of(*var).to_owned(),
-            r#type: Some(self.type_of(*var).to_proto()),
-        };
-        let used: HashSet<Var> = self
-            .operations
-            .iter()
-            .flat_map(|draft| draft.inputs.values().flatten())
-            .filter_map(|bound| match bound {
-                Bound::Var(var) => Some(*var),
-                Bound::Value(_) => None,
-            })
-            .chain(outputs.iter().copied())
-            .collect();
-        let unused = |draft: &Draft| {
-            draft.kind == "const" && !draft.outputs.iter().any(|var| used.contains(var))
-        };
-        let inputs = self.inputs.iter().map(named).collect();
-        let mut operations = Vec::with_capacity(self.operations.len());
-        for draft in self.operations.iter().filter(|draft| !unused(draft)) {
-            let argument = |bound: &Vec<Bound>| mil::Argument {
-                arguments: bound
-                    .iter()
-                    .map(|bound| Binding {
-                        binding: Some(match bound {
-                            Bound::Var(var) => BindingKind::Name(self.name_of(*var).to_owned()),
-                            Bound::Value(value) => BindingKind::Value((**value).clone()),
-                        }),
-                    })
-                    .collect(),
-            };
-            // An operation of one value is called what the value is called in the end.
-            let name = match draft.outputs.as_slice() {
-                [var] => self.name_of(*var),
-                _ => &draft.name,
-            };
-            let mut attributes = draft.attributes.clone();
-            if let Ok(value) = Literal::string(name).to_value() {
-                attributes.insert("name".to_owned(), value);
-            }
-            operations.push(mil::Operation {
-                r#type: draft.kind.clone(),
-                inputs: draft.inputs.iter().map(|(k, bound)| (k.clone(), argument(bound))).collect(),
-                outputs: draft.outputs.iter().map(named).collect(),
-                blocks: Vec::new(),
-                attributes,
-            });
-        }
-        let block = mil::Block {
-            inputs: Vec::new(),
-            outputs: outputs.iter().map(|var| self.name_of(*var).to_owned()).collect(),
-            operations,
-            attributes: BTreeMap::new(),
-        };
-        let opset = self.opset.name().to_owned();
-        mil::Function {
-            inputs,
-            block_specializations: BTreeMap::from([(opset.clone(), block)]),
-            opset,
-            attributes: BTreeMap::new(),
-        }
-    }
-
     /// Constexpr operations take values where others take names.
     fn inline_constants(
         &self,
@@ -471,8 +374,8 @@ impl FunctionBuilder {
                     (Origin::Constant, Some(value)) => {
                         *bound = Bound::Value(Box::new(value.clone()));
                     }
-                    (Origin::Constexpr, _)
-                        if definition.placement == Placement::ConstantInputs => {}
+                    (Origin::Constexpr, _) if definition.placement == Placement::ConstantInputs => {
+                    }
                     _ => {
                         return Err(format!(
                             "parameter `{parameter}` must be constant, but `{}` is not",
@@ -538,18 +441,14 @@ impl FunctionBuilder {
         outputs: Vec<ValueType>,
     ) -> Vec<Var> {
         let name = self.fresh_name(definition.name, false);
-        let origin =
-            if definition.is_constexpr() { Origin::Constexpr } else { Origin::Runtime };
+        let origin = if definition.is_constexpr() { Origin::Constexpr } else { Origin::Runtime };
         let single = outputs.len() == 1;
         let vars: Vec<Var> = outputs
             .into_iter()
             .enumerate()
             .map(|(place, kind)| {
-                let name = if single {
-                    name.clone()
-                } else {
-                    self.unique(format!("{name}_{place}"))
-                };
+                let name =
+                    if single { name.clone() } else { self.unique(format!("{name}_{place}")) };
                 self.push(Slot { name, kind, origin, value: None, is_input: false })
             })
             .collect();
@@ -607,11 +506,8 @@ impl FunctionBuilder {
 
     /// A name that no value has yet. Names that a caller chose stand without the scope.
     fn fresh_name(&mut self, hint: &str, chosen: bool) -> String {
-        let base = if chosen || hint == "const" {
-            identifier::legal(hint)
-        } else {
-            self.scoped(hint)
-        };
+        let base =
+            if chosen || hint == "const" { identifier::legal(hint) } else { self.scoped(hint) };
         self.unique(base)
     }
 

@@ -155,7 +155,9 @@ fn constants_that_overflow_are_refused() {
     assert!(builder.vector_f16(&[1.0, -70000.0]).unwrap_err().message.contains("-70000"));
     assert!(builder.scalar_f16(f32::NEG_INFINITY).is_ok());
     let table = [half::f16::ONE; 3];
-    assert!(builder.table_f16("t", &[2, 2], &table).unwrap_err().message.contains("8 bytes, not 6"));
+    assert!(
+        builder.table_f16("t", &[2, 2], &table).unwrap_err().message.contains("8 bytes, not 6")
+    );
 }
 
 #[test]
@@ -226,8 +228,7 @@ fn constexpr_operations_take_values() {
     let shape = value_u32(&[4, 2]);
     let indices = value(DataType::UInt8, &[4]);
     let lut = value(DataType::Float16, &[16]);
-    let arguments =
-        vec![("indices", indices.into()), ("lut", lut.into()), ("shape", shape.into())];
+    let arguments = vec![("indices", indices.into()), ("lut", lut.into()), ("shape", shape.into())];
     let weight = old.op1("constexpr_lut_to_dense", arguments).unwrap();
     let x = old.input("x", f16_type(&[1, 2])).unwrap();
     let y = old.linear(x, weight, None).unwrap();

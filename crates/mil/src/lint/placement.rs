@@ -7,27 +7,61 @@ use coreml_proto::mil;
 
 /// Operations that only the CPU has.
 const DENIED: &[&str] = &[
-    "acos", "argsort", "asin", "atanh", "band_part", "cosh", "crop_resize", "cumsum", "gru",
-    "lstm", "mod", "non_zero", "one_hot", "random_bernoulli", "random_categorical",
-    "random_normal", "random_uniform", "range_1d", "reduce_argmax", "reduce_argmin",
-    "reduce_prod", "rnn", "scatter", "scatter_along_axis", "scatter_nd", "sinh",
-    "sliding_windows", "tan",
+    "acos",
+    "argsort",
+    "asin",
+    "atanh",
+    "band_part",
+    "cosh",
+    "crop_resize",
+    "cumsum",
+    "gru",
+    "lstm",
+    "mod",
+    "non_zero",
+    "one_hot",
+    "random_bernoulli",
+    "random_categorical",
+    "random_normal",
+    "random_uniform",
+    "range_1d",
+    "reduce_argmax",
+    "reduce_argmin",
+    "reduce_prod",
+    "rnn",
+    "scatter",
+    "scatter_along_axis",
+    "scatter_nd",
+    "sinh",
+    "sliding_windows",
+    "tan",
 ];
 
 /// Operations that compute, compare or join, and have no int32 form on the engine.
 const ARITHMETIC: &[&str] = &[
-    "add", "cast", "concat", "equal", "floor_div", "greater", "greater_equal", "less",
-    "less_equal", "maximum", "minimum", "mod", "mul", "not_equal", "select", "sub",
+    "add",
+    "cast",
+    "concat",
+    "equal",
+    "floor_div",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "maximum",
+    "minimum",
+    "mod",
+    "mul",
+    "not_equal",
+    "select",
+    "sub",
 ];
 
 /// A value with the operations that use it, for people who look for an island.
 fn with_consumers(view: &FunctionView<'_>, operation: &mil::Operation) -> String {
     let value = output(operation);
-    let mut kinds: Vec<&str> = view
-        .consumers(value)
-        .iter()
-        .map(|index| view.operations[*index].r#type.as_str())
-        .collect();
+    let mut kinds: Vec<&str> =
+        view.consumers(value).iter().map(|index| view.operations[*index].r#type.as_str()).collect();
     kinds.dedup();
     let users = if kinds.is_empty() { "output".to_owned() } else { kinds.join(", ") };
     format!("{value} ({}) for {users}", operation.r#type)

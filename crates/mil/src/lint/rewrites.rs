@@ -7,8 +7,17 @@ use std::collections::HashSet;
 /// Values that hold (part of) a state, in another shape at most.
 fn cached<'a>(view: &FunctionView<'a>) -> HashSet<&'a str> {
     const MOVES: &[&str] = &[
-        "cast", "concat", "expand_dims", "identity", "reshape", "slice_by_index", "slice_by_size",
-        "split", "squeeze", "tile", "transpose",
+        "cast",
+        "concat",
+        "expand_dims",
+        "identity",
+        "reshape",
+        "slice_by_index",
+        "slice_by_size",
+        "split",
+        "squeeze",
+        "tile",
+        "transpose",
     ];
     let mut cached = HashSet::new();
     for (_, operation) in view.running() {
@@ -48,9 +57,8 @@ pub(super) fn repeated_cache(view: &FunctionView<'_>, _: &LintOptions, report: &
 
 pub(super) fn scale(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (_, operation) in view.of_type("mul").chain(view.of_type("real_div")) {
-        let from_product = sources(operation).any(|value| {
-            view.producer(value).is_some_and(|producer| producer.r#type == "matmul")
-        });
+        let from_product = sources(operation)
+            .any(|value| view.producer(value).is_some_and(|producer| producer.r#type == "matmul"));
         let by_constant = sources(operation).any(|value| view.is_constant(value))
             || view.literal(operation, "x").is_some()
             || view.literal(operation, "y").is_some();
@@ -74,8 +82,7 @@ pub(super) fn tables(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repo
             "sin" | "cos" => true,
             "gather" => {
                 let table = source(operation, "x").is_some_and(|x| {
-                    view.is_constant(x)
-                        && view.data_type(x).is_some_and(|kind| kind.is_float())
+                    view.is_constant(x) && view.data_type(x).is_some_and(|kind| kind.is_float())
                 });
                 table && source(operation, "indices").is_some_and(|index| !view.is_constant(index))
             }

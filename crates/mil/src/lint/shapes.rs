@@ -69,7 +69,8 @@ pub(super) fn inner_size(view: &FunctionView<'_>, options: &LintOptions, report:
     for (_, operation) in view.running() {
         let shape = |parameter: &str| view.shape(source(operation, parameter)?);
         let inner = match operation.r#type.as_str() {
-            "conv" => shape("weight").and_then(|weight| weight.get(1..).and_then(crate::types::element_count)),
+            "conv" => shape("weight")
+                .and_then(|weight| weight.get(1..).and_then(crate::types::element_count)),
             "linear" => shape("weight").and_then(|weight| weight.last().copied()),
             "matmul" => shape("x").and_then(|x| {
                 let transposed = view.literal(operation, "transpose_x");

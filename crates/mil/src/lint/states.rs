@@ -69,9 +69,9 @@ fn writes<'a>(view: &FunctionView<'a>) -> Vec<Write<'a>> {
 
 /// The state that a value was read from, if it is the result of `read_state`.
 fn read_from<'a>(view: &FunctionView<'a>, value: &str) -> Option<&'a str> {
-    view.producer(value).filter(|source| source.r#type == "read_state").and_then(|operation| {
-        source(operation, "input")
-    })
+    view.producer(value)
+        .filter(|source| source.r#type == "read_state")
+        .and_then(|operation| source(operation, "input"))
 }
 
 /// The update whose result is written, if it is one.
@@ -83,7 +83,8 @@ pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
     for write in writes(view) {
         let Some(update) = update_of(view, &write) else {
             let kind = view.producer(write.data).map_or("an input", |source| &source.r#type);
-            let reason = format!("the state is written with the result of {kind}, not slice_update");
+            let reason =
+                format!("the state is written with the result of {kind}, not slice_update");
             report.add(Severity::Error, write.data, reason);
             continue;
         };
@@ -122,7 +123,8 @@ fn rewritten_between(view: &FunctionView<'_>, read: usize, write: usize, state: 
 }
 
 pub(super) fn direct(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
-    const RESHAPING: &[&str] = &["cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"];
+    const RESHAPING: &[&str] =
+        &["cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"];
     for (_, update) in view.of_type("slice_update") {
         let mut value = source(update, "x");
         let mut steps = 0;

@@ -125,9 +125,11 @@ impl<'a> FunctionView<'a> {
         let bindings = &operation.inputs.get(parameter)?.arguments;
         let value = match &bindings.first()?.binding {
             Some(Binding::Value(value)) => value,
-            Some(Binding::Name(name)) => {
-                self.producer(name).filter(|source| source.r#type == "const")?.attributes.get("val")?
-            }
+            Some(Binding::Name(name)) => self
+                .producer(name)
+                .filter(|source| source.r#type == "const")?
+                .attributes
+                .get("val")?,
             None => return None,
         };
         Literal::from_value(value).ok()
@@ -143,8 +145,8 @@ impl<'a> FunctionView<'a> {
 
     /// Attention layers: a softmax each, or two writes (key and value) each.
     pub(crate) fn layers(&self) -> usize {
-        let attention = self.of_type("softmax").count()
-            + self.of_type("scaled_dot_product_attention").count();
+        let attention =
+            self.of_type("softmax").count() + self.of_type("scaled_dot_product_attention").count();
         attention.max(self.of_type("write_state").count().div_ceil(2))
     }
 }

@@ -2,9 +2,9 @@
 
 use super::view::{FunctionView, is_constant, output, source};
 use super::{LintOptions, Report, Severity};
+use crate::literal;
 use crate::references::{blob_of, values};
 use crate::types::{DataType, TensorType, element_count};
-use crate::literal;
 use coreml_proto::mil;
 use std::collections::BTreeMap;
 
@@ -59,7 +59,11 @@ pub(super) fn lut_form(view: &FunctionView<'_>, _: &LintOptions, report: &mut Re
             report.add(Severity::Note, place, reason);
         }
         if indices.len() != 2 && indices.len() != 4 {
-            report.add(Severity::Warning, place, "the weight is of no linear layer");
+            report.add(
+                Severity::Warning,
+                place,
+                "the weight is of no linear layer, so it should stay fp16",
+            );
         }
     }
 }
@@ -144,7 +148,8 @@ pub(super) fn skipped(view: &FunctionView<'_>, _: &LintOptions, report: &mut Rep
 pub(super) fn file_size(_: &[FunctionView<'_>], options: &LintOptions, report: &mut Report) {
     let bytes = options.weight_file_bytes;
     if bytes >= HARD_LIMIT {
-        let reason = format!("the weight file has {bytes} bytes, from 2147483648 on nothing loads it");
+        let reason =
+            format!("the weight file has {bytes} bytes, from 2147483648 on nothing loads it");
         report.add(Severity::Error, "weight file", reason);
     } else if bytes >= PHONE_LIMIT {
         let reason = format!("the weight file has {bytes} bytes, more than phones load (10^9)");

@@ -77,8 +77,7 @@ impl<'a> Arguments<'a> {
 
     /// The tensor type of a given parameter.
     pub fn tensor(&self, name: &str) -> Result<&'a TensorType, String> {
-        let operand =
-            self.operand(name).ok_or_else(|| format!("parameter `{name}` is missing"))?;
+        let operand = self.operand(name).ok_or_else(|| format!("parameter `{name}` is missing"))?;
         operand.kind.tensor().ok_or_else(|| format!("parameter `{name}` is no tensor"))
     }
 
@@ -201,8 +200,8 @@ impl<'a> Arguments<'a> {
         }
         let mut axes = Vec::new();
         for axis in self.known_integers(name)? {
-            let axis = resolve_axis(axis, rank)
-                .map_err(|error| format!("parameter `{name}`: {error}"))?;
+            let axis =
+                resolve_axis(axis, rank).map_err(|error| format!("parameter `{name}`: {error}"))?;
             if axes.contains(&axis) {
                 return Err(format!("parameter `{name}` names axis {axis} twice"));
             }
@@ -246,11 +245,9 @@ pub(crate) fn broadcast(
         .map(|index| match (at(left, index), at(right, index)) {
             (a, b) if a == b => Ok(a),
             (Dimension::Fixed(1), other) | (other, Dimension::Fixed(1)) => Ok(other),
-            (Dimension::Fixed(_), Dimension::Fixed(_)) => Err(format!(
-                "shapes {} and {} do not broadcast",
-                ShapeText(left),
-                ShapeText(right)
-            )),
+            (Dimension::Fixed(_), Dimension::Fixed(_)) => {
+                Err(format!("shapes {} and {} do not broadcast", ShapeText(left), ShapeText(right)))
+            }
             (Dimension::Fixed(size), Dimension::Symbol(_))
             | (Dimension::Symbol(_), Dimension::Fixed(size)) => Ok(Dimension::Fixed(size)),
             (Dimension::Symbol(_), Dimension::Symbol(_)) => Ok(arguments.fresh()),

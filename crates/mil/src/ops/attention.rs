@@ -53,4 +53,5 @@ fn attention(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
 }
 
 pub(super) const OPS: &[OpDefinition] =
-    &[OpDefinition::new("scaled_dot_product_attention", ATTENTION, attention).since(Opset::CoreML8)];
+    &[OpDefinition::new("scaled_dot_product_attention", ATTENTION, attention)
+        .since(Opset::CoreML8)];

@@ -269,9 +269,7 @@ const fn old(
     parameters: &'static [Parameter],
     infer: super::Infer,
 ) -> OpDefinition {
-    OpDefinition::new(name, parameters, infer)
-        .since(Opset::CoreML6)
-        .placed(Placement::Attributes)
+    OpDefinition::new(name, parameters, infer).since(Opset::CoreML6).placed(Placement::Attributes)
 }
 
 const fn new(

@@ -96,14 +96,17 @@ impl Window {
                         _ => None,
                     };
                     let steps = steps.ok_or_else(|| {
-                        format!("the window of size {kernel} does not fit axis {axis} of size {size}")
+                        format!(
+                            "the window of size {kernel} does not fit axis {axis} of size {size}"
+                        )
                     })?;
-                    let steps =
-                        if self.round_up { steps.div_ceil(stride) } else { steps / stride };
+                    let steps = if self.round_up { steps.div_ceil(stride) } else { steps / stride };
                     Dimension::Fixed(steps.checked_add(1).ok_or("the result is too large")?)
                 }
                 // A window of one element at stride one keeps even an unknown size.
-                (symbol, Dimension::Fixed(1)) if stride == 1 && self.pad.iter().all(|p| *p == 0) => {
+                (symbol, Dimension::Fixed(1))
+                    if stride == 1 && self.pad.iter().all(|p| *p == 0) =>
+                {
                     *symbol
                 }
                 _ => fresh(),

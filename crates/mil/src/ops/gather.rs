@@ -75,9 +75,8 @@ fn along_axis(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     let (x, indices) = (arguments.tensor("x")?, arguments.tensor("indices")?);
     let axis = arguments.axis("axis", 0, x.rank())?;
     let fits = x.rank() == indices.rank()
-        && (0..x.rank()).all(|place| {
-            place == axis || x.shape[place].could_equal(indices.shape[place])
-        });
+        && (0..x.rank())
+            .all(|place| place == axis || x.shape[place].could_equal(indices.shape[place]));
     if !fits {
         return Err(format!("{x} and {indices} differ beside axis {axis}"));
     }
@@ -107,7 +106,10 @@ fn mode(arguments: &Arguments<'_>) -> Result<(), String> {
     }
 }
 
-fn updated(arguments: &Arguments<'_>, wanted: &[crate::Dimension]) -> Result<Vec<ValueType>, String> {
+fn updated(
+    arguments: &Arguments<'_>,
+    wanted: &[crate::Dimension],
+) -> Result<Vec<ValueType>, String> {
     mode(arguments)?;
     let (data, updates) = (arguments.tensor("data")?, arguments.tensor("updates")?);
     broadcast(wanted, &updates.shape, arguments).map_err(|_| {

@@ -24,7 +24,6 @@ mod unary;
 
 pub use arguments::{Arguments, Operand, Origin};
 
-
 use crate::types::{DataType, ValueType};
 
 /// Operation set of a function, by the name that stands in the protobuf.
@@ -224,9 +223,8 @@ pub const ALL: &[&[OpDefinition]] = &[
 /// Errors: an operation that no set has, and one that only newer sets have.
 pub fn find(name: &str, opset: Opset) -> Result<&'static OpDefinition, String> {
     let forms = || ALL.iter().flat_map(|family| family.iter()).filter(|form| form.name == name);
-    let best = forms()
-        .filter(|form| form.minimum_opset <= opset)
-        .max_by_key(|form| form.minimum_opset);
+    let best =
+        forms().filter(|form| form.minimum_opset <= opset).max_by_key(|form| form.minimum_opset);
     best.ok_or_else(|| match forms().map(|form| form.minimum_opset).min() {
         Some(first) => {
             format!("`{name}` needs opset {}, the function has {}", first.name(), opset.name())
@@ -301,9 +299,7 @@ fn check_operands(parameter: &Parameter, operands: &[Operand<'_>]) -> Result<(),
 
 /// Lists of data types that several families share.
 pub(crate) mod domains {
-    use crate::types::DataType::{
-        self, Bool, Float16, Float32, Int8, Int16, Int32, UInt8, UInt16,
-    };
+    use crate::types::DataType::{self, Bool, Float16, Float32, Int8, Int16, Int32, UInt8, UInt16};
 
     pub(crate) const FLOAT: &[DataType] = &[Float16, Float32];
     pub(crate) const NUMBER: &[DataType] = &[Float16, Float32, Int32];

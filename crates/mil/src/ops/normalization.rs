@@ -29,11 +29,7 @@ const INSTANCE: &[Parameter] = &[
 const L2: &[Parameter] =
     &[Parameter::tensor("x", domains::FLOAT), Parameter::setting("epsilon", domains::FLOAT)];
 
-fn check_vector(
-    arguments: &Arguments<'_>,
-    name: &str,
-    shape: &[Dimension],
-) -> Result<(), String> {
+fn check_vector(arguments: &Arguments<'_>, name: &str, shape: &[Dimension]) -> Result<(), String> {
     let Some(tensor) = arguments.optional_tensor(name)? else { return Ok(()) };
     let fits = tensor.rank() == shape.len()
         && tensor.shape.iter().zip(shape).all(|(left, right)| left.could_equal(*right));

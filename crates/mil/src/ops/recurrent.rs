@@ -110,11 +110,8 @@ fn recurrent(
             return Err(format!("`{name}` is {given}, but must be {state}"));
         }
     }
-    let steps = if arguments.boolean("output_sequence", false)? {
-        sequence
-    } else {
-        Dimension::Fixed(1)
-    };
+    let steps =
+        if arguments.boolean("output_sequence", false)? { sequence } else { Dimension::Fixed(1) };
     let output = TensorType::with_shape(x.data_type, vec![steps, batch, Dimension::Fixed(width)]);
     let mut types = one(output)?;
     types.extend(states.iter().map(|_| ValueType::Tensor(state.clone())));

@@ -61,8 +61,7 @@ fn reshape(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
         }
         _ => true,
     });
-    let open: Vec<Dimension> =
-        left.iter().copied().filter(|size| size.fixed().is_none()).collect();
+    let open: Vec<Dimension> = left.iter().copied().filter(|size| size.fixed().is_none()).collect();
     left.retain(|size| size.fixed().is_some());
     let (have, want) = (product(&left)?, product(&right)?);
     let (Some(have), Some(want)) = (have, want) else {
@@ -74,6 +73,8 @@ fn reshape(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     };
     match (rest, open.as_slice()) {
         (None, []) if have != want => return Err(mismatch()),
+        // Unknown sizes make up for the difference, if it is a whole factor.
+        (None, [_, ..]) if have != 0 && want % have != 0 => return Err(mismatch()),
         (None, _) => {}
         (Some(place), []) => {
             target[place] = match have.checked_rem(want) {

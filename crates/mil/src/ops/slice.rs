@@ -36,18 +36,18 @@ const SPLIT: &[Parameter] = &[
 ];
 
 /// Bounds of a slice, one entry an axis; `None` where a bound is known only at run time.
-pub(crate) struct SliceBounds {
-    pub(crate) begin: Option<Vec<i64>>,
-    pub(crate) end: Option<Vec<i64>>,
-    pub(crate) stride: Vec<i64>,
-    pub(crate) begin_mask: Vec<bool>,
-    pub(crate) end_mask: Vec<bool>,
-    pub(crate) squeeze_mask: Vec<bool>,
+struct SliceBounds {
+    begin: Option<Vec<i64>>,
+    end: Option<Vec<i64>>,
+    stride: Vec<i64>,
+    begin_mask: Vec<bool>,
+    end_mask: Vec<bool>,
+    squeeze_mask: Vec<bool>,
 }
 
 impl SliceBounds {
     /// Reads the bounds of a slice of a tensor of this rank.
-    pub(crate) fn read(arguments: &Arguments<'_>, rank: usize) -> Result<Self, String> {
+    fn read(arguments: &Arguments<'_>, rank: usize) -> Result<Self, String> {
         let vector = |name: &str| -> Result<Option<Vec<i64>>, String> {
             let Some(tensor) = arguments.optional_tensor(name)? else { return Ok(None) };
             if !matches!(tensor.shape[..], [size] if size.could_equal((rank as u64).into())) {
@@ -84,7 +84,7 @@ impl SliceBounds {
 }
 
 /// Shape of a slice of `x`; sizes that depend on run-time bounds come from `fresh`.
-pub(crate) fn slice_shape(
+fn slice_shape(
     x: &[Dimension],
     bounds: &SliceBounds,
     fresh: &dyn Fn() -> Dimension,
@@ -105,24 +105,18 @@ pub(crate) fn slice_shape(
             }
             continue;
         }
+        if let (Some(begin @ 0..), Some(end @ 0..)) = (begin, end)
+            && stride > 0
+            && end < begin
+        {
+            return Err(format!("axis {axis} ends ({end}) before it begins ({begin})"));
+        }
         let runtime = (begin.is_none() && !bounds.begin_mask[axis])
             || (end.is_none() && !bounds.end_mask[axis]);
         shape.push(match size {
             Dimension::Fixed(1) if runtime => Dimension::Fixed(1),
             _ if runtime => fresh(),
-            Dimension::Fixed(size) => {
-                let count = count(*size, begin, end, stride);
-                if count == 0 && *size > 0 && begin.is_some() && end.is_some() && begin > end
-                    && stride > 0 && begin.is_some_and(|b| b >= 0) && end.is_some_and(|e| e >= 0)
-                {
-                    return Err(format!(
-                        "axis {axis} ends ({}) before it begins ({})",
-                        end.unwrap_or_default(),
-                        begin.unwrap_or_default()
-                    ));
-                }
-                Dimension::Fixed(count)
-            }
+            Dimension::Fixed(size) => Dimension::Fixed(count(*size, begin, end, stride)),
             Dimension::Symbol(_) => symbolic(*size, begin, end, stride, fresh),
         });
     }
@@ -156,7 +150,9 @@ fn symbolic(
     match (begin, end) {
         (None | Some(0), None) if stride.abs() == 1 && (begin.is_none() || stride == 1) => size,
         (Some(-1), None) if stride > 0 => Dimension::Fixed(1),
-        (Some(begin), Some(end)) if (begin >= 0) == (end >= 0) && end.checked_sub(begin) == Some(1) => {
+        (Some(begin), Some(end))
+            if (begin >= 0) == (end >= 0) && end.checked_sub(begin) == Some(1) =>
+        {
             Dimension::Fixed(1)
         }
         _ => fresh(),
@@ -183,10 +179,7 @@ fn update(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     let fits = part.len() == update.rank()
         && part.iter().zip(&update.shape).all(|(left, right)| left.could_equal(*right));
     if !fits {
-        return Err(format!(
-            "the slice has shape {}, but update is {update}",
-            ShapeText(&part)
-        ));
+        return Err(format!("the slice has shape {}, but update is {update}", ShapeText(&part)));
     }
     // What is known only at run time still cannot exceed the axis.
     let kept = x.shape.iter().zip(&bounds.squeeze_mask).filter(|(_, squeezed)| !**squeezed);
@@ -252,8 +245,7 @@ fn split(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
         if x.shape[axis].fixed().is_some_and(|size| sum != Some(size)) {
             return Err(format!("pieces {sizes:?} do not make axis {axis} of {x}"));
         }
-        if arguments.has("num_splits")
-            && arguments.integer("num_splits", 0)? != sizes.len() as i64
+        if arguments.has("num_splits") && arguments.integer("num_splits", 0)? != sizes.len() as i64
         {
             return Err("`num_splits` is not the number of `split_sizes`".to_owned());
         }

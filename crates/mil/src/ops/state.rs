@@ -6,8 +6,7 @@ use crate::types::ValueType;
 
 const CONST: &[Parameter] = &[Parameter::constant("val", domains::ANY)];
 const READ: &[Parameter] = &[Parameter::state("input")];
-const WRITE: &[Parameter] =
-    &[Parameter::state("input"), Parameter::tensor("data", domains::ANY)];
+const WRITE: &[Parameter] = &[Parameter::state("input"), Parameter::tensor("data", domains::ANY)];
 
 fn constant(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     one(arguments.tensor("val")?.clone())

@@ -141,8 +141,7 @@ fn slicing() {
     let mut b = Bench::new();
     let x = b.half(&[2, 8, 4]);
     let mut slice = |begin: &[i32], end: &[i32], extra: Vec<(&'static str, Arg)>| {
-        let mut arguments =
-            vec![("x", x.into()), ("begin", b.ints(begin)), ("end", b.ints(end))];
+        let mut arguments = vec![("x", x.into()), ("begin", b.ints(begin)), ("end", b.ints(end))];
         arguments.extend(extra);
         b.shape("slice_by_index", arguments)
     };
@@ -186,12 +185,16 @@ fn slicing() {
     let arguments = vec![("x", x.into()), ("begin", begin.clone()), ("size", size)];
     assert_eq!(b.shape("slice_by_size", arguments).unwrap(), "[2, 2, 3]");
     let size = b.ints(&[2, 3, -1]);
-    assert!(b.shape("slice_by_size", vec![("x", x.into()), ("begin", begin), ("size", size)]).is_err());
+    assert!(
+        b.shape("slice_by_size", vec![("x", x.into()), ("begin", begin), ("size", size)]).is_err()
+    );
     let (sizes, axis) = (b.ints(&[3, 5]), b.int(1));
     let split = vec![("x", x.into()), ("split_sizes", sizes), ("axis", axis.clone())];
     assert_eq!(b.types("split", split).unwrap().len(), 2);
     let sizes = b.ints(&[3, 4]);
-    assert!(b.types("split", vec![("x", x.into()), ("split_sizes", sizes), ("axis", axis)]).is_err());
+    assert!(
+        b.types("split", vec![("x", x.into()), ("split_sizes", sizes), ("axis", axis)]).is_err()
+    );
 }
 
 #[test]
@@ -204,7 +207,10 @@ fn products() {
     assert!(b.shape("matmul", vec![("x", x.into()), ("y", y.into())]).is_err());
     let table = Literal::float16s(&[3, 8], &[half::f16::ONE; 24]);
     let weight = b.builder.literal(&table).unwrap();
-    assert_eq!(b.shape("linear", vec![("x", x.into()), ("weight", weight.into())]).unwrap(), "[2, 1, 4, 3]");
+    assert_eq!(
+        b.shape("linear", vec![("x", x.into()), ("weight", weight.into())]).unwrap(),
+        "[2, 1, 4, 3]"
+    );
     let error = b.shape("linear", vec![("x", x.into()), ("weight", y.into())]).unwrap_err();
     assert!(error.message.contains("must be constant"), "{error}");
     let bias = b.builder.vector_f16(&[0.0; 4]).unwrap();
@@ -213,7 +219,10 @@ fn products() {
     let (q, k) = (b.half(&[4, 8]), b.half(&[5, 8]));
     let equation = b.text("nk,mk->nm");
     let values: Arg = [q, k][..].into();
-    assert_eq!(b.shape("einsum", vec![("values", values), ("equation", equation)]).unwrap(), "[4, 5]");
+    assert_eq!(
+        b.shape("einsum", vec![("values", values), ("equation", equation)]).unwrap(),
+        "[4, 5]"
+    );
 }
 
 #[test]
@@ -290,7 +299,10 @@ fn gathering() {
     let gather = vec![("x", x.into()), ("indices", along.into()), ("axis", axis)];
     assert_eq!(b.types("gather_along_axis", gather).unwrap(), ["tensor<fp16, [5, 2, 7]>"]);
     let nd = b.kind(DataType::Int32, &[4, 2]);
-    assert_eq!(b.shape("gather_nd", vec![("x", x.into()), ("indices", nd.into())]).unwrap(), "[4, 7]");
+    assert_eq!(
+        b.shape("gather_nd", vec![("x", x.into()), ("indices", nd.into())]).unwrap(),
+        "[4, 7]"
+    );
     let nd = b.kind(DataType::Int32, &[4, 4]);
     assert!(b.shape("gather_nd", vec![("x", x.into()), ("indices", nd.into())]).is_err());
 }
@@ -344,10 +356,8 @@ fn lookup_tables() {
         let value = |kind: DataType, shape: &[u64]| {
             Arg::from(crate::literal::blob_value(&TensorType::new(kind, shape), "w", 0))
         };
-        let mut arguments = vec![
-            ("indices", value(indices.0, indices.1)),
-            ("lut", value(DataType::Float16, lut)),
-        ];
+        let mut arguments =
+            vec![("indices", value(indices.0, indices.1)), ("lut", value(DataType::Float16, lut))];
         if let Some(axis) = vector_axis {
             arguments.push(("vector_axis", b.int(axis)));
         }
@@ -372,7 +382,11 @@ fn lookup_tables() {
 
 #[test]
 fn blockwise_scales() {
-    fn scale(data: (DataType, &[u64]), scale: &[u64], offset: Option<(DataType, &[u64])>) -> Result<String> {
+    fn scale(
+        data: (DataType, &[u64]),
+        scale: &[u64],
+        offset: Option<(DataType, &[u64])>,
+    ) -> Result<String> {
         let mut b = Bench::new();
         let value = |kind: DataType, shape: &[u64]| {
             Arg::from(crate::literal::blob_value(&TensorType::new(kind, shape), "w", 0))

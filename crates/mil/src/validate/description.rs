@@ -133,7 +133,10 @@ fn array<'a>(what: &str, feature: &'a FeatureDescription) -> Result<&'a ArrayFea
     let kind = feature.r#type.as_ref().and_then(|kind| kind.r#type.as_ref());
     let is_state = matches!(kind, Some(feature_type::Type::StateType(_)));
     if is_state != (what == "state") {
-        return Err(Error::new(format!("{what} `{}` is described as something else", feature.name)));
+        return Err(Error::new(format!(
+            "{what} `{}` is described as something else",
+            feature.name
+        )));
     }
     array_feature(feature)
 }
@@ -222,9 +225,8 @@ fn check_ranges(
     for (axis, range) in ranges.iter().enumerate() {
         // A negative upper bound means none.
         let upper = u64::try_from(range.upper_bound).ok();
-        let inside = |size: u64| {
-            range.lower_bound <= size && upper.is_none_or(|upper| size <= upper)
-        };
+        let inside =
+            |size: u64| range.lower_bound <= size && upper.is_none_or(|upper| size <= upper);
         let holds = match tensor.shape[axis] {
             Dimension::Fixed(size) => range.lower_bound == size && upper == Some(size),
             Dimension::Symbol(_) => u64::try_from(default[axis]).is_ok_and(inside),

@@ -259,7 +259,9 @@ fn arguments<'a>(
     };
     for (name, argument) in &operation.inputs {
         if definition.placement == Placement::Attributes {
-            return Err(Error::new(format!("`{name}` stands among the inputs, not the attributes")));
+            return Err(Error::new(format!(
+                "`{name}` stands among the inputs, not the attributes"
+            )));
         }
         let mut operands = Vec::with_capacity(argument.arguments.len());
         for binding in &argument.arguments {
@@ -302,11 +304,12 @@ fn arguments<'a>(
 /// Whether an operand has an unknown size, so that a declared type may be less exact.
 fn operation_is_flexible(operation: &mil::Operation, values: &Values<'_>) -> bool {
     let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
-    bindings.filter_map(|binding| match &binding.binding {
-        Some(Binding::Name(name)) => values.get(name.as_str())?.kind.tensor(),
-        _ => None,
-    })
-    .any(|tensor| tensor.fixed_shape().is_none())
+    bindings
+        .filter_map(|binding| match &binding.binding {
+            Some(Binding::Name(name)) => values.get(name.as_str())?.kind.tensor(),
+            _ => None,
+        })
+        .any(|tensor| tensor.fixed_shape().is_none())
 }
 
 /// The type of a value that is declared one way and inferred another, if they agree: equal, and

@@ -95,8 +95,8 @@ fn validate(model: &Model, weights: &Weights<'_>) -> Result<()> {
     let mut states: BTreeMap<String, (&str, TensorType)> = BTreeMap::new();
     for (name, function) in &program.functions {
         let place = |error: Error| error.in_function(name);
-        let signature = function::check(function, model.specification_version, weights)
-            .map_err(place)?;
+        let signature =
+            function::check(function, model.specification_version, weights).map_err(place)?;
         description::check_function(model, name, &signature).map_err(place)?;
         for (state, kind) in &signature.states {
             match states.get(state) {

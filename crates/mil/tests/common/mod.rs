@@ -1,5 +1,7 @@
-//! Reading the shared reference models, and a simple parser of weight files.
-#![allow(dead_code, unreachable_pub)]
+//! Reading the shared reference models, a simple parser of weight files, and a model to spoil.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod base;
 
 use anemll_mil::{BlobCatalog, BlobInfo, DataType, Error, Result};
 use std::path::{Path, PathBuf};

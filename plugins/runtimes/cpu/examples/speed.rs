@@ -365,7 +365,7 @@ fn measure(session: &mut dyn Session, signature: &FunctionSignature) -> Outcome<
         .find(|input| input.name == "position_ids")
         .and_then(|input| input.shapes.first()?.first().copied())
         .unwrap_or(1);
-    let rounds = if tokens == 1 { 60 } else { 6 };
+    let rounds = if tokens == 1 { 60 } else { 20 };
     let mut best = f64::INFINITY;
     // The first run plans the function and touches the weights.
     for batch in 0..4 {
@@ -389,7 +389,7 @@ fn main() -> Outcome<()> {
         Some(path) => PathBuf::from(path),
         None => generate(folder.path())?,
     };
-    for threads in [1, 2] {
+    for threads in [1] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let host = Host::new(Arc::new(Threads(pool)));
         let opening = Instant::now();

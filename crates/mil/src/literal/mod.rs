@@ -4,12 +4,15 @@
 //! `ints` int16, uint16 and int32, `longInts` the 64-bit types, `bools`, `strings`, and
 //! little-endian `bytes` for fp16, the 8-bit types, uint32 and the sub-byte types.
 
+mod storage;
+
 use crate::types::{DataType, Symbols, TensorType, ValueType, byte_size, element_count};
 use coreml_proto::mil;
 use coreml_proto::mil::tensor_value::{self, Value as Field};
 use coreml_proto::mil::value::{ImmediateValue, Value as Storage, immediate_value};
-use half::{bf16, f16};
+use half::f16;
 use std::borrow::Cow;
+use storage::{pack, unpack};
 
 /// How deep lists, tuples and dictionaries may nest in a value.
 const MAXIMUM_VALUE_DEPTH: usize = 8;
@@ -61,11 +64,11 @@ pub enum Literal {
     /// A tensor or scalar.
     Tensor(TensorLiteral),
     /// A list.
-    List(Vec<Literal>),
+    List(Vec<Self>),
     /// A tuple.
-    Tuple(Vec<Literal>),
+    Tuple(Vec<Self>),
     /// A dictionary, in stored order.
-    Dictionary(Vec<(Literal, Literal)>),
+    Dictionary(Vec<(Self, Self)>),
 }
 
 impl Literal {
@@ -458,200 +461,5 @@ fn encode_elements(kind: DataType, elements: &Elements) -> Result<Field, String>
     })
 }
 
-/// Stored bytes of elements. Integers have been checked against the type's range.
-fn pack(kind: DataType, elements: &Elements) -> Result<Vec<u8>, String> {
-    match elements {
-        Elements::Bools(values) => Ok(values.iter().map(|value| u8::from(*value)).collect()),
-        Elements::Strings(_) => Err("strings have no stored bytes".to_owned()),
-        Elements::Floats(values) => match kind {
-            DataType::Float16 => {
-                Ok(values.iter().flat_map(|value| f16::from_f64(*value).to_le_bytes()).collect())
-            }
-            DataType::BFloat16 => {
-                Ok(values.iter().flat_map(|value| bf16::from_f64(*value).to_le_bytes()).collect())
-            }
-            DataType::Float32 => {
-                Ok(values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect())
-            }
-            DataType::Float64 => {
-                Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
-            }
-            _ => Err(format!("floating point elements cannot be stored as {kind}")),
-        },
-        Elements::Integers(values) => {
-            let bits = kind.bits().ok_or("strings have no stored bytes")?;
-            if !kind.is_integer() {
-                return Err(format!("integers cannot be stored as {kind}"));
-            }
-            if bits >= 8 {
-                let width = (bits / 8) as usize;
-                return Ok(values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes().into_iter().take(width))
-                    .collect());
-            }
-            let mut bytes = vec![0_u8; (values.len() * bits as usize).div_ceil(8)];
-            for (index, value) in values.iter().enumerate() {
-                let raw = (*value as u64 & ((1 << bits) - 1)) << (index * bits as usize % 8);
-                let first = index * bits as usize / 8;
-                for (place, byte) in bytes.iter_mut().skip(first).take(2).enumerate() {
-                    *byte |= (raw >> (8 * place)) as u8;
-                }
-            }
-            Ok(bytes)
-        }
-    }
-}
-
-/// Elements from stored bytes whose length has been checked against `count`.
-fn unpack(kind: DataType, bytes: &[u8], count: usize) -> Elements {
-    fn chunks<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-        bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
-    }
-    match kind {
-        DataType::Float16 => {
-            Elements::Floats(chunks(bytes, |chunk| f16::from_le_bytes(chunk).into()))
-        }
-        DataType::BFloat16 => {
-            Elements::Floats(chunks(bytes, |chunk| bf16::from_le_bytes(chunk).into()))
-        }
-        DataType::Float32 => {
-            Elements::Floats(chunks(bytes, |chunk| f32::from_le_bytes(chunk).into()))
-        }
-        DataType::Float64 => Elements::Floats(chunks(bytes, f64::from_le_bytes)),
-        DataType::Float8E4M3FN => Elements::Floats(bytes.iter().map(|b| e4m3(*b)).collect()),
-        DataType::Float8E5M2 => Elements::Floats(
-            // The upper byte of an fp16 is exactly this format.
-            bytes.iter().map(|byte| f16::from_bits(u16::from(*byte) << 8).into()).collect(),
-        ),
-        DataType::Bool => Elements::Bools(bytes.iter().map(|byte| *byte != 0).collect()),
-        DataType::String => Elements::Strings(Vec::new()),
-        DataType::Int8 => {
-            Elements::Integers(bytes.iter().map(|byte| i64::from(*byte as i8)).collect())
-        }
-        DataType::UInt8 => Elements::Integers(bytes.iter().copied().map(i64::from).collect()),
-        DataType::Int16 => {
-            Elements::Integers(chunks(bytes, |chunk| i16::from_le_bytes(chunk).into()))
-        }
-        DataType::UInt16 => {
-            Elements::Integers(chunks(bytes, |chunk| u16::from_le_bytes(chunk).into()))
-        }
-        DataType::Int32 => {
-            Elements::Integers(chunks(bytes, |chunk| i32::from_le_bytes(chunk).into()))
-        }
-        DataType::UInt32 => {
-            Elements::Integers(chunks(bytes, |chunk| u32::from_le_bytes(chunk).into()))
-        }
-        DataType::Int64 | DataType::UInt64 => Elements::Integers(chunks(bytes, i64::from_le_bytes)),
-        DataType::Int4
-        | DataType::UInt4
-        | DataType::UInt2
-        | DataType::UInt1
-        | DataType::UInt6
-        | DataType::UInt3 => {
-            let bits = kind.bits().unwrap_or(8) as usize;
-            let element = |index: usize| {
-                let (first, shift) = (index * bits / 8, index * bits % 8);
-                let low = u16::from(bytes.get(first).copied().unwrap_or(0));
-                let high = u16::from(bytes.get(first + 1).copied().unwrap_or(0));
-                let raw = i64::from(((low | (high << 8)) >> shift) & ((1 << bits) - 1));
-                if kind == DataType::Int4 && raw >= 8 { raw - 16 } else { raw }
-            };
-            Elements::Integers((0..count).map(element).collect())
-        }
-    }
-}
-
-/// The 8-bit format with 4 exponent bits (bias 7), no infinities, NaN at all ones.
-fn e4m3(byte: u8) -> f64 {
-    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f64::from(byte & 7));
-    match exponent {
-        15 if byte & 7 == 7 => f64::NAN,
-        0 => sign * mantissa / 8.0 * 2_f64.powi(-6),
-        _ => sign * (1.0 + mantissa / 8.0) * 2_f64.powi(exponent - 7),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn round_trip(kind: DataType, values: &[i64]) {
-        let literal = Literal::tensor(
-            kind,
-            &[values.len() as u64],
-            Elements::Integers(values.to_vec()),
-        );
-        let value = literal.to_value().unwrap();
-        assert_eq!(Literal::from_value(&value).unwrap(), literal, "{kind}");
-        let (tensor, bytes) = tensor_bytes(&value).unwrap();
-        assert_eq!(Some(bytes.len() as u64), tensor.byte_size(), "{kind}");
-        let again = value_from_bytes(&tensor, bytes.into_owned()).unwrap();
-        assert_eq!(Literal::from_value(&again).unwrap(), literal, "{kind}");
-    }
-
-    #[test]
-    fn every_integer_type_survives() {
-        for kind in DataType::ALL.iter().filter(|kind| kind.is_integer()) {
-            let (low, high) = kind.integer_range().unwrap();
-            round_trip(*kind, &[low, high, 0, 1, high / 2, low, high]);
-        }
-    }
-
-    #[test]
-    fn sub_byte_types_are_packed_low_bits_first() {
-        let value = Literal::tensor(DataType::UInt6, &[4], Elements::Integers(vec![1, 2, 3, 63]))
-            .to_value()
-            .unwrap();
-        let (_, bytes) = tensor_bytes(&value).unwrap();
-        assert_eq!(bytes.as_ref(), [0b1000_0001, 0b0011_0000, 0b1111_1100]);
-        let value =
-            Literal::tensor(DataType::Int4, &[2], Elements::Integers(vec![-1, 2])).to_value();
-        assert_eq!(tensor_bytes(&value.unwrap()).unwrap().1.as_ref(), [0x2f]);
-    }
-
-    #[test]
-    fn half_precision_is_bytes() {
-        let value = Literal::float16(f16::from_f32(1.0)).to_value().unwrap();
-        let (kind, bytes) = tensor_bytes(&value).unwrap();
-        assert_eq!((kind.to_string().as_str(), bytes.as_ref()), ("tensor<fp16, []>", &[0, 60][..]));
-        assert_eq!(Literal::from_value(&value).unwrap().floats(), Some(&[1.0][..]));
-    }
-
-    #[test]
-    fn the_small_floating_formats_decode() {
-        assert_eq!(e4m3(0x38), 1.0);
-        assert_eq!(e4m3(0xfe), -448.0);
-        assert_eq!(e4m3(0x01), 2_f64.powi(-9));
-        assert!(e4m3(0x7f).is_nan());
-        assert_eq!(unpack(DataType::Float8E5M2, &[0x3c], 1), Elements::Floats(vec![1.0]));
-    }
-
-    #[test]
-    fn wrong_sizes_fields_and_ranges_are_refused() {
-        let mut value = Literal::int32s(&[1, 2, 3]).to_value().unwrap();
-        value.r#type = Some(ValueType::from(TensorType::new(DataType::Int32, &[4])).to_proto());
-        assert_eq!(
-            check_value(&value),
-            Err("tensor<int32, [4]> takes 4 elements but holds 3".to_owned())
-        );
-        value.r#type = Some(ValueType::from(TensorType::new(DataType::Float32, &[3])).to_proto());
-        assert!(check_value(&value).unwrap_err().contains("stored as Ints"));
-        let huge = TensorType::new(DataType::Int32, &[u64::MAX, u64::MAX]);
-        value.r#type = Some(ValueType::from(huge).to_proto());
-        assert!(check_value(&value).is_err());
-        assert!(Literal::from_value(&value).is_err());
-        value.value = None;
-        assert!(check_value(&value).is_err());
-        let wide = Literal::tensor(DataType::Int16, &[1], Elements::Integers(vec![40_000]));
-        assert_eq!(wide.to_value(), Err("40000 does not fit int16".to_owned()));
-    }
-
-    #[test]
-    fn blob_values_are_no_literals() {
-        let value = blob_value(&TensorType::new(DataType::Float16, &[2]), "weight.bin", 64);
-        assert!(check_value(&value).is_ok());
-        assert!(Literal::from_value(&value).unwrap_err().contains("weight.bin"));
-    }
-}
+mod tests;
