@@ -1,5 +1,5 @@
 //! Reading the shared reference models, a simple parser of weight files, and a model to spoil.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
 pub mod base;
 

@@ -389,7 +389,7 @@ fn main() -> Outcome<()> {
         Some(path) => PathBuf::from(path),
         None => generate(folder.path())?,
     };
-    for threads in [1] {
+    for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let host = Host::new(Arc::new(Threads(pool)));
         let opening = Instant::now();

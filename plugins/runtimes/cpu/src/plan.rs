@@ -442,19 +442,7 @@ impl Plan {
             if index % STEPS_PER_CHECK == 0 {
                 frame.host.check_cancelled()?;
             }
-            let begun = std::time::Instant::now();
-            let outcome = (step.run)(frame);
-            {
-                let mut table = PROFILE.lock().unwrap_or_else(|e| e.into_inner());
-                let entry = table.entry(format!("{} {}", self.function, step.operation)).or_insert((0u64, 0f64));
-                entry.0 += 1;
-                entry.1 += begun.elapsed().as_secs_f64();
-                if index + 1 == self.steps.len() {
-                    let e = table.entry(self.function.clone()).or_insert((0,0.0)); e.0+=1;
-                    if e.0 % 60 == 0 { let n=e.0 as f64; let mut v: Vec<_> = table.iter().filter(|(k,_)| k.starts_with(&self.function)).map(|(k,v)| (v.1/n*1e3, v.0 as f64/n, k.clone())).collect(); v.sort_by(|a,b| b.0.total_cmp(&a.0)); eprintln!("---"); for (ms,c,k) in v { eprintln!("{k:40} {c:6.0} {ms:8.3} ms"); } }
-                }
-            }
-            let results = outcome
+            let results = (step.run)(frame)
                 .and_then(|results| {
                     let declared = step.outputs.iter();
                     check_outputs(&results, declared.map(|o| (o.element, o.shape.as_slice())))?;
@@ -485,5 +473,3 @@ impl Plan {
         Ok((outputs, tapped))
     }
 }
-
-static PROFILE: std::sync::Mutex<BTreeMap<String,(u64,f64)>> = std::sync::Mutex::new(BTreeMap::new());
