@@ -208,7 +208,7 @@ impl Engine {
         let width = if pass == Pass::Infer { 1 } else { self.batch };
         let mut values = inputs(tokens, width, position, self.context);
         for step in &steps {
-            self.step(step, &mut values, width)?;
+            self.step(step, &mut values)?;
         }
         if pass == Pass::Prefill {
             return Ok(Vec::new());
@@ -217,12 +217,7 @@ impl Engine {
         Ok(rows.into_iter().take(tokens.len()).collect())
     }
 
-    fn step(
-        &mut self,
-        step: &RunStep,
-        values: &mut BTreeMap<String, Tensor>,
-        width: u64,
-    ) -> Result<()> {
+    fn step(&mut self, step: &RunStep, values: &mut BTreeMap<String, Tensor>) -> Result<()> {
         let path = self.meta.package(step)?;
         let mut given = Vec::new();
         for input in &self.signature(step)?.inputs {
@@ -236,15 +231,6 @@ impl Engine {
                 )
                 .with_at(path.display().to_string()));
             };
-            let single = |shape: &Vec<u64>| shape.iter().product::<u64>() == 1;
-            // `current_pos` and the like have one element for any number of tokens.
-            if width > 1 && input.name == "position_ids" && input.shapes.iter().all(single) {
-                return Err(Error::new(
-                    codes::INPUT_INVALID,
-                    format!("`{}` takes one token, but {width} are given", step.function),
-                )
-                .with_at(path.display().to_string()));
-            }
             given.push(tensor.view()?);
         }
         let session = self.sessions.get_mut(&path).ok_or_else(no_rows)?;

@@ -193,7 +193,8 @@ fn a_finite_weight_beyond_float16_is_refused_or_clamped() {
     });
     assert!(refused(&model, &[], "A0308").contains("--clamp"));
     let output = tempfile::tempdir().unwrap();
-    let text = stderr(&convert(&model, output.path(), &["--clamp"]));
+    // Such a weight may well give infinite activations, which the test step would refuse.
+    let text = stderr(&convert(&model, output.path(), &["--clamp", "--runtime", "none"]));
     assert!(text.contains("1 values") && text.contains("up_proj"), "{text}");
     let report = std::fs::read_to_string(output.path().join("anemll-report.json")).unwrap();
     assert!(report.contains("\"clamped\": 1"));

@@ -47,19 +47,16 @@ pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
     let mut text = TextStream::new(&tokenizer, &prompt)?;
     super::print(&arguments.prompt)?;
     let mut generated = 0_u64;
-    let room = engine.context() - prompt.len() as u64;
+    let mut position = prompt.len() as u64;
     while generated < arguments.max_tokens && !stop.contains(&next) {
         check_cancelled()?;
         super::print(&text.push(next)?)?;
         generated += 1;
-        if generated == arguments.max_tokens || generated > room {
-            break;
-        }
-        let position = prompt.len() as u64 + generated - 1;
-        if position >= engine.context() {
+        if generated == arguments.max_tokens || position == engine.context() {
             break;
         }
         next = engine.infer(next, position)?.best();
+        position += 1;
     }
     super::print("\n")?;
     let seconds = started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
