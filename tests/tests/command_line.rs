@@ -1,5 +1,7 @@
 //! Bad input: one clear error with its code, nothing half-written, the right exit code.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use anemll_tests::{anemll, convert, files, library, model, program, run};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,6 +1,8 @@
 //! Generated documents are up to date: `ANEMLL_UPDATE_DOCS=1 cargo xtask test --test documents`
 //! writes them anew.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use anemll_tests::workspace;
 
 fn check(path: &str, expected: &str) {

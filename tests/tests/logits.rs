@@ -1,6 +1,8 @@
 //! Conversions give the logits of `transformers` in float32, for every shipped model and every
 //! variant of the configuration, in every layout, over every path.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use anemll_tests::{convert, evaluate, golden, model, workspace};
 use serde_json::Value;
 

@@ -1,5 +1,7 @@
 //! What a conversion leaves: names, sharing, the same bytes each time, dynamic and static plugins.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use anemll_tests::{anemll, convert, files, model, succeed};
 use std::path::Path;
 

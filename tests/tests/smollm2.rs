@@ -3,6 +3,8 @@
 //! The variable ANEMLL_SMOLLM2 names its directory. It takes minutes, so it has its own command:
 //! `ANEMLL_SMOLLM2=DIR cargo xtask test --test smollm2`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use anemll_tests::{convert, evaluate, workspace};
 use std::path::PathBuf;
 
