@@ -14,7 +14,8 @@ use crate::{Result, artifacts, no_arguments};
 
 /// The layouts: a name, and the flags of `convert`. The first is enough for most models.
 const LAYOUTS: &[(&str, &[&str])] = &[
-    ("chunked-2", &["--combiner", "chunked", "--chunk", "2"]),
+    // The context that every variant was made for.
+    ("chunked-2", &["--combiner", "chunked", "--chunk", "2", "--context", "256"]),
     ("chunked-1", &["--combiner", "chunked", "--chunk", "1"]),
     ("chunked-2-argmax", &["--combiner", "chunked", "--chunk", "2", "--argmax"]),
     ("monolithic", &["--combiner", "monolithic"]),
