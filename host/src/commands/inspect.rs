@@ -2,12 +2,13 @@
 
 use crate::cli::InspectArguments;
 use crate::error::from_package;
-use anemll_mil::literal;
+use anemll_mil::references::{blob_of, values};
+use anemll_mil::{FunctionInterface, Port, literal, model, op_histogram};
 use anemll_mlpackage::Package;
-use anemll_plugin_api::Result;
-use coreml_proto::array_feature_type::{ArrayDataType, ShapeFlexibility};
-use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
+use anemll_plugin_api::{Error, Result, codes};
+use coreml_proto::Model;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -49,7 +50,7 @@ pub struct FunctionInspection {
     pub outputs: Vec<Feature>,
     /// Name and type of each state.
     pub states: Vec<Feature>,
-    /// How often each operation type stands in it, constants included.
+    /// How often each operation type stands in it; constants are not counted.
     pub operations: BTreeMap<String, u64>,
 }
 
@@ -59,12 +60,12 @@ pub struct Feature {
     /// Name.
     pub name: String,
     /// Element type.
-    pub dtype: String,
-    /// Shape, the default one where several are allowed.
-    pub shape: Vec<i64>,
+    pub dtype: &'static str,
+    /// Shape, the default one where several are allowed; empty where it depends on the inputs.
+    pub shape: Vec<u64>,
     /// All allowed shapes, where they are enumerated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub enumerated_shapes: Vec<Vec<i64>>,
+    pub enumerated_shapes: Vec<Vec<u64>>,
 }
 
 /// A record of the weight file.
@@ -76,7 +77,7 @@ pub struct WeightInspection {
     /// `constexpr_lut_to_dense.indices`.
     pub holder: String,
     /// Element type.
-    pub dtype: String,
+    pub dtype: &'static str,
     /// Shape.
     pub shape: Vec<u64>,
     /// Bytes.
@@ -90,7 +91,7 @@ pub struct WeightInspection {
 /// Runs the command.
 pub fn run(arguments: &InspectArguments) -> Result<()> {
     let package = Package::open(&arguments.path).map_err(from_package)?;
-    let inspection = inspect(&package, arguments.path.display().to_string());
+    let inspection = inspect(&package, arguments.path.display().to_string())?;
     if arguments.json {
         return super::print_json(&inspection);
     }
@@ -98,33 +99,60 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
 }
 
 /// Looks at a package.
-pub fn inspect(package: &Package, path: String) -> Inspection {
+pub fn inspect(package: &Package, path: String) -> Result<Inspection> {
     let model = package.model();
+    let interfaces = anemll_mil::interface(model).map_err(|source| {
+        Error::new(codes::PACKAGE_INVALID, source.to_string()).with_at(path.clone())
+    })?;
     let description = model.description.clone().unwrap_or_default();
-    let metadata = description.metadata.clone().unwrap_or_default();
-    let names: Vec<String> = if description.functions.is_empty() {
-        program(model).into_iter().flat_map(|program| program.functions.keys().cloned()).collect()
-    } else {
-        description.functions.iter().map(|function| function.name.clone()).collect()
-    };
-    let functions = names.iter().map(|name| function(model, name)).collect();
-    Inspection {
+    let metadata = description.metadata.unwrap_or_default();
+    let mut operations = op_histogram(model);
+    let names: Vec<String> = interfaces.iter().map(|function| function.name.clone()).collect();
+    let functions = interfaces
+        .into_iter()
+        .map(|function| {
+            let operations = operations.remove(&function.name).unwrap_or_default();
+            FunctionInspection::new(model, function, operations)
+        })
+        .collect();
+    Ok(Inspection {
         path,
         specification_version: model.specification_version,
         minimum_system: minimum_system(model.specification_version),
-        default_function: Some(description.default_function_name.clone())
-            .filter(|name| !name.is_empty()),
+        default_function: Some(description.default_function_name).filter(|name| !name.is_empty()),
         functions,
         weights: weights(model, &names),
         weight_file_bytes: package.weight_files().values().map(|file| file.size_in_bytes()).sum(),
         model_bytes: package.model_size(),
         short_description: metadata.short_description,
-        metadata: metadata.user_defined.into_iter().collect(),
+        metadata: metadata.user_defined,
+    })
+}
+
+impl FunctionInspection {
+    fn new(model: &Model, function: FunctionInterface, operations: BTreeMap<String, u64>) -> Self {
+        let features = |ports: Vec<Port>| ports.into_iter().map(Feature::from).collect();
+        let opset = model::program(model)
+            .ok()
+            .and_then(|program| program.functions.get(&function.name))
+            .map(|body| body.opset.clone());
+        Self {
+            name: function.name,
+            opset: opset.unwrap_or_default(),
+            inputs: features(function.inputs),
+            outputs: features(function.outputs),
+            states: features(function.states),
+            operations,
+        }
     }
 }
 
-fn program(model: &Model) -> Option<&mil::Program> {
-    model.r#type.as_ref().map(|model::Type::MlProgram(program)| program)
+impl From<Port> for Feature {
+    fn from(port: Port) -> Self {
+        let shape = port.shapes.first().cloned().unwrap_or_default();
+        let enumerated_shapes = if port.shapes.len() > 1 { port.shapes } else { Vec::new() };
+        Self { name: port.name, dtype: port.data_type.name(), shape, enumerated_shapes }
+    }
 }
 
 /// Of the published table of specification versions.
@@ -139,111 +167,31 @@ fn minimum_system(version: i32) -> &'static str {
     }
 }
 
-/// Operation types of each function, constants included, and how often each stands there.
-pub fn operation_types(model: &Model) -> BTreeMap<String, BTreeMap<String, u64>> {
-    let functions = program(model).into_iter().flat_map(|program| &program.functions);
-    functions.map(|(name, body)| (name.clone(), count_types(body))).collect()
-}
-
-fn count_types(function: &mil::Function) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for operation in operations_of(function) {
-        *counts.entry(operation.r#type.clone()).or_default() += 1;
-    }
-    counts
-}
-
-fn function(model: &Model, name: &str) -> FunctionInspection {
-    let description = model.description.clone().unwrap_or_default();
-    let (inputs, outputs, states) =
-        match description.functions.iter().find(|function| function.name == name) {
-            Some(function) => {
-                (function.input.clone(), function.output.clone(), function.state.clone())
-            }
-            None => (description.input, description.output, description.state),
-        };
-    let features = |list: Vec<FeatureDescription>| list.iter().map(feature).collect();
-    let body = program(model).and_then(|program| program.functions.get(name));
-    FunctionInspection {
-        name: name.to_owned(),
-        opset: body.map(|function| function.opset.clone()).unwrap_or_default(),
-        inputs: features(inputs),
-        outputs: features(outputs),
-        states: features(states),
-        operations: body.map(count_types).unwrap_or_default(),
-    }
-}
-
-/// All operations, those of nested blocks too.
-fn operations_of(function: &mil::Function) -> Vec<&mil::Operation> {
-    let mut found = Vec::new();
-    let mut blocks: Vec<&mil::Block> = function.block_specializations.values().collect();
-    while let Some(block) = blocks.pop() {
-        for operation in &block.operations {
-            found.push(operation);
-            blocks.extend(&operation.blocks);
-        }
-    }
-    found
-}
-
-fn feature(description: &FeatureDescription) -> Feature {
-    let kind = description.r#type.as_ref().and_then(|kind| kind.r#type.as_ref());
-    let array = match kind {
-        Some(feature_type::Type::MultiArrayType(array)) => Some(array),
-        Some(feature_type::Type::StateType(state)) => {
-            state.r#type.as_ref().map(|state_feature_type::Type::ArrayType(array)| array)
-        }
-        _ => None,
-    };
-    let name = description.name.clone();
-    let Some(array) = array else {
-        let dtype = "not an array".to_owned();
-        return Feature { name, dtype, shape: Vec::new(), enumerated_shapes: Vec::new() };
-    };
-    let dtype = match array.data_type() {
-        ArrayDataType::Float16 => "float16",
-        ArrayDataType::Float32 => "float32",
-        ArrayDataType::Double => "float64",
-        ArrayDataType::Int8 => "int8",
-        ArrayDataType::Int32 => "int32",
-        ArrayDataType::InvalidArrayDataType => "invalid",
-    };
-    let enumerated_shapes = match &array.shape_flexibility {
-        Some(ShapeFlexibility::EnumeratedShapes(shapes)) => {
-            shapes.shapes.iter().map(|shape| shape.shape.clone()).collect()
-        }
-        _ => Vec::new(),
-    };
-    Feature { name, dtype: dtype.to_owned(), shape: array.shape.clone(), enumerated_shapes }
-}
-
+/// Records in the order of the file.
 fn weights(model: &Model, names: &[String]) -> Vec<WeightInspection> {
-    let mut found: BTreeMap<(String, u64), WeightInspection> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, u64), WeightInspection> = BTreeMap::new();
+    let Ok(program) = model::program(model) else { return Vec::new() };
     for name in names {
-        let Some(function) = program(model).and_then(|program| program.functions.get(name)) else {
-            continue;
-        };
-        for operation in operations_of(function) {
-            for (part, value) in values_of(operation) {
-                let Some(mil::value::Value::BlobFileValue(blob)) = &value.value else { continue };
+        let blocks = program.functions.get(name).and_then(|body| model::block(body).ok());
+        for operation in blocks.into_iter().flat_map(|block| &block.operations) {
+            for (part, value) in values(operation) {
+                let Some(blob) = blob_of(value) else { continue };
                 let Ok(kind) = literal::tensor_type(value) else { continue };
                 let output = operation.outputs.first().map(|output| output.name.clone());
-                let entry =
-                    found.entry((blob.file_name.clone(), blob.offset)).or_insert_with(|| {
-                        WeightInspection {
-                            name: output.unwrap_or_default(),
-                            holder: match part {
-                                "val" => operation.r#type.clone(),
-                                part => format!("{}.{part}", operation.r#type),
-                            },
-                            dtype: kind.data_type.name().to_owned(),
-                            shape: kind.fixed_shape().unwrap_or_default(),
-                            bytes: kind.byte_size().unwrap_or_default(),
-                            offset: blob.offset,
-                            functions: Vec::new(),
-                        }
-                    });
+                let entry = found.entry((&blob.file_name, blob.offset)).or_insert_with(|| {
+                    WeightInspection {
+                        name: output.unwrap_or_default(),
+                        holder: match part {
+                            "val" => operation.r#type.clone(),
+                            part => format!("{}.{part}", operation.r#type),
+                        },
+                        dtype: kind.data_type.name(),
+                        shape: kind.fixed_shape().unwrap_or_default(),
+                        bytes: kind.byte_size().unwrap_or_default(),
+                        offset: blob.offset,
+                        functions: Vec::new(),
+                    }
+                });
                 if !entry.functions.contains(name) {
                     entry.functions.push(name.clone());
                 }
@@ -251,17 +199,6 @@ fn weights(model: &Model, names: &[String]) -> Vec<WeightInspection> {
         }
     }
     found.into_values().collect()
-}
-
-fn values_of(operation: &mil::Operation) -> impl Iterator<Item = (&str, &mil::Value)> {
-    let attributes = operation.attributes.iter().map(|(name, value)| (name.as_str(), value));
-    let inputs = operation.inputs.iter().flat_map(|(name, argument)| {
-        argument.arguments.iter().filter_map(move |binding| match &binding.binding {
-            Some(mil::argument::binding::Binding::Value(value)) => Some((name.as_str(), value)),
-            _ => None,
-        })
-    });
-    attributes.chain(inputs)
 }
 
 impl Inspection {
@@ -293,9 +230,8 @@ impl Inspection {
                     let _ = writeln!(text, "  {kind:<7} {feature}");
                 }
             }
-            let mut operations: Vec<(&String, &u64)> =
-                function.operations.iter().filter(|(name, _)| *name != "const").collect();
-            operations.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
+            let mut operations: Vec<(&String, &u64)> = function.operations.iter().collect();
+            operations.sort_by_key(|(name, count)| (Reverse(**count), *name));
             let list: Vec<String> =
                 operations.iter().map(|(name, count)| format!("{name} {count}")).collect();
             let _ = writeln!(text, "  operations: {}", list.join(", "));

@@ -1,34 +1,31 @@
 //! `convert`: from a model directory to packages, meta.yaml and the report.
 
+mod finish;
 mod meta;
 mod output;
+mod packages;
 mod references;
 mod report;
 mod weights;
 
 use crate::cli::ConvertArguments;
-use crate::commands;
-use crate::engine::Engine;
-use crate::error::{from_huggingface, from_package, io};
+use crate::error::from_huggingface;
 use crate::plugins::Plugins;
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
-use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions};
 use anemll_plugin_api::data::{
-    BitsPerPart, CombineOptions, Layout, LayoutOptions, ModelDescription, ModelInput,
-    NamedFunction, PackageKind, PackageSpec, Step, TensorInfo,
+    BitsPerPart, LayoutOptions, ModelInput, PackageKind, PackageSpec, Step, TensorInfo,
 };
-use anemll_plugin_api::{Combiner, Error, Host, Result, codes};
+use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::Model;
-use fs_err as fs;
+use finish::{compile, publish, shipped, test, write_report, write_small_files};
 use output::Output;
-use report::{
-    EarlierReport, LintReport, PackageReport, PluginReport, Report, StepReport, WeightFileReport,
-};
+use packages::{PackageContext, lint_warnings};
+use report::{EarlierReport, PluginReport, Report, StepReport, WeightFileReport};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use weights::{Quantization, WeightJob};
 
@@ -360,11 +357,6 @@ fn members<'a>(
         .collect()
 }
 
-fn layout_error(what: &str) -> Error {
-    Error::new(codes::PLUGIN_BAD_ANSWER, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin")
-}
-
 fn hash_source(directory: &ModelDirectory) -> Result<String> {
     directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
 }
@@ -386,277 +378,7 @@ fn refuse_foreign_output(arguments: &ConvertArguments, source_sha256: &str) -> R
     .with_hint("choose another --output, or replace it with --force"))
 }
 
-/// What packages are made from.
-struct PackageContext<'a> {
-    arguments: &'a ConvertArguments,
-    combiner: &'a dyn Combiner,
-    output: &'a Output,
-    models: &'a BTreeMap<String, Model>,
-    source_sha256: &'a str,
-    weight_files: &'a [WeightFileReport],
-    host: &'a Host,
-}
-
-impl PackageContext<'_> {
-    fn write(&self, package: &PackageSpec) -> Result<PackageReport> {
-        let mut model = self.model(package)?;
-        self.describe(package, &mut model);
-        let weights = self.output.staging().join(format!("{}.bin", package.weight_file));
-        let catalog = BlobFile::open(&weights).map_err(from_package)?;
-        let checked = anemll_mil::validate_resolved(model, &catalog).map_err(|source| {
-            Error::new(
-                codes::GRAPH_INVALID,
-                format!("the package `{}` is not valid: {source}", package.stem),
-            )
-        })?;
-        let relative = relative_path(package);
-        let path = self.output.staging().join(&relative);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| {
-                io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source)
-            })?;
-        }
-        let written = anemll_mlpackage::write_package(
-            &path,
-            &checked,
-            WeightsSource::HardLink(&weights),
-            &WriteOptions::default(),
-        )
-        .map_err(from_package)?;
-        let bytes = self
-            .weight_files
-            .iter()
-            .find(|file| file.id == package.weight_file)
-            .map_or(0, |file| file.bytes);
-        Ok(PackageReport {
-            path: relative.display().to_string(),
-            functions: commands::inspect::operation_types(checked.model()),
-            model_bytes: written.model_bytes,
-            weight_file: package.weight_file.clone(),
-            weights_by: match written.weights {
-                WeightsPlacement::Copied { .. } => "copy",
-                _ => "hard link",
-            }
-            .to_owned(),
-            lint: lint(checked.model(), bytes),
-        })
-    }
-
-    fn model(&self, package: &PackageSpec) -> Result<Model> {
-        let find = |id: &str| {
-            self.models.get(id).ok_or_else(|| {
-                layout_error(&format!("puts the unknown function `{id}` into `{}`", package.stem))
-            })
-        };
-        if let [only] = package.functions.as_slice()
-            && only.name == "main"
-        {
-            return find(&only.id).cloned();
-        }
-        let encoded = package
-            .functions
-            .iter()
-            .map(|function| Ok((function.name.as_str(), coreml_proto::write(find(&function.id)?))))
-            .collect::<Result<Vec<_>>>()?;
-        let named: Vec<NamedFunction<'_>> =
-            encoded.iter().map(|(name, model)| NamedFunction { name, model }).collect();
-        let options = CombineOptions {
-            default_function: package.default_function.clone().unwrap_or_default(),
-            short_description: package.short_description.clone(),
-            metadata: package.metadata.clone(),
-        };
-        let bytes = self.combiner.combine(&named, &options, self.host)?;
-        coreml_proto::read_model(&bytes).map_err(|source| {
-            layout_error(&format!("led to no valid `{}`: {source}", package.stem))
-        })
-    }
-
-    fn describe(&self, package: &PackageSpec, model: &mut Model) {
-        let metadata = model.description.get_or_insert_default().metadata.get_or_insert_default();
-        metadata.short_description.clone_from(&package.short_description);
-        metadata.author = "anemll".to_owned();
-        metadata.version_string = env!("CARGO_PKG_VERSION").to_owned();
-        metadata.user_defined.extend(package.metadata.clone());
-        metadata
-            .user_defined
-            .insert("com.anemll.source_sha256".to_owned(), self.source_sha256.to_owned());
-        metadata
-            .user_defined
-            .insert("com.anemll.options".to_owned(), options_json(self.arguments).to_string());
-    }
-}
-
-fn relative_path(package: &PackageSpec) -> PathBuf {
-    Path::new(&package.directory).join(format!("{}.mlpackage", package.stem))
-}
-
-fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
-    let mut reports: Vec<LintReport> = Vec::new();
-    for finding in anemll_mil::lint(model, weight_bytes) {
-        let place = format!("{}: {}", finding.function, finding.place);
-        match reports
-            .iter_mut()
-            .find(|report| report.rule == finding.rule && report.reason == finding.reason)
-        {
-            Some(report) => report.places.push(place),
-            None => reports.push(LintReport {
-                rule: finding.rule.to_owned(),
-                severity: finding.severity.name().to_owned(),
-                evidence: finding.evidence.to_owned(),
-                reason: finding.reason.clone(),
-                places: vec![place],
-            }),
-        }
-    }
-    reports
-}
-
-/// One line per rule over all packages that ship; every place is in the report.
-fn lint_warnings(packages: &[PackageReport]) -> Vec<String> {
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let shipped = packages.iter().filter(|package| !package.path.starts_with(output::OWN));
-    for finding in shipped.flat_map(|package| &package.lint) {
-        if matches!(finding.severity.as_str(), "error" | "warning") {
-            *counts.entry((&finding.rule, &finding.reason)).or_default() += finding.places.len();
-        }
-    }
-    counts
-        .into_iter()
-        .map(|((rule, reason), count)| format!("{rule} ({count}): {reason}"))
-        .collect()
-}
-
-fn write_small_files(
-    output: &Output,
-    directory: &ModelDirectory,
-    meta: &str,
-    layout: &Layout,
-) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let write = |relative: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = output.staging().join(relative);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| {
-                io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source)
-            })?;
-        }
-        fs::write(&path, bytes).map_err(|source| {
-            io(codes::OUTPUT_UNWRITABLE, "cannot write a file", &path, &source)
-        })?;
-        Ok(PathBuf::from(relative))
-    };
-    for source in directory.tokenizer_files() {
-        let bytes = fs::read(&source).map_err(|error| {
-            io(codes::MODEL_DIRECTORY_UNREADABLE, "cannot read a tokenizer file", &source, &error)
-        })?;
-        if let Some(name) = source.file_name().and_then(|name| name.to_str()) {
-            files.push(write(name, &bytes)?);
-        }
-    }
-    let paths = serde_json::to_vec_pretty(&layout.paths).unwrap_or_default();
-    files.push(write(crate::engine::PATHS, &paths)?);
-    files.push(write("meta.yaml", meta.as_bytes())?);
-    Ok(files)
-}
-
-fn publish(output: &Output, layout: &Layout, files: &[PathBuf]) -> Result<()> {
-    for package in &layout.packages {
-        output.publish(&relative_path(package))?;
-    }
-    for file in files {
-        output.publish(file)?;
-    }
-    Ok(())
-}
-
-fn write_report(output: &Output, report: &Report) -> Result<()> {
-    let path = output.staging().join(REPORT);
-    let text = serde_json::to_string_pretty(report)
-        .map_err(|source| Error::new(codes::OUTPUT_UNWRITABLE, format!("the report: {source}")))?;
-    fs::write(&path, text).map_err(|source| {
-        io(codes::OUTPUT_UNWRITABLE, "cannot write the report", &path, &source)
-    })?;
-    output.publish(Path::new(REPORT))?;
-    Ok(())
-}
-
-/// Compiles the packages that ship, where the backend can.
-fn compile(
-    compiler: &dyn anemll_plugin_api::Compiler,
-    arguments: &ConvertArguments,
-    layout: &Layout,
-    output: &Output,
-    host: &Host,
-) -> Result<StepReport> {
-    let availability = compiler.check()?;
-    if !availability.available {
-        return Ok(StepReport {
-            done: false,
-            message: format!(
-                "left out, {} cannot run here ({}); on a Mac with Xcode run: \
-                 xcrun coremlcompiler compile PACKAGE.mlpackage {}",
-                arguments.compiler,
-                availability.reason,
-                output.directory().display()
-            ),
-        });
-    }
-    let mut compiled = 0;
-    for package in shipped(layout) {
-        check_cancelled()?;
-        let path = output.directory().join(relative_path(package));
-        let made = compiler.compile(&path, output.staging(), &Value::Null, host)?;
-        if let Some(name) = made.file_name() {
-            output.publish(Path::new(name))?;
-        }
-        compiled += 1;
-    }
-    Ok(StepReport { done: true, message: format!("{compiled} packages") })
-}
-
-/// The packages that an app loads: combined ones, and parts which no combined one replaces.
-fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
-    let combined: Vec<&str> = layout
-        .packages
-        .iter()
-        .filter(|package| package.kind == PackageKind::Combined)
-        .map(|package| package.weight_file.as_str())
-        .collect();
-    layout.packages.iter().filter(move |package| match package.kind {
-        PackageKind::Combined => true,
-        PackageKind::Part => !combined.contains(&package.weight_file.as_str()),
-        PackageKind::Evaluate => false,
-    })
-}
-
-/// Runs a few tokens: the packages load, and what they give is finite.
-fn test(
-    runtime: &dyn anemll_plugin_api::Runtime,
-    output: &Output,
-    description: &ModelDescription,
-    host: &Host,
-) -> Result<StepReport> {
-    let availability = runtime.check()?;
-    if !availability.available {
-        return Ok(StepReport {
-            done: false,
-            message: format!("left out: {}", availability.reason),
-        });
-    }
-    let mut engine = Engine::open(&output.directory().join("meta.yaml"), runtime, host)?;
-    let count = description.context.min(4);
-    for position in 0..count {
-        check_cancelled()?;
-        let token = position % description.vocabulary_size;
-        if engine.infer(token as u32, position)?.has_not_a_number() {
-            return Err(Error::new(
-                codes::RUN_FAILED,
-                format!(
-                    "the converted model gives values that are no numbers at position {position}"
-                ),
-            )
-            .with_hint("activations may pass the range of 16-bit floats; the packages are kept"));
-        }
-    }
-    Ok(StepReport { done: true, message: format!("{count} tokens ran, all values finite") })
+fn layout_error(what: &str) -> Error {
+    Error::new(codes::PLUGIN_BAD_ANSWER, format!("the combiner's layout {what}"))
+        .with_hint("this is an error of the combiner plugin")
 }
