@@ -86,13 +86,13 @@ impl Graph<'_> {
     }
 
     /// (1, T, H) to (1, H, 1, T).
-    fn to_channels(&mut self, x: Var) -> Outcome<Var> {
+    fn channels_of(&mut self, x: Var) -> Outcome<Var> {
         let turned = self.builder.transpose(x, &[0, 2, 1])?;
         Ok(self.builder.expand_dims(turned, &[2])?)
     }
 
     /// (1, H, 1, T) to (1, T, H).
-    fn from_channels(&mut self, x: Var) -> Outcome<Var> {
+    fn tokens_of(&mut self, x: Var) -> Outcome<Var> {
         let flat = self.builder.squeeze(x, &[2])?;
         Ok(self.builder.transpose(flat, &[0, 2, 1])?)
     }
@@ -179,7 +179,7 @@ impl Graph<'_> {
 
     fn attention(&mut self, x: Var, layer: u64, shared: &Shared) -> Outcome<Var> {
         let name = |part: &str| format!("layer_{layer}_{part}");
-        let channels = self.to_channels(x)?;
+        let channels = self.channels_of(x)?;
         let query = self.project(channels, &name("q"), HEADS * HEAD, HIDDEN)?;
         let key = self.project(channels, &name("k"), GROUPS * HEAD, HIDDEN)?;
         let value = self.project(channels, &name("v"), GROUPS * HEAD, HIDDEN)?;
@@ -212,13 +212,13 @@ impl Graph<'_> {
 
     fn mlp(&mut self, x: Var, layer: u64) -> Outcome<Var> {
         let name = |part: &str| format!("layer_{layer}_{part}");
-        let channels = self.to_channels(x)?;
+        let channels = self.channels_of(x)?;
         let gate = self.project(channels, &name("gate"), INTERMEDIATE, HIDDEN)?;
         let up = self.project(channels, &name("up"), INTERMEDIATE, HIDDEN)?;
         let gate = self.builder.silu(gate)?;
         let product = self.builder.mul(gate, up)?;
         let down = self.project(product, &name("down"), HIDDEN, INTERMEDIATE)?;
-        self.from_channels(down)
+        self.tokens_of(down)
     }
 
     fn rope(&mut self, name: &str, positions: Var) -> Outcome<Var> {
@@ -265,11 +265,11 @@ fn function(weights: &mut Weights, tokens: u64, head: bool) -> Outcome<coreml_pr
     let mut outputs = Vec::new();
     if head {
         let normed = graph.norm(x, "last_norm")?;
-        let channels = graph.to_channels(normed)?;
+        let channels = graph.channels_of(normed)?;
         for split in 0..SPLITS {
             let name = format!("head_{split}");
             let logits = graph.project(channels, &name, VOCABULARY / SPLITS, HIDDEN)?;
-            let logits = graph.from_channels(logits)?;
+            let logits = graph.tokens_of(logits)?;
             graph.builder.name_value(logits, &format!("logits{}", split + 1))?;
             outputs.push(logits);
         }

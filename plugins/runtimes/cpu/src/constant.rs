@@ -30,7 +30,8 @@ pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Ope
     };
     let storage = match &value.value {
         Some(Place::BlobFileValue(place)) => {
-            let problem = |error: anemll_mlpackage::PackageError| Failure::Invalid(error.to_string());
+            let problem =
+                |error: anemll_mlpackage::PackageError| Failure::Invalid(error.to_string());
             let file = package.weight_file(&place.file_name).map_err(problem)?;
             let record = file.record(place.offset).map_err(problem)?;
             let stored = record.blob_type().data_type() as i32;

@@ -32,3 +32,13 @@ impl From<anemll_plugin_api::Error> for Failure {
         Self::Host(error)
     }
 }
+
+/// Without a place: where one operation is the obvious one.
+impl From<Failure> for anemll_plugin_api::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Host(error) => error,
+            other => Self::new(anemll_plugin_api::codes::RUN_FAILED, other.to_string()),
+        }
+    }
+}

@@ -91,7 +91,9 @@ fn input_port(port: &Port, features: &[FeatureDescription]) -> Result<InputPort>
     let kind = anemll_mil::TensorType::with_shape(port.data_type, port.shape.clone());
     let element = constant::element(&kind).map_err(|failure| match failure {
         Failure::Host(error) => error,
-        other => Error::new(codes::OPERATION_UNSUPPORTED, format!("input `{}`: {other}", port.name)),
+        other => {
+            Error::new(codes::OPERATION_UNSUPPORTED, format!("input `{}`: {other}", port.name))
+        }
     })?;
     let feature = features.iter().find(|feature| feature.name == port.name);
     let array = feature.and_then(|feature| match feature.r#type.as_ref()?.r#type.as_ref()? {
@@ -100,9 +102,10 @@ fn input_port(port: &Port, features: &[FeatureDescription]) -> Result<InputPort>
     });
     let allowed = match array {
         Some(ShapeFlexibility::ShapeRange(range)) => {
-            let bounds = range.size_ranges.iter().map(|range| {
-                (range.lower_bound, u64::try_from(range.upper_bound).ok())
-            });
+            let bounds = range
+                .size_ranges
+                .iter()
+                .map(|range| (range.lower_bound, u64::try_from(range.upper_bound).ok()));
             Allowed::Ranges(bounds.collect())
         }
         _ => Allowed::Shapes(port.shapes.clone()),

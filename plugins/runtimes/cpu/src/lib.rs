@@ -21,6 +21,7 @@ mod storage;
 mod tensor;
 #[cfg(test)]
 mod testing;
+mod walk;
 mod workers;
 
 use anemll_plugin_api::data::{Availability, Stage};

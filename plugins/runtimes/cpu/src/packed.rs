@@ -39,8 +39,7 @@ mod tests {
     #[test]
     fn all_widths_round_trip() {
         for bits in [1u8, 2, 3, 4, 6, 8] {
-            let values: Vec<u8> =
-                (0..37u32).map(|i| (i * 37 % (1 << bits)) as u8).collect();
+            let values: Vec<u8> = (0..37u32).map(|i| (i * 37 % (1 << bits)) as u8).collect();
             let packed = pack(&values, bits);
             assert_eq!(packed.len(), (37 * bits as usize).div_ceil(8));
             assert_eq!(unpack(&packed, bits, 37), values);

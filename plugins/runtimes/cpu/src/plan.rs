@@ -32,6 +32,14 @@ pub(crate) struct Plan {
     slots: usize,
 }
 
+/// What a run gives.
+pub(crate) struct Results<'p> {
+    /// Outputs in the order of the function.
+    pub(crate) outputs: Vec<(&'p str, Tensor)>,
+    /// Values of the tapped slots as they were made.
+    pub(crate) tapped: HashMap<usize, Tensor>,
+}
+
 struct PlannedStep {
     run: Step,
     operation: String,
@@ -246,7 +254,8 @@ impl Building<'_, '_> {
         let in_place = (kind == "slice_update")
             .then(|| self.state_written_next(index, operation, all))
             .flatten();
-        let call = Call { operation: kind, arguments, outputs: outputs.clone(), last_uses, in_place };
+        let call =
+            Call { operation: kind, arguments, outputs: outputs.clone(), last_uses, in_place };
         let key = kind.starts_with("constexpr_").then(|| cache_key(operation)).flatten();
         let cached = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
         let prepared = match cached {
@@ -255,7 +264,10 @@ impl Building<'_, '_> {
         };
         match prepared {
             Prepared::Constant(tensors) => {
-                check_outputs(&tensors, outputs.iter().map(|(element, shape)| (*element, &**shape)))?;
+                check_outputs(
+                    &tensors,
+                    outputs.iter().map(|(element, shape)| (*element, &**shape)),
+                )?;
                 for (output, tensor) in operation.outputs.iter().zip(&tensors) {
                     self.define(&output.name, Operand::Tensor(Input::Constant(tensor.clone())))?;
                 }
@@ -386,7 +398,11 @@ fn check_outputs<'d>(
     for (tensor, (element, shape)) in tensors.iter().zip(declared) {
         let fits = tensor.element == element
             && tensor.rank() == shape.len()
-            && tensor.shape().iter().zip(shape).all(|(size, known)| known.is_none_or(|k| k == *size));
+            && tensor
+                .shape()
+                .iter()
+                .zip(shape)
+                .all(|(size, known)| known.is_none_or(|k| k == *size));
         if !fits {
             let sizes: Vec<String> = shape
                 .iter()
@@ -425,13 +441,8 @@ impl Plan {
         self.values.keys().map(String::as_str)
     }
 
-    /// Runs all steps on a frame that holds the inputs. Returns the outputs in the order of the
-    /// function, and the values of the tapped slots as they were made.
-    pub(crate) fn run(
-        &self,
-        frame: &mut Frame<'_>,
-        taps: &[usize],
-    ) -> Result<(Vec<(&str, Tensor)>, HashMap<usize, Tensor>), Error> {
+    /// Runs all steps on a frame that holds the inputs.
+    pub(crate) fn run(&self, frame: &mut Frame<'_>, taps: &[usize]) -> Result<Results<'_>, Error> {
         let mut tapped = HashMap::new();
         for &slot in taps {
             if let Some(Some(value)) = frame.slots.get(slot) {
@@ -465,11 +476,11 @@ impl Plan {
         }
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (name, input) in &self.outputs {
-            let value = input.get(frame).map_err(|failure| {
-                located(failure, &self.function, "output", name, false)
-            })?;
+            let value = input
+                .get(frame)
+                .map_err(|failure| located(failure, &self.function, "output", name, false))?;
             outputs.push((name.as_str(), value.clone()));
         }
-        Ok((outputs, tapped))
+        Ok(Results { outputs, tapped })
     }
 }

@@ -130,11 +130,8 @@ impl CpuSession {
                 return Err(graph_error(&format!("no function `{name}`")));
             };
             let block = block(function).map_err(|error| graph_error(&error))?;
-            let mut planner = Planner {
-                package: &package,
-                states: &self.state_indices,
-                cache: &mut self.cache,
-            };
+            let mut planner =
+                Planner { package: &package, states: &self.state_indices, cache: &mut self.cache };
             entry.plan = Some(planner.plan(name, function, block)?);
         }
         Ok(())
@@ -154,7 +151,7 @@ fn zero_state(port: &anemll_mil::Port) -> Result<StateValue> {
     };
     match element_count(&shape).and_then(|count| element.bytes_of(count)) {
         Some(bytes) if bytes <= LARGEST_STATE => {
-            Ok(StateValue { element, shape, buffer: Arc::new(Buffer::zeroed(bytes)) })
+            Ok(StateValue { element, shape, buffer: Arc::new(Buffer::zeroed(bytes)?) })
         }
         _ => refuse("is too large"),
     }
@@ -195,7 +192,7 @@ fn read_inputs(
         let Some(slot) = plan.input(name) else {
             return refuse(name, "is described but not in the program".to_owned());
         };
-        let mut buffer = pool.take(input.bytes().len());
+        let mut buffer = pool.take(input.bytes().len())?;
         buffer.bytes_mut().copy_from_slice(input.bytes());
         slots[slot] = Some(Tensor::owned(port.element, &shape, buffer));
     }
@@ -257,7 +254,7 @@ impl Session for CpuSession {
             let bytes = state.buffer.bytes().len();
             match Arc::get_mut(&mut state.buffer) {
                 Some(buffer) => buffer.bytes_mut().fill(0),
-                None => state.buffer = Arc::new(Buffer::zeroed(bytes)),
+                None => state.buffer = Arc::new(Buffer::zeroed(bytes)?),
             }
         }
         Ok(())
@@ -294,9 +291,9 @@ impl Session for CpuSession {
             .collect();
         let mut frame =
             Frame { slots, states: &mut self.states, pool: &self.pool, host: &self.host };
-        let (results, tap_values) = plan.run(&mut frame, &tap_slots)?;
+        let results = plan.run(&mut frame, &tap_slots)?;
         let mut written = BTreeSet::new();
-        for (name, value) in &results {
+        for (name, value) in &results.outputs {
             if interface.outputs.iter().any(|port| port.name == *name) && written.insert(*name) {
                 write(outputs, name, value, &self.pool)?;
             }
@@ -304,7 +301,7 @@ impl Session for CpuSession {
         for (name, input) in tapped {
             let value = match input {
                 Input::Constant(tensor) => Some(tensor),
-                Input::Slot(slot) => tap_values.get(slot),
+                Input::Slot(slot) => results.tapped.get(slot),
             };
             match value {
                 Some(value) if written.insert(name) => write(outputs, name, value, &self.pool)?,

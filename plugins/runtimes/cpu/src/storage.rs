@@ -1,6 +1,7 @@
 //! Buffers that hold the elements of values, and their reuse.
 
 use crate::element::Element;
+use crate::failure::{Outcome, invalid};
 use anemll_mlpackage::{BlobRecord, Package};
 use bytemuck::Pod;
 use std::cell::RefCell;
@@ -15,13 +16,18 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer of zero bytes.
-    pub(crate) fn zeroed(bytes: usize) -> Self {
-        Self { words: vec![0; bytes.div_ceil(8)], bytes }
+    /// A buffer of zero bytes; an error where there is not so much memory.
+    pub(crate) fn zeroed(bytes: usize) -> Outcome<Self> {
+        let mut words = Vec::new();
+        if words.try_reserve_exact(bytes.div_ceil(8)).is_err() {
+            return invalid(format!("no memory for a value of {bytes} bytes"));
+        }
+        words.resize(bytes.div_ceil(8), 0);
+        Ok(Self { words, bytes })
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let mut buffer = Self::zeroed(bytes.len());
+        let mut buffer = Self { words: vec![0; bytes.len().div_ceil(8)], bytes: bytes.len() };
         buffer.bytes_mut().copy_from_slice(bytes);
         buffer
     }
@@ -108,16 +114,21 @@ pub(crate) struct Pool {
 const KEPT_PER_SIZE: usize = 16;
 
 impl Pool {
-    /// A buffer of this size with unspecified contents.
-    pub(crate) fn take(&self, bytes: usize) -> Buffer {
-        let words = bytes.div_ceil(8);
-        let reused = self.free.borrow_mut().get_mut(&words).and_then(Vec::pop);
-        Buffer { words: reused.unwrap_or_else(|| vec![0; words]), bytes }
+    /// A buffer of this size with unspecified contents; an error where memory is short.
+    pub(crate) fn take(&self, bytes: usize) -> Outcome<Buffer> {
+        let reused = self.free.borrow_mut().get_mut(&bytes.div_ceil(8)).and_then(Vec::pop);
+        match reused {
+            Some(words) => Ok(Buffer { words, bytes }),
+            None => Buffer::zeroed(bytes),
+        }
     }
 
     /// A buffer for `count` elements, with unspecified contents.
-    pub(crate) fn take_elements(&self, element: Element, count: usize) -> Buffer {
-        self.take(count * element.bits().div_ceil(8))
+    pub(crate) fn take_elements(&self, element: Element, count: usize) -> Outcome<Buffer> {
+        match element.bytes_of(count) {
+            Some(bytes) => self.take(bytes),
+            None => invalid(format!("{count} elements are too many")),
+        }
     }
 
     /// Takes a buffer back.

@@ -2,9 +2,10 @@
 
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
-use crate::layout::{Layout, Walk};
+use crate::layout::Layout;
 use crate::simd;
 use crate::storage::{Buffer, Pool, Storage};
+use crate::walk::Walk;
 use bytemuck::Pod;
 use half::f16;
 use std::sync::Arc;
@@ -31,6 +32,45 @@ pub(crate) enum Data<'a> {
     U32(&'a [u32]),
     U64(&'a [u64]),
     Bool(&'a [u8]),
+}
+
+/// Elements of a float type that arithmetic is done on.
+#[derive(Clone, Copy)]
+pub(crate) enum Floats<'a> {
+    F16(&'a [f16]),
+    F32(&'a [f32]),
+}
+
+impl<'a> Floats<'a> {
+    /// The whole buffer of a value; the layout says where its elements start.
+    pub(crate) fn whole(tensor: &'a Tensor) -> Outcome<Self> {
+        match tensor.element {
+            Element::F16 => Ok(Self::F16(tensor.raw())),
+            Element::F32 => Ok(Self::F32(tensor.raw())),
+            other => unsupported(format!("arithmetic on {} values", other.name())),
+        }
+    }
+
+    /// The elements of a contiguous value.
+    pub(crate) fn dense(tensor: &'a Tensor) -> Outcome<Self> {
+        let start = tensor.layout.offset();
+        Ok(Self::whole(tensor)?.range(start..start + tensor.count()))
+    }
+
+    /// The elements of this range.
+    pub(crate) fn range(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F16(values) => Self::F16(&values[range]),
+            Self::F32(values) => Self::F32(&values[range]),
+        }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
 }
 
 impl Tensor {
@@ -105,7 +145,7 @@ impl Tensor {
             return Ok(self.clone());
         }
         let layout = Layout::contiguous(self.shape());
-        let mut buffer = pool.take_elements(self.element, self.count());
+        let mut buffer = pool.take_elements(self.element, self.count())?;
         copy(self, &mut buffer, &layout)?;
         Ok(Self::with_layout(self.element, layout, buffer))
     }
@@ -245,17 +285,14 @@ impl<'a> Wide<'a> {
             }),
             Element::F16 if tensor.layout.is_dense() => {
                 let start = tensor.layout.offset();
-                let mut buffer = pool.take_elements(Element::F32, tensor.count());
+                let mut buffer = pool.take_elements(Element::F32, tensor.count())?;
                 let source = &tensor.raw::<f16>()[start..start + tensor.count()];
                 simd::widen(source, buffer.slice_mut());
-                Ok(Self {
-                    source: WideSource::Converted(buffer),
-                    layout: tensor.layout.at_zero(),
-                })
+                Ok(Self { source: WideSource::Converted(buffer), layout: tensor.layout.at_zero() })
             }
             Element::F16 => {
                 let copy = tensor.contiguous(pool)?;
-                let mut buffer = pool.take_elements(Element::F32, tensor.count());
+                let mut buffer = pool.take_elements(Element::F32, tensor.count())?;
                 simd::widen(copy.dense(), buffer.slice_mut());
                 pool.recycle(copy.storage);
                 Ok(Self {
@@ -292,7 +329,7 @@ pub(crate) fn from_wide(
     match element {
         Element::F32 => Ok(Tensor::with_layout(element, layout, wide)),
         Element::F16 => {
-            let mut buffer = pool.take_elements(element, layout.count());
+            let mut buffer = pool.take_elements(element, layout.count())?;
             simd::narrow(wide.slice(), buffer.slice_mut());
             pool.give(wide);
             Ok(Tensor::with_layout(element, layout, buffer))

@@ -1,5 +1,13 @@
 //! Small deterministic helpers of the tests.
 
+use crate::element::Element;
+use crate::failure::Outcome;
+use crate::kernels::{Call, Frame, Input, Operand, Prepared};
+use crate::storage::Pool;
+use crate::tensor::Tensor;
+use anemll_plugin_api::Host;
+use half::f16;
+
 /// A deterministic generator (splitmix64) for property tests.
 pub(crate) struct Random(u64);
 
@@ -29,4 +37,76 @@ impl Random {
     pub(crate) fn units(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.unit()).collect()
     }
+}
+
+/// An argument of [`evaluate`].
+pub(crate) enum Given {
+    Tensor(Tensor),
+    Text(&'static str),
+    List(Vec<Tensor>),
+}
+
+impl From<Tensor> for Given {
+    fn from(tensor: Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+/// Prepares and runs one operation on constant arguments; all its outputs.
+pub(crate) fn evaluate_all(
+    operation: &str,
+    arguments: Vec<(&'static str, Given)>,
+    outputs: &[Element],
+) -> Outcome<Vec<Tensor>> {
+    let operand = |tensor: Tensor| Operand::Tensor(Input::Constant(tensor));
+    let arguments = arguments.into_iter().map(|(name, given)| {
+        let operands = match given {
+            Given::Tensor(tensor) => vec![operand(tensor)],
+            Given::Text(text) => vec![Operand::Text(text.to_owned())],
+            Given::List(tensors) => tensors.into_iter().map(operand).collect(),
+        };
+        (name, operands)
+    });
+    let call = Call {
+        operation,
+        arguments: arguments.collect(),
+        outputs: outputs.iter().map(|element| (*element, Vec::new())).collect(),
+        last_uses: Vec::new(),
+        in_place: None,
+    };
+    let definition = crate::kernels::find(operation).unwrap();
+    match (definition.prepare)(&call)? {
+        Prepared::Constant(tensors) => Ok(tensors),
+        Prepared::Step(step) => {
+            let (pool, host) = (Pool::default(), Host::quiet());
+            let mut frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+            step(&mut frame)
+        }
+    }
+}
+
+/// The first output of [`evaluate_all`].
+pub(crate) fn evaluate(
+    operation: &str,
+    arguments: Vec<(&'static str, Given)>,
+    output: Element,
+) -> Outcome<Tensor> {
+    Ok(evaluate_all(operation, arguments, &[output])?.remove(0))
+}
+
+pub(crate) fn f32s(shape: &[usize], values: &[f32]) -> Tensor {
+    Tensor::from_slice(Element::F32, shape, values)
+}
+
+pub(crate) fn f16s(shape: &[usize], values: &[f32]) -> Tensor {
+    let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+    Tensor::from_slice(Element::F16, shape, &halves)
+}
+
+pub(crate) fn i32s(shape: &[usize], values: &[i32]) -> Tensor {
+    Tensor::from_slice(Element::I32, shape, values)
+}
+
+pub(crate) fn flag(value: bool) -> Tensor {
+    Tensor::from_slice(Element::Bool, &[], &[u8::from(value)])
 }

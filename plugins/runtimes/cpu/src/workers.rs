@@ -1,7 +1,7 @@
 //! Splitting the work of one operation over the host's threads.
 
-use crate::failure::{Failure, Outcome};
-use anemll_plugin_api::{Error, Host, codes};
+use crate::failure::Outcome;
+use anemll_plugin_api::{Error, Host};
 use std::sync::Mutex;
 
 /// Splits `output` into as many ranges as the host has threads, each a multiple of `unit`
@@ -24,17 +24,10 @@ pub(crate) fn split<T: Send>(
     let ranges: Vec<Mutex<&mut [T]>> = output.chunks_mut(length).map(Mutex::new).collect();
     host.parallel(ranges.len(), &|index| {
         let mut range = ranges[index].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        task(index * length, &mut range).map_err(to_error)
+        task(index * length, &mut range).map_err(Error::from)
     })?;
     Ok(())
 }
 
 /// Work below this many multiply-adds is not worth waking other threads.
 const LEAST_COST: usize = 1 << 17;
-
-fn to_error(failure: Failure) -> Error {
-    match failure {
-        Failure::Host(error) => error,
-        other => Error::new(codes::RUN_FAILED, other.to_string()),
-    }
-}

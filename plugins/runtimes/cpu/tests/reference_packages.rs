@@ -1,9 +1,10 @@
 //! Packages that other tools wrote must run: every function, every allowed shape, finite results of
 //! the described shape and type.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 
-use common::{find, floats, generated, open, packages, run, shared};
+use common::{find, floats, generated, open, open_threaded, packages, run, shared};
 
 fn run_all(folder: &str) {
     let Some(folder) = shared(folder) else {
@@ -26,7 +27,9 @@ fn run_all(folder: &str) {
                 for output in &function.outputs {
                     let tensor = find(&outputs, &output.name);
                     assert_eq!(tensor.dtype.name(), output.dtype);
-                    if variant == 0 && let Some(shape) = output.shapes.first() {
+                    if variant == 0
+                        && let Some(shape) = output.shapes.first()
+                    {
                         assert_eq!(&tensor.shape, shape, "{} {}", path.display(), output.name);
                     }
                     if output.dtype.starts_with("float") {
@@ -47,4 +50,23 @@ fn packages_of_language_models_run() {
 #[test]
 fn other_packages_run() {
     run_all("mlmodelc-pairs");
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let inner = "reference/anemll-packages/tiny-qwen3-c1/qwen_FFN_PF_chunk_01of01.mlpackage";
+    let Some(path) = shared(inner) else {
+        println!("skipped: no {inner}");
+        return;
+    };
+    let results = [1, 2, 5].map(|threads| {
+        let mut session = open_threaded(&path, threads).unwrap();
+        let description = session.describe();
+        let prefill = generated(&description, "prefill", 0, 0);
+        let first = run(&mut *session, "prefill", &prefill, &[]).unwrap();
+        let infer = generated(&description, "infer", 0, 64);
+        (first, run(&mut *session, "infer", &infer, &[]).unwrap())
+    });
+    assert_eq!(results[0], results[1]);
+    assert_eq!(results[0], results[2]);
 }

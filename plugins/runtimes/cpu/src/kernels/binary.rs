@@ -164,9 +164,7 @@ fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
             ));
         }
         match x.element {
-            Element::F16 | Element::F32 => {
-                zip(frame, x, y, element, |x, y| operation.floats(x, y))
-            }
+            Element::F16 | Element::F32 => zip(frame, x, y, element, |x, y| operation.floats(x, y)),
             _ => {
                 let (shape, left, right) = integer_pairs(frame, x, y)?;
                 let results: Outcome<Vec<i64>> =
@@ -175,4 +173,84 @@ fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Tensor;
+    use crate::testing::{Random, evaluate, f16s, f32s, i32s};
+    use half::f16;
+
+    fn pair(operation: &str, x: Tensor, y: Tensor) -> Outcome<Tensor> {
+        let element = x.element;
+        evaluate(operation, vec![("x", x.into()), ("y", y.into())], element)
+    }
+
+    #[test]
+    fn halves_are_rounded_once_after_each_operation() {
+        let mut random = Random::new(2);
+        let (x, y) = (random.units(3000), random.units(3000));
+        for (operation, exact) in [
+            ("add", (|a, b| a + b) as fn(f32, f32) -> f32),
+            ("sub", |a, b| a - b),
+            ("mul", |a, b| a * b),
+            ("real_div", |a, b| a / b),
+            ("maximum", f32::max),
+            ("minimum", f32::min),
+        ] {
+            let (x, y) = (f16s(&[3, 1000], &x), f16s(&[3, 1000], &y));
+            let result = pair(operation, x.clone(), y.clone()).unwrap();
+            let operands = x.dense::<f16>().iter().zip(y.dense::<f16>());
+            for (value, (a, b)) in result.dense::<f16>().iter().zip(operands) {
+                let expected = f16::from_f32(exact(a.to_f32(), b.to_f32()));
+                assert_eq!(value.to_bits(), expected.to_bits(), "{operation} {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn operands_broadcast_and_views_give_the_same() {
+        let x = f32s(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let column = f32s(&[2, 1], &[10.0, 20.0]);
+        let sum = pair("add", x.clone(), column.clone()).unwrap();
+        assert_eq!(sum.floats().unwrap(), [11.0, 12.0, 13.0, 24.0, 25.0, 26.0]);
+        let turned = x.viewed(x.layout.permuted(&[1, 0]).unwrap());
+        let row = column.viewed(column.layout.reshaped(&[1, 2]));
+        let sum = pair("add", turned, row).unwrap();
+        assert_eq!(sum.shape(), [3, 2]);
+        assert_eq!(sum.floats().unwrap(), [11.0, 24.0, 12.0, 25.0, 13.0, 26.0]);
+        let scalar = pair("sub", f32s(&[], &[1.0]), x.clone()).unwrap();
+        assert_eq!(scalar.floats().unwrap(), [0.0, -1.0, -2.0, -3.0, -4.0, -5.0]);
+        assert!(pair("add", x, f32s(&[2], &[1.0, 2.0])).is_err());
+    }
+
+    #[test]
+    fn infinities_of_masks_follow_ieee() {
+        let mask = f16s(&[3], &[0.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+        let scores = f16s(&[3], &[1.0, 2.0, f32::INFINITY]);
+        let sum = pair("add", mask, scores).unwrap().floats().unwrap();
+        assert_eq!(sum[..2], [1.0, f32::NEG_INFINITY]);
+        assert!(sum[2].is_nan());
+    }
+
+    #[test]
+    fn integers_divide_as_python_does() {
+        let x = || i32s(&[4], &[7, -7, 7, -7]);
+        let y = || i32s(&[4], &[2, 2, -2, -2]);
+        let list = |operation| pair(operation, x(), y()).unwrap().integers().unwrap();
+        assert_eq!(list("floor_div"), [3, -4, -4, 3]);
+        assert_eq!(list("mod"), [1, 1, -1, -1]);
+        assert!(pair("mod", x(), i32s(&[1], &[0])).is_err());
+        let wrapped = pair("add", i32s(&[1], &[i32::MAX]), i32s(&[1], &[1])).unwrap();
+        assert_eq!(wrapped.integers().unwrap(), [i64::from(i32::MIN)]);
+    }
+
+    #[test]
+    fn comparisons_give_truth_values() {
+        let arguments =
+            vec![("x", f16s(&[3], &[1.0, 2.0, f32::NAN]).into()), ("y", f16s(&[1], &[2.0]).into())];
+        let result = evaluate("greater_equal", arguments, Element::Bool).unwrap();
+        assert_eq!(result.integers().unwrap(), [0, 1, 0]);
+    }
 }

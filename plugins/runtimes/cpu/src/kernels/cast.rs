@@ -66,3 +66,36 @@ fn range(element: Element) -> (i64, i64) {
         _ => (i64::MIN, i64::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Given, evaluate, f32s, i32s};
+
+    fn cast_to(x: Tensor, dtype: &'static str) -> Outcome<Tensor> {
+        let element = Element::from_cast_name(dtype).unwrap_or(Element::F32);
+        evaluate("cast", vec![("x", x.into()), ("dtype", Given::Text(dtype))], element)
+    }
+
+    #[test]
+    fn floats_are_cut_and_kept_in_range() {
+        let x = || f32s(&[6], &[1.9, -1.9, 70000.0, -70000.0, f32::NAN, 3e9]);
+        let list = |dtype| cast_to(x(), dtype).unwrap().integers().unwrap();
+        assert_eq!(list("int32"), [1, -1, 70000, -70000, 0, 2_147_483_647]);
+        assert_eq!(list("int16"), [1, -1, 32767, -32768, 0, 32767]);
+        assert_eq!(list("uint16"), [1, 0, 65535, 0, 0, 65535]);
+        assert_eq!(list("bool"), [1, 1, 1, 1, 1, 1]);
+        let halves = cast_to(x(), "fp16").unwrap().floats().unwrap();
+        assert_eq!(halves[2], f32::INFINITY);
+        assert_eq!(halves[0], f16::from_f32(1.9).to_f32());
+        assert!(cast_to(x(), "nonsense").is_err());
+    }
+
+    #[test]
+    fn integers_wrap_and_become_floats() {
+        let x = || i32s(&[3], &[65537, -1, 300]);
+        assert_eq!(cast_to(x(), "uint16").unwrap().integers().unwrap(), [1, 65535, 300]);
+        assert_eq!(cast_to(x(), "int8").unwrap().integers().unwrap(), [1, -1, 44]);
+        assert_eq!(cast_to(x(), "fp32").unwrap().floats().unwrap(), [65537.0, -1.0, 300.0]);
+    }
+}

@@ -80,7 +80,8 @@ fn lut(call: &Call<'_>) -> Outcome<Prepared> {
     if index_bits(tail[0])? != bits {
         return invalid(format!("{} entries for indices of {bits} bits", tail[0]));
     }
-    if indices.shape().iter().zip(groups).any(|(&size, &groups)| groups == 0 || size % groups != 0) {
+    if indices.shape().iter().zip(groups).any(|(&size, &groups)| groups == 0 || size % groups != 0)
+    {
         return invalid(format!("lut {:?} for indices {:?}", lut.shape(), indices.shape()));
     }
     let vector = match (tail[1], call.integer("vector_axis")?) {
@@ -134,7 +135,7 @@ fn look_up_as<T: Pod>(
         }
     }
     let count = checked_count(&target)?;
-    let mut buffer = Buffer::zeroed(count * size_of::<T>());
+    let mut buffer = Buffer::zeroed(count * size_of::<T>())?;
     let output: &mut [T] = buffer.slice_mut();
     let inner: usize = shape.get(axis + 1..).unwrap_or_default().iter().product();
     for (number, run_indices) in indices.chunks(run.max(1)).enumerate() {
@@ -142,7 +143,8 @@ fn look_up_as<T: Pod>(
         let own = &table[group_of(first, shape, groups) * entries * length..];
         let own = &own[..entries * length];
         if length == 1 {
-            for (slot, &index) in output[first..first + run_indices.len()].iter_mut().zip(run_indices)
+            for (slot, &index) in
+                output[first..first + run_indices.len()].iter_mut().zip(run_indices)
             {
                 *slot = own[index as usize];
             }
@@ -267,8 +269,10 @@ fn sparse(call: &Call<'_>) -> Outcome<Prepared> {
     if data.element.is_float() {
         let list = data.floats()?;
         let mut next = list.into_iter();
-        let dense: Vec<f32> =
-            bits.iter().map(|&bit| if bit == 0 { 0.0 } else { next.next().unwrap_or(0.0) }).collect();
+        let dense: Vec<f32> = bits
+            .iter()
+            .map(|&bit| if bit == 0 { 0.0 } else { next.next().unwrap_or(0.0) })
+            .collect();
         return decoded(floats(data.element, &shape, &dense)?);
     }
     let mut next = data.integers()?.into_iter();
@@ -291,8 +295,13 @@ mod tests {
             .iter()
             .map(|(name, tensor)| (*name, vec![Operand::Tensor(Input::Constant(tensor.clone()))]))
             .collect::<BTreeMap<_, _>>();
-        let call =
-            Call { operation, arguments, outputs: Vec::new(), last_uses: Vec::new(), in_place: None };
+        let call = Call {
+            operation,
+            arguments,
+            outputs: Vec::new(),
+            last_uses: Vec::new(),
+            in_place: None,
+        };
         let Some(definition) = crate::kernels::find(operation) else { panic!("{operation}") };
         match (definition.prepare)(&call)? {
             Prepared::Constant(mut tensors) => Ok(tensors.remove(0)),
@@ -312,8 +321,7 @@ mod tests {
             let entries = 1usize << bits;
             let shape = [6, 5, 1, 1];
             let indices: Vec<u8> = (0..30).map(|_| random.below(entries) as u8).collect();
-            let table: Vec<f16> =
-                (0..3 * entries).map(|_| f16::from_f32(random.unit())).collect();
+            let table: Vec<f16> = (0..3 * entries).map(|_| f16::from_f32(random.unit())).collect();
             let element = if bits == 8 { Element::U8 } else { Element::PackedUnsigned(bits) };
             let lut = Tensor::from_slice(Element::F16, &[3, 1, 1, 1, entries, 1], &table);
             let arguments = [("indices", packed(element, &shape, &indices)), ("lut", lut)];
@@ -328,10 +336,8 @@ mod tests {
             let bytes = pack(&indices, bits);
             let flat = Tensor::from_slice(Element::U8, &[bytes.len()], &bytes);
             let sizes = Tensor::from_slice(Element::U32, &[2], &[5u32, 6]);
-            let result = run(
-                "constexpr_lut_to_dense",
-                &[("indices", flat), ("lut", one), ("shape", sizes)],
-            );
+            let result =
+                run("constexpr_lut_to_dense", &[("indices", flat), ("lut", one), ("shape", sizes)]);
             let result = result.unwrap();
             assert_eq!(result.shape(), [5, 6]);
             for (index, value) in indices.iter().zip(result.dense::<f16>()) {
@@ -365,9 +371,11 @@ mod tests {
     #[test]
     fn wrong_tables_are_refused() {
         let indices = packed(Element::PackedUnsigned(2), &[4], &[0, 1, 2, 3]);
-        let lut = |shape: &[usize]| Tensor::owned(Element::F16, shape, {
-            Buffer::zeroed(2 * shape.iter().product::<usize>())
-        });
+        let lut = |shape: &[usize]| {
+            Tensor::owned(Element::F16, shape, {
+                Buffer::zeroed(2 * shape.iter().product::<usize>()).unwrap()
+            })
+        };
         for shape in [&[1, 8, 1][..], &[3, 4, 1], &[4, 1], &[1, 4, 2], &[0, 4, 1]] {
             let arguments = [("indices", indices.clone()), ("lut", lut(shape))];
             assert!(run("constexpr_lut_to_dense", &arguments).is_err(), "{shape:?}");

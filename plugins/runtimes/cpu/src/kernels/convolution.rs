@@ -1,11 +1,11 @@
 //! Convolution over any number of spatial axes.
 
-use super::matrix::{Matrix, Weights, project};
+use super::matrix::{Matrix, project};
 use super::{Call, Definition, Frame, Input, Prepared, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
-use crate::tensor::{Tensor, Wide, copy};
+use crate::tensor::{Floats, Tensor, Wide, copy};
 
 pub(super) const ALL: &[Definition] = &[Definition::new("conv", conv)];
 
@@ -55,14 +55,15 @@ impl Parameters {
             if stride == 0 || dilation == 0 || kernel[axis] == 0 {
                 return invalid("a stride, dilation or kernel size is 0");
             }
-            let Some(reach) = (kernel[axis] - 1).checked_mul(dilation).map(|reach| reach + 1) else {
+            let Some(reach) = (kernel[axis] - 1).checked_mul(dilation).map(|reach| reach + 1)
+            else {
                 return invalid("the kernel is too large");
             };
             let (before, after) = match self.padding_type.as_str() {
                 "same" | "same_lower" => {
                     let outputs = input[axis].div_ceil(stride);
-                    let needed = (outputs.saturating_sub(1) * stride + reach)
-                        .saturating_sub(input[axis]);
+                    let needed =
+                        (outputs.saturating_sub(1) * stride + reach).saturating_sub(input[axis]);
                     let less = needed / 2;
                     if self.padding_type == "same" {
                         (less, needed - less)
@@ -97,7 +98,8 @@ fn conv(call: &Call<'_>) -> Outcome<Prepared> {
     let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
     let bias = call.optional("bias")?;
     let element = call.element()?;
-    let Some(groups) = usize::try_from(call.integer("groups")?.unwrap_or(1)).ok().filter(|&g| g > 0)
+    let Some(groups) =
+        usize::try_from(call.integer("groups")?.unwrap_or(1)).ok().filter(|&g| g > 0)
     else {
         return invalid("`groups` is below 1");
     };
@@ -144,7 +146,9 @@ fn run(
     shape.extend(axes.iter().map(|axis| axis.output));
     checked_count(&shape)?;
     let pointwise = groups == 1
-        && axes.iter().all(|axis| axis.kernel == 1 && axis.stride == 1 && axis.output == axis.input);
+        && axes
+            .iter()
+            .all(|axis| axis.kernel == 1 && axis.stride == 1 && axis.output == axis.input);
     if pointwise {
         return one_by_one(frame, x, &weight, bias.as_deref(), &shape, element);
     }
@@ -169,7 +173,7 @@ fn one_by_one(
     let Some(&[sample, channel, position]) = wide.layout.strides().as_deref() else {
         return invalid("x has no strides");
     };
-    let weights = Weights::of(weight)?;
+    let weights = Floats::dense(weight)?;
     let mut whole = None;
     for index in 0..batch {
         let matrix = Matrix {
@@ -184,15 +188,16 @@ fn one_by_one(
             break;
         }
         let bytes = one.bytes().len();
-        let all = whole.get_or_insert_with(|| {
-            frame.pool.take_elements(element, batch * rows * columns)
-        });
+        let all = match &mut whole {
+            Some(all) => all,
+            None => whole.insert(frame.pool.take_elements(element, batch * rows * columns)?),
+        };
         all.bytes_mut()[index * bytes..(index + 1) * bytes].copy_from_slice(one.bytes());
         frame.pool.give(one);
     }
     wide.release(frame.pool);
     let Some(buffer) = whole else {
-        let nothing = frame.pool.take_elements(element, 0);
+        let nothing = frame.pool.take_elements(element, 0)?;
         return Ok(Tensor::owned(element, shape, nothing));
     };
     let strides = [(rows * columns) as isize, 1, rows as isize];
@@ -226,8 +231,8 @@ fn general(
     let Some(size) = positions.checked_mul(depth) else { return invalid("the input is too large") };
     checked_count(&[size])?;
     let sources = sources(axes, positions, taps);
-    let weights = Weights::of(weight)?;
-    let mut buffer = frame.pool.take_elements(element, shape.iter().product());
+    let weights = Floats::dense(weight)?;
+    let mut buffer = frame.pool.take_elements(element, shape.iter().product())?;
     let whole = Layout::contiguous(&[batch, shape[1], positions]);
     let mut columns = vec![0.0; size];
     for sample in 0..batch {
@@ -316,18 +321,17 @@ mod tests {
         let depth = case.channels / case.groups;
         let mut result = Vec::new();
         for n in 0..case.batch {
-            for o in 0..case.outputs {
+            for (o, &term) in bias.iter().enumerate() {
                 let group = o / (case.outputs / case.groups);
                 for i in 0..height as i64 {
                     for j in 0..width as i64 {
-                        let mut sum = f64::from(bias[o]);
+                        let mut sum = f64::from(term);
                         for c in 0..depth {
                             for a in 0..case.kernel[0] {
                                 for b in 0..case.kernel[1] {
                                     let row = i * case.strides[0] + a as i64 * case.dilations[0]
                                         - case.padding[0];
-                                    let column = j * case.strides[1]
-                                        + b as i64 * case.dilations[1]
+                                    let column = j * case.strides[1] + b as i64 * case.dilations[1]
                                         - case.padding[2];
                                     if row < 0
                                         || column < 0
@@ -341,9 +345,8 @@ mod tests {
                                         + row as usize)
                                         * case.input[1]
                                         + column as usize;
-                                    let w = ((o * depth + c) * case.kernel[0] + a)
-                                        * case.kernel[1]
-                                        + b;
+                                    let w =
+                                        ((o * depth + c) * case.kernel[0] + a) * case.kernel[1] + b;
                                     sum += f64::from(x[at]) * f64::from(weight[w]);
                                 }
                             }

@@ -6,52 +6,36 @@
 use super::{Frame, broadcast_shape, checked_count};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
-use crate::layout::{Layout, Walk};
+use crate::layout::Layout;
 use crate::simd;
 use crate::storage::Buffer;
-use crate::tensor::Tensor;
+use crate::tensor::{Floats, Tensor};
+use crate::walk::Walk;
 use crate::workers;
 use half::f16;
 
 /// Elements that are computed at once.
 const BLOCK: usize = 1024;
 
-/// Float elements of a whole buffer.
-#[derive(Clone, Copy)]
-enum Floats<'a> {
-    F16(&'a [f16]),
-    F32(&'a [f32]),
-}
-
-impl<'a> Floats<'a> {
-    fn of(tensor: &'a Tensor) -> Outcome<Self> {
-        match tensor.element {
-            Element::F16 => Ok(Self::F16(tensor.raw())),
-            Element::F32 => Ok(Self::F32(tensor.raw())),
-            other => unsupported(format!("arithmetic on {} values", other.name())),
-        }
-    }
-
-    /// Reads a run into `block`, which has its length.
-    fn load(self, start: usize, stride: isize, block: &mut [f32]) {
-        let at = |i: usize| (start as isize + stride * i as isize) as usize;
-        match (self, stride) {
-            (Self::F16(values), 1) => simd::widen(&values[start..start + block.len()], block),
-            (Self::F32(values), 1) => block.copy_from_slice(&values[start..start + block.len()]),
-            (Self::F16(values), 0) => block.fill(values[start].to_f32()),
-            (Self::F32(values), 0) => block.fill(values[start]),
-            (Self::F16(values), _) => {
-                let mut picked = [f16::ZERO; BLOCK];
-                let picked = &mut picked[..block.len()];
-                for (i, value) in picked.iter_mut().enumerate() {
-                    *value = values[at(i)];
-                }
-                simd::widen(picked, block);
+/// Reads a run into `block`, which has its length.
+fn load(values: Floats<'_>, start: usize, stride: isize, block: &mut [f32]) {
+    let at = |i: usize| (start as isize + stride * i as isize) as usize;
+    match (values, stride) {
+        (Floats::F16(values), 1) => simd::widen(&values[start..start + block.len()], block),
+        (Floats::F32(values), 1) => block.copy_from_slice(&values[start..start + block.len()]),
+        (Floats::F16(values), 0) => block.fill(values[start].to_f32()),
+        (Floats::F32(values), 0) => block.fill(values[start]),
+        (Floats::F16(values), _) => {
+            let mut picked = [f16::ZERO; BLOCK];
+            let picked = &mut picked[..block.len()];
+            for (i, value) in picked.iter_mut().enumerate() {
+                *value = values[at(i)];
             }
-            (Self::F32(values), _) => {
-                for (i, value) in block.iter_mut().enumerate() {
-                    *value = values[at(i)];
-                }
+            simd::widen(picked, block);
+        }
+        (Floats::F32(values), _) => {
+            for (i, value) in block.iter_mut().enumerate() {
+                *value = values[at(i)];
             }
         }
     }
@@ -97,9 +81,9 @@ pub(super) fn map(
         return map(frame, &x.contiguous(frame.pool)?, element, cost, function);
     };
     let walk = walk.in_memory_order(0);
-    let source = Floats::of(x)?;
+    let source = Floats::whole(x)?;
     let visit = |starts: [usize; 2], block: &mut [f32]| {
-        source.load(starts[1], walk.run_strides[1], block);
+        load(source, starts[1], walk.run_strides[1], block);
         simd::widest(|| function(block));
     };
     output(frame, element, layout, cost, &walk, visit)
@@ -116,8 +100,7 @@ pub(super) fn zip(
     let shape = broadcast_shape(x.shape(), y.shape())?;
     checked_count(&shape)?;
     let dense = [x, y].into_iter().find(|t| t.shape() == shape && t.layout.is_dense());
-    let layout =
-        dense.map_or_else(|| Layout::contiguous(&shape), |tensor| tensor.layout.at_zero());
+    let layout = dense.map_or_else(|| Layout::contiguous(&shape), |tensor| tensor.layout.at_zero());
     let views = (x.layout.broadcast(&shape), y.layout.broadcast(&shape));
     let (Some(left), Some(right)) = views else {
         let (x, y) = (x.contiguous(frame.pool)?, y.contiguous(frame.pool)?);
@@ -128,12 +111,12 @@ pub(super) fn zip(
         return zip(frame, &x, &y, element, function);
     };
     let walk = walk.in_memory_order(0);
-    let (first, second) = (Floats::of(x)?, Floats::of(y)?);
+    let (first, second) = (Floats::whole(x)?, Floats::whole(y)?);
     let visit = |starts: [usize; 3], block: &mut [f32]| {
-        first.load(starts[1], walk.run_strides[1], block);
+        load(first, starts[1], walk.run_strides[1], block);
         let mut other = [0.0; BLOCK];
         let other = &mut other[..block.len()];
-        second.load(starts[2], walk.run_strides[2], other);
+        load(second, starts[2], walk.run_strides[2], other);
         simd::widest(|| function(block, other));
     };
     output(frame, element, layout, 2, &walk, visit)
@@ -149,7 +132,7 @@ fn output<const N: usize>(
     visit: impl Fn([usize; N], &mut [f32]) + Sync,
 ) -> Outcome<Tensor> {
     let count = layout.count();
-    let mut buffer = frame.pool.take_elements(element, count);
+    let mut buffer = frame.pool.take_elements(element, count)?;
     match element {
         Element::F16 => fill::<f16, N>(frame, &mut buffer, count * cost, walk, visit)?,
         Element::F32 => fill::<f32, N>(frame, &mut buffer, count * cost, walk, visit)?,

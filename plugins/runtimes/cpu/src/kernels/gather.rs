@@ -49,7 +49,7 @@ fn gather(call: &Call<'_>) -> Outcome<Prepared> {
         let Some(width) = x.element.size().map(|size| size * inner) else {
             return invalid("packed elements");
         };
-        let mut buffer = frame.pool.take_elements(x.element, checked_count(&shape)?);
+        let mut buffer = frame.pool.take_elements(x.element, checked_count(&shape)?)?;
         if width > 0 {
             let start = x.layout.offset() * x.element.bits() / 8;
             let source = &x.storage.bytes()[start..];
@@ -83,7 +83,7 @@ fn gather_along_axis(call: &Call<'_>) -> Outcome<Prepared> {
         let inner: usize = x.shape()[axis + 1..].iter().product();
         let Some(width) = x.element.size() else { return invalid("packed elements") };
         let shape = indices.shape().to_vec();
-        let mut buffer = frame.pool.take_elements(x.element, indices.count());
+        let mut buffer = frame.pool.take_elements(x.element, indices.count())?;
         let start = x.layout.offset() * width;
         let source = &x.storage.bytes()[start..];
         let pieces = buffer.bytes_mut().chunks_exact_mut(width);
@@ -94,4 +94,57 @@ fn gather_along_axis(call: &Call<'_>) -> Outcome<Prepared> {
         }
         Ok(Tensor::owned(x.element, &shape, buffer))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::Element;
+    use crate::testing::{evaluate, f32s, i32s};
+
+    fn numbered(shape: &[usize]) -> Tensor {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+        f32s(shape, &values)
+    }
+
+    #[test]
+    fn rows_and_columns_are_picked() {
+        let pick = |axis: i32, indices: Tensor| {
+            let arguments = vec![
+                ("x", numbered(&[2, 3, 2]).into()),
+                ("indices", indices.into()),
+                ("axis", i32s(&[], &[axis]).into()),
+            ];
+            evaluate("gather", arguments, Element::F32)
+        };
+        let rows = pick(1, i32s(&[2], &[-1, 0])).unwrap();
+        assert_eq!(rows.shape(), [2, 2, 2]);
+        assert_eq!(rows.floats().unwrap(), [4.0, 5.0, 0.0, 1.0, 10.0, 11.0, 6.0, 7.0]);
+        assert_eq!(pick(-1, i32s(&[], &[1])).unwrap().shape(), [2, 3]);
+        let grid = pick(0, i32s(&[1, 2], &[1, 1])).unwrap();
+        assert_eq!(grid.shape(), [1, 2, 3, 2]);
+        for wrong in [2, -3, i32::MAX, i32::MIN] {
+            let error = pick(0, i32s(&[1], &[wrong])).unwrap_err();
+            assert!(error.to_string().contains(&wrong.to_string()));
+        }
+    }
+
+    #[test]
+    fn batches_pick_their_own() {
+        let arguments = vec![
+            ("x", numbered(&[2, 3]).into()),
+            ("indices", i32s(&[2, 2], &[0, 2, 1, 1]).into()),
+            ("axis", i32s(&[], &[1]).into()),
+            ("batch_dims", i32s(&[], &[1]).into()),
+        ];
+        let result = evaluate("gather", arguments, Element::F32).unwrap();
+        assert_eq!(result.floats().unwrap(), [0.0, 2.0, 4.0, 4.0]);
+        let arguments = vec![
+            ("x", numbered(&[2, 3]).into()),
+            ("indices", i32s(&[1, 3], &[1, 0, -1]).into()),
+            ("axis", i32s(&[], &[0]).into()),
+        ];
+        let result = evaluate("gather_along_axis", arguments, Element::F32).unwrap();
+        assert_eq!(result.floats().unwrap(), [3.0, 1.0, 5.0]);
+    }
 }

@@ -1,9 +1,9 @@
 //! `linear`: rows times constant weights.
 
-use super::matrix::{Matrix, Weights, project};
+use super::matrix::{Matrix, project};
 use super::{Call, Definition, Prepared, step};
 use crate::failure::{Outcome, invalid};
-use crate::tensor::{Tensor, Wide};
+use crate::tensor::{Floats, Tensor, Wide};
 
 pub(super) const ALL: &[Definition] = &[Definition::new("linear", linear)];
 
@@ -37,7 +37,7 @@ fn linear(call: &Call<'_>) -> Outcome<Prepared> {
             column_stride: position,
         };
         let sizes = [rows, depth, columns];
-        let weights = Weights::of(&weight)?;
+        let weights = Floats::dense(&weight)?;
         let buffer = project(frame, weights, matrix, sizes, bias.as_deref(), element)?;
         wide.release(frame.pool);
         let shape = [leading, &[rows]].concat();

@@ -7,7 +7,7 @@
 pub(crate) fn exp(x: f32) -> f32 {
     // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
     const ROUNDER: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Comparisons (not min and max), so that NaN passes through.
     let x = if x > 130.0 { 130.0 } else { x };

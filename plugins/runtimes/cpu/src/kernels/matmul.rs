@@ -4,9 +4,10 @@ use super::matrix::{Matrix, multiply};
 use super::{Call, Definition, Frame, Prepared, broadcast_shape, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
-use crate::layout::{Layout, Walk};
+use crate::layout::Layout;
 use crate::simd;
-use crate::tensor::Tensor;
+use crate::tensor::{Floats, Tensor};
+use crate::walk::Walk;
 use crate::workers;
 use half::f16;
 
@@ -47,13 +48,6 @@ fn promoted(shape: &[usize], left: bool) -> Vec<usize> {
     }
 }
 
-/// Float elements of a whole buffer.
-#[derive(Clone, Copy)]
-enum Floats<'a> {
-    F16(&'a [f16]),
-    F32(&'a [f32]),
-}
-
 /// Matrices of one operand: strides along rows and columns after any transposition.
 struct Operand<'a> {
     values: Floats<'a>,
@@ -76,12 +70,9 @@ fn matrices(frame: &Frame<'_>, x: &Tensor) -> Outcome<(Tensor, Layout, [isize; 2
 
 impl<'a> Operand<'a> {
     fn new(tensor: &'a Tensor, strides: [isize; 2], transposed: bool) -> Outcome<Self> {
-        let (rows, columns) = (tensor.shape()[tensor.rank() - 2], tensor.shape()[tensor.rank() - 1]);
-        let values = match tensor.element {
-            Element::F16 => Floats::F16(tensor.raw()),
-            Element::F32 => Floats::F32(tensor.raw()),
-            other => return unsupported(format!("matmul of {} values", other.name())),
-        };
+        let (rows, columns) =
+            (tensor.shape()[tensor.rank() - 2], tensor.shape()[tensor.rank() - 1]);
+        let values = Floats::whole(tensor)?;
         Ok(if transposed {
             Self { values, rows: columns, columns: rows, strides: [strides[1], strides[0]] }
         } else {
@@ -162,7 +153,7 @@ fn product(
     };
     let starts = if batch.contains(&0) { Vec::new() } else { walk.starts() };
     let shape = [batch.as_slice(), &[left.rows, right.columns]].concat();
-    let mut buffer = frame.pool.take_elements(element, checked_count(&shape)?);
+    let mut buffer = frame.pool.take_elements(element, checked_count(&shape)?)?;
     let each = left.rows * right.columns;
     let cost = starts.len() * each * left.columns;
     macro_rules! fill {
@@ -215,9 +206,10 @@ fn single(
     let Scratch { left: left_wide, right: right_wide, output, right_start: cached } = scratch;
     let left_matrix = left.widened(left_start, left_wide);
     if let (1, Floats::F16(halves)) = (rows, right.values) {
-        let factor =
-            |k: usize| left_matrix.data[(left_matrix.start as isize
-                + left_matrix.column_stride * k as isize) as usize];
+        let factor = |k: usize| {
+            left_matrix.data
+                [(left_matrix.start as isize + left_matrix.column_stride * k as isize) as usize]
+        };
         // One row: read the fp16 matrix once, without widening it to memory.
         match right.strides {
             [1, stride] if stride == depth as isize || columns == 1 => {

@@ -6,7 +6,7 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::simd;
 use crate::storage::Buffer;
-use crate::tensor::Tensor;
+use crate::tensor::Floats;
 use crate::workers;
 use half::f16;
 
@@ -32,7 +32,8 @@ fn inside(
         return true;
     }
     let reach = |count: usize, stride: isize| isize::try_from(count - 1).ok()?.checked_mul(stride);
-    let (Some(down), Some(across)) = (reach(rows, row_stride), reach(columns, column_stride)) else {
+    let (Some(down), Some(across)) = (reach(rows, row_stride), reach(columns, column_stride))
+    else {
         return false;
     };
     let Ok(start) = isize::try_from(start) else { return false };
@@ -95,60 +96,30 @@ pub(super) fn multiply(
     Ok(())
 }
 
-/// Weights, one row per output channel, without gaps.
-#[derive(Clone, Copy)]
-pub(super) enum Weights<'a> {
-    F16(&'a [f16]),
-    F32(&'a [f32]),
-}
-
-impl<'a> Weights<'a> {
-    /// The elements of a contiguous value.
-    pub(super) fn of(tensor: &'a Tensor) -> Outcome<Self> {
-        match tensor.element {
-            Element::F16 => Ok(Self::F16(tensor.dense())),
-            Element::F32 => Ok(Self::F32(tensor.dense())),
-            other => unsupported(format!("weights of type {}", other.name())),
-        }
-    }
-
-    /// The elements of this range.
-    pub(super) fn range(self, range: std::ops::Range<usize>) -> Self {
-        match self {
-            Self::F16(values) => Self::F16(&values[range]),
-            Self::F32(values) => Self::F32(&values[range]),
-        }
-    }
-
-    fn len(self) -> usize {
-        match self {
-            Self::F16(values) => values.len(),
-            Self::F32(values) => values.len(),
-        }
-    }
-
-    /// Row by row dot products with a vector.
-    fn times_vector(self, vector: &[f32], output: &mut [f32]) {
-        match self {
-            Self::F16(values) => simd::rows_times_vector(values, vector, output),
-            Self::F32(values) => simd::widest(|| {
-                for (row, result) in values.chunks_exact(vector.len().max(1)).zip(output) {
-                    *result = simd::dot(row, vector);
-                }
-            }),
-        }
+/// Row by row dot products with a vector.
+fn times_vector(weights: Floats<'_>, vector: &[f32], output: &mut [f32]) {
+    match weights {
+        Floats::F16(values) => simd::rows_times_vector(values, vector, output),
+        Floats::F32(values) => simd::widest(|| {
+            for (row, result) in values.chunks_exact(vector.len().max(1)).zip(output) {
+                *result = simd::dot(row, vector);
+            }
+        }),
     }
 }
 
 /// Floats of weights that are widened at once, so that they stay in the second-level cache.
 const BLOCK_FLOATS: usize = 96 * 1024;
 
+/// Rows of a block at most, so that there are enough blocks for the threads.
+const LARGEST_BLOCK: usize = 96;
+
 /// The product of `rows` rows of weights with `columns` columns of x (depth x columns), plus a
 /// bias per row, rounded to `element`. The result lies column after column: the `rows` results of
 /// column 0, then those of column 1, and so on.
 pub(super) fn project(
     frame: &Frame<'_>,
-    weights: Weights<'_>,
+    weights: Floats<'_>,
     x: Matrix<'_>,
     [rows, depth, columns]: [usize; 3],
     bias: Option<&[f32]>,
@@ -160,31 +131,31 @@ pub(super) fn project(
     if !inside(x.data.len(), x.start, depth, columns, x.row_stride, x.column_stride) {
         return invalid("the input does not lie inside its buffer");
     }
-    let mut buffer = frame.pool.take_elements(element, rows * columns);
+    let mut buffer = frame.pool.take_elements(element, rows * columns)?;
     if columns <= 2 {
         project_vectors(frame, weights, x, [rows, depth, columns], bias, element, &mut buffer)?;
         return Ok(buffer);
     }
     let cost = rows * depth * columns;
-    // Blocks of rows: a multiple of 16 (register tiles), small enough for the cache, and at
-    // least one per thread.
-    let fitting = (BLOCK_FLOATS / depth.max(1)).clamp(16, 1024);
-    let share = rows.div_ceil(frame.host.threads());
-    let block = fitting.min(share).next_multiple_of(16).min(rows.max(1));
-    let mut wide = frame.pool.take_elements(Element::F32, rows * columns);
+    // Blocks of rows that fit the cache. Their size must not depend on the number of threads, or
+    // the last bits of the results would.
+    let block = (BLOCK_FLOATS / depth.max(1)).clamp(16, LARGEST_BLOCK).next_multiple_of(16);
+    let block = block.min(rows.max(1));
+    let mut wide = frame.pool.take_elements(Element::F32, rows * columns)?;
     workers::split(frame.host, wide.slice_mut::<f32>(), block * columns, cost, |start, part| {
-        let mut panel = vec![0.0; if matches!(weights, Weights::F16(_)) { block * depth } else { 0 }];
+        let mut panel =
+            vec![0.0; if matches!(weights, Floats::F16(_)) { block * depth } else { 0 }];
         let mut first = start / columns.max(1);
         for output in part.chunks_mut(block * columns) {
             let count = output.len() / columns;
             let own = weights.range(first * depth..(first + count) * depth);
             let left = match own {
-                Weights::F16(values) => {
+                Floats::F16(values) => {
                     let panel = &mut panel[..count * depth];
                     simd::widen(values, panel);
                     &*panel
                 }
-                Weights::F32(values) => values,
+                Floats::F32(values) => values,
             };
             let left =
                 Matrix { data: left, start: 0, row_stride: depth as isize, column_stride: 1 };
@@ -232,7 +203,7 @@ pub(super) fn project(
 /// One or two columns: dot products that read every weight once.
 fn project_vectors(
     frame: &Frame<'_>,
-    weights: Weights<'_>,
+    weights: Floats<'_>,
     x: Matrix<'_>,
     [rows, depth, columns]: [usize; 3],
     bias: Option<&[f32]>,
@@ -252,7 +223,7 @@ fn project_vectors(
         };
         let line = |first: usize, output: &mut [f32]| {
             let range = first * depth..(first + output.len()) * depth;
-            weights.range(range).times_vector(vector, output);
+            times_vector(weights.range(range), vector, output);
             if let Some(bias) = bias {
                 output.iter_mut().zip(&bias[first..]).for_each(|(value, term)| *value += term);
             }
@@ -328,7 +299,7 @@ mod tests {
                 let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
                 let sizes = [rows, depth, columns];
                 let result =
-                    project(&frame, Weights::F16(&halves), matrix, sizes, Some(&bias), Element::F32);
+                    project(&frame, Floats::F16(&halves), matrix, sizes, Some(&bias), Element::F32);
                 let result = result.unwrap();
                 for (index, value) in result.slice::<f32>().iter().enumerate() {
                     let (column, row) = (index / rows, index % rows);
@@ -356,7 +327,7 @@ mod tests {
         let x = vec![1.0; depth * columns];
         let matrix = Matrix { data: &x, start: 0, row_stride: columns as isize, column_stride: 1 };
         let sizes = [rows, depth, columns];
-        let result = project(&frame, Weights::F32(&weights), matrix, sizes, None, Element::F32);
+        let result = project(&frame, Floats::F32(&weights), matrix, sizes, None, Element::F32);
         for (index, value) in result.unwrap().slice::<f32>().iter().enumerate() {
             assert_eq!(*value, ((index % rows) * depth) as f32);
         }

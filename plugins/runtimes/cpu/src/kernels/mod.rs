@@ -294,10 +294,14 @@ pub(crate) fn broadcast_shape(left: &[usize], right: &[usize]) -> Outcome<Vec<us
         .collect()
 }
 
-/// Elements of a result shape, checked against what can be addressed.
+/// Elements of one value at most: far above any model's, and below what a hostile shape could ask
+/// of the memory.
+const MOST_ELEMENTS: usize = 1 << 32;
+
+/// Elements of a result shape, checked.
 pub(crate) fn checked_count(shape: &[usize]) -> Outcome<usize> {
     match crate::layout::element_count(shape) {
-        Some(count) if count <= isize::MAX as usize / 16 => Ok(count),
+        Some(count) if count <= MOST_ELEMENTS => Ok(count),
         _ => invalid(format!("a result of shape {shape:?} is too large")),
     }
 }

@@ -101,7 +101,12 @@ fn l2_norm(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// Applies a factor and a term per channel (axis 1) to a row-major value.
-fn per_channel(x: &Tensor, factors: &[f32], terms: &[f32], frame: &super::Frame<'_>) -> Outcome<Tensor> {
+fn per_channel(
+    x: &Tensor,
+    factors: &[f32],
+    terms: &[f32],
+    frame: &super::Frame<'_>,
+) -> Outcome<Tensor> {
     let Some(&channels) = x.shape().get(1) else { return invalid("a value without channels") };
     if factors.len() != channels || terms.len() != channels {
         return invalid(format!("parameters do not have {channels} elements"));
@@ -157,4 +162,63 @@ fn instance_norm(call: &Call<'_>) -> Outcome<Prepared> {
         let beta = beta.clone().unwrap_or_else(|| vec![0.0; channels]);
         per_channel(&normed, &gamma, &beta, frame)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::element::Element;
+    use crate::testing::{Random, evaluate, f16s, f32s, i32s};
+
+    #[test]
+    fn softmax_is_stable_and_masks_to_zero() {
+        let x = f16s(&[2, 3], &[60000.0, 60000.0, f32::NEG_INFINITY, 1.0, 2.0, 3.0]);
+        let arguments = vec![("x", x.into()), ("axis", i32s(&[], &[-1]).into())];
+        let values = evaluate("softmax", arguments, Element::F16).unwrap().floats().unwrap();
+        assert_eq!(values[..3], [0.5, 0.5, 0.0]);
+        for (value, exact) in values[3..].iter().zip([0.090_03, 0.244_73, 0.665_24]) {
+            assert!((value - exact).abs() < 5e-4);
+        }
+        let x = f32s(&[2, 2], &[1.0, 5.0, 1.0, 5.0]);
+        let arguments = vec![("x", x.into()), ("axis", i32s(&[], &[0]).into())];
+        let values = evaluate("softmax", arguments, Element::F32).unwrap().floats().unwrap();
+        assert_eq!(values, [0.5; 4]);
+    }
+
+    #[test]
+    fn layer_norm_over_any_axes_matches_double() {
+        let mut random = Random::new(4);
+        let x = random.units(2 * 37 * 3);
+        let (gamma, beta) = (random.units(37), random.units(37));
+        let arguments = vec![
+            ("x", f32s(&[2, 37, 3], &x).into()),
+            ("axes", i32s(&[1], &[1]).into()),
+            ("gamma", f32s(&[37], &gamma).into()),
+            ("beta", f32s(&[37], &beta).into()),
+            ("epsilon", f32s(&[], &[1e-3]).into()),
+        ];
+        let values = evaluate("layer_norm", arguments, Element::F32).unwrap().floats().unwrap();
+        for outer in 0..2 {
+            for inner in 0..3 {
+                let at = |i: usize| (outer * 37 + i) * 3 + inner;
+                let row: Vec<f64> = (0..37).map(|i| f64::from(x[at(i)])).collect();
+                let mean = row.iter().sum::<f64>() / 37.0;
+                let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 37.0;
+                for i in 0..37 {
+                    let exact = (row[i] - mean) / (variance + 1e-3).sqrt() * f64::from(gamma[i])
+                        + f64::from(beta[i]);
+                    assert!((f64::from(values[at(i)]) - exact).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_of_another_size_are_refused() {
+        let arguments = vec![
+            ("x", f32s(&[1, 4], &[0.0; 4]).into()),
+            ("axes", i32s(&[1], &[1]).into()),
+            ("gamma", f32s(&[3], &[1.0; 3]).into()),
+        ];
+        assert!(evaluate("layer_norm", arguments, Element::F32).is_err());
+    }
 }

@@ -96,7 +96,7 @@ fn reduce(call: &Call<'_>) -> Outcome<Prepared> {
                 rows.map(|row| integer_reduction(&name, row)).collect::<Outcome<_>>()?;
             return from_integers(x.element, &shape, &results);
         }
-        let mut wide = frame.pool.take_elements(Element::F32, rows.count());
+        let mut wide = frame.pool.take_elements(Element::F32, rows.count())?;
         let mut row = vec![0.0; rows.width];
         for (index, result) in wide.slice_mut::<f32>().iter_mut().enumerate() {
             rows.load(index, &mut row)?;
@@ -170,6 +170,7 @@ fn positions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{evaluate, f16s, f32s, flag, i32s};
 
     #[test]
     fn extremes_are_first_and_nan_wins() {
@@ -181,7 +182,39 @@ mod tests {
 
     #[test]
     fn log_sum_exp_survives_large_values() {
-        assert!((log_sum_exp(&[1000.0, 1000.0]) - 1000.693_1).abs() < 1e-3);
+        assert!((log_sum_exp(&[1000.0, 1000.0]) - 1_000.693_1).abs() < 1e-3);
         assert_eq!(log_sum_exp(&[f32::NEG_INFINITY; 2]), f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn reductions_over_axes() {
+        let x = || f32s(&[2, 3], &[1.0, -2.0, 3.0, 4.0, 5.0, -6.0]);
+        let over = |operation: &str, axes: &[i32], keep: bool| {
+            let arguments = vec![
+                ("x", x().into()),
+                ("axes", i32s(&[axes.len()], axes).into()),
+                ("keep_dims", flag(keep).into()),
+            ];
+            evaluate(operation, arguments, Element::F32).unwrap()
+        };
+        assert_eq!(over("reduce_sum", &[1], false).floats().unwrap(), [2.0, 3.0]);
+        assert_eq!(over("reduce_max", &[0], true).shape(), [1, 3]);
+        assert_eq!(over("reduce_max", &[0], true).floats().unwrap(), [4.0, 5.0, 3.0]);
+        assert_eq!(over("reduce_mean", &[0, 1], false).floats().unwrap(), [5.0 / 6.0]);
+        assert_eq!(over("reduce_sum_square", &[1], false).floats().unwrap(), [14.0, 77.0]);
+        assert_eq!(over("reduce_prod", &[1], false).floats().unwrap(), [-6.0, -120.0]);
+        assert_eq!(over("reduce_min", &[-1], false).floats().unwrap(), [-2.0, -6.0]);
+    }
+
+    #[test]
+    fn positions_of_the_largest() {
+        let arguments = vec![
+            ("x", f16s(&[1, 2, 3], &[1.0, 7.0, 7.0, 5.0, -1.0, 2.0]).into()),
+            ("axis", i32s(&[], &[-1]).into()),
+            ("keep_dims", flag(true).into()),
+        ];
+        let result = evaluate("reduce_argmax", arguments, Element::I32).unwrap();
+        assert_eq!(result.shape(), [1, 2, 1]);
+        assert_eq!(result.integers().unwrap(), [1, 0]);
     }
 }

@@ -54,7 +54,7 @@ impl Rows {
         function: impl Fn(&mut [f32]) + Sync,
     ) -> Outcome<Tensor> {
         let element = self.tensor.element;
-        let mut buffer = frame.pool.take_elements(element, self.tensor.count());
+        let mut buffer = frame.pool.take_elements(element, self.tensor.count())?;
         let cost = cost * self.tensor.count();
         match element {
             Element::F16 => {

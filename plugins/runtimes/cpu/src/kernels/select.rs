@@ -48,10 +48,37 @@ fn choose<T: Pod>(
     };
     let (condition, a, b) = (spread(condition)?, spread(a)?, spread(b)?);
     let layout = Layout::contiguous(shape);
-    let mut buffer = frame.pool.take_elements(a.element, layout.count());
+    let mut buffer = frame.pool.take_elements(a.element, layout.count())?;
     let choices = condition.dense::<u8>().iter().zip(a.dense::<T>().iter().zip(b.dense::<T>()));
     for (slot, (flag, (a, b))) in buffer.slice_mut::<T>().iter_mut().zip(choices) {
         *slot = if *flag != 0 { *a } else { *b };
     }
     Ok(Tensor::with_layout(a.element, layout, buffer))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::element::Element;
+    use crate::tensor::Tensor;
+    use crate::testing::{evaluate, f32s, i32s};
+
+    #[test]
+    fn choices_broadcast() {
+        let condition = Tensor::from_slice(Element::Bool, &[2, 1], &[1u8, 0]);
+        let arguments = vec![
+            ("cond", condition.clone().into()),
+            ("a", f32s(&[3], &[1.0, 2.0, 3.0]).into()),
+            ("b", f32s(&[], &[f32::NEG_INFINITY]).into()),
+        ];
+        let result = evaluate("select", arguments, Element::F32).unwrap();
+        assert_eq!(result.shape(), [2, 3]);
+        assert_eq!(result.floats().unwrap()[..3], [1.0, 2.0, 3.0]);
+        assert_eq!(result.floats().unwrap()[3..], [f32::NEG_INFINITY; 3]);
+        let mixed = vec![
+            ("cond", condition.into()),
+            ("a", f32s(&[1], &[1.0]).into()),
+            ("b", i32s(&[1], &[1]).into()),
+        ];
+        assert!(evaluate("select", mixed, Element::F32).is_err());
+    }
 }

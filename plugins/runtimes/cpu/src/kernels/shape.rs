@@ -68,7 +68,9 @@ fn resolve_shape(from: &[usize], wanted: &[i64]) -> Outcome<Vec<usize>> {
             }
             (0, _) => match from.get(axis) {
                 Some(&kept) => shape.push(kept),
-                None => return invalid(format!("shape {wanted:?} keeps an axis that is not there")),
+                None => {
+                    return invalid(format!("shape {wanted:?} keeps an axis that is not there"));
+                }
             },
             (_, Ok(size)) => shape.push(size),
             _ => return invalid(format!("shape {wanted:?}")),
@@ -143,9 +145,7 @@ fn reverse(call: &Call<'_>) -> Outcome<Prepared> {
             None => (0..x.rank()).collect(),
         };
         let begin: Vec<usize> = (0..x.rank())
-            .map(|axis| {
-                if turned.contains(&axis) { x.shape()[axis].saturating_sub(1) } else { 0 }
-            })
+            .map(|axis| if turned.contains(&axis) { x.shape()[axis].saturating_sub(1) } else { 0 })
             .collect();
         let steps: Vec<isize> =
             (0..x.rank()).map(|axis| if turned.contains(&axis) { -1 } else { 1 }).collect();
@@ -163,7 +163,8 @@ fn tile(call: &Call<'_>) -> Outcome<Prepared> {
             return invalid(format!("reps {wanted:?} for shape {:?}", x.shape()));
         }
         let sizes = x.shape().iter().zip(&times);
-        let shape: Option<Vec<usize>> = sizes.map(|(size, times)| size.checked_mul(*times)).collect();
+        let shape: Option<Vec<usize>> =
+            sizes.map(|(size, times)| size.checked_mul(*times)).collect();
         match shape {
             Some(shape) => checked_count(&shape)?,
             None => return invalid("the tiled shape is too large"),
@@ -201,7 +202,7 @@ fn concat(call: &Call<'_>) -> Outcome<Prepared> {
         }
         let count = checked_count(&shape)?;
         let whole = Layout::contiguous(&shape);
-        let mut buffer = frame.pool.take_elements(first.element, count);
+        let mut buffer = frame.pool.take_elements(first.element, count)?;
         let mut offset = 0;
         for (index, part) in parts.iter().enumerate() {
             let mut begin = vec![0; shape.len()];
@@ -232,7 +233,7 @@ fn stack(call: &Call<'_>) -> Outcome<Prepared> {
         let mut shape = first.shape().to_vec();
         shape.insert(axis, parts.len());
         let whole = Layout::contiguous(&shape);
-        let mut buffer = frame.pool.take_elements(first.element, checked_count(&shape)?);
+        let mut buffer = frame.pool.take_elements(first.element, checked_count(&shape)?)?;
         let mut one = shape.clone();
         one[axis] = 1;
         for (index, part) in parts.iter().enumerate() {
@@ -336,4 +337,90 @@ fn range(call: &Call<'_>) -> Outcome<Prepared> {
             other => unsupported(format!("a range of {}", other.name())),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Given, evaluate, evaluate_all, f32s, flag, i32s};
+
+    fn numbered(shape: &[usize]) -> Tensor {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+        f32s(shape, &values)
+    }
+
+    #[test]
+    fn reshape_keeps_and_infers_sizes() {
+        assert_eq!(resolve_shape(&[2, 3, 4], &[0, -1]).unwrap(), [2, 12]);
+        assert_eq!(resolve_shape(&[2, 3, 4], &[24]).unwrap(), [24]);
+        assert_eq!(resolve_shape(&[1], &[]).unwrap(), [0usize; 0]);
+        for wrong in [&[5, -1][..], &[-1, -1], &[2, 3], &[1, 24, 0, 0], &[-2, 12]] {
+            assert!(resolve_shape(&[2, 3, 4], wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn concat_joins_and_interleaves() {
+        let join = |axis: i32, interleave: bool| {
+            let arguments = vec![
+                ("values", Given::List(vec![numbered(&[2, 2]), f32s(&[2, 2], &[9.0; 4])])),
+                ("axis", i32s(&[], &[axis]).into()),
+                ("interleave", flag(interleave).into()),
+            ];
+            evaluate("concat", arguments, Element::F32).unwrap()
+        };
+        assert_eq!(join(-1, false).floats().unwrap(), [0.0, 1.0, 9.0, 9.0, 2.0, 3.0, 9.0, 9.0]);
+        assert_eq!(join(0, false).shape(), [4, 2]);
+        assert_eq!(join(1, true).floats().unwrap(), [0.0, 9.0, 1.0, 9.0, 2.0, 9.0, 3.0, 9.0]);
+        assert_eq!(join(0, true).floats().unwrap(), [0.0, 1.0, 9.0, 9.0, 2.0, 3.0, 9.0, 9.0]);
+        let uneven = vec![
+            ("values", Given::List(vec![numbered(&[2, 2]), numbered(&[3, 3])])),
+            ("axis", i32s(&[], &[0]).into()),
+        ];
+        assert!(evaluate("concat", uneven, Element::F32).is_err());
+    }
+
+    #[test]
+    fn shapes_beyond_all_memory_are_refused() {
+        let huge = i32s(&[3], &[i32::MAX; 3]);
+        let arguments = vec![("x", numbered(&[1, 1, 1]).into()), ("reps", huge.clone().into())];
+        assert!(evaluate("tile", arguments, Element::F32).is_err());
+        let arguments = vec![("shape", huge.into()), ("value", f32s(&[], &[1.0]).into())];
+        assert!(evaluate("fill", arguments, Element::F32).is_err());
+    }
+
+    #[test]
+    fn axes_come_and_go() {
+        let x = || numbered(&[2, 1, 3]);
+        let with = |operation: &str, axes: &[i32]| {
+            let arguments = vec![("x", x().into()), ("axes", i32s(&[axes.len()], axes).into())];
+            evaluate(operation, arguments, Element::F32).map(|tensor| tensor.shape().to_vec())
+        };
+        assert_eq!(with("expand_dims", &[0, -1]).unwrap(), [1, 2, 1, 3, 1]);
+        assert_eq!(with("squeeze", &[-2]).unwrap(), [2, 3]);
+        assert!(with("squeeze", &[0]).is_err());
+        assert!(with("expand_dims", &[0, 0]).is_err());
+        assert!(with("squeeze", &[7]).is_err());
+    }
+
+    #[test]
+    fn tile_split_stack_and_reverse() {
+        let arguments = vec![("x", numbered(&[1, 2]).into()), ("reps", i32s(&[2], &[2, 2]).into())];
+        let tiled = evaluate("tile", arguments, Element::F32).unwrap();
+        assert_eq!(tiled.shape(), [2, 4]);
+        assert_eq!(tiled.floats().unwrap(), [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
+        let arguments = vec![
+            ("x", numbered(&[2, 3]).into()),
+            ("axis", i32s(&[], &[1]).into()),
+            ("split_sizes", i32s(&[2], &[1, 2]).into()),
+        ];
+        let parts = evaluate_all("split", arguments, &[Element::F32; 2]).unwrap();
+        assert_eq!(parts[1].floats().unwrap(), [1.0, 2.0, 4.0, 5.0]);
+        let arguments =
+            vec![("values", Given::List(parts[..1].to_vec())), ("axis", i32s(&[], &[0]).into())];
+        assert_eq!(evaluate("stack", arguments, Element::F32).unwrap().shape(), [1, 2, 1]);
+        let arguments = vec![("x", numbered(&[2, 2]).into()), ("axes", i32s(&[1], &[1]).into())];
+        let turned = evaluate("reverse", arguments, Element::F32).unwrap();
+        assert_eq!(turned.floats().unwrap(), [1.0, 0.0, 3.0, 2.0]);
+    }
 }

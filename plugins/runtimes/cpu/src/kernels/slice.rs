@@ -108,11 +108,8 @@ fn resolve(
             ),
         };
         let distance = if by > 0 { last - first } else { first - last };
-        let count = if distance <= 0 {
-            0
-        } else {
-            (distance as u64).div_ceil(by.unsigned_abs()) as usize
-        };
+        let count =
+            if distance <= 0 { 0 } else { (distance as u64).div_ceil(by.unsigned_abs()) as usize };
         region.begin.push(if count == 0 { 0 } else { first as usize });
         region.steps.push(if count <= 1 { 1 } else { by as isize });
         region.count.push(count);
@@ -240,7 +237,7 @@ fn own(value: Tensor, frame: &Frame<'_>) -> Outcome<Buffer> {
     } else {
         value
     };
-    let mut buffer = frame.pool.take_elements(element, layout.count());
+    let mut buffer = frame.pool.take_elements(element, layout.count())?;
     copy(&value, &mut buffer, &layout)?;
     Ok(buffer)
 }

@@ -46,7 +46,7 @@ fn write(call: &Call<'_>) -> Outcome<Prepared> {
                 state.buffer = Arc::clone(buffer);
             }
             _ => {
-                let mut buffer = frame.pool.take_elements(data.element, data.count());
+                let mut buffer = frame.pool.take_elements(data.element, data.count())?;
                 copy(&data, &mut buffer, &Layout::contiguous(data.shape()))?;
                 state.buffer = Arc::new(buffer);
             }

@@ -95,3 +95,30 @@ fn argsort(call: &Call<'_>) -> Outcome<Prepared> {
         from_integers(element, x.shape(), &positions)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::element::Element;
+    use crate::testing::{evaluate_all, f16s, flag, i32s};
+
+    #[test]
+    fn the_largest_come_sorted_with_their_positions() {
+        let x = || f16s(&[3, 2], &[1.0, 9.0, 5.0, f32::NAN, 5.0, 8.0]);
+        let top = |ascending: bool| {
+            let arguments = vec![
+                ("x", x().into()),
+                ("k", i32s(&[], &[2]).into()),
+                ("axis", i32s(&[], &[0]).into()),
+                ("ascending", flag(ascending).into()),
+            ];
+            evaluate_all("topk", arguments, &[Element::F16, Element::I32]).unwrap()
+        };
+        let largest = top(false);
+        assert_eq!(largest[0].shape(), [2, 2]);
+        assert_eq!(largest[0].floats().unwrap(), [5.0, 9.0, 5.0, 8.0]);
+        assert_eq!(largest[1].integers().unwrap(), [1, 0, 2, 2]);
+        assert_eq!(top(true)[1].integers().unwrap(), [0, 2, 1, 0]);
+        let many = vec![("x", x().into()), ("k", i32s(&[], &[4]).into())];
+        assert!(evaluate_all("topk", many, &[Element::F16, Element::I32]).is_err());
+    }
+}

@@ -276,3 +276,69 @@ fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Given, evaluate, f16s, f32s};
+
+    const POINTS: [f32; 9] = [-30.0, -4.0, -1.0, -1e-3, 0.0, 1e-3, 0.5, 2.0, 20.0];
+
+    fn check(operation: &str, more: Vec<(&'static str, Given)>, exact: fn(f64) -> f64) {
+        let mut arguments = vec![("x", f32s(&[9], &POINTS).into())];
+        arguments.extend(more);
+        let result = evaluate(operation, arguments, Element::F32).unwrap();
+        for (x, value) in POINTS.iter().zip(result.floats().unwrap()) {
+            let expected = exact(f64::from(*x));
+            let close = (f64::from(value) - expected).abs() <= 1e-6 * expected.abs() + 1e-12;
+            assert!(close || expected.is_nan() && value.is_nan(), "{operation}({x}) = {value}");
+        }
+    }
+
+    #[test]
+    fn functions_match_their_definitions() {
+        check("exp", vec![], f64::exp);
+        check("sigmoid", vec![], |x| 1.0 / (1.0 + (-x).exp()));
+        check("silu", vec![], |x| x / (1.0 + (-x).exp()));
+        check("tanh", vec![], f64::tanh);
+        check("softplus", vec![], |x| x.max(0.0) + (-x.abs()).exp().ln_1p());
+        check("gelu", vec![("mode", Given::Text("SIGMOID_APPROXIMATION"))], |x| {
+            x / (1.0 + (-1.702 * x).exp())
+        });
+        check("square", vec![], |x| x * x);
+        check("relu", vec![], |x| x.max(0.0));
+        check("rsqrt", vec![("epsilon", f32s(&[], &[40.0]).into())], |x| 1.0 / (x + 40.0).sqrt());
+        check(
+            "clip",
+            vec![("alpha", f32s(&[], &[-1.0]).into()), ("beta", f32s(&[], &[0.5]).into())],
+            |x| x.clamp(-1.0, 0.5),
+        );
+    }
+
+    #[test]
+    fn gelu_modes_have_known_values() {
+        for (mode, expected) in [
+            ("EXACT", [-0.158_655_25, 0.841_344_7, 1.954_499_7]),
+            ("TANH_APPROXIMATION", [-0.158_808, 0.841_192, 1.954_597_7]),
+        ] {
+            let arguments =
+                vec![("x", f32s(&[3], &[-1.0, 1.0, 2.0]).into()), ("mode", Given::Text(mode))];
+            let result = evaluate("gelu", arguments, Element::F32).unwrap();
+            for (value, exact) in result.floats().unwrap().iter().zip(expected) {
+                assert!((value - exact).abs() < 2e-6, "{mode}: {value} {exact}");
+            }
+        }
+        let unknown = vec![("x", f32s(&[1], &[1.0]).into()), ("mode", Given::Text("OTHER"))];
+        assert!(evaluate("gelu", unknown, Element::F32).is_err());
+    }
+
+    #[test]
+    fn minus_infinity_and_nan_pass() {
+        let x = f16s(&[3], &[f32::NEG_INFINITY, f32::NAN, 12.0]);
+        let result = evaluate("exp", vec![("x", x.into())], Element::F16).unwrap();
+        let values = result.floats().unwrap();
+        assert_eq!(values[0], 0.0);
+        assert!(values[1].is_nan());
+        assert_eq!(values[2], f32::INFINITY, "e^12 is beyond fp16");
+    }
+}

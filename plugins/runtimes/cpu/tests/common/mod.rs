@@ -1,18 +1,62 @@
 //! What the tests share: opening, running, and small generated inputs.
 #![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use anemll_plugin_api::data::SessionDescription;
-use anemll_plugin_api::{DType, Host, MemorySink, Result, Runtime, Session, Tensor, Value};
+use anemll_plugin_api::{
+    DType, Error, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor, Value,
+    codes,
+};
 use anemll_runtime_cpu::CpuRuntime;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Opens a package with the cpu runtime on the calling thread.
-pub fn open(path: &Path) -> Result<Box<dyn Session>> {
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Session>> {
     CpuRuntime.open(path, &Value::Null, &Host::quiet())
 }
 
+/// Opens a package with a host that runs the calls of one operation on several threads.
+pub(crate) fn open_threaded(path: &Path, threads: usize) -> Result<Box<dyn Session>> {
+    CpuRuntime.open(path, &Value::Null, &Host::new(Arc::new(Threads(threads))))
+}
+
+struct Threads(usize);
+
+impl HostServices for Threads {
+    fn log(&self, _: Level, _: &str, _: &str) {}
+
+    fn progress(&self, _: &str, _: u64, _: u64) -> bool {
+        true
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn parallel(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        std::thread::scope(|scope| {
+            for index in 0..count {
+                scope.spawn(move || task(index));
+            }
+        });
+    }
+
+    fn scratch_directory(&self) -> Result<PathBuf> {
+        Ok(std::env::temp_dir())
+    }
+
+    fn extension(&self, id: &str, _: &str) -> Result<String> {
+        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, id))
+    }
+}
+
 /// Runs a function and returns what it wrote.
-pub fn run(
+pub(crate) fn run(
     session: &mut dyn Session,
     function: &str,
     inputs: &[Tensor],
@@ -25,20 +69,20 @@ pub fn run(
 }
 
 /// A tensor of halves.
-pub fn halves(name: &str, shape: &[u64], values: &[f32]) -> Tensor {
+pub(crate) fn halves(name: &str, shape: &[u64], values: &[f32]) -> Tensor {
     let bytes: Vec<u8> =
         values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
     Tensor::new(name, DType::FLOAT16, shape, bytes).unwrap()
 }
 
 /// A tensor of int32.
-pub fn integers(name: &str, shape: &[u64], values: &[i32]) -> Tensor {
+pub(crate) fn integers(name: &str, shape: &[u64], values: &[i32]) -> Tensor {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     Tensor::new(name, DType::INT32, shape, bytes).unwrap()
 }
 
 /// The elements of a float tensor.
-pub fn floats(tensor: &Tensor) -> Vec<f32> {
+pub(crate) fn floats(tensor: &Tensor) -> Vec<f32> {
     match tensor.dtype {
         DType::FLOAT16 => {
             let pairs = tensor.bytes.chunks_exact(2);
@@ -53,13 +97,13 @@ pub fn floats(tensor: &Tensor) -> Vec<f32> {
 }
 
 /// The output of a name.
-pub fn find<'t>(tensors: &'t [Tensor], name: &str) -> &'t Tensor {
+pub(crate) fn find<'t>(tensors: &'t [Tensor], name: &str) -> &'t Tensor {
     tensors.iter().find(|tensor| tensor.name == name).unwrap()
 }
 
 /// Small deterministic inputs of the shape number `variant` for every input of a function: a
 /// causal mask where the name says so, positions from 0, other numbers in [-1, 1).
-pub fn generated(
+pub(crate) fn generated(
     description: &SessionDescription,
     function: &str,
     variant: usize,
@@ -105,7 +149,7 @@ fn wave(count: u64) -> Vec<f32> {
 }
 
 /// A folder beside the workspace, if it is there.
-pub fn shared(inner: &str) -> Option<PathBuf> {
+pub(crate) fn shared(inner: &str) -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = here.ancestors().find(|folder| folder.join("Cargo.lock").exists())?;
     let folder = workspace.parent()?.join("shared").join(inner);
@@ -113,7 +157,7 @@ pub fn shared(inner: &str) -> Option<PathBuf> {
 }
 
 /// All packages and bare models below a folder, sorted.
-pub fn packages(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn packages(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
