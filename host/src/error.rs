@@ -76,6 +76,11 @@ pub fn from_huggingface(source: HuggingFaceError) -> Error {
         Kind::NotFinite => codes::WEIGHT_NOT_FINITE,
         Kind::Overflow => codes::WEIGHT_OVERFLOW,
         Kind::Usage => codes::INTERNAL,
+        Kind::NotFound | Kind::Permission | Kind::Io
+            if source.file().extension().is_some_and(|extension| extension == "safetensors") =>
+        {
+            codes::SHARD_UNREADABLE
+        }
         _ => codes::MODEL_DIRECTORY_UNREADABLE,
     };
     let message = match source.key() {

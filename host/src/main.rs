@@ -62,9 +62,12 @@ fn log_to_stderr(verbose: u8) {
         .init();
 }
 
-/// The command line as typed, for meta.yaml.
+/// The command line as typed, for meta.yaml, which is text: bytes that are none are shown as such.
 fn command_line() -> String {
-    std::env::args().map(|argument| quote(&argument)).collect::<Vec<_>>().join(" ")
+    std::env::args_os()
+        .map(|argument| quote(&argument.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn quote(argument: &str) -> String {

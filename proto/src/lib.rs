@@ -52,8 +52,7 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 /// Decodes a `Model`; refuses malformed bytes and unknown fields.
 pub fn read_model(bytes: &[u8]) -> Result<Model, ReadError> {
     check_known_fields("coreml.Model", bytes)?;
-    Model::decode(bytes)
-        .map_err(|source| ReadError::Malformed { message: "coreml.Model", source })
+    Model::decode(bytes).map_err(|source| ReadError::Malformed { message: "coreml.Model", source })
 }
 
 /// Decodes a MIL `Program`; refuses malformed bytes and unknown fields.
@@ -177,7 +176,8 @@ mod tests {
         let mut bytes = write(&program);
         // The map entry: key "main", and a function that is just the field 77.
         bytes.clear();
-        bytes.extend([0x12, 0x0b, 0x0a, 0x04, b'm', b'a', b'i', b'n', 0x12, 0x03, 0xe8, 0x04, 0x01]);
+        bytes
+            .extend([0x12, 0x0b, 0x0a, 0x04, b'm', b'a', b'i', b'n', 0x12, 0x03, 0xe8, 0x04, 0x01]);
         let error = read_program(&bytes).unwrap_err().to_string();
         assert!(error.contains("77") && error.contains("main"), "{error}");
     }
@@ -195,8 +195,10 @@ mod tests {
             block_specializations: [("CoreML8".to_owned(), block)].into(),
             ..mil::Function::default()
         };
-        let program =
-            mil::Program { functions: [("main".to_owned(), function)].into(), ..Default::default() };
+        let program = mil::Program {
+            functions: [("main".to_owned(), function)].into(),
+            ..Default::default()
+        };
         assert!(read_program(&write(&program)).is_err());
     }
 }

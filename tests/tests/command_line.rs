@@ -99,6 +99,32 @@ fn an_unknown_model_type_lists_the_frontends() {
     );
 }
 
+/// As transformers has it: `architectures` does not override `model_type`.
+#[test]
+fn another_model_type_is_refused_whatever_the_architectures_say() {
+    let (_folder, model) = copy("tiny-llama");
+    edit_config(&model, |config| {
+        config.insert("model_type".into(), "qwen3".into());
+    });
+    refused(&model, &[], "A0206");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_no_reason_to_panic() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let model_copy = folder.path().join(std::ffi::OsStr::from_bytes(b"m\xff"));
+    std::fs::create_dir(&model_copy).unwrap();
+    for entry in std::fs::read_dir(model("variants/tied")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), model_copy.join(entry.file_name())).unwrap();
+        }
+    }
+    convert(&model_copy, &folder.path().join("output"), &[]);
+}
+
 #[test]
 fn a_missing_key_is_named() {
     let (_folder, model) = copy("tiny-llama");

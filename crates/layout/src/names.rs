@@ -52,8 +52,7 @@ mod tests {
 
     fn chosen(given: Option<&str>) -> Result<String> {
         let model = ModelDescription { default_prefix: "llama".to_owned(), ..Default::default() };
-        let options =
-            LayoutOptions { prefix: given.map(str::to_owned), ..Default::default() };
+        let options = LayoutOptions { prefix: given.map(str::to_owned), ..Default::default() };
         prefix(&model, &options)
     }
 

@@ -13,7 +13,7 @@ use anemll_plugin_api::data::{Layout, ModelDescription, PackageKind, PackageSpec
 use anemll_plugin_api::{Error, Host, Result, codes};
 use fs_err as fs;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(super) fn write_small_files(
     output: &Output,
@@ -58,49 +58,51 @@ pub(super) fn publish(output: &Output, layout: &Layout, files: &[PathBuf]) -> Re
     Ok(())
 }
 
-pub(super) fn write_report(output: &Output, report: &Report) -> Result<()> {
+pub(super) fn write_report(output: &Output, report: &Report) -> Result<PathBuf> {
     let path = output.staging().join(REPORT);
     let text = serde_json::to_string_pretty(report)
         .map_err(|source| Error::new(codes::OUTPUT_UNWRITABLE, format!("the report: {source}")))?;
     fs::write(&path, text).map_err(|source| {
         io(codes::OUTPUT_UNWRITABLE, "cannot write the report", &path, &source)
     })?;
-    output.publish(Path::new(REPORT))?;
-    Ok(())
+    Ok(PathBuf::from(REPORT))
 }
 
-/// Compiles the packages that ship, where the backend can.
+/// Compiles the packages that ship, where the backend can; gives the names of what it made.
 pub(super) fn compile(
     compiler: &dyn anemll_plugin_api::Compiler,
     arguments: &ConvertArguments,
     layout: &Layout,
     output: &Output,
     host: &Host,
-) -> Result<StepReport> {
+) -> Result<(Vec<PathBuf>, StepReport)> {
     let availability = compiler.check()?;
     if !availability.available {
-        return Ok(StepReport {
-            done: false,
-            message: format!(
-                "left out, {} cannot run here ({}); on a Mac with Xcode run: \
-                 xcrun coremlcompiler compile PACKAGE.mlpackage {}",
-                arguments.compiler,
-                availability.reason,
-                output.directory().display()
-            ),
-        });
+        let message = format!(
+            "left out, {} cannot run here ({}); on a Mac with Xcode run: \
+             xcrun coremlcompiler compile PACKAGE.mlpackage {}",
+            arguments.compiler,
+            availability.reason,
+            output.directory().display()
+        );
+        return Ok((Vec::new(), StepReport { done: false, message }));
     }
-    let mut compiled = 0;
+    let mut made = Vec::new();
     for package in shipped(layout) {
         check_cancelled()?;
-        let path = output.directory().join(relative_path(package));
-        let made = compiler.compile(&path, output.staging(), &Value::Null, host)?;
-        if let Some(name) = made.file_name() {
-            output.publish(Path::new(name))?;
-        }
-        compiled += 1;
+        let path = output.staging().join(relative_path(package));
+        let compiled = compiler.compile(&path, output.staging(), &Value::Null, host)?;
+        let inside = compiled.strip_prefix(output.staging()).map_err(|_| {
+            Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!("the compiler `{}` wrote elsewhere than it was told", arguments.compiler),
+            )
+            .with_at(compiled.display().to_string())
+        })?;
+        made.push(inside.to_owned());
     }
-    Ok(StepReport { done: true, message: format!("{compiled} packages") })
+    let message = format!("{} packages", made.len());
+    Ok((made, StepReport { done: true, message }))
 }
 
 /// The packages that an app loads: combined ones, and parts which no combined one replaces.
@@ -132,7 +134,7 @@ pub(super) fn test(
             message: format!("left out: {}", availability.reason),
         });
     }
-    let mut engine = Engine::open(&output.directory().join("meta.yaml"), runtime, host)?;
+    let mut engine = Engine::open(&output.staging().join("meta.yaml"), runtime, host)?;
     let count = description.context.min(4);
     for position in 0..count {
         check_cancelled()?;
@@ -144,7 +146,10 @@ pub(super) fn test(
                     "the converted model gives values that are no numbers at position {position}"
                 ),
             )
-            .with_hint("activations may pass the range of 16-bit floats; the packages are kept"));
+            .with_hint(
+                "activations may pass the range of 16-bit floats; `--runtime none` leaves this \
+                 test out and keeps the packages",
+            ));
         }
     }
     Ok(StepReport { done: true, message: format!("{count} tokens ran, all values finite") })

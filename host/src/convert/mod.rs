@@ -68,6 +68,9 @@ pub fn run(
     for note in &description.notes {
         say(&format!("note: {note}"));
     }
+    if !arguments.model.join("tokenizer.json").is_file() {
+        say("note: the model has no tokenizer.json, so `anemll generate` will not run");
+    }
 
     let mut functions = BTreeMap::new();
     for function in &layout.functions {
@@ -185,30 +188,26 @@ pub fn run(
         test: StepReport::default(),
         seconds: 0.0,
     };
-    let files = write_small_files(
+    let mut files = write_small_files(
         &output,
         &directory,
         &meta::meta_yaml(&model_name, &description, &layout, command_line, &report)?,
         &layout,
     )?;
-    check_cancelled()?;
-    publish(&output, &layout, &files)?;
-    report.compile = compile(compiler.as_ref(), arguments, &layout, &output, &host)?;
+    let (compiled, step) = compile(compiler.as_ref(), arguments, &layout, &output, &host)?;
+    files.extend(compiled);
+    report.compile = step;
     say_step(&format!(": {}", report.compile.message));
     say_step("");
-    let tested = match &runtime {
-        Some(runtime) => test(runtime.as_ref(), &output, &description, &host),
-        None => Ok(StepReport { done: false, message: "left out (--runtime none)".to_owned() }),
-    };
-    report.test = match &tested {
-        Ok(step) => step.clone(),
-        Err(error) => StepReport { done: true, message: format!("failed: {}", error.message) },
+    report.test = match &runtime {
+        Some(runtime) => test(runtime.as_ref(), &output, &description, &host)?,
+        None => StepReport { done: false, message: "left out (--runtime none)".to_owned() },
     };
     say_step(&format!(": {}", report.test.message));
     report.seconds = started.elapsed().as_secs_f64();
-    // Also for a failed test: the packages are there, and the report says what they are.
-    write_report(&output, &report)?;
-    tested?;
+    files.push(write_report(&output, &report)?);
+    check_cancelled()?;
+    publish(&output, &layout, &files)?;
     for warning in &report.warnings {
         say(&format!("warning: {warning}"));
     }

@@ -47,7 +47,8 @@ impl Output {
             io(codes::OUTPUT_UNWRITABLE, "cannot write to the output directory", directory, &source)
         })?;
         match lock.try_lock() {
-            Ok(()) => {}
+            // A run that was killed could not clean up; nobody else is here now.
+            Ok(()) => remove_stale_staging(&own),
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::new(
                     codes::OUTPUT_EXISTS,
@@ -60,7 +61,7 @@ impl Output {
             Err(TryLockError::Error(_)) => {}
         }
         let staging =
-            tempfile::Builder::new().prefix("staging-").tempdir_in(&own).map_err(|source| {
+            tempfile::Builder::new().prefix(STAGING).tempdir_in(&own).map_err(|source| {
                 io(
                     codes::OUTPUT_UNWRITABLE,
                     "cannot write to the output directory",
@@ -110,6 +111,18 @@ impl Output {
     }
 }
 
+const STAGING: &str = "staging-";
+
+fn remove_stale_staging(own: &Path) {
+    let Ok(listing) = std::fs::read_dir(own) else { return };
+    for entry in listing.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(STAGING) {
+            // What cannot be removed takes space, but does no harm.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 impl Drop for Output {
     fn drop(&mut self) {
         self.staging = None;
@@ -118,5 +131,36 @@ impl Drop for Output {
         for path in &self.made {
             let _ = std::fs::remove_dir(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_run_leaves_nothing_for_ever_and_two_runs_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let stale = folder.path().join(OWN).join("staging-killed");
+        fs::create_dir_all(&stale).unwrap();
+        fs::write(stale.join("weights.bin"), b"half").unwrap();
+        let first = Output::create(folder.path()).unwrap();
+        assert!(!stale.exists());
+        let Err(error) = Output::create(folder.path()) else { panic!("it is locked") };
+        assert_eq!(error.code, codes::OUTPUT_EXISTS);
+        assert!(first.staging().is_dir(), "the refused run touched nothing");
+        drop(first);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the old {OWN}");
+    }
+
+    #[test]
+    fn publishing_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), b"old").unwrap();
+        let output = Output::create(folder.path()).unwrap();
+        fs::write(output.staging().join("file"), b"new").unwrap();
+        output.publish(Path::new("file")).unwrap();
+        output.finish();
+        assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"new");
     }
 }

@@ -48,6 +48,16 @@ pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope
                 ),
             ));
         }
+        // Up to transformers 4, a base inside `rope_scaling` is not read, and the default counts.
+        (Some(inner), None) if section.path("") == "rope_scaling." && inner != DEFAULT_BASE => {
+            return Err(key_unsupported(
+                &section.path("rope_theta"),
+                format!(
+                    "is {inner}, and there is no `rope_theta` outside; versions of transformers \
+                     differ on whether it counts"
+                ),
+            ));
+        }
         (Some(base), _) | (None, Some(base)) => base,
         (None, None) => DEFAULT_BASE,
     };
@@ -394,6 +404,10 @@ mod tests {
             (
                 json!({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e5}}),
                 "rope_parameters.rope_theta",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "default", "rope_theta": 1e5}}),
+                "rope_scaling.rope_theta",
             ),
             (
                 json!({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"factor": 4}}),

@@ -76,16 +76,21 @@ impl ArchFrontend for LlamaFrontend {
             let names = config.get("architectures").and_then(Value::as_array);
             names.is_some_and(|names| names.iter().any(|name| name.as_str() == Some(ARCHITECTURE)))
         };
-        let (rank, reason) = if config.get("model_type").and_then(Value::as_str) == Some(MODEL_TYPE)
-        {
-            (MatchRank::ModelType, format!("`model_type` is \"{MODEL_TYPE}\""))
-        } else if has_architecture() {
-            (MatchRank::Architecture, format!("`architectures` has \"{ARCHITECTURE}\""))
-        } else {
-            let reason = format!(
-                "neither `model_type` is \"{MODEL_TYPE}\" nor has `architectures` \"{ARCHITECTURE}\""
-            );
-            return Ok(Verdict { rank: MatchRank::None, reason });
+        // As transformers has it, `model_type` decides; `architectures` stands in where it is absent.
+        let (rank, reason) = match config.get("model_type") {
+            Some(Value::String(name)) if name == MODEL_TYPE => {
+                (MatchRank::ModelType, format!("`model_type` is \"{MODEL_TYPE}\""))
+            }
+            None | Some(Value::Null) if has_architecture() => {
+                (MatchRank::Architecture, format!("`architectures` has \"{ARCHITECTURE}\""))
+            }
+            _ => {
+                let reason = format!(
+                    "`model_type` is not \"{MODEL_TYPE}\", nor is it absent with \
+                     `architectures` having \"{ARCHITECTURE}\""
+                );
+                return Ok(Verdict { rank: MatchRank::None, reason });
+            }
         };
         // One token asks for nothing that depends on the context.
         let model = ModelInput { config, context: 1, batch: 1, ..ModelInput::default() };

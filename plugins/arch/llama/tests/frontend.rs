@@ -330,7 +330,7 @@ fn verdicts() {
     let rank = |config: Value| frontend.accepts(&config.to_string()).unwrap().rank;
     assert_eq!(rank(config()), MatchRank::ModelType);
     assert_eq!(rank(without("model_type")), MatchRank::Architecture);
-    assert_eq!(rank(with(json!({"model_type": "other"}))), MatchRank::Architecture);
+    assert_eq!(rank(with(json!({"model_type": "other"}))), MatchRank::None);
     assert_eq!(
         rank(json!({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]})),
         MatchRank::None

@@ -47,10 +47,8 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     let ranges = layer_ranges(model.layers, count)?;
     let parts = Parts { model, options, prefix: &prefix };
 
-    let chunks: Vec<Chunk> = (1u32..)
-        .zip(ranges)
-        .map(|(number, layers)| Chunk { number, count, layers })
-        .collect();
+    let chunks: Vec<Chunk> =
+        (1u32..).zip(ranges).map(|(number, layers)| Chunk { number, count, layers }).collect();
     let embeddings = parts.embeddings();
     let head = parts.head();
     let combined: Vec<PackageSpec> = chunks.iter().map(|chunk| parts.combined(chunk)).collect();

@@ -145,7 +145,8 @@ fn argmax_is_for_the_shipped_head_alone() {
 #[test]
 fn impossible_layouts_are_refused() {
     for chunks in [0, 2, u32::MAX] {
-        let error = layout(&model(4), &LayoutOptions { chunks: Some(chunks), ..options() }).unwrap_err();
+        let error =
+            layout(&model(4), &LayoutOptions { chunks: Some(chunks), ..options() }).unwrap_err();
         assert_eq!(error.code, codes::LAYOUT_OPTION_INVALID);
         assert_eq!(error.at.as_deref(), Some("--chunk"));
     }
