@@ -25,11 +25,14 @@ pub struct Cli {
 pub enum Command {
     /// Convert a Hugging Face model directory to Core ML packages.
     #[command(after_help = CONVERT_EXAMPLES)]
-    Convert(ConvertArguments),
+    Convert(Box<ConvertArguments>),
     /// Compare a conversion with reference logits of the original model.
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalArguments),
-    /// Continue a text with a conversion (greedy).
+    /// Talk with a conversion: on a terminal, through a pipe, or one question.
+    #[command(after_help = CHAT_EXAMPLES)]
+    Chat(ChatArguments),
+    /// Continue a text with a conversion.
     Generate(GenerateArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
     Inspect(InspectArguments),
@@ -49,6 +52,23 @@ const EVAL_EXAMPLES: &str = "Examples:
 
 REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
 `indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Palettization")]
+pub struct LutArguments {
+    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor.
+    #[arg(long, value_name = "LUT", default_value = "none")]
+    pub lut: String,
+    /// Palettization of the embeddings.
+    #[arg(long, value_name = "LUT", visible_alias = "lut-embeddings")]
+    pub lut1: Option<String>,
+    /// Palettization of the layers.
+    #[arg(long, value_name = "LUT")]
+    pub lut2: Option<String>,
+    /// Palettization of the head.
+    #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
+    pub lut3: Option<String>,
+}
 
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
@@ -79,10 +99,9 @@ pub struct ConvertArguments {
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]
     pub split_lm_head: Option<u64>,
-    /// Palettization bits; this version takes only `none` (weights stay 16-bit floats).
-    #[arg(long, value_name = "BITS", default_value = "none")]
-    pub lut: String,
-    /// Quantizer plugin to use; none when not given.
+    #[command(flatten)]
+    pub luts: LutArguments,
+    /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
     #[arg(long, value_name = "ID")]
     pub quantizer: Option<String>,
     /// Option for the quantizer, as NAME=VALUE; may be given several times.
@@ -140,6 +159,82 @@ pub struct EvalArguments {
     pub json: bool,
 }
 
+const CHAT_EXAMPLES: &str = "Examples:
+  anemll chat --meta out/meta.yaml
+  anemll chat --meta out/meta.yaml --prompt \"What is the capital of France?\"
+  anemll chat --meta out/meta.yaml --system \"Answer in one word.\" < questions.txt";
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArguments {
+    /// Divides the logits before a token is drawn; 0 takes the most likely token.
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    pub temperature: Option<f32>,
+    /// Draw from the K most likely tokens; 0: from all.
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the most likely tokens whose probabilities reach P together; 1: from all.
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub top_p: Option<f32>,
+    /// Draw from tokens that are at least P times as likely as the most likely one; 0: from all.
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub min_p: Option<f32>,
+    /// Number that decides what is drawn; the same number gives the same text.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl SamplingArguments {
+    /// Whether an option was given that means to draw.
+    pub fn asks_to_sample(&self) -> bool {
+        self.temperature.is_some_and(|value| value > 0.0)
+            || self.top_k.is_some()
+            || self.top_p.is_some()
+            || self.min_p.is_some()
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("not a number from 0 on".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("not a number from 0 to 1".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArguments {
+    /// meta.yaml of the conversion.
+    #[arg(long, value_name = "FILE")]
+    pub meta: PathBuf,
+    /// Ask this, and end after the answer.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// System message that the conversation begins with.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Largest number of tokens of an answer (default: what fits into the context).
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
+    /// Run the texts as they are, without the model's chat template.
+    #[arg(long)]
+    pub no_template: bool,
+    /// Ask a model that can think for answers without thoughts.
+    #[arg(long)]
+    pub no_think: bool,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+    /// Runtime plugin.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+}
+
 #[derive(Debug, Args)]
 pub struct GenerateArguments {
     /// meta.yaml of the conversion.
@@ -151,6 +246,8 @@ pub struct GenerateArguments {
     /// Largest number of tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_tokens: u64,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,

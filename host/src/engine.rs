@@ -6,7 +6,7 @@
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
 
 use crate::meta::Meta;
-use anemll_plugin_api::data::{EvaluationPaths, FunctionSignature, RunStep};
+use anemll_plugin_api::data::{EvaluationPaths, FunctionSignature, RunStep, ValueInfo};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor, codes};
 use half::f16;
 use std::collections::BTreeMap;
@@ -152,6 +152,22 @@ impl Engine {
         self.batch
     }
 
+    /// Tokens that the model knows, as far as the head's pieces tell.
+    pub fn vocabulary(&self) -> Option<u64> {
+        let signature = self.signature(self.meta.paths.infer.last()?).ok()?;
+        let columns = |output: &ValueInfo| output.shapes.first()?.last().copied();
+        let logits = signature.outputs.iter().filter(|output| output.name.starts_with("logits"));
+        let sizes: Vec<u64> = logits.map(columns).collect::<Option<_>>()?;
+        let sizes = if sizes.is_empty() { &self.head_sizes } else { &sizes };
+        Some(sizes.iter().sum()).filter(|total| *total > 0)
+    }
+
+    /// Whether the head gives the largest logit only (`--argmax`).
+    pub fn gives_largest(&self) -> bool {
+        let head = self.meta.paths.infer.last().and_then(|step| self.signature(step).ok());
+        head.is_some_and(|head| head.outputs.iter().any(|output| output.name == "argmax_idx"))
+    }
+
     /// Empties every state.
     pub fn reset(&mut self) -> Result<()> {
         self.sessions.values_mut().try_for_each(|session| session.reset())
@@ -249,7 +265,8 @@ impl Engine {
 }
 
 fn no_rows() -> Error {
-    Error::new(codes::INTERNAL, "the head gave no logits")
+    Error::new(codes::META_INVALID, "the last package that meta.yaml names gives no logits")
+        .with_hint("`anemll inspect` shows the outputs of a package; the head's are `logits1`, …")
 }
 
 /// The inputs that a host makes: tokens, positions, the causal mask.

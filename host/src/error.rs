@@ -14,6 +14,19 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit code after Ctrl-C.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
+/// Not a code for users: whoever read standard output has had enough.
+const READER_LEFT: &str = "reader-left";
+
+/// The end of a command whose output nobody reads any more.
+pub fn reader_left() -> Error {
+    Error::new(READER_LEFT, "the reader of standard output went away")
+}
+
+/// Whether an error is that of [`reader_left`], which is not shown and is no failure.
+pub fn is_reader_left(error: &Error) -> bool {
+    error.code == READER_LEFT
+}
+
 /// The exit code for an error.
 pub fn exit_code(error: &Error) -> u8 {
     if error.is_cancelled() { EXIT_INTERRUPTED } else { EXIT_FAILED }

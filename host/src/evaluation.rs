@@ -6,6 +6,8 @@ use serde::Serialize;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+type Archive = npyz::npz::NpzArchive<BufReader<std::fs::File>>;
+
 /// Two largest reference logits closer than this are a tie: float16 cannot tell them apart.
 const TIE: f64 = 0.01;
 
@@ -115,29 +117,25 @@ impl Reference {
                 ));
             }
         };
-        Ok(Self::Full { vocabulary, logits: floats(array, path)? })
+        Ok(Self::Full { vocabulary, logits: finite(floats(array, path)?, path)? })
     }
 
     fn read_top(path: &Path) -> Result<Self> {
         let mut archive = npyz::npz::NpzArchive::new(open(path)?)
             .map_err(|source| invalid(path, &source.to_string()))?;
-        let mut member = |name: &str| -> Result<(Vec<u64>, Vec<f32>)> {
-            let array = archive
-                .by_name(name)
-                .map_err(|source| invalid(path, &source.to_string()))?
-                .ok_or_else(|| invalid(path, &format!("it has no array `{name}`")))?;
-            Ok((array.shape().to_vec(), floats(array, path)?))
-        };
-        let (shape, indices) = member("indices")?;
-        let (logits_shape, logits) = member("logits")?;
-        let (_, logsumexp) = member("logsumexp")?;
+        let array = member(&mut archive, "indices", path)?;
+        let shape = array.shape().to_vec();
+        let indices = token_ids(array, path)?;
+        let array = member(&mut archive, "logits", path)?;
+        let logits_shape = array.shape().to_vec();
+        let logits = finite(floats(array, path)?, path)?;
+        let logsumexp = finite(floats(member(&mut archive, "logsumexp", path)?, path)?, path)?;
         let [tokens, count] = shape[..] else {
             return Err(invalid(path, "`indices` must have the shape (tokens, K)"));
         };
         if logits_shape != shape || logsumexp.len() as u64 != tokens || count == 0 {
             return Err(invalid(path, "`indices`, `logits` and `logsumexp` do not match"));
         }
-        let indices = indices.into_iter().map(|index| index as u32).collect();
         Ok(Self::Top { count: count as usize, indices, logits, logsumexp })
     }
 
@@ -202,14 +200,24 @@ fn measure(
         .find(|(index, _)| *index == our_winner)
         .map_or(f64::NEG_INFINITY, |(_, value)| f64::from(*value));
     let norm = (norm_ours * norm_reference).sqrt();
+    // One value that is no number, also one outside of the reference's entries, spoils them all.
+    let broken = ours.iter().any(|value| !value.is_finite());
+    let unless_broken = |value: f64| if broken { f64::NAN } else { value };
     Position {
         position: position as u64,
-        // Two zero vectors are the same; a NaN stays one and fails every bound.
-        cosine: if norm == 0.0 && norm_ours == norm_reference { 1.0 } else { dot / norm },
-        max_abs_error: if norm_ours.is_nan() { f64::NAN } else { max_abs_error },
-        kl: kl.max(0.0),
-        top1: winner == our_winner,
-        tie: winner != our_winner && f64::from(reference[best_reference]) - reference_of_ours < TIE,
+        // Two zero vectors are the same.
+        cosine: unless_broken(if norm == 0.0 && norm_ours == norm_reference {
+            1.0
+        } else {
+            dot / norm
+        }),
+        max_abs_error: unless_broken(max_abs_error),
+        // Rounding can give a sum below zero.
+        kl: unless_broken(if kl < 0.0 { 0.0 } else { kl }),
+        top1: !broken && winner == our_winner,
+        tie: !broken
+            && winner != our_winner
+            && f64::from(reference[best_reference]) - reference_of_ours < TIE,
     }
 }
 
@@ -249,6 +257,11 @@ pub fn read_tokens(path: &Path) -> Result<Vec<u32>> {
     if !matches!(shape.as_slice(), [_] | [1, _]) {
         return Err(invalid(path, &format!("shape {shape:?}, expected (tokens)")));
     }
+    token_ids(array, path)
+}
+
+/// Elements as token ids.
+fn token_ids<R: Read>(array: NpyFile<R>, path: &Path) -> Result<Vec<u32>> {
     let values: Vec<i64> = match type_of(&array) {
         Some((TypeChar::Int, 4)) => {
             integers(array.into_vec::<i32>(), path)?.into_iter().map(i64::from).collect()
@@ -263,6 +276,26 @@ pub fn read_tokens(path: &Path) -> Result<Vec<u32>> {
         .into_iter()
         .map(|value| u32::try_from(value).map_err(|_| invalid(path, &format!("token id {value}"))))
         .collect()
+}
+
+/// A reference that holds no number has nothing to say.
+fn finite(values: Vec<f32>, path: &Path) -> Result<Vec<f32>> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(invalid(path, &format!("element {at} of the reference is {}", values[at]))),
+        None => Ok(values),
+    }
+}
+
+/// An array of an archive.
+fn member<'a>(
+    archive: &'a mut Archive,
+    name: &str,
+    path: &Path,
+) -> Result<NpyFile<impl Read + use<'a>>> {
+    archive
+        .by_name(name)
+        .map_err(|source| invalid(path, &source.to_string()))?
+        .ok_or_else(|| invalid(path, &format!("it has no array `{name}`")))
 }
 
 fn integers<T>(values: std::io::Result<Vec<T>>, path: &Path) -> Result<Vec<T>> {
@@ -377,6 +410,24 @@ mod tests {
         ];
         let evaluation = summarize(rows).unwrap();
         assert!(evaluation.cosine_min.is_nan() && evaluation.max_abs_error.is_nan());
+        assert!(evaluation.kl_mean.is_nan() && evaluation.top1_agreement == 0.5);
+    }
+
+    /// The largest entries of a reference say nothing of a NaN elsewhere; the position does.
+    #[test]
+    fn a_nan_outside_of_the_reference_counts() {
+        let top =
+            Reference::Top { count: 1, indices: vec![0], logits: vec![3.0], logsumexp: vec![3.2] };
+        for bad in [f32::NAN, f32::INFINITY] {
+            let position = top.compare(0, &[3.0, bad]).unwrap();
+            assert!(position.cosine.is_nan() && position.kl.is_nan() && !position.top1);
+        }
+    }
+
+    #[test]
+    fn a_reference_without_numbers_is_refused() {
+        let error = finite(vec![1.0, f32::NAN], Path::new("logits.npy")).unwrap_err();
+        assert_eq!(error.code, codes::EVALUATION_INPUT);
     }
 
     #[test]

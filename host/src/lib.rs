@@ -2,12 +2,17 @@
 //!
 //! No model, quantizer, layout or runtime is known here; all of that is in plugins.
 
+pub mod chat_template;
 pub mod cli;
 pub mod commands;
+pub mod conversation;
 pub mod convert;
 pub mod engine;
 pub mod error;
 pub mod evaluation;
+pub mod generation;
 pub mod meta;
 pub mod plugins;
+pub mod sampling;
 pub mod services;
+pub mod tokenizer;

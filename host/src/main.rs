@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&error::render(&failure));
             ExitCode::from(error::exit_code(&failure))
@@ -35,6 +36,7 @@ fn run(cli: &Cli) -> Result<()> {
     let plugins = Plugins::discover(&cli.plugins)?;
     match &cli.command {
         Command::Convert(arguments) => convert::run(arguments, &plugins, &command_line(), &say),
+        Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
         Command::Inspect(arguments) => commands::inspect::run(arguments),

@@ -8,6 +8,9 @@ use std::path::{Component, Path, PathBuf};
 /// File with the evaluation functions' order, below the folder of our own files.
 pub const PATHS: &str = ".anemll/paths.json";
 
+/// More than any model has layers.
+const MOST_CHUNKS: u32 = 999;
+
 /// What is read of meta.yaml.
 #[derive(Debug)]
 pub struct Meta {
@@ -114,7 +117,15 @@ impl ModelInfo {
         let embeddings = required(path, "embeddings", parameters.embeddings.as_deref())?;
         let head = required(path, "lm_head", parameters.lm_head.as_deref())?;
         let ffn = required(path, "ffn", parameters.ffn.as_deref())?;
-        let chunks = chunk_stems(ffn, parameters.num_chunks.unwrap_or(1));
+        let count = parameters.num_chunks.unwrap_or(1);
+        if !(1..=MOST_CHUNKS).contains(&count) {
+            return Err(Error::new(
+                codes::META_INVALID,
+                format!("model_info.parameters.num_chunks is {count}, not 1 to {MOST_CHUNKS}"),
+            )
+            .with_at(path.display().to_string()));
+        }
+        let chunks = chunk_stems(ffn, count);
         let layers =
             |function: &str| chunks.iter().map(|chunk| step(chunk, function)).collect::<Vec<_>>();
         let mut infer = vec![step(embeddings, "main")];
@@ -213,6 +224,18 @@ mod tests {
         let error = read("model_info:\n  parameters:\n    embeddings: a\n").unwrap_err();
         assert_eq!(error.code, codes::META_INVALID);
         assert!(error.message.contains("model_info.parameters.lm_head"), "{error}");
+    }
+
+    #[test]
+    fn a_number_of_chunks_that_no_model_has_is_refused() {
+        for count in ["0", "1000000000"] {
+            let text = format!(
+                "model_info:\n  parameters:\n    embeddings: a\n    lm_head: b\n    ffn: c\n    \
+                 num_chunks: {count}\n"
+            );
+            let error = read(&text).unwrap_err();
+            assert!(error.message.contains("num_chunks"), "{error}");
+        }
     }
 
     #[test]

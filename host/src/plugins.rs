@@ -19,6 +19,7 @@ mod builtin {
     use anemll_combiner_chunked as _;
     use anemll_combiner_monolithic as _;
     use anemll_compiler_coremlcompiler as _;
+    use anemll_quantizer_lut as _;
     use anemll_runtime_cpu as _;
 }
 

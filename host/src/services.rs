@@ -14,6 +14,11 @@ pub fn cancel() {
     CANCELLED.store(true, Ordering::SeqCst);
 }
 
+/// Whether the user asked to stop; the request is then done with, and work may go on.
+pub fn take_interrupt() -> bool {
+    CANCELLED.swap(false, Ordering::SeqCst)
+}
+
 /// An error when the user asked to stop.
 pub fn check_cancelled() -> Result<()> {
     if CANCELLED.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }

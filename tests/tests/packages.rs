@@ -138,10 +138,11 @@ mod linked_in {
     use anemll_compiler_coremlcompiler as _;
     use anemll_host::cli::{Cli, Command};
     use anemll_host::plugins::{Origin, Plugins};
+    use anemll_quantizer_lut as _;
     use anemll_runtime_cpu as _;
     use clap::Parser as _;
 
-    fn convert_in_process(plugins: &Plugins, output: &Path, combiner: &str) {
+    fn convert_in_process(plugins: &Plugins, output: &Path, combiner: &str, lut: &str) {
         let model = model("variants/untied-head-odd-vocab");
         let cli = Cli::try_parse_from([
             "anemll",
@@ -152,6 +153,8 @@ mod linked_in {
             output.to_str().unwrap(),
             "--combiner",
             combiner,
+            "--lut",
+            lut,
         ])
         .unwrap();
         let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
@@ -167,10 +170,10 @@ mod linked_in {
         let libraries: Vec<_> =
             anemll_tests::PLUGINS.iter().map(|name| anemll_tests::library(name)).collect();
         let dynamic = Plugins::discover(&libraries).unwrap();
-        for combiner in ["chunked", "monolithic"] {
+        for (combiner, lut) in [("chunked", "none"), ("monolithic", "none"), ("monolithic", "4")] {
             let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-            convert_in_process(&builtin, first.path(), combiner);
-            convert_in_process(&dynamic, second.path(), combiner);
+            convert_in_process(&builtin, first.path(), combiner, lut);
+            convert_in_process(&dynamic, second.path(), combiner, lut);
             assert_same_packages(first.path(), second.path());
         }
     }

@@ -20,6 +20,9 @@ const LAYOUTS: &[(&str, &[&str])] = &[
     ("chunked-2-argmax", &["--combiner", "chunked", "--chunk", "2", "--argmax"]),
     ("monolithic", &["--combiner", "monolithic"]),
     ("monolithic-argmax", &["--combiner", "monolithic", "--argmax"]),
+    ("lut-4-6", &["--lut", "4", "--lut3", "6", "--lut1", "8,tensor"]),
+    ("lut-1-2", &["--lut", "1", "--lut3", "2,16"]),
+    ("lut-3", &["--combiner", "monolithic", "--lut", "3,4", "--lut-lmhead", "8"]),
     ("other-sizes", &["--combiner", "chunked", "--chunk", "2", "--context", "96", "--batch", "32"]),
 ];
 

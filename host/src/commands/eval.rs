@@ -34,6 +34,16 @@ pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
         .with_at(arguments.tokens.display().to_string())
         .with_hint("give fewer tokens, or convert with a larger --context"));
     }
+    if let Some(vocabulary) = engine.vocabulary()
+        && let Some(token) = tokens.iter().find(|token| u64::from(**token) >= vocabulary)
+    {
+        return Err(Error::new(
+            codes::EVALUATION_INPUT,
+            format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
+        )
+        .with_at(arguments.tokens.display().to_string())
+        .with_hint("the tokens are of another model"));
+    }
     let positions = match arguments.path {
         EvaluationPath::Infer => infer(&mut engine, &tokens, 0, &reference)?,
         EvaluationPath::Prefill => {

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod chat;
 pub mod eval;
 pub mod generate;
 pub mod inspect;
@@ -13,11 +14,18 @@ pub fn print(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => Ok(()),
-        Err(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::cancelled()),
+        Err(source) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(crate::error::reader_left())
+        }
         Err(source) => {
             Err(Error::new(codes::OUTPUT_UNWRITABLE, format!("standard output: {source}")))
         }
     }
+}
+
+/// A line for the user on standard error. Nothing can be done when that is closed.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints a value as one line of JSON.

@@ -1,6 +1,7 @@
 //! `convert`: from a model directory to packages, meta.yaml and the report.
 
 mod finish;
+mod lut;
 mod meta;
 mod output;
 mod packages;
@@ -15,11 +16,12 @@ use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{
-    BitsPerPart, LayoutOptions, ModelInput, PackageKind, PackageSpec, Step, TensorInfo,
+    LayoutOptions, ModelInput, PackageKind, PackageSpec, Step, TensorInfo,
 };
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::Model;
 use finish::{compile, publish, shipped, test, write_report, write_small_files};
+use lut::Luts;
 use output::Output;
 use packages::{PackageContext, lint_warnings};
 use report::{EarlierReport, PluginReport, Report, StepReport, WeightFileReport};
@@ -50,10 +52,12 @@ pub fn run(
         "none" => None,
         id => Some(plugins.runtime(id)?),
     };
-    let quantization = quantization(arguments, plugins)?;
+    let luts = Luts::new(&arguments.luts, arguments.combiner == WHOLE_COMBINER)?;
+    let quantization = quantization(arguments, &luts, plugins)?;
     let input = model_input(arguments, &directory);
     let description = frontend.describe(&input)?;
-    let layout = combiner.layout(&description, &layout_options(arguments))?;
+    let mut layout = combiner.layout(&description, &layout_options(arguments, &luts))?;
+    layout.meta.extend(luts.group_keys());
     let model_name = model_name(&arguments.model);
     say(&format!(
         "{model_name}: {} ({arch}), {} layers, {:.1} M parameters; {} packages ({}), context {}, batch {}",
@@ -106,6 +110,7 @@ pub fn run(
         let members = members(&file.functions, &functions)?;
         let path = output.staging().join(format!("{}.bin", file.id));
         let result = job.write(&members, &path)?;
+        warnings.extend(result.notes());
         for (id, model) in members {
             let mut model = model.clone();
             references::resolve(&mut model, &result.resolved)?;
@@ -178,7 +183,7 @@ pub fn run(
             ("runtime", &arguments.runtime),
         ]
         .into_iter()
-        .chain(arguments.quantizer.as_deref().map(|id| ("quantizer", id)))
+        .chain(quantization.as_ref().map(|stage| ("quantizer", stage.id.as_str())))
         .map(|(stage, id)| PluginReport { stage: stage.to_owned(), id: id.to_owned() })
         .collect(),
         weight_files,
@@ -232,12 +237,6 @@ fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
         .with_at(arguments.model.display().to_string())
         .with_hint("check the --model path"));
     }
-    if arguments.lut != "none" {
-        return refuse(
-            format!("--lut {}: this version writes 16-bit floats only", arguments.lut),
-            "take --lut none; palettization comes with the quantizer `lut`",
-        );
-    }
     if arguments.context == 0 || arguments.batch == 0 {
         return refuse(
             "--context and --batch must be at least 1".to_owned(),
@@ -253,8 +252,20 @@ fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
     Ok(())
 }
 
-fn quantization(arguments: &ConvertArguments, plugins: &Plugins) -> Result<Option<Quantization>> {
-    let mut options = serde_json::Map::new();
+/// The quantizer of `--lut`.
+const LUT_QUANTIZER: &str = "lut";
+/// The combiner for which `--lut` stands for the embeddings too, as ANEMLL's script has it.
+const WHOLE_COMBINER: &str = "monolithic";
+
+fn quantization(
+    arguments: &ConvertArguments,
+    luts: &Luts,
+    plugins: &Plugins,
+) -> Result<Option<Quantization>> {
+    let mut options = match luts.options() {
+        Value::Object(options) if !luts.is_none() => options,
+        _ => serde_json::Map::new(),
+    };
     for option in &arguments.quantizer_option {
         let Some((name, value)) = option.split_once('=') else {
             return Err(Error::new(
@@ -265,15 +276,24 @@ fn quantization(arguments: &ConvertArguments, plugins: &Plugins) -> Result<Optio
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         options.insert(name.to_owned(), value);
     }
-    let Some(id) = &arguments.quantizer else {
-        return if options.is_empty() {
-            Ok(None)
-        } else {
-            Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"))
-        };
+    let id = match &arguments.quantizer {
+        Some(id) if id != LUT_QUANTIZER && !luts.is_none() => {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("the --lut flags belong to the quantizer `{LUT_QUANTIZER}`, not `{id}`"),
+            )
+            .with_hint("leave --quantizer out, or give its options with --quantizer-option"));
+        }
+        Some(id) => id.as_str(),
+        None if !luts.is_none() => LUT_QUANTIZER,
+        None if options.is_empty() => return Ok(None),
+        None => {
+            return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
+        }
     };
     let options = Value::Object(options);
-    Ok(Some(Quantization { quantizer: plugins.quantizer(id, &options)?, options }))
+    let quantizer = plugins.quantizer(id, &options)?;
+    Ok(Some(Quantization { id: id.to_owned(), quantizer, options }))
 }
 
 fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> ModelInput {
@@ -298,7 +318,7 @@ fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> Mode
     }
 }
 
-fn layout_options(arguments: &ConvertArguments) -> LayoutOptions {
+fn layout_options(arguments: &ConvertArguments, luts: &Luts) -> LayoutOptions {
     let metadata = BTreeMap::from([(
         "com.anemll.tool_version".to_owned(),
         env!("CARGO_PKG_VERSION").to_owned(),
@@ -307,7 +327,7 @@ fn layout_options(arguments: &ConvertArguments) -> LayoutOptions {
         chunks: arguments.chunk,
         prefix: arguments.prefix.clone(),
         argmax: arguments.argmax,
-        bits: BitsPerPart::default(),
+        bits: luts.bits(),
         metadata,
     }
 }
@@ -322,7 +342,10 @@ fn options_json(arguments: &ConvertArguments) -> Value {
         "prefix": arguments.prefix,
         "argmax": arguments.argmax,
         "split_lm_head": arguments.split_lm_head,
-        "lut": arguments.lut,
+        "lut": arguments.luts.lut,
+        "lut1": arguments.luts.lut1,
+        "lut2": arguments.luts.lut2,
+        "lut3": arguments.luts.lut3,
         "quantizer": arguments.quantizer,
         "quantizer_option": arguments.quantizer_option,
         "clamp": arguments.clamp,

@@ -23,7 +23,7 @@ use half::f16;
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// What the report says of one weight.
@@ -62,6 +62,8 @@ fn is_zero(value: &u64) -> bool {
 
 /// A quantizer and the options of its plan.
 pub(super) struct Quantization {
+    /// Its id.
+    pub(super) id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
     /// Options as the user gave them.
@@ -90,6 +92,17 @@ pub(super) struct WeightFileResult {
     pub(super) deduplicated: u64,
     /// One entry per weight.
     pub(super) weights: Vec<WeightReport>,
+}
+
+impl WeightFileResult {
+    /// The remarks of the quantizer's plan, each once, with the number of weights it is about.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for note in self.weights.iter().filter_map(|weight| weight.note.as_deref()) {
+            *counts.entry(note).or_default() += 1;
+        }
+        counts.into_iter().map(|(note, count)| format!("{note} ({count} weights)")).collect()
+    }
 }
 
 impl WeightJob<'_> {

@@ -1,0 +1,339 @@
+//! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
+
+use crate::chat_template::ChatTemplate;
+use crate::cli::{ChatArguments, SamplingArguments};
+use crate::conversation::Conversation;
+use crate::engine::Engine;
+use crate::generation::{Answer, End, Generator};
+use crate::plugins::Plugins;
+use crate::sampling::{Sampler, Sampling};
+use crate::services::{self, check_cancelled, take_interrupt};
+use crate::tokenizer::{TextStream, Tokenizer};
+use anemll_plugin_api::{Error, Result, codes};
+use rustyline::error::ReadlineError;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+/// The part of the context that is kept free for an answer, as a divisor of the context.
+const ROOM: usize = 4;
+
+/// What templates of models with a thinking mode call the switch.
+const THINKING: &str = "enable_thinking";
+
+/// Runs the command.
+pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
+    let (tokenizer, mut generator) =
+        open(&arguments.meta, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
+            sampling(&arguments.sampling, suggested(tokenizer))
+        })?;
+    let template = if arguments.no_template { None } else { ChatTemplate::open(&tokenizer)? };
+    if template.is_none() && !arguments.no_template {
+        super::say("note: the model has no chat template; texts are run as they are");
+    }
+    let switch = template.as_ref().is_some_and(|template| template.mentions(THINKING));
+    let mut variables = BTreeMap::new();
+    if arguments.no_think && switch {
+        variables.insert(THINKING, false);
+    }
+    let mut chat = Chat {
+        conversation: Conversation::new(
+            &tokenizer,
+            template,
+            variables,
+            arguments.system.as_deref(),
+        ),
+        tokenizer: &tokenizer,
+        generator: &mut generator,
+        most: arguments.max_tokens.unwrap_or(u64::MAX),
+        hide_thoughts: arguments.no_think && !switch,
+    };
+    match &arguments.prompt {
+        Some(text) => chat.turn(text),
+        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+            converse(&mut chat)
+        }
+        None => answer_lines(&mut chat),
+    }
+}
+
+/// Opens a conversion with its tokenizer. `choose` says how tokens are chosen, from what the model
+/// suggests.
+pub(super) fn open(
+    meta: &Path,
+    runtime: &str,
+    plugins: &Plugins,
+    arguments: &SamplingArguments,
+    choose: impl FnOnce(&Tokenizer) -> Sampling,
+) -> Result<(Tokenizer, Generator)> {
+    let host = services::host();
+    let runtime = plugins.runtime(runtime)?;
+    let engine = Engine::open(meta, runtime.as_ref(), &host)?;
+    let tokenizer = Tokenizer::open(meta.parent().unwrap_or(Path::new("")))?;
+    if let Some(vocabulary) = engine.vocabulary() {
+        tokenizer.check_vocabulary(vocabulary)?;
+    }
+    let mut sampling = choose(&tokenizer);
+    if engine.gives_largest() && !sampling.is_greedy() {
+        if arguments.asks_to_sample() {
+            return Err(Error::new(
+                codes::USAGE,
+                "this conversion gives only the token with the largest logit: there is nothing to sample from",
+            )
+            .with_at(meta.display().to_string())
+            .with_hint("leave the sampling options out, or convert without --argmax"));
+        }
+        sampling = Sampling::GREEDY;
+    }
+    let sampler = Sampler::new(sampling, arguments.seed);
+    tracing::info!("{sampling:?}, seed {}", sampler.seed());
+    let stop = tokenizer.stop_tokens();
+    Ok((tokenizer, Generator::new(engine, sampler, stop)))
+}
+
+/// What the options say, and for the rest `default`. Options that filter mean that something is
+/// drawn: they make the temperature 1 where it would be 0 and none is given.
+pub(super) fn sampling(arguments: &SamplingArguments, default: Sampling) -> Sampling {
+    let filters =
+        arguments.top_k.is_some() || arguments.top_p.is_some() || arguments.min_p.is_some();
+    let usual = if default.is_greedy() && filters { 1.0 } else { default.temperature };
+    Sampling {
+        temperature: arguments.temperature.unwrap_or(usual),
+        top_k: arguments.top_k.unwrap_or(default.top_k),
+        top_p: arguments.top_p.unwrap_or(default.top_p),
+        min_p: arguments.min_p.unwrap_or(default.min_p),
+    }
+}
+
+/// What generation_config.json suggests: greedy, unless `do_sample` is true. Values that cannot be
+/// are left out.
+fn suggested(tokenizer: &Tokenizer) -> Sampling {
+    let config = tokenizer.generation();
+    if config.get("do_sample").and_then(serde_json::Value::as_bool) != Some(true) {
+        return Sampling::GREEDY;
+    }
+    let number = |key: &str, range: std::ops::RangeInclusive<f64>| {
+        config.get(key)?.as_f64().filter(|value| range.contains(value)).map(|value| value as f32)
+    };
+    Sampling {
+        temperature: number("temperature", 0.0..=1000.0).unwrap_or(1.0),
+        top_k: number("top_k", 0.0..=1e9).map_or(0, |value| value as usize),
+        top_p: number("top_p", 0.0..=1.0).unwrap_or(1.0),
+        min_p: number("min_p", 0.0..=1.0).unwrap_or(0.0),
+    }
+}
+
+struct Chat<'a> {
+    conversation: Conversation<'a>,
+    tokenizer: &'a Tokenizer,
+    generator: &'a mut Generator,
+    most: u64,
+    hide_thoughts: bool,
+}
+
+impl Chat<'_> {
+    /// One question and its answer. After an error the question is taken back, unless a part of
+    /// the answer was shown.
+    fn turn(&mut self, text: &str) -> Result<()> {
+        self.conversation.ask(text);
+        let mut shown = String::new();
+        let result = self.answer(&mut shown);
+        if shown.is_empty() && result.is_err() {
+            self.conversation.take_back();
+        } else {
+            self.conversation.answer(&shown);
+        }
+        let answer = result?;
+        super::say(&summary(&answer));
+        Ok(())
+    }
+
+    fn answer(&mut self, shown: &mut String) -> Result<Answer> {
+        let context = self.generator.context();
+        let room = (context / ROOM).min(usize::try_from(self.most).unwrap_or(usize::MAX));
+        let fitted = self.conversation.fit(context.saturating_sub(room))?;
+        if fitted.dropped > 0 {
+            let turns = if fitted.dropped == 1 { "turn" } else { "turns" };
+            super::say(&format!(
+                "note: the context of {context} tokens is full; the oldest {} {turns} left out",
+                fitted.dropped
+            ));
+            self.generator.reset()?;
+        }
+        let mut stream = TextStream::new(self.tokenizer, &fitted.tokens);
+        let mut filter = EmptyThought { held: String::new(), active: self.hide_thoughts };
+        let mut write = |text: &str| {
+            shown.push_str(text);
+            super::print(text)
+        };
+        let answer = self.generator.answer(&fitted.tokens, self.most, &mut |token| {
+            write(&filter.push(&stream.push(token)?))
+        });
+        if answer.is_ok() {
+            write(&filter.push(&stream.finish()?))?;
+            write(&filter.finish())?;
+        }
+        if answer.is_ok() || !shown.is_empty() {
+            super::print("\n")?;
+        }
+        answer
+    }
+}
+
+fn summary(answer: &Answer) -> String {
+    let end = match answer.end {
+        End::Stop => "",
+        End::Count => "; ended by --max-tokens",
+        End::Context => "; the context is full",
+    };
+    format!(
+        "[{} tokens, {:.1} per second; prompt of {} tokens in {:.2} s{end}]",
+        answer.tokens,
+        answer.rate(),
+        answer.prompt_tokens,
+        answer.prompt_seconds
+    )
+}
+
+/// Takes `<think></think>`, with nothing but spaces inside, from the beginning of an answer.
+struct EmptyThought {
+    held: String,
+    active: bool,
+}
+
+impl EmptyThought {
+    fn push(&mut self, text: &str) -> String {
+        if !self.active {
+            return text.to_owned();
+        }
+        self.held += text;
+        let mut rest = self.held.trim_start();
+        for tag in ["<think>", "</think>"] {
+            if tag.starts_with(rest) {
+                return String::new();
+            }
+            match rest.strip_prefix(tag) {
+                Some(after) => rest = after.trim_start(),
+                None => return self.finish(),
+            }
+        }
+        if rest.is_empty() {
+            return String::new();
+        }
+        let answer = rest.to_owned();
+        self.held.clear();
+        self.active = false;
+        answer
+    }
+
+    fn finish(&mut self) -> String {
+        self.active = false;
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// A conversation on a terminal, with line editing. Ctrl-C ends an answer, Ctrl-D the conversation.
+fn converse(chat: &mut Chat<'_>) -> Result<()> {
+    let failed = |source: ReadlineError| {
+        Error::new(codes::PROMPT_INVALID, format!("the terminal cannot be read: {source}"))
+    };
+    let mut editor = rustyline::DefaultEditor::new().map_err(failed)?;
+    super::say("Ctrl-C ends an answer, Ctrl-D the conversation.");
+    loop {
+        let line = match editor.readline("> ") {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(source) => return Err(failed(source)),
+        };
+        check_cancelled()?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        // A line that is not remembered can be typed again.
+        let _ = editor.add_history_entry(&line);
+        match chat.turn(&line) {
+            Ok(()) => {}
+            Err(error) if error.is_cancelled() && take_interrupt() => {}
+            Err(error) if error.code == codes::PROMPT_INVALID => {
+                super::say(&crate::error::render(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Every line of standard input is a question.
+fn answer_lines(chat: &mut Chat<'_>) -> Result<()> {
+    let lines = read_lines();
+    loop {
+        // A blocked read cannot be interrupted, so another thread reads.
+        let line = match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) => line?,
+            Err(RecvTimeoutError::Timeout) => {
+                check_cancelled()?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        check_cancelled()?;
+        if !line.trim().is_empty() {
+            chat.turn(&line)?;
+        }
+    }
+}
+
+fn read_lines() -> Receiver<Result<String>> {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let line = line.map_err(|source| {
+                Error::new(codes::PROMPT_INVALID, format!("standard input: {source}"))
+            });
+            let last = line.is_err();
+            if sender.send(line).is_err() || last {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered(parts: &[&str]) -> String {
+        let mut filter = EmptyThought { held: String::new(), active: true };
+        let mut text: String = parts.iter().map(|part| filter.push(part)).collect();
+        text += &filter.finish();
+        text
+    }
+
+    #[test]
+    fn only_an_empty_thought_at_the_beginning_goes() {
+        assert_eq!(
+            filtered(&["<th", "ink>\n\n</thi", "nk>\n", "\nYes <think></think>"]),
+            "Yes <think></think>"
+        );
+        assert_eq!(filtered(&["<think>", "Hm", "</think>Yes"]), "<think>Hm</think>Yes");
+        assert_eq!(filtered(&[" <", "b> plain"]), " <b> plain");
+        assert_eq!(filtered(&["<thin"]), "<thin");
+        assert_eq!(filtered(&[]), "");
+    }
+
+    #[test]
+    fn options_go_before_the_models_suggestions() {
+        let suggestion = Sampling { temperature: 0.6, top_k: 20, top_p: 0.95, min_p: 0.0 };
+        let none = SamplingArguments::default();
+        assert_eq!(sampling(&none, suggestion), suggestion);
+        assert_eq!(sampling(&none, Sampling::GREEDY), Sampling::GREEDY);
+        let cold = SamplingArguments { temperature: Some(0.0), ..none.clone() };
+        assert!(sampling(&cold, suggestion).is_greedy());
+        let filter = SamplingArguments { top_k: Some(5), ..none };
+        assert_eq!(sampling(&filter, suggestion).temperature, 0.6);
+        assert_eq!(sampling(&filter, Sampling::GREEDY).temperature, 1.0);
+    }
+}

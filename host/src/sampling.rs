@@ -1,0 +1,309 @@
+//! Choosing the next token from logits.
+//!
+//! The filters work in place, in this order: temperature, top-k, top-p, min-p. A token that a
+//! filter takes away gets minus infinity. What is left is drawn from with a generator that gives
+//! the same numbers for the same seed on every system.
+
+use crate::engine::Head;
+use anemll_plugin_api::{Error, Result, codes};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use std::hash::{BuildHasher as _, Hasher as _};
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// The logits are divided by it; 0 takes the largest logit (greedy).
+    pub temperature: f32,
+    /// Keeps the K largest logits; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the most likely tokens whose probabilities reach P together; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens at least P times as likely as the most likely one; 0 keeps all.
+    pub min_p: f32,
+}
+
+impl Sampling {
+    /// The largest logit each time.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+
+    /// Whether the largest logit is always taken.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+}
+
+/// Divides the logits by `temperature`, above 0. The largest becomes 0, so that a small
+/// temperature cannot overflow; probabilities do not change by that.
+pub fn apply_temperature(logits: &mut [f32], temperature: f32) {
+    let largest = largest(logits);
+    if !largest.is_finite() {
+        return;
+    }
+    for logit in logits {
+        *logit = (*logit - largest) / temperature;
+    }
+}
+
+/// Keeps the `count` largest logits; of equal ones at the border, those with the lower ids.
+pub fn keep_top_k(logits: &mut [f32], count: usize) {
+    if count == 0 || count >= logits.len() {
+        return;
+    }
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    // Equal logits are told apart by id, so that the choice does not depend on the algorithm.
+    order.select_nth_unstable_by(count, |left, right| {
+        logits[*right].total_cmp(&logits[*left]).then(left.cmp(right))
+    });
+    for index in &order[count..] {
+        logits[*index] = f32::NEG_INFINITY;
+    }
+}
+
+/// Keeps the fewest tokens, most likely first, whose probabilities add up to `share` or more; at
+/// least one (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
+pub fn keep_top_p(logits: &mut [f32], share: f32) {
+    if share >= 1.0 {
+        return;
+    }
+    let probabilities = probabilities(logits);
+    let mut sum = 0.0;
+    let mut kept = 0;
+    for index in descending(logits) {
+        if kept > 0 && sum >= f64::from(share) {
+            logits[index] = f32::NEG_INFINITY;
+        } else {
+            sum += probabilities[index];
+            kept += 1;
+        }
+    }
+}
+
+/// Keeps tokens whose probability is at least `share` of the largest one (Nguyen et al. 2024,
+/// "Turning Up the Heat: Min-p Sampling").
+pub fn keep_min_p(logits: &mut [f32], share: f32) {
+    if share <= 0.0 {
+        return;
+    }
+    // A quotient of probabilities is a difference of logits.
+    let least = largest(logits) + share.min(1.0).ln();
+    for logit in logits {
+        if *logit < least {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// Draws an index by its probability. `uniform` is in [0, 1).
+pub fn draw(logits: &[f32], uniform: f64) -> usize {
+    let probabilities = probabilities(logits);
+    let target = uniform * probabilities.iter().sum::<f64>();
+    let mut sum = 0.0;
+    let mut last = 0;
+    for (index, probability) in probabilities.iter().enumerate() {
+        if *probability > 0.0 {
+            sum += probability;
+            last = index;
+            if sum > target {
+                break;
+            }
+        }
+    }
+    last
+}
+
+fn largest(logits: &[f32]) -> f32 {
+    logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Softmax.
+fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let largest = f64::from(largest(logits));
+    let exponentials: Vec<f64> =
+        logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+/// Indices from the largest logit to the smallest; equal ones by id.
+fn descending(logits: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|left, right| logits[*right].total_cmp(&logits[*left]));
+    order
+}
+
+/// A way of choosing, with its generator.
+#[derive(Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    generator: ChaCha8Rng,
+    seed: u64,
+}
+
+impl Sampler {
+    /// Without a seed, one is taken from the system's randomness.
+    pub fn new(sampling: Sampling, seed: Option<u64>) -> Self {
+        // The standard library seeds each of these states from the system.
+        let seed = seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
+        Self { sampling, generator: ChaCha8Rng::seed_from_u64(seed), seed }
+    }
+
+    /// The seed in use.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Whether the largest logit is always taken.
+    pub fn is_greedy(&self) -> bool {
+        self.sampling.is_greedy()
+    }
+
+    /// The next token.
+    ///
+    /// # Errors
+    /// A logit is NaN, no logit is finite, or only the largest logit is known and something else
+    /// than that is asked for.
+    pub fn next(&mut self, head: Head) -> Result<u32> {
+        if head.has_not_a_number() {
+            return Err(unusable("the model gave a logit that is not a number"));
+        }
+        let mut logits = match head {
+            Head::Largest(token, _) if self.is_greedy() => return Ok(token),
+            Head::Largest(..) => {
+                return Err(Error::new(
+                    codes::USAGE,
+                    "this conversion gives only the token with the largest logit",
+                ));
+            }
+            head if self.is_greedy() => return Ok(head.best()),
+            Head::Logits(logits) => logits,
+        };
+        apply_temperature(&mut logits, self.sampling.temperature);
+        keep_top_k(&mut logits, self.sampling.top_k);
+        keep_top_p(&mut logits, self.sampling.top_p);
+        keep_min_p(&mut logits, self.sampling.min_p);
+        if !largest(&logits).is_finite() {
+            return Err(unusable("the model gave no finite logit to choose from"));
+        }
+        // 53 bits: every double in [0, 1) that is a multiple of 2^-53.
+        let uniform = (self.generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        Ok(draw(&logits, uniform) as u32)
+    }
+}
+
+fn unusable(message: &str) -> Error {
+    Error::new(codes::RUN_FAILED, message)
+        .with_hint("`anemll eval` compares the conversion with the original model")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(logits: &[f32]) -> Vec<usize> {
+        (0..logits.len()).filter(|index| logits[*index] > f32::NEG_INFINITY).collect()
+    }
+
+    #[test]
+    fn temperature_divides_and_cannot_overflow() {
+        let mut logits = [1.0, 3.0, 2.0];
+        apply_temperature(&mut logits, 0.5);
+        assert_eq!(logits, [-4.0, 0.0, -2.0]);
+        let mut logits = [1000.0, 0.0, f32::NEG_INFINITY];
+        apply_temperature(&mut logits, 1e-40);
+        assert_eq!(logits, [0.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn top_k_keeps_k_and_the_first_of_equals() {
+        let mut logits = [1.0, 2.0, 2.0, 2.0, 0.0];
+        keep_top_k(&mut logits, 2);
+        assert_eq!(kept(&logits), [1, 2]);
+        let mut logits = [1.0, 2.0];
+        keep_top_k(&mut logits, 0);
+        keep_top_k(&mut logits, 5);
+        assert_eq!(kept(&logits), [0, 1]);
+    }
+
+    #[test]
+    fn top_p_keeps_the_fewest_that_reach_the_share() {
+        let logits = [0.5_f32.ln(), 0.25_f32.ln(), 0.125_f32.ln(), 0.125_f32.ln()];
+        for (share, expected) in [
+            (0.0, vec![0]),
+            (0.4, vec![0]),
+            (0.6, vec![0, 1]),
+            (0.8, vec![0, 1, 2]),
+            (1.0, vec![0, 1, 2, 3]),
+        ] {
+            let mut logits = logits;
+            keep_top_p(&mut logits, share);
+            assert_eq!(kept(&logits), expected, "{share}");
+        }
+    }
+
+    #[test]
+    fn min_p_is_relative_to_the_most_likely_and_keeps_ties() {
+        let logits = [0.5_f32.ln(), 0.25_f32.ln(), 0.2_f32.ln(), 0.25_f32.ln()];
+        for (share, expected) in
+            [(0.0, vec![0, 1, 2, 3]), (0.45, vec![0, 1, 3]), (0.6, vec![0]), (1.0, vec![0])]
+        {
+            let mut logits = logits;
+            keep_min_p(&mut logits, share);
+            assert_eq!(kept(&logits), expected, "{share}");
+        }
+        let mut equal = [3.0, 3.0];
+        keep_min_p(&mut equal, 1.0);
+        assert_eq!(kept(&equal), [0, 1]);
+    }
+
+    #[test]
+    fn drawing_follows_the_probabilities() {
+        let logits = [0.25_f32.ln(), f32::NEG_INFINITY, 0.75_f32.ln()];
+        assert_eq!(draw(&logits, 0.0), 0);
+        assert_eq!(draw(&logits, 0.2), 0);
+        assert_eq!(draw(&logits, 0.3), 2);
+        assert_eq!(draw(&logits, 1.0 - f64::EPSILON), 2);
+        let sampling = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+        let mut sampler = Sampler::new(sampling, Some(1));
+        let count =
+            (0..4000).filter(|_| sampler.next(Head::Logits(logits.to_vec())).unwrap() == 0).count();
+        assert!((900..1100).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_tokens_again() {
+        let sampling = Sampling { temperature: 1.0, top_k: 50, top_p: 0.95, min_p: 0.01 };
+        let tokens = |seed| {
+            let mut sampler = Sampler::new(sampling, seed);
+            (0..20)
+                .map(|step| {
+                    let logits = (0..100).map(|index| ((index * 7 + step) % 13) as f32 / 4.0);
+                    sampler.next(Head::Logits(logits.collect())).unwrap()
+                })
+                .collect::<Vec<u32>>()
+        };
+        assert_eq!(tokens(Some(7)), tokens(Some(7)));
+        assert_ne!(tokens(Some(7)), tokens(Some(8)));
+        assert_ne!(tokens(None), tokens(None));
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_largest() {
+        let mut sampler = Sampler::new(Sampling::GREEDY, Some(0));
+        assert_eq!(sampler.next(Head::Logits(vec![1.0, 4.0, 4.0])).unwrap(), 1);
+        assert_eq!(sampler.next(Head::Largest(9, 1.0)).unwrap(), 9);
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for temperature in [0.0, 1.0] {
+            let sampling = Sampling { temperature, ..Sampling::GREEDY };
+            let mut sampler = Sampler::new(sampling, Some(0));
+            let error = sampler.next(Head::Logits(vec![1.0, f32::NAN])).unwrap_err();
+            assert_eq!(error.code, codes::RUN_FAILED);
+        }
+        let mut sampler = Sampler::new(Sampling { temperature: 1.0, ..Sampling::GREEDY }, Some(0));
+        assert!(sampler.next(Head::Logits(vec![f32::NEG_INFINITY; 3])).is_err());
+        assert_eq!(sampler.next(Head::Largest(1, 0.0)).unwrap_err().code, codes::USAGE);
+    }
+}

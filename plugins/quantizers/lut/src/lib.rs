@@ -1,0 +1,69 @@
+//! Quantizer: look-up tables with the least squared error, one per tensor or group of output
+//! channels.
+//!
+//! A weight becomes a `constexpr_lut_to_dense` of iOS 18: an index of a few bits per element, and
+//! 16-bit tables. It takes the weights that ANEMLL takes: the embedding, the matrices of attention
+//! and MLP, and the head, each with options of its own. Gains of norms, biases and tables stay
+//! float16.
+
+mod encode;
+mod options;
+mod plan;
+
+use anemll_plugin_api::data::{Encoded, Plan, PlanRequest, Stage};
+use anemll_plugin_api::no_such_component;
+use anemll_plugin_api::{Host, Plugin, Quantizer, Result, Sink, TensorView, Value};
+
+pub use options::{Lut, Options};
+
+/// The quantizer's id.
+pub const ID: &str = "lut";
+
+/// The quantizer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LutQuantizer {
+    options: Options,
+}
+
+impl LutQuantizer {
+    /// With these options.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+}
+
+impl Quantizer for LutQuantizer {
+    fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
+        Ok(plan::plan(&self.options, &request.weights))
+    }
+
+    fn encode(
+        &self,
+        tensor: TensorView<'_>,
+        decision: &Value,
+        statistics: Option<TensorView<'_>>,
+        sink: &mut dyn Sink,
+        host: &Host,
+    ) -> Result<Encoded> {
+        encode::encode(tensor, decision, statistics, sink, host)
+    }
+}
+
+/// The plugin with this quantizer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LutPlugin;
+
+impl Plugin for LutPlugin {
+    const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
+
+    fn quantizer(id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+        match id {
+            ID => Ok(Box::new(LutQuantizer::new(Options::parse(options)?))),
+            _ => Err(no_such_component(Stage::Quantizer, id)),
+        }
+    }
+}
+
+#[cfg(feature = "builtin")]
+anemll_plugin_api::register_builtin!(LutPlugin);

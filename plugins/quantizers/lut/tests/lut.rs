@@ -1,0 +1,379 @@
+//! The quantizer through its traits and through the plugin boundary.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use anemll_palettize::{BITS, unpack};
+use anemll_plugin_api::data::{Encoded, PlanRequest, WeightInfo};
+use anemll_plugin_api::testing::{TestHost, check_plugin};
+use anemll_plugin_api::{
+    DType, Error, Host, LoadedPlugin, MemorySink, Plugin as _, Quantizer, Result, Tensor, Value,
+    codes,
+};
+use anemll_quantizer_lut::LutPlugin;
+use half::f16;
+use serde_json::{Map, json};
+
+/// The quantizer itself, and the same one behind the boundary.
+fn both(options: &Value) -> [Box<dyn Quantizer>; 2] {
+    let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
+    [LutPlugin::quantizer("lut", options).unwrap(), loaded.quantizer("lut", options).unwrap()]
+}
+
+fn values(count: usize, seed: u64) -> Vec<f16> {
+    let mut state = seed;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+    };
+    (0..count).map(|_| f16::from_f64((next() + next() + next()) * 0.2)).collect()
+}
+
+fn tensor(shape: &[u64], values: &[f16]) -> Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Tensor::new("layer.weight", DType::FLOAT16, shape, bytes).unwrap()
+}
+
+fn floats(shape: &[u64], values: &[f32]) -> Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Tensor::new("statistics", DType::FLOAT32, shape, bytes).unwrap()
+}
+
+fn encode(
+    quantizer: &dyn Quantizer,
+    tensor: &Tensor,
+    decision: &Value,
+    statistics: Option<&Tensor>,
+    host: &Host,
+) -> Result<(Encoded, Vec<Tensor>)> {
+    let mut sink = MemorySink::new();
+    let statistics = statistics.map(|statistics| statistics.view().unwrap());
+    let encoded =
+        quantizer.encode(tensor.view().unwrap(), decision, statistics, &mut sink, host)?;
+    Ok((encoded, sink.into_tensors()?))
+}
+
+fn refused(tensor: &Tensor, decision: &Value, statistics: Option<&Tensor>) -> Error {
+    let [direct, loaded] = both(&Value::Null)
+        .map(|it| encode(&*it, tensor, decision, statistics, &Host::quiet()).unwrap_err());
+    assert_eq!(direct, loaded);
+    direct
+}
+
+fn halves(tensor: &Tensor) -> Vec<f16> {
+    tensor.bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
+}
+
+/// Weights as the operation gives them back: rows of a group share a table.
+fn decode(encoded: &Encoded, tensors: &[Tensor]) -> Vec<f16> {
+    let find = |name: &str| {
+        let argument = &encoded.arguments[name];
+        let tensor = &tensors[argument.blob as usize];
+        assert_eq!(
+            (argument.dtype.as_str(), &argument.shape),
+            (tensor.dtype.name(), &tensor.shape)
+        );
+        tensor
+    };
+    let (indices, lut) = (find("indices"), find("lut"));
+    let count = indices.shape.iter().product::<u64>() as usize;
+    let bits = indices.dtype.bits().unwrap();
+    let group = count / lut.shape[0] as usize;
+    let entries = halves(lut);
+    let unpacked = unpack(&indices.bytes, bits, count).unwrap();
+    let entry = |at: usize| entries[at / group * (1 << bits) + usize::from(unpacked[at])];
+    (0..count).map(entry).collect()
+}
+
+/// The least sum of squared errors with `count` entries, by trying all splits.
+fn least_error(values: &[f16], count: usize) -> f64 {
+    let mut sorted: Vec<f64> = values.iter().map(|value| value.to_f64()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let cost = |start: usize, end: usize| {
+        let part = &sorted[start..end];
+        let mean = part.iter().sum::<f64>() / part.len() as f64;
+        part.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
+    };
+    let mut best: Vec<f64> =
+        (0..=sorted.len()).map(|end| if end == 0 { 0.0 } else { cost(0, end) }).collect();
+    for _ in 1..count {
+        best = (0..=sorted.len())
+            .map(|end| (0..end).map(|at| best[at] + cost(at, end)).fold(best[end], f64::min))
+            .collect();
+    }
+    best[sorted.len()]
+}
+
+#[test]
+fn the_plugin_keeps_the_rules() {
+    check_plugin(&LoadedPlugin::of::<LutPlugin>().unwrap()).unwrap();
+}
+
+#[test]
+fn shapes_dtypes_and_values_of_every_width_and_grouping() {
+    let (rows, columns) = (24, 10);
+    let values = values(rows * columns, 3);
+    for bits in BITS {
+        for (group, groups) in [(json!(8), 3), (json!(1), 24), (json!(24), 1), (Value::Null, 1)] {
+            for shape in [vec![24, 10], vec![24, 10, 1, 1], vec![24, 5, 2]] {
+                let tensor = tensor(&shape, &values);
+                let decision = json!({"bits": bits, "group": group});
+                let answers = both(&Value::Null)
+                    .map(|it| encode(&*it, &tensor, &decision, None, &Host::quiet()).unwrap());
+                assert_eq!(answers[0], answers[1]);
+                let (encoded, tensors) = &answers[0];
+                assert_eq!(encoded.op, "constexpr_lut_to_dense");
+                assert_eq!(encoded.arguments.len(), 2);
+                let indices = &encoded.arguments["indices"];
+                assert_eq!(indices.dtype, format!("uint{bits}"));
+                assert_eq!(indices.shape, shape);
+                let lut = &encoded.arguments["lut"];
+                assert_eq!(lut.dtype, "float16");
+                let mut expected = vec![1; shape.len() + 2];
+                expected[0] = groups;
+                expected[shape.len()] = 1 << bits;
+                assert_eq!(lut.shape, expected);
+
+                let decoded = decode(encoded, tensors);
+                let distance = |at: usize| (values[at].to_f64() - decoded[at].to_f64()).abs();
+                let error = encoded.error.unwrap();
+                let squared: f64 = (0..values.len()).map(|at| distance(at).powi(2)).sum();
+                assert!((error.mean_squared - squared / 240.0).abs() < 1e-12);
+                let largest = (0..values.len()).map(distance).fold(0.0, f64::max);
+                assert_eq!(error.max_absolute, largest);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_error_is_the_least_one() {
+    let values = values(16 * 12, 17);
+    let [quantizer, _] = both(&Value::Null);
+    for (bits, group) in [(1, 4), (2, 8), (3, 16), (4, 8)] {
+        let decision = json!({"bits": bits, "group": group});
+        let tensor = tensor(&[16, 12], &values);
+        let (encoded, _) = encode(&*quantizer, &tensor, &decision, None, &Host::quiet()).unwrap();
+        let least: f64 =
+            values.chunks(group * 12).map(|group| least_error(group, 1 << bits)).sum::<f64>();
+        let found = encoded.error.unwrap().mean_squared * 192.0;
+        // Entries are rounded to 16-bit floats below 0.5.
+        let rounding = 192.0 * (0.5_f64 / 4096.0).powi(2);
+        assert!(found >= least * (1.0 - 1e-9) && found <= least + rounding, "{found} {least}");
+    }
+}
+
+#[test]
+fn large_weights_are_the_same_for_any_threads() {
+    // Several tasks, the last one smaller, and groups that are no whole bytes of indices.
+    let (rows, columns) = (3 * 205, 1003);
+    let values = values(rows * columns, 23);
+    let tensor = tensor(&[rows as u64, columns as u64], &values);
+    let decision = json!({"bits": 3, "group": 3});
+    let [quantizer, loaded] = both(&Value::Null);
+    let (_, threads) = TestHost::new();
+    let one = encode(&*quantizer, &tensor, &decision, None, &Host::quiet()).unwrap();
+    assert_eq!(one, encode(&*loaded, &tensor, &decision, None, &threads).unwrap());
+    let palette = anemll_palettize::palettize(&values, columns, 3, 3, None).unwrap();
+    assert_eq!(decode(&one.0, &one.1), palette.decode(columns));
+}
+
+#[test]
+fn equal_and_few_values_stay_as_they_are() {
+    let [quantizer, _] = both(&Value::Null);
+    for bits in BITS {
+        let decision = json!({"bits": bits, "group": 8});
+        let equal = vec![f16::from_f32(-0.7); 64];
+        let (encoded, tensors) =
+            encode(&*quantizer, &tensor(&[8, 8], &equal), &decision, None, &Host::quiet()).unwrap();
+        assert_eq!(decode(&encoded, &tensors), equal);
+        assert!(
+            halves(&tensors[encoded.arguments["lut"].blob as usize])
+                .iter()
+                .all(|entry| *entry == equal[0])
+        );
+        assert_eq!(encoded.error.unwrap().max_absolute, 0.0);
+        let two: Vec<f16> = (0..64).map(|at| f16::from_f32((at % 2) as f32)).collect();
+        let (encoded, tensors) =
+            encode(&*quantizer, &tensor(&[8, 8], &two), &decision, None, &Host::quiet()).unwrap();
+        assert_eq!(decode(&encoded, &tensors), two);
+    }
+}
+
+#[test]
+fn statistics_are_importances() {
+    let values = values(8 * 16, 5);
+    let tensor = tensor(&[8, 16, 1, 1], &values);
+    let decision = json!({"bits": 2, "group": 8});
+    let importance: Vec<f32> = (0..16).map(|at| if at < 4 { 100.0 } else { 0.01 }).collect();
+    let mut square = vec![7.0; 256];
+    for (at, value) in importance.iter().enumerate() {
+        square[at * 17] = *value;
+    }
+    let [quantizer, loaded] = both(&Value::Null);
+    let host = Host::quiet();
+    let diagonal = floats(&[16], &importance);
+    let full = floats(&[16, 16], &square);
+    let plain = encode(&*quantizer, &tensor, &decision, None, &host).unwrap();
+    let weighted = encode(&*quantizer, &tensor, &decision, Some(&diagonal), &host).unwrap();
+    assert_eq!(weighted, encode(&*loaded, &tensor, &decision, Some(&full), &host).unwrap());
+    let error = |(encoded, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
+        let decoded = decode(encoded, tensors);
+        let each = |at: usize| (values[at].to_f64() - decoded[at].to_f64()).powi(2);
+        (0..values.len()).map(|at| f64::from(importance[at % 16]) * each(at)).sum()
+    };
+    assert!(error(&weighted) < error(&plain) * 0.8, "{} {}", error(&weighted), error(&plain));
+
+    for wrong in [floats(&[15], &importance[..15]), floats(&[256], &square)] {
+        let error = refused(&tensor, &decision, Some(&wrong));
+        assert_eq!(error.code, codes::PLUGIN_BAD_REQUEST);
+        assert!(error.message.contains("layer.weight"), "{error}");
+    }
+    let mut negative = importance.clone();
+    negative[3] = -1.0;
+    let error = refused(&tensor, &decision, Some(&floats(&[16], &negative)));
+    assert!(error.message.contains("column 3 is -1"), "{error}");
+    let halves = Tensor::new("statistics", DType::FLOAT16, &[16], vec![0; 32]).unwrap();
+    let error = refused(&tensor, &decision, Some(&halves));
+    assert!(error.message.contains("float16, not float32"), "{error}");
+}
+
+#[test]
+fn values_that_are_not_finite_are_named_with_their_place() {
+    for (value, name) in [(f16::NAN, "NaN"), (f16::INFINITY, "inf"), (f16::NEG_INFINITY, "-inf")] {
+        let mut values = values(16 * 6, 5);
+        values[11 * 6 + 4] = value;
+        for (shape, place) in [
+            (vec![16, 6], "[11, 4]"),
+            (vec![16, 6, 1, 1], "[11, 4, 0, 0]"),
+            (vec![16, 3, 2], "[11, 2, 0]"),
+        ] {
+            for group in [json!(4), Value::Null] {
+                let tensor = tensor(&shape, &values);
+                let error = refused(&tensor, &json!({"bits": 4, "group": group}), None);
+                assert_eq!(error.code, codes::WEIGHT_NOT_FINITE);
+                assert_eq!(
+                    error.message,
+                    format!("`layer.weight` has the value {name} at {place}")
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused() {
+    let good = tensor(&[8, 6], &values(48, 5));
+    for decision in [
+        Value::Null,
+        json!({}),
+        json!("4"),
+        json!({"bits": 5, "group": 8}),
+        json!({"bits": 0, "group": 8}),
+        json!({"bits": -4, "group": 8}),
+        json!({"bits": 4, "group": 0}),
+        json!({"bits": 4, "group": 3}),
+        json!({"bits": 4, "group": 16}),
+        json!({"bits": 4, "group": u64::MAX}),
+    ] {
+        let error = refused(&good, &decision, None);
+        assert_eq!(error.code, codes::PLUGIN_BAD_REQUEST, "{decision}");
+        assert!(error.message.contains("`layer.weight`"), "{error}");
+    }
+    let decision = json!({"bits": 4, "group": null});
+    for other in [
+        tensor(&[48], &values(48, 5)),
+        tensor(&[], &values(1, 5)),
+        tensor(&[0, 6], &[]),
+        tensor(&[8, 0], &[]),
+        floats(&[2, 2], &[1.0; 4]),
+    ] {
+        assert_eq!(refused(&other, &decision, None).code, codes::PLUGIN_BAD_REQUEST);
+    }
+}
+
+#[test]
+fn a_cancelled_host_is_obeyed() {
+    let tensor = tensor(&[8, 6], &values(48, 5));
+    let (test, host) = TestHost::new();
+    test.cancel();
+    for quantizer in both(&Value::Null) {
+        let decision = json!({"bits": 4, "group": 8});
+        let error = encode(&*quantizer, &tensor, &decision, None, &host).unwrap_err();
+        assert!(error.is_cancelled(), "{error}");
+    }
+}
+
+fn weight(id: &str, role: &str, shape: &[u64]) -> WeightInfo {
+    WeightInfo {
+        id: id.to_owned(),
+        role: role.to_owned(),
+        shape: shape.to_vec(),
+        ..WeightInfo::default()
+    }
+}
+
+#[test]
+fn the_plan_takes_the_weights_of_each_part() {
+    let weights = vec![
+        weight("embedding", "embedding", &[1000, 64]),
+        weight("q", "attention.q", &[64, 64, 1, 1]),
+        weight("down", "mlp.down", &[64, 128, 1, 1]),
+        weight("odd", "mlp.up", &[60, 64]),
+        weight("few", "mlp.gate", &[4, 1000, 1, 1]),
+        weight("prime", "attention.o", &[61, 64]),
+        weight("head", "head", &[125, 64]),
+        weight("small", "attention.k", &[32, 64, 1, 1]),
+        weight("larger", "attention.v", &[2049, 1]),
+        weight("gain", "norm.gain", &[1, 5000, 1, 1]),
+        weight("bias", "attention.q.bias", &[5000, 1]),
+        weight("vector", "mlp.down", &[5000]),
+        weight("unknown", "table", &[5000, 64]),
+    ];
+    let options = json!({"embeddings": "8,tensor", "layers": "4", "head": "6,50"});
+    let request = PlanRequest { weights, programs: Vec::new(), options: options.clone() };
+    let [direct, loaded] = both(&options).map(|it| it.plan(&request, &Host::quiet()).unwrap());
+    assert_eq!(direct, loaded);
+    assert!(direct.transforms.is_empty());
+    let mut found = Map::new();
+    for (id, decision) in &direct.decisions {
+        found.insert(
+            id.clone(),
+            json!([decision.encode, decision.parameters, decision.note.as_deref()]),
+        );
+    }
+    let lut =
+        |bits: u32, group: u64, note: Value| json!([true, {"bits": bits, "group": group}, note]);
+    assert_eq!(
+        Value::Object(found),
+        json!({
+            "embedding": [true, {"bits": 8, "group": null}, null],
+            "q": lut(4, 8, Value::Null),
+            "down": lut(4, 8, Value::Null),
+            "odd": lut(4, 6, json!("groups of 6 output channels, not 8: 60 is no multiple")),
+            "few": lut(4, 4, json!("groups of 4 output channels, not 8: there are no more")),
+            "prime": lut(4, 1, json!("groups of 1 output channels, not 8: 61 is no multiple")),
+            "head": lut(6, 25, json!("groups of 25 output channels, not 50: 125 is no multiple")),
+            "small": [false, null, "stays float16, since it has no more than 2048 elements"],
+            "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is no multiple")),
+        })
+    );
+    let [none, _] = both(&Value::Null).map(|it| it.plan(&request, &Host::quiet()).unwrap());
+    assert!(none.decisions.is_empty(), "the options are those of the constructor");
+}
+
+#[test]
+fn options_that_do_not_suit_are_refused() {
+    let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
+    for (name, text) in [("layers", "5"), ("head", "4,x"), ("embeddings", "4,-8"), ("layers", "")] {
+        let error = loaded.quantizer("lut", &json!({ name: text })).err().unwrap();
+        assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
+        assert_eq!(error.at.as_deref(), Some(name));
+        assert!(error.hint.unwrap().contains("1, 2, 3, 4, 6 or 8"));
+    }
+    for options in [json!({"layers": 4}), json!({"bits": "4"}), json!("4")] {
+        let error = loaded.quantizer("lut", &options).err().unwrap();
+        assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
+    }
+}

@@ -1,0 +1,369 @@
+//! `chat` and `generate` over a conversion of tiny-llama; chat templates against transformers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use anemll_host::chat_template::{ChatTemplate, Message};
+use anemll_tests::{anemll, convert, model, run, succeed, workspace};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A conversion with its tokenizer files, which a test may spoil.
+struct Conversion(tempfile::TempDir);
+
+impl Conversion {
+    fn new(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut all = vec!["--context", "64", "--batch", "8"];
+        all.extend(arguments);
+        convert(&model("tiny-llama"), folder.path(), &all);
+        Self(folder)
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = anemll();
+        command.arg(name).arg("--meta").arg(self.path("meta.yaml")).args(arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// What a command that succeeds writes to standard output.
+    fn text(&self, name: &str, arguments: &[&str]) -> String {
+        String::from_utf8(succeed(&mut self.command(name, arguments)).stdout).unwrap()
+    }
+
+    /// The standard error of a command that fails with `code`, having answered nothing.
+    fn refused(&self, name: &str, arguments: &[&str], code: &str) -> String {
+        let output = run(&mut self.command(name, arguments));
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!("error[{code}]")), "expected {code}:\n{text}");
+        assert_eq!(text.matches("error[").count(), 1, "one error only:\n{text}");
+        assert!(!text.contains("panicked"), "{text}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+        text
+    }
+
+    /// Sends lines through a pipe.
+    fn pipe(&self, arguments: &[&str], lines: &str) -> Output {
+        let mut command = self.command("chat", arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn edit(&self, file: &str, edit: impl FnOnce(&mut serde_json::Map<String, Value>)) {
+        let path = self.path(file);
+        let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        edit(value.as_object_mut().unwrap());
+        std::fs::write(path, value.to_string()).unwrap();
+    }
+
+    fn set_template(&self, template: impl Into<Value>) {
+        let template = template.into();
+        self.edit("tokenizer_config.json", |config| {
+            config.insert("chat_template".to_owned(), template);
+        });
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn greedy_chat_without_a_template_is_what_generate_gives() {
+    let conversion = Conversion::new(&[]);
+    let prompt = "The king said to the";
+    let arguments = ["--prompt", prompt, "--max-tokens", "20"];
+    let generated = conversion.text("generate", &arguments);
+    let answer = conversion.text(
+        "chat",
+        &["--prompt", prompt, "--max-tokens", "20", "--no-template", "--temperature", "0"],
+    );
+    assert!(answer.trim().len() > 5, "{answer:?}");
+    assert_eq!(generated, format!("{prompt}{answer}"));
+    // A template changes the prompt, and with it the answer.
+    assert_ne!(conversion.text("chat", &arguments), answer);
+}
+
+#[test]
+fn a_pipe_has_a_turn_for_each_line_and_remembers_them() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--no-template", "--max-tokens", "6"];
+    let output = conversion.pipe(&options, "The king said\n\nand the queen\n");
+    let notes = stderr(&output);
+    assert!(output.status.success(), "{notes}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    // What the second turn continues is everything so far.
+    let first = conversion.text("chat", &[&options[..], &["--prompt", "The king said"]].concat());
+    let second = text.strip_prefix(&first).unwrap();
+    let whole = format!("The king said{}\nand the queen", first.strip_suffix('\n').unwrap());
+    let again = conversion.text("generate", &["--prompt", &whole, "--max-tokens", "6"]);
+    assert_eq!(again, format!("{whole}{second}"));
+    // Only what is new is run: the last token of the first answer, and the second line.
+    let prompts: Vec<usize> = notes
+        .lines()
+        .filter_map(|line| line.split_once("prompt of ")?.1.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(prompts.len(), 2, "{notes}");
+    assert!(prompts[1] < 12, "{notes}");
+    assert_eq!(notes.matches("per second").count(), 2, "{notes}");
+}
+
+#[test]
+fn old_turns_are_left_out_when_the_context_is_full() {
+    let conversion = Conversion::new(&[]);
+    let lines = "The king said to the queen that he was\n".repeat(5);
+    let output = conversion.pipe(&["--no-template", "--max-tokens", "8"], &lines);
+    let notes = stderr(&output);
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("context of 64 tokens is full; the oldest 1 turn left out"), "{notes}");
+    assert_eq!(notes.matches("per second").count(), 5, "{notes}");
+}
+
+#[test]
+fn a_seed_gives_the_same_answer_again() {
+    let conversion = Conversion::new(&[]);
+    let answer = |command: &str, seed: &str| {
+        let options = ["--prompt", "The", "--max-tokens", "20", "--temperature", "1.5"];
+        conversion.text(command, &[&options[..], &["--top-k", "200", "--seed", seed]].concat())
+    };
+    for command in ["chat", "generate"] {
+        assert_eq!(answer(command, "1"), answer(command, "1"));
+        assert_ne!(answer(command, "1"), answer(command, "2"));
+    }
+}
+
+#[test]
+fn the_model_may_suggest_how_to_sample() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The", "--max-tokens", "20", "--seed", "3"];
+    let greedy = conversion.text("chat", &options);
+    conversion.edit("generation_config.json", |config| {
+        config.insert("do_sample".to_owned(), true.into());
+        config.insert("temperature".to_owned(), 2.0.into());
+    });
+    assert_ne!(conversion.text("chat", &options), greedy);
+    let cold = [&options[..], &["--temperature", "0"]].concat();
+    assert_eq!(conversion.text("chat", &cold), greedy);
+}
+
+#[test]
+fn the_system_message_reaches_the_template() {
+    let conversion = Conversion::new(&[]);
+    conversion.set_template(
+        "{{ bos_token }}{% for m in messages %}{{ m.role ~ ' ' ~ m.content ~ '\n' }}{% endfor %}",
+    );
+    let options = ["--prompt", "b", "--max-tokens", "20"];
+    let answer = conversion.text("chat", &[&options[..], &["--system", "a"]].concat());
+    let plain = ["--no-template", "--prompt", "system a\nuser b\n", "--max-tokens", "20"];
+    // The template wrote the first token, so the tokenizer must not put another before it.
+    assert_eq!(answer, conversion.text("chat", &plain));
+    assert_ne!(answer, conversion.text("chat", &options));
+}
+
+#[test]
+fn templates_are_found_where_models_keep_them() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king", "--max-tokens", "4", "--temperature", "0"];
+    let plain = conversion.text("chat", &[&options[..], &["--no-template"]].concat());
+    let template = "{{ bos_token }}{{ messages[0].content }}";
+    conversion.set_template(serde_json::json!([
+        { "name": "tool_use", "template": "{% broken" },
+        { "name": "default", "template": template },
+    ]));
+    assert_eq!(conversion.text("chat", &options), plain);
+    conversion.set_template("{% broken");
+    std::fs::write(conversion.path("chat_template.jinja"), template).unwrap();
+    assert_eq!(conversion.text("chat", &options), plain);
+    std::fs::remove_file(conversion.path("chat_template.jinja")).unwrap();
+    conversion.set_template(Value::Null);
+    let output = succeed(&mut conversion.command("chat", &options));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), plain);
+    assert!(stderr(&output).contains("no chat template"), "{}", stderr(&output));
+}
+
+#[test]
+fn bad_templates_are_one_error() {
+    let conversion = Conversion::new(&[]);
+    let prompt = ["--prompt", "Hi"];
+    conversion
+        .set_template("{{ bos_token }}\n{% for m in messages %}\n{{ m.content }\n{% endfor %}");
+    let text = conversion.refused("chat", &prompt, "A0902");
+    assert!(text.contains("line 3") && text.contains("tokenizer_config.json"), "{text}");
+    conversion.set_template(
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+    );
+    let text = conversion.refused("chat", &prompt, "A0902");
+    assert!(text.contains("does not come to an end"), "{text}");
+    conversion.set_template("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}");
+    conversion.refused("chat", &prompt, "A0902");
+    conversion.set_template("{{ raise_exception('not with me') }}");
+    assert!(conversion.refused("chat", &prompt, "A0903").contains("not with me"));
+    conversion.set_template("{{ messages[0].content.no_such_method() }}");
+    conversion.refused("chat", &prompt, "A0902");
+    conversion.set_template(7);
+    conversion.refused("chat", &prompt, "A0902");
+    conversion.set_template(serde_json::json!([{ "name": "other", "template": "x" }]));
+    assert!(conversion.refused("chat", &prompt, "A0902").contains("`default`"));
+}
+
+#[test]
+fn prompts_that_cannot_be_run_say_why() {
+    let conversion = Conversion::new(&[]);
+    let long = "word ".repeat(100);
+    for command in ["chat", "generate"] {
+        let text = conversion.refused(command, &["--prompt", &long], "A0903");
+        assert!(text.contains("more than fit into the context of 64"), "{text}");
+    }
+    let text = conversion.refused("chat", &["--no-template", "--prompt", &long], "A0903");
+    let numbers: Vec<usize> = text
+        .split(|character: char| !character.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    // error[A0903]: the prompt has 201 tokens, 138 more than fit into the context of 64 …
+    assert_eq!(numbers[1] + 1 - 64, numbers[2], "{text}");
+}
+
+#[test]
+fn a_tokenizer_of_another_model_names_both_sizes() {
+    let conversion = Conversion::new(&[]);
+    conversion.edit("tokenizer.json", |tokenizer| {
+        let token = serde_json::json!({
+            "id": 1030, "content": "<|new|>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true
+        });
+        let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+        vocabulary.insert("<|new|>".to_owned(), 1030.into());
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
+    });
+    for command in ["chat", "generate"] {
+        let text = conversion.refused(command, &["--prompt", "Hi"], "A0902");
+        assert!(text.contains("1031") && text.contains("1024"), "{text}");
+    }
+}
+
+#[test]
+fn a_conversion_that_gives_only_the_winner_is_greedy() {
+    let conversion = Conversion::new(&["--argmax"]);
+    let options = ["--prompt", "The king said", "--max-tokens", "8"];
+    let answer = conversion.text("generate", &options);
+    assert_eq!(Conversion::new(&[]).text("generate", &options), answer);
+    for option in [["--temperature", "0.5"], ["--top-k", "5"], ["--top-p", "0.5"]] {
+        for command in ["chat", "generate"] {
+            let text = conversion.refused(command, &[&options[..], &option].concat(), "A0801");
+            assert!(text.contains("without --argmax"), "{text}");
+        }
+    }
+    // What the model suggests is no demand.
+    conversion.edit("generation_config.json", |config| {
+        config.insert("do_sample".to_owned(), true.into());
+    });
+    conversion.text("chat", &options);
+}
+
+#[test]
+fn every_option_of_chat_is_in_the_guide() {
+    use clap::CommandFactory as _;
+    let guide = std::fs::read_to_string(workspace().join("docs/guide/chat.md")).unwrap();
+    let command = anemll_host::cli::Cli::command();
+    for argument in command.find_subcommand("chat").unwrap().get_arguments() {
+        let Some(name) = argument.get_long() else { continue };
+        assert!(guide.contains(&format!("`--{name}`")), "docs/guide/chat.md lacks --{name}");
+    }
+}
+
+#[test]
+fn sampling_options_have_ranges() {
+    for option in [
+        ["--temperature", "-1"],
+        ["--temperature", "nan"],
+        ["--temperature", "inf"],
+        ["--top-p", "1.1"],
+        ["--min-p", "-0.1"],
+        ["--top-k", "-1"],
+        ["--seed", "x"],
+    ] {
+        let output = run(anemll().args(["chat", "--meta", "x"]).args(option));
+        assert_eq!(output.status.code(), Some(2), "{option:?}");
+    }
+}
+
+/// A golden message's role.
+fn role(name: &str) -> &'static str {
+    ["system", "user", "assistant"].into_iter().find(|role| *role == name).unwrap()
+}
+
+#[test]
+fn templates_render_as_in_transformers() {
+    let folder = workspace().join("tests/reference/chat");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "jinja") {
+            continue;
+        }
+        let golden: Value =
+            serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
+        let tokens: BTreeMap<String, String> =
+            serde_json::from_value(golden["tokens"].clone()).unwrap();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let template = ChatTemplate::new(&source, tokens, Path::new("template")).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let messages: Vec<Message> = case["messages"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|message| Message {
+                    role: role(message["role"].as_str().unwrap()),
+                    content: message["content"].as_str().unwrap().to_owned(),
+                })
+                .collect();
+            let variables: BTreeMap<&str, bool> = case["variables"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_bool().unwrap()))
+                .collect();
+            let place = format!("{} in {}", case["name"], path.display());
+            match (template.render(&messages, &variables), case["text"].as_str()) {
+                (Ok(text), Some(expected)) => assert_eq!(text, expected, "{place}"),
+                (Err(error), None) => {
+                    let refusal = case["refused"].as_str().unwrap();
+                    assert!(error.message.ends_with(refusal), "{place}: {error}");
+                }
+                (result, expected) => panic!("{place}: {result:?}, not {expected:?}"),
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 30, "{count} cases only");
+}
+
+/// Ctrl-C in a pipe ends the program, while it waits and while it answers.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_in_a_pipe_ends_the_program() {
+    let conversion = Conversion::new(&[]);
+    let mut command = conversion.command("chat", &[]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"Hello\n").unwrap();
+    // The answer's first byte shows that the handler is there.
+    let mut byte = [0];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
+    let status = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    drop(input);
+}
