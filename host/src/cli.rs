@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
+use crate::progress::Display;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -53,20 +54,21 @@ const EVAL_EXAMPLES: &str = "Examples:
 REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
 `indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
 
+const PALETTIZATION: &str = "Palettization";
+
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Palettization")]
 pub struct LutArguments {
     /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor.
-    #[arg(long, value_name = "LUT", default_value = "none")]
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, default_value = "none")]
     pub lut: String,
     /// Palettization of the embeddings.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-embeddings")]
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-embeddings")]
     pub lut1: Option<String>,
     /// Palettization of the layers.
-    #[arg(long, value_name = "LUT")]
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
     pub lut2: Option<String>,
     /// Palettization of the head.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
 }
 
@@ -102,10 +104,10 @@ pub struct ConvertArguments {
     #[command(flatten)]
     pub luts: LutArguments,
     /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
     pub quantizer: Option<String>,
     /// Option for the quantizer, as NAME=VALUE; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "NAME=VALUE", help_heading = PALETTIZATION)]
     pub quantizer_option: Vec<String>,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -122,6 +124,31 @@ pub struct ConvertArguments {
     /// Replace packages of another model or other options in the output directory.
     #[arg(long)]
     pub force: bool,
+    /// Say nothing but errors.
+    #[arg(long, conflicts_with = "progress")]
+    pub quiet: bool,
+    /// How to tell what happens: lines on standard error, or JSON objects on standard output.
+    #[arg(long, value_enum, default_value_t = ProgressForm::Lines)]
+    pub progress: ProgressForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressForm {
+    /// Lines for people, with a bar on a terminal.
+    Lines,
+    /// One JSON object for each event.
+    Json,
+}
+
+impl ConvertArguments {
+    /// How events are shown.
+    pub fn display(&self) -> Display {
+        match self.progress {
+            _ if self.quiet => Display::Quiet,
+            ProgressForm::Lines => Display::Lines,
+            ProgressForm::Json => Display::Json,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -228,11 +255,11 @@ pub struct ChatArguments {
     /// Ask a model that can think for answers without thoughts.
     #[arg(long)]
     pub no_think: bool,
-    #[command(flatten)]
-    pub sampling: SamplingArguments,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
 }
 
 #[derive(Debug, Args)]
@@ -246,11 +273,11 @@ pub struct GenerateArguments {
     /// Largest number of tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_tokens: u64,
-    #[command(flatten)]
-    pub sampling: SamplingArguments,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
 }
 
 #[derive(Debug, Args)]

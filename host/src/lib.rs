@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod generation;
 pub mod meta;
 pub mod plugins;
+pub mod progress;
 pub mod sampling;
 pub mod services;
 pub mod tokenizer;

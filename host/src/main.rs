@@ -2,10 +2,11 @@
 
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
+use anemll_host::progress::{Event, Reporter};
 use anemll_host::{commands, convert, error, services};
 use anemll_plugin_api::Result;
 use clap::Parser as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -35,7 +36,11 @@ fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
     let plugins = Plugins::discover(&cli.plugins)?;
     match &cli.command {
-        Command::Convert(arguments) => convert::run(arguments, &plugins, &command_line(), &say),
+        Command::Convert(arguments) => {
+            let reporter = Reporter::new(arguments.display());
+            let show = |event: &Event<'_>| reporter.show(event);
+            convert::run(arguments, &plugins, &command_line(), &show)
+        }
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
@@ -58,7 +63,7 @@ fn log_to_stderr(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(false)
         .without_time()
         .with_target(verbose > 1)
         .init();

@@ -237,6 +237,31 @@ fn bits_that_no_lut_has() {
 }
 
 #[test]
+fn quiet_says_nothing_and_json_says_all() {
+    let output = tempfile::tempdir().unwrap();
+    let made = convert(&model("variants/tied"), output.path(), &["--quiet"]);
+    assert!(made.stdout.is_empty() && made.stderr.is_empty(), "{}", stderr(&made));
+    let made = convert(&model("variants/tied"), output.path(), &["--progress", "json"]);
+    assert!(made.stderr.is_empty(), "{}", stderr(&made));
+    let events: Vec<serde_json::Value> = String::from_utf8(made.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let steps: Vec<u64> = events
+        .iter()
+        .filter(|event| event["event"] == "step")
+        .map(|event| event["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(events[0]["event"], "started");
+    assert_eq!(events.last().unwrap()["event"], "done");
+    assert!(
+        events.iter().any(|event| event["event"] == "weights" && event["done"] == event["total"])
+    );
+}
+
+#[test]
 fn numbers_that_do_not_fit_together() {
     let tiny = model("tiny-llama");
     refused(&tiny, &["--chunk", "0"], "A0802");

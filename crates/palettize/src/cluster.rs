@@ -19,7 +19,7 @@ const PIECES: usize = 96;
 ///
 /// The clusters are ranges of elements, in order; there are as many as `count` and the number of
 /// values allow. The sum is the global minimum, up to the rounding of 64-bit sums of all gains:
-/// about 1e-14 of the squared deviations of all values.
+/// at most about 1e-13 of the squared deviations of all values.
 ///
 /// # Errors
 /// [`PaletteError::Size`] for no values, no clusters, more than 2^31 values or slices of different
@@ -53,7 +53,7 @@ pub fn clusters(
 
 /// Exact one-dimensional k-means with room that is used again from call to call.
 #[derive(Debug, Clone, Default)]
-pub struct Solver {
+pub(crate) struct Solver {
     prefix: Prefix,
     penalised: Penalised,
     ends: Vec<usize>,
@@ -67,7 +67,7 @@ impl Solver {
     /// cluster makes the best priced solution one with `count` clusters. Its first guess is that of
     /// high-resolution quantization (Panter and Dite 1951); the next ones follow the curve of counts
     /// over prices. Where several numbers of clusters are equally good, two solutions are joined.
-    pub fn solve(&mut self, values: &[f64], weights: &[f64], count: usize) -> &[usize] {
+    pub(crate) fn solve(&mut self, values: &[f64], weights: &[f64], count: usize) -> &[usize] {
         self.prefix.fill(values, weights);
         self.ends.clear();
         if values.len() <= count {

@@ -13,7 +13,7 @@ pub(crate) fn solve(prefix: &Prefix, count: usize) -> Cuts {
     let mut best: Vec<f64> = (0..=values).map(|end| prefix.gain(0, end)).collect();
     let mut next = vec![0.0; values + 1];
     let mut parents = vec![vec![0_u32; values + 1]; count];
-    for layer in 1..count {
+    for (layer, parents) in parents.iter_mut().enumerate().skip(1) {
         // `layer` clusters take at least as many values.
         let mut spans = vec![(layer + 1, values, layer, values - 1)];
         while let Some((low, high, first, last)) = spans.pop() {
@@ -22,14 +22,15 @@ pub(crate) fn solve(prefix: &Prefix, count: usize) -> Cuts {
             }
             let end = usize::midpoint(low, high);
             let (mut start, mut gain) = (first, f64::NEG_INFINITY);
-            for candidate in first..=last.min(end - 1) {
-                let total = best[candidate] + prefix.gain(candidate, end);
+            let candidates = best[..end].iter().enumerate().take(last + 1).skip(first);
+            for (candidate, before) in candidates {
+                let total = before + prefix.gain(candidate, end);
                 if total > gain {
                     (start, gain) = (candidate, total);
                 }
             }
             next[end] = gain;
-            parents[layer][end] = start as u32;
+            parents[end] = start as u32;
             spans.push((low, end - 1, first, start));
             spans.push((end + 1, high, start, last));
         }

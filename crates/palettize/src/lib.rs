@@ -18,7 +18,7 @@ mod palette;
 mod penalised;
 mod prefix;
 
-pub use cluster::{Solver, clusters};
+pub use cluster::clusters;
 pub use pack::{pack, packed_length, unpack};
 pub use palette::{GroupError, Palette, Palettizer, palettize};
 

@@ -1,6 +1,7 @@
 //! Palettes of matrices of 16-bit floats.
 
-use crate::{BITS, PaletteError, Solver};
+use crate::cluster::Solver;
+use crate::{BITS, PaletteError};
 use half::f16;
 
 /// Number of 16-bit codes.

@@ -10,7 +10,7 @@ use crate::sampling::{Sampler, Sampling};
 use crate::services::{self, check_cancelled, take_interrupt};
 use crate::tokenizer::{TextStream, Tokenizer};
 use anemll_plugin_api::{Error, Result, codes};
-use rustyline::error::ReadlineError;
+use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
@@ -236,24 +236,26 @@ impl EmptyThought {
 
 /// A conversation on a terminal, with line editing. Ctrl-C ends an answer, Ctrl-D the conversation.
 fn converse(chat: &mut Chat<'_>) -> Result<()> {
-    let failed = |source: ReadlineError| {
-        Error::new(codes::PROMPT_INVALID, format!("the terminal cannot be read: {source}"))
-    };
-    let mut editor = rustyline::DefaultEditor::new().map_err(failed)?;
+    // The history lives in memory: what was asked is nobody's business later.
+    let mut editor = Reedline::create();
+    let prompt = DefaultPrompt::new(DefaultPromptSegment::Empty, DefaultPromptSegment::Empty);
     super::say("Ctrl-C ends an answer, Ctrl-D the conversation.");
     loop {
-        let line = match editor.readline("> ") {
-            Ok(line) => line,
-            Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(()),
-            Err(source) => return Err(failed(source)),
+        let line = match editor.read_line(&prompt) {
+            Ok(Signal::Success(line)) => line,
+            Ok(Signal::CtrlD) => return Ok(()),
+            Ok(_) => continue,
+            Err(source) => {
+                return Err(Error::new(
+                    codes::PROMPT_INVALID,
+                    format!("the terminal cannot be read: {source}"),
+                ));
+            }
         };
         check_cancelled()?;
         if line.trim().is_empty() {
             continue;
         }
-        // A line that is not remembered can be typed again.
-        let _ = editor.add_history_entry(&line);
         match chat.turn(&line) {
             Ok(()) => {}
             Err(error) if error.is_cancelled() && take_interrupt() => {}

@@ -12,6 +12,7 @@ mod weights;
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
 use crate::plugins::Plugins;
+use crate::progress::Event;
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
@@ -34,12 +35,12 @@ use weights::{Quantization, WeightJob};
 /// Name of the report in the output directory.
 pub const REPORT: &str = "anemll-report.json";
 
-/// Runs the command; lines for the user go to `say`.
+/// Runs the command, and tells `show` what happens.
 pub fn run(
     arguments: &ConvertArguments,
     plugins: &Plugins,
     command_line: &str,
-    say: &dyn Fn(&str),
+    show: &dyn Fn(&Event<'_>),
 ) -> Result<()> {
     let started = Instant::now();
     check_arguments(arguments)?;
@@ -59,21 +60,23 @@ pub fn run(
     let mut layout = combiner.layout(&description, &layout_options(arguments, &luts))?;
     layout.meta.extend(luts.group_keys());
     let model_name = model_name(&arguments.model);
-    say(&format!(
-        "{model_name}: {} ({arch}), {} layers, {:.1} M parameters; {} packages ({}), context {}, batch {}",
-        description.architecture,
-        description.layers,
-        description.parameters as f64 / 1e6,
-        shipped(&layout).count(),
-        arguments.combiner,
-        description.context,
-        description.batch,
-    ));
-    for note in &description.notes {
-        say(&format!("note: {note}"));
+    show(&Event::Started {
+        model: &model_name,
+        architecture: &description.architecture,
+        arch: &arch,
+        layers: description.layers,
+        parameters: description.parameters,
+        packages: shipped(&layout).count(),
+        combiner: &arguments.combiner,
+        context: description.context,
+        batch: description.batch,
+    });
+    for text in &description.notes {
+        show(&Event::Note { text });
     }
     if !arguments.model.join("tokenizer.json").is_file() {
-        say("note: the model has no tokenizer.json, so `anemll generate` will not run");
+        let text = "the model has no tokenizer.json, so `anemll generate` will not run";
+        show(&Event::Note { text });
     }
 
     let mut functions = BTreeMap::new();
@@ -109,7 +112,8 @@ pub fn run(
     for file in &layout.weight_files {
         let members = members(&file.functions, &functions)?;
         let path = output.staging().join(format!("{}.bin", file.id));
-        let result = job.write(&members, &path)?;
+        let progress = |done, total| show(&Event::Weights { file: &file.id, done, total });
+        let result = job.write(&members, &path, &progress)?;
         warnings.extend(result.notes());
         for (id, model) in members {
             let mut model = model.clone();
@@ -155,7 +159,7 @@ pub fn run(
             check_cancelled()?;
             packages.push(context.write(package)?);
         }
-        say(&format!("step {}: {}", step.number, step.title));
+        show(&Event::Step { number: step.number, title: &step.title, message: "" });
     }
     for package in evaluation {
         check_cancelled()?;
@@ -163,9 +167,10 @@ pub fn run(
     }
     // The steps without packages: compile, small files, test.
     let mut last_steps = last_steps.into_iter();
-    let mut say_step = |message: &str| match last_steps.next() {
-        Some(step) => say(&format!("step {}: {}{message}", step.number, step.title)),
-        None => say(message),
+    let mut show_step = |message: &str| {
+        if let Some(step) = last_steps.next() {
+            show(&Event::Step { number: step.number, title: &step.title, message });
+        }
     };
     warnings.extend(lint_warnings(&packages));
 
@@ -202,25 +207,22 @@ pub fn run(
     let (compiled, step) = compile(compiler.as_ref(), arguments, &layout, &output, &host)?;
     files.extend(compiled);
     report.compile = step;
-    say_step(&format!(": {}", report.compile.message));
-    say_step("");
+    show_step(&report.compile.message);
+    show_step("");
     report.test = match &runtime {
         Some(runtime) => test(runtime.as_ref(), &output, &description, &host)?,
         None => StepReport { done: false, message: "left out (--runtime none)".to_owned() },
     };
-    say_step(&format!(": {}", report.test.message));
+    show_step(&report.test.message);
     report.seconds = started.elapsed().as_secs_f64();
     files.push(write_report(&output, &report)?);
     check_cancelled()?;
     publish(&output, &layout, &files)?;
-    for warning in &report.warnings {
-        say(&format!("warning: {warning}"));
+    for text in &report.warnings {
+        show(&Event::Warning { text });
     }
-    say(&format!(
-        "done in {:.1} s: {}",
-        report.seconds,
-        output.directory().join("meta.yaml").display()
-    ));
+    let meta = output.directory().join("meta.yaml").display().to_string();
+    show(&Event::Done { seconds: report.seconds, meta: &meta });
     output.finish();
     Ok(())
 }

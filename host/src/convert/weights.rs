@@ -106,11 +106,13 @@ impl WeightFileResult {
 }
 
 impl WeightJob<'_> {
-    /// Writes the weights of `functions` (id and model, in file order) to `path`.
+    /// Writes the weights of `functions` (id and model, in file order) to `path`; `progress` hears
+    /// how many are done, and of how many.
     pub(super) fn write(
         &self,
         functions: &[(&str, &Model)],
         path: &Path,
+        progress: &dyn Fn(u64, u64),
     ) -> Result<WeightFileResult> {
         let items = collect(functions)?;
         let plan = self.plan(&items, functions)?;
@@ -134,6 +136,7 @@ impl WeightJob<'_> {
                 }
                 resolved.insert(key.clone(), replacement);
             }
+            progress(resolved.len() as u64, items.len() as u64);
         }
         let summary = writer.finish().map_err(from_package)?;
         Ok(WeightFileResult {

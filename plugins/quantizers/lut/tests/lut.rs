@@ -234,7 +234,7 @@ fn statistics_are_importances() {
     negative[3] = -1.0;
     let error = refused(&tensor, &decision, Some(&floats(&[16], &negative)));
     assert!(error.message.contains("column 3 is -1"), "{error}");
-    let halves = Tensor::new("statistics", DType::FLOAT16, &[16], vec![0; 32]).unwrap();
+    let halves = Tensor::new("statistics", DType::FLOAT16, [16], vec![0; 32]).unwrap();
     let error = refused(&tensor, &decision, Some(&halves));
     assert!(error.message.contains("float16, not float32"), "{error}");
 }
