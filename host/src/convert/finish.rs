@@ -42,7 +42,9 @@ pub(super) fn write_small_files(
             files.push(write(name, &bytes)?);
         }
     }
-    let paths = serde_json::to_vec_pretty(&layout.paths).unwrap_or_default();
+    let paths = serde_json::to_vec_pretty(&layout.paths).map_err(|source| {
+        Error::new(codes::INTERNAL, format!("the order of the functions has no JSON: {source}"))
+    })?;
     files.push(write(crate::engine::PATHS, &paths)?);
     files.push(write("meta.yaml", meta.as_bytes())?);
     Ok(files)

@@ -9,7 +9,7 @@ use anemll_plugin_api::data::WeightReference;
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::{Model, mil, model};
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Immediate tensors from this many elements on go to the weight file, as coremltools does it.
 const TABLE_ELEMENTS: u64 = 10;
@@ -42,6 +42,7 @@ pub(super) struct Resolved(pub(super) HashMap<String, Replacement>);
 pub(super) fn collect(functions: &[(&str, &Model)]) -> Result<Vec<(String, Item)>> {
     let mut items: Vec<(String, Item)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
+    let mut ids: HashSet<String> = HashSet::new();
     for (id, model) in functions {
         for operation in operations(model) {
             let Some(value) = const_value(operation) else { continue };
@@ -55,11 +56,25 @@ pub(super) fn collect(functions: &[(&str, &Model)]) -> Result<Vec<(String, Item)
                 continue;
             }
             let item = new_item(operation, value, id)?;
+            if let Item::Weight(weight) = &item {
+                refuse_equal_ids(&mut ids, weight)?;
+            }
             places.insert(key.clone(), items.len());
             items.push((key, item));
         }
     }
     Ok(items)
+}
+
+/// A quantizer's plan names weights by id: one name for two weights would mix up their decisions.
+fn refuse_equal_ids(ids: &mut HashSet<String>, weight: &Weight) -> Result<()> {
+    if ids.insert(weight.id.clone()) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "the value `{}` stands for different weights in different functions, one of them `{}`",
+        weight.id, weight.reference.tensor
+    )))
 }
 
 fn new_item(operation: &mil::Operation, value: &mil::Value, function: &str) -> Result<Item> {
@@ -179,4 +194,24 @@ pub(super) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_for_two_weights_is_refused() {
+        let weight = |tensor: &str| Weight {
+            id: "gate".to_owned(),
+            reference: WeightReference { tensor: tensor.to_owned(), ..WeightReference::default() },
+            shape: vec![1],
+            functions: Vec::new(),
+        };
+        let mut ids = HashSet::new();
+        refuse_equal_ids(&mut ids, &weight("first")).unwrap();
+        let error = refuse_equal_ids(&mut ids, &weight("second")).unwrap_err();
+        assert_eq!(error.code, codes::GRAPH_INVALID);
+        assert!(error.message.contains("gate") && error.message.contains("second"), "{error}");
+    }
 }
