@@ -44,8 +44,11 @@ pub enum Command {
 
 const CONVERT_EXAMPLES: &str = "Examples:
   anemll convert --model ./SmolLM2-135M --output ./out
+  anemll convert --model ./SmolLM2-135M --output ./out --dry-run
   anemll convert --model ./SmolLM2-135M --output ./out --combiner monolithic --context 1024
-  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --chunk 4";
+  anemll convert --model ./SmolLM2-135M --output ./out --chunk 4 --lut2 6 --lut3 8
+  anemll convert --model ./SmolLM2-135M --output ./out --lut none
+  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --restart 5";
 
 const EVAL_EXAMPLES: &str = "Examples:
   anemll eval --meta out/meta.yaml --tokens ids.npy --reference logits.npy
@@ -55,12 +58,14 @@ REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz w
 `indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
 
 const PALETTIZATION: &str = "Palettization";
+const RUN: &str = "Steps";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct LutArguments {
-    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, default_value = "none")]
-    pub lut: String,
+    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
+    /// none for 16-bit floats. Default: layers 4, head 6 (monolithic: 4 for all).
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
+    pub lut: Option<String>,
     /// Palettization of the embeddings.
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-embeddings")]
     pub lut1: Option<String>,
@@ -70,6 +75,13 @@ pub struct LutArguments {
     /// Palettization of the head.
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
+}
+
+impl LutArguments {
+    /// Whether any of them was typed.
+    pub fn is_typed(&self) -> bool {
+        self.lut.is_some() || self.lut1.is_some() || self.lut2.is_some() || self.lut3.is_some()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -86,12 +98,15 @@ pub struct ConvertArguments {
     /// Tokens that one call of `prefill` takes.
     #[arg(long, value_name = "TOKENS", default_value_t = 64)]
     pub batch: u64,
-    /// How the model is cut into packages: the id of a combiner plugin.
-    #[arg(long, value_name = "ID", default_value = "chunked")]
+    /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
+    #[arg(long, value_name = "ID", default_value = "auto")]
     pub combiner: String,
-    /// Number of chunks that the layers are divided into (combiner `chunked`; default 2).
-    #[arg(long, value_name = "N")]
-    pub chunk: Option<u32>,
+    /// Number of chunks that the layers are divided into (combiner `chunked`; default 2), or auto.
+    #[arg(long, value_name = "N|auto")]
+    pub chunk: Option<ChunkCount>,
+    /// Largest weight file in MB for `--chunk auto` and `--combiner auto`.
+    #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_chunk_mb: u32,
     /// First part of the file names; default by architecture.
     #[arg(long, value_name = "NAME")]
     pub prefix: Option<String>,
@@ -112,17 +127,35 @@ pub struct ConvertArguments {
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
-    /// Compiler backend for the .mlmodelc step.
-    #[arg(long, value_name = "ID", default_value = "coremlcompiler")]
-    pub compiler: String,
+    /// Compiler backend for the .mlmodelc step; default: one that can run here.
+    #[arg(long, value_name = "ID")]
+    pub compiler: Option<String>,
     /// Runtime for the test step, or `none`.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
     /// Clamp finite weights beyond the range of 16-bit floats to ±65504 instead of refusing them.
     #[arg(long)]
     pub clamp: bool,
-    /// Replace packages of another model or other options in the output directory.
+    /// Put zeros where the model directory lacks a weight, and warn, instead of refusing.
     #[arg(long)]
+    pub allow_missing_weights: bool,
+    /// Convert a model directory that has no tokenizer.json.
+    #[arg(long)]
+    pub no_tokenizer: bool,
+    /// Do step N and all later ones again, on what the earlier ones made.
+    #[arg(long, value_name = "N", help_heading = RUN, conflicts_with = "only")]
+    pub restart: Option<u32>,
+    /// Do only step N.
+    #[arg(long, value_name = "N", help_heading = RUN)]
+    pub only: Option<u32>,
+    /// Say what would be made, and how much disk and memory it takes; touch nothing.
+    #[arg(long, help_heading = RUN)]
+    pub dry_run: bool,
+    /// Do not look first whether disk and memory suffice.
+    #[arg(long, help_heading = RUN)]
+    pub skip_check: bool,
+    /// Do everything again, and replace the conversion of another model or with other options.
+    #[arg(long, help_heading = RUN)]
     pub force: bool,
     /// Say nothing but errors.
     #[arg(long, conflicts_with = "progress")]
@@ -130,6 +163,29 @@ pub struct ConvertArguments {
     /// How to tell what happens: lines on standard error, or JSON objects on standard output.
     #[arg(long, value_enum, default_value_t = ProgressForm::Lines)]
     pub progress: ProgressForm,
+}
+
+/// A number of chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkCount {
+    /// The fewest that keep each weight file below the limit.
+    Auto,
+    /// This many.
+    Count(u32),
+}
+
+impl std::str::FromStr for ChunkCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| "take a number of chunks, or auto".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -16,4 +16,5 @@ pub mod plugins;
 pub mod progress;
 pub mod sampling;
 pub mod services;
+pub mod sizes;
 pub mod tokenizer;

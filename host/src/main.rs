@@ -71,8 +71,9 @@ fn log_to_stderr(verbose: u8) {
 
 /// The command line as typed, for meta.yaml, which is text: bytes that are none are shown as such.
 fn command_line() -> String {
-    std::env::args_os()
-        .map(|argument| quote(&argument.to_string_lossy()))
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    convert::without_run_flags(arguments)
+        .map(|argument| quote(&argument))
         .collect::<Vec<_>>()
         .join(" ")
 }

@@ -9,7 +9,7 @@ use anemll_plugin_api::{
     ArchFrontend, Combiner, Compiler, Error, LoadOptions, LoadedPlugin, Quantizer, Result, Runtime,
     builtin_plugins, codes,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "builtin")]
@@ -168,6 +168,25 @@ impl Plugins {
             }
         }
         Err(error)
+    }
+
+    /// Version of the plugin with a component.
+    pub fn version(&self, stage: Stage, id: &str) -> Result<String> {
+        Ok(self.component(stage, id)?.manifest().version.clone())
+    }
+
+    /// What tells a component's plugin from any other build of it: id, version, and the SHA-256 of
+    /// its library unless it is linked in.
+    pub fn identity(&self, stage: Stage, id: &str) -> Result<Value> {
+        let plugin = self.component(stage, id)?;
+        let library = match plugin.path() {
+            Some(path) => Some(crate::convert::file_sha256(path).map_err(|source| {
+                crate::error::io(codes::PLUGIN_UNREADABLE, "cannot read a plugin", path, &source)
+            })?),
+            None => None,
+        };
+        let version = &plugin.manifest().version;
+        Ok(json!({ "stage": stage.name(), "id": id, "version": version, "library": library }))
     }
 
     /// The combiner `id`.

@@ -84,8 +84,9 @@ impl Event<'_> {
                 batch,
             } => format!(
                 "{model}: {architecture} ({arch}), {layers} layers, {:.1} M parameters; {packages} \
-                 packages ({combiner}), context {context}, batch {batch}",
-                *parameters as f64 / 1e6
+                 package{} ({combiner}), context {context}, batch {batch}",
+                *parameters as f64 / 1e6,
+                if *packages == 1 { "" } else { "s" }
             ),
             Self::Note { text } => format!("note: {text}"),
             Self::Weights { .. } => return None,

@@ -91,11 +91,13 @@ codes! {
     OUTPUT_UNWRITABLE = "A0804", "the output cannot be written";
     OUTPUT_EXISTS = "A0805", "the output is already there";
     NOT_YET_SUPPORTED = "A0806", "this is not supported yet";
+    STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";
     TOKENIZER_INVALID = "A0902", "the tokenizer cannot be used";
     PROMPT_INVALID = "A0903", "the prompt cannot be used";
+    TOKENIZER_MISSING = "A0904", "the model has no tokenizer";
 }
 
 /// The title of a code of [`ALL`].

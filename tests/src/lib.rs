@@ -75,11 +75,26 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
-/// Converts `model` into `output`, with further arguments.
+/// Converts `model` into `output`, with further arguments; see [`convert_command`].
 pub fn convert(model: &Path, output: &Path, arguments: &[&str]) -> Output {
+    succeed(&mut convert_command(model, output, arguments))
+}
+
+/// The command that converts `model` into `output`, with further arguments. Where they say nothing
+/// else: chunked, in 16-bit floats, and without a demand for a tokenizer, which the random models
+/// do not have.
+pub fn convert_command(model: &Path, output: &Path, arguments: &[&str]) -> Command {
     let mut command = anemll();
-    command.arg("convert").arg("--model").arg(model).arg("--output").arg(output).args(arguments);
-    succeed(&mut command)
+    command.arg("convert").arg("--model").arg(model).arg("--output").arg(output);
+    command.arg("--no-tokenizer").args(arguments);
+    let says = |flag: &str| arguments.iter().any(|argument| argument.starts_with(flag));
+    if !says("--combiner") {
+        command.args(["--combiner", "chunked"]);
+    }
+    if !says("--lut") && !says("--quantizer") {
+        command.args(["--lut", "none"]);
+    }
+    command
 }
 
 /// `eval --json` of a conversion.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_tests::{anemll, convert, files, library, model, program, run};
+use anemll_tests::{anemll, convert, convert_command, files, library, model, program, run};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -14,13 +14,7 @@ fn stderr(output: &Output) -> String {
 fn refused(model: &Path, arguments: &[&str], code: &str) -> String {
     let parent = tempfile::tempdir().unwrap();
     let target = parent.path().join("new/output");
-    let output = run(anemll()
-        .arg("convert")
-        .arg("--model")
-        .arg(model)
-        .arg("--output")
-        .arg(&target)
-        .args(arguments));
+    let output = run(&mut convert_command(model, &target, arguments));
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("error[{code}]")), "expected {code}:\n{text}");
@@ -163,12 +157,7 @@ fn a_missing_shard() {
     std::fs::remove_file(&shard).unwrap();
     let name = shard.file_name().unwrap().to_str().unwrap().to_owned();
     let (parent, _) = copy("tiny-llama");
-    let output = run(anemll()
-        .arg("convert")
-        .arg("--model")
-        .arg(&model)
-        .arg("--output")
-        .arg(parent.path().join("x")));
+    let output = run(&mut convert_command(&model, &parent.path().join("x"), &[]));
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("error[A03") || text.contains("error[A0201]"), "{text}");
@@ -241,7 +230,7 @@ fn quiet_says_nothing_and_json_says_all() {
     let output = tempfile::tempdir().unwrap();
     let made = convert(&model("variants/tied"), output.path(), &["--quiet"]);
     assert!(made.stdout.is_empty() && made.stderr.is_empty(), "{}", stderr(&made));
-    let made = convert(&model("variants/tied"), output.path(), &["--progress", "json"]);
+    let made = convert(&model("variants/tied"), output.path(), &["--progress", "json", "--force"]);
     assert!(made.stderr.is_empty(), "{}", stderr(&made));
     let events: Vec<serde_json::Value> = String::from_utf8(made.stdout)
         .unwrap()
@@ -283,12 +272,7 @@ fn an_output_that_cannot_be_written() {
 
 #[cfg(unix)]
 fn refused_at(target: &Path) -> String {
-    let output = run(anemll()
-        .arg("convert")
-        .arg("--model")
-        .arg(model("tiny-llama"))
-        .arg("--output")
-        .arg(target));
+    let output = run(&mut convert_command(&model("tiny-llama"), target, &[]));
     assert_eq!(output.status.code(), Some(1));
     stderr(&output)
 }
@@ -298,12 +282,7 @@ fn the_conversion_of_another_model_is_not_replaced_unasked() {
     let output = tempfile::tempdir().unwrap();
     convert(&model("variants/tied"), output.path(), &[]);
     let before = files(output.path());
-    let again = run(anemll()
-        .arg("convert")
-        .arg("--model")
-        .arg(model("variants/mqa"))
-        .arg("--output")
-        .arg(output.path()));
+    let again = run(&mut convert_command(&model("variants/mqa"), output.path(), &[]));
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("error[A0805]"), "{}", stderr(&again));
     assert_eq!(files(output.path()), before);
@@ -418,13 +397,7 @@ fn an_interrupt_ends_quickly_and_leaves_nothing() {
     use std::time::{Duration, Instant};
     let parent = tempfile::tempdir().unwrap();
     let target = parent.path().join("output");
-    let mut child = anemll()
-        .arg("convert")
-        .arg("--model")
-        .arg(model("tiny-llama"))
-        .arg("--output")
-        .arg(&target)
-        .args(["--chunk", "4"])
+    let mut child = convert_command(&model("tiny-llama"), &target, &["--chunk", "4"])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -38,8 +38,9 @@ fn more_bits_are_closer_to_the_original() {
 fn flags_reach_their_parts() {
     for (flags, embeddings, layers, head) in [
         (&["--lut", "4"][..], false, true, true),
-        (&["--lut2", "4"], false, true, false),
-        (&["--lut1", "6", "--lut3", "8"], true, false, true),
+        (&["--lut2", "4", "--lut3", "none"], false, true, false),
+        (&["--lut2", "4"], false, true, true),
+        (&["--lut1", "6", "--lut2", "none", "--lut3", "8"], true, false, true),
         (&["--lut", "4", "--combiner", "monolithic"], true, true, true),
         (
             &["--lut", "4", "--lut-embeddings", "none", "--combiner", "monolithic"],

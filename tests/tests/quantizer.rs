@@ -128,7 +128,8 @@ anemll_plugin_api::register_builtin!(TestPlugin);
 
 fn convert(output: &std::path::Path, options: &[&str]) -> Result<()> {
     let model = model("tiny-llama");
-    let mut arguments = vec!["anemll", "convert", "--context", "320", "--batch", "32"];
+    let mut arguments =
+        vec!["anemll", "convert", "--context", "320", "--batch", "32", "--combiner", "chunked"];
     arguments.extend(["--model", model.to_str().unwrap(), "--output", output.to_str().unwrap()]);
     arguments.extend(["--quantizer", "row-scaled"]);
     arguments.extend(options);

@@ -15,15 +15,30 @@ use crate::{Result, artifacts, no_arguments};
 /// The layouts: a name, and the flags of `convert`. The first is enough for most models.
 const LAYOUTS: &[(&str, &[&str])] = &[
     // The context that every variant was made for.
-    ("chunked-2", &["--combiner", "chunked", "--chunk", "2", "--context", "256"]),
-    ("chunked-1", &["--combiner", "chunked", "--chunk", "1"]),
-    ("chunked-2-argmax", &["--combiner", "chunked", "--chunk", "2", "--argmax"]),
-    ("monolithic", &["--combiner", "monolithic"]),
-    ("monolithic-argmax", &["--combiner", "monolithic", "--argmax"]),
-    ("lut-4-6", &["--lut", "4", "--lut3", "6", "--lut1", "8,tensor"]),
-    ("lut-1-2", &["--lut", "1", "--lut3", "2,16"]),
+    ("chunked-2", &["--combiner", "chunked", "--chunk", "2", "--context", "256", "--lut", "none"]),
+    ("chunked-1", &["--combiner", "chunked", "--chunk", "1", "--lut", "none"]),
+    ("chunked-2-argmax", &["--combiner", "chunked", "--chunk", "2", "--argmax", "--lut", "none"]),
+    ("monolithic", &["--combiner", "monolithic", "--lut", "none"]),
+    ("monolithic-argmax", &["--combiner", "monolithic", "--argmax", "--lut", "none"]),
+    ("lut-4-6", &["--combiner", "chunked", "--lut", "4", "--lut3", "6", "--lut1", "8,tensor"]),
+    ("lut-1-2", &["--combiner", "chunked", "--lut", "1", "--lut3", "2,16"]),
     ("lut-3", &["--combiner", "monolithic", "--lut", "3,4", "--lut-lmhead", "8"]),
-    ("other-sizes", &["--combiner", "chunked", "--chunk", "2", "--context", "96", "--batch", "32"]),
+    ("defaults", &[]),
+    (
+        "other-sizes",
+        &[
+            "--combiner",
+            "chunked",
+            "--chunk",
+            "2",
+            "--context",
+            "96",
+            "--batch",
+            "32",
+            "--lut",
+            "none",
+        ],
+    ),
 ];
 
 /// Runs the task.
@@ -55,6 +70,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             }
             command.args(["convert", "--model"]).arg(&model);
             command.arg("--output").arg(output.join(name).join(layout)).args(*flags);
+            command.arg("--no-tokenizer");
             run_command(&mut command)?;
             converted += 1;
         }

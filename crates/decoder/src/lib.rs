@@ -30,5 +30,5 @@ pub use function::lower;
 pub use spec::{
     DecoderSpec, LARGEST_CONTEXT, OutputProjection, STATE_NAME, SoftmaxForm, split_head,
 };
-pub use tensors::{check_tensors, tensor_prefix};
+pub use tensors::{check_input, check_tensors, tensor_prefix};
 pub use weights::{LayerWeight, Matrix, Weight};

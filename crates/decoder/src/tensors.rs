@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anemll_plugin_api::data::{TensorInfo, WeightReference};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::data::{ModelInput, TensorInfo, WeightReference};
+use anemll_plugin_api::{Error, Result, Value, codes};
 
 use crate::spec::DecoderSpec;
 use crate::weights::Weight;
@@ -13,6 +13,9 @@ const SHOWN: usize = 5;
 
 /// Element types that weights may have.
 const DTYPES: &[&str] = &["float16", "bfloat16", "float32"];
+
+/// The option of [`ModelInput`] that lets weights be missing.
+const ALLOW_MISSING: &str = "allow_missing_weights";
 
 /// What stands before `embed_tokens.weight`: `model.`, or nothing in checkpoints of the base model.
 pub fn tensor_prefix(tensors: &BTreeMap<String, TensorInfo>) -> &'static str {
@@ -30,6 +33,24 @@ pub fn check_tensors(
     spec: &DecoderSpec,
     tensors: &BTreeMap<String, TensorInfo>,
 ) -> Result<Vec<String>> {
+    check(spec, tensors, false)
+}
+
+/// As [`check_tensors`], with the tensors and options of a request: the option
+/// `allow_missing_weights` lets weights be missing, which the host then fills with zeros.
+///
+/// # Errors
+/// As [`check_tensors`].
+pub fn check_input(spec: &DecoderSpec, model: &ModelInput) -> Result<Vec<String>> {
+    let allow_missing = model.options.get(ALLOW_MISSING).and_then(Value::as_bool);
+    check(spec, &model.tensors, allow_missing.unwrap_or(false))
+}
+
+fn check(
+    spec: &DecoderSpec,
+    tensors: &BTreeMap<String, TensorInfo>,
+    allow_missing: bool,
+) -> Result<Vec<String>> {
     if tensors.is_empty() {
         return Ok(Vec::new());
     }
@@ -40,7 +61,11 @@ pub fn check_tensors(
         if !used.insert(reference.tensor.clone()) {
             continue;
         }
-        problems.extend(problem(weight, &reference, tensors.get(&reference.tensor)));
+        let found = tensors.get(&reference.tensor);
+        if found.is_none() && allow_missing {
+            continue;
+        }
+        problems.extend(problem(weight, &reference, found));
         if problems.len() > SHOWN {
             break;
         }

@@ -1,34 +1,29 @@
-//! The last steps of a conversion: small files, final names, compiling, a test run.
+//! The last steps of a conversion: compiling, small files, a test run.
 
-use super::REPORT;
-use super::output::Output;
+use super::META;
 use super::packages::relative_path;
-use super::report::{Report, StepReport};
-use crate::cli::ConvertArguments;
+use super::report::StepReport;
+use super::store::Store;
 use crate::engine::Engine;
 use crate::error::io;
 use crate::services::check_cancelled;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageKind, PackageSpec};
-use anemll_plugin_api::{Error, Host, Result, codes};
+use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
 use fs_err as fs;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+/// Copies the tokenizer and its kin, and writes meta.yaml and the order of the functions.
 pub(super) fn write_small_files(
-    output: &Output,
+    store: &Store,
     directory: &ModelDirectory,
     meta: &str,
     layout: &Layout,
 ) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let write = |relative: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = output.staging().join(relative);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| {
-                io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source)
-            })?;
-        }
+        let path = store.place(Path::new(relative))?;
         fs::write(&path, bytes).map_err(|source| {
             io(codes::OUTPUT_UNWRITABLE, "cannot write a file", &path, &source)
         })?;
@@ -46,64 +41,48 @@ pub(super) fn write_small_files(
         Error::new(codes::INTERNAL, format!("the order of the functions has no JSON: {source}"))
     })?;
     files.push(write(crate::engine::PATHS, &paths)?);
-    files.push(write("meta.yaml", meta.as_bytes())?);
+    files.push(write(META, meta.as_bytes())?);
     Ok(files)
 }
 
-pub(super) fn publish(output: &Output, layout: &Layout, files: &[PathBuf]) -> Result<()> {
-    for package in &layout.packages {
-        output.publish(&relative_path(package))?;
-    }
-    for file in files {
-        output.publish(file)?;
-    }
-    Ok(())
-}
-
-pub(super) fn write_report(output: &Output, report: &Report) -> Result<PathBuf> {
-    let path = output.staging().join(REPORT);
-    let text = serde_json::to_string_pretty(report)
-        .map_err(|source| Error::new(codes::OUTPUT_UNWRITABLE, format!("the report: {source}")))?;
-    fs::write(&path, text).map_err(|source| {
-        io(codes::OUTPUT_UNWRITABLE, "cannot write the report", &path, &source)
-    })?;
-    Ok(PathBuf::from(REPORT))
-}
-
-/// Compiles the packages that ship, where the backend can; gives the names of what it made.
+/// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here
+/// is left out, unless the user asked for just this: `demanded`.
 pub(super) fn compile(
-    compiler: &dyn anemll_plugin_api::Compiler,
-    arguments: &ConvertArguments,
+    id: &str,
+    compiler: &dyn Compiler,
+    demanded: bool,
     layout: &Layout,
-    output: &Output,
+    store: &Store,
     host: &Host,
 ) -> Result<(Vec<PathBuf>, StepReport)> {
     let availability = compiler.check()?;
     if !availability.available {
+        let here = format!("{id} cannot run here ({})", availability.reason);
+        if demanded {
+            return Err(Error::new(codes::COMPILER_UNAVAILABLE, here)
+                .with_hint("install the Xcode Command Line Tools, or choose another --compiler"));
+        }
         let message = format!(
-            "left out, {} cannot run here ({}); on a Mac with Xcode run: \
-             xcrun coremlcompiler compile PACKAGE.mlpackage {}",
-            arguments.compiler,
-            availability.reason,
-            output.directory().display()
+            "left out, {here}; on a Mac with Xcode run: \
+             xcrun coremlcompiler compile PACKAGE.mlpackage DIRECTORY"
         );
         return Ok((Vec::new(), StepReport { done: false, message }));
     }
     let mut made = Vec::new();
     for package in shipped(layout) {
         check_cancelled()?;
-        let path = output.staging().join(relative_path(package));
-        let compiled = compiler.compile(&path, output.staging(), &Value::Null, host)?;
-        let inside = compiled.strip_prefix(output.staging()).map_err(|_| {
+        let path = store.locate(&relative_path(package));
+        let compiled = compiler.compile(&path, store.staging(), &Value::Null, host)?;
+        let inside = compiled.strip_prefix(store.staging()).map_err(|_| {
             Error::new(
                 codes::PLUGIN_BAD_ANSWER,
-                format!("the compiler `{}` wrote elsewhere than it was told", arguments.compiler),
+                format!("the compiler `{id}` wrote elsewhere than it was told"),
             )
             .with_at(compiled.display().to_string())
         })?;
         made.push(inside.to_owned());
     }
-    let message = format!("{} packages", made.len());
+    let message = format!("{} packages by {id}", made.len());
     Ok((made, StepReport { done: true, message }))
 }
 
@@ -124,8 +103,9 @@ pub(super) fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
 
 /// Runs a few tokens: the packages load, and what they give is finite.
 pub(super) fn test(
-    runtime: &dyn anemll_plugin_api::Runtime,
-    output: &Output,
+    runtime: &dyn Runtime,
+    layout: &Layout,
+    store: &Store,
     description: &ModelDescription,
     host: &Host,
 ) -> Result<StepReport> {
@@ -136,7 +116,8 @@ pub(super) fn test(
             message: format!("left out: {}", availability.reason),
         });
     }
-    let mut engine = Engine::open(&output.staging().join("meta.yaml"), runtime, host)?;
+    gather(layout, store)?;
+    let mut engine = Engine::open(&store.staging().join(META), runtime, host)?;
     let count = description.context.min(4);
     for position in 0..count {
         check_cancelled()?;
@@ -155,4 +136,33 @@ pub(super) fn test(
         }
     }
     Ok(StepReport { done: true, message: format!("{count} tokens ran, all values finite") })
+}
+
+/// Brings what an engine opens into the staging folder, where a part of it may be under its final
+/// name already.
+fn gather(layout: &Layout, store: &Store) -> Result<()> {
+    let packages = layout.packages.iter().map(relative_path);
+    for relative in packages.chain([PathBuf::from(META), PathBuf::from(crate::engine::PATHS)]) {
+        let (from, to) = (store.directory().join(&relative), store.place(&relative)?);
+        if to.exists() || !from.exists() {
+            continue;
+        }
+        link_tree(&from, &to).map_err(|source| {
+            io(codes::OUTPUT_UNWRITABLE, "cannot link what was made before", &to, &source)
+        })?;
+    }
+    Ok(())
+}
+
+/// A second name for every file of a tree; a copy where the file system has none.
+fn link_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.is_dir() {
+        fs::create_dir(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            link_tree(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }

@@ -16,18 +16,22 @@ const DEFAULT_GROUP: u32 = 8;
 
 /// Palettization of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lut {
-    bits: u32,
+pub struct Lut {
+    /// Bits of an index.
+    pub bits: u32,
     /// Output channels that share a LUT; none is one LUT for the whole tensor.
-    group: Option<u32>,
+    pub group: Option<u32>,
 }
 
 /// Palettization of each part; none is float16.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Luts {
-    embeddings: Option<Lut>,
-    layers: Option<Lut>,
-    head: Option<Lut>,
+pub struct Luts {
+    /// The token embeddings.
+    pub embeddings: Option<Lut>,
+    /// The transformer layers.
+    pub layers: Option<Lut>,
+    /// The output head.
+    pub head: Option<Lut>,
 }
 
 impl Lut {
@@ -68,26 +72,48 @@ impl Lut {
 
 impl Luts {
     /// What the flags mean; `whole` for a layout in which `--lut` stands for the embeddings too.
-    pub(super) fn new(arguments: &LutArguments, whole: bool) -> Result<Self> {
+    ///
+    /// Without a flag the bits are those of ANEMLL's scripts: 4 for all parts in the monolithic
+    /// layout; 4 for the layers, 6 for the head and none for the embeddings in the chunked one.
+    ///
+    /// # Errors
+    /// [`codes::USAGE`] for a flag that cannot be understood.
+    pub fn new(arguments: &LutArguments, whole: bool) -> Result<Self> {
         let parse = |flag: &str, text: &Option<String>| {
             text.as_deref().map(|text| Lut::parse(flag, text)).transpose()
         };
-        let all = Lut::parse("--lut", &arguments.lut)?;
-        let embeddings = parse("--lut1", &arguments.lut1)?;
+        let all = parse("--lut", &arguments.lut)?;
+        let bits = |bits| Some(Lut { bits, group: Some(DEFAULT_GROUP) });
+        let defaults = if whole {
+            let all = all.unwrap_or(bits(4));
+            Self { embeddings: all, layers: all, head: all }
+        } else {
+            Self { embeddings: None, layers: all.unwrap_or(bits(4)), head: all.unwrap_or(bits(6)) }
+        };
         Ok(Self {
-            embeddings: embeddings.unwrap_or(if whole { all } else { None }),
-            layers: parse("--lut2", &arguments.lut2)?.unwrap_or(all),
-            head: parse("--lut3", &arguments.lut3)?.unwrap_or(all),
+            embeddings: parse("--lut1", &arguments.lut1)?.unwrap_or(defaults.embeddings),
+            layers: parse("--lut2", &arguments.lut2)?.unwrap_or(defaults.layers),
+            head: parse("--lut3", &arguments.lut3)?.unwrap_or(defaults.head),
         })
     }
 
+    /// One line for users, such as `layers 4 bits, head 6 bits`.
+    pub(super) fn summary(&self) -> String {
+        let parts = [("embeddings", self.embeddings), ("layers", self.layers), ("head", self.head)];
+        let said: Vec<String> = parts
+            .into_iter()
+            .filter_map(|(part, lut)| Some(format!("{part} {} bits", lut?.bits)))
+            .collect();
+        if said.is_empty() { "16-bit floats".to_owned() } else { said.join(", ") }
+    }
+
     /// Whether every part stays float16.
-    pub(super) fn is_none(&self) -> bool {
+    pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
     /// For file names and metadata.
-    pub(super) fn bits(&self) -> BitsPerPart {
+    pub fn bits(&self) -> BitsPerPart {
         let bits = |lut: Option<Lut>| lut.map(|lut| lut.bits);
         BitsPerPart {
             embeddings: bits(self.embeddings),
@@ -124,7 +150,7 @@ mod tests {
     use super::*;
 
     fn arguments(lut: &str) -> LutArguments {
-        LutArguments { lut: lut.to_owned(), lut1: None, lut2: None, lut3: None }
+        LutArguments { lut: Some(lut.to_owned()), ..LutArguments::default() }
     }
 
     #[test]
@@ -158,5 +184,19 @@ mod tests {
         let apart = Luts::new(&apart, false).unwrap();
         assert_eq!((apart.bits().layers, apart.bits().head), (None, Some(6)));
         assert!(Luts::new(&arguments("none"), true).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_scripts() {
+        let bits = |whole| {
+            let bits = Luts::new(&LutArguments::default(), whole).unwrap().bits();
+            [bits.embeddings, bits.layers, bits.head]
+        };
+        assert_eq!(bits(false), [None, Some(4), Some(6)]);
+        assert_eq!(bits(true), [Some(4), Some(4), Some(4)]);
+        let head = LutArguments { lut3: Some("none".to_owned()), ..LutArguments::default() };
+        assert_eq!(Luts::new(&head, true).unwrap().bits().layers, Some(4));
+        assert_eq!(Luts::new(&head, true).unwrap().bits().head, None);
+        assert_eq!(Luts::new(&head, false).unwrap().summary(), "layers 4 bits");
     }
 }

@@ -1,19 +1,26 @@
 //! Writing meta.yaml, by which chat programs find the files of a conversion.
 
-use super::report::Report;
 use anemll_plugin_api::data::{Layout, ModelDescription};
 use anemll_plugin_api::{Error, Result, codes};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
+/// What meta.yaml is made from.
+pub(super) struct Source<'a> {
+    pub(super) model_name: &'a str,
+    /// Id of the frontend.
+    pub(super) arch: &'a str,
+    pub(super) description: &'a ModelDescription,
+    pub(super) layout: &'a Layout,
+    /// As typed.
+    pub(super) command_line: &'a str,
+    /// Of config.json and the weights.
+    pub(super) sha256: &'a str,
+}
+
 /// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
-pub(super) fn meta_yaml(
-    model_name: &str,
-    description: &ModelDescription,
-    layout: &Layout,
-    command_line: &str,
-    report: &Report,
-) -> Result<String> {
+pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
+    let Source { model_name, arch, description, layout, command_line, sha256 } = source;
     let mut parameters = Map::new();
     parameters.insert("context_length".into(), json!(description.context));
     parameters.insert("batch_size".into(), json!(description.batch));
@@ -32,7 +39,7 @@ pub(super) fn meta_yaml(
                 "{model_name} for Apple's Neural Engine, context length {}, batch size {}",
                 description.context, description.batch
             ),
-            "architecture": report.arch,
+            "architecture": arch,
             "model_type": kind,
             "parameters": Value::Object(parameters),
         }
@@ -43,7 +50,7 @@ pub(super) fn meta_yaml(
     text.push_str("\n# Conversion\n");
     let _ = writeln!(text, "# command: {}", command_line.replace(['\n', '\r'], " "));
     let _ = writeln!(text, "# anemll: {}", env!("CARGO_PKG_VERSION"));
-    let _ = writeln!(text, "# source_sha256: {}", report.source_sha256);
+    let _ = writeln!(text, "# source_sha256: {}", sha256);
     let _ = writeln!(text, "# parameters: {}", description.parameters);
     Ok(text)
 }

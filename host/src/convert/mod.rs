@@ -1,13 +1,21 @@
-//! `convert`: from a model directory to packages, meta.yaml and the report.
+//! `convert`: from a model directory to packages, meta.yaml and the report, in steps that are done
+//! once.
 
+mod auto;
+mod dry_run;
+mod fingerprint;
 mod finish;
-mod lut;
+pub mod lut;
 mod meta;
-mod output;
 mod packages;
-mod references;
+pub(crate) mod references;
 mod report;
+mod settings;
+mod steps;
+mod store;
+mod weight_record;
 mod weights;
+mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
@@ -16,26 +24,37 @@ use crate::progress::Event;
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{
-    LayoutOptions, ModelInput, PackageKind, PackageSpec, Step, TensorInfo,
-};
-use anemll_plugin_api::{Error, Result, codes};
-use coreml_proto::Model;
-use finish::{compile, publish, shipped, test, write_report, write_small_files};
-use lut::Luts;
-use output::Output;
-use packages::{PackageContext, lint_warnings};
-use report::{EarlierReport, PluginReport, Report, StepReport, WeightFileReport};
-use serde_json::{Value, json};
+use anemll_plugin_api::data::{Layout, ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
+use finish::shipped;
+use packages::PackageContext;
+use report::{PluginReport, Report, StepReport};
+use serde_json::Value;
+use settings::Settings;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
+use steps::{Selection, Steps, Task, Workers};
+use store::{Identity, Store};
+use weight_record::WeightRecord;
 use weights::{Quantization, WeightJob};
+use work::Work;
 
 /// Name of the report in the output directory.
 pub const REPORT: &str = "anemll-report.json";
+/// Name of the file by which chat programs find everything.
+const META: &str = "meta.yaml";
+/// What `--runtime` is to leave the test run out.
+const NO_RUNTIME: &str = "none";
+
+pub(crate) use fingerprint::sha256 as file_sha256;
+pub use settings::without_run_flags;
 
 /// Runs the command, and tells `show` what happens.
+///
+/// # Errors
+/// Whatever is wrong with the arguments, the model, the plugins or the output directory. What
+/// finished before the compile step began is kept for the next run; else nothing is left behind.
 pub fn run(
     arguments: &ConvertArguments,
     plugins: &Plugins,
@@ -43,194 +62,365 @@ pub fn run(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<()> {
     let started = Instant::now();
-    check_arguments(arguments)?;
     let host = services::host();
-    let directory = ModelDirectory::open(&arguments.model).map_err(from_huggingface)?;
-    let (arch, frontend) = plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
-    let combiner = plugins.combiner(&arguments.combiner)?;
-    let compiler = plugins.compiler(&arguments.compiler)?;
-    let runtime = match arguments.runtime.as_str() {
-        "none" => None,
-        id => Some(plugins.runtime(id)?),
-    };
-    let luts = Luts::new(&arguments.luts, arguments.combiner == WHOLE_COMBINER)?;
-    let quantization = quantization(arguments, &luts, plugins)?;
-    let input = model_input(arguments, &directory);
-    let description = frontend.describe(&input)?;
-    let mut layout = combiner.layout(&description, &layout_options(arguments, &luts))?;
-    layout.meta.extend(luts.group_keys());
-    let model_name = model_name(&arguments.model);
-    show(&Event::Started {
-        model: &model_name,
-        architecture: &description.architecture,
-        arch: &arch,
-        layers: description.layers,
-        parameters: description.parameters,
-        packages: shipped(&layout).count(),
-        combiner: &arguments.combiner,
-        context: description.context,
-        batch: description.batch,
+    let job = Job::new(arguments, plugins, &host, show)?;
+    if arguments.dry_run {
+        return dry_run::show(&job);
+    }
+    job.show_start(show);
+    let functions = job.lower()?;
+    let source_sha256 = hash_source(&job.directory)?;
+    let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
+    let mut store = Store::open(&arguments.output, identity, arguments.force)?;
+    let run = job.steps().and_then(|steps| {
+        let selection = steps.selection(arguments)?;
+        let work = Work {
+            layout: &job.layout,
+            steps: &steps,
+            functions: &functions,
+            weights: WeightJob {
+                directory: &job.directory,
+                clamp: arguments.clamp,
+                allow_missing: arguments.allow_missing_weights,
+                quantization: job.quantization.as_ref(),
+                host: &host,
+            },
+            packages: PackageContext {
+                combiner: job.combiner.as_ref(),
+                options: &job.options,
+                source_sha256: &source_sha256,
+                host: &host,
+            },
+            show,
+        };
+        job.run_steps(&work, selection, command_line, &mut store)
     });
-    for text in &description.notes {
-        show(&Event::Note { text });
-    }
-    if !arguments.model.join("tokenizer.json").is_file() {
-        let text = "the model has no tokenizer.json, so `anemll generate` will not run";
-        show(&Event::Note { text });
-    }
-
-    let mut functions = BTreeMap::new();
-    for function in &layout.functions {
-        check_cancelled()?;
-        let bytes = frontend.lower(&input, function, &host)?;
-        let model = coreml_proto::read_model(&bytes).map_err(|source| {
-            Error::new(
-                codes::GRAPH_INVALID,
-                format!(
-                    "the frontend `{arch}` gave no valid model for `{}`: {source}",
-                    function.id
-                ),
-            )
-        })?;
-        let checked = anemll_mil::validate_referenced(model)
-            .map_err(|source| graph_error(&arch, &function.id, &source))?;
-        functions.insert(function.id.clone(), checked);
-    }
-
-    let output = Output::create(&arguments.output)?;
-    let source_sha256 = hash_source(&directory)?;
-    refuse_foreign_output(arguments, &source_sha256)?;
-    let job = WeightJob {
-        directory: &directory,
-        clamp: arguments.clamp,
-        quantization: quantization.as_ref(),
-        host: &host,
-    };
-    let mut warnings = Vec::new();
-    let mut weight_files = Vec::new();
-    let mut resolved_models: BTreeMap<String, Model> = BTreeMap::new();
-    for file in &layout.weight_files {
-        let members = members(&file.functions, &functions)?;
-        let path = output.staging().join(format!("{}.bin", file.id));
-        let progress = |done, total| show(&Event::Weights { file: &file.id, done, total });
-        let result = job.write(&members, &path, &progress)?;
-        warnings.extend(result.notes());
-        for (id, model) in members {
-            let mut model = model.clone();
-            references::resolve(&mut model, &result.resolved)?;
-            resolved_models.insert(id.to_owned(), model);
+    if let Err(error) = run {
+        if error.is_cancelled() {
+            store.discard();
         }
-        tracing::info!("weights {}: {} bytes", file.id, result.bytes);
-        for weight in &result.weights {
-            if weight.clamped > 0 {
-                warnings.push(format!(
-                    "{} values of `{}` were clamped to the range of 16-bit floats",
-                    weight.clamped, weight.tensor
-                ));
-            }
-        }
-        weight_files.push(WeightFileReport {
-            id: file.id.clone(),
-            bytes: result.bytes,
-            deduplicated_bytes: result.deduplicated,
-            weights: result.weights,
-        });
+        return Err(error);
     }
-    drop(functions);
-
-    let context = PackageContext {
-        arguments,
-        combiner: combiner.as_ref(),
-        output: &output,
-        models: &resolved_models,
-        source_sha256: &source_sha256,
-        weight_files: &weight_files,
-        host: &host,
-    };
-    let mut packages = Vec::new();
-    let (shipping, evaluation): (Vec<&PackageSpec>, Vec<&PackageSpec>) =
-        layout.packages.iter().partition(|package| package.kind != PackageKind::Evaluate);
-    let (package_steps, last_steps): (Vec<&Step>, Vec<&Step>) = layout
-        .steps
-        .iter()
-        .partition(|step| shipping.iter().any(|package| package.step == step.number));
-    for step in package_steps {
-        for package in shipping.iter().filter(|package| package.step == step.number) {
-            check_cancelled()?;
-            packages.push(context.write(package)?);
-        }
-        show(&Event::Step { number: step.number, title: &step.title, message: "" });
-    }
-    for package in evaluation {
-        check_cancelled()?;
-        packages.push(context.write(package)?);
-    }
-    // The steps without packages: compile, small files, test.
-    let mut last_steps = last_steps.into_iter();
-    let mut show_step = |message: &str| {
-        if let Some(step) = last_steps.next() {
-            show(&Event::Step { number: step.number, title: &step.title, message });
-        }
-    };
-    warnings.extend(lint_warnings(&packages));
-
-    let mut report = Report {
-        schema: report::SCHEMA,
-        anemll: env!("CARGO_PKG_VERSION").to_owned(),
-        options: options_json(arguments),
-        source_sha256,
-        arch: arch.clone(),
-        model: description.clone(),
-        plugins: [
-            ("arch", arch.as_str()),
-            ("combiner", &arguments.combiner),
-            ("compiler", &arguments.compiler),
-            ("runtime", &arguments.runtime),
-        ]
-        .into_iter()
-        .chain(quantization.as_ref().map(|stage| ("quantizer", stage.id.as_str())))
-        .map(|(stage, id)| PluginReport { stage: stage.to_owned(), id: id.to_owned() })
-        .collect(),
-        weight_files,
-        packages,
-        warnings,
-        compile: StepReport::default(),
-        test: StepReport::default(),
-        seconds: 0.0,
-    };
-    let mut files = write_small_files(
-        &output,
-        &directory,
-        &meta::meta_yaml(&model_name, &description, &layout, command_line, &report)?,
-        &layout,
-    )?;
-    let (compiled, step) = compile(compiler.as_ref(), arguments, &layout, &output, &host)?;
-    files.extend(compiled);
-    report.compile = step;
-    show_step(&report.compile.message);
-    show_step("");
-    report.test = match &runtime {
-        Some(runtime) => test(runtime.as_ref(), &output, &description, &host)?,
-        None => StepReport { done: false, message: "left out (--runtime none)".to_owned() },
-    };
-    show_step(&report.test.message);
-    report.seconds = started.elapsed().as_secs_f64();
-    files.push(write_report(&output, &report)?);
+    let report = job.report(&source_sha256, &store)?;
+    let relative = Path::new(REPORT);
+    store::write_json(&store.place(relative)?, &report)?;
     check_cancelled()?;
-    publish(&output, &layout, &files)?;
+    store.publish(relative)?;
     for text in &report.warnings {
         show(&Event::Warning { text });
     }
-    let meta = output.directory().join("meta.yaml").display().to_string();
-    show(&Event::Done { seconds: report.seconds, meta: &meta });
-    output.finish();
+    let meta = store.directory().join(META);
+    let result = if meta.is_file() { meta } else { store.directory().to_owned() };
+    show(&Event::Done {
+        seconds: started.elapsed().as_secs_f64(),
+        meta: &result.display().to_string(),
+    });
     Ok(())
 }
 
-fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
-    let refuse = |message: String, hint: &str| {
-        Err(Error::new(codes::USAGE, message).with_hint(hint.to_owned()))
-    };
+/// Everything that a conversion is made from, before anything is written.
+struct Job<'a> {
+    arguments: &'a ConvertArguments,
+    plugins: &'a Plugins,
+    host: &'a Host,
+    directory: ModelDirectory,
+    model_name: String,
+    arch: String,
+    frontend: Box<dyn ArchFrontend>,
+    input: ModelInput,
+    description: ModelDescription,
+    settings: Settings,
+    /// Why the combiner and its chunks were chosen, where the user left it open.
+    choice: Option<String>,
+    combiner: Box<dyn Combiner>,
+    quantization: Option<Quantization>,
+    layout: Layout,
+    options: Value,
+    compiler_id: String,
+    compiler: Box<dyn Compiler>,
+    runtime: Option<Box<dyn Runtime>>,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        arguments: &'a ConvertArguments,
+        plugins: &'a Plugins,
+        host: &'a Host,
+        show: &dyn Fn(&Event<'_>),
+    ) -> Result<Self> {
+        settings::check_arguments(arguments)?;
+        let directory = open_model(arguments, show)?;
+        let (arch, frontend) =
+            plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
+        let compiler_id = compiler_id(arguments);
+        let compiler = plugins.compiler(&compiler_id)?;
+        let runtime = match arguments.runtime.as_str() {
+            NO_RUNTIME => None,
+            id => Some(plugins.runtime(id)?),
+        };
+        let input = settings::model_input(arguments, &directory);
+        let description = frontend.describe(&input)?;
+        if !arguments.no_tokenizer {
+            refuse_missing_tokenizer(&directory)?;
+        }
+        let model = auto::Model {
+            frontend: frontend.as_ref(),
+            input: &input,
+            description: &description,
+            host,
+        };
+        let (settings, choice) = auto::settings(arguments, plugins, &model)?;
+        let combiner = plugins.combiner(&settings.combiner)?;
+        let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
+        let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
+        layout.meta.extend(settings.luts.group_keys());
+        Ok(Self {
+            options: settings.options_json(arguments),
+            model_name: model_name(&arguments.model, &directory),
+            arguments,
+            plugins,
+            host,
+            directory,
+            arch,
+            frontend,
+            input,
+            description,
+            settings,
+            choice,
+            combiner,
+            quantization,
+            layout,
+            compiler_id,
+            compiler,
+            runtime,
+        })
+    }
+
+    fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
+        show(&Event::Started {
+            model: &self.model_name,
+            architecture: &self.description.architecture,
+            arch: &self.arch,
+            layers: self.description.layers,
+            parameters: self.description.parameters,
+            packages: shipped(&self.layout).count(),
+            combiner: &self.settings.combiner,
+            context: self.description.context,
+            batch: self.description.batch,
+        });
+        for text in self.notes() {
+            show(&Event::Note { text: &text });
+        }
+    }
+
+    /// What a user should know before the work begins.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.choice.iter().cloned().collect();
+        if self.quantization.as_ref().is_none_or(|stage| stage.id == settings::LUT_QUANTIZER) {
+            let typed =
+                if self.arguments.luts.is_typed() { "" } else { " (--lut none: all 16 bits)" };
+            notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
+        }
+        notes.extend(self.description.notes.iter().cloned());
+        notes
+    }
+
+    fn steps(&self) -> Result<Steps<'_>> {
+        Steps::new(&self.layout)
+    }
+
+    /// Every function of the layout, lowered and checked.
+    fn lower(&self) -> Result<BTreeMap<String, Checked<Referenced>>> {
+        let mut functions = BTreeMap::new();
+        for function in &self.layout.functions {
+            check_cancelled()?;
+            let bytes = self.frontend.lower(&self.input, function, self.host)?;
+            let model = coreml_proto::read_model(&bytes).map_err(|source| {
+                Error::new(
+                    codes::GRAPH_INVALID,
+                    format!(
+                        "the frontend `{}` gave no valid model for `{}`: {source}",
+                        self.arch, function.id
+                    ),
+                )
+            })?;
+            let checked = anemll_mil::validate_referenced(model)
+                .map_err(|source| graph_error(&self.arch, &function.id, &source))?;
+            functions.insert(function.id.clone(), checked);
+        }
+        Ok(functions)
+    }
+
+    fn components(&self) -> Vec<(Stage, &str)> {
+        let mut components = vec![
+            (Stage::Arch, self.arch.as_str()),
+            (Stage::Combiner, self.settings.combiner.as_str()),
+        ];
+        components
+            .extend(self.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
+        components
+    }
+
+    /// The plugins that decide the bytes of the packages.
+    fn plugin_list(&self) -> Result<Value> {
+        let identities = self
+            .components()
+            .into_iter()
+            .map(|(stage, id)| self.plugins.identity(stage, id))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Value::Array(identities))
+    }
+
+    fn run_steps(
+        &self,
+        work: &Work<'_>,
+        selection: Selection,
+        command_line: &str,
+        store: &mut Store,
+    ) -> Result<()> {
+        let workers =
+            Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() };
+        let selected = work.steps.to_run(selection, store, workers)?;
+        for step in work.steps.iter() {
+            if !selected.contains(&step.number) {
+                if selection == Selection::Unfinished {
+                    (work.show)(&Event::Step {
+                        number: step.number,
+                        title: &step.title,
+                        message: "is finished",
+                    });
+                }
+                continue;
+            }
+            check_cancelled()?;
+            store.begin(step.number);
+            let task = work.steps.task(step.number);
+            if matches!(task, Task::Compile | Task::Test) {
+                // What fails from here on is mended elsewhere than in the model or the options.
+                store.keep();
+            }
+            let demanded = selection == Selection::Only(step.number);
+            let (outputs, packages, by, outcome) = match task {
+                Task::Packages => {
+                    let (outputs, packages) = work.run(step.number, store)?;
+                    (outputs, packages, "", StepReport { done: true, message: String::new() })
+                }
+                Task::Compile => {
+                    let demanded = demanded || self.arguments.compiler.is_some();
+                    let (outputs, outcome) = finish::compile(
+                        &self.compiler_id,
+                        self.compiler.as_ref(),
+                        demanded,
+                        &self.layout,
+                        store,
+                        self.host,
+                    )?;
+                    (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
+                }
+                Task::Files => {
+                    let meta = self.meta(command_line, work.packages.source_sha256)?;
+                    let outputs =
+                        finish::write_small_files(store, &self.directory, &meta, &self.layout)?;
+                    let outcome = StepReport { done: true, message: String::new() };
+                    (outputs, Vec::new(), "", outcome)
+                }
+                Task::Test => {
+                    let (outputs, packages) = work.run(step.number, store)?;
+                    (outputs, packages, workers.runtime, self.test(store)?)
+                }
+            };
+            (work.show)(&Event::Step {
+                number: step.number,
+                title: &step.title,
+                message: &outcome.message,
+            });
+            store.finish_step(step.number, &outputs, packages, by, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
+        let source = meta::Source {
+            model_name: &self.model_name,
+            arch: &self.arch,
+            description: &self.description,
+            layout: &self.layout,
+            command_line,
+            sha256: source_sha256,
+        };
+        meta::meta_yaml(&source)
+    }
+
+    fn test(&self, store: &Store) -> Result<StepReport> {
+        match &self.runtime {
+            Some(runtime) => {
+                finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host)
+            }
+            None => Ok(StepReport { done: false, message: "left out (--runtime none)".to_owned() }),
+        }
+    }
+
+    /// The report of all that is finished.
+    fn report(&self, source_sha256: &str, store: &Store) -> Result<Report> {
+        let steps = self.steps()?;
+        let step_report = |task: Task| {
+            let record = store.records().find(|record| steps.task(record.number) == task);
+            record.map_or_else(StepReport::default, |record| StepReport {
+                done: record.done,
+                message: record.message.clone(),
+            })
+        };
+        let mut weight_files = Vec::new();
+        for file in &self.layout.weight_files {
+            let path = store.locate(&weight_record::relative_path(&file.id));
+            if path.is_file() {
+                weight_files.push(WeightRecord::read(&path)?.report);
+            }
+        }
+        let packages: Vec<_> =
+            store.records().flat_map(|record| record.packages.iter().cloned()).collect();
+        let mut warnings: Vec<String> =
+            weight_files.iter().flat_map(report::WeightFileReport::warnings).collect();
+        warnings.extend(packages::lint_warnings(packages.iter()));
+        let workers = [
+            (Stage::Compiler, self.compiler_id.as_str()),
+            (Stage::Runtime, self.arguments.runtime.as_str()),
+        ];
+        let plugins = self
+            .components()
+            .into_iter()
+            .chain(workers.into_iter().filter(|(_, id)| *id != NO_RUNTIME))
+            .map(|(stage, id)| {
+                Ok(PluginReport {
+                    stage: stage.name().to_owned(),
+                    id: id.to_owned(),
+                    version: self.plugins.version(stage, id)?,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Report {
+            schema: report::SCHEMA,
+            anemll: env!("CARGO_PKG_VERSION").to_owned(),
+            options: self.options.clone(),
+            source_sha256: source_sha256.to_owned(),
+            arch: self.arch.clone(),
+            model: self.description.clone(),
+            plugins,
+            weight_files,
+            packages,
+            warnings,
+            compile: step_report(Task::Compile),
+            test: step_report(Task::Test),
+        })
+    }
+}
+
+/// The compiler backend that a run uses.
+fn compiler_id(arguments: &ConvertArguments) -> String {
+    arguments.compiler.clone().unwrap_or_else(|| "coremlcompiler".to_owned())
+}
+
+fn open_model(arguments: &ConvertArguments, _show: &dyn Fn(&Event<'_>)) -> Result<ModelDirectory> {
     if !arguments.model.is_dir() {
         return Err(Error::new(
             codes::MODEL_DIRECTORY_UNREADABLE,
@@ -239,123 +429,39 @@ fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
         .with_at(arguments.model.display().to_string())
         .with_hint("check the --model path"));
     }
-    if arguments.context == 0 || arguments.batch == 0 {
-        return refuse(
-            "--context and --batch must be at least 1".to_owned(),
-            "the defaults are 512 and 64",
-        );
-    }
-    if arguments.batch > arguments.context {
-        return refuse(
-            format!("--batch {} is more than --context {}", arguments.batch, arguments.context),
-            "choose a batch that divides the context, such as 64",
-        );
-    }
-    Ok(())
+    ModelDirectory::open(&arguments.model).map_err(from_huggingface)
 }
 
-/// The quantizer of `--lut`.
-const LUT_QUANTIZER: &str = "lut";
-/// The combiner for which `--lut` stands for the embeddings too, as ANEMLL's script has it.
-const WHOLE_COMBINER: &str = "monolithic";
-
-fn quantization(
-    arguments: &ConvertArguments,
-    luts: &Luts,
-    plugins: &Plugins,
-) -> Result<Option<Quantization>> {
-    let mut options = match luts.options() {
-        Value::Object(options) if !luts.is_none() => options,
-        _ => serde_json::Map::new(),
-    };
-    for option in &arguments.quantizer_option {
-        let Some((name, value)) = option.split_once('=') else {
-            return Err(Error::new(
-                codes::USAGE,
-                format!("--quantizer-option {option}: expected NAME=VALUE"),
-            ));
-        };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        options.insert(name.to_owned(), value);
+/// A conversion without a tokenizer is of no use to an app.
+fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
+    const TOKENIZER: &str = "tokenizer.json";
+    if directory.path().join(TOKENIZER).is_file() {
+        return Ok(());
     }
-    let id = match &arguments.quantizer {
-        Some(id) if id != LUT_QUANTIZER && !luts.is_none() => {
-            return Err(Error::new(
-                codes::USAGE,
-                format!("the --lut flags belong to the quantizer `{LUT_QUANTIZER}`, not `{id}`"),
-            )
-            .with_hint("leave --quantizer out, or give its options with --quantizer-option"));
-        }
-        Some(id) => id.as_str(),
-        None if !luts.is_none() => LUT_QUANTIZER,
-        None if options.is_empty() => return Ok(None),
-        None => {
-            return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
-        }
-    };
-    let options = Value::Object(options);
-    let quantizer = plugins.quantizer(id, &options)?;
-    Ok(Some(Quantization { id: id.to_owned(), quantizer, options }))
-}
-
-fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> ModelInput {
-    let tensors = directory
-        .tensors()
-        .iter()
-        .map(|(name, info)| {
-            let info = TensorInfo { dtype: info.source_type.name(), shape: info.shape.clone() };
-            (name.clone(), info)
-        })
+    let others: Vec<&str> = ["tokenizer.model", "vocab.json", "merges.txt"]
+        .into_iter()
+        .filter(|name| directory.path().join(name).is_file())
         .collect();
-    let mut options = serde_json::Map::new();
-    if let Some(splits) = arguments.split_lm_head {
-        options.insert("split_lm_head".to_owned(), json!(splits));
-    }
-    ModelInput {
-        config: directory.config().clone(),
-        tensors,
-        context: arguments.context,
-        batch: arguments.batch,
-        options: Value::Object(options),
-    }
+    let has = if others.is_empty() {
+        String::new()
+    } else {
+        format!("; it has {}, from which transformers makes one", others.join(" and "))
+    };
+    Err(Error::new(
+        codes::TOKENIZER_MISSING,
+        format!("the model directory has no {TOKENIZER}{has}"),
+    )
+    .with_at(directory.path().display().to_string())
+    .with_hint(
+        "looked for: tokenizer.json (needed), and to be copied with it tokenizer_config.json, \
+         special_tokens_map.json, generation_config.json and the chat template; download them, or \
+         convert without them: --no-tokenizer",
+    ))
 }
 
-fn layout_options(arguments: &ConvertArguments, luts: &Luts) -> LayoutOptions {
-    let metadata = BTreeMap::from([(
-        "com.anemll.tool_version".to_owned(),
-        env!("CARGO_PKG_VERSION").to_owned(),
-    )]);
-    LayoutOptions {
-        chunks: arguments.chunk,
-        prefix: arguments.prefix.clone(),
-        argmax: arguments.argmax,
-        bits: luts.bits(),
-        metadata,
-    }
-}
-
-/// The options that decide the output.
-fn options_json(arguments: &ConvertArguments) -> Value {
-    json!({
-        "context": arguments.context,
-        "batch": arguments.batch,
-        "combiner": arguments.combiner,
-        "chunk": arguments.chunk,
-        "prefix": arguments.prefix,
-        "argmax": arguments.argmax,
-        "split_lm_head": arguments.split_lm_head,
-        "lut": arguments.luts.lut,
-        "lut1": arguments.luts.lut1,
-        "lut2": arguments.luts.lut2,
-        "lut3": arguments.luts.lut3,
-        "quantizer": arguments.quantizer,
-        "quantizer_option": arguments.quantizer_option,
-        "clamp": arguments.clamp,
-    })
-}
-
-fn model_name(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+fn model_name(path: &Path, directory: &ModelDirectory) -> String {
+    let path = if path.is_dir() { path } else { directory.path() };
+    let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -367,39 +473,8 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
     .with_hint("this is an error of the arch plugin")
 }
 
-fn members<'a>(
-    ids: &'a [String],
-    functions: &'a BTreeMap<String, Checked<Referenced>>,
-) -> Result<Vec<(&'a str, &'a Model)>> {
-    ids.iter()
-        .map(|id| match functions.get(id) {
-            Some(checked) => Ok((id.as_str(), checked.model())),
-            None => {
-                Err(layout_error(&format!("names the function `{id}`, which it does not define")))
-            }
-        })
-        .collect()
-}
-
 fn hash_source(directory: &ModelDirectory) -> Result<String> {
     directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
-}
-
-/// Packages of another model are not replaced without being asked to.
-fn refuse_foreign_output(arguments: &ConvertArguments, source_sha256: &str) -> Result<()> {
-    let path = arguments.output.join(REPORT);
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-    let same = serde_json::from_str::<EarlierReport>(&text)
-        .is_ok_and(|earlier| earlier.source_sha256 == source_sha256);
-    if same || arguments.force {
-        return Ok(());
-    }
-    Err(Error::new(
-        codes::OUTPUT_EXISTS,
-        "the output directory holds the conversion of another model",
-    )
-    .with_at(path.display().to_string())
-    .with_hint("choose another --output, or replace it with --force"))
 }
 
 fn layout_error(what: &str) -> Error {

@@ -1,63 +1,61 @@
 //! Making packages from resolved functions, and what the lint says of them.
 
-use super::output::{self, Output};
-use super::report::{LintReport, PackageReport, WeightFileReport};
-use super::{layout_error, options_json};
-use crate::cli::ConvertArguments;
-use crate::error::{from_package, io};
+use super::layout_error;
+use super::report::{LintReport, PackageReport};
+use super::store::OWN;
+use crate::error::from_package;
 use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions};
 use anemll_plugin_api::data::{CombineOptions, NamedFunction, PackageSpec};
 use anemll_plugin_api::{Combiner, Error, Host, Result, codes};
 use coreml_proto::Model;
-use fs_err as fs;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What packages are made from.
 pub(super) struct PackageContext<'a> {
-    pub(super) arguments: &'a ConvertArguments,
     pub(super) combiner: &'a dyn Combiner,
-    pub(super) output: &'a Output,
-    pub(super) models: &'a BTreeMap<String, Model>,
+    pub(super) options: &'a Value,
     pub(super) source_sha256: &'a str,
-    pub(super) weight_files: &'a [WeightFileReport],
     pub(super) host: &'a Host,
 }
 
+/// The functions of a package, and its weights.
+pub(super) struct PackageInput<'a> {
+    /// Resolved functions by id.
+    pub(super) models: &'a BTreeMap<String, Model>,
+    /// The weight file.
+    pub(super) weights: &'a Path,
+    /// Bytes of the weight file.
+    pub(super) weight_bytes: u64,
+}
+
 impl PackageContext<'_> {
-    /// Makes one package in the staging folder.
-    pub(super) fn write(&self, package: &PackageSpec) -> Result<PackageReport> {
-        let mut model = self.model(package)?;
+    /// Makes one package at `path`, whose folder exists.
+    pub(super) fn write(
+        &self,
+        package: &PackageSpec,
+        input: &PackageInput<'_>,
+        path: &Path,
+    ) -> Result<PackageReport> {
+        let mut model = self.model(package, input.models)?;
         self.describe(package, &mut model);
-        let weights = self.output.staging().join(format!("{}.bin", package.weight_file));
-        let catalog = BlobFile::open(&weights).map_err(from_package)?;
+        let catalog = BlobFile::open(input.weights).map_err(from_package)?;
         let checked = anemll_mil::validate_resolved(model, &catalog).map_err(|source| {
             Error::new(
                 codes::GRAPH_INVALID,
                 format!("the package `{}` is not valid: {source}", package.stem),
             )
         })?;
-        let relative = relative_path(package);
-        let path = self.output.staging().join(&relative);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| {
-                io(codes::OUTPUT_UNWRITABLE, "cannot make a directory", parent, &source)
-            })?;
-        }
         let written = anemll_mlpackage::write_package(
-            &path,
+            path,
             &checked,
-            WeightsSource::HardLink(&weights),
+            WeightsSource::HardLink(input.weights),
             &WriteOptions::default(),
         )
         .map_err(from_package)?;
-        let bytes = self
-            .weight_files
-            .iter()
-            .find(|file| file.id == package.weight_file)
-            .map_or(0, |file| file.bytes);
         Ok(PackageReport {
-            path: relative.display().to_string(),
+            path: relative_path(package).to_string_lossy().replace('\\', "/"),
             functions: anemll_mil::op_histogram(checked.model()),
             model_bytes: written.model_bytes,
             weight_file: package.weight_file.clone(),
@@ -66,13 +64,13 @@ impl PackageContext<'_> {
                 _ => "hard link",
             }
             .to_owned(),
-            lint: lint(checked.model(), bytes),
+            lint: lint(checked.model(), input.weight_bytes),
         })
     }
 
-    fn model(&self, package: &PackageSpec) -> Result<Model> {
+    fn model(&self, package: &PackageSpec, models: &BTreeMap<String, Model>) -> Result<Model> {
         let find = |id: &str| {
-            self.models.get(id).ok_or_else(|| {
+            models.get(id).ok_or_else(|| {
                 layout_error(&format!("puts the unknown function `{id}` into `{}`", package.stem))
             })
         };
@@ -108,9 +106,7 @@ impl PackageContext<'_> {
         metadata
             .user_defined
             .insert("com.anemll.source_sha256".to_owned(), self.source_sha256.to_owned());
-        metadata
-            .user_defined
-            .insert("com.anemll.options".to_owned(), options_json(self.arguments).to_string());
+        metadata.user_defined.insert("com.anemll.options".to_owned(), self.options.to_string());
     }
 }
 
@@ -141,9 +137,9 @@ fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
 }
 
 /// One line per rule over all packages that ship; every place is in the report.
-pub(super) fn lint_warnings(packages: &[PackageReport]) -> Vec<String> {
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let shipped = packages.iter().filter(|package| !package.path.starts_with(output::OWN));
+pub(super) fn lint_warnings<'a>(packages: impl Iterator<Item = &'a PackageReport>) -> Vec<String> {
+    let mut counts: BTreeMap<(&'a str, &'a str), usize> = BTreeMap::new();
+    let shipped = packages.filter(|package| !package.path.starts_with(OWN));
     for finding in shipped.flat_map(|package| &package.lint) {
         if matches!(finding.severity.as_str(), "error" | "warning") {
             *counts.entry((&finding.rule, &finding.reason)).or_default() += finding.places.len();

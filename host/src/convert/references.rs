@@ -8,38 +8,58 @@ use anemll_mlpackage::WEIGHT_FILE_NAME;
 use anemll_plugin_api::data::WeightReference;
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::{Model, mil, model};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Immediate tensors from this many elements on go to the weight file, as coremltools does it.
 const TABLE_ELEMENTS: u64 = 10;
 
 /// A distinct weight of one weight file.
-pub(super) struct Weight {
-    pub(super) id: String,
-    pub(super) reference: WeightReference,
-    pub(super) shape: Vec<u64>,
-    pub(super) functions: Vec<String>,
+pub(crate) struct Weight {
+    pub(crate) id: String,
+    pub(crate) reference: WeightReference,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) functions: Vec<String>,
 }
 
 /// One thing to be written, in op order.
-pub(super) enum Item {
+pub(crate) enum Item {
     Weight(Box<Weight>),
     Table { kind: TensorType, bytes: Vec<u8> },
 }
 
 /// What stands in a program in place of a reference, once the weight file is written.
-#[derive(Debug, Clone)]
-pub(super) enum Replacement {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Replacement {
     Record { offset: u64 },
-    Constexpr { op: String, arguments: Vec<(String, TensorType, u64)> },
+    Constexpr { op: String, arguments: Vec<ConstexprArgument> },
+}
+
+/// An argument of a constexpr operation: a record of the weight file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ConstexprArgument {
+    pub(crate) name: String,
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) offset: u64,
+}
+
+impl ConstexprArgument {
+    fn tensor_type(&self) -> Result<TensorType> {
+        let data_type = DataType::from_name(&self.dtype)
+            .ok_or_else(|| invalid(format!("`{}` is no data type", self.dtype)))?;
+        Ok(TensorType::new(data_type, &self.shape))
+    }
 }
 
 /// The replacements of one weight file, by item key.
-pub(super) struct Resolved(pub(super) HashMap<String, Replacement>);
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Resolved(pub(crate) BTreeMap<String, Replacement>);
 
 /// The distinct weights and tables of some functions, in op order, each with its key.
-pub(super) fn collect(functions: &[(&str, &Model)]) -> Result<Vec<(String, Item)>> {
+pub(crate) fn collect(functions: &[(&str, &Model)]) -> Result<Vec<(String, Item)>> {
     let mut items: Vec<(String, Item)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut ids: HashSet<String> = HashSet::new();
@@ -159,7 +179,7 @@ fn operations_mut(model: &mut Model) -> impl Iterator<Item = &mut mil::Operation
 }
 
 /// Puts the records of the weight file in place of a program's references and large tables.
-pub(super) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
+pub(crate) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
     for operation in operations_mut(model) {
         let Some(value) = const_value(operation) else { continue };
         let Some(key) = item_key(value)? else { continue };
@@ -182,14 +202,15 @@ pub(super) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
                 operation.attributes.remove("val");
                 operation.inputs = arguments
                     .iter()
-                    .map(|(name, kind, offset)| {
-                        let value = literal::blob_value(kind, WEIGHT_FILE_NAME, *offset);
+                    .map(|argument| {
+                        let kind = argument.tensor_type()?;
+                        let value = literal::blob_value(&kind, WEIGHT_FILE_NAME, argument.offset);
                         let binding = mil::argument::Binding {
                             binding: Some(mil::argument::binding::Binding::Value(value)),
                         };
-                        (name.clone(), mil::Argument { arguments: vec![binding] })
+                        Ok((argument.name.clone(), mil::Argument { arguments: vec![binding] }))
                     })
-                    .collect();
+                    .collect::<Result<_>>()?;
             }
         }
     }

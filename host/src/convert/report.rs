@@ -5,9 +5,10 @@
 use super::weights::WeightReport;
 use anemll_plugin_api::data::ModelDescription;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of the report's schema.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// The report.
 #[derive(Debug, Serialize)]
@@ -36,8 +37,6 @@ pub(super) struct Report {
     pub(super) compile: StepReport,
     /// The test step.
     pub(super) test: StepReport,
-    /// Wall time of the conversion in seconds.
-    pub(super) seconds: f64,
 }
 
 /// A plugin that took part.
@@ -47,10 +46,34 @@ pub(super) struct PluginReport {
     pub(super) stage: String,
     /// Component id.
     pub(super) id: String,
+    /// Version of the plugin.
+    pub(super) version: String,
+}
+
+impl WeightFileReport {
+    /// What a user should read: the remarks of the quantizer's plan, each once, with the number of
+    /// weights it is about, and what was clamped.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for note in self.weights.iter().filter_map(|weight| weight.note.as_deref()) {
+            *counts.entry(note).or_default() += 1;
+        }
+        let notes = counts.into_iter().map(|(note, count)| format!("{note} ({count} weights)"));
+        let clamped = self.weights.iter().filter(|weight| weight.clamped > 0).map(|weight| {
+            format!(
+                "{} values of `{}` were clamped to the range of 16-bit floats",
+                weight.clamped, weight.tensor
+            )
+        });
+        let missing = self.weights.iter().filter(|weight| weight.missing).map(|weight| {
+            format!("`{}` is missing from the model directory: it is all zeros", weight.tensor)
+        });
+        notes.chain(clamped).chain(missing).collect()
+    }
 }
 
 /// One weight.bin.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct WeightFileReport {
     /// Its id in the layout, such as `chunk_01`.
     pub(super) id: String,
@@ -63,13 +86,12 @@ pub(super) struct WeightFileReport {
 }
 
 /// One package.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PackageReport {
     /// Path in the output directory.
     pub(super) path: String,
     /// Functions, with the operation types of each and how often.
-    pub(super) functions:
-        std::collections::BTreeMap<String, std::collections::BTreeMap<String, u64>>,
+    pub(super) functions: BTreeMap<String, BTreeMap<String, u64>>,
     /// Bytes of the program text (model.mlmodel).
     pub(super) model_bytes: u64,
     /// The weight file, by id.
@@ -81,7 +103,7 @@ pub(super) struct PackageReport {
 }
 
 /// Findings of one lint rule in one package.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LintReport {
     /// Rule, such as `A-028`.
     pub(super) rule: String,
@@ -102,11 +124,4 @@ pub(super) struct StepReport {
     pub(super) done: bool,
     /// What came of it, or why it was left out.
     pub(super) message: String,
-}
-
-/// What a later run reads of an earlier report.
-#[derive(Debug, Deserialize)]
-pub(super) struct EarlierReport {
-    /// sha256 of the earlier source.
-    pub(super) source_sha256: String,
 }

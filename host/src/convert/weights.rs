@@ -5,7 +5,7 @@
 //! functions that name the same weight get the same record. Memory stays near one tensor per
 //! thread.
 
-use super::references::{Item, Replacement, Resolved, Weight, collect};
+use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use crate::error::{from_huggingface, from_package};
 use crate::services::check_cancelled;
 use anemll_huggingface::{
@@ -21,13 +21,13 @@ use anemll_plugin_api::{DType, Error, Host, MemorySink, Quantizer, Result, Tenso
 use coreml_proto::Model;
 use half::f16;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What the report says of one weight.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct WeightReport {
     /// Name in the safetensors files.
     pub(super) tensor: String,
@@ -42,16 +42,19 @@ pub(super) struct WeightReport {
     /// Functions that share the record.
     pub(super) functions: Vec<String>,
     /// Values clamped to the range of 16-bit floats (with `--clamp`).
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) clamped: u64,
     /// Non-zero values that became zero as 16-bit floats.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) underflowed: u64,
+    /// Whether the source lacks it, so that it is all zeros (with `--allow-missing-weights`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) missing: bool,
     /// Remark of the quantizer's plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<String>,
     /// Error of the encoding, as the quantizer measured it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) encoding_error: Option<EncodingError>,
 }
 
@@ -76,6 +79,8 @@ pub(super) struct WeightJob<'a> {
     pub(super) directory: &'a ModelDirectory,
     /// Clamp finite values beyond fp16 instead of refusing them.
     pub(super) clamp: bool,
+    /// Take zeros for weights that the source lacks instead of refusing.
+    pub(super) allow_missing: bool,
     /// The quantizer stage, if there is one.
     pub(super) quantization: Option<&'a Quantization>,
     /// Services for plugins.
@@ -94,17 +99,6 @@ pub(super) struct WeightFileResult {
     pub(super) weights: Vec<WeightReport>,
 }
 
-impl WeightFileResult {
-    /// The remarks of the quantizer's plan, each once, with the number of weights it is about.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for note in self.weights.iter().filter_map(|weight| weight.note.as_deref()) {
-            *counts.entry(note).or_default() += 1;
-        }
-        counts.into_iter().map(|(note, count)| format!("{note} ({count} weights)")).collect()
-    }
-}
-
 impl WeightJob<'_> {
     /// Writes the weights of `functions` (id and model, in file order) to `path`; `progress` hears
     /// how many are done, and of how many.
@@ -117,7 +111,7 @@ impl WeightJob<'_> {
         let items = collect(functions)?;
         let plan = self.plan(&items, functions)?;
         let mut writer = BlobWriter::create(path).map_err(from_package)?;
-        let mut resolved = HashMap::new();
+        let mut resolved = BTreeMap::new();
         let mut reports = Vec::new();
         for batch in items.chunks(rayon::current_num_threads().max(1)) {
             let prepared: Vec<Result<Prepared>> = batch
@@ -132,7 +126,9 @@ impl WeightJob<'_> {
                 let prepared = prepared?;
                 let (replacement, bytes) = prepared.write(&mut writer)?;
                 if let Item::Weight(weight) = item {
-                    reports.push(prepared.report(weight, bytes, &plan));
+                    let mut report = prepared.report(weight, bytes, &plan);
+                    report.missing = self.is_missing(weight);
+                    reports.push(report);
                 }
                 resolved.insert(key.clone(), replacement);
             }
@@ -209,9 +205,18 @@ impl WeightJob<'_> {
         encode(tensor, decision, quantization, self.host, fp16)
     }
 
+    /// Whether zeros stand in for a weight.
+    fn is_missing(&self, weight: &Weight) -> bool {
+        self.allow_missing && !self.directory.tensors().contains_key(&weight.reference.tensor)
+    }
+
     /// Reads a weight as fp16, transformed, in the element order of the package.
     fn read(&self, weight: &Weight, plan: &Plan) -> Result<(Vec<f16>, Fp16Report)> {
         let reference = &weight.reference;
+        if self.is_missing(weight) {
+            let elements: u64 = weight.shape.iter().product();
+            return Ok((vec![f16::ZERO; elements as usize], Fp16Report::default()));
+        }
         let mut source = self
             .directory
             .weight(&reference.tensor, &reference.shape, &reference.dimensions)
@@ -405,7 +410,12 @@ impl Prepared {
                     let kind = TensorType::new(data_type(blob.dtype)?, &blob.shape);
                     let offset = append(writer, &kind, &blob.bytes)?;
                     total += blob.bytes.len() as u64;
-                    arguments.push((name.clone(), kind, offset));
+                    arguments.push(ConstexprArgument {
+                        name: name.clone(),
+                        dtype: kind.data_type.name().to_owned(),
+                        shape: blob.shape.clone(),
+                        offset,
+                    });
                 }
                 Ok((Replacement::Constexpr { op: answer.op.clone(), arguments }, total))
             }
@@ -425,6 +435,7 @@ impl Prepared {
             operation,
             bytes,
             functions: weight.functions.clone(),
+            missing: false,
             clamped: fp16.clamped,
             underflowed: fp16.underflow_to_zero,
             note: plan.decisions.get(&weight.id).and_then(|decision| decision.note.clone()),

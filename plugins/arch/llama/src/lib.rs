@@ -5,7 +5,7 @@
 
 mod config;
 
-use anemll_decoder::check_tensors;
+use anemll_decoder::check_input;
 use anemll_plugin_api::data::{
     FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, Verdict,
 };
@@ -60,7 +60,7 @@ impl LlamaFrontend {
     fn read(&self, model: &ModelInput) -> Result<Llama> {
         let pieces = head_pieces(&model.options)?.unwrap_or(self.head_pieces);
         let mut llama = config::read(model, pieces)?;
-        llama.notes.extend(check_tensors(&llama.spec, &model.tensors)?);
+        llama.notes.extend(check_input(&llama.spec, model)?);
         Ok(llama)
     }
 }

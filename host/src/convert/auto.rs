@@ -1,0 +1,138 @@
+//! `--combiner auto` and `--chunk auto`: how a model is cut where the user leaves it open.
+
+use super::lut::Luts;
+use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
+use crate::cli::{ChunkCount, ConvertArguments};
+use crate::plugins::Plugins;
+use crate::sizes::{self, PartSizes};
+use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
+
+/// What `--combiner` is to be chosen by size.
+pub(super) const AUTO: &str = "auto";
+const CHUNKED: &str = "chunked";
+/// Beyond this a model is cut into chunks, even if one file would be small enough: ANEMLL's advice
+/// for its monolithic models is 1 to 3 B parameters.
+const WHOLE_PARAMETERS: u64 = 3_000_000_000;
+/// What a device needs beyond the weight file, as ANEMLL's calc_chunk_split.py reckons.
+const OVERHEAD: f64 = 1.10;
+
+/// A model whose size decides.
+pub(super) struct Model<'a> {
+    pub(super) frontend: &'a dyn ArchFrontend,
+    pub(super) input: &'a ModelInput,
+    pub(super) description: &'a ModelDescription,
+    pub(super) host: &'a Host,
+}
+
+impl Model<'_> {
+    fn sizes(&self, luts: &Luts) -> Result<PartSizes> {
+        sizes::estimate(self.frontend, self.input, self.description, luts, self.host)
+    }
+}
+
+/// How the model is cut, and, where that was left open, why.
+pub(super) fn settings(
+    arguments: &ConvertArguments,
+    plugins: &Plugins,
+    model: &Model<'_>,
+) -> Result<(Settings, Option<String>)> {
+    let luts = |combiner: &str| luts(arguments, combiner);
+    let limit = limit(arguments);
+    let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
+        (AUTO, chunk) => auto(arguments, chunk, plugins, model, limit)?,
+        (combiner, Some(ChunkCount::Auto)) => {
+            let sizes = model.sizes(&luts(combiner)?)?;
+            let (chunks, reason) = chunks_within(&sizes, arguments, limit)?;
+            (combiner.to_owned(), Some(chunks), Some(reason))
+        }
+        (combiner, Some(ChunkCount::Count(count))) => (combiner.to_owned(), Some(count), None),
+        (combiner, None) => (combiner.to_owned(), None, None),
+    };
+    let luts = luts(&combiner)?;
+    Ok((Settings { combiner, chunks, luts }, reason))
+}
+
+type Choice = (String, Option<u32>, Option<String>);
+
+fn auto(
+    arguments: &ConvertArguments,
+    chunk: Option<ChunkCount>,
+    plugins: &Plugins,
+    model: &Model<'_>,
+    limit: u64,
+) -> Result<Choice> {
+    let installed = |id: &str| {
+        plugins.components(Stage::Combiner).iter().any(|(_, component)| component.id == id)
+    };
+    if let Some(ChunkCount::Count(count)) = chunk {
+        let reason = format!("combiner {CHUNKED}: --chunk {count} was given");
+        return Ok((CHUNKED.to_owned(), Some(count), Some(reason)));
+    }
+    if !installed(CHUNKED) && installed(WHOLE_COMBINER) {
+        let reason = format!("combiner {WHOLE_COMBINER}: `{CHUNKED}` is not installed");
+        return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
+    }
+    let parameters = model.description.parameters;
+    let mut why_not = format!("`{WHOLE_COMBINER}` is not installed");
+    if chunk == Some(ChunkCount::Auto) {
+        "--chunk auto was given".clone_into(&mut why_not);
+    } else if installed(WHOLE_COMBINER) {
+        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER)?)?.monolithic_file();
+        let size = format!("{} of weights in one file", megabytes(whole));
+        if parameters > WHOLE_PARAMETERS {
+            why_not = format!("{:.1} B parameters are more than 3 B", parameters as f64 / 1e9);
+        } else if whole > limit {
+            why_not = format!("{size} would pass --max-chunk-mb {}", arguments.max_chunk_mb);
+        } else {
+            let reason = format!("combiner {WHOLE_COMBINER}: {size}");
+            return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
+        }
+    }
+    let sizes = model.sizes(&luts(arguments, CHUNKED)?)?;
+    let (chunks, fit) = chunks_within(&sizes, arguments, limit)?;
+    Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
+}
+
+fn chunks_within(
+    sizes: &PartSizes,
+    arguments: &ConvertArguments,
+    limit: u64,
+) -> Result<(u32, String)> {
+    let Some(chunks) = sizes.chunks_within(limit) else {
+        let layer = sizes.layers.iter().copied().max().unwrap_or(0);
+        return Err(Error::new(
+            codes::LAYOUT_OPTION_INVALID,
+            format!(
+                "one layer takes {}, more than --max-chunk-mb {} allows with {:.0} % to spare",
+                megabytes(layer),
+                arguments.max_chunk_mb,
+                (OVERHEAD - 1.0) * 100.0
+            ),
+        )
+        .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
+    };
+    let largest = sizes.chunk_files(chunks)?.into_iter().max().unwrap_or(0);
+    let fit = format!("{chunks} chunks of at most {}", megabytes(largest));
+    Ok((chunks, fit))
+}
+
+/// Bits of each part. A quantizer of another kind is asked by options of its own.
+fn luts(arguments: &ConvertArguments, combiner: &str) -> Result<Luts> {
+    let other = arguments.quantizer.as_deref().is_some_and(|id| id != LUT_QUANTIZER);
+    let own_options = arguments.quantizer.is_some() && !arguments.quantizer_option.is_empty();
+    if (other || own_options) && !arguments.luts.is_typed() {
+        return Ok(Luts::default());
+    }
+    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER)
+}
+
+/// Largest weight file in bytes.
+fn limit(arguments: &ConvertArguments) -> u64 {
+    ((u64::from(arguments.max_chunk_mb) << 20) as f64 / OVERHEAD) as u64
+}
+
+/// Mebibytes, as `--max-chunk-mb` counts.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,171 @@
+//! `--dry-run`: what a conversion would make and take, without touching anything.
+
+use super::auto::megabytes;
+use super::finish::shipped;
+use super::packages::relative_path;
+use super::{Job, settings};
+use crate::cli::ProgressForm;
+use crate::commands::{print, print_json};
+use crate::sizes;
+use anemll_mil::{Checked, Referenced};
+use anemll_plugin_api::Result;
+use anemll_plugin_api::data::PackageKind;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+/// Bytes that one element of a weight takes on its way: its source, as 16-bit float, and what a
+/// quantizer keeps beside it.
+const BYTES_PER_ELEMENT: u64 = 12;
+/// The program itself, its plugins and graphs.
+const PROGRAM_BYTES: u64 = 64 << 20;
+
+/// The plan of a conversion. The JSON form is described in docs/reference/dry-run.md.
+#[derive(Debug, Serialize)]
+pub(super) struct Plan {
+    model: String,
+    architecture: String,
+    arch: String,
+    parameters: u64,
+    combiner: String,
+    notes: Vec<String>,
+    steps: Vec<String>,
+    packages: Vec<PlannedPackage>,
+    /// Size of each weight file; packages of one file share it.
+    weight_files: BTreeMap<String, u64>,
+    disk_bytes: u64,
+    memory_bytes: u64,
+    output: String,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedPackage {
+    path: String,
+    functions: Vec<String>,
+    weight_file: String,
+    /// Whether an app loads it; the others are parts on the way, or for evaluation.
+    ships: bool,
+}
+
+pub(super) fn show(job: &Job<'_>) -> Result<()> {
+    let plan = plan(job)?;
+    if job.arguments.progress == ProgressForm::Json {
+        return print_json(&plan);
+    }
+    print(&plan.to_text())
+}
+
+fn plan(job: &Job<'_>) -> Result<Plan> {
+    let functions = job.lower()?;
+    let mut weight_files = BTreeMap::new();
+    for file in &job.layout.weight_files {
+        let members: Vec<_> = file
+            .functions
+            .iter()
+            .filter_map(|id| Some((id.as_str(), functions.get(id)?.model())))
+            .collect();
+        weight_files.insert(file.id.clone(), sizes::weight_file(&members, &job.settings.luts)?);
+    }
+    let ships: Vec<_> = shipped(&job.layout).map(relative_path).collect();
+    let programs: u64 = job
+        .layout
+        .packages
+        .iter()
+        .flat_map(|package| &package.functions)
+        .filter_map(|function| functions.get(&function.id))
+        .map(|checked| coreml_proto::write(checked.model()).len() as u64)
+        .sum();
+    let mut notes = job.notes();
+    if let Some(stage) = &job.quantization
+        && stage.id != settings::LUT_QUANTIZER
+    {
+        notes.push(format!(
+            "sizes are those of 16-bit floats; the quantizer `{}` will make them smaller",
+            stage.id
+        ));
+    }
+    Ok(Plan {
+        model: job.model_name.clone(),
+        architecture: job.description.architecture.clone(),
+        arch: job.arch.clone(),
+        parameters: job.description.parameters,
+        combiner: job.settings.combiner.clone(),
+        notes,
+        steps: job
+            .layout
+            .steps
+            .iter()
+            .map(|step| format!("{} {}", step.number, step.title))
+            .collect(),
+        packages: job
+            .layout
+            .packages
+            .iter()
+            .map(|package| PlannedPackage {
+                path: relative_path(package).to_string_lossy().replace('\\', "/"),
+                functions: package.functions.iter().map(|function| function.name.clone()).collect(),
+                weight_file: package.weight_file.clone(),
+                ships: package.kind != PackageKind::Evaluate
+                    && ships.contains(&relative_path(package)),
+            })
+            .collect(),
+        disk_bytes: weight_files.values().sum::<u64>() + programs,
+        memory_bytes: memory(&functions)?,
+        weight_files,
+        output: job.arguments.output.display().to_string(),
+    })
+}
+
+/// The largest weights, one for each thread, on their way at once.
+fn memory(functions: &BTreeMap<String, Checked<Referenced>>) -> Result<u64> {
+    let mut elements: HashMap<String, u64> = HashMap::new();
+    for (id, checked) in functions {
+        for (key, item) in super::references::collect(&[(id.as_str(), checked.model())])? {
+            if let super::references::Item::Weight(weight) = item {
+                elements.insert(key, weight.shape.iter().product());
+            }
+        }
+    }
+    let mut sizes: Vec<u64> = elements.into_values().collect();
+    sizes.sort_unstable_by(|first, second| second.cmp(first));
+    let at_once: u64 = sizes.iter().take(rayon::current_num_threads().max(1)).sum();
+    Ok(PROGRAM_BYTES + at_once * BYTES_PER_ELEMENT)
+}
+
+impl Plan {
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "{}: {} ({}), {:.1} M parameters, combiner {}\n",
+            self.model,
+            self.architecture,
+            self.arch,
+            self.parameters as f64 / 1e6,
+            self.combiner
+        );
+        for note in &self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        let _ = writeln!(text, "steps: {}", self.steps.join(", "));
+        let width = self.packages.iter().map(|package| package.path.len()).max().unwrap_or(0);
+        let _ = writeln!(text, "\npackages in {}:", self.output);
+        for package in &self.packages {
+            let bytes = self.weight_files.get(&package.weight_file).copied().unwrap_or(0);
+            let _ = writeln!(
+                text,
+                "  {:width$}  {:>10}  {}{}",
+                package.path,
+                megabytes(bytes),
+                package.functions.join(", "),
+                if package.ships { "  <- apps load this" } else { "" },
+            );
+        }
+        let _ = writeln!(
+            text,
+            "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
+             Nothing was written.",
+            megabytes(self.disk_bytes),
+            megabytes(self.memory_bytes)
+        );
+        text
+    }
+}

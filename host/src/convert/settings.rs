@@ -1,0 +1,209 @@
+//! What the flags of `convert` come to once the defaults are filled in.
+
+use super::lut::Luts;
+use super::weights::Quantization;
+use crate::cli::ConvertArguments;
+use crate::plugins::Plugins;
+use anemll_huggingface::ModelDirectory;
+use anemll_plugin_api::data::{LayoutOptions, ModelInput, TensorInfo};
+use anemll_plugin_api::{Error, Result, codes};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The quantizer of the `--lut` flags.
+pub(super) const LUT_QUANTIZER: &str = "lut";
+/// The combiner for which `--lut` stands for the embeddings too, as ANEMLL's script has it.
+pub(super) const WHOLE_COMBINER: &str = "monolithic";
+
+/// How the model is cut, and how many bits its parts get.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    /// Id of the combiner.
+    pub(super) combiner: String,
+    /// Chunks of the layers; none leaves it to the combiner.
+    pub(super) chunks: Option<u32>,
+    /// Bits of each part.
+    pub(super) luts: Luts,
+}
+
+/// Refuses what cannot be, whatever the model is.
+pub(super) fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
+    let refuse = |message: String, hint: &str| {
+        Err(Error::new(codes::USAGE, message).with_hint(hint.to_owned()))
+    };
+    if arguments.context == 0 || arguments.batch == 0 {
+        return refuse(
+            "--context and --batch must be at least 1".to_owned(),
+            "the defaults are 512 and 64",
+        );
+    }
+    if arguments.batch > arguments.context {
+        return refuse(
+            format!("--batch {} is more than --context {}", arguments.batch, arguments.context),
+            "choose a batch that divides the context, such as 64",
+        );
+    }
+    Ok(())
+}
+
+/// Flags that say how a run goes, not what it makes, and whether a value follows.
+const RUN_FLAGS: [(&str, bool); 8] = [
+    ("--restart", true),
+    ("--only", true),
+    ("--progress", true),
+    ("--force", false),
+    ("--quiet", false),
+    ("--skip-check", false),
+    ("--verbose", false),
+    ("-v", false),
+];
+
+/// A command line without the flags that change nothing in the output, so that meta.yaml is the
+/// same however a conversion was carried through.
+pub fn without_run_flags(arguments: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut skip = false;
+    arguments.filter(move |argument| {
+        if std::mem::take(&mut skip) {
+            return false;
+        }
+        match RUN_FLAGS.iter().find(|(flag, _)| argument == flag) {
+            Some((_, has_value)) => {
+                skip = *has_value;
+                false
+            }
+            None => {
+                let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
+                value.is_empty() || !RUN_FLAGS.contains(&(name, true))
+            }
+        }
+    })
+}
+
+/// The quantizer stage, if there is one.
+pub(super) fn quantization(
+    arguments: &ConvertArguments,
+    luts: &Luts,
+    plugins: &Plugins,
+) -> Result<Option<Quantization>> {
+    let mut options = match luts.options() {
+        Value::Object(options) if !luts.is_none() => options,
+        _ => Map::new(),
+    };
+    for option in &arguments.quantizer_option {
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("--quantizer-option {option}: expected NAME=VALUE"),
+            ));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        options.insert(name.to_owned(), value);
+    }
+    let id = match &arguments.quantizer {
+        Some(id) if id != LUT_QUANTIZER && arguments.luts.is_typed() => {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("the --lut flags belong to the quantizer `{LUT_QUANTIZER}`, not `{id}`"),
+            )
+            .with_hint("leave --quantizer out, or give its options with --quantizer-option"));
+        }
+        Some(id) => id.as_str(),
+        None if !luts.is_none() => LUT_QUANTIZER,
+        None if options.is_empty() => return Ok(None),
+        None => {
+            return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
+        }
+    };
+    let options = Value::Object(options);
+    let quantizer = plugins.quantizer(id, &options).map_err(|error| {
+        if arguments.luts.is_typed() || arguments.quantizer.is_some() {
+            return error;
+        }
+        error.with_hint(
+            "weights are palettized by default: name the quantizer's library with --plugin PATH, \
+             or convert to 16-bit floats with --lut none",
+        )
+    })?;
+    Ok(Some(Quantization { id: id.to_owned(), quantizer, options }))
+}
+
+/// What a frontend is told of the model.
+pub(super) fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> ModelInput {
+    let tensors = directory
+        .tensors()
+        .iter()
+        .map(|(name, info)| {
+            let info = TensorInfo { dtype: info.source_type.name(), shape: info.shape.clone() };
+            (name.clone(), info)
+        })
+        .collect();
+    let mut options = Map::new();
+    if let Some(splits) = arguments.split_lm_head {
+        options.insert("split_lm_head".to_owned(), json!(splits));
+    }
+    if arguments.allow_missing_weights {
+        options.insert("allow_missing_weights".to_owned(), json!(true));
+    }
+    ModelInput {
+        config: directory.config().clone(),
+        tensors,
+        context: arguments.context,
+        batch: arguments.batch,
+        options: Value::Object(options),
+    }
+}
+
+impl Settings {
+    /// What the combiner is told.
+    pub(super) fn layout_options(&self, arguments: &ConvertArguments) -> LayoutOptions {
+        let metadata = BTreeMap::from([(
+            "com.anemll.tool_version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        )]);
+        LayoutOptions {
+            chunks: self.chunks,
+            prefix: arguments.prefix.clone(),
+            argmax: arguments.argmax,
+            bits: self.luts.bits(),
+            metadata,
+        }
+    }
+
+    /// The options that decide the output, as they stand in the packages, the report and the record
+    /// by which a later run knows this conversion.
+    pub(super) fn options_json(&self, arguments: &ConvertArguments) -> Value {
+        let mut options = json!({
+            "context": arguments.context,
+            "batch": arguments.batch,
+            "combiner": self.combiner,
+            "chunk": self.chunks,
+            "prefix": arguments.prefix,
+            "argmax": arguments.argmax,
+            "split_lm_head": arguments.split_lm_head,
+            "lut": self.luts.options(),
+            "quantizer": arguments.quantizer,
+            "quantizer_option": arguments.quantizer_option,
+            "clamp": arguments.clamp,
+        });
+        if arguments.allow_missing_weights {
+            options["allow_missing_weights"] = json!(true);
+        }
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_a_run_are_no_part_of_the_conversion() {
+        let kept = |line: &str| {
+            without_run_flags(line.split(' ').map(str::to_owned)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            kept("anemll convert --restart 3 --model m --only=4 --lut2 4 --force -v --output o"),
+            "anemll convert --model m --lut2 4 --output o"
+        );
+    }
+}
