@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 mod builtin {
     //! A crate that nothing names is not linked; these lines name each.
     use anemll_arch_llama as _;
+    use anemll_arch_qwen2_5 as _;
+    use anemll_arch_qwen3 as _;
     use anemll_combiner_chunked as _;
     use anemll_combiner_monolithic as _;
     use anemll_compiler_coremlcompiler as _;

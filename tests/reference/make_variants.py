@@ -1,4 +1,4 @@
-"""Write the very small llama models below tests/models/variants, one per feature of config.json.
+"""Write the very small models below tests/models/variants, one per feature of config.json.
 
     python make_variants.py [--output DIR] [--only NAME ...]
     python make_variants.py --check     # make everything again in memory; fail if a stored golden file would change
@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 import reference_logits
 from reference_json import write_json
@@ -54,6 +54,31 @@ BASE = {
     "vocab_size": 304,
 }
 
+# What config.json of the other architectures has more, fewer or otherwise than BASE.
+QWEN = {
+    "eos_token_id": 2,
+    "max_window_layers": 1,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000.0,
+    "sliding_window": 64,  # without effect: use_sliding_window is false
+    "use_sliding_window": False,
+}
+FAMILIES = {
+    "llama": ({}, ()),
+    "mistral": (
+        {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": None},
+        ("attention_bias", "mlp_bias"),
+    ),
+    "qwen2": (
+        {**QWEN, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"},
+        ("attention_bias", "mlp_bias", "rope_scaling"),
+    ),
+    "qwen3": (
+        {**QWEN, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 32},
+        ("mlp_bias",),
+    ),
+}
+
 DTYPE_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
 Weights = dict[str, torch.Tensor]
@@ -64,11 +89,13 @@ Mistake = Callable[[dict, Weights], tuple[dict, Weights]]
 class Variant:
     """One directory: what differs from BASE, and how its weights are drawn.
 
-    `config` is laid over BASE; keys in `absent` are then left out of config.json, for transformers has a default.
+    `config` is laid over BASE and what FAMILIES says of `family`; keys in `absent` are then left out of config.json,
+    for transformers has a default.
     """
 
     config: dict
     dtype: torch.dtype = torch.float16
+    family: str = "llama"
     positions: int = 180
     absent: tuple[str, ...] = ()
     embedding_deviation: float = 0.3
@@ -113,6 +140,15 @@ def without_biases(where: str) -> Mistake:
 
     return mistake
 
+
+def without_head_norms(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """Only the gains can be overlooked here: what divides by the root of the mean square is the class itself."""
+    names = ("q_norm.weight", "k_norm.weight")
+    return config, {name: torch.ones_like(value) if name.endswith(names) else value for name, value in weights.items()}
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 64}
 
 VARIANTS = {
     "tied": Variant({}, absent=("rope_theta", "rope_scaling")),
@@ -209,23 +245,82 @@ VARIANTS = {
         absent=("rope_theta", "rope_scaling"),
         mistake=without_rope_scaling,
     ),
+    # num_key_value_heads is absent: 8 for Mistral.
+    "mistral": Variant(
+        {"num_attention_heads": 8, "head_dim": 16, "tie_word_embeddings": False},
+        torch.bfloat16,
+        family="mistral",
+        absent=("num_key_value_heads", "rope_scaling"),
+    ),
+    "qwen2-tied": Variant({}, family="qwen2", mistake=without_biases("self_attn.")),
+    # Neither rope_theta (10000) nor rms_norm_eps (1e-6), tie_word_embeddings (false) or the keys of windows.
+    "qwen2-defaults-odd-vocab": Variant(
+        {"vocab_size": 301, "tie_word_embeddings": False},
+        torch.bfloat16,
+        family="qwen2",
+        absent=(
+            "tie_word_embeddings", "rope_theta", "rms_norm_eps", "sliding_window", "use_sliding_window", "max_window_layers",
+        ),
+        mistake=with_tied_head,
+    ),
+    "qwen2-head-dim-apart": Variant({"head_dim": 32}, torch.bfloat16, family="qwen2", mistake=without_biases("k_proj")),
+    "qwen2-rope-yarn": Variant({"rope_scaling": YARN}, family="qwen2", positions=200, mistake=without_rope_scaling),
+    "qwen2-rope-parameters-llama3": Variant(
+        {"rope_parameters": {**LLAMA3, "rope_theta": 50000.0}},
+        torch.bfloat16,
+        family="qwen2",
+        absent=("rope_theta",),
+        positions=200,
+        mistake=without_rope_scaling,
+    ),
+    "qwen3-tied": Variant({}, family="qwen3", mistake=without_head_norms),
+    # num_key_value_heads null is as many as heads; layer_types as newer files have them.
+    "qwen3-attention-bias": Variant(
+        {
+            "attention_bias": True,
+            "layer_types": ["full_attention", "full_attention"],
+            "num_key_value_heads": None,
+            "tie_word_embeddings": False,
+        },
+        family="qwen3",
+        embedding_deviation=0.6,
+        mistake=without_biases("o_proj"),
+    ),
+    # head_dim is absent: 128, not hidden / heads.
+    "qwen3-defaults-odd-vocab": Variant(
+        {"vocab_size": 301, "tie_word_embeddings": False, "num_attention_heads": 2, "num_key_value_heads": 1},
+        torch.bfloat16,
+        family="qwen3",
+        absent=("head_dim", "attention_bias", "tie_word_embeddings", "rope_scaling", "use_sliding_window"),
+        mistake=with_tied_head,
+    ),
+    "qwen3-rope-linear": Variant(
+        {"rope_scaling": {"type": "linear", "factor": 4.0}, "rope_theta": 10000.0},
+        torch.bfloat16,
+        family="qwen3",
+        mistake=without_rope_scaling,
+    ),
+    "qwen3-rope-yarn": Variant({"rope_scaling": YARN, "num_key_value_heads": 1}, family="qwen3", positions=200, mistake=without_rope_scaling),
 }
 
 
 def config_of(variant: Variant) -> dict:
     """The contents of config.json. The new spelling also names the dtype in the new way."""
     dtype_key = "dtype" if "rope_parameters" in variant.config else "torch_dtype"
-    config = {**BASE, **variant.config, dtype_key: DTYPE_NAMES[variant.dtype]}
+    changes, absent = FAMILIES[variant.family]
+    base = {key: value for key, value in {**BASE, **changes}.items() if key not in absent}
+    config = {**base, **variant.config, dtype_key: DTYPE_NAMES[variant.dtype]}
     return {key: config[key] for key in sorted(config) if key not in variant.absent}
 
 
-def reference_model(config: dict, weights: Weights | None) -> LlamaForCausalLM:
+def reference_model(config: dict, weights: Weights | None) -> PreTrainedModel:
     """The transformers model of config.json's contents, with `weights` widened to float32 where given."""
     values = reference_logits.old_rope_spelling(config)
     values.pop("torch_dtype", None)
     values.pop("dtype", None)
     torch.manual_seed(0)
-    model = LlamaForCausalLM._from_config(LlamaConfig(**values), torch_dtype=torch.float32, attn_implementation="eager")
+    config_object = AutoConfig.for_model(values.pop("model_type"), **values)
+    model = AutoModelForCausalLM.from_config(config_object, torch_dtype=torch.float32, attn_implementation="eager")
     if weights is not None:
         wide = {name: value.float() for name, value in weights.items()}
         if model.config.tie_word_embeddings:
@@ -293,7 +388,7 @@ def draw_ids(name: str, variant: Variant) -> numpy.ndarray:
     return fresh.astype(numpy.int32)
 
 
-def largest_values(model: LlamaForCausalLM, ids: numpy.ndarray) -> tuple[float, float]:
+def largest_values(model: PreTrainedModel, ids: numpy.ndarray) -> tuple[float, float]:
     """The largest |value| of the residual stream, and of any layer's output or product, over all positions."""
     anywhere = 0.0
 
@@ -303,7 +398,7 @@ def largest_values(model: LlamaForCausalLM, ids: numpy.ndarray) -> tuple[float, 
             if isinstance(value, torch.Tensor):
                 anywhere = max(anywhere, float(value.abs().max()))
 
-    handles = [module.register_forward_hook(see) for module in model.modules() if not isinstance(module, LlamaForCausalLM)]
+    handles = [module.register_forward_hook(see) for module in model.modules() if module is not model]
     with torch.no_grad():
         result = model.model(torch.from_numpy(ids.astype(numpy.int64))[None], output_hidden_states=True, use_cache=False)
     for handle in handles:

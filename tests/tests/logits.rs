@@ -2,9 +2,15 @@
 //! variant of the configuration, in every layout, over every path.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
 use anemll_tests::{convert, evaluate, golden, model, workspace};
 use serde_json::Value;
+use std::path::Path;
+
+const CHUNKED: &[&str] = &["--lut", "none", "--combiner", "chunked", "--chunk"];
+const WHOLE: &[&str] = &["--lut", "none", "--combiner", "monolithic"];
+const SIZES: &[&str] = &["--context", "256", "--batch", "32"];
 
 fn check(result: &Value, what: &str) {
     let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
@@ -30,99 +36,143 @@ fn all_paths(name: &str, layout: &[&str]) {
     }
 }
 
-macro_rules! variants {
-    ($($test:ident = $name:literal;)+) => {
+/// A trained model: one chunk, a chunk for each layer, and one package.
+fn trained(name: &str) {
+    let sizes = |context| ["--context", context, "--batch", "32"];
+    all_paths(name, &[CHUNKED, &["1"], &sizes("320")].concat());
+    all_paths(name, &[CHUNKED, &["4"], &sizes("512")].concat());
+    all_paths(name, &[WHOLE, &sizes("320")].concat());
+}
+
+/// A variant in two chunks.
+fn in_chunks(name: &str) {
+    all_paths(&format!("variants/{name}"), &[CHUNKED, &["2"], SIZES].concat());
+}
+
+/// A variant in two chunks and in one package.
+fn every_way(name: &str) {
+    in_chunks(name);
+    all_paths(&format!("variants/{name}"), &[WHOLE, SIZES].concat());
+}
+
+macro_rules! models {
+    ($($test:ident = $name:literal $how:ident;)+) => {
         $(
             #[test]
             fn $test() {
-                let name = concat!("variants/", $name);
-                all_paths(name, &["--context", "256", "--batch", "32", "--chunk", "2"]);
+                $how($name);
             }
         )+
 
         #[test]
-        fn every_variant_has_its_test() {
+        fn every_model_has_its_test() {
             let listed = [$($name),+];
-            let folder = workspace().join("tests/models/variants");
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                assert!(listed.contains(&name.as_str()), "{name} is in no test");
+            for folder in ["tests/models", "tests/models/variants"] {
+                for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
+                    let entry = entry.unwrap();
+                    let name = entry.file_name().into_string().unwrap();
+                    let is_model = entry.path().join("config.json").is_file();
+                    assert!(!is_model || listed.contains(&name.as_str()), "{name} is in no test");
+                }
             }
         }
     };
 }
 
-variants! {
-    all_biases = "all-biases";
-    attention_bias = "attention-bias";
-    float32_weights = "float32-weights";
-    head_dim_apart = "head-dim-apart";
-    large_eps = "large-eps";
-    large_residual = "large-residual";
-    mha = "mha";
-    mlp_bias = "mlp-bias";
-    mqa = "mqa";
-    rope_dynamic = "rope-dynamic";
-    rope_linear = "rope-linear";
-    rope_llama3 = "rope-llama3";
-    rope_parameters_default = "rope-parameters-default";
-    rope_parameters_llama3 = "rope-parameters-llama3";
-    rope_theta_500000 = "rope-theta-500000";
-    rope_yarn = "rope-yarn";
-    rope_yarn_betas = "rope-yarn-betas";
-    rope_yarn_mscale = "rope-yarn-mscale";
-    sharded = "sharded";
-    tied = "tied";
-    untied_head_odd_vocab = "untied-head-odd-vocab";
-}
-
-#[test]
-fn a_trained_llama_in_one_chunk() {
-    all_paths("tiny-llama", &["--context", "320", "--batch", "32", "--chunk", "1"]);
-}
-
-#[test]
-fn a_trained_llama_in_a_chunk_for_each_layer() {
-    all_paths("tiny-llama", &["--context", "512", "--batch", "32", "--chunk", "4"]);
-}
-
-#[test]
-fn a_trained_llama_in_one_package() {
-    all_paths("tiny-llama", &["--context", "320", "--batch", "32", "--combiner", "monolithic"]);
-}
-
-#[test]
-fn monolithic_variants() {
-    for name in ["variants/untied-head-odd-vocab", "variants/all-biases", "variants/rope-yarn"] {
-        all_paths(name, &["--context", "256", "--batch", "32", "--combiner", "monolithic"]);
-    }
+// One line for each model: what is done with it stands behind its folder's name.
+models! {
+    tiny_llama = "tiny-llama" trained;
+    tiny_qwen2 = "tiny-qwen2" trained;
+    tiny_qwen3 = "tiny-qwen3" trained;
+    all_biases = "all-biases" every_way;
+    attention_bias = "attention-bias" in_chunks;
+    float32_weights = "float32-weights" in_chunks;
+    head_dim_apart = "head-dim-apart" in_chunks;
+    large_eps = "large-eps" in_chunks;
+    large_residual = "large-residual" in_chunks;
+    mha = "mha" in_chunks;
+    mistral = "mistral" every_way;
+    mlp_bias = "mlp-bias" in_chunks;
+    mqa = "mqa" in_chunks;
+    qwen2_defaults_odd_vocab = "qwen2-defaults-odd-vocab" every_way;
+    qwen2_head_dim_apart = "qwen2-head-dim-apart" in_chunks;
+    qwen2_rope_parameters_llama3 = "qwen2-rope-parameters-llama3" in_chunks;
+    qwen2_rope_yarn = "qwen2-rope-yarn" in_chunks;
+    qwen2_tied = "qwen2-tied" in_chunks;
+    qwen3_attention_bias = "qwen3-attention-bias" every_way;
+    qwen3_defaults_odd_vocab = "qwen3-defaults-odd-vocab" every_way;
+    qwen3_rope_linear = "qwen3-rope-linear" in_chunks;
+    qwen3_rope_yarn = "qwen3-rope-yarn" in_chunks;
+    qwen3_tied = "qwen3-tied" in_chunks;
+    rope_dynamic = "rope-dynamic" in_chunks;
+    rope_linear = "rope-linear" in_chunks;
+    rope_llama3 = "rope-llama3" in_chunks;
+    rope_parameters_default = "rope-parameters-default" in_chunks;
+    rope_parameters_llama3 = "rope-parameters-llama3" in_chunks;
+    rope_theta_500000 = "rope-theta-500000" in_chunks;
+    rope_yarn = "rope-yarn" every_way;
+    rope_yarn_betas = "rope-yarn-betas" in_chunks;
+    rope_yarn_mscale = "rope-yarn-mscale" in_chunks;
+    sharded = "sharded" in_chunks;
+    tied = "tied" in_chunks;
+    untied_head_odd_vocab = "untied-head-odd-vocab" every_way;
 }
 
 #[test]
 fn a_context_that_the_batch_does_not_divide() {
     // The state is rounded up, so that a padded last batch stays inside.
-    all_paths("variants/tied", &["--context", "210", "--batch", "48"]);
+    for name in ["variants/tied", "variants/qwen3-tied"] {
+        all_paths(name, &[CHUNKED, &["2", "--context", "210", "--batch", "48"]].concat());
+    }
 }
 
-#[test]
-fn the_shared_reference_model() {
-    let folder = workspace().join("../shared/reference/models/tiny-llama-v2048");
+/// One of the reference models beside the repository, whose golden files have other names.
+fn shared_reference(name: &str) {
+    let folder = workspace().join("../shared/reference/models").join(name);
     if !folder.is_dir() {
         println!("skipped: {} is not there", folder.display());
         return;
     }
-    let output = tempfile::tempdir().unwrap();
-    convert(&folder, output.path(), &["--context", "256"]);
-    for path in ["infer", "evaluate"] {
-        let mut command = anemll_tests::anemll();
-        command
-            .args(["eval", "--json", "--path", path, "--meta"])
-            .arg(output.path().join("meta.yaml"))
-            .arg("--tokens")
-            .arg(folder.join("golden/prompt100.ids.npy"))
-            .arg("--reference")
-            .arg(folder.join("golden/prompt100.logits.npy"));
-        let printed = anemll_tests::succeed(&mut command).stdout;
-        check(&serde_json::from_slice(&printed).unwrap(), path);
+    for layout in [[CHUNKED, &["2"]].concat(), WHOLE.to_vec()] {
+        let output = tempfile::tempdir().unwrap();
+        convert(&folder, output.path(), &[&layout[..], &["--context", "256"]].concat());
+        for prompt in ["prompt20", "prompt100"] {
+            for path in [
+                &["--path", "infer"][..],
+                &["--path", "evaluate"],
+                &["--path", "prefill", "--prefill-tokens", "17"],
+            ] {
+                let result = compare(output.path(), &folder.join("golden"), prompt, path);
+                check(&result, &format!("{name} {layout:?} {prompt} {path:?}"));
+            }
+        }
     }
+}
+
+fn compare(output: &Path, golden: &Path, prompt: &str, path: &[&str]) -> Value {
+    let mut command = anemll_tests::anemll();
+    command
+        .args(["eval", "--json", "--meta"])
+        .arg(output.join("meta.yaml"))
+        .arg("--tokens")
+        .arg(golden.join(format!("{prompt}.ids.npy")))
+        .arg("--reference")
+        .arg(golden.join(format!("{prompt}.logits.npy")))
+        .args(path);
+    serde_json::from_slice(&anemll_tests::succeed(&mut command).stdout).unwrap()
+}
+
+#[test]
+fn the_shared_llama() {
+    shared_reference("tiny-llama-v2048");
+}
+
+#[test]
+fn the_shared_qwen2() {
+    shared_reference("tiny-qwen2-v2048");
+}
+
+#[test]
+fn the_shared_qwen3() {
+    shared_reference("tiny-qwen3-v2048");
 }

@@ -127,6 +127,8 @@ mod linked_in {
 
     use super::*;
     use anemll_arch_llama as _;
+    use anemll_arch_qwen2_5 as _;
+    use anemll_arch_qwen3 as _;
     use anemll_combiner_chunked as _;
     use anemll_combiner_monolithic as _;
     use anemll_compiler_coremlcompiler as _;

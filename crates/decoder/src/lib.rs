@@ -1,7 +1,8 @@
 //! Decoder-only transformers as MIL functions for the Neural Engine.
 //!
 //! A frontend reads its configuration with [`config`], fills in a [`DecoderSpec`], and [`lower`]s
-//! the functions that a combiner asks for. Architectures differ by flags and forms of the
+//! the functions that a combiner asks for; [`frontend`] does so for families whose differences are
+//! data. Architectures differ by flags and forms of the
 //! specification, not by copies of the graph. The parts that are most likely to get other forms
 //! stand alone: `attention` (scores and softmax), `rotary` (rows of the tables and rotation) and
 //! `cache` (the state of keys and values).
@@ -11,6 +12,7 @@ mod cache;
 pub mod config;
 mod embedding;
 mod error;
+pub mod frontend;
 mod function;
 mod graph;
 mod head;
@@ -30,5 +32,5 @@ pub use function::lower;
 pub use spec::{
     DecoderSpec, LARGEST_CONTEXT, OutputProjection, STATE_NAME, SoftmaxForm, split_head,
 };
-pub use tensors::{check_input, check_tensors, tensor_prefix};
+pub use tensors::{check_input, tensor_prefix};
 pub use weights::{LayerWeight, Matrix, Weight};

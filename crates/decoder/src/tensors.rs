@@ -25,22 +25,11 @@ pub fn tensor_prefix(tensors: &BTreeMap<String, TensorInfo>) -> &'static str {
 
 /// Checks that every weight is there with the shape that the configuration gives it and a dtype
 /// that can be read. Returns remarks on tensors that nothing uses. No tensors at all means that
-/// only the configuration is known, and passes.
+/// only the configuration is known, and passes. The option `allow_missing_weights` lets weights be
+/// missing, which the host then fills with zeros.
 ///
 /// # Errors
 /// The first weights that are missing or wrong, with the configuration keys behind their shapes.
-pub fn check_tensors(
-    spec: &DecoderSpec,
-    tensors: &BTreeMap<String, TensorInfo>,
-) -> Result<Vec<String>> {
-    check(spec, tensors, false)
-}
-
-/// As [`check_tensors`], with the tensors and options of a request: the option
-/// `allow_missing_weights` lets weights be missing, which the host then fills with zeros.
-///
-/// # Errors
-/// As [`check_tensors`].
 pub fn check_input(spec: &DecoderSpec, model: &ModelInput) -> Result<Vec<String>> {
     let allow_missing = model.options.get(ALLOW_MISSING).and_then(Value::as_bool);
     check(spec, &model.tensors, allow_missing.unwrap_or(false))
@@ -178,8 +167,8 @@ mod tests {
     #[test]
     fn what_suits_passes() {
         let spec = small();
-        assert!(check_tensors(&spec, &tensors(&spec)).unwrap().is_empty());
-        assert!(check_tensors(&spec, &BTreeMap::new()).unwrap().is_empty());
+        assert!(check(&spec, &tensors(&spec), false).unwrap().is_empty());
+        assert!(check(&spec, &BTreeMap::new(), false).unwrap().is_empty());
     }
 
     #[test]
@@ -187,20 +176,20 @@ mod tests {
         let spec = small();
         let mut found = tensors(&spec);
         found.remove("lm_head.weight");
-        let error = check_tensors(&spec, &found).unwrap_err();
+        let error = check(&spec, &found, false).unwrap_err();
         assert_eq!(error.code, codes::WEIGHT_MISSING);
         assert!(error.hint.unwrap().contains("tie_word_embeddings"));
 
         let name = "model.layers.1.mlp.up_proj.weight";
         found.get_mut(name).unwrap().shape = vec![80, 47];
-        let error = check_tensors(&spec, &found).unwrap_err();
+        let error = check(&spec, &found, false).unwrap_err();
         assert_eq!((error.code.as_str(), error.at.as_deref()), (codes::WEIGHT_SHAPE, Some(name)));
         assert!(error.message.contains("(intermediate_size, hidden_size)"), "{}", error.message);
         assert_eq!(error.causes, ["also: the weight files lack `lm_head.weight`"]);
 
         let mut found = tensors(&spec);
         found.get_mut("model.norm.weight").unwrap().dtype = "int8".into();
-        assert_eq!(check_tensors(&spec, &found).unwrap_err().code, codes::WEIGHT_DTYPE);
+        assert_eq!(check(&spec, &found, false).unwrap_err().code, codes::WEIGHT_DTYPE);
     }
 
     #[test]
@@ -210,7 +199,7 @@ mod tests {
             "other".to_owned(),
             TensorInfo { dtype: "float32".into(), shape: vec![1] },
         )]);
-        let error = check_tensors(&spec, &found).unwrap_err();
+        let error = check(&spec, &found, false).unwrap_err();
         assert_eq!(error.causes.len(), SHOWN);
         assert_eq!(error.causes.last().unwrap(), "and more");
     }
@@ -224,11 +213,11 @@ mod tests {
                 (name.to_owned(), TensorInfo { dtype: "float32".into(), shape: vec![1] })
             }),
         );
-        let notes = check_tensors(&spec, &found).unwrap();
+        let notes = check(&spec, &found, false).unwrap();
         assert_eq!(notes, ["tensors that the model does not use: `model.layers.2.x`, `y`"]);
         spec.tied_embeddings = true;
         assert!(
-            check_tensors(&spec, &found).unwrap()[0].starts_with("`lm_head.weight` was not used")
+            check(&spec, &found, false).unwrap()[0].starts_with("`lm_head.weight` was not used")
         );
     }
 

@@ -8,8 +8,6 @@ use std::fmt::Write as _;
 /// What meta.yaml is made from.
 pub(super) struct Source<'a> {
     pub(super) model_name: &'a str,
-    /// Id of the frontend.
-    pub(super) arch: &'a str,
     pub(super) description: &'a ModelDescription,
     pub(super) layout: &'a Layout,
     /// As typed.
@@ -20,7 +18,7 @@ pub(super) struct Source<'a> {
 
 /// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
 pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
-    let Source { model_name, arch, description, layout, command_line, sha256 } = source;
+    let Source { model_name, description, layout, command_line, sha256 } = source;
     let mut parameters = Map::new();
     parameters.insert("context_length".into(), json!(description.context));
     parameters.insert("batch_size".into(), json!(description.batch));
@@ -39,7 +37,7 @@ pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
                 "{model_name} for Apple's Neural Engine, context length {}, batch size {}",
                 description.context, description.batch
             ),
-            "architecture": arch,
+            "architecture": description.model_type,
             "model_type": kind,
             "parameters": Value::Object(parameters),
         }

@@ -342,7 +342,6 @@ impl<'a> Job<'a> {
     fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
         let source = meta::Source {
             model_name: &self.model_name,
-            arch: &self.arch,
             description: &self.description,
             layout: &self.layout,
             command_line,

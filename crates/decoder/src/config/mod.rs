@@ -5,6 +5,7 @@
 
 mod rope;
 mod rules;
+mod windows;
 
 use anemll_plugin_api::{Result, Value};
 use serde_json::Map;
@@ -13,6 +14,7 @@ use crate::error::{key_invalid, key_missing};
 
 pub use rope::{Rope, read_rope};
 pub use rules::{Allowed, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, Rule, check_keys};
+pub use windows::unused_windows;
 
 /// The largest number that a size in a configuration may have: shapes are int32 in a program.
 pub const LARGEST_SIZE: u64 = i32::MAX as u64;
@@ -57,6 +59,11 @@ impl<'a> Config<'a> {
     /// The value of a key that is there and not `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether a key is there with the value `null`, which for some keys is not the same as absent.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(Value::is_null)
     }
 
     /// All keys with values other than `null`, in the order of the file.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anemll_arch_llama::{LlamaFrontend, LlamaPlugin};
+use anemll_arch_llama::{LlamaPlugin, frontend};
 use anemll_plugin_api::data::{
     FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
     TensorInfo,
@@ -42,7 +42,7 @@ fn input(config: Value) -> ModelInput {
 }
 
 fn describe(config: Value) -> Result<ModelDescription> {
-    LlamaFrontend::default().describe(&input(config))
+    frontend().describe(&input(config))
 }
 
 /// Tensors as the small model has them.
@@ -91,7 +91,7 @@ fn the_manifest_agrees_with_the_code() {
     let component = &manifest.components[0];
     assert_eq!(
         (component.id.as_str(), component.model_types.as_slice()),
-        ("llama", &["llama".into()][..])
+        ("llama", &["llama".into(), "mistral".into()][..])
     );
     let frontend = LlamaPlugin::arch_frontend(
         "llama",
@@ -262,7 +262,7 @@ fn dynamic_scaling_passes_where_it_does_not_act() {
 
 #[test]
 fn lengths_and_options_are_checked() {
-    let frontend = LlamaFrontend::default();
+    let frontend = frontend();
     for (context, batch) in [(0, 1), (64, 0), (64, 65), (u64::MAX, 64), (1 << 21, 64)] {
         let error =
             frontend.describe(&ModelInput { context, batch, ..input(config()) }).unwrap_err();
@@ -285,7 +285,7 @@ fn lengths_and_options_are_checked() {
 
 #[test]
 fn tensors_are_checked_before_anything_is_lowered() {
-    let frontend = LlamaFrontend::default();
+    let frontend = frontend();
     let host = Host::quiet();
     let model = |tensors| ModelInput { tensors, ..input(config()) };
     assert!(frontend.describe(&model(tensors("model."))).unwrap().notes.is_empty());
@@ -317,7 +317,7 @@ fn tensors_are_checked_before_anything_is_lowered() {
 
 #[test]
 fn lowering_is_deterministic_and_stops_when_asked() {
-    let frontend = LlamaFrontend::default();
+    let frontend = frontend();
     let first = frontend.lower(&input(config()), &infer(), &Host::quiet()).unwrap();
     let second = frontend.lower(&input(config()), &infer(), &Host::quiet()).unwrap();
     assert_eq!(first, second);
@@ -326,7 +326,7 @@ fn lowering_is_deterministic_and_stops_when_asked() {
 
 #[test]
 fn verdicts() {
-    let frontend = LlamaFrontend::default();
+    let frontend = frontend();
     let rank = |config: Value| frontend.accepts(&config.to_string()).unwrap().rank;
     assert_eq!(rank(config()), MatchRank::ModelType);
     assert_eq!(rank(without("model_type")), MatchRank::Architecture);
@@ -353,11 +353,50 @@ fn reference_configurations_are_accepted() {
         eprintln!("skipped: {} is absent", path.display());
         return;
     };
-    let frontend = LlamaFrontend::default();
+    let frontend = frontend();
     assert_eq!(frontend.accepts(&text).unwrap().rank, MatchRank::ModelType);
     let config: Value = serde_json::from_str(&text).unwrap();
     let model = ModelInput { config, context: 256, batch: 64, ..ModelInput::default() };
     let description = frontend.describe(&model).unwrap();
     assert_eq!(description.state.shape, [8, 2, 256, 64]);
     assert!(description.notes.is_empty(), "{:?}", description.notes);
+}
+
+#[test]
+fn mistral_is_taken_only_where_it_is_llama() {
+    let mistral = |changes: Value| {
+        let mut config = json!({
+            "architectures": ["MistralForCausalLM"], "model_type": "mistral", "vocab_size": 128,
+            "hidden_size": 128, "intermediate_size": 80, "num_hidden_layers": 2,
+            "num_attention_heads": 8, "hidden_act": "silu", "max_position_embeddings": 256,
+            "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": null,
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        config
+    };
+    let description = describe(mistral(json!({}))).unwrap();
+    assert_eq!(
+        (description.architecture.as_str(), description.model_type.as_str()),
+        ("MistralForCausalLM", "mistral")
+    );
+    // num_key_value_heads is absent, which is 8 for Mistral.
+    assert_eq!((description.key_value_heads, description.head_dimension), (8, 16));
+    let verdict = frontend().accepts(&mistral(json!({})).to_string()).unwrap();
+    assert_eq!(verdict.rank, MatchRank::ModelType);
+    let mut absent = mistral(json!({}));
+    absent.as_object_mut().unwrap().remove("sliding_window");
+    for (config, key) in [
+        (absent, "sliding_window"),
+        (mistral(json!({"sliding_window": 4096})), "sliding_window"),
+        (mistral(json!({"sliding_window": 4096, "use_sliding_window": false})), "sliding_window"),
+        (mistral(json!({"attention_bias": true})), "attention_bias"),
+        (mistral(json!({"layer_types": ["sliding_attention"]})), "layer_types"),
+        (mistral(json!({"num_local_experts": 8})), "num_local_experts"),
+    ] {
+        let error = describe(config.clone()).expect_err(key);
+        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{config}");
+        assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
+    }
 }

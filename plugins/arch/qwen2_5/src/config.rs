@@ -1,0 +1,49 @@
+//! What is Qwen2's own in `config.json`.
+//!
+//! transformers' `Qwen2Config` and `Qwen2ForCausalLM` decide what a key means.
+
+use anemll_decoder::config::{Allowed, Config, Key, unused_windows};
+use anemll_decoder::frontend::{Component, Defaults, Family, Form};
+use anemll_decoder::{OutputProjection, SoftmaxForm};
+use anemll_plugin_api::Result;
+
+/// The component `qwen2_5`.
+pub(crate) static QWEN2_5: Component = Component {
+    id: "qwen2_5",
+    prefix: "qwen25",
+    head_pieces: 16,
+    families: &[Family {
+        model_type: "qwen2",
+        architecture: "Qwen2ForCausalLM",
+        defaults: Defaults {
+            max_position_embeddings: 32768,
+            rms_norm_eps: 1e-6,
+            num_key_value_heads: Some(32),
+            head_dim: None,
+        },
+        form,
+    }],
+};
+
+const FIXED_BIASES: &str =
+    "the biases of this architecture are fixed: on queries, keys and values, nowhere else";
+
+const KEYS: &[Key] = &[
+    // The weight files decide: a bias that is missing is an error, one too many a remark.
+    Key::ignored("attention_bias", FIXED_BIASES),
+    Key::refused("mlp_bias", &[Allowed::False], FIXED_BIASES),
+    Key::refused("qkv_bias", &[Allowed::True], FIXED_BIASES),
+];
+
+fn form(config: &Config<'_>) -> Result<Form> {
+    Ok(Form {
+        keys: vec![KEYS, unused_windows(config)?],
+        query_key_value_bias: true,
+        output_bias: false,
+        mlp_bias: false,
+        query_key_norm: false,
+        output_projection: OutputProjection::Convolution,
+        softmax: SoftmaxForm::Operation,
+        notes: Vec::new(),
+    })
+}

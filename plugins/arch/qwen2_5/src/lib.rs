@@ -1,0 +1,28 @@
+//! Arch frontend for Qwen2 and Qwen2.5 models.
+//!
+//! The graph is the shared decoder's in the form that ANEMLL gives Qwen: every projection as a 1x1
+//! `conv`, the `softmax` operation, head in 16 pieces.
+
+mod config;
+
+use anemll_decoder::frontend::DecoderFrontend;
+use anemll_plugin_api::{ArchFrontend, Plugin, Result, Value};
+
+/// The plugin `qwen2_5`.
+pub struct Qwen25Plugin;
+
+impl Plugin for Qwen25Plugin {
+    const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
+
+    fn arch_frontend(id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+        config::QWEN2_5.frontend(id, options)
+    }
+}
+
+/// The frontend without options.
+pub fn frontend() -> DecoderFrontend {
+    DecoderFrontend::new(&config::QWEN2_5)
+}
+
+#[cfg(feature = "builtin")]
+anemll_plugin_api::register_builtin!(Qwen25Plugin);

@@ -1,0 +1,47 @@
+//! What is Qwen3's own in `config.json`.
+//!
+//! transformers' `Qwen3Config` and `Qwen3ForCausalLM` decide what a key means.
+
+use anemll_decoder::config::{Allowed, Config, Key, unused_windows};
+use anemll_decoder::frontend::{Component, Defaults, Family, Form};
+use anemll_decoder::{OutputProjection, SoftmaxForm};
+use anemll_plugin_api::Result;
+
+/// The component `qwen3`.
+pub(crate) static QWEN3: Component = Component {
+    id: "qwen3",
+    prefix: "qwen",
+    head_pieces: 16,
+    families: &[Family {
+        model_type: "qwen3",
+        architecture: "Qwen3ForCausalLM",
+        defaults: Defaults {
+            max_position_embeddings: 32768,
+            rms_norm_eps: 1e-6,
+            num_key_value_heads: Some(32),
+            head_dim: Some(128),
+        },
+        form,
+    }],
+};
+
+const KEYS: &[Key] = &[
+    Key::used("attention_bias"),
+    Key::refused("mlp_bias", &[Allowed::False], "this architecture's MLP has no biases"),
+    Key::refused("use_qk_norm", &[Allowed::True], "queries and keys always have norms here"),
+    Key::refused("qk_norm", &[Allowed::True], "queries and keys always have norms here"),
+];
+
+fn form(config: &Config<'_>) -> Result<Form> {
+    let bias = config.boolean("attention_bias")?.unwrap_or(false);
+    Ok(Form {
+        keys: vec![KEYS, unused_windows(config)?],
+        query_key_value_bias: bias,
+        output_bias: bias,
+        mlp_bias: false,
+        query_key_norm: true,
+        output_projection: OutputProjection::Convolution,
+        softmax: SoftmaxForm::Operation,
+        notes: Vec::new(),
+    })
+}

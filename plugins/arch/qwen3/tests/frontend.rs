@@ -1,0 +1,156 @@
+//! What is Qwen3's own: accepted, refused by key, and the graph that comes of it.
+#![allow(clippy::unwrap_used)]
+
+use anemll_arch_qwen3::{Qwen3Plugin, frontend};
+use anemll_plugin_api::data::{
+    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
+};
+use anemll_plugin_api::{ArchFrontend, Host, Plugin, Result, Value, codes};
+use serde_json::json;
+
+/// A small model as transformers would save it.
+fn config(changes: Value) -> Value {
+    let mut config = json!({
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "torch_dtype": "bfloat16",
+        "vocab_size": 256, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "hidden_act": "silu",
+        "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 1000000,
+        "rope_scaling": null, "attention_bias": false, "sliding_window": null,
+        "use_sliding_window": false, "max_window_layers": 2, "tie_word_embeddings": true,
+        "transformers_version": "4.51.0",
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        match value {
+            Value::String(text) if text == "absent" => {
+                config.as_object_mut().unwrap().remove(key);
+            }
+            value => config[key] = value.clone(),
+        }
+    }
+    config
+}
+
+fn input(config: Value) -> ModelInput {
+    ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
+}
+
+fn describe(changes: Value) -> Result<ModelDescription> {
+    frontend().describe(&input(config(changes)))
+}
+
+/// The weights and operations of layers `first` to `end`, as text.
+fn lowered(changes: Value, first: u32, end: u32) -> String {
+    let function = FunctionSpec {
+        id: "infer".into(),
+        embedding: false,
+        layers: Some(LayerRange { first, end }),
+        head: false,
+        purpose: Purpose::Infer,
+        argmax: false,
+    };
+    let bytes = frontend().lower(&input(config(changes)), &function, &Host::quiet()).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn the_manifest_agrees_with_the_code() {
+    let manifest: Manifest = serde_json::from_str(Qwen3Plugin::MANIFEST).unwrap();
+    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
+    let component = &manifest.components[0];
+    let options = json!({"split_lm_head": component.options["split_lm_head"].default});
+    let made = Qwen3Plugin::arch_frontend(&component.id, &options).unwrap();
+    let description = made.describe(&input(config(json!({})))).unwrap();
+    assert_eq!(description, describe(json!({})).unwrap());
+    assert_eq!(
+        Qwen3Plugin::arch_frontend("qwen", &json!({})).err().unwrap().code,
+        codes::PLUGIN_NO_SUCH_COMPONENT
+    );
+    let rank = |changes| frontend().accepts(&config(changes).to_string()).unwrap().rank;
+    assert_eq!(component.model_types, ["qwen3"]);
+    assert_eq!(rank(json!({})), MatchRank::ModelType);
+    assert_eq!(rank(json!({"model_type": "absent"})), MatchRank::Architecture);
+    for other in ["qwen3_moe", "qwen3_next", "qwen2", "llama"] {
+        assert_eq!(rank(json!({"model_type": other})), MatchRank::None, "{other}");
+    }
+}
+
+#[test]
+fn a_model_is_described() {
+    let description = describe(json!({})).unwrap();
+    assert_eq!(
+        (description.architecture.as_str(), description.model_type.as_str()),
+        ("Qwen3ForCausalLM", "qwen3")
+    );
+    assert_eq!((description.default_prefix.as_str(), description.head_dimension), ("qwen", 32));
+    assert_eq!(description.head_splits, [16; 16]);
+    assert_eq!(description.state.shape, [4, 2, 64, 32]);
+    let matrices = 128 * 48 * 2 + 64 * 48 * 2 + 80 * 48 * 3;
+    assert_eq!(description.parameters, 2 * (matrices + 48 * 2 + 32 * 2) + 48 + 256 * 48);
+    assert!(description.notes.is_empty(), "{:?}", description.notes);
+}
+
+#[test]
+fn absent_keys_have_the_values_of_transformers() {
+    // hidden_size / num_attention_heads would be 12.
+    let description = describe(json!({"head_dim": "absent"})).unwrap();
+    assert_eq!(description.head_dimension, 128);
+    assert!(
+        description.notes[0].contains("`head_dim` is not given; 128"),
+        "{:?}",
+        description.notes
+    );
+    let error = describe(json!({"head_dim": null})).unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.at.as_deref()),
+        (codes::CONFIG_KEY_INVALID, Some("config.json: head_dim"))
+    );
+    assert_eq!(describe(json!({"num_key_value_heads": null})).unwrap().key_value_heads, 4);
+    assert!(describe(json!({"num_key_value_heads": "absent"})).is_err());
+    for key in ["attention_bias", "sliding_window", "use_sliding_window", "max_window_layers"] {
+        assert_eq!(
+            describe(json!({key: "absent"})).unwrap(),
+            describe(json!({})).unwrap(),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_key() {
+    for (key, value) in [
+        ("use_sliding_window", json!(true)),
+        ("layer_types", json!(["sliding_attention", "full_attention"])),
+        ("num_experts", json!(128)),
+        ("moe_intermediate_size", json!(768)),
+        ("mlp_only_layers", json!([0])),
+        ("mlp_bias", json!(true)),
+        ("use_qk_norm", json!(false)),
+        ("hidden_act", json!("gelu_pytorch_tanh")),
+        ("partial_rotary_factor", json!(0.25)),
+    ] {
+        let error = describe(json!({key: value})).expect_err(key);
+        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{key}: {error}");
+        assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
+    }
+    let error = describe(json!({"layer_types": ["full_attention"]})).unwrap_err();
+    assert_eq!(error.code, codes::CONFIG_KEY_INVALID);
+}
+
+#[test]
+fn attention_bias_is_on_all_four_projections() {
+    let text = lowered(json!({"attention_bias": true}), 0, 2);
+    for name in ["q_proj.bias", "k_proj.bias", "v_proj.bias", "o_proj.bias"] {
+        assert!(text.contains(&format!("model.layers.1.self_attn.{name}")), "{name}");
+    }
+    let text = lowered(json!({}), 0, 2);
+    assert!(!text.contains("proj.bias"));
+    assert!(text.contains("model.layers.1.self_attn.q_norm.weight"));
+    assert!(text.contains("model.layers.0.self_attn.k_norm.weight"));
+    assert!(!text.contains("linear") && text.contains("softmax") && !text.contains("reduce_max"));
+}
+
+#[test]
+fn the_final_norm_is_in_the_last_chunk_only() {
+    assert!(!lowered(json!({}), 0, 1).contains("\"model.norm.weight\""));
+    assert!(lowered(json!({}), 1, 2).contains("\"model.norm.weight\""));
+}
