@@ -12,6 +12,7 @@ pub mod error;
 pub mod evaluation;
 pub mod generation;
 pub mod meta;
+pub mod model_source;
 pub mod plugins;
 pub mod progress;
 pub mod sampling;

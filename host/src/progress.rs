@@ -36,6 +36,15 @@ pub enum Event<'a> {
         /// What it says.
         text: &'a str,
     },
+    /// Bytes of a file are downloaded.
+    Download {
+        /// Name of the file.
+        file: &'a str,
+        /// How many are there.
+        done: u64,
+        /// How many there are to be.
+        total: u64,
+    },
     /// Weights of a file are written.
     Weights {
         /// Id of the weight file.
@@ -69,7 +78,7 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// The line for people; weights have none.
+    /// The line for people; what bars show has none.
     pub fn line(&self) -> Option<String> {
         Some(match self {
             Self::Started {
@@ -89,7 +98,7 @@ impl Event<'_> {
                 if *packages == 1 { "" } else { "s" }
             ),
             Self::Note { text } => format!("note: {text}"),
-            Self::Weights { .. } => return None,
+            Self::Download { .. } | Self::Weights { .. } => return None,
             Self::Step { number, title, message: "" } => format!("step {number}: {title}"),
             Self::Step { number, title, message } => format!("step {number}: {title}: {message}"),
             Self::Warning { text } => format!("warning: {text}"),
@@ -135,12 +144,22 @@ impl Reporter {
 
     fn show_line(&self, event: &Event<'_>) {
         let mut bar = self.bar.borrow_mut();
-        if let Event::Weights { file, done, total } = event {
+        let counted = match event {
+            Event::Weights { file, done, total } => {
+                Some((file, done, total, "{pos}/{len} weights"))
+            }
+            Event::Download { file, done, total } => {
+                Some((file, done, total, "{binary_bytes}/{binary_total_bytes} {eta:>4}"))
+            }
+            _ => None,
+        };
+        if let Some((file, done, total, count)) = counted {
             if !std::io::stderr().is_terminal() {
                 return;
             }
             let bar = bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template("{msg:<12} {bar:32} {pos}/{len} weights");
+                let style =
+                    ProgressStyle::with_template(&format!("{{msg:<12}} {{bar:32}} {count}"));
                 ProgressBar::new(*total)
                     .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             });

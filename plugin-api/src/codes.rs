@@ -51,6 +51,8 @@ codes! {
     MODEL_TYPE_UNKNOWN = "A0206", "no arch frontend knows this model type";
     MODEL_TYPE_AMBIGUOUS = "A0207", "several arch frontends know this model type";
     SHAPE_INVALID = "A0208", "the context length or the batch does not suit the model";
+    HUB_OFFLINE = "A0209", "the model is not on this machine, and the hub cannot be asked";
+    DOWNLOAD_FAILED = "A0210", "the model cannot be downloaded";
 
     SHARD_UNREADABLE = "A0301", "a weight file is missing or cannot be read";
     SHARD_INVALID = "A0302", "a weight file is damaged";

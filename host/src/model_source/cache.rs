@@ -1,0 +1,197 @@
+//! The cache of Hugging Face's tools: `models--organization--name` with `refs` (revision to
+//! commit), `snapshots` (a folder for each commit) and `blobs`.
+
+use super::{HubName, MAIN, Need};
+use anemll_plugin_api::{Error, Result, codes};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// What the cache has of a model.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The snapshot, when it has all that is needed.
+    pub(super) complete: Option<PathBuf>,
+    /// Else what it lacks, when there is one.
+    pub(super) lack: Option<String>,
+}
+
+/// Looks a name up.
+pub(super) fn find(cache: &Path, name: &HubName, need: Need) -> Found {
+    let folder = cache.join(name.folder());
+    let Some(snapshot) = snapshot(&folder, &name.revision) else { return Found::default() };
+    match lacking(&snapshot, need) {
+        None => Found { complete: Some(snapshot), lack: None },
+        Some(lack) => {
+            let lack = format!("the snapshot {} lacks {lack}", snapshot.display());
+            Found { complete: None, lack: Some(lack) }
+        }
+    }
+}
+
+/// The folder of a revision, which is a ref or a commit.
+fn snapshot(folder: &Path, revision: &str) -> Option<PathBuf> {
+    let snapshots = folder.join("snapshots");
+    let commit = match std::fs::read_to_string(folder.join("refs").join(revision)) {
+        Ok(commit) => commit.trim().to_owned(),
+        Err(_) => revision.to_owned(),
+    };
+    let plain = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(snapshots.join(commit)).filter(|path| plain && path.is_dir())
+}
+
+/// A directory that was named: the model itself, or a cache's folder of it.
+pub(super) fn within(directory: &Path, need: Need) -> Result<PathBuf> {
+    let snapshots = directory.join("snapshots");
+    if directory.join("config.json").exists() || !snapshots.is_dir() {
+        return Ok(directory.to_owned());
+    }
+    if let Some(main) = snapshot(directory, MAIN) {
+        return Ok(main);
+    }
+    // Without a ref, as when only a commit was asked for: the one snapshot that can be used.
+    let mut usable: Vec<PathBuf> = std::fs::read_dir(&snapshots)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir() && lacking(path, need).is_none())
+        .collect();
+    match (usable.pop(), usable.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => Err(Error::new(
+            codes::MODEL_DIRECTORY_UNREADABLE,
+            "the folder of a cache has no snapshot that can be used",
+        )
+        .with_at(snapshots.display().to_string())
+        .with_hint("download the model again: give its name, such as Qwen/Qwen3-0.6B")),
+        (Some(_), false) => Err(Error::new(
+            codes::MODEL_DIRECTORY_UNREADABLE,
+            "the folder of a cache has several snapshots, and no `refs/main` that says which",
+        )
+        .with_at(snapshots.display().to_string())
+        .with_hint("give the path of one of them")),
+    }
+}
+
+/// The first file that a snapshot lacks.
+pub(super) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
+    // Through symbolic links: one to a blob that was deleted is no file.
+    let has = |name: &str| snapshot.join(name).is_file();
+    if !has("config.json") {
+        return Some("config.json".to_owned());
+    }
+    if need == Need::Config {
+        return None;
+    }
+    if !has(WEIGHTS) {
+        match std::fs::read_to_string(snapshot.join(INDEX)) {
+            Ok(index) => match shards(&index) {
+                Some(shards) => {
+                    if let Some(shard) = shards.into_iter().find(|shard| !has(shard)) {
+                        return Some(shard);
+                    }
+                }
+                None => return Some(format!("a readable {INDEX}")),
+            },
+            Err(_) if only_weights(snapshot) => {}
+            Err(_) => return Some("weights".to_owned()),
+        }
+    }
+    let tokenizer = ["tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model"];
+    (!tokenizer.into_iter().any(has)).then(|| "a tokenizer".to_owned())
+}
+
+/// Whether there is one `.safetensors` file, of whatever name.
+fn only_weights(snapshot: &Path) -> bool {
+    let files = std::fs::read_dir(snapshot).into_iter().flatten().flatten();
+    files.filter(|entry| entry.path().extension().is_some_and(|end| end == "safetensors")).count()
+        == 1
+}
+
+/// File names of an index; none when it is no index, or a name is no plain one.
+pub(super) fn shards(index: &str) -> Option<BTreeSet<String>> {
+    let index: Value = serde_json::from_str(index).ok()?;
+    let names: Option<BTreeSet<String>> = index
+        .get("weight_map")?
+        .as_object()?
+        .values()
+        .map(|name| name.as_str().filter(|name| is_plain(name)).map(str::to_owned))
+        .collect();
+    names.filter(|names| !names.is_empty())
+}
+
+/// Whether a name is that of a file in a folder, on every system.
+pub(super) fn is_plain(name: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name.len() <= 200 && name.bytes().all(inside) && !name.starts_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn name(text: &str) -> HubName {
+        HubName::parse(text).unwrap()
+    }
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn snapshots_are_found_when_nothing_is_missing() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("models--o--m");
+        let snapshot = folder.join("snapshots").join(COMMIT);
+        let lack = |need| find(cache.path(), &name("o/m"), need).lack.unwrap_or_default();
+        assert!(find(cache.path(), &name("o/m"), Need::Config).lack.is_none());
+        write(&folder.join("refs/main"), COMMIT);
+        write(&snapshot.join("tokenizer.json"), "{}");
+        assert!(lack(Need::Config).ends_with("lacks config.json"));
+        write(&snapshot.join("config.json"), "{}");
+        assert_eq!(find(cache.path(), &name("o/m"), Need::Config).complete.unwrap(), snapshot);
+        assert!(lack(Need::Weights).ends_with("lacks weights"));
+        let index = r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#;
+        write(&snapshot.join(INDEX), index);
+        write(&snapshot.join("a.safetensors"), "");
+        assert!(lack(Need::Weights).ends_with("lacks b.safetensors"));
+        write(&snapshot.join("b.safetensors"), "");
+        for text in ["o/m", &format!("o/m@{COMMIT}")] {
+            let found = find(cache.path(), &name(text), Need::Weights).complete;
+            assert_eq!(found.unwrap(), snapshot, "{text}");
+        }
+        assert!(find(cache.path(), &name("o/m@other"), Need::Config).complete.is_none());
+        assert_eq!(within(&folder, Need::Weights).unwrap(), snapshot);
+        assert_eq!(within(&snapshot, Need::Weights).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn a_folder_without_refs_has_to_be_unambiguous() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("models--o--m");
+        std::fs::create_dir_all(folder.join("snapshots")).unwrap();
+        assert!(within(&folder, Need::Config).is_err());
+        write(&folder.join("snapshots/aa/config.json"), "{}");
+        assert!(within(&folder, Need::Config).unwrap().ends_with("aa"));
+        write(&folder.join("snapshots/bb/config.json"), "{}");
+        let error = within(&folder, Need::Config).unwrap_err();
+        assert!(error.message.contains("several"), "{error}");
+        // A ref that leads out of the cache is none.
+        write(&folder.join("refs/main"), "../../..");
+        assert!(within(&folder, Need::Config).is_err());
+    }
+
+    #[test]
+    fn indexes_name_plain_files() {
+        assert!(shards(r#"{"weight_map": {"x": "../a.safetensors"}}"#).is_none());
+        assert!(shards(r#"{"weight_map": {"x": 1}}"#).is_none());
+        assert!(shards(r#"{"weight_map": {}}"#).is_none());
+        assert!(shards("{").is_none());
+    }
+}
