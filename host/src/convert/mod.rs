@@ -19,6 +19,7 @@ mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
+use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::Event;
 use crate::services::{self, check_cancelled};
@@ -32,7 +33,7 @@ use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use steps::{Selection, Steps, Task, Workers};
 use store::{Identity, Store};
@@ -176,7 +177,7 @@ impl<'a> Job<'a> {
         layout.meta.extend(settings.luts.group_keys());
         Ok(Self {
             options: settings.options_json(arguments),
-            model_name: model_name(&arguments.model, &directory),
+            model_name: model_name(&directory),
             arguments,
             plugins,
             host,
@@ -419,16 +420,9 @@ fn compiler_id(arguments: &ConvertArguments) -> String {
     arguments.compiler.clone().unwrap_or_else(|| "coremlcompiler".to_owned())
 }
 
-fn open_model(arguments: &ConvertArguments, _show: &dyn Fn(&Event<'_>)) -> Result<ModelDirectory> {
-    if !arguments.model.is_dir() {
-        return Err(Error::new(
-            codes::MODEL_DIRECTORY_UNREADABLE,
-            "Model directory does not exist",
-        )
-        .with_at(arguments.model.display().to_string())
-        .with_hint("check the --model path"));
-    }
-    ModelDirectory::open(&arguments.model).map_err(from_huggingface)
+fn open_model(arguments: &ConvertArguments, show: &dyn Fn(&Event<'_>)) -> Result<ModelDirectory> {
+    let path = model_source::resolve(&arguments.model, Need::Weights, show)?;
+    ModelDirectory::open(&path).map_err(from_huggingface)
 }
 
 /// A conversion without a tokenizer is of no use to an app.
@@ -458,10 +452,9 @@ fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
     ))
 }
 
-fn model_name(path: &Path, directory: &ModelDirectory) -> String {
-    let path = if path.is_dir() { path } else { directory.path() };
-    let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+fn model_name(directory: &ModelDirectory) -> String {
+    let path = directory.path();
+    model_source::model_name(&path.canonicalize().unwrap_or_else(|_| path.to_owned()))
 }
 
 fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error {
