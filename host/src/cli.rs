@@ -151,7 +151,7 @@ pub struct ConvertArguments {
     /// Say what would be made, and how much disk and memory it takes; touch nothing.
     #[arg(long, help_heading = RUN)]
     pub dry_run: bool,
-    /// Do not look first whether disk and memory suffice.
+    /// Do not look first whether the disk has room for the packages.
     #[arg(long, help_heading = RUN)]
     pub skip_check: bool,
     /// Do everything again, and replace the conversion of another model or with other options.

@@ -118,6 +118,27 @@ pub fn evaluate(output: &Path, golden: &Path, reference: &str, arguments: &[&str
     }
 }
 
+/// Compares what a user reads with a snapshot in tests/tests/snapshots, after putting words in place
+/// of what differs from run to run and from machine to machine: paths, times, sums.
+/// `INSTA_UPDATE=always cargo xtask test` writes new ones, which are to be read before they are
+/// committed.
+#[track_caller]
+pub fn assert_told(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(workspace().join("tests/tests/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let (workspace, temporary) = (workspace(), std::env::temp_dir());
+    for (path, word) in [(workspace.as_path(), "WORKSPACE"), (temporary.as_path(), "TEMPORARY")] {
+        let pattern = path.to_string_lossy().replace('.', "\\.");
+        settings.add_filter(&pattern, word);
+    }
+    settings.add_filter(r"TEMPORARY/\.?tmp\w+", "FOLDER");
+    settings.add_filter(r"\b\d+\.\d s\b", "TIME");
+    settings.add_filter(r"\b[0-9a-f]{64}\b", "SHA256");
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
 /// Every file below a folder with its bytes, sorted by name.
 pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();

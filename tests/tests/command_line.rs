@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_tests::{anemll, convert, convert_command, files, library, model, program, run};
+use anemll_tests::{
+    anemll, assert_told, convert, convert_command, files, library, model, program, run,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -22,7 +24,20 @@ fn refused(model: &Path, arguments: &[&str], code: &str) -> String {
     assert!(!text.contains("panicked"), "{text}");
     assert_eq!(files(parent.path()), [], "nothing is left behind");
     assert!(!parent.path().join("new").exists(), "made folders go away");
+    told(&text);
     text
+}
+
+/// Each error as a user reads it, in the order of the test that calls this.
+fn told(text: &str) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static COUNT: AtomicUsize = AtomicUsize::new(1);
+    // Tests run in processes of their own, or in threads of one, where counting would mix them up.
+    if std::env::var_os("NEXTEST").is_some() {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        assert_told(&format!("{test}_{number}"), text);
+    }
 }
 
 /// A copy of a model that a test may spoil.

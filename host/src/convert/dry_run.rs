@@ -8,8 +8,8 @@ use crate::cli::ProgressForm;
 use crate::commands::{print, print_json};
 use crate::sizes;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::Result;
 use anemll_plugin_api::data::PackageKind;
+use anemll_plugin_api::{Error, Result, codes};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -47,16 +47,42 @@ struct PlannedPackage {
     ships: bool,
 }
 
-pub(super) fn show(job: &Job<'_>) -> Result<()> {
-    let plan = plan(job)?;
+/// Functions by id.
+type Functions = BTreeMap<String, Checked<Referenced>>;
+
+/// Prints what a conversion would make.
+pub(super) fn show(job: &Job<'_>, functions: &Functions) -> Result<()> {
+    let plan = plan(job, functions)?;
     if job.arguments.progress == ProgressForm::Json {
         return print_json(&plan);
     }
     print(&plan.to_text())
 }
 
-fn plan(job: &Job<'_>) -> Result<Plan> {
-    let functions = job.lower()?;
+/// Refuses a conversion that the disk has no room for.
+pub(super) fn check_disk(job: &Job<'_>, functions: &Functions) -> Result<()> {
+    let needed = plan(job, functions)?.disk_bytes;
+    let output = std::path::absolute(&job.arguments.output);
+    let output = output.as_deref().unwrap_or(&job.arguments.output);
+    let there = output.ancestors().find(|path| path.exists());
+    // What cannot be asked is found out by writing.
+    let Some(free) = there.and_then(|path| fs4::available_space(path).ok()) else { return Ok(()) };
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Error::new(
+        codes::OUTPUT_UNWRITABLE,
+        format!(
+            "the packages take {}, and {} are free on the disk of the output directory",
+            megabytes(needed),
+            megabytes(free)
+        ),
+    )
+    .with_at(job.arguments.output.display().to_string())
+    .with_hint("free some space, choose another --output, or try all the same: --skip-check"))
+}
+
+fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
     let mut weight_files = BTreeMap::new();
     for file in &job.layout.weight_files {
         let members: Vec<_> = file
@@ -110,14 +136,14 @@ fn plan(job: &Job<'_>) -> Result<Plan> {
             })
             .collect(),
         disk_bytes: weight_files.values().sum::<u64>() + programs,
-        memory_bytes: memory(&functions)?,
+        memory_bytes: memory(functions)?,
         weight_files,
         output: job.arguments.output.display().to_string(),
     })
 }
 
 /// The largest weights, one for each thread, on their way at once.
-fn memory(functions: &BTreeMap<String, Checked<Referenced>>) -> Result<u64> {
+fn memory(functions: &Functions) -> Result<u64> {
     let mut elements: HashMap<String, u64> = HashMap::new();
     for (id, checked) in functions {
         for (key, item) in super::references::collect(&[(id.as_str(), checked.model())])? {

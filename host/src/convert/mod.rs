@@ -65,11 +65,14 @@ pub fn run(
     let started = Instant::now();
     let host = services::host();
     let job = Job::new(arguments, plugins, &host, show)?;
+    let functions = job.lower()?;
     if arguments.dry_run {
-        return dry_run::show(&job);
+        return dry_run::show(&job, &functions);
     }
     job.show_start(show);
-    let functions = job.lower()?;
+    if !arguments.skip_check {
+        dry_run::check_disk(&job, &functions)?;
+    }
     let source_sha256 = hash_source(&job.directory)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let mut store = Store::open(&arguments.output, identity, arguments.force)?;
