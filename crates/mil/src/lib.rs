@@ -4,7 +4,8 @@
 //! say. [`builder`] makes functions whose every value has an inferred type, [`ops`] is the table of
 //! operations behind that, [`validate`] gives the proof ([`Checked`]) that writers demand,
 //! [`mod@lint`] says what the Neural Engine would not like, [`combine`] joins functions into one
-//! model and reads what a model's functions take and give, [`literal`] decodes values.
+//! model and reads what a model's functions take and give, [`literal`] decodes values, [`text`] writes
+//! and reads the text form.
 
 pub mod builder;
 pub mod combine;
@@ -15,6 +16,7 @@ pub mod literal;
 pub mod model;
 pub mod ops;
 pub mod references;
+pub mod text;
 pub mod types;
 pub mod validate;
 
