@@ -1,6 +1,7 @@
-//! The dialects of the text, which follow the specification version.
+//! The dialects of the text, which follow the specification version, and the names of opsets.
 
 use crate::error::{Error, Result};
+use crate::ops::Opset;
 
 /// How a text spells its program: the version of its first line, and the types of scalars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,4 +31,20 @@ impl Dialect {
             ))),
         }
     }
+}
+
+/// What the text calls the opset of a function: `ios18` for `CoreML8`.
+pub(super) const fn opset_tag(opset: Opset) -> &'static str {
+    match opset {
+        Opset::CoreML5 => "ios15",
+        Opset::CoreML6 => "ios16",
+        Opset::CoreML7 => "ios17",
+        Opset::CoreML8 => "ios18",
+        Opset::CoreML9 => "ios26",
+    }
+}
+
+/// The opset of a tag.
+pub(super) fn opset_of_tag(tag: &str) -> Option<Opset> {
+    Opset::ALL.iter().copied().find(|opset| opset_tag(*opset) == tag)
 }

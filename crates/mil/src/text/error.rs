@@ -36,3 +36,16 @@ impl From<ParseError> for Error {
         Self::new(error.to_string())
     }
 }
+
+impl WriteError {
+    /// The same error with what it is in before the message.
+    pub(super) fn within(self, what: &str) -> Self {
+        match self {
+            Self::Model(mut error) => {
+                error.message = format!("`{what}`: {}", error.message);
+                Self::Model(error)
+            }
+            output @ Self::Output(_) => output,
+        }
+    }
+}
