@@ -329,7 +329,9 @@ impl<'t> Parser<'t> {
         let token = self.cursor.token();
         match sink.push(token) {
             Ok(()) => Ok(()),
-            Err(_) if token.is_empty() => Err(before.expected(&format!("a {}", sink.kind()))),
+            Err(_) if token.is_empty() => {
+                Err(before.expected(&format!("a value of type {}", sink.kind())))
+            }
             Err(message) => Err(before.error(message)),
         }
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
 pub mod base;
+pub mod programs;
 
 use anemll_mil::{BlobCatalog, BlobInfo, DataType, Error, Result};
 use std::path::{Path, PathBuf};
