@@ -262,3 +262,50 @@ fn a_document_of_a_program_is_written() {
         "program(1.0)\n{\n    func main<ios18>(tensor<fp16, [1]> x) {\n        } -> (x);\n}"
     );
 }
+
+/// Each guessed form is named with its first place, and nothing is named that was seen.
+#[test]
+fn guesses_name_what_and_where() {
+    let kind = || tensor(DataType::Float16, &[2]);
+    let plain = vec![operation("relu", &[("x", names(&["x"]))], &[("y", kind())], &[])];
+    let seen =
+        model(9, vec![("main", function("CoreML8", vec![named("x", kind())], plain, &["y"]))]);
+    assert_eq!(guesses(&seen), []);
+    let state = ValueType::State(TensorType::new(DataType::Float16, &[2])).to_proto();
+    let constant = |name: &str, value: mil::Value| {
+        let kind = value.r#type.clone().unwrap();
+        operation("const", &[], &[(name, kind)], &[("val", value)])
+    };
+    let operations = vec![
+        operation("write_state", &[("input", names(&["kv"])), ("data", names(&["x"]))], &[], &[]),
+        constant("zero", floats(DataType::Float16, &[2], &[0.0, -0.0])),
+        constant("nan", floats(DataType::Float32, &[], &[f64::NAN])),
+        constant("four", integers(DataType::Int4, &[1], &[1])),
+        constant("none", integers(DataType::Int32, &[0], &[])),
+        constant("text", strings(&[2], &["\"", "é"])),
+        constant("again", strings(&[], &["\\"])),
+    ];
+    let inputs = vec![named("x", kind()), named("kv", state)];
+    let model = model(10, vec![("main", function("CoreML9", inputs, operations, &["x"]))]);
+    let found: Vec<(&str, String)> =
+        guesses(&model).into_iter().map(|guess| (guess.what, guess.place)).collect();
+    let constant = |name: &str| format!("function `main`, operation `{name}` (const)");
+    assert_eq!(
+        found,
+        [
+            ("dialect of specification version 10", "the model".to_owned()),
+            ("opset tag `ios26`", "function `main`".to_owned()),
+            ("states", "function `main`, input `kv`".to_owned()),
+            (
+                "an operation without outputs",
+                "function `main`, operation `` (write_state)".to_owned()
+            ),
+            ("spelling of -0", constant("zero")),
+            ("spelling of NaN", constant("nan")),
+            ("name of a data type", format!("{}: int4", constant("four"))),
+            ("literal of an empty tensor", constant("none")),
+            ("escapes in strings", constant("text")),
+            ("characters beyond ASCII in strings", constant("text")),
+        ]
+    );
+}

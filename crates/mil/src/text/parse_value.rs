@@ -150,7 +150,7 @@ impl<'t> Parser<'t> {
             return Ok(mil::Value { doc_string: String::new(), r#type: Some(kind), value });
         }
         self.cursor = before;
-        let mut value = self.literal(&kind, 0)?;
+        let mut value = self.literal(&kind)?;
         if let Some(Type::TensorType(tensor)) = &kind.r#type {
             let unknown = tensor.dimensions.iter().filter(|size| fixed(size).is_none()).count();
             // With one unknown size, the others must leave no doubt about it.
@@ -204,8 +204,9 @@ impl<'t> Parser<'t> {
         Ok(value)
     }
 
-    /// A literal of a type. The value's own type has the sizes that were found.
-    fn literal(&mut self, kind: &mil::ValueType, depth: usize) -> Result<mil::Value, ParseError> {
+    /// A literal of a type, which bounds how deep it nests. The value's own type has the sizes that
+    /// were found.
+    fn literal(&mut self, kind: &mil::ValueType) -> Result<mil::Value, ParseError> {
         let missing = |parser: &Self| parser.cursor.error("a type leaves its inner type out");
         match &kind.r#type {
             Some(Type::TensorType(tensor)) => self.tensor(tensor),
@@ -215,7 +216,7 @@ impl<'t> Parser<'t> {
                 self.cursor.expect(b'[')?;
                 let mut values = Vec::new();
                 self.items(b']', |parser| {
-                    values.push(parser.literal(element, depth + 1)?);
+                    values.push(parser.literal(element)?);
                     Ok(())
                 })?;
                 let length = list.length.as_ref().and_then(fixed);
@@ -233,7 +234,7 @@ impl<'t> Parser<'t> {
                     let kind = tuple.types.get(values.len()).ok_or_else(|| {
                         parser.cursor.error(format!("a tuple of {} types", tuple.types.len()))
                     })?;
-                    values.push(parser.literal(kind, depth + 1)?);
+                    values.push(parser.literal(kind)?);
                     Ok(())
                 })?;
                 if values.len() != tuple.types.len() {
@@ -250,9 +251,9 @@ impl<'t> Parser<'t> {
                 let mut values = Vec::new();
                 self.items(b'}', |parser| {
                     parser.cursor.expect(b'{')?;
-                    let key = Some(parser.literal(key_type, depth + 1)?);
+                    let key = Some(parser.literal(key_type)?);
                     parser.cursor.expect(b',')?;
-                    let value = Some(parser.literal(value_type, depth + 1)?);
+                    let value = Some(parser.literal(value_type)?);
                     parser.cursor.expect(b'}')?;
                     values.push(mil::dictionary_value::KeyValuePair { key, value });
                     Ok(())

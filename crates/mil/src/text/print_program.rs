@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, HashSet};
 
 type Attributes = BTreeMap<String, mil::Value>;
 
+/// Name and value of an attribute that the compiler adds to a function.
+type Added = (&'static str, mil::Value);
+
 /// Columns from the `func` line to its operations, and from an operation to those of its blocks.
 const INDENT: usize = 8;
 
@@ -38,7 +41,7 @@ pub(super) fn program(
     printer: &mut Printer<'_>,
     program: &mil::Program,
     attributes: &Attributes,
-    added: &dyn Fn(&str) -> Result<Option<(&'static str, mil::Value)>, Error>,
+    added: &dyn Fn(&str) -> Result<Option<Added>, Error>,
 ) -> Result<(), WriteError> {
     let (major, minor) = printer.dialect().version;
     printer.put(&format!("program({major}.{minor})\n"));
@@ -59,11 +62,11 @@ pub(super) fn program(
     Ok(())
 }
 
-fn function<'p>(
+fn function(
     printer: &mut Printer<'_>,
     name: &str,
-    function: &'p mil::Function,
-    added: Option<(&'static str, mil::Value)>,
+    function: &mil::Function,
+    added: Option<Added>,
 ) -> Result<(), WriteError> {
     let opset = Opset::from_name(&function.opset)
         .ok_or_else(|| wrong(format!("{:?} is no known opset", function.opset)))?;
