@@ -114,8 +114,19 @@ fn enumerated_shapes() {
     entries.sort_by_key(|entry| entry.1);
     let shapes: Vec<&str> = entries.iter().map(|entry| entry.1).collect();
     assert_eq!(shapes, ["{\"x\", [1, 4]}, {\"y\", [2, 4]", "{\"x\", [1, 8]}, {\"y\", [2, 8]"]);
-    let whats: Vec<&str> = guesses(&model).iter().map(|guess| guess.what).collect();
-    assert_eq!(whats, ["ids of enumerated shapes", "enumerated shapes of several inputs"]);
+    let whats =
+        |model: &Model| -> Vec<&str> { guesses(model).iter().map(|guess| guess.what).collect() };
+    assert_eq!(whats(&model), ["ids of enumerated shapes", "enumerated shapes of several inputs"]);
+    let mut optional = feature("x", &[1, 4], ranges(&[(1, 1), (1, -1)]));
+    optional.r#type.as_mut().unwrap().is_optional = true;
+    assert_eq!(
+        whats(&flexible(8, vec![optional])),
+        [
+            "optional inputs",
+            "-1 as the bound of an unbounded size",
+            "flexible shapes in dialect 1.0"
+        ]
+    );
 }
 
 #[test]

@@ -266,6 +266,20 @@ fn an_output_that_fails_is_an_error() {
     assert!(matches!(error, WriteError::Output(_)), "{error}");
 }
 
+/// Many small values of a large type, and many brackets of nothing, take time and memory of the text
+/// alone.
+#[test]
+fn large_types_are_not_copied() {
+    let types = vec!["int8"; 20_000].join(", ");
+    let values = vec!["[]"; 20_000].join(", ");
+    let text = format!(
+        "program(1.3)\n{{ func m<ios18>() {{ f(v = list<list<tuple<{types}>, ?>, ?>([{values}])); }} -> (); }}"
+    );
+    let document = parse(&text).unwrap();
+    assert!(coreml_proto::write(&document.program).len() < 2 * text.len());
+    assert!(document.to_text().unwrap().len() < 2 * text.len());
+}
+
 /// A number from the one before it, for spoiling texts in the same way every time.
 fn next(state: &mut u64) -> usize {
     *state ^= *state << 13;

@@ -52,6 +52,11 @@ const FLEXIBLE_IMAGE: Kind = (
     "flexible sizes of an image",
     "images stand in programs as tensors of batch, channels, height and width",
 );
+const OPTIONAL: Kind = (
+    "optional inputs",
+    "the text has no word for them that was seen; the description beside it tells them and their \
+     default values",
+);
 const STATE: Kind = (
     "states",
     "hand-written texts with `state<tensor<…>>` run, and file sizes of a published stateful model \
@@ -156,6 +161,9 @@ impl Found {
     }
 
     fn input(&mut self, input: &FeatureDescription, place: &dyn Fn() -> String) -> Flexibility {
+        if input.r#type.as_ref().is_some_and(|kind| kind.is_optional) {
+            self.add(OPTIONAL, place);
+        }
         let unbounded = |range: &coreml_proto::SizeRange| range.upper_bound < 0;
         match input.r#type.as_ref().and_then(|kind| kind.r#type.as_ref()) {
             Some(feature_type::Type::MultiArrayType(array)) => match &array.shape_flexibility {

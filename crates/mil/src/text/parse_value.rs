@@ -8,7 +8,7 @@ use super::printer::MAXIMUM_TYPE_DEPTH;
 use crate::types::{DataType, MAXIMUM_RANK};
 use coreml_proto::mil;
 use coreml_proto::mil::value::{
-    BlobFileValue, Value as Storage, immediate_value::Value as Immediate,
+    BlobFileValue, ImmediateValue, Value as Storage, immediate_value::Value as Immediate,
 };
 use coreml_proto::mil::value_type::Type;
 use std::collections::BTreeMap;
@@ -204,8 +204,9 @@ impl<'t> Parser<'t> {
         Ok(value)
     }
 
-    /// A literal of a type, which bounds how deep it nests. The value's own type has the sizes that
-    /// were found.
+    /// A literal of a type, which bounds how deep it nests. A tensor has its own type, with the
+    /// sizes that were found; a composition has none, as copies of a large type for many small
+    /// values would take more than the text.
     fn literal(&mut self, kind: &mil::ValueType) -> Result<mil::Value, ParseError> {
         let missing = |parser: &Self| parser.cursor.error("a type leaves its inner type out");
         match &kind.r#type {
@@ -224,7 +225,7 @@ impl<'t> Parser<'t> {
                     let message = format!("a list of another length has {} values", values.len());
                     return Err(self.cursor.error_at(start, message));
                 }
-                Ok(typed(kind.clone(), Immediate::List(mil::ListValue { values })))
+                Ok(untyped(Immediate::List(mil::ListValue { values })))
             }
             Some(Type::TupleType(tuple)) => {
                 let start = self.cursor.offset();
@@ -242,7 +243,7 @@ impl<'t> Parser<'t> {
                         format!("{} values for {} types", values.len(), tuple.types.len());
                     return Err(self.cursor.error_at(start, message));
                 }
-                Ok(typed(kind.clone(), Immediate::Tuple(mil::TupleValue { values })))
+                Ok(untyped(Immediate::Tuple(mil::TupleValue { values })))
             }
             Some(Type::DictionaryType(dictionary)) => {
                 let key_type = dictionary.key_type.as_deref().ok_or_else(|| missing(self))?;
@@ -258,7 +259,7 @@ impl<'t> Parser<'t> {
                     values.push(mil::dictionary_value::KeyValuePair { key, value });
                     Ok(())
                 })?;
-                Ok(typed(kind.clone(), Immediate::Dictionary(mil::DictionaryValue { values })))
+                Ok(untyped(Immediate::Dictionary(mil::DictionaryValue { values })))
             }
             Some(Type::StateType(_)) | None => {
                 Err(self.cursor.error("a state cannot be written as a value"))
@@ -336,6 +337,11 @@ impl<'t> Parser<'t> {
             Err(message) => Err(before.error(message)),
         }
     }
+}
+
+const fn untyped(immediate: Immediate) -> mil::Value {
+    let storage = Storage::ImmediateValue(ImmediateValue { value: Some(immediate) });
+    mil::Value { doc_string: String::new(), r#type: None, value: Some(storage) }
 }
 
 pub(super) fn fixed(dimension: &mil::Dimension) -> Option<u64> {

@@ -12,9 +12,6 @@ use coreml_proto::mil::value_type::Type;
 /// Most brackets that an empty tensor is spelled with.
 const MAXIMUM_EMPTY: u64 = 1 << 16;
 
-/// Elements between two looks at the buffer.
-const DRAIN_EVERY: u64 = 1024;
-
 impl Printer<'_> {
     /// `TYPE(literal)`, or `TYPE(BLOBFILE(path = …, offset = …))`.
     pub(super) fn value(&mut self, value: &mil::Value) -> Result<(), WriteError> {
@@ -166,9 +163,7 @@ impl Printer<'_> {
             }
             put(self, index).map_err(wrong)?;
             index += 1;
-            if index % DRAIN_EVERY == 0 {
-                self.drain()?;
-            }
+            self.drain()?;
             let mut carry = true;
             for (place, size) in position.iter_mut().zip(shape).rev() {
                 *place += 1;
