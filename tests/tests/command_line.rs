@@ -113,7 +113,7 @@ fn an_unknown_model_type_lists_the_frontends() {
 fn another_model_type_is_refused_whatever_the_architectures_say() {
     let (_folder, model) = copy("tiny-llama");
     edit_config(&model, |config| {
-        config.insert("model_type".into(), "qwen3".into());
+        config.insert("model_type".into(), "gemma3_text".into());
     });
     refused(&model, &[], "A0206");
 }

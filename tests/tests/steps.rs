@@ -226,7 +226,7 @@ fn the_layout_is_chosen_by_size() {
     let text = dry(&["--combiner", "auto", "--chunk", "2"]);
     assert!(text.contains("_chunk_01of02"), "{text}");
     let text = dry(&["--chunk", "auto"]);
-    assert!(text.contains("1 chunks of at most") && text.contains("_chunk_01of01"), "{text}");
+    assert!(text.contains("1 chunk of at most") && text.contains("_chunk_01of01"), "{text}");
     assert!(dry(&["--chunk", "many"]).contains("auto"));
 }
 

@@ -113,7 +113,8 @@ fn chunks_within(
         .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
     };
     let largest = sizes.chunk_files(chunks)?.into_iter().max().unwrap_or(0);
-    let fit = format!("{chunks} chunks of at most {}", megabytes(largest));
+    let plural = if chunks == 1 { "" } else { "s" };
+    let fit = format!("{chunks} chunk{plural} of at most {}", megabytes(largest));
     Ok((chunks, fit))
 }
 

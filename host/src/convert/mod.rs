@@ -70,9 +70,6 @@ pub fn run(
         return dry_run::show(&job, &functions);
     }
     job.show_start(show);
-    if !arguments.skip_check {
-        dry_run::check_disk(&job, &functions)?;
-    }
     let source_sha256 = hash_source(&job.directory)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let mut store = Store::open(&arguments.output, identity, arguments.force)?;
@@ -285,6 +282,10 @@ impl<'a> Job<'a> {
         let workers =
             Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() };
         let selected = work.steps.to_run(selection, store, workers)?;
+        let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
+        if writes && !self.arguments.skip_check {
+            dry_run::check_disk(self, work.functions)?;
+        }
         for step in work.steps.iter() {
             if !selected.contains(&step.number) {
                 if selection == Selection::Unfinished {
