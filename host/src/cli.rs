@@ -3,7 +3,7 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use crate::progress::Display;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Converts language models to Core ML packages for Apple's Neural Engine, on any system.
@@ -27,7 +27,7 @@ pub enum Command {
     /// Convert a Hugging Face model directory to Core ML packages.
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(Box<ConvertArguments>),
-    /// Compare a conversion with reference logits of the original model.
+    /// Measure a conversion: against reference logits of the original model, or on a text.
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalArguments),
     /// Talk with a conversion: on a terminal, through a pipe, or one question.
@@ -53,6 +53,8 @@ const CONVERT_EXAMPLES: &str = "Examples:
 const EVAL_EXAMPLES: &str = "Examples:
   anemll eval --meta out/meta.yaml --tokens ids.npy --reference logits.npy
   anemll eval --meta out/meta.yaml --tokens ids.npy --reference top256.npz --path prefill --prefill-tokens 125 --json
+  anemll eval --meta out/meta.yaml --text book.txt --max-tokens 4000
+  anemll eval --meta out4/meta.yaml --text book.txt --against out/meta.yaml
 
 REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
 `indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
@@ -124,6 +126,9 @@ pub struct ConvertArguments {
     /// Option for the quantizer, as NAME=VALUE; may be given several times.
     #[arg(long, value_name = "NAME=VALUE", help_heading = PALETTIZATION)]
     pub quantizer_option: Vec<String>,
+    /// Statistics of the weights' inputs, for a quantizer that uses them: a safetensors file.
+    #[arg(long, value_name = "FILE", help_heading = PALETTIZATION)]
+    pub statistics: Option<PathBuf>,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
@@ -218,21 +223,31 @@ pub enum EvaluationPath {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("input").required(true).args(["tokens", "text"]))]
 pub struct EvalArguments {
     /// meta.yaml of the conversion.
     #[arg(long, value_name = "FILE")]
     pub meta: PathBuf,
     /// Token ids: a .npy array of integers.
     #[arg(long, value_name = "IDS.npy")]
-    pub tokens: PathBuf,
-    /// Logits of the original model at each token.
-    #[arg(long, value_name = "REFERENCE")]
-    pub reference: PathBuf,
+    pub tokens: Option<PathBuf>,
+    /// Text to measure the perplexity on, in UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Logits of the original model at each token; without it, the perplexity is measured.
+    #[arg(long, value_name = "REFERENCE", requires = "tokens", conflicts_with_all = ["text", "against", "max_tokens"])]
+    pub reference: Option<PathBuf>,
+    /// meta.yaml of another conversion of the model, to compare the distributions with.
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Take only the first N tokens.
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
     /// Which functions to run.
     #[arg(long, value_enum, default_value_t = EvaluationPath::Evaluate)]
     pub path: EvaluationPath,
     /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", requires = "reference")]
     pub prefill_tokens: Option<u64>,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]

@@ -251,7 +251,12 @@ impl Engine {
         }
         let session = self.sessions.get_mut(&path).ok_or_else(no_rows)?;
         let mut sink = MemorySink::new();
-        session.run(&step.function, &given, &[], &mut sink)?;
+        session.run(&step.function, &given, &[], &mut sink).map_err(|error| {
+            match error.is_cancelled() {
+                true => error,
+                false => error.with_cause(format!("in the package {}", path.display())),
+            }
+        })?;
         drop(given);
         for mut tensor in sink.into_tensors()? {
             // One part's output is the next part's input.

@@ -80,7 +80,7 @@ pub fn argmax(values: &[f32]) -> usize {
     best
 }
 
-fn logsumexp(values: &[f32]) -> f64 {
+pub(crate) fn logsumexp(values: &[f32]) -> f64 {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = values.iter().map(|value| f64::from(value - largest).exp()).sum();
     f64::from(largest) + sum.ln()
@@ -165,7 +165,7 @@ impl Reference {
 
 /// Over the entries that the reference has; the probability outside of them, if there is any,
 /// counts as one outcome.
-fn measure(
+pub(crate) fn measure(
     position: usize,
     ours: &[f32],
     indices: impl Iterator<Item = u32> + Clone,

@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod generation;
 pub mod meta;
 pub mod model_source;
+pub mod perplexity;
 pub mod plugins;
 pub mod progress;
 pub mod sampling;

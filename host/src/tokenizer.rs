@@ -94,6 +94,22 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Tokens of a text, and apart from them what the tokenizer puts before a text; what it puts
+    /// behind is left out.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn encode_with_lead(&self, text: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+        let encoding = self.inner.encode(text, true).map_err(|source| {
+            Error::new(codes::PROMPT_INVALID, format!("the text cannot be tokenized: {source}"))
+        })?;
+        let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+        let is_added = |index: &usize| added.get(*index) == Some(&1);
+        let start = (0..ids.len()).take_while(is_added).count();
+        let end = ids.len() - (start..ids.len()).rev().take_while(is_added).count();
+        Ok((ids[..start].to_vec(), ids[start..end].to_vec()))
+    }
+
     /// Text of tokens, without special ones.
     ///
     /// # Errors
@@ -239,6 +255,16 @@ mod tests {
         tokenizer.config = serde_json::json!({ "eos_token_id": 9 });
         tokenizer.settings = serde_json::json!({ "eos_token": { "content": "<|begin_of_text|>" } });
         assert_eq!(tokenizer.stop_tokens(), BTreeSet::from([0, 7, 8, 9]));
+    }
+
+    #[test]
+    fn what_stands_before_a_text_is_told_apart() {
+        let tokenizer = tiny();
+        let text = "One day<|begin_of_text|>";
+        let (lead, tokens) = tokenizer.encode_with_lead(text).unwrap();
+        assert_eq!((&lead[..], tokens.last()), (&[0][..], Some(&0)));
+        assert_eq!([lead, tokens].concat(), tokenizer.encode(text, true).unwrap());
+        assert_eq!(tokenizer.encode_with_lead("").unwrap(), (vec![0], vec![]));
     }
 
     #[test]

@@ -1,16 +1,141 @@
-//! `eval`: how far a conversion is from the original model.
+//! `eval`: how far a conversion is from the original model, or how well it foretells a text.
 
 use crate::cli::{EvalArguments, EvaluationPath};
 use crate::engine::{Engine, Head};
 use crate::evaluation::{Position, Reference, read_tokens, summarize};
+use crate::perplexity::{Score, Tokens, evaluate_text};
 use crate::plugins::Plugins;
 use crate::services::{self, check_cancelled};
+use crate::tokenizer::Tokenizer;
 use anemll_plugin_api::{Error, Result, codes};
+use std::path::Path;
+
+/// Largest text file in bytes; all of it is tokenized at once.
+const LARGEST_TEXT: u64 = 64 << 20;
 
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
-    let tokens = read_tokens(&arguments.tokens)?;
-    let reference = Reference::read(&arguments.reference)?;
+    match (&arguments.tokens, &arguments.reference) {
+        (Some(tokens), Some(reference)) => {
+            compare_with_reference(arguments, tokens, reference, plugins)
+        }
+        _ => measure_text(arguments, plugins),
+    }
+}
+
+/// The perplexity, and with `--against` the distance from another conversion.
+fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
+    if arguments.path == EvaluationPath::Prefill {
+        return Err(Error::new(codes::USAGE, "--path prefill needs --reference")
+            .with_hint("a text runs through `evaluate` or `infer`"));
+    }
+    let (mut tokens, at) = match (&arguments.tokens, &arguments.text) {
+        (Some(path), _) => (Tokens { lead: Vec::new(), text: read_tokens(path)? }, path),
+        (None, Some(path)) => {
+            let text = read_text(path)?;
+            let folder = arguments.meta.parent().unwrap_or_else(|| Path::new(""));
+            let (lead, text) = Tokenizer::open(folder)?.encode_with_lead(&text)?;
+            (Tokens { lead, text }, path)
+        }
+        (None, None) => return Err(Error::new(codes::USAGE, "eval needs --text or --tokens")),
+    };
+    if let Some(most) = arguments.max_tokens {
+        tokens.text.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    }
+    let host = services::host();
+    let runtime = plugins.runtime(&arguments.runtime)?;
+    let mut engine = Engine::open(&arguments.meta, runtime.as_ref(), &host)?;
+    check_vocabulary(&engine, tokens.lead.iter().chain(&tokens.text), at)?;
+    let mut other = match &arguments.against {
+        Some(meta) => Some((Engine::open(meta, runtime.as_ref(), &host)?, meta)),
+        None => None,
+    };
+    let reference = other.as_mut().map(|(engine, meta)| (engine, meta.display().to_string()));
+    let evaluation =
+        evaluate_text(&mut engine, reference, &tokens, arguments.path).map_err(|error| {
+            if error.at.is_none() { error.with_at(at.display().to_string()) } else { error }
+        })?;
+    if arguments.json {
+        return super::print_json(&evaluation);
+    }
+    let score = |score: &Score| {
+        let broken = match score.not_finite {
+            0 => String::new(),
+            count => format!("\nnot finite       logits of {count} tokens"),
+        };
+        format!(
+            "mean NLL         {:.5} nats\nperplexity       {:.4}{broken}\n",
+            score.nll_mean, score.perplexity
+        )
+    };
+    let mut text = format!(
+        "tokens           {} in {} windows of up to {}\nscored           {}\n{}",
+        evaluation.tokens,
+        evaluation.windows,
+        evaluation.window_tokens,
+        evaluation.scored,
+        score(&evaluation.model),
+    );
+    if let Some(against) = &evaluation.against {
+        text += &format!(
+            "\nagainst {}\n{}mean KL          {:.3e}\ntop-1 agreement  {:.2} %\n",
+            against.meta,
+            score(&against.reference),
+            against.kl_mean,
+            against.top1_agreement * 100.0
+        );
+    }
+    super::print(&text)
+}
+
+/// A text with its line ends as `\n`.
+fn read_text(path: &Path) -> Result<String> {
+    let invalid = |reason: String| {
+        Error::new(codes::EVALUATION_INPUT, format!("the text cannot be used: {reason}"))
+            .with_at(path.display().to_string())
+    };
+    let metadata = std::fs::metadata(path).map_err(|source| invalid(source.to_string()))?;
+    if !metadata.is_file() {
+        return Err(invalid("it is not a file".to_owned()));
+    }
+    if metadata.len() > LARGEST_TEXT {
+        return Err(invalid(format!("{} bytes are more than {LARGEST_TEXT}", metadata.len()))
+            .with_hint("a text of some thousand tokens is enough"));
+    }
+    let bytes = std::fs::read(path).map_err(|source| invalid(source.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|source| {
+        let place = source.utf8_error().valid_up_to();
+        invalid(format!("it is not UTF-8, from byte {place} on"))
+    })?;
+    Ok(text.replace("\r\n", "\n"))
+}
+
+/// Every token must be one of the model's.
+fn check_vocabulary<'a>(
+    engine: &Engine,
+    tokens: impl IntoIterator<Item = &'a u32>,
+    at: &Path,
+) -> Result<()> {
+    let Some(vocabulary) = engine.vocabulary() else { return Ok(()) };
+    match tokens.into_iter().find(|token| u64::from(**token) >= vocabulary) {
+        Some(token) => Err(Error::new(
+            codes::EVALUATION_INPUT,
+            format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
+        )
+        .with_at(at.display().to_string())
+        .with_hint("the tokens are of another model")),
+        None => Ok(()),
+    }
+}
+
+fn compare_with_reference(
+    arguments: &EvalArguments,
+    tokens_path: &Path,
+    reference_path: &Path,
+    plugins: &Plugins,
+) -> Result<()> {
+    let tokens = read_tokens(tokens_path)?;
+    let reference = Reference::read(reference_path)?;
     if reference.len() != tokens.len() {
         return Err(Error::new(
             codes::EVALUATION_INPUT,
@@ -20,7 +145,7 @@ pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
                 reference.len()
             ),
         )
-        .with_at(arguments.reference.display().to_string())
+        .with_at(reference_path.display().to_string())
         .with_hint("the reference has one row of logits for each token"));
     }
     let host = services::host();
@@ -31,19 +156,10 @@ pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
             codes::EVALUATION_INPUT,
             format!("{} tokens do not fit into the context of {}", tokens.len(), engine.context()),
         )
-        .with_at(arguments.tokens.display().to_string())
+        .with_at(tokens_path.display().to_string())
         .with_hint("give fewer tokens, or convert with a larger --context"));
     }
-    if let Some(vocabulary) = engine.vocabulary()
-        && let Some(token) = tokens.iter().find(|token| u64::from(**token) >= vocabulary)
-    {
-        return Err(Error::new(
-            codes::EVALUATION_INPUT,
-            format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
-        )
-        .with_at(arguments.tokens.display().to_string())
-        .with_hint("the tokens are of another model"));
-    }
+    check_vocabulary(&engine, &tokens, tokens_path)?;
     let positions = match arguments.path {
         EvaluationPath::Infer => infer(&mut engine, &tokens, 0, &reference)?,
         EvaluationPath::Prefill => {

@@ -1,0 +1,277 @@
+//! Perplexity: how well a conversion foretells a text, and how far it is from another conversion.
+//!
+//! The text is cut into windows that do not overlap. Each has as many tokens as the context, the
+//! last one those that are left, and each begins anew: with an empty state, at position 0, and with
+//! the tokens that the tokenizer puts before a text. Every token of a window but its first is scored
+//! by what the model gave for it after all tokens before it in the window.
+
+use crate::cli::EvaluationPath;
+use crate::engine::{Engine, Head};
+use crate::evaluation::{logsumexp, measure};
+use crate::services::check_cancelled;
+use anemll_plugin_api::{Error, Result, codes};
+use serde::Serialize;
+use std::collections::VecDeque;
+
+/// What is evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// What every window begins with, such as a token for the beginning of a text.
+    pub lead: Vec<u32>,
+    /// The text.
+    pub text: Vec<u32>,
+}
+
+/// What came of a text.
+#[derive(Debug, Serialize)]
+pub struct TextEvaluation {
+    /// Tokens of the text.
+    pub tokens: u64,
+    /// Windows that they were cut into.
+    pub windows: u64,
+    /// Largest number of tokens of a window.
+    pub window_tokens: u64,
+    /// Tokens that were scored.
+    pub scored: u64,
+    /// How well this conversion foretells the text.
+    #[serde(flatten)]
+    pub model: Score,
+    /// How far it is from another conversion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Distance>,
+}
+
+/// How well a conversion foretells a text.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Score {
+    /// Mean negative log-likelihood of a scored token, in nats; NaN if any logits are not finite.
+    pub nll_mean: f64,
+    /// The exponential of that.
+    pub perplexity: f64,
+    /// Scored tokens whose logits are not all finite.
+    pub not_finite: u64,
+}
+
+/// How far a conversion is from another one, which serves as the reference.
+#[derive(Debug, Clone, Serialize)]
+pub struct Distance {
+    /// meta.yaml of the reference.
+    pub meta: String,
+    /// How well the reference foretells the text.
+    #[serde(flatten)]
+    pub reference: Score,
+    /// Mean Kullback-Leibler divergence from the reference's distributions, in nats.
+    pub kl_mean: f64,
+    /// Share of scored tokens for which both have the same winner; a tie in the reference, up to
+    /// 0.01, counts as the same.
+    pub top1_agreement: f64,
+}
+
+/// The windows of a text: each at most `context` tokens, `lead` included, and at least two.
+///
+/// # Errors
+/// There is nothing to score.
+pub fn windows(tokens: &Tokens, context: u64) -> Result<Vec<Vec<u32>>> {
+    let refuse = |message: String, hint: &str| {
+        Err(Error::new(codes::EVALUATION_INPUT, message).with_hint(hint.to_owned()))
+    };
+    let room = usize::try_from(context).unwrap_or(usize::MAX).saturating_sub(tokens.lead.len());
+    if room == 0 || room + tokens.lead.len() < 2 {
+        return refuse(
+            format!("a window of {context} tokens leaves none to score"),
+            "convert with a larger --context",
+        );
+    }
+    let windows: Vec<Vec<u32>> = tokens
+        .text
+        .chunks(room)
+        .map(|part| tokens.lead.iter().chain(part).copied().collect())
+        .filter(|window: &Vec<u32>| window.len() > 1)
+        .collect();
+    if windows.is_empty() {
+        return refuse(
+            format!("{} tokens are too few: none has one before it", tokens.text.len()),
+            "give a longer text",
+        );
+    }
+    Ok(windows)
+}
+
+/// Adds up the scores of one conversion.
+#[derive(Debug, Default)]
+struct Sum {
+    nll: f64,
+    not_finite: u64,
+}
+
+impl Sum {
+    fn add(&mut self, logits: &[f32], next: u32) {
+        let value = logits.get(next as usize).copied().unwrap_or(f32::NAN);
+        if logits.iter().all(|value| value.is_finite()) {
+            self.nll += logsumexp(logits) - f64::from(value);
+        } else {
+            self.nll = f64::NAN;
+            self.not_finite += 1;
+        }
+    }
+
+    fn score(&self, count: u64) -> Score {
+        let nll_mean = self.nll / count as f64;
+        Score { nll_mean, perplexity: nll_mean.exp(), not_finite: self.not_finite }
+    }
+}
+
+/// Runs all windows of a text; `reference` is another conversion and its name.
+///
+/// # Errors
+/// The conversions do not suit each other or the tokens; those of the runtime; Ctrl-C.
+pub fn evaluate_text(
+    engine: &mut Engine,
+    reference: Option<(&mut Engine, String)>,
+    tokens: &Tokens,
+    path: EvaluationPath,
+) -> Result<TextEvaluation> {
+    let mut reference = reference;
+    let mut context = engine.context();
+    if let Some((other, name)) = &reference {
+        context = context.min(other.context());
+        if let (Some(ours), Some(theirs)) = (engine.vocabulary(), other.vocabulary())
+            && ours != theirs
+        {
+            return Err(vocabularies_differ(ours, theirs).with_at(name.clone()));
+        }
+    }
+    let windows = windows(tokens, context)?;
+    let (mut ours, mut theirs) = (Sum::default(), Sum::default());
+    let (mut scored, mut divergence, mut agreements) = (0, 0.0, 0);
+    for window in &windows {
+        let mut rows = Rows::new(engine, window, path)?;
+        let mut reference_rows = match &mut reference {
+            Some((other, _)) => Some(Rows::new(other, window, path)?),
+            None => None,
+        };
+        for next in &window[1..] {
+            check_cancelled()?;
+            let logits = rows.next()?;
+            ours.add(&logits, *next);
+            scored += 1;
+            let Some(reference_rows) = &mut reference_rows else { continue };
+            let reference = reference_rows.next()?;
+            if reference.len() != logits.len() {
+                return Err(vocabularies_differ(logits.len() as u64, reference.len() as u64));
+            }
+            theirs.add(&reference, *next);
+            let indices = 0..reference.len() as u32;
+            let total = logsumexp(&reference);
+            let compared = measure(scored as usize, &logits, indices, &reference, total);
+            divergence += compared.kl;
+            agreements += u64::from(compared.top1 || compared.tie);
+        }
+    }
+    let share = |sum: f64| sum / scored as f64;
+    Ok(TextEvaluation {
+        tokens: tokens.text.len() as u64,
+        windows: windows.len() as u64,
+        window_tokens: context,
+        scored,
+        model: ours.score(scored),
+        against: reference.map(|(_, meta)| Distance {
+            meta,
+            reference: theirs.score(scored),
+            kl_mean: share(divergence),
+            top1_agreement: share(agreements as f64),
+        }),
+    })
+}
+
+/// The logits after each token of a window but the last, whose successor is in no window.
+struct Rows<'a> {
+    engine: &'a mut Engine,
+    window: &'a [u32],
+    path: EvaluationPath,
+    position: usize,
+    ready: VecDeque<Head>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(engine: &'a mut Engine, window: &'a [u32], path: EvaluationPath) -> Result<Self> {
+        engine.reset()?;
+        let window = &window[..window.len() - 1];
+        Ok(Self { engine, window, path, position: 0, ready: VecDeque::new() })
+    }
+
+    fn next(&mut self) -> Result<Vec<f32>> {
+        if self.ready.is_empty() {
+            let rest = &self.window[self.position..];
+            let position = self.position as u64;
+            if self.path == EvaluationPath::Evaluate {
+                let batch = &rest[..rest.len().min(self.engine.batch().max(1) as usize)];
+                self.ready = self.engine.evaluate(batch, position)?.into();
+                self.position += batch.len();
+            } else if let Some(token) = rest.first() {
+                self.ready.push_back(self.engine.infer(*token, position)?);
+                self.position += 1;
+            }
+        }
+        match self.ready.pop_front() {
+            Some(Head::Logits(logits)) => Ok(logits),
+            Some(Head::Largest(..)) => Err(Error::new(
+                codes::EVALUATION_INPUT,
+                "this conversion returns the winner only (--argmax), so there are no logits to score",
+            )
+            .with_hint("take --path evaluate, whose functions give all logits")),
+            None => Err(Error::new(codes::RUN_FAILED, "the runtime gave fewer logits than tokens")),
+        }
+    }
+}
+
+fn vocabularies_differ(ours: u64, theirs: u64) -> Error {
+    Error::new(
+        codes::EVALUATION_INPUT,
+        format!("the conversion has {ours} logits, the one that it is compared with {theirs}"),
+    )
+    .with_hint("--against takes another conversion of the same model")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(lead: &[u32], count: u32) -> Tokens {
+        Tokens { lead: lead.to_vec(), text: (10..10 + count).collect() }
+    }
+
+    #[test]
+    fn windows_hold_the_whole_text_once_and_begin_alike() {
+        let found = windows(&tokens(&[], 7), 3).unwrap();
+        assert_eq!(found, [vec![10, 11, 12], vec![13, 14, 15]], "one token alone is not scored");
+        let found = windows(&tokens(&[1], 5), 3).unwrap();
+        assert_eq!(found, [vec![1, 10, 11], vec![1, 12, 13], vec![1, 14]]);
+        assert_eq!(windows(&tokens(&[], 4), 512).unwrap(), [vec![10, 11, 12, 13]]);
+    }
+
+    #[test]
+    fn nothing_to_score_is_an_error() {
+        for (lead, count, context) in
+            [(&[][..], 0, 8), (&[], 1, 8), (&[1], 0, 8), (&[], 9, 1), (&[1, 2], 9, 2), (&[], 9, 0)]
+        {
+            let error = windows(&tokens(lead, count), context).unwrap_err();
+            assert_eq!(error.code, codes::EVALUATION_INPUT, "{lead:?} {count} {context}");
+        }
+    }
+
+    #[test]
+    fn the_score_is_that_of_the_distribution() {
+        // Probabilities 1/2, 1/4, 1/4.
+        let logits = [2.0_f32.ln(), 0.0, 0.0];
+        let mut sum = Sum::default();
+        sum.add(&logits, 0);
+        sum.add(&logits, 2);
+        let score = sum.score(2);
+        assert!((score.nll_mean - 1.5 * 2.0_f64.ln()).abs() < 1e-7, "{score:?}");
+        assert!((score.perplexity - 8.0_f64.sqrt()).abs() < 1e-6, "{score:?}");
+        sum.add(&[0.0, f32::INFINITY, 0.0], 0);
+        let score = sum.score(3);
+        assert!(score.nll_mean.is_nan() && score.not_finite == 1, "{score:?}");
+    }
+}
