@@ -63,6 +63,7 @@ codes! {
     WEIGHT_NOT_FINITE = "A0307", "a weight has a value that is NaN or infinite";
     WEIGHT_OVERFLOW = "A0308", "a weight has a finite value that float16 cannot hold";
     WEIGHT_REFERENCE_INVALID = "A0309", "a reference to a weight cannot be resolved";
+    STATISTICS_INVALID = "A0310", "the statistics of the weights' inputs cannot be used";
 
     GRAPH_INVALID = "A0401", "a program is not a valid ML Program";
     GRAPH_OPERATION_UNKNOWN = "A0402", "a program has an unknown operation";

@@ -52,7 +52,7 @@ pub trait Quantizer: Send + Sync {
 
     /// Writes one weight to the sink in its new form and says which operation gives the weight
     /// back. `tensor` is float16 with all transforms applied; `decision` is the plan's; `statistics`
-    /// are, if gathered, float32 of shape `[in]` (a diagonal) or `[in, in]`.
+    /// are those of [`PlanRequest::statistics`], if there are any for this weight.
     ///
     /// # Errors
     /// Whatever keeps the weight from being encoded; those of the sink.

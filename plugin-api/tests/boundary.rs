@@ -64,11 +64,13 @@ impl ArchFrontend for Stub {
 }
 
 impl Quantizer for Stub {
-    /// Says where the programs lie.
+    /// Says where the programs and the statistics lie.
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let mut plan = Plan::default();
         for (weight, program) in request.weights.iter().zip(&request.programs) {
-            let parameters = json!(program.as_ptr() as usize);
+            let statistics = request.statistics.iter().find(|view| view.name() == weight.id);
+            let place = statistics.map_or(0, |view| view.bytes().as_ptr() as usize);
+            let parameters = json!([program.as_ptr() as usize, place]);
             let decision = Decision { encode: true, parameters, note: None };
             plan.decisions.insert(weight.id.clone(), decision);
         }
@@ -372,10 +374,13 @@ fn tensors_and_programs_are_not_copied() {
     let request = PlanRequest {
         weights: vec![weight("a"), weight("b")],
         programs: programs.iter().map(Vec::as_slice).collect(),
+        statistics: vec![TensorView::new("b", DType::FLOAT32, &[8], &statistics_bytes).unwrap()],
         options: Value::Null,
     };
     let plan = quantizer.plan(&request, &host).unwrap();
-    assert_eq!(plan.decisions["b"].parameters, json!(place(&programs[1])));
+    assert_eq!(plan.decisions["a"].parameters, json!([place(&programs[0]), 0]));
+    let places = [place(&programs[1]), place(&statistics_bytes)];
+    assert_eq!(plan.decisions["b"].parameters, json!(places));
 
     let combiner = plugin.combiner("stub", &Value::Null).unwrap();
     let functions = [NamedFunction { name: "infer", model: &programs[0] }];

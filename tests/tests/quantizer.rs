@@ -1,5 +1,5 @@
-//! A throw-away quantizer goes through the whole pipeline: its plan, a transform that keeps the
-//! model's function, and an encoding of which the host knows nothing.
+//! A throw-away quantizer goes through the whole pipeline: its plan, with transforms that keep the
+//! model's function and come from statistics, and an encoding of which the host knows nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use anemll_compiler_coremlcompiler as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_plugin_api::data::{
-    Axis, Decision, Encoded, EncodedArgument, Plan, PlanRequest, Transform,
+    Axis, Decision, Encoded, EncodedArgument, Plan, PlanRequest, Transform, WeightInfo,
 };
 use anemll_plugin_api::{
     DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
@@ -20,9 +20,54 @@ use anemll_tests::{evaluate, golden, model};
 use clap::Parser as _;
 use half::f16;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-/// 8-bit integers with one scale for each output row.
+/// A tensor's shape and values.
+type Matrix = (Vec<u64>, Vec<f32>);
+
+/// What the quantizer was given by tensor name, for the one test that gives statistics.
+static PLANNED: Mutex<BTreeMap<String, Matrix>> = Mutex::new(BTreeMap::new());
+static ENCODED: Mutex<BTreeMap<String, Matrix>> = Mutex::new(BTreeMap::new());
+static WEIGHTS: Mutex<BTreeMap<String, Matrix>> = Mutex::new(BTreeMap::new());
+
+fn matrix(view: &TensorView<'_>) -> Matrix {
+    let values = match view.dtype() {
+        DType::FLOAT16 => halves(view.bytes()),
+        DType::FLOAT32 => {
+            let words = view.bytes().as_chunks::<4>().0;
+            words.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        }
+        other => panic!("{other} is neither a weight nor a statistic"),
+    };
+    (view.shape().to_vec(), values)
+}
+
+fn halves(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
+}
+
+/// The mean square of each input.
+fn diagonal((shape, values): &Matrix) -> Vec<f32> {
+    match shape[..] {
+        [_] => values.clone(),
+        [size, _] => values.iter().step_by(size as usize + 1).copied().collect(),
+        _ => panic!("statistics of shape {shape:?}"),
+    }
+}
+
+/// 8-bit integers with one scale for each output row, which is the largest value's without
+/// statistics, and the best of some with them.
 struct RowScaled;
+
+/// How much each input of `mlp.down` is made smaller, so that its large inputs lose less: powers of
+/// two, which change no digit of a weight.
+fn factors(statistics: Option<&Matrix>, count: u64) -> Vec<f32> {
+    let Some(statistics) = statistics else { return vec![2.0; count as usize] };
+    let squares = diagonal(statistics);
+    let mean = squares.iter().sum::<f32>() / squares.len() as f32;
+    squares.iter().map(|square| if *square > mean { 2.0 } else { 0.5 }).collect()
+}
 
 impl Quantizer for RowScaled {
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
@@ -35,25 +80,33 @@ impl Quantizer for RowScaled {
             });
         }
         let mut plan = Plan::default();
+        let mut statistics: BTreeMap<&str, Matrix> = BTreeMap::new();
+        for view in &request.statistics {
+            let weight = request.weights.iter().find(|weight| weight.id == view.name()).unwrap();
+            assert!(weight.has_statistics, "{weight:?}");
+            statistics.insert(view.name(), matrix(view));
+            PLANNED.lock().unwrap().insert(weight.tensor.clone(), matrix(view));
+        }
         for weight in &request.weights {
+            assert_eq!(weight.has_statistics, statistics.contains_key(&*weight.id), "{weight:?}");
             if weight.shape.len() < 2 || weight.role == "embedding" {
                 continue;
             }
             let parameters = serde_json::json!({ "break": request.options["break"] });
             let note = Some("8 bits".to_owned());
             plan.decisions.insert(weight.id.clone(), Decision { encode: true, parameters, note });
-            // silu(gate) * up is linear in up: twice up and half down is the same model.
-            let (axis, factor) = match weight.role.as_str() {
-                "mlp.up" => (Axis::Rows, 2.0),
-                "mlp.down" => (Axis::Columns, 0.5),
-                _ => continue,
-            };
-            let count = match axis {
-                Axis::Rows => weight.shape[0],
-                Axis::Columns => weight.shape[1],
-            };
-            let factors = vec![factor; count as usize];
-            plan.transforms.push(Transform { weight: weight.id.clone(), axis, factors });
+            // silu(gate) * up is linear in up: what multiplies columns of down can divide rows of up.
+            if weight.role == "mlp.down" {
+                let is_up =
+                    |other: &&WeightInfo| other.role == "mlp.up" && other.layer == weight.layer;
+                let up = request.weights.iter().find(is_up).unwrap();
+                let factors = factors(statistics.get(&*weight.id), weight.shape[1]);
+                let divided = factors.iter().map(|factor| 1.0 / factor).collect();
+                plan.transforms.extend([
+                    Transform { weight: weight.id.clone(), axis: Axis::Columns, factors },
+                    Transform { weight: up.id.clone(), axis: Axis::Rows, factors: divided },
+                ]);
+            }
         }
         Ok(plan)
     }
@@ -62,27 +115,42 @@ impl Quantizer for RowScaled {
         &self,
         tensor: TensorView<'_>,
         decision: &Value,
-        _: Option<TensorView<'_>>,
+        statistics: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         _: &Host,
     ) -> Result<Encoded> {
         if decision["break"] == "panic" {
             panic!("the quantizer's own mistake");
         }
-        let values: Vec<f32> = tensor
-            .bytes()
-            .chunks_exact(2)
-            .map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32())
-            .collect();
+        let values = halves(tensor.bytes());
         let rows = tensor.shape()[0] as usize;
         let columns = values.len() / rows;
+        let mut importance = vec![1.0; columns];
+        let mut candidates = &[1.0][..];
+        if let Some(statistics) = statistics {
+            let name = tensor.name().to_owned();
+            ENCODED.lock().unwrap().insert(name.clone(), matrix(&statistics));
+            WEIGHTS.lock().unwrap().insert(name, matrix(&tensor));
+            importance = diagonal(&matrix(&statistics));
+            candidates = &[1.0, 0.95, 0.9, 0.8];
+        }
         let mut data = Vec::new();
         let mut scales = Vec::new();
         for row in values.chunks_exact(columns) {
             let largest = row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-            let scale = f16::from_f32((largest / 127.0).max(1e-4));
+            let rounded = |value: &f32, scale: f16| (value / scale.to_f32()).round() as i8;
+            let error = |scale: f16| -> f32 {
+                let one = |(value, weight): (&f32, &f32)| {
+                    let decoded = f32::from(rounded(value, scale)) * scale.to_f32();
+                    weight * (value - decoded).powi(2)
+                };
+                row.iter().zip(&importance).map(one).sum()
+            };
+            let scale = |part: &f32| f16::from_f32((part * largest / 127.0).max(1e-4));
+            let scales_of_row = candidates.iter().map(scale);
+            let scale = scales_of_row.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap();
             scales.extend(scale.to_le_bytes());
-            data.extend(row.iter().map(|value| (value / scale.to_f32()).round() as i8 as u8));
+            data.extend(row.iter().map(|value| rounded(value, scale) as u8));
         }
         let mut scale_shape = vec![1; tensor.shape().len()];
         scale_shape[0] = rows as u64;
@@ -175,4 +243,135 @@ fn a_quantizer_that_answers_wrongly_is_refused() {
         assert_eq!(error.code, code, "{option}: {error}");
         assert!(!target.exists(), "{option}: nothing is left behind");
     }
+}
+
+/// Statistics of every matrix of the model by tensor name: one in full, the others a diagonal.
+fn invented_statistics() -> BTreeMap<String, Matrix> {
+    let directory = anemll_huggingface::ModelDirectory::open(model("tiny-llama")).unwrap();
+    let mut found = BTreeMap::new();
+    for (number, (name, info)) in directory.tensors().iter().enumerate() {
+        let [_, inputs] = info.shape[..] else { continue };
+        let square = |index: u64| ((index * 7919 + number as u64 * 31) % 101 + 1) as f32 / 50.0;
+        let full = name.ends_with("layers.1.self_attn.o_proj.weight");
+        let shape = if full { vec![inputs, inputs] } else { vec![inputs] };
+        let values = match full {
+            false => (0..inputs).map(square).collect(),
+            true => (0..inputs * inputs)
+                .map(|at| if at % (inputs + 1) == 0 { square(at / inputs) } else { 0.25 })
+                .collect(),
+        };
+        found.insert(name.clone(), (shape, values));
+    }
+    found
+}
+
+fn write_statistics(path: &Path, statistics: &BTreeMap<String, Matrix>) {
+    use safetensors::tensor::{Dtype, TensorView};
+    let bytes: Vec<Vec<u8>> = statistics
+        .values()
+        .map(|(_, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
+    let views = statistics.iter().zip(&bytes).map(|((name, (shape, _)), bytes)| {
+        let shape = shape.iter().map(|size| *size as usize).collect();
+        (name, TensorView::new(Dtype::F32, shape, bytes).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+#[test]
+fn statistics_reach_the_plan_and_the_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.safetensors");
+    let statistics = invented_statistics();
+    write_statistics(&path, &statistics);
+    let output = folder.path().join("out");
+    convert(&output, &["--statistics", path.to_str().unwrap()]).unwrap();
+
+    // Each linear weight's, whole; the head's are under the name of the embedding, which it shares.
+    assert!(statistics.len() > 20 && statistics.contains_key("model.embed_tokens.weight"));
+    assert!(*PLANNED.lock().unwrap() == statistics, "the plan has other statistics");
+    assert!(*ENCODED.lock().unwrap() == statistics, "the encoding has other statistics");
+
+    // The transforms that came from them were applied: large inputs of down are halved in up.
+    let directory = anemll_huggingface::ModelDirectory::open(model("tiny-llama")).unwrap();
+    let original = |name: &str| {
+        let tensor = directory.tensor(name).unwrap();
+        let (values, _) = anemll_huggingface::to_fp16(&tensor, &Default::default()).unwrap();
+        values.into_iter().map(f16::to_f32).collect::<Vec<f32>>()
+    };
+    let (down, up) = ("model.layers.2.mlp.down_proj.weight", "model.layers.2.mlp.up_proj.weight");
+    let factors = factors(Some(&statistics[down]), 0);
+    assert!(factors.contains(&2.0) && factors.contains(&0.5));
+    let given = WEIGHTS.lock().unwrap();
+    // The smallest step of 16-bit floats: the factors change no digit of larger ones.
+    let same = |given: f32, expected: f32| (given - expected).abs() <= 2.0_f32.powi(-24);
+    for (at, value) in original(down).iter().enumerate() {
+        assert!(same(given[down].1[at], value * factors[at % factors.len()]), "{at}");
+    }
+    let columns = original(up).len() / factors.len();
+    for (at, value) in original(up).iter().enumerate() {
+        assert!(same(given[up].1[at], value / factors[at / columns]), "{at}");
+    }
+
+    let result = evaluate(&output, &golden("tiny-llama"), "logits.npy", &[]);
+    let cosine = result["cosine_min"].as_f64().unwrap();
+    assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
+}
+
+#[test]
+fn statistics_that_do_not_suit_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.safetensors");
+    let name = "model.layers.1.mlp.down_proj.weight";
+    type Spoil = fn(&mut BTreeMap<String, Matrix>, &str);
+    let cases: [(Spoil, &str); 6] = [
+        (
+            |all, name| drop(all.remove(name)),
+            "have no tensor `model.layers.1.mlp.down_proj.weight`",
+        ),
+        (|all, name| all.get_mut(name).unwrap().1[5] = f32::NAN, "have the value NaN at 5"),
+        (|all, name| all.get_mut(name).unwrap().1[0] = f32::INFINITY, "have the value inf at 0"),
+        (|all, name| drop(all.insert(name.into(), (vec![3], vec![1.0; 3]))), "have the shape [3]"),
+        (
+            |all, name| {
+                let (shape, values) = all[name].clone();
+                all.insert(name.into(), (vec![1, shape[0]], values));
+            },
+            "have the shape [1, ",
+        ),
+        (
+            |all, _| drop(all.insert("other".into(), (vec![1], vec![1.0]))),
+            "`other`, which the model",
+        ),
+    ];
+    let refused = |path: &PathBuf, quantizer: &[&str]| {
+        let target = folder.path().join("out");
+        let error =
+            convert(&target, &[&["--statistics", path.to_str().unwrap()], quantizer].concat());
+        assert!(!target.exists(), "nothing is left behind");
+        let error = error.unwrap_err();
+        assert_eq!(error.code, codes::STATISTICS_INVALID, "{error}");
+        assert_eq!(error.at.as_deref(), path.to_str(), "{error}");
+        error.message
+    };
+    for (spoil, text) in cases {
+        let mut statistics = invented_statistics();
+        spoil(&mut statistics, name);
+        write_statistics(&path, &statistics);
+        let message = refused(&path, &[]);
+        assert!(message.contains(text), "{message}");
+    }
+    write_statistics(&path, &invented_statistics());
+    let whole = std::fs::read(&path).unwrap();
+    for contents in [&b""[..], b"no tensors", &whole[..whole.len() - 1], &whole[..20], &[0xff; 64]]
+    {
+        std::fs::write(&path, contents).unwrap();
+        refused(&path, &[]);
+    }
+    // Sixteen-bit floats cannot hold squares.
+    let halves = safetensors::tensor::TensorView::new(safetensors::Dtype::F16, vec![1], &[0; 2]);
+    safetensors::serialize_to_file([(name, halves.unwrap())], None, &path).unwrap();
+    assert!(refused(&path, &[]).contains("are F16, not F32"));
+    refused(&folder.path().join("missing"), &[]);
+    refused(&folder.path().to_owned(), &[]);
 }

@@ -11,6 +11,7 @@ mod packages;
 pub(crate) mod references;
 mod report;
 mod settings;
+mod statistics;
 mod steps;
 mod store;
 mod weight_record;
@@ -173,10 +174,16 @@ impl<'a> Job<'a> {
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
         let combiner = plugins.combiner(&settings.combiner)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
+        let quantization =
+            statistics::attach(quantization, arguments.statistics.as_deref(), &directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
+        let mut options = settings.options_json(arguments);
+        if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
+            options["statistics_sha256"] = Value::from(sha256);
+        }
         Ok(Self {
-            options: settings.options_json(arguments),
+            options,
             model_name: model_name(&directory),
             arguments,
             plugins,

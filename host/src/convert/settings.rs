@@ -124,7 +124,7 @@ pub(super) fn quantization(
              or convert to 16-bit floats with --lut none",
         )
     })?;
-    Ok(Some(Quantization { id: id.to_owned(), quantizer, options }))
+    Ok(Some(Quantization { id: id.to_owned(), quantizer, options, statistics: None }))
 }
 
 /// What a frontend is told of the model.

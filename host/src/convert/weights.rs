@@ -6,6 +6,7 @@
 //! thread.
 
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
+use super::statistics::Statistics;
 use crate::error::{from_huggingface, from_package};
 use crate::services::check_cancelled;
 use anemll_huggingface::{
@@ -71,6 +72,8 @@ pub(super) struct Quantization {
     pub(super) quantizer: Box<dyn Quantizer>,
     /// Options as the user gave them.
     pub(super) options: Value,
+    /// Statistics of the weights' inputs, if the user gave any.
+    pub(super) statistics: Option<Statistics>,
 }
 
 /// What every weight file of a conversion is made from.
@@ -145,28 +148,39 @@ impl WeightJob<'_> {
 
     fn plan(&self, items: &[(String, Item)], functions: &[(&str, &Model)]) -> Result<Plan> {
         let Some(quantization) = self.quantization else { return Ok(Plan::default()) };
-        let weights: Vec<WeightInfo> = items
+        let members: Vec<&Weight> = items
             .iter()
             .filter_map(|(_, item)| match item {
-                Item::Weight(weight) => Some(WeightInfo {
-                    id: weight.id.clone(),
-                    tensor: weight.reference.tensor.clone(),
-                    role: weight.reference.role.clone(),
-                    layer: weight.reference.layer,
-                    shape: weight.shape.clone(),
-                    functions: weight.functions.clone(),
-                    reads: weight.reference.reads.clone(),
-                    writes: weight.reference.writes.clone(),
-                    has_statistics: false,
-                }),
+                Item::Weight(weight) => Some(&**weight),
                 Item::Table { .. } => None,
             })
             .collect();
+        let mut weights = Vec::new();
+        let mut statistics = Vec::new();
+        for weight in &members {
+            let known = match &quantization.statistics {
+                Some(statistics) => statistics.of(weight, &weight.id)?,
+                None => None,
+            };
+            statistics.extend(known);
+            weights.push(WeightInfo {
+                id: weight.id.clone(),
+                tensor: weight.reference.tensor.clone(),
+                role: weight.reference.role.clone(),
+                layer: weight.reference.layer,
+                shape: weight.shape.clone(),
+                functions: weight.functions.clone(),
+                reads: weight.reference.reads.clone(),
+                writes: weight.reference.writes.clone(),
+                has_statistics: known.is_some(),
+            });
+        }
         let programs: Vec<Vec<u8>> =
             functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
         let request = PlanRequest {
             weights,
             programs: programs.iter().map(Vec::as_slice).collect(),
+            statistics,
             options: quantization.options.clone(),
         };
         let plan = quantization.quantizer.plan(&request, self.host)?;
@@ -182,7 +196,12 @@ impl WeightJob<'_> {
                 format!("the quantizer's plan names the weight `{id}`, which does not exist"),
             )
             .with_hint("this is an error of the quantizer plugin")),
-            None => Ok(plan),
+            None => {
+                if let Some(statistics) = &quantization.statistics {
+                    statistics.check_complete(&members, &plan)?;
+                }
+                Ok(plan)
+            }
         }
     }
 
@@ -202,7 +221,11 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        encode(tensor, decision, quantization, self.host, fp16)
+        let statistics = match &quantization.statistics {
+            Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
+            None => None,
+        };
+        encode(tensor, statistics, decision, quantization, self.host, fp16)
     }
 
     /// Whether zeros stand in for a weight.
@@ -352,6 +375,7 @@ enum Prepared {
 
 fn encode(
     tensor: TensorView<'_>,
+    statistics: Option<TensorView<'_>>,
     decision: &Decision,
     quantization: &Quantization,
     host: &Host,
@@ -360,7 +384,7 @@ fn encode(
     let name = tensor.name().to_owned();
     let mut sink = MemorySink::new();
     let answer =
-        quantization.quantizer.encode(tensor, &decision.parameters, None, &mut sink, host)?;
+        quantization.quantizer.encode(tensor, &decision.parameters, statistics, &mut sink, host)?;
     let tensors = sink.into_tensors()?;
     for (argument, value) in &answer.arguments {
         let Some(blob) = tensors.get(value.blob as usize) else {

@@ -78,6 +78,7 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
         &self,
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
+        statistics: RSlice<'_, AbiTensor<'_>>,
         options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RString> {
@@ -86,6 +87,10 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
             let plan_request = PlanRequest {
                 weights: request(entry, weights)?,
                 programs: programs.iter().map(RSlice::as_slice).collect(),
+                statistics: statistics
+                    .iter()
+                    .map(|statistics| tensor_from_abi(*statistics))
+                    .collect::<Result<_>>()?,
                 options: request(entry, options)?,
             };
             json(entry, &quantizer.plan(&plan_request, &borrow_host(host))?)

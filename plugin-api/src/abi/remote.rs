@@ -110,10 +110,13 @@ impl Quantizer for Remote<QuantizerBox> {
         let options = text(&request.options);
         let programs: Vec<RSlice<'_, u8>> =
             request.programs.iter().map(|program| RSlice::from_slice(program)).collect();
+        let statistics: Vec<AbiTensor<'_>> =
+            request.statistics.iter().map(|statistics| tensor_to_abi(*statistics)).collect();
         let (lent, failure) = lend_host(host);
         let plan = self.object.plan(
             weights.as_str().into(),
             RSlice::from_slice(&programs),
+            RSlice::from_slice(&statistics),
             options.as_str().into(),
             lent,
         );

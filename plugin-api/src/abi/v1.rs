@@ -113,6 +113,7 @@ pub trait AbiQuantizer: Send + Sync {
         &self,
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
+        statistics: RSlice<'_, AbiTensor<'_>>,
         options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RString>;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::TensorView;
+
 /// A distinct weight of the model's functions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WeightInfo {
@@ -27,7 +29,8 @@ pub struct WeightInfo {
     /// The space that it writes.
     #[serde(default)]
     pub writes: Option<String>,
-    /// Whether [`crate::Quantizer::encode`] will be given statistics of its input.
+    /// Whether there are statistics of its input: [`PlanRequest::statistics`] has them, and
+    /// [`crate::Quantizer::encode`] will be given them again.
     #[serde(default)]
     pub has_statistics: bool,
 }
@@ -39,6 +42,10 @@ pub struct PlanRequest<'a> {
     pub weights: Vec<WeightInfo>,
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
     pub programs: Vec<&'a [u8]>,
+    /// Statistics of the weights' inputs, each named by its weight's id: float32 of shape `[in]`
+    /// (the mean square of each input) or `[in, in]` (the mean products of two), finite. They are
+    /// those of the original model; transforms do not change them.
+    pub statistics: Vec<TensorView<'a>>,
     /// The quantizer's options, an object; see its manifest.
     pub options: Value,
 }

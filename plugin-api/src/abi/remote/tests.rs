@@ -51,6 +51,7 @@ impl AbiQuantizer for Garbage {
         &self,
         _: RStr<'_>,
         _: RSlice<'_, RSlice<'_, u8>>,
+        _: RSlice<'_, AbiTensor<'_>>,
         _: RStr<'_>,
         _: HostBox,
     ) -> Abi<RString> {
