@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::command::{run as run_command, workspace_root};
+use crate::command::{cargo, run as run_command, workspace_root};
 use crate::{Result, artifacts, no_arguments};
 
 /// The layouts: a name, and the flags of `convert`. The first is enough for most models.
@@ -22,6 +22,10 @@ const LAYOUTS: &[(&str, &[&str])] = &[
     ("monolithic-argmax", &["--combiner", "monolithic", "--argmax", "--lut", "none"]),
     ("lut-4-6", &["--combiner", "chunked", "--lut", "4", "--lut3", "6", "--lut1", "8,tensor"]),
     ("lut-1-2", &["--combiner", "chunked", "--lut", "1", "--lut3", "2,16"]),
+    (
+        "lut-groups",
+        &["--combiner", "chunked", "--lut", "2,1", "--lut3", "6,7", "--lut1", "3,tensor"],
+    ),
     ("lut-3", &["--combiner", "monolithic", "--lut", "3,4", "--lut-lmhead", "8"]),
     ("defaults", &[]),
     (
@@ -81,7 +85,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!("\n== {converted} conversions for the witness");
     run_command(
         Command::new(&python).current_dir(&root).arg(witness.join("witness.py")).arg(&output),
-    )
+    )?;
+    compare_palettes(&root, &target, &python, &output)
+}
+
+/// What the cpu runtime makes of tables and indices, against numpy, bit by bit.
+fn compare_palettes(root: &Path, target: &Path, python: &Path, packages: &Path) -> Result<()> {
+    let decoded = target.join("witness-decoded");
+    if decoded.exists() {
+        fs::remove_dir_all(&decoded)
+            .map_err(|error| format!("cannot remove {}: {error}", decoded.display()))?;
+    }
+    println!("\n== palettized weights, as the cpu runtime and as numpy decode them");
+    let mut decode = cargo();
+    decode.current_dir(root).args(["run", "--quiet", "--package", "anemll-runtime-cpu"]);
+    run_command(decode.args(["--example", "decode", "--"]).arg(packages).arg(&decoded))?;
+    let script = root.join("tests").join("witness").join("palettes.py");
+    run_command(Command::new(python).current_dir(root).arg(script).arg(packages).arg(&decoded))
 }
 
 /// The Python of a virtual environment that has these requirements; made anew when they change.
