@@ -35,7 +35,7 @@ impl LutQuantizer {
 
 impl Quantizer for LutQuantizer {
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
-        Ok(plan::plan(&self.options, &request.weights))
+        plan::plan(&self.options, &request.weights)
     }
 
     fn encode(

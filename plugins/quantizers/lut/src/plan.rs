@@ -1,8 +1,8 @@
 //! Which weights get tables.
 
 use crate::options::{Lut, Options};
-use anemll_plugin_api::Value;
 use anemll_plugin_api::data::{Decision, Plan, WeightInfo};
+use anemll_plugin_api::{Error, Result, Value, codes};
 use serde_json::json;
 
 /// Weights with this many elements or fewer stay float16, as in coremltools, whose
@@ -10,33 +10,75 @@ use serde_json::json;
 const SMALL: u64 = 2048;
 
 /// A decision for every weight of a part that has tables.
-pub(crate) fn plan(options: &Options, weights: &[WeightInfo]) -> Plan {
+///
+/// # Errors
+/// The group of a part is larger than the channels of each of its weights.
+pub(crate) fn plan(options: &Options, weights: &[WeightInfo]) -> Result<Plan> {
+    check_groups(options, weights)?;
     let mut plan = Plan::default();
     for weight in weights {
         if let Some(lut) = part(options, weight) {
             plan.decisions.insert(weight.id.clone(), decide(lut, weight));
         }
     }
-    plan
+    Ok(plan)
+}
+
+/// A group that suits no weight of its part can only be a mistake.
+fn check_groups(options: &Options, weights: &[WeightInfo]) -> Result<()> {
+    for (name, lut) in
+        [("embeddings", options.embeddings), ("layers", options.layers), ("head", options.head)]
+    {
+        let Some(group) = lut.and_then(|lut| lut.group) else { continue };
+        let of_part = |weight: &&WeightInfo| part_name(weight) == Some(name) && !is_small(weight);
+        let channels = weights.iter().filter(of_part).map(|weight| weight.shape[0]);
+        if let Some(most) = channels.max().filter(|most| group > *most) {
+            return Err(Error::new(
+                codes::PLUGIN_OPTION_INVALID,
+                format!(
+                    "option \"{name}\" of `lut` asks for groups of {group} output channels, but no \
+                     weight of that part has more than {most}"
+                ),
+            )
+            .with_at(name)
+            .with_hint(format!(
+                "the largest group is {most}; `tensor` is one table for each weight"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The tables of the part that a weight belongs to.
 fn part(options: &Options, weight: &WeightInfo) -> Option<Lut> {
+    match part_name(weight)? {
+        "embeddings" => options.embeddings,
+        "head" => options.head,
+        _ => options.layers,
+    }
+}
+
+/// The option that a weight's tables come from, if it can have any.
+fn part_name(weight: &WeightInfo) -> Option<&'static str> {
     let role = weight.role.as_str();
     if weight.shape.len() < 2 || role.ends_with(".bias") {
         return None;
     }
     match role {
-        "embedding" => options.embeddings,
-        "head" => options.head,
-        _ if role.starts_with("attention.") || role.starts_with("mlp.") => options.layers,
+        "embedding" => Some("embeddings"),
+        "head" => Some("head"),
+        _ if role.starts_with("attention.") || role.starts_with("mlp.") => Some("layers"),
         _ => None,
     }
 }
 
-fn decide(lut: Lut, weight: &WeightInfo) -> Decision {
+fn is_small(weight: &WeightInfo) -> bool {
     let elements = weight.shape.iter().try_fold(1_u64, |product, size| product.checked_mul(*size));
-    if elements.is_some_and(|elements| elements <= SMALL) {
+    elements.is_some_and(|elements| elements <= SMALL)
+}
+
+fn decide(lut: Lut, weight: &WeightInfo) -> Decision {
+    if is_small(weight) {
         return Decision {
             encode: false,
             parameters: Value::Null,

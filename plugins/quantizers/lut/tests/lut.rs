@@ -332,7 +332,7 @@ fn the_plan_takes_the_weights_of_each_part() {
         weight("unknown", "table", &[5000, 64]),
     ];
     let options = json!({"embeddings": "8,tensor", "layers": "4", "head": "6,50"});
-    let request = PlanRequest { weights, programs: Vec::new(), options: options.clone() };
+    let request = PlanRequest { weights, options: options.clone(), ..PlanRequest::default() };
     let [direct, loaded] = both(&options).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert_eq!(direct, loaded);
     assert!(direct.transforms.is_empty());
@@ -361,6 +361,36 @@ fn the_plan_takes_the_weights_of_each_part() {
     );
     let [none, _] = both(&Value::Null).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert!(none.decisions.is_empty(), "the options are those of the constructor");
+}
+
+#[test]
+fn a_group_that_suits_no_weight_of_its_part_is_refused() {
+    let weights = vec![
+        weight("embedding", "embedding", &[1000, 64]),
+        weight("q", "attention.q", &[64, 64, 1, 1]),
+        weight("k", "attention.k", &[32, 128]),
+        // Too small for tables, and so for groups.
+        weight("small", "mlp.up", &[512, 4]),
+        weight("head", "head", &[125, 64]),
+    ];
+    let request = PlanRequest { weights, ..PlanRequest::default() };
+    for (options, name, most) in [
+        (json!({"layers": "4,65"}), "layers", "64"),
+        (json!({"head": "4,126", "layers": "4"}), "head", "125"),
+        (json!({"embeddings": "8,18446744073709551615"}), "embeddings", "1000"),
+    ] {
+        for quantizer in both(&options) {
+            let error = quantizer.plan(&request, &Host::quiet()).unwrap_err();
+            assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
+            assert_eq!(error.at.as_deref(), Some(name));
+            assert!(error.hint.unwrap().contains(&format!("largest group is {most};")));
+        }
+    }
+    // Some weights have the channels; the others take what they have.
+    let [quantizer, _] = both(&json!({"layers": "4,64"}));
+    let plan = quantizer.plan(&request, &Host::quiet()).unwrap();
+    assert_eq!(plan.decisions["k"].parameters["group"], 32);
+    assert!(plan.decisions["k"].note.as_ref().unwrap().contains("there are no more"));
 }
 
 #[test]
