@@ -7,8 +7,10 @@
 use crate::tokenizer::Tokenizer;
 use anemll_plugin_api::{Error, Result, codes};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, escape_formatter};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
+use minijinja::{
+    Environment, ErrorKind, Output, State, UndefinedBehavior, escape_formatter, filters,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +21,9 @@ const FUEL: u64 = 2_000_000;
 
 /// Bytes after which a template's output is taken to be endless; far beyond any context.
 const LARGEST_TEXT: usize = 16 << 20;
+
+/// Spaces of one level of indentation, at most.
+const LARGEST_INDENT: i64 = 64;
 
 /// The file that newer models keep their template in.
 const FILE: &str = "chat_template.jinja";
@@ -84,10 +89,10 @@ impl ChatTemplate {
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(FUEL));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(call_method);
         environment.set_formatter(format_as_python);
         environment.add_filter("tojson", to_json);
+        add_checked_filters(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment
@@ -221,6 +226,90 @@ fn format_as_python(
     output.write_str(text).map_err(minijinja::Error::from)
 }
 
+/// Registers filters that can make a long text of a short one, to run behind [`check_length`].
+fn add_checked_filters(environment: &mut Environment<'_>) {
+    environment.add_filter("unchecked_indent", filters::indent);
+    environment.add_filter("unchecked_replace", filters::replace);
+    environment.add_filter("unchecked_join", filters::join);
+    environment.add_filter("unchecked_format", filters::format);
+    for (name, original) in [
+        ("indent", "unchecked_indent"),
+        ("replace", "unchecked_replace"),
+        ("join", "unchecked_join"),
+        ("format", "unchecked_format"),
+    ] {
+        let filter = move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
+            if let Some((value, arguments)) = arguments.split_first() {
+                check_length(name, value, arguments)?;
+            }
+            state.apply_filter(original, &arguments)
+        };
+        environment.add_filter(name, filter);
+    }
+}
+
+/// Methods of Python's strings, lists and dictionaries.
+fn call_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> std::result::Result<Value, minijinja::Error> {
+    match (method, arguments) {
+        // In Python the text between is the object, and the items are the argument.
+        ("join", [items, ..]) => check_length("join", items, std::slice::from_ref(value))?,
+        _ => check_length(method, value, arguments)?,
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+}
+
+/// Refuses a filter or method whose text would be longer than the largest.
+fn check_length(
+    name: &str,
+    value: &Value,
+    arguments: &[Value],
+) -> std::result::Result<(), minijinja::Error> {
+    let argument = |index: usize| arguments.get(index).map(ToString::to_string).unwrap_or_default();
+    let length = match name {
+        "indent" => {
+            let width = |value: &Value| {
+                let named = value.get_attr("width").ok().and_then(|width| width.as_i64());
+                value.as_i64().or(named)
+            };
+            let wide = arguments.iter().filter_map(width).any(|width| width > LARGEST_INDENT);
+            if wide { None } else { Some(0) }
+        }
+        "replace" => {
+            let (text, to) = (value.to_string(), argument(1));
+            let count = text.matches(&argument(0)).count();
+            count.checked_mul(to.len()).and_then(|added| added.checked_add(text.len()))
+        }
+        "join" => {
+            let joiner = argument(0).len();
+            let mut length = Some(0_usize);
+            for item in value.try_iter()? {
+                let item = item.as_str().map_or(1, str::len);
+                length = length.and_then(|length| length.checked_add(item + joiner));
+                if length.is_none_or(|length| length > LARGEST_TEXT) {
+                    break;
+                }
+            }
+            length
+        }
+        // A width such as that of `%9999999s` is no layout.
+        "format" => {
+            let text = value.to_string();
+            let numbers = text.split(|character: char| !character.is_ascii_digit());
+            if numbers.map(str::len).any(|digits| digits > 4) { None } else { Some(0) }
+        }
+        _ => Some(0),
+    };
+    match length {
+        Some(length) if length <= LARGEST_TEXT => Ok(()),
+        _ => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "it makes an endless text")),
+    }
+}
+
 fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{message}")))
 }
@@ -298,7 +387,8 @@ impl PythonStyle {
             Some(indent) => {
                 writer.write_all(b"\n")?;
                 // One space at a time: a hostile indent must not allocate.
-                (0..indent.min(64) * self.depth).try_for_each(|_| writer.write_all(b" "))
+                (0..indent.min(LARGEST_INDENT as usize) * self.depth)
+                    .try_for_each(|_| writer.write_all(b" "))
             }
             None => Ok(()),
         }
@@ -410,6 +500,25 @@ mod tests {
         assert!(error.message.contains("does not come to an end"), "{error}");
         let error = render("{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}").unwrap_err();
         assert_eq!(error.code, codes::TOKENIZER_INVALID, "{error}");
+        for memory in [
+            "{{ 'x' * 9999999999 }}",
+            "{{ [1] * 9999999999 }}",
+            "{{ range(9999999999)|list }}",
+            "{{ 'a'|indent(9999999999) }}",
+            "{{ 'a'|indent(width=9999999999, first=true) }}",
+            "{{ '%9999999999s'|format('a') }}",
+            "{{ '{:9999999999}'.format('a') }}",
+            "{% set a = 'x' * 99999 %}{{ a|replace('x', a) }}",
+            "{% set a = 'x' * 99999 %}{{ a.replace('', a) }}",
+            "{% set a = 'x' * 99999 %}{{ a|join(a) }}",
+            "{% set a = 'x' * 99999 %}{{ a.join(a) }}",
+        ] {
+            let error = render(memory).unwrap_err();
+            assert_eq!(error.code, codes::TOKENIZER_INVALID, "{memory}: {error}");
+        }
+        let text = "{{ ('a\nb'|indent(2, true)) ~ 'xy'.replace('x', 'z') ~ '-'.join(['1', '2']) \
+                    ~ '%s!'|format(3) ~ [4, 5]|join(',') ~ 'ab'|replace('a', 'c') }}";
+        assert_eq!(render(text).unwrap(), "  a\n  bzy1-23!4,5cb");
         let long = "{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}";
         let error = render(long).unwrap_err();
         assert!(error.message.contains("endless text"), "{error}");
