@@ -32,6 +32,48 @@ pub fn exit_code(error: &Error) -> u8 {
     if error.is_cancelled() { EXIT_INTERRUPTED } else { EXIT_FAILED }
 }
 
+/// Bytes of a message, place or cause that are shown; the rest is for a file.
+const SHOWN: usize = 500;
+/// Causes that are shown.
+const SHOWN_CAUSES: usize = 4;
+
+/// [`render`] with what is too long for a terminal cut, and all of it in a file that a note names.
+pub fn render_short(error: &Error) -> String {
+    let too_long = |text: &String| text.len() > SHOWN || text.contains('\n');
+    let texts = [Some(&error.message), error.at.as_ref(), error.hint.as_ref()];
+    if error.causes.len() <= SHOWN_CAUSES
+        && !texts.into_iter().flatten().chain(&error.causes).any(too_long)
+    {
+        return render(error);
+    }
+    let cut = |text: &String| {
+        let line = text.lines().next().unwrap_or_default();
+        let end = (0..=SHOWN.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+        let shown = &line[..end.unwrap_or(0)];
+        if shown.len() < text.len() { format!("{shown} …") } else { shown.to_owned() }
+    };
+    let short = Error {
+        code: error.code.clone(),
+        message: cut(&error.message),
+        hint: error.hint.as_ref().map(cut),
+        at: error.at.as_ref().map(cut),
+        causes: error.causes.iter().take(SHOWN_CAUSES).map(cut).collect(),
+    };
+    let note = match write_log(&render(error)) {
+        Ok(path) => format!("note: the whole text: {}", path.display()),
+        Err(source) => format!("note: the whole text could not be written: {source}"),
+    };
+    format!("{}\n{note}", render(&short))
+}
+
+/// A new file in the folder for temporary files: one that is there already may be a trap.
+fn write_log(text: &str) -> std::io::Result<std::path::PathBuf> {
+    let mut file = tempfile::Builder::new().prefix("anemll-error-").suffix(".txt").tempfile()?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    let (_, path) = file.keep().map_err(|error| error.error)?;
+    Ok(path)
+}
+
 /// The text of an error: what, where, why, and what to do.
 ///
 /// ```text
@@ -140,7 +182,26 @@ mod tests {
             "error[A0203]: config.json has no key `hidden_size`\n  --> model/config.json\n  \
              cause: it was empty\nhint: take the config.json of the model's repository"
         );
+        assert_eq!(render_short(&error), render(&error));
         assert_eq!(exit_code(&error), EXIT_FAILED);
         assert_eq!(exit_code(&Error::cancelled()), EXIT_INTERRUPTED);
+    }
+
+    #[test]
+    fn a_long_error_goes_to_a_file() {
+        let stack = "call stack:\n".to_owned() + &"  frame\n".repeat(100);
+        let many = (0..16).map(|number| format!("cause {number}")).collect();
+        for error in [
+            Error::new("A0113", "plugin `x` panicked").with_cause(stack),
+            Error::new("A0113", "é".repeat(2000)),
+            Error { causes: many, ..Error::new("A0113", "plugin `x` failed") },
+        ] {
+            let text = render_short(&error);
+            assert!(text.starts_with("error[A0113]: ") && text.lines().count() < 8, "{text}");
+            assert!(text.len() < 1000, "{text}");
+            let path = text.split("the whole text: ").nth(1).unwrap();
+            assert_eq!(std::fs::read_to_string(path).unwrap(), render(&error));
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&error::render(&failure));
+            say(&error::render_short(&failure));
             ExitCode::from(error::exit_code(&failure))
         }
     }

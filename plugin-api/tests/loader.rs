@@ -136,10 +136,23 @@ fn a_library_of_another_system_or_processor_is_refused() {
     thin.resize(64, 0);
     let mut fat = vec![0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 1, 1, 0, 0, 0x0c];
     fat.resize(64, 0);
-    for contents in [thin, fat] {
+    // A program library of Windows: DOS header, COFF header for x86-64 with the flag of a DLL, and
+    // an optional header of the 64-bit form.
+    let mut windows = vec![0; 1024];
+    windows[..2].copy_from_slice(b"MZ");
+    windows[0x3c] = 0x80;
+    windows[0x80..0x84].copy_from_slice(b"PE\0\0");
+    windows[0x84..0x86].copy_from_slice(&0x8664_u16.to_le_bytes());
+    windows[0x94..0x96].copy_from_slice(&240_u16.to_le_bytes());
+    windows[0x96..0x98].copy_from_slice(&0x2022_u16.to_le_bytes());
+    windows[0x98..0x9a].copy_from_slice(&0x20b_u16.to_le_bytes());
+    windows[0x104..0x108].copy_from_slice(&16_u32.to_le_bytes());
+    for (contents, name) in [(thin, "macOS"), (fat, "macOS"), (windows, "Windows")] {
         let error = refusal(&contents);
         assert_eq!(error.code, codes::PLUGIN_OTHER_SYSTEM, "{error:?}");
-        assert_eq!(error.message, "the plugin was built for macOS; this program runs on Linux");
+        let message = format!("the plugin was built for {name}; this program runs on Linux");
+        assert_eq!(error.message, message);
+        assert_eq!(error.hint.as_deref(), Some("get a build of the plugin for Linux"));
     }
     let mut other = library("ANEMLL_PLUGIN_MANIFEST", &symbol(1, MANIFEST), 2048);
     other[18] = if cfg!(target_arch = "x86_64") { 183 } else { 62 };

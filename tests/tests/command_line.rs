@@ -365,6 +365,51 @@ fn a_plugin_of_another_abi_epoch() {
     assert!(text.contains('7') && text.contains('1'), "{text}");
 }
 
+/// A library whose calls panic, through the program: one error with plugin, entry and text; what is
+/// long is in a file; nothing else is printed, and the exit code is that of a failure.
+#[test]
+fn a_panicking_plugin_is_one_error_of_the_program() {
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let file = format!("examples/{prefix}misbehaving{suffix}");
+    let misbehaving = anemll_tests::build_folder().join(file);
+    if !misbehaving.exists() {
+        println!("skipped: {} is not built", misbehaving.display());
+        return;
+    }
+    let (folder, model) = copy("variants/tied");
+    edit_config(&model, |config| drop(config.insert("model_type".into(), "panic".into())));
+    let target = folder.path().join("output");
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    for backtrace in ["0", "1"] {
+        let mut command = anemll();
+        command.arg("--plugin").arg(&misbehaving);
+        command.args(["convert", "--lut", "none", "--combiner", "chunked"]);
+        command.arg("--model").arg(&model).arg("--output").arg(&target);
+        command.env("RUST_BACKTRACE", backtrace).env("TMPDIR", &logs).env("TEMP", &logs);
+        let output = run(&mut command);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("error[A0113]: plugin `misbehaving` panicked in `arch.accepts`"),
+            "{text}"
+        );
+        assert!(text.contains("boom in a library") && text.contains("misbehaving.rs:"), "{text}");
+        assert_eq!(text.matches("panicked in").count(), 1, "{text}");
+        assert!(!text.contains("thread '"), "the hook must not print:\n{text}");
+        assert!(!text.chars().any(|character| character.is_control() && character != '\n'));
+        assert!(!target.exists());
+        // With a call stack the text is long.
+        let note = text.split("the whole text: ").nth(1);
+        assert_eq!(note.is_some(), backtrace == "1", "{text}");
+        if let Some(path) = note {
+            let log = std::fs::read_to_string(path.trim()).unwrap();
+            assert!(log.contains("call stack:") && log.lines().count() > 10, "{log}");
+            assert!(text.lines().count() < 20, "{text}");
+        }
+    }
+}
+
 #[test]
 fn usage_errors_exit_with_2() {
     for arguments in [&["convert"][..], &["--no-such-flag"], &["eval", "--path", "sideways"]] {
