@@ -58,6 +58,11 @@ fn a_damaged_weight_file_is_one_error_in_every_command_that_runs_it() {
         let commands: [&[&str]; 3] =
             [&["chat", "--prompt", "Hi"], &["generate", "--prompt", "Hi"], &["eval"]];
         for arguments in commands {
+            // All open packages in the same way: the quickest is asked about every damage.
+            let told = ["sentinel", "size", "offset"].contains(&what);
+            if arguments[0] != "eval" && !told {
+                continue;
+            }
             let mut command = anemll();
             command.args(arguments);
             match arguments {

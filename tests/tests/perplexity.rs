@@ -11,11 +11,11 @@ fn text() -> PathBuf {
     workspace().join("tests/reference/perplexity/text.txt")
 }
 
-/// A conversion in float16, of 96 tokens as the golden perplexities.
-fn conversion(arguments: &[&str]) -> tempfile::TempDir {
+/// A conversion of 96 tokens, as the golden perplexities.
+fn conversion(name: &str, arguments: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let sizes = ["--context", "96", "--batch", "32", "--combiner", "chunked"];
-    convert(&model("tiny-llama"), folder.path(), &[&sizes[..], arguments].concat());
+    convert(&model(name), folder.path(), &[&sizes[..], arguments].concat());
     folder
 }
 
@@ -31,23 +31,29 @@ fn number(value: &Value, key: &str) -> f64 {
 
 #[test]
 fn the_perplexity_is_that_of_transformers() {
-    let golden = workspace().join("tests/reference/perplexity/tiny-llama.json");
-    let golden: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
-    let conversion = conversion(&["--lut", "none"]);
     let text = text();
-    let found = measure(conversion.path(), &["--text", text.to_str().unwrap()]);
-    for key in ["tokens", "windows", "scored"] {
-        assert_eq!(found[key], golden[key], "{key}");
+    for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+        let golden = workspace().join("tests/reference/perplexity").join(format!("{name}.json"));
+        let golden: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+        let conversion = conversion(name, &["--lut", "none"]);
+        let found = measure(conversion.path(), &["--text", text.to_str().unwrap()]);
+        for key in ["tokens", "windows", "scored"] {
+            assert_eq!(found[key], golden[key], "{key}");
+        }
+        assert_eq!(found["window_tokens"], golden["context"]);
+        assert_eq!(found["not_finite"], 0);
+        // What 16-bit floats change; a token more or less in a window would change far more.
+        let off = (number(&found, "nll_mean") - number(&golden, "nll_mean")).abs();
+        assert!(off < 1e-3, "{found} {golden}");
+        let perplexity = number(&found, "nll_mean").exp();
+        assert!((number(&found, "perplexity") - perplexity).abs() < 1e-9);
     }
-    assert_eq!(found["window_tokens"], golden["context"]);
-    assert_eq!(found["not_finite"], 0);
-    // What 16-bit floats change; a token more or less in a window would change far more.
-    let off = (number(&found, "nll_mean") - number(&golden, "nll_mean")).abs();
-    assert!(off < 1e-3, "{found} {golden}");
-    let perplexity = number(&found, "nll_mean").exp();
-    assert!((number(&found, "perplexity") - perplexity).abs() < 1e-9);
+}
 
-    // The same through infer, and line ends of Windows change nothing.
+#[test]
+fn infer_and_line_ends_change_nothing() {
+    let text = text();
+    let conversion = conversion("tiny-llama", &["--lut", "none"]);
     let windows_text = conversion.path().join("windows.txt");
     let contents = std::fs::read_to_string(&text).unwrap().replace('\n', "\r\n");
     std::fs::write(&windows_text, contents).unwrap();
@@ -97,7 +103,7 @@ fn the_distance_between_conversions_is_that_of_their_logits() {
 
 #[test]
 fn what_cannot_be_measured_is_one_error() {
-    let conversion = conversion(&["--lut", "none", "--argmax"]);
+    let conversion = conversion("tiny-llama", &["--lut", "none", "--argmax"]);
     let meta = conversion.path().join("meta.yaml");
     let refused = |arguments: &[&str], code: i32, text: &str| {
         let mut command = anemll();
