@@ -10,6 +10,8 @@ pub(super) struct Source<'a> {
     pub(super) model_name: &'a str,
     pub(super) description: &'a ModelDescription,
     pub(super) layout: &'a Layout,
+    /// generation_config.json of the model; null where there is none.
+    pub(super) generation: &'a Value,
     /// As typed.
     pub(super) command_line: &'a str,
     /// Of config.json and the weights.
@@ -18,7 +20,7 @@ pub(super) struct Source<'a> {
 
 /// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
 pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
-    let Source { model_name, description, layout, command_line, sha256 } = source;
+    let Source { model_name, description, layout, generation, command_line, sha256 } = source;
     let mut parameters = Map::new();
     parameters.insert("context_length".into(), json!(description.context));
     parameters.insert("batch_size".into(), json!(description.batch));
@@ -26,6 +28,9 @@ pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
     parameters.insert("vocab_size".into(), json!(description.vocabulary_size));
     parameters.insert("split_lm_head".into(), json!(description.head_splits.len()));
     parameters.insert("lm_head_chunk_sizes".into(), json!(description.head_splits));
+    if let Some(sampling) = recommended_sampling(generation) {
+        parameters.insert("recommended_sampling".into(), sampling);
+    }
     // What the combiner knows (files, chunks, bits) has the last word.
     parameters.extend(layout.meta.clone());
     let kind = parameters.get("model_type").cloned().unwrap_or_else(|| json!("chunked"));
@@ -51,4 +56,32 @@ pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
     let _ = writeln!(text, "# source_sha256: {}", sha256);
     let _ = writeln!(text, "# parameters: {}", description.parameters);
     Ok(text)
+}
+
+/// How the model's makers sample, in the keys that the apps read; what they leave out is as
+/// transformers has it (`GenerationConfig`). None where generation_config.json says nothing of it.
+fn recommended_sampling(generation: &Value) -> Option<Value> {
+    let defaults = json!({ "do_sample": false, "temperature": 1.0, "top_p": 1.0, "top_k": 50 });
+    let keys = defaults.as_object()?;
+    let given = |key: &str| generation.get(key).filter(|value| !value.is_null());
+    keys.keys().any(|key| given(key).is_some()).then(|| {
+        keys.iter().map(|(key, value)| (key.clone(), given(key).unwrap_or(value).clone())).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_is_recommended_where_the_model_does() {
+        let smollm =
+            json!({ "bos_token_id": 1, "temperature": 0.2, "top_p": 0.9, "do_sample": true });
+        assert_eq!(
+            recommended_sampling(&smollm).unwrap(),
+            json!({ "do_sample": true, "temperature": 0.2, "top_p": 0.9, "top_k": 50 })
+        );
+        assert_eq!(recommended_sampling(&json!({ "bos_token_id": 1, "top_k": null })), None);
+        assert_eq!(recommended_sampling(&Value::Null), None);
+    }
 }

@@ -352,7 +352,13 @@ impl<'a> Job<'a> {
     }
 
     fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
+        // A file that is no JSON is copied all the same; it recommends nothing.
+        let generation = std::fs::read(self.directory.path().join("generation_config.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or(Value::Null);
         let source = meta::Source {
+            generation: &generation,
             model_name: &self.model_name,
             description: &self.description,
             layout: &self.layout,
