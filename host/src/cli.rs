@@ -2,6 +2,11 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
+use crate::commands::chat::{self, ChatArguments};
+use crate::commands::check::{self, CheckArguments};
+use crate::commands::completions::{self, CompletionsArguments, ManArguments};
+use crate::commands::doctor::{self, DoctorArguments};
+use crate::commands::plan::{self, PlanArguments};
 use crate::progress::Display;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -31,15 +36,32 @@ pub enum Command {
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalArguments),
     /// Talk with a conversion: on a terminal, through a pipe, or one question.
-    #[command(after_help = CHAT_EXAMPLES)]
+    #[command(after_help = chat::EXAMPLES)]
     Chat(ChatArguments),
     /// Continue a text with a conversion.
+    #[command(after_help = GENERATE_EXAMPLES)]
     Generate(GenerateArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
+    #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArguments),
+    /// Say whether a model can be converted, and what would be refused; needs config.json alone.
+    #[command(after_help = check::EXAMPLES)]
+    Check(CheckArguments),
+    /// Say how large a conversion will be, and how many chunks it needs; needs config.json alone.
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(PlanArguments),
+    /// Say what this machine can do, and what is missing.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(DoctorArguments),
     /// List plugins and what they offer.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = PLUGIN_EXAMPLES)]
     Plugin(PluginCommand),
+    /// Print the script that completes command lines in a shell.
+    #[command(after_help = completions::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArguments),
+    /// Print the manual, or write a page for every command.
+    #[command(after_help = completions::MAN_EXAMPLES)]
+    Man(ManArguments),
 }
 
 const CONVERT_EXAMPLES: &str = "Examples:
@@ -48,7 +70,8 @@ const CONVERT_EXAMPLES: &str = "Examples:
   anemll convert --model ./SmolLM2-135M --output ./out --combiner monolithic --context 1024
   anemll convert --model ./SmolLM2-135M --output ./out --chunk 4 --lut2 6 --lut3 8
   anemll convert --model ./SmolLM2-135M --output ./out --lut none
-  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --restart 5";
+  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --restart 5
+  anemll convert --model Qwen/Qwen3-0.6B --output ./qwen";
 
 const EVAL_EXAMPLES: &str = "Examples:
   anemll eval --meta out/meta.yaml --tokens ids.npy --reference logits.npy
@@ -58,6 +81,18 @@ const EVAL_EXAMPLES: &str = "Examples:
 
 REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
 `indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
+
+const GENERATE_EXAMPLES: &str = "Examples:
+  anemll generate --meta out/meta.yaml --prompt \"Once upon a time\"
+  anemll generate --meta out/meta.yaml --prompt \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7";
+
+const INSPECT_EXAMPLES: &str = "Examples:
+  anemll inspect out/llama_lm_head.mlpackage
+  anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --json";
+
+const PLUGIN_EXAMPLES: &str = "Examples:
+  anemll plugin list
+  anemll --plugin ./libllama.so plugin list --json";
 
 const PALETTIZATION: &str = "Palettization";
 const RUN: &str = "Steps";
@@ -88,8 +123,9 @@ impl LutArguments {
 
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
-    /// Model directory: config.json, safetensors weights, tokenizer files.
-    #[arg(long, value_name = "DIR")]
+    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
+    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Directory for the packages; made if it does not exist.
     #[arg(long, value_name = "DIR")]
@@ -257,11 +293,6 @@ pub struct EvalArguments {
     pub json: bool,
 }
 
-const CHAT_EXAMPLES: &str = "Examples:
-  anemll chat --meta out/meta.yaml
-  anemll chat --meta out/meta.yaml --prompt \"What is the capital of France?\"
-  anemll chat --meta out/meta.yaml --system \"Answer in one word.\" < questions.txt";
-
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
@@ -304,33 +335,6 @@ fn share(text: &str) -> Result<f32, String> {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("not a number from 0 to 1".to_owned()),
     }
-}
-
-#[derive(Debug, Args)]
-pub struct ChatArguments {
-    /// meta.yaml of the conversion.
-    #[arg(long, value_name = "FILE")]
-    pub meta: PathBuf,
-    /// Ask this, and end after the answer.
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-    /// System message that the conversation begins with.
-    #[arg(long, value_name = "TEXT")]
-    pub system: Option<String>,
-    /// Largest number of tokens of an answer (default: what fits into the context).
-    #[arg(long, value_name = "N")]
-    pub max_tokens: Option<u64>,
-    /// Run the texts as they are, without the model's chat template.
-    #[arg(long)]
-    pub no_template: bool,
-    /// Ask a model that can think for answers without thoughts.
-    #[arg(long)]
-    pub no_think: bool,
-    /// Runtime plugin.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
-    #[command(flatten)]
-    pub sampling: SamplingArguments,
 }
 
 #[derive(Debug, Args)]

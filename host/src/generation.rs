@@ -51,12 +51,19 @@ pub struct Generator {
     stop: BTreeSet<u32>,
     /// The tokens in the state, by position.
     cached: Vec<u32>,
+    /// Whether prompts go through infer alone.
+    single_token: bool,
 }
 
 impl Generator {
     /// A generator over an engine whose state is empty.
     pub fn new(engine: Engine, sampler: Sampler, stop: BTreeSet<u32>) -> Self {
-        Self { engine, sampler, stop, cached: Vec::new() }
+        Self { engine, sampler, stop, cached: Vec::new(), single_token: false }
+    }
+
+    /// Whether prompts go token by token through `infer`, not in batches through `prefill`.
+    pub fn set_single_token(&mut self, single_token: bool) {
+        self.single_token = single_token;
     }
 
     /// Context length in tokens.
@@ -143,7 +150,8 @@ impl Generator {
         self.cached.truncate(shared);
         let new = &before[shared..];
         let batch = self.engine.batch().max(1) as usize;
-        let (batches, rest) = new.split_at(new.len() / batch * batch);
+        let whole = if self.single_token { 0 } else { new.len() / batch * batch };
+        let (batches, rest) = new.split_at(whole);
         self.engine.prefill(batches, shared as u64)?;
         self.cached.extend(batches);
         for token in rest {

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod error;
 pub mod evaluation;
 pub mod generation;
+pub mod machine;
 pub mod meta;
 pub mod model_source;
 pub mod perplexity;

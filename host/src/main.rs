@@ -34,6 +34,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
+    // These need no plugins, and work where one of them is broken.
+    match &cli.command {
+        Command::Completions(arguments) => return commands::completions::completions(arguments),
+        Command::Man(arguments) => return commands::completions::man(arguments),
+        _ => {}
+    }
     let plugins = Plugins::discover(&cli.plugins)?;
     match &cli.command {
         Command::Convert(arguments) => {
@@ -41,6 +47,10 @@ fn run(cli: &Cli) -> Result<()> {
             let show = |event: &Event<'_>| reporter.show(event);
             convert::run(arguments, &plugins, &command_line(), &show)
         }
+        Command::Check(arguments) => commands::check::run(arguments, &plugins),
+        Command::Plan(arguments) => commands::plan::run(arguments, &plugins),
+        Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins),
+        Command::Completions(_) | Command::Man(_) => Ok(()),
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),

@@ -96,7 +96,7 @@ impl PartSizes {
 /// What the parts of a model take at these bits. `input` needs no tensors.
 ///
 /// # Errors
-/// Those of the frontend, and [`codes::GRAPH_INVALID`] for answers of it that are no programs.
+/// As [`Inventory::read`].
 pub fn estimate(
     frontend: &dyn ArchFrontend,
     input: &ModelInput,
@@ -104,56 +104,100 @@ pub fn estimate(
     luts: &Luts,
     host: &Host,
 ) -> Result<PartSizes> {
-    let lower = |spec: FunctionSpec| -> Result<Model> {
-        let bytes = frontend.lower(input, &spec, host)?;
-        coreml_proto::read_model(&bytes).map_err(|source| {
-            let id = &spec.id;
-            Error::new(codes::GRAPH_INVALID, format!("no valid model for `{id}`: {source}"))
-                .with_hint("this is an error of the arch plugin")
-        })
-    };
-    let end = |embedding: bool| {
-        let id = if embedding { "embeddings" } else { "lm_head" };
-        lower(function(id, embedding, None, Purpose::Infer))
-    };
-    let layers = |name: &str, end: u32, purpose: Purpose| {
-        lower(function(name, false, Some(LayerRange { first: 0, end }), purpose))
-    };
-    let infer = layers("infer", description.layers, Purpose::Infer)?;
-    // Prefill and evaluation bring no weights of their own, but may bring tables.
-    let first = layers("first", 1, Purpose::Infer)?;
-    let prefill = layers("prefill", 1, Purpose::Prefill)?;
-    let evaluate = layers("evaluate", 1, Purpose::Evaluate)?;
+    Ok(Inventory::read(frontend, input, description, host)?.sizes(luts))
+}
 
-    let mut sizes = PartSizes {
-        embeddings: total(&[("embeddings", &end(true)?)], luts)?,
-        head: total(&[("lm_head", &end(false)?)], luts)?,
-        layers: vec![0; description.layers as usize],
-        ..PartSizes::default()
-    };
-    let in_first: HashSet<String> =
-        collect(&[("first", &first)])?.into_iter().map(|(key, _)| key).collect();
-    let functions = [("infer", &infer), ("prefill", &prefill), ("evaluate", &evaluate)];
-    for (key, item) in collect(&functions)? {
-        let bytes = item_bytes(&item, luts);
-        let layer = match &item {
-            Item::Weight(weight) => weight.reference.layer,
-            Item::Table { .. } => None,
+/// Where in a model a weight or table belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Embeddings,
+    Layer(usize),
+    EveryChunk,
+    LastChunk,
+    Head,
+}
+
+/// Every weight and table of a model, from which sizes at any bits follow.
+pub struct Inventory {
+    items: Vec<(Place, Item)>,
+    layers: usize,
+}
+
+impl Inventory {
+    /// Has the frontend lower a model's functions; `input` needs no tensors.
+    ///
+    /// # Errors
+    /// Those of the frontend, and [`codes::GRAPH_INVALID`] for answers of it that are no programs.
+    pub fn read(
+        frontend: &dyn ArchFrontend,
+        input: &ModelInput,
+        description: &ModelDescription,
+        host: &Host,
+    ) -> Result<Self> {
+        let lower = |spec: FunctionSpec| -> Result<Model> {
+            let bytes = frontend.lower(input, &spec, host)?;
+            coreml_proto::read_model(&bytes).map_err(|source| {
+                let id = &spec.id;
+                Error::new(codes::GRAPH_INVALID, format!("no valid model for `{id}`: {source}"))
+                    .with_hint("this is an error of the arch plugin")
+            })
         };
-        let from_infer = match &item {
-            Item::Weight(weight) => weight.functions.iter().any(|name| name == "infer"),
-            Item::Table { .. } => true,
+        let whole = |place: Place, spec: FunctionSpec| -> Result<Vec<(Place, Item)>> {
+            let id = spec.id.clone();
+            let items = collect(&[(&id, &lower(spec)?)])?;
+            Ok(items.into_iter().map(|(_, item)| (place, item)).collect())
         };
-        let place = match layer.and_then(|layer| sizes.layers.get_mut(layer as usize)) {
-            Some(layer) => layer,
-            None if from_infer && description.layers > 1 && !in_first.contains(&key) => {
-                &mut sizes.last_chunk
-            }
-            None => &mut sizes.every_chunk,
+        let layers = |name: &str, end: u32, purpose: Purpose| {
+            lower(function(name, false, Some(LayerRange { first: 0, end }), purpose))
         };
-        *place = place.saturating_add(bytes);
+        let embeddings = function("embeddings", true, None, Purpose::Infer);
+        let mut items = whole(Place::Embeddings, embeddings)?;
+        items.extend(whole(Place::Head, function("lm_head", false, None, Purpose::Infer))?);
+        let infer = layers("infer", description.layers, Purpose::Infer)?;
+        // Prefill and evaluation bring no weights of their own, but may bring tables.
+        let first = layers("first", 1, Purpose::Infer)?;
+        let prefill = layers("prefill", 1, Purpose::Prefill)?;
+        let evaluate = layers("evaluate", 1, Purpose::Evaluate)?;
+
+        // What stands in infer without being a layer's, and not in a chunk of the first layer, is
+        // the last chunk's.
+        let in_first: HashSet<String> =
+            collect(&[("first", &first)])?.into_iter().map(|(key, _)| key).collect();
+        let in_infer: HashSet<String> =
+            collect(&[("infer", &infer)])?.into_iter().map(|(key, _)| key).collect();
+        let count = description.layers as usize;
+        let functions = [("infer", &infer), ("prefill", &prefill), ("evaluate", &evaluate)];
+        for (key, item) in collect(&functions)? {
+            let layer = match &item {
+                Item::Weight(weight) => weight.reference.layer,
+                Item::Table { .. } => None,
+            };
+            let place = match layer.map(|layer| layer as usize).filter(|layer| *layer < count) {
+                Some(layer) => Place::Layer(layer),
+                None if in_infer.contains(&key) && !in_first.contains(&key) => Place::LastChunk,
+                None => Place::EveryChunk,
+            };
+            items.push((place, item));
+        }
+        Ok(Self { items, layers: count })
     }
-    Ok(sizes)
+
+    /// What the parts take at these bits.
+    pub fn sizes(&self, luts: &Luts) -> PartSizes {
+        let mut sizes = PartSizes { layers: vec![0; self.layers], ..PartSizes::default() };
+        for (place, item) in &self.items {
+            let bytes = item_bytes(item, luts);
+            let sum = match place {
+                Place::Embeddings => &mut sizes.embeddings,
+                Place::Layer(layer) => &mut sizes.layers[*layer],
+                Place::EveryChunk => &mut sizes.every_chunk,
+                Place::LastChunk => &mut sizes.last_chunk,
+                Place::Head => &mut sizes.head,
+            };
+            *sum = sum.saturating_add(bytes);
+        }
+        sizes
+    }
 }
 
 /// Bytes of the weight file that these functions (id and lowered model) share.

@@ -95,6 +95,7 @@ codes! {
     OUTPUT_EXISTS = "A0805", "the output is already there";
     NOT_YET_SUPPORTED = "A0806", "this is not supported yet";
     STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";
+    MACHINE_UNFIT = "A0808", "this machine lacks something that a conversion needs";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";

@@ -1,9 +1,11 @@
 //! `dist`: the program and its plugins as users get them.
 //!
-//! `dist/anemll` beside `dist/plugins/`, where the program looks for plugins by itself.
+//! `dist/anemll` beside `dist/plugins/`, where the program looks for plugins by itself, with
+//! `dist/completions/` for shells and `dist/man/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::Result;
 use crate::artifacts;
@@ -18,6 +20,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         [other, ..] => return Err(unknown(other)),
     };
     let dist = make(profile)?;
+    texts(&dist.host)?;
     println!("program: {}", dist.host.display());
     for plugin in &dist.plugins {
         println!("plugin:  {}", plugin.display());
@@ -43,6 +46,47 @@ pub(crate) fn make(profile: &str) -> Result<artifacts::Artifacts> {
     let plugins =
         built.plugins.iter().map(|plugin| copy(plugin, &plugins)).collect::<Result<_>>()?;
     Ok(artifacts::Artifacts { host, plugins })
+}
+
+/// Has the program write its manual and its completions beside itself.
+fn texts(program: &Path) -> Result<()> {
+    let dist = program.parent().ok_or("the program lies nowhere")?;
+    let completions = dist.join("completions");
+    fs::create_dir_all(&completions).map_err(|error| failed("make", &completions, &error))?;
+    let shells = [
+        ("bash", "anemll.bash"),
+        ("zsh", "_anemll"),
+        ("fish", "anemll.fish"),
+        ("powershell", "anemll.ps1"),
+        ("elvish", "anemll.elv"),
+    ];
+    for (shell, name) in shells {
+        let script = answer(program, &["completions", shell])?;
+        let path = completions.join(name);
+        fs::write(&path, script).map_err(|error| failed("write", &path, &error))?;
+    }
+    let man = dist.join("man");
+    // A page of a command that no longer exists would stay.
+    if man.exists() {
+        fs::remove_dir_all(&man).map_err(|error| failed("remove", &man, &error))?;
+    }
+    answer(program, &["man", "--output", &man.to_string_lossy()]).map(drop)
+}
+
+/// What the program prints.
+fn answer(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|error| failed("start", program, &error))?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(format!(
+            "`anemll {}` failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
 }
 
 /// Copies beside the final name and renames, since a running program's file cannot be written to.

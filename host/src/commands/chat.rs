@@ -1,7 +1,8 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
+use super::transcript::Transcript;
 use crate::chat_template::ChatTemplate;
-use crate::cli::{ChatArguments, SamplingArguments};
+use crate::cli::SamplingArguments;
 use crate::conversation::Conversation;
 use crate::engine::Engine;
 use crate::generation::{Answer, End, Generator};
@@ -10,12 +11,58 @@ use crate::sampling::{Sampler, Sampling};
 use crate::services::{self, check_cancelled, take_interrupt};
 use crate::tokenizer::{TextStream, Tokenizer};
 use anemll_plugin_api::{Error, Result, codes};
+use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll chat --meta out/meta.yaml
+  anemll chat --meta out/meta.yaml --prompt \"What is the capital of France?\"
+  anemll chat --meta out/meta.yaml --system \"Answer in one word.\" < questions.txt
+  anemll chat --meta out/meta.yaml --prompt \"Write a poem.\" --save poem.json";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct ChatArguments {
+    /// meta.yaml of the conversion.
+    #[arg(long, value_name = "FILE")]
+    pub meta: PathBuf,
+    /// Ask this, and end after the answer.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// System message that the conversation begins with.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Largest number of tokens of an answer (default: what fits into the context).
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
+    /// Write the conversation to this file as JSON, anew after each answer; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Directory with the tokenizer's files (default: that of meta.yaml).
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// Run the texts as they are, without the model's chat template.
+    #[arg(long)]
+    pub no_template: bool,
+    /// Ask a model that can think for answers without thoughts.
+    #[arg(long)]
+    pub no_think: bool,
+    /// Run prompts token by token through `infer`, to tell whether `prefill` is to blame.
+    #[arg(long, visible_alias = "st")]
+    pub single_token: bool,
+    /// Runtime plugin.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+}
 
 /// The part of the context that is kept free for an answer, as a divisor of the context.
 const ROOM: usize = 4;
@@ -25,10 +72,13 @@ const THINKING: &str = "enable_thinking";
 
 /// Runs the command.
 pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
+    let transcript = arguments.save.as_deref().map(Transcript::new).transpose()?;
+    let files = Files { meta: &arguments.meta, tokenizer: arguments.tokenizer.as_deref() };
     let (tokenizer, mut generator) =
-        open(&arguments.meta, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
+        open(files, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
             sampling(&arguments.sampling, suggested(tokenizer))
         })?;
+    generator.set_single_token(arguments.single_token);
     let template = if arguments.no_template { None } else { ChatTemplate::open(&tokenizer)? };
     if template.is_none() && !arguments.no_template {
         super::say("note: the model has no chat template; texts are run as they are");
@@ -49,7 +99,11 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
         generator: &mut generator,
         most: arguments.max_tokens.unwrap_or(u64::MAX),
         hide_thoughts: arguments.no_think && !switch,
+        transcript,
     };
+    if let (Some(transcript), Some(system)) = (&mut chat.transcript, &arguments.system) {
+        transcript.add("system", system);
+    }
     match &arguments.prompt {
         Some(text) => chat.turn(text),
         None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
@@ -59,10 +113,18 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
     }
 }
 
+/// What a conversion is read from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Files<'a> {
+    pub(super) meta: &'a Path,
+    /// Where the tokenizer is, when not beside meta.yaml.
+    pub(super) tokenizer: Option<&'a Path>,
+}
+
 /// Opens a conversion with its tokenizer. `choose` says how tokens are chosen, from what the model
 /// suggests.
 pub(super) fn open(
-    meta: &Path,
+    files: Files<'_>,
     runtime: &str,
     plugins: &Plugins,
     arguments: &SamplingArguments,
@@ -70,8 +132,10 @@ pub(super) fn open(
 ) -> Result<(Tokenizer, Generator)> {
     let host = services::host();
     let runtime = plugins.runtime(runtime)?;
+    let meta = files.meta;
     let engine = Engine::open(meta, runtime.as_ref(), &host)?;
-    let tokenizer = Tokenizer::open(meta.parent().unwrap_or(Path::new("")))?;
+    let beside = meta.parent().unwrap_or(Path::new(""));
+    let tokenizer = Tokenizer::open(files.tokenizer.unwrap_or(beside))?;
     if let Some(vocabulary) = engine.vocabulary() {
         tokenizer.check_vocabulary(vocabulary)?;
     }
@@ -131,6 +195,7 @@ struct Chat<'a> {
     generator: &'a mut Generator,
     most: u64,
     hide_thoughts: bool,
+    transcript: Option<Transcript>,
 }
 
 impl Chat<'_> {
@@ -144,6 +209,11 @@ impl Chat<'_> {
             self.conversation.take_back();
         } else {
             self.conversation.answer(&shown);
+            if let Some(transcript) = &mut self.transcript {
+                transcript.add("user", text);
+                transcript.add("assistant", &shown);
+                transcript.write()?;
+            }
         }
         let answer = result?;
         super::say(&summary(&answer));

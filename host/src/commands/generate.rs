@@ -1,7 +1,7 @@
 //! `generate`: continues a text.
 
 use crate::cli::GenerateArguments;
-use crate::commands::chat::{open, sampling};
+use crate::commands::chat::{Files, open, sampling};
 use crate::plugins::Plugins;
 use crate::sampling::Sampling;
 use crate::tokenizer::TextStream;
@@ -10,8 +10,9 @@ use anemll_plugin_api::Result;
 /// Runs the command.
 pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
     let sampling = sampling(&arguments.sampling, Sampling::GREEDY);
+    let files = Files { meta: &arguments.meta, tokenizer: None };
     let (tokenizer, mut generator) =
-        open(&arguments.meta, &arguments.runtime, plugins, &arguments.sampling, |_| sampling)?;
+        open(files, &arguments.runtime, plugins, &arguments.sampling, |_| sampling)?;
     let prompt = tokenizer.encode(&arguments.prompt, true)?;
     generator.check_room(&prompt)?;
     let mut stream = TextStream::new(&tokenizer, &prompt);

@@ -1,10 +1,15 @@
 //! One file for each command.
 
 pub mod chat;
+pub mod check;
+pub mod completions;
+pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod inspect;
+pub mod plan;
 pub mod plugin;
+mod transcript;
 
 use anemll_plugin_api::{Error, Result, codes};
 use std::io::Write as _;

@@ -36,7 +36,10 @@ pub struct Luts {
 
 impl Lut {
     /// `4`, `4,16`, `4,tensor` or `4,0`; `none` is float16.
-    fn parse(flag: &str, text: &str) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// [`codes::USAGE`] for another text.
+    pub fn parse(flag: &str, text: &str) -> Result<Option<Self>> {
         let refuse = |reason: &str| {
             Error::new(codes::USAGE, format!("{flag} {text}: {reason}")).with_hint(
                 "take BITS or BITS,GROUP with 1, 2, 3, 4, 6 or 8 bits, such as 4, 4,16 or \

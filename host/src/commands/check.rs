@@ -1,0 +1,343 @@
+//! `check`: whether a model can be converted, from its configuration alone.
+
+use crate::error::from_huggingface;
+use crate::model_source::{self, Need};
+use crate::plugins::Plugins;
+use crate::progress::{Display, Reporter};
+use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
+use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Stage, TensorInfo};
+use anemll_plugin_api::{ArchFrontend, LoadedPlugin, Result};
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll check --model ./SmolLM2-135M
+  anemll check --model Qwen/Qwen3-0.6B
+  anemll check --model ./SmolLM2-135M --context 4096 --json
+
+Only config.json is needed: of a model of the hub, no more is downloaded.";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Model directory, config.json, entry of the Hugging Face cache, or name such as
+    /// Qwen/Qwen3-0.6B.
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Context length in tokens.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub context: u64,
+    /// Tokens that one call of `prefill` takes.
+    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    pub batch: u64,
+    /// Pieces that the output head is split into; default by architecture.
+    #[arg(long, value_name = "N")]
+    pub split_lm_head: Option<u64>,
+    /// Arch frontend to use, where several accept the model.
+    #[arg(long, value_name = "ID")]
+    pub arch: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Most keys that are listed for one frontend.
+const MOST_REFUSALS: usize = 32;
+
+/// What one frontend says.
+#[derive(Debug, Serialize)]
+struct Opinion {
+    id: String,
+    /// `accepts`, `refuses` (it is the architecture's, but something cannot be honoured), or `no`.
+    verdict: &'static str,
+    reason: String,
+    /// What would be refused, key by key.
+    refusals: Vec<Refusal>,
+}
+
+#[derive(Debug, Serialize)]
+struct Refusal {
+    code: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    model: String,
+    config: String,
+    convertible: bool,
+    frontends: Vec<Opinion>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<ModelDescription>,
+    /// What was found of the weights' names and shapes.
+    weights: String,
+}
+
+/// Runs the command.
+pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
+    let reporter = Reporter::new(Display::Lines);
+    let directory =
+        model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
+    drop(reporter);
+    let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
+    let frontends = opinions(plugins, config.value(), arguments.arch.as_deref())?;
+    let (tensors, weights) = tensors(&directory);
+    let described = describe(arguments, plugins, &config, tensors);
+    let broken = weights.as_ref().err().cloned();
+    let mut checked = Checked {
+        model: model_source::model_name(&directory),
+        config: config.path().display().to_string(),
+        convertible: described.is_ok() && broken.is_none(),
+        frontends,
+        arch: None,
+        description: None,
+        weights: weights.unwrap_or_else(|error| error.message),
+    };
+    let failure = match described {
+        Ok((arch, description)) => {
+            checked.arch = Some(arch);
+            checked.description = Some(description);
+            broken
+        }
+        Err(error) => Some(error),
+    };
+    if arguments.json {
+        super::print_json(&checked)?;
+    } else {
+        super::print(&text(&checked))?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// As `convert` does it: the frontend that is chosen describes the model.
+fn describe(
+    arguments: &CheckArguments,
+    plugins: &Plugins,
+    config: &ConfigFile,
+    tensors: BTreeMap<String, TensorInfo>,
+) -> Result<(String, ModelDescription)> {
+    let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let input = ModelInput {
+        config: config.value().clone(),
+        tensors,
+        context: arguments.context,
+        batch: arguments.batch,
+        options: match arguments.split_lm_head {
+            Some(pieces) => json!({ "split_lm_head": pieces }),
+            None => json!({}),
+        },
+    };
+    Ok((arch, frontend.describe(&input)?))
+}
+
+/// What each frontend says to a configuration.
+fn opinions(plugins: &Plugins, config: &Value, only: Option<&str>) -> Result<Vec<Opinion>> {
+    let mut opinions = Vec::new();
+    for (plugin, component) in plugins.components(Stage::Arch) {
+        if only.is_none_or(|id| id == component.id) {
+            opinions.push(opinion(plugin, &component.id, config)?);
+        }
+    }
+    Ok(opinions)
+}
+
+fn opinion(plugin: &LoadedPlugin, id: &str, config: &Value) -> Result<Opinion> {
+    let frontend = plugin.arch_frontend(id, &Value::Null)?;
+    let refusals = refusals(frontend.as_ref(), config);
+    let (verdict, reason) = match frontend.accepts(&config.to_string()) {
+        Ok(answer) if answer.rank == MatchRank::None => ("no", answer.reason),
+        Ok(answer) => ("accepts", answer.reason),
+        Err(error) => ("refuses", error.message),
+    };
+    Ok(Opinion { id: id.to_owned(), verdict, reason, refusals })
+}
+
+/// A frontend names one key at a time. Without that key, it names the next.
+fn refusals(frontend: &dyn ArchFrontend, config: &Value) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    let mut config = config.clone();
+    let mut removed = BTreeSet::new();
+    while let Err(error) = frontend.accepts(&config.to_string()) {
+        let key = error.at.as_deref().and_then(|at| at.strip_prefix("config.json: "));
+        let key = key.map(|key| key.split(['.', '[']).next().unwrap_or(key).to_owned());
+        // What lacks only because it was taken out is no news.
+        if key.as_ref().is_some_and(|key| removed.contains(key)) {
+            break;
+        }
+        refusals.push(Refusal {
+            code: error.code,
+            message: error.message,
+            at: error.at,
+            hint: error.hint,
+        });
+        let Some(key) = key else { break };
+        let known = config.as_object_mut().and_then(|keys| keys.shift_remove(&key)).is_some();
+        if !known || refusals.len() == MOST_REFUSALS {
+            break;
+        }
+        removed.insert(key);
+    }
+    refusals
+}
+
+/// Names and shapes of the weights, if there are any, and a line about them.
+fn tensors(directory: &Path) -> (BTreeMap<String, TensorInfo>, Result<String>) {
+    match ModelDirectory::open(directory) {
+        Ok(model) => {
+            let tensors: BTreeMap<String, TensorInfo> = model
+                .tensors()
+                .iter()
+                .map(|(name, info)| {
+                    let dtype = info.source_type.name();
+                    (name.clone(), TensorInfo { dtype, shape: info.shape.clone() })
+                })
+                .collect();
+            let files = match model.weight_files().len() {
+                1 => "1 file".to_owned(),
+                count => format!("{count} files"),
+            };
+            let line = format!("names and shapes of {} tensors in {files}", tensors.len());
+            (tensors, Ok(line))
+        }
+        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => {
+            (BTreeMap::new(), Ok("none here; only the configuration was looked at".to_owned()))
+        }
+        Err(error) => (BTreeMap::new(), Err(from_huggingface(error))),
+    }
+}
+
+/// Whether there are weights in a form that cannot be read.
+fn has_weights(directory: &Path) -> bool {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")
+    })
+}
+
+fn text(checked: &Checked) -> String {
+    let mut text = format!("{}: {}\n", checked.model, checked.config);
+    for opinion in &checked.frontends {
+        let Opinion { id, verdict, reason, refusals } = opinion;
+        let _ = writeln!(text, "frontend {id}: {verdict}: {reason}");
+        for refusal in refusals.iter().filter(|refusal| refusal.message != *reason) {
+            let _ = writeln!(text, "  and: {}", refusal.message);
+        }
+    }
+    if checked.frontends.is_empty() {
+        text += "no frontend is installed\n";
+    }
+    if let Some(description) = &checked.description {
+        text += &describe_text(description);
+    }
+    let _ = writeln!(text, "weights: {}", checked.weights);
+    text += match checked.convertible {
+        true => "it can be converted\n",
+        false => "it cannot be converted\n",
+    };
+    text
+}
+
+fn describe_text(description: &ModelDescription) -> String {
+    let ModelDescription {
+        architecture,
+        layers,
+        hidden_size,
+        vocabulary_size,
+        attention_heads,
+        key_value_heads,
+        head_dimension,
+        max_position_embeddings,
+        context,
+        batch,
+        parameters,
+        tied_embeddings,
+        head_splits,
+        state,
+        ..
+    } = description;
+    let head = if *tied_embeddings { "the embedding's weight" } else { "a weight of its own" };
+    let state_bytes = state.shape.iter().fold(2_u64, |bytes, size| bytes.saturating_mul(*size));
+    let mut text = format!(
+        "architecture: {architecture}, {:.1} M parameters\n\
+         layers: {layers}, {hidden_size} wide, {attention_heads} heads of {head_dimension} \
+         ({key_value_heads} for keys and values)\n\
+         vocabulary: {vocabulary_size}, head in {} pieces, {head}\n\
+         context: {context} of {max_position_embeddings}, batch {batch}\n\
+         state: {} {:?}, {:.1} MB\n",
+        *parameters as f64 / 1e6,
+        head_splits.len(),
+        state.name,
+        state.shape,
+        state_bytes as f64 / f64::from(1 << 20),
+    );
+    for note in &description.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anemll_plugin_api::data::{FunctionSpec, Verdict};
+    use anemll_plugin_api::{Error, Host, codes};
+
+    /// Refuses keys that begin with `bad`, in their order, and needs `size`.
+    struct Picky;
+
+    impl ArchFrontend for Picky {
+        fn accepts(&self, config: &str) -> Result<Verdict> {
+            let config: Value = serde_json::from_str(config).unwrap();
+            let keys = config.as_object().unwrap();
+            if let Some(bad) = keys.keys().find(|key| key.starts_with("bad")) {
+                return Err(Error::new(codes::CONFIG_KEY_UNSUPPORTED, format!("`{bad}` is bad"))
+                    .with_at(format!("config.json: {bad}.inner")));
+            }
+            if !keys.contains_key("size") {
+                return Err(
+                    Error::new(codes::CONFIG_KEY_MISSING, "no `size`").with_at("config.json: size")
+                );
+            }
+            if keys["size"] != 1 {
+                return Err(Error::new(codes::CONFIG_KEY_INVALID, "`size` is wrong")
+                    .with_at("config.json: size"));
+            }
+            Ok(Verdict { rank: MatchRank::ModelType, reason: String::new() })
+        }
+
+        fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
+            Ok(ModelDescription::default())
+        }
+
+        fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_refused_is_named_once() {
+        let messages = |config: Value| -> Vec<String> {
+            refusals(&Picky, &config).into_iter().map(|refusal| refusal.message).collect()
+        };
+        assert!(messages(json!({"size": 1})).is_empty());
+        assert_eq!(
+            messages(json!({"bad_a": 1, "size": 2, "bad_b": 1})),
+            ["`bad_a` is bad", "`bad_b` is bad", "`size` is wrong"]
+        );
+        assert_eq!(messages(json!({"bad": 1})), ["`bad` is bad", "no `size`"]);
+        let many: serde_json::Map<String, Value> =
+            (0..100).map(|number| (format!("bad{number}"), json!(1))).collect();
+        assert_eq!(messages(Value::Object(many)).len(), MOST_REFUSALS);
+    }
+}

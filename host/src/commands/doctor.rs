@@ -1,0 +1,338 @@
+//! `doctor`: what this machine can do, and what is missing.
+
+use crate::machine;
+use crate::model_source::HubEnvironment;
+use crate::plugins::{Entry, Plugins};
+use anemll_plugin_api::data::{Availability, Stage};
+use anemll_plugin_api::{Error, Result, codes};
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll doctor
+  anemll doctor --json
+  anemll --plugin ./libllama.so doctor
+
+Exit code 1 when something fails without which nothing can be converted.";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Print one JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// Something will not work, or not well.
+    Warn,
+    /// Nothing can be converted.
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    topic: &'static str,
+    status: Status,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+}
+
+fn line(topic: &'static str, status: Status, message: impl Into<String>) -> Line {
+    Line { topic, status, message: message.into(), hint: None }
+}
+
+impl Line {
+    fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &DoctorArguments, plugins: &Plugins) -> Result<()> {
+    let mut lines = vec![system(machine::macos_version().as_deref())];
+    lines.push(processor());
+    lines.push(memory(machine::memory()));
+    let here = std::env::current_dir().unwrap_or_default();
+    lines.push(disk("disk", &here));
+    lines.push(disk("temporary files", &std::env::temp_dir()));
+    lines.extend(plugin_lines(plugins));
+    lines.extend(stage_lines(plugins));
+    lines.extend(compilers(plugins));
+    lines.extend(runtimes(plugins));
+    lines.extend(hub(&HubEnvironment::read()));
+    if arguments.json {
+        super::print_json(&lines)?;
+    } else {
+        super::print(&text(&lines))?;
+    }
+    let failed = lines.iter().filter(|line| line.status == Status::Fail).count();
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Error::new(codes::MACHINE_UNFIT, format!("{failed} of the checks failed"))
+        .with_hint("do what stands below each line that begins with `fail`"))
+}
+
+fn text(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for Line { topic, status, message, hint } in lines {
+        let status = match status {
+            Status::Ok => "ok",
+            Status::Warn => "warn",
+            Status::Fail => "fail",
+        };
+        let _ = writeln!(text, "{status:<5} {topic:<16} {message}");
+        if let Some(hint) = hint {
+            let _ = writeln!(text, "{:<22} {hint}", "");
+        }
+    }
+    text
+}
+
+/// macOS 15 is the first whose Core ML knows states, which every package here has.
+const FIRST_MACOS: u32 = 15;
+
+fn system(macos: Option<&str>) -> Line {
+    let name = format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH);
+    let Some(version) = macos else {
+        let message =
+            format!("{name}; packages can be made and checked here, the Neural Engine is Apple's");
+        return line("system", Status::Ok, message);
+    };
+    let major = version.split('.').next().and_then(|text| text.parse::<u32>().ok());
+    let message = format!("{name}, version {version}");
+    if major.is_some_and(|major| major < FIRST_MACOS) {
+        return line("system", Status::Warn, message)
+            .hint("models with states run on the Neural Engine from macOS 15 on");
+    }
+    line("system", Status::Ok, message)
+}
+
+fn processor() -> Line {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (has, lacks) = machine::processor_features();
+    let message = format!("{threads} threads; {}", list(&has));
+    if lacks.is_empty() {
+        return line("processor", Status::Ok, message);
+    }
+    line("processor", Status::Warn, format!("{message}; without {}", list(&lacks)))
+        .hint("the runtime `cpu` works, but slowly")
+}
+
+/// Memory below which large models are likely to fail.
+const LITTLE_MEMORY: u64 = 2 << 30;
+
+fn memory(memory: Option<machine::Memory>) -> Line {
+    let Some(memory) = memory else {
+        return line("memory", Status::Ok, "this system does not say how much there is");
+    };
+    let total = gigabytes(memory.total);
+    let message = match memory.available {
+        Some(available) => format!("{} of {total} available", gigabytes(available)),
+        None => total,
+    };
+    if memory.available.unwrap_or(memory.total) < LITTLE_MEMORY {
+        return line("memory", Status::Warn, message)
+            .hint("converting takes little, but the test step and `chat` hold the whole model");
+    }
+    line("memory", Status::Ok, message)
+}
+
+/// Space that a small model takes, and space below which nothing can be written.
+const LITTLE_SPACE: u64 = 4 << 30;
+const NO_SPACE: u64 = 64 << 20;
+
+fn disk(topic: &'static str, path: &Path) -> Line {
+    let shown = path.display();
+    match machine::free_space(path) {
+        None => line(topic, Status::Warn, format!("{shown}: its free space cannot be found out")),
+        Some(bytes) if bytes < NO_SPACE => {
+            line(topic, Status::Fail, format!("{} free in {shown}", gigabytes(bytes)))
+                .hint("free some space")
+        }
+        Some(bytes) if bytes < LITTLE_SPACE => {
+            line(topic, Status::Warn, format!("{} free in {shown}", gigabytes(bytes)))
+                .hint("a conversion takes about the size of its weights: see `anemll plan`")
+        }
+        Some(bytes) => line(topic, Status::Ok, format!("{} free in {shown}", gigabytes(bytes))),
+    }
+}
+
+fn plugin_lines(plugins: &Plugins) -> Vec<Line> {
+    plugins.entries().iter().map(plugin_line).collect()
+}
+
+fn plugin_line(entry: &Entry) -> Line {
+    let place = match &entry.path {
+        Some(path) => format!("{} ({})", path.display(), entry.origin.name()),
+        None => entry.origin.name().to_owned(),
+    };
+    match &entry.plugin {
+        Ok(plugin) => {
+            let manifest = plugin.manifest();
+            let components: Vec<String> = manifest
+                .components
+                .iter()
+                .map(|component| format!("{} {}", component.stage, component.id))
+                .collect();
+            let message = format!(
+                "{} {}: {}; {place}",
+                manifest.name,
+                manifest.version,
+                list(&components.iter().map(String::as_str).collect::<Vec<_>>())
+            );
+            line("plugin", Status::Ok, message)
+        }
+        Err(error) => {
+            line("plugin", Status::Warn, format!("{place}: {} [{}]", error.message, error.code))
+                .hint("remove the file, or replace it by a build for this version")
+        }
+    }
+}
+
+/// Stages that a conversion cannot do without.
+fn stage_lines(plugins: &Plugins) -> Vec<Line> {
+    let missing = |(stage, status): (Stage, Status)| {
+        plugins.components(stage).is_empty().then(|| {
+            line("plugins", status, format!("there is no {stage}"))
+                .hint("put its library into the folder `plugins` beside the program, or name it with --plugin")
+        })
+    };
+    [(Stage::Arch, Status::Fail), (Stage::Combiner, Status::Fail), (Stage::Quantizer, Status::Warn)]
+        .into_iter()
+        .filter_map(missing)
+        .collect()
+}
+
+fn compilers(plugins: &Plugins) -> Vec<Line> {
+    let lines: Vec<Line> = plugins
+        .components(Stage::Compiler)
+        .into_iter()
+        .map(|(plugin, component)| {
+            let check =
+                plugin.compiler(&component.id, &Value::Null).and_then(|compiler| compiler.check());
+            available("compiler", &component.id, check)
+                .or_hint("without a compiler the packages stay .mlpackage: Xcode compiles them too")
+        })
+        .collect();
+    or_none(lines, "compiler", "the packages stay .mlpackage: Xcode compiles them too")
+}
+
+fn runtimes(plugins: &Plugins) -> Vec<Line> {
+    let lines: Vec<Line> = plugins
+        .components(Stage::Runtime)
+        .into_iter()
+        .map(|(plugin, component)| {
+            let check =
+                plugin.runtime(&component.id, &Value::Null).and_then(|runtime| runtime.check());
+            available("runtime", &component.id, check)
+        })
+        .collect();
+    or_none(lines, "runtime", "the test step, `chat` and `eval` need one; see --plugin")
+}
+
+impl Line {
+    /// The hint, where something is not as it should be.
+    fn or_hint(self, hint: &'static str) -> Self {
+        if self.status == Status::Ok { self } else { self.hint(hint) }
+    }
+}
+
+fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line {
+    match check {
+        Ok(Availability { available: true, reason }) if reason.is_empty() => {
+            line(topic, Status::Ok, id)
+        }
+        Ok(Availability { available: true, reason }) => {
+            line(topic, Status::Ok, format!("{id}: {reason}"))
+        }
+        Ok(Availability { available: false, reason }) => {
+            line(topic, Status::Warn, format!("{id}: {reason}"))
+        }
+        Err(error) => {
+            line(topic, Status::Warn, format!("{id}: {} [{}]", error.message, error.code))
+        }
+    }
+}
+
+fn or_none(lines: Vec<Line>, topic: &'static str, hint: &'static str) -> Vec<Line> {
+    if lines.is_empty() {
+        return vec![line(topic, Status::Warn, "there is none").hint(hint)];
+    }
+    lines
+}
+
+fn hub(environment: &HubEnvironment) -> Vec<Line> {
+    let HubEnvironment { cache, endpoint, token, offline, .. } = environment;
+    let models = std::fs::read_dir(cache).ok().map(|entries| {
+        let name = |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.file_name());
+        entries
+            .filter_map(name)
+            .filter(|name| name.to_string_lossy().starts_with("models--"))
+            .count()
+    });
+    let holds = match models {
+        Some(1) => "1 model".to_owned(),
+        Some(count) => format!("{count} models"),
+        None => "not there yet".to_owned(),
+    };
+    let free = machine::free_space(cache)
+        .map_or_else(String::new, |bytes| format!(", {} free", gigabytes(bytes)));
+    let reach = match (cfg!(feature = "hub"), offline) {
+        (false, _) => "this build downloads nothing".to_owned(),
+        (true, true) => "HF_HUB_OFFLINE is set: nothing is downloaded".to_owned(),
+        (true, false) => endpoint.clone(),
+    };
+    let token = match token {
+        Some(_) => "there is one; it is sent only where a model is refused without it",
+        None => "none; only gated and private models need one",
+    };
+    vec![
+        line("hub", Status::Ok, reach),
+        line("hub cache", Status::Ok, format!("{}: {holds}{free}", cache.display())),
+        line("hub token", Status::Ok, token),
+    ]
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "nothing special".to_owned() } else { names.join(", ") }
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_is_warned_of() {
+        assert_eq!(system(None).status, Status::Ok);
+        assert_eq!(system(Some("15.1")).status, Status::Ok);
+        assert_eq!(system(Some("14.7.1")).status, Status::Warn);
+        let machine = |available| Some(machine::Memory { total: 8 << 30, available });
+        assert_eq!(memory(machine(Some(4 << 30))).status, Status::Ok);
+        assert_eq!(memory(machine(Some(1 << 30))).status, Status::Warn);
+        assert_eq!(memory(None).status, Status::Ok);
+    }
+
+    #[test]
+    fn tokens_are_never_printed() {
+        let variable = |name: &str| (name == "HF_TOKEN").then(|| "hf_secret".to_owned());
+        let lines = hub(&HubEnvironment::from(variable, None));
+        let text = text(&lines);
+        assert!(text.contains("there is one") && !text.contains("hf_secret"), "{text}");
+        assert!(!serde_json::to_string(&lines).unwrap().contains("hf_secret"));
+    }
+}

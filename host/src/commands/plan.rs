@@ -1,0 +1,304 @@
+//! `plan`: how large the parts of a conversion will be, and how many chunks they need.
+
+use crate::convert::lut::{Lut, Luts};
+use crate::error::from_huggingface;
+use crate::model_source::{self, Need};
+use crate::plugins::Plugins;
+use crate::progress::{Display, Reporter};
+use crate::services;
+use crate::sizes::{Inventory, PartSizes};
+use anemll_huggingface::ConfigFile;
+use anemll_plugin_api::data::{ModelDescription, ModelInput};
+use anemll_plugin_api::{Error, Result, codes};
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll plan --model ./SmolLM2-135M
+  anemll plan --model Qwen/Qwen3-0.6B --max-chunk-mb 950 --lut 6
+  anemll plan --model ./SmolLM2-135M --lut2 4 --lut3 6 --context 2048 --json
+  anemll plan --model ./SmolLM2-135M --lut 4 --auto
+
+Only config.json is needed. --auto prints a number for scripts:
+anemll convert --chunk $(anemll plan --model DIR --lut 4 --auto) …";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// Model directory, config.json, entry of the Hugging Face cache, or name such as
+    /// Qwen/Qwen3-0.6B.
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Largest weight file that a chunk may have, in MB of 1048576 bytes.
+    #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_chunk_mb: u64,
+    /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.10, value_parser = overhead)]
+    pub overhead: f64,
+    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none.
+    #[arg(long, value_name = "LUT")]
+    pub lut: Option<String>,
+    /// Palettization of the embeddings.
+    #[arg(long, value_name = "LUT", visible_alias = "lut-embeddings")]
+    pub lut1: Option<String>,
+    /// Palettization of the layers.
+    #[arg(long, value_name = "LUT")]
+    pub lut2: Option<String>,
+    /// Palettization of the head.
+    #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
+    pub lut3: Option<String>,
+    /// Context length in tokens; tables of positions grow with it.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub context: u64,
+    /// Tokens that one call of `prefill` takes.
+    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    pub batch: u64,
+    /// Arch frontend to use, where several accept the model.
+    #[arg(long, value_name = "ID")]
+    pub arch: Option<String>,
+    /// Print the recommended number of chunks, and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    pub auto: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn overhead(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if (1.0..=10.0).contains(&factor) => Ok(factor),
+        _ => Err("not a number from 1 to 10".to_owned()),
+    }
+}
+
+/// Most chunks that the table has a line for.
+const MOST_LINES: u32 = 12;
+
+/// Sizes at one choice of bits.
+#[derive(Debug, Serialize)]
+struct Column {
+    /// `float16`, `LUT4`, or what was asked for.
+    name: String,
+    #[serde(flatten)]
+    sizes: PartSizes,
+    /// Bytes of the one weight file of the monolithic layout.
+    monolithic: u64,
+    /// The fewest chunks that fit; none when not even one layer each does.
+    chunks: Option<u32>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
+    let asked = asked(arguments)?;
+    let reporter = Reporter::new(Display::Lines);
+    let directory =
+        model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
+    drop(reporter);
+    let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
+    let (_, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let input = ModelInput {
+        config: config.value().clone(),
+        context: arguments.context,
+        batch: arguments.batch,
+        options: json!({}),
+        ..ModelInput::default()
+    };
+    let description = frontend.describe(&input)?;
+    let host = services::host();
+    let limit = limit(arguments);
+    let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
+    let column = |choice: &Choice| {
+        let sizes = inventory.sizes(&choice.chunked);
+        Column {
+            name: choice.name.clone(),
+            monolithic: inventory.sizes(&choice.whole).monolithic_file(),
+            chunks: sizes.chunks_within(limit),
+            sizes,
+        }
+    };
+    if arguments.auto {
+        let column = column(&asked.unwrap_or_else(|| Choice::usual(None)));
+        let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
+        return super::print(&format!("{chunks}\n"));
+    }
+    let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
+    let columns: Vec<Column> = usual.iter().chain(&asked).map(column).collect();
+    if arguments.json {
+        return super::print_json(&json!({
+            "model": model_source::model_name(&directory),
+            "parameters": description.parameters,
+            "context": arguments.context,
+            "max_chunk_bytes": arguments.max_chunk_mb.saturating_mul(1 << 20),
+            "overhead": arguments.overhead,
+            "options": columns,
+        }));
+    }
+    let name = model_source::model_name(&directory);
+    super::print(&text(arguments, &name, &description, &columns)?)
+}
+
+/// Bytes that the weights of a chunk may have, the overhead taken off.
+fn limit(arguments: &PlanArguments) -> u64 {
+    (arguments.max_chunk_mb.saturating_mul(1 << 20) as f64 / arguments.overhead) as u64
+}
+
+/// A choice of bits. In the monolithic layout `--lut` is for the embeddings too.
+struct Choice {
+    name: String,
+    chunked: Luts,
+    whole: Luts,
+}
+
+impl Choice {
+    /// `--lut BITS`, or no palettization.
+    fn usual(bits: Option<u32>) -> Self {
+        let lut = bits.map(|bits| Lut { bits, group: Some(8) });
+        let chunked = Luts { embeddings: None, layers: lut, head: lut };
+        let name = bits.map_or_else(|| "float16".to_owned(), |bits| format!("LUT{bits}"));
+        Self { name, chunked, whole: Luts { embeddings: lut, ..chunked } }
+    }
+}
+
+/// What the `--lut` flags say, if there are any.
+fn asked(arguments: &PlanArguments) -> Result<Option<Choice>> {
+    let flags = [
+        ("--lut", &arguments.lut),
+        ("--lut1", &arguments.lut1),
+        ("--lut2", &arguments.lut2),
+        ("--lut3", &arguments.lut3),
+    ];
+    if flags.iter().all(|(_, text)| text.is_none()) {
+        return Ok(None);
+    }
+    let [all, embeddings, layers, head] =
+        flags.map(|(flag, text)| text.as_deref().map(|text| Lut::parse(flag, text)).transpose());
+    let (all, embeddings) = (all?.unwrap_or_default(), embeddings?);
+    let chunked = Luts {
+        embeddings: embeddings.unwrap_or_default(),
+        layers: layers?.unwrap_or(all),
+        head: head?.unwrap_or(all),
+    };
+    let name: Vec<String> = flags
+        .iter()
+        .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
+        .collect();
+    let whole = Luts { embeddings: embeddings.unwrap_or(all), ..chunked };
+    Ok(Some(Choice { name: name.join(" "), chunked, whole }))
+}
+
+fn too_large(arguments: &PlanArguments, column: &Column) -> Error {
+    let largest = column.sizes.layers.iter().copied().max().unwrap_or(0);
+    Error::new(
+        codes::LAYOUT_OPTION_INVALID,
+        format!(
+            "a layer has {} at {}, more than --max-chunk-mb {} allows",
+            megabytes(scaled(largest, arguments)),
+            column.name,
+            arguments.max_chunk_mb
+        ),
+    )
+    .with_at("--max-chunk-mb")
+    .with_hint("allow larger chunks, or take fewer bits with --lut")
+}
+
+fn text(
+    arguments: &PlanArguments,
+    name: &str,
+    description: &ModelDescription,
+    columns: &[Column],
+) -> Result<String> {
+    let mut text = format!(
+        "{name}: {}, {} layers, {:.1} M parameters, context {}\n\
+         sizes are of weight files, times {:.2}; MB are 1048576 bytes\n\n",
+        description.architecture,
+        description.layers,
+        description.parameters as f64 / 1e6,
+        arguments.context,
+        arguments.overhead,
+    );
+    let mut row = |first: &str, cell: &dyn Fn(&Column) -> String| {
+        let mut line = format!("{first:<26}");
+        for column in columns {
+            let width = column.name.chars().count().max(9);
+            let _ = write!(line, "  {:>width$}", cell(column));
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    let megabytes = |bytes: u64| megabytes(scaled(bytes, arguments));
+    row("", &|column| column.name.clone());
+    row("embeddings", &|column| megabytes(column.sizes.embeddings_file()));
+    row("layers", &|column| {
+        let all = column.sizes.chunk_files(1).unwrap_or_default();
+        megabytes(all.iter().sum())
+    });
+    row("largest layer", &|column| {
+        megabytes(column.sizes.layers.iter().copied().max().unwrap_or(0))
+    });
+    row("lm_head", &|column| megabytes(column.sizes.head_file()));
+    row("monolithic", &|column| megabytes(column.monolithic));
+    row("", &|_| String::new());
+    row("largest of N chunks", &|_| String::new());
+    let limit = limit(arguments);
+    for chunks in 1..=description.layers.min(MOST_LINES) {
+        row(&format!("{chunks:>3}  {}", layout(description.layers, chunks)?), &|column| {
+            let files = column.sizes.chunk_files(chunks).unwrap_or_default();
+            let largest = files.into_iter().max().unwrap_or(0);
+            let mark = if largest <= limit { "" } else { "!" };
+            format!("{mark}{}", megabytes(largest))
+        });
+    }
+    row("", &|_| String::new());
+    row("recommended --chunk", &|column| {
+        column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
+    });
+    let _ = writeln!(text, "\n! is more than --max-chunk-mb {}", arguments.max_chunk_mb);
+    Ok(text)
+}
+
+/// Layers of each chunk: `8+8+7+7`, shortened where chunks are many.
+fn layout(layers: u32, chunks: u32) -> Result<String> {
+    let ranges = anemll_layout::layer_ranges(layers, chunks)?;
+    let lengths: Vec<String> =
+        ranges.iter().map(|range| (range.end - range.first).to_string()).collect();
+    let text = lengths.join("+");
+    if text.len() <= 20 {
+        return Ok(text);
+    }
+    Ok(format!(
+        "{}+…+{}",
+        lengths.first().map_or("", |text| text),
+        lengths.last().map_or("", |text| text)
+    ))
+}
+
+fn scaled(bytes: u64, arguments: &PlanArguments) -> u64 {
+    (bytes as f64 * arguments.overhead) as u64
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_chunks() {
+        assert_eq!(layout(30, 4).unwrap(), "8+8+7+7");
+        assert_eq!(layout(30, 12).unwrap(), "3+…+2");
+        assert_eq!(layout(1, 1).unwrap(), "1");
+    }
+
+    #[test]
+    fn factors() {
+        assert_eq!(overhead("1.1"), Ok(1.1));
+        for text in ["0.9", "11", "nan", "inf", "x", ""] {
+            assert!(overhead(text).is_err(), "{text}");
+        }
+    }
+}
