@@ -93,8 +93,8 @@ const RUN: [&str; 10] = [
     "man",
 ];
 
-/// Names in examples that only the world outside has.
-const ELSEWHERE: [&str; 1] = ["Qwen/Qwen3-0.6B"];
+/// What only the world outside has, and what needs a conversion that was begun.
+const ELSEWHERE: [&str; 3] = ["Qwen/Qwen3-0.6B", "--restart", "--only"];
 
 #[test]
 fn examples_run() {
@@ -116,14 +116,14 @@ fn examples_run() {
             if ELSEWHERE.iter().any(|name| line.contains(name)) {
                 continue;
             }
-            run_example(&line, path, count);
+            run_example(&line, path);
             count += 1;
         }
     }
     assert!(count > 15, "only {count} examples were run");
 }
 
-fn run_example(line: &str, folder: &Path, number: usize) {
+fn run_example(line: &str, folder: &Path) {
     let (mut words, input) = words(line);
     // All plugins are named, and an example's own would be one too many.
     if let Some(place) = words.iter().position(|word| word == "--plugin") {
@@ -136,9 +136,9 @@ fn run_example(line: &str, folder: &Path, number: usize) {
     if ["chat", "generate"].contains(&words[1].as_str()) && !line.contains("--max-tokens") {
         words.extend(["--max-tokens".to_owned(), "4".to_owned()]);
     }
-    // A conversion with other options does not replace the one that the others read.
-    if let Some(place) = words.iter().position(|word| word == "--output") {
-        words[place + 1] = format!("{}-{number}", words[place + 1]);
+    // One conversion is made for the others to read; of those in examples the plan is enough.
+    if words[1] == "convert" && !line.contains("--dry-run") {
+        words.push("--dry-run".to_owned());
     }
     let mut command = anemll();
     command.args(&words[1..]).current_dir(folder).stdin(match &input {
