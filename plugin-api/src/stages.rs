@@ -134,8 +134,8 @@ pub trait Session: Send {
     /// Those of the runtime underneath.
     fn reset(&mut self) -> Result<()>;
 
-    /// Runs a function with inputs by name; writes the outputs, then the values named in `taps`, to
-    /// the sink under their names.
+    /// Runs a function with inputs by name; writes the outputs and the values named in `taps` to the
+    /// sink under their names, each once, in any order.
     ///
     /// # Errors
     /// [`crate::codes::FUNCTION_UNKNOWN`], [`crate::codes::INPUT_INVALID`],

@@ -393,7 +393,7 @@ fn main() -> Outcome<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let host = Host::new(Arc::new(Threads(pool)));
         let opening = Instant::now();
-        let mut session = CpuRuntime.open(&path, &Value::Null, &host)?;
+        let mut session = CpuRuntime::default().open(&path, &Value::Null, &host)?;
         println!("{threads} threads: opened in {:.0?}", opening.elapsed());
         for signature in session.describe().functions {
             let rate = measure(&mut *session, &signature)?;

@@ -26,6 +26,14 @@ pub(crate) enum Element {
 }
 
 impl Element {
+    /// The type in which a value declared as this is kept where float16 is not rounded to.
+    pub(crate) fn widened(self) -> Self {
+        match self {
+            Self::F16 => Self::F32,
+            other => other,
+        }
+    }
+
     /// The element type of a MIL `DataType` number; `None` for strings, bfloat16 and fp8.
     pub(crate) fn from_mil(number: i32) -> Option<Self> {
         Some(match number {

@@ -2,7 +2,8 @@
 //!
 //! A package's functions are planned once ([`plan`]) and run step by step. Values of fp16 are
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
-//! inside an operation is f32. Weights stay in the mapped weight file; palettized ones are decoded
+//! inside an operation is f32. The option `activations` = `float32` leaves the rounding out: float16
+//! values, states and outputs are then f32, and inputs may be. Weights stay in the mapped weight file; palettized ones are decoded
 //! once per blob. The states of a package are shared by its functions, by name.
 //!
 //! To add an operation: one entry in the list of a family in [`kernels`].
@@ -22,18 +23,27 @@ mod tensor;
 #[cfg(test)]
 mod testing;
 mod walk;
+mod wide;
 mod workers;
 
 use anemll_plugin_api::data::{Availability, Stage};
-use anemll_plugin_api::{Host, Plugin, Result, Runtime, Session, Value, no_such_component};
+use anemll_plugin_api::{
+    Error, Host, Plugin, Result, Runtime, Session, Value, codes, no_such_component,
+};
 use std::path::Path;
 
 /// The runtime's id.
 pub const ID: &str = "cpu";
 
+/// The option that says how values declared as float16 are kept.
+const ACTIVATIONS: &str = "activations";
+
 /// The runtime.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CpuRuntime;
+pub struct CpuRuntime {
+    /// Whether values declared as float16 are kept in f32.
+    wide: bool,
+}
 
 impl Runtime for CpuRuntime {
     fn check(&self) -> Result<Availability> {
@@ -41,7 +51,7 @@ impl Runtime for CpuRuntime {
     }
 
     fn open(&self, package: &Path, _options: &Value, host: &Host) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::CpuSession::open(package, host)?))
+        Ok(Box::new(session::CpuSession::open(package, self.wide, host)?))
     }
 }
 
@@ -52,11 +62,25 @@ pub struct CpuPlugin;
 impl Plugin for CpuPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn runtime(id: &str, _options: &Value) -> Result<Box<dyn Runtime>> {
-        match id {
-            ID => Ok(Box::new(CpuRuntime)),
-            _ => Err(no_such_component(Stage::Runtime, id)),
+    fn runtime(id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+        if id != ID {
+            return Err(no_such_component(Stage::Runtime, id));
         }
+        let wide = match options.get(ACTIVATIONS) {
+            None | Some(Value::Null) => false,
+            Some(value) => match value.as_str() {
+                Some("float16") => false,
+                Some("float32") => true,
+                _ => {
+                    return Err(Error::new(
+                        codes::PLUGIN_OPTION_INVALID,
+                        format!("`{ACTIVATIONS}` is {value}, not \"float16\" or \"float32\""),
+                    )
+                    .with_at(ACTIVATIONS));
+                }
+            },
+        };
+        Ok(Box::new(CpuRuntime { wide }))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Prepared, Step};
 use crate::tensor::Tensor;
+use crate::wide;
 use anemll_mil::{Symbols, ValueType};
 use anemll_mlpackage::Package;
 use anemll_plugin_api::{Error, codes};
@@ -30,14 +31,7 @@ pub(crate) struct Plan {
     /// All values by name, for taps.
     values: HashMap<String, Input>,
     slots: usize,
-}
-
-/// What a run gives.
-pub(crate) struct Results<'p> {
-    /// Outputs in the order of the function.
-    pub(crate) outputs: Vec<(&'p str, Tensor)>,
-    /// Values of the tapped slots as they were made.
-    pub(crate) tapped: HashMap<usize, Tensor>,
+    wide: bool,
 }
 
 struct PlannedStep {
@@ -65,6 +59,8 @@ pub(crate) struct Planner<'a> {
     /// Index of each state of the session.
     pub(crate) states: &'a BTreeMap<String, usize>,
     pub(crate) cache: &'a mut ConstantCache,
+    /// Whether values declared as float16 are kept in f32.
+    pub(crate) wide: bool,
 }
 
 /// An error about one operation of a function.
@@ -168,7 +164,8 @@ impl Planner<'_> {
         });
         let values = values.collect();
         let slots = building.slots;
-        Ok(Plan { function: name.to_owned(), steps, inputs, outputs, values, slots })
+        let wide = self.wide;
+        Ok(Plan { function: name.to_owned(), steps, inputs, outputs, values, slots, wide })
     }
 }
 
@@ -239,13 +236,20 @@ impl Building<'_, '_> {
         let Some(definition) = kernels::find(kind) else {
             return unsupported("the runtime does not have it");
         };
-        let arguments = self.arguments(operation)?;
+        let mut arguments = self.arguments(operation)?;
+        // What constexpr operations decode is a weight, and stays as it is stored.
+        let wide = self.planner.wide && !kind.starts_with("constexpr_");
+        if wide {
+            wide::arguments(kind, &mut arguments)?;
+        }
         let outputs = operation
             .outputs
             .iter()
             .map(|output| match value_type(output)? {
                 ValueType::Tensor(kind) => {
-                    Ok((constant::element(&kind)?, constant::open_shape(&kind)?))
+                    let element = constant::element(&kind)?;
+                    let element = if wide { element.widened() } else { element };
+                    Ok((element, constant::open_shape(&kind)?))
                 }
                 other => unsupported(format!("a result of type {other}")),
             })
@@ -277,6 +281,7 @@ impl Building<'_, '_> {
                 Ok(None)
             }
             Prepared::Step(run) => {
+                let run = if wide { wide::step(run) } else { run };
                 let mut releases = call.last_uses;
                 let mut planned = Vec::with_capacity(outputs.len());
                 for (output, (element, shape)) in operation.outputs.iter().zip(outputs) {
@@ -441,12 +446,21 @@ impl Plan {
         self.values.keys().map(String::as_str)
     }
 
-    /// Runs all steps on a frame that holds the inputs.
-    pub(crate) fn run(&self, frame: &mut Frame<'_>, taps: &[usize]) -> Result<Results<'_>, Error> {
-        let mut tapped = HashMap::new();
-        for &slot in taps {
-            if let Some(Some(value)) = frame.slots.get(slot) {
-                tapped.insert(slot, value.clone());
+    /// Whether values declared as float16 are kept in f32.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    /// Runs all steps on a frame that holds the inputs, and gives the outputs in the order of the
+    /// function. `see` is shown the value of every slot as it is made, inputs first.
+    pub(crate) fn run(
+        &self,
+        frame: &mut Frame<'_>,
+        see: &mut dyn FnMut(usize, &Tensor) -> Result<(), Error>,
+    ) -> Result<Vec<(&str, Tensor)>, Error> {
+        for (slot, value) in frame.slots.iter().enumerate() {
+            if let Some(value) = value {
+                see(slot, value)?;
             }
         }
         for (index, step) in self.steps.iter().enumerate() {
@@ -463,9 +477,7 @@ impl Plan {
                     located(failure, &self.function, &step.operation, &step.name, false)
                 })?;
             for (output, value) in step.outputs.iter().zip(results) {
-                if taps.contains(&output.slot) {
-                    tapped.insert(output.slot, value.clone());
-                }
+                see(output.slot, &value)?;
                 frame.slots[output.slot] = Some(value);
             }
             for &slot in &step.releases {
@@ -481,6 +493,6 @@ impl Plan {
                 .map_err(|failure| located(failure, &self.function, "output", name, false))?;
             outputs.push((name.as_str(), value.clone()));
         }
-        Ok(Results { outputs, tapped })
+        Ok(outputs)
     }
 }

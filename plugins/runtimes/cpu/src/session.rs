@@ -12,7 +12,7 @@ use anemll_mil::model::{block, program};
 use anemll_mlpackage::Package;
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{DType, Error, Host, Result, Session, Sink, TensorView, codes};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(crate) struct CpuSession {
     state_indices: BTreeMap<String, usize>,
     cache: ConstantCache,
     pool: Pool,
+    /// Whether values declared as float16 are kept in f32.
+    wide: bool,
 }
 
 struct Function {
@@ -57,8 +59,9 @@ fn graph_error(error: &dyn std::fmt::Display) -> Error {
 }
 
 impl CpuSession {
-    /// Opens a package and checks that every operation of its functions is known.
-    pub(crate) fn open(path: &Path, host: &Host) -> Result<Self> {
+    /// Opens a package and checks that every operation of its functions is known. `wide` keeps
+    /// values declared as float16 in f32.
+    pub(crate) fn open(path: &Path, wide: bool, host: &Host) -> Result<Self> {
         let package = Package::open(path).map_err(|error| package_error(&error))?;
         let model = package.model();
         let mut functions = BTreeMap::new();
@@ -76,7 +79,7 @@ impl CpuSession {
             let block = block(function).map_err(|error| graph_error(&error))?;
             check_operations(&interface.name, block)?;
             for port in &interface.states {
-                let state = zero_state(port)?;
+                let state = zero_state(port, wide)?;
                 match state_indices.get(&port.name) {
                     None => {
                         state_indices.insert(port.name.clone(), states.len());
@@ -109,6 +112,7 @@ impl CpuSession {
             state_indices,
             cache: ConstantCache::new(),
             pool: Pool::default(),
+            wide,
         })
     }
 
@@ -130,21 +134,26 @@ impl CpuSession {
                 return Err(graph_error(&format!("no function `{name}`")));
             };
             let block = block(function).map_err(|error| graph_error(&error))?;
-            let mut planner =
-                Planner { package: &package, states: &self.state_indices, cache: &mut self.cache };
+            let mut planner = Planner {
+                package: &package,
+                states: &self.state_indices,
+                cache: &mut self.cache,
+                wide: self.wide,
+            };
             entry.plan = Some(planner.plan(name, function, block)?);
         }
         Ok(())
     }
 }
 
-fn zero_state(port: &anemll_mil::Port) -> Result<StateValue> {
+fn zero_state(port: &anemll_mil::Port, wide: bool) -> Result<StateValue> {
     let refuse = |reason: &str| {
         Err(Error::new(codes::GRAPH_INTERFACE, format!("state `{}` {reason}", port.name)))
     };
     let Some(element) = Element::from_mil(port.data_type.to_proto()) else {
         return refuse("has an element type that the cpu runtime does not have");
     };
+    let element = if wide { element.widened() } else { element };
     let sizes = port.shape.iter().map(|size| usize::try_from(size.fixed()?).ok());
     let Some(shape) = sizes.collect::<Option<Vec<usize>>>() else {
         return refuse("has no fixed shape");
@@ -180,7 +189,9 @@ fn read_inputs(
         if !given.insert(name) {
             return refuse(name, "is given twice".to_owned());
         }
-        if i32::try_from(input.dtype().0) != Ok(port.element.to_mil()) {
+        let given_as = i32::try_from(input.dtype().0).ok().and_then(Element::from_mil);
+        let widened = if plan.is_wide() { port.element.widened() } else { port.element };
+        if given_as != Some(port.element) && given_as != Some(widened) {
             return refuse(name, format!("is {}, not {}", input.dtype(), port.element.name()));
         }
         if !port.allowed.accepts(input.shape()) {
@@ -194,12 +205,21 @@ fn read_inputs(
         };
         let mut buffer = pool.take(input.bytes().len())?;
         buffer.bytes_mut().copy_from_slice(input.bytes());
-        slots[slot] = Some(Tensor::owned(port.element, &shape, buffer));
+        let given_as = given_as.unwrap_or(port.element);
+        let tensor = Tensor::owned(given_as, &shape, buffer);
+        slots[slot] = Some(if given_as == widened { tensor } else { widen(&tensor)? });
     }
     match ports.iter().find(|port| !given.contains(port.name.as_str())) {
         Some(port) => refuse(&port.name, "is missing".to_owned()),
         None => Ok(()),
     }
+}
+
+/// A float16 value as f32.
+fn widen(tensor: &Tensor) -> Result<Tensor> {
+    tensor
+        .widened()
+        .map_err(|failure| Error::new(codes::RUN_FAILED, failure.to_string()).with_at("inputs"))
 }
 
 /// Writes a value to the sink in row-major order.
@@ -282,33 +302,29 @@ impl Session for CpuSession {
                 None => Err(unknown_value(function, plan, name)),
             })
             .collect::<Result<_>>()?;
-        let tap_slots: Vec<usize> = tapped
-            .iter()
-            .filter_map(|(_, input)| match input {
-                Input::Slot(slot) => Some(*slot),
-                Input::Constant(_) => None,
-            })
-            .collect();
+        let mut written = BTreeSet::new();
+        let mut tap_slots: HashMap<usize, Vec<&str>> = HashMap::new();
+        for (name, input) in tapped {
+            match input {
+                _ if !written.insert(name) => {}
+                Input::Constant(tensor) => write(outputs, name, tensor, &self.pool)?,
+                Input::Slot(slot) => tap_slots.entry(*slot).or_default().push(name),
+            }
+        }
         let mut frame =
             Frame { slots, states: &mut self.states, pool: &self.pool, host: &self.host };
-        let results = plan.run(&mut frame, &tap_slots)?;
-        let mut written = BTreeSet::new();
-        for (name, value) in &results.outputs {
+        // Values are written as soon as they are made: keeping all that are tapped would take the
+        // memory of all at once.
+        let results = plan.run(&mut frame, &mut |slot, value| {
+            let names = tap_slots.get(&slot).map(Vec::as_slice).unwrap_or_default();
+            names.iter().try_for_each(|name| write(outputs, name, value, &self.pool))
+        })?;
+        for (name, value) in &results {
             if interface.outputs.iter().any(|port| port.name == *name) && written.insert(*name) {
                 write(outputs, name, value, &self.pool)?;
             }
         }
-        for (name, input) in tapped {
-            let value = match input {
-                Input::Constant(tensor) => Some(tensor),
-                Input::Slot(slot) => results.tapped.get(slot),
-            };
-            match value {
-                Some(value) if written.insert(name) => write(outputs, name, value, &self.pool)?,
-                Some(_) => {}
-                None => return Err(unknown_value(function, plan, name)),
-            }
-        }
+        drop(results);
         for value in frame.slots.into_iter().flatten() {
             self.pool.recycle(value.storage);
         }

@@ -133,6 +133,14 @@ impl Tensor {
         })
     }
 
+    /// The value in f32 where it is float16, else itself.
+    pub(crate) fn widened(&self) -> Outcome<Self> {
+        if self.element != Element::F16 {
+            return Ok(self.clone());
+        }
+        Ok(Self::from_slice(Element::F32, self.shape(), &self.floats()?))
+    }
+
     /// The elements of a contiguous value.
     pub(crate) fn dense<T: Pod>(&self) -> &[T] {
         let start = self.layout.offset();

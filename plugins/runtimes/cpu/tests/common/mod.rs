@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 /// Opens a package with the cpu runtime on the calling thread.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Session>> {
-    CpuRuntime.open(path, &Value::Null, &Host::quiet())
+    CpuRuntime::default().open(path, &Value::Null, &Host::quiet())
 }
 
 /// Opens a package with a host that runs the calls of one operation on several threads.
 pub(crate) fn open_threaded(path: &Path, threads: usize) -> Result<Box<dyn Session>> {
-    CpuRuntime.open(path, &Value::Null, &Host::new(Arc::new(Threads(threads))))
+    CpuRuntime::default().open(path, &Value::Null, &Host::new(Arc::new(Threads(threads))))
 }
 
 struct Threads(usize);
