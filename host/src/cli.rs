@@ -53,6 +53,9 @@ pub enum Command {
     /// Say what this machine can do, and what is missing.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArguments),
+    /// Find the layers of a model whose activations pass the range of 16-bit floats.
+    #[command(after_help = crate::commands::preflight::EXAMPLES)]
+    Preflight(crate::commands::preflight::PreflightArguments),
     /// List plugins and what they offer.
     #[command(subcommand, after_help = PLUGIN_EXAMPLES)]
     Plugin(PluginCommand),

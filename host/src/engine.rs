@@ -6,6 +6,7 @@
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
 
 use crate::meta::Meta;
+use crate::observation::{Observer, ObservingSink};
 use anemll_plugin_api::data::{EvaluationPaths, FunctionSignature, RunStep, ValueInfo};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor, codes};
 use half::f16;
@@ -175,7 +176,7 @@ impl Engine {
 
     /// One token at `position` through `infer`.
     pub fn infer(&mut self, token: u32, position: u64) -> Result<Head> {
-        let mut rows = self.pass(Pass::Infer, &[token], position)?;
+        let mut rows = self.pass(Pass::Infer, &[token], position, None)?;
         rows.pop().ok_or_else(no_rows)
     }
 
@@ -184,7 +185,7 @@ impl Engine {
         let mut position = position;
         for batch in tokens.chunks(self.batch as usize) {
             crate::services::check_cancelled()?;
-            self.pass(Pass::Prefill, batch, position)?;
+            self.pass(Pass::Prefill, batch, position, None)?;
             position += batch.len() as u64;
         }
         Ok(())
@@ -193,6 +194,16 @@ impl Engine {
     /// Up to one batch of tokens from `position` on through the evaluation functions: one row of
     /// logits for each.
     pub fn evaluate(&mut self, tokens: &[u32], position: u64) -> Result<Vec<Head>> {
+        self.evaluate_observed(tokens, position, None)
+    }
+
+    /// As [`Self::evaluate`], with an observer of values inside of the packages.
+    pub fn evaluate_observed(
+        &mut self,
+        tokens: &[u32],
+        position: u64,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Head>> {
         if self.meta.paths.evaluate.is_empty() {
             return Err(Error::new(
                 codes::FUNCTION_UNKNOWN,
@@ -201,10 +212,25 @@ impl Engine {
             .with_at(self.meta.directory.join(PATHS).display().to_string())
             .with_hint("convert the model again, or take --path infer"));
         }
-        self.pass(Pass::Evaluate, tokens, position)
+        self.pass(Pass::Evaluate, tokens, position, observer)
     }
 
-    fn pass(&mut self, pass: Pass, tokens: &[u32], position: u64) -> Result<Vec<Head>> {
+    /// The packages and functions of an evaluation, in their order.
+    ///
+    /// # Errors
+    /// A package that is not there.
+    pub fn evaluation_functions(&self) -> Result<Vec<(PathBuf, String)>> {
+        let steps = self.meta.paths.evaluate.iter();
+        steps.map(|step| Ok((self.meta.package(step)?, step.function.clone()))).collect()
+    }
+
+    fn pass(
+        &mut self,
+        pass: Pass,
+        tokens: &[u32],
+        position: u64,
+        mut observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Head>> {
         if position + tokens.len() as u64 > self.context {
             return Err(Error::new(
                 codes::EVALUATION_INPUT,
@@ -224,7 +250,9 @@ impl Engine {
         let width = if pass == Pass::Infer { 1 } else { self.batch };
         let mut values = inputs(tokens, width, position, self.context);
         for step in &steps {
-            self.step(step, &mut values)?;
+            // Reborrowed by hand: the shorter lifetime has to be that of the trait object, too.
+            let observer = observer.as_mut().map(|observer| &mut **observer as &mut dyn Observer);
+            self.step(step, &mut values, observer)?;
         }
         if pass == Pass::Prefill {
             return Ok(Vec::new());
@@ -233,10 +261,16 @@ impl Engine {
         Ok(rows.into_iter().take(tokens.len()).collect())
     }
 
-    fn step(&mut self, step: &RunStep, values: &mut BTreeMap<String, Tensor>) -> Result<()> {
+    fn step(
+        &mut self,
+        step: &RunStep,
+        values: &mut BTreeMap<String, Tensor>,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<()> {
         let path = self.meta.package(step)?;
         let mut given = Vec::new();
-        for input in &self.signature(step)?.inputs {
+        let signature = self.signature(step)?.clone();
+        for input in &signature.inputs {
             let Some(tensor) = values.get(&input.name) else {
                 return Err(Error::new(
                     codes::INPUT_INVALID,
@@ -250,15 +284,27 @@ impl Engine {
             given.push(tensor.view()?);
         }
         let session = self.sessions.get_mut(&path).ok_or_else(no_rows)?;
-        let mut sink = MemorySink::new();
-        session.run(&step.function, &given, &[], &mut sink).map_err(|error| {
-            match error.is_cancelled() {
-                true => error,
-                false => error.with_cause(format!("in the package {}", path.display())),
+        let in_package = |error: Error| match error.is_cancelled() {
+            true => error,
+            false => error.with_cause(format!("in the package {}", path.display())),
+        };
+        let tensors = match observer {
+            None => {
+                let mut sink = MemorySink::new();
+                session.run(&step.function, &given, &[], &mut sink).map_err(in_package)?;
+                sink.into_tensors()?
             }
-        })?;
+            Some(observer) => {
+                let taps = observer.taps(&path, &step.function);
+                let names: Vec<&str> = taps.iter().map(String::as_str).collect();
+                let outputs = signature.outputs.iter().map(|output| output.name.as_str());
+                let mut sink = ObservingSink::new(&step.function, observer, &taps, outputs);
+                session.run(&step.function, &given, &names, &mut sink).map_err(in_package)?;
+                sink.into_outputs()
+            }
+        };
         drop(given);
-        for mut tensor in sink.into_tensors()? {
+        for mut tensor in tensors {
             // One part's output is the next part's input.
             if tensor.name == "output_hidden_states" {
                 tensor.name = "hidden_states".to_owned();

@@ -14,6 +14,7 @@ pub mod generation;
 pub mod machine;
 pub mod meta;
 pub mod model_source;
+pub mod observation;
 pub mod perplexity;
 pub mod plugins;
 pub mod progress;

@@ -55,6 +55,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
+        Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins),
         Command::Plugin(command) => commands::plugin::run(command, &plugins),
     }
 }

@@ -211,6 +211,11 @@ impl Plugins {
         self.component(Stage::Runtime, id)?.runtime(id, &Value::Null)
     }
 
+    /// The runtime `id`, made with options of its manifest.
+    pub fn runtime_with(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+        self.component(Stage::Runtime, id)?.runtime(id, options)
+    }
+
     /// The arch frontend for a config.json: `requested`, or the one that accepts it best.
     pub fn frontend(
         &self,

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod inspect;
 pub mod plan;
 pub mod plugin;
+pub mod preflight;
 mod transcript;
 
 use anemll_plugin_api::{Error, Result, codes};

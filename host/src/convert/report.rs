@@ -52,7 +52,7 @@ pub(super) struct PluginReport {
 
 impl WeightFileReport {
     /// What a user should read: the remarks of the quantizer's plan, each once, with the number of
-    /// weights it is about, and what was clamped.
+    /// weights it is about, what was clamped, and what vanishes in 16-bit floats.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for note in self.weights.iter().filter_map(|weight| weight.note.as_deref()) {
@@ -68,7 +68,8 @@ impl WeightFileReport {
         let missing = self.weights.iter().filter(|weight| weight.missing).map(|weight| {
             format!("`{}` is missing from the model directory: it is all zeros", weight.tensor)
         });
-        notes.chain(clamped).chain(missing).collect()
+        let vanishing = super::weights::vanishing(&self.weights);
+        notes.chain(clamped).chain(missing).chain(vanishing).collect()
     }
 }
 

@@ -70,7 +70,10 @@ impl CpuSession {
         let known = interface::functions(model)?;
         let interfaces: Vec<FunctionInterface> =
             known.iter().map(|(interface, _)| interface.clone()).collect();
-        let description = interface::describe(model, &interfaces);
+        let mut description = interface::describe(model, &interfaces);
+        if wide {
+            widen_description(&mut description);
+        }
         for (interface, inputs) in known {
             let program = program(model).map_err(|error| graph_error(&error))?;
             let Some(function) = program.functions.get(&interface.name) else {
@@ -143,6 +146,17 @@ impl CpuSession {
             entry.plan = Some(planner.plan(name, function, block)?);
         }
         Ok(())
+    }
+}
+
+/// Outputs and states as they are in f32; inputs may be as the package describes them.
+fn widen_description(description: &mut SessionDescription) {
+    for function in &mut description.functions {
+        for value in function.outputs.iter_mut().chain(&mut function.states) {
+            if value.dtype == DType::FLOAT16.name() {
+                DType::FLOAT32.name().clone_into(&mut value.dtype);
+            }
+        }
     }
 }
 

@@ -61,6 +61,9 @@ fn nothing_overflows_and_nothing_is_rounded() {
     let (_folder, mut session) = open(&json!({"activations": "float32"}));
     let (scaled, first, second) = twice(&mut *session, &factor);
     assert_eq!(scaled.dtype, DType::FLOAT32);
+    let described = session.describe();
+    let main = &described.functions[0];
+    assert_eq!((&*main.outputs[0].dtype, &*main.states[0].dtype), ("float32", "float32"));
     assert_eq!(floats(&scaled), [240_000.0, tenth * 4.0]);
     assert_eq!(first, [240_000.0 * hundredth, tenth * 4.0 * hundredth]);
     // The state holds what float16 cannot.

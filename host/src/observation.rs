@@ -1,0 +1,87 @@
+//! Looking at values inside of a package while it runs.
+
+use anemll_plugin_api::{DType, Error, MemorySink, Result, Sink, Tensor, codes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Sees values inside of the packages while they are computed.
+pub trait Observer: Send {
+    /// Names of the values of a function that it wants to see.
+    fn taps(&self, package: &Path, function: &str) -> Vec<String>;
+
+    /// One of these values.
+    ///
+    /// # Errors
+    /// Whatever ends the run.
+    fn see(&mut self, function: &str, value: &Tensor) -> Result<()>;
+}
+
+/// Keeps a function's outputs, and shows tapped values to an observer without keeping them.
+pub(crate) struct ObservingSink<'o> {
+    function: &'o str,
+    observer: &'o mut dyn Observer,
+    taps: BTreeSet<&'o str>,
+    outputs: BTreeSet<&'o str>,
+    /// Tensors that are being written, each with its id in a sink of its own.
+    open: BTreeMap<u64, (MemorySink, u64)>,
+    begun: u64,
+    kept: Vec<Tensor>,
+}
+
+impl<'o> ObservingSink<'o> {
+    pub(crate) fn new(
+        function: &'o str,
+        observer: &'o mut dyn Observer,
+        taps: &'o [String],
+        outputs: impl Iterator<Item = &'o str>,
+    ) -> Self {
+        Self {
+            function,
+            observer,
+            taps: taps.iter().map(String::as_str).collect(),
+            outputs: outputs.collect(),
+            open: BTreeMap::new(),
+            begun: 0,
+            kept: Vec::new(),
+        }
+    }
+
+    /// The function's outputs.
+    pub(crate) fn into_outputs(self) -> Vec<Tensor> {
+        self.kept
+    }
+}
+
+fn misused() -> Error {
+    Error::new(codes::PLUGIN_SINK_MISUSED, "the runtime wrote to a tensor that is not open")
+}
+
+impl Sink for ObservingSink<'_> {
+    fn begin(&mut self, name: &str, dtype: DType, shape: &[u64]) -> Result<u64> {
+        let mut sink = MemorySink::new();
+        let inner = sink.begin(name, dtype, shape)?;
+        let id = self.begun;
+        self.begun += 1;
+        self.open.insert(id, (sink, inner));
+        Ok(id)
+    }
+
+    fn write(&mut self, id: u64, bytes: &[u8]) -> Result<()> {
+        let (sink, inner) = self.open.get_mut(&id).ok_or_else(misused)?;
+        sink.write(*inner, bytes)
+    }
+
+    fn finish(&mut self, id: u64) -> Result<()> {
+        let (mut sink, inner) = self.open.remove(&id).ok_or_else(misused)?;
+        sink.finish(inner)?;
+        for tensor in sink.into_tensors()? {
+            if self.taps.contains(tensor.name.as_str()) {
+                self.observer.see(self.function, &tensor)?;
+            }
+            if self.outputs.contains(tensor.name.as_str()) {
+                self.kept.push(tensor);
+            }
+        }
+        Ok(())
+    }
+}
