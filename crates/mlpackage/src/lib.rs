@@ -11,6 +11,7 @@ mod error;
 mod manifest;
 mod package;
 mod paths;
+mod place;
 mod references;
 mod staging;
 mod writer;
@@ -20,7 +21,9 @@ pub use blob_type::BlobType;
 pub use blob_writer::{Appended, BlobWriter, RecordWriter, Summary};
 pub use error::{ErrorKind, PackageError, Result};
 pub use manifest::{Item, Manifest};
-pub use package::Package;
+pub use package::{Package, open_weight_files};
+pub use place::{Placement, place_file};
+pub use staging::{Staging, sync_folder};
 pub use writer::{WeightsPlacement, WeightsSource, WriteOptions, Written, write_package};
 
 /// Name under which a program refers to the weight file that [`write_package`] writes.

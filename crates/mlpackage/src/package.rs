@@ -62,17 +62,7 @@ impl Package {
         let model_size = bytes.len() as u64;
         drop(bytes);
 
-        let folder = match model_path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut files = BTreeMap::new();
-        for reference in references(&model) {
-            if !files.contains_key(reference.file_name) {
-                let file = open_weights(&model_path, folder, reference.file_name)?;
-                files.insert(reference.file_name.to_owned(), file);
-            }
-        }
+        let files = open_weight_files(&model, &model_path)?;
         Ok(Self { path: path.to_owned(), model_path, manifest, model, model_size, files })
     }
 
@@ -129,13 +119,48 @@ impl Package {
         })
     }
 
-    /// Reads the metadata of every weight record that the program refers to.
+    /// Reads the metadata of every weight record that the program refers to. No weights are read.
     pub fn check_records(&self) -> Result<()> {
         for reference in references(&self.model) {
             self.weight_file(reference.file_name)?.record(reference.offset)?;
         }
         Ok(())
     }
+
+    /// Checks that every weight record that the program refers to is there, with the element type
+    /// and the size that the program declares. Only the records' metadata is read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`] for a damaged record, [`ErrorKind::Reference`] for one that is not
+    /// what the program declares.
+    pub fn check_weights(&self) -> Result<()> {
+        for reference in references(&self.model) {
+            reference.check(self.weight_file(reference.file_name)?, &self.model_path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Maps the weight files that the model's program refers to, by the name under which it does.
+/// `@model_path` is the folder of `program`, the file that holds the program and stands in error
+/// messages. The files' headers are checked; records are checked when they are used.
+///
+/// # Errors
+/// [`ErrorKind::Reference`] for a name that is not below `@model_path`, [`ErrorKind::PathEscape`]
+/// for one that leaves the folder, and those of [`BlobFile::open`].
+pub fn open_weight_files(model: &Model, program: &Path) -> Result<BTreeMap<String, BlobFile>> {
+    let folder = match program.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut files = BTreeMap::new();
+    for reference in references(model) {
+        if !files.contains_key(reference.file_name) {
+            let file = open_weights(program, folder, reference.file_name)?;
+            files.insert(reference.file_name.to_owned(), file);
+        }
+    }
+    Ok(files)
 }
 
 /// Maps the weight file that `file_name` stands for, if it lies in the model's folder.

@@ -1,7 +1,10 @@
 //! Which weight records a model refers to.
 
+use crate::blob::BlobFile;
+use crate::error::{ErrorKind, PackageError, Result};
 use coreml_proto::mil::{self, argument, value};
 use coreml_proto::{Model, model};
+use std::path::Path;
 
 /// One value of a program that lies in a weight file.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +12,41 @@ pub(crate) struct Reference<'a> {
     pub(crate) file_name: &'a str,
     pub(crate) offset: u64,
     pub(crate) value_type: Option<&'a mil::ValueType>,
+}
+
+impl Reference<'_> {
+    /// Checks that `file` has the record, of the type and size that the program declares.
+    /// `program` is for error messages.
+    pub(crate) fn check(&self, file: &BlobFile, program: &Path) -> Result<()> {
+        let record = file.record(self.offset)?;
+        let declared = self
+            .value_type
+            .and_then(|kind| {
+                anemll_mil::ValueType::from_proto(kind, &anemll_mil::Symbols::default()).ok()
+            })
+            .and_then(|kind| {
+                let tensor = kind.tensor()?;
+                Some((tensor.data_type, tensor.byte_size()?))
+            });
+        let stored = (record.blob_type().data_type(), record.size_in_bytes());
+        if declared == Some(stored) {
+            return Ok(());
+        }
+        let declared = match declared {
+            Some((kind, size)) => format!("{size} bytes of {kind}"),
+            None => "no tensor of known size".to_owned(),
+        };
+        Err(PackageError::new(
+            ErrorKind::Reference,
+            program,
+            format!(
+                "the weight at offset {} is {} bytes of {}, which is not what the program \
+                 declares: {declared}",
+                self.offset, stored.1, stored.0
+            ),
+        )
+        .with_hint("the weight file is damaged, or belongs to another model"))
+    }
 }
 
 /// Every reference of the model, in program order within each function. The nesting of a decoded

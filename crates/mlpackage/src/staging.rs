@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// A hidden folder beside `destination`; it is removed when dropped before `publish`.
-pub(crate) struct Staging {
+#[derive(Debug)]
+pub struct Staging {
     destination: PathBuf,
     parent: PathBuf,
     path: PathBuf,
@@ -20,7 +21,11 @@ pub(crate) struct Staging {
 impl Staging {
     /// Creates the hidden folder. The destination's parent must exist; the destination itself
     /// must not, unless it may be replaced.
-    pub(crate) fn create(destination: &Path, replace: bool) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`], [`ErrorKind::Usage`] for a destination without a name, and what the
+    /// system says.
+    pub fn create(destination: &Path, replace: bool) -> Result<Self> {
         let parent = match destination.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -31,12 +36,16 @@ impl Staging {
     }
 
     /// The folder to fill.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes one file of the folder and waits until it is on disk.
-    pub(crate) fn write_file(&self, inner: &str, bytes: &[u8]) -> Result<()> {
+    /// Writes one new file of the folder and waits until it is on disk. `inner` is its path below
+    /// the folder; folders on the way must be there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_file(&self, inner: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(inner);
         File::create_new(&path)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -45,7 +54,11 @@ impl Staging {
 
     /// Gives the folder its final name. With `replace`, what stands there is moved aside first and
     /// removed afterwards; the result is where it is, if it could not be removed.
-    pub(crate) fn publish(mut self, replace: bool) -> Result<Option<PathBuf>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] and what the system says; the folder is removed then, and what stood
+    /// under the final name is still there.
+    pub fn publish(mut self, replace: bool) -> Result<Option<PathBuf>> {
         refuse_existing(&self.destination, replace)?;
         sync_folder(&self.path)?;
         let aside = match std::fs::symlink_metadata(&self.destination) {
@@ -70,7 +83,7 @@ impl Staging {
         let aside = create_hidden(&self.destination, &self.parent, "old")?;
         std::fs::rename(&self.destination, aside.join("old")).map_err(|error| {
             let _ = std::fs::remove_dir(&aside);
-            PackageError::io(&self.destination, "cannot move the old package aside", &error)
+            PackageError::io(&self.destination, "cannot move the old one aside", &error)
         })?;
         Ok(aside)
     }
@@ -86,7 +99,10 @@ impl Drop for Staging {
 }
 
 /// Waits until the entries of a folder are on disk, where the system can do that.
-pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> Result<()> {
     if cfg!(unix) {
         File::open(path)
             .and_then(|folder| folder.sync_all())
@@ -106,7 +122,7 @@ fn refuse_existing(destination: &Path, replace: bool) -> Result<()> {
 /// A new folder `.NAME.PROCESS-NUMBER.ending` in `parent`.
 fn create_hidden(destination: &Path, parent: &Path, ending: &str) -> Result<PathBuf> {
     let Some(name) = destination.file_name() else {
-        return Err(PackageError::new(ErrorKind::Usage, destination, "not a name for a package"));
+        return Err(PackageError::new(ErrorKind::Usage, destination, "this has no name"));
     };
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);

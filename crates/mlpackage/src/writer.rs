@@ -5,11 +5,11 @@ use crate::blob::BlobFile;
 use crate::error::{ErrorKind, PackageError, Result};
 use crate::manifest::Manifest;
 use crate::paths;
+use crate::place::{Placement, place_file};
 use crate::references::references;
 use crate::staging::{Staging, sync_folder};
 use anemll_mil::{Checked, Resolved};
 use coreml_proto::Model;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const MODEL_FOLDER: &str = "Data/com.apple.CoreML";
@@ -112,7 +112,10 @@ fn write_model(
             create_folder(&weights_folder)?;
             let target = weights_folder.join("weight.bin");
             let link = matches!(weights, WeightsSource::HardLink(_));
-            let placement = place_weights(source, &target, link)?;
+            let placement = match place_file(source, &target, link)? {
+                Placement::HardLinked => WeightsPlacement::HardLinked,
+                Placement::Copied { reason } => WeightsPlacement::Copied { reason },
+            };
             sync_folder(&weights_folder)?;
             placement
         }
@@ -157,23 +160,7 @@ fn check_weights(destination: &Path, model: &Model, weights: WeightsSource<'_>) 
                 reference.file_name
             )));
         }
-        let record = file.record(reference.offset)?;
-        let expected = reference
-            .value_type
-            .and_then(|kind| {
-                anemll_mil::ValueType::from_proto(kind, &anemll_mil::Symbols::default()).ok()
-            })
-            .and_then(|kind| {
-                let tensor = kind.tensor()?;
-                Some((tensor.data_type, tensor.byte_size()?))
-            });
-        let stored = (record.blob_type().data_type(), record.size_in_bytes());
-        if expected != Some(stored) {
-            return Err(wrong(format!(
-                "the weight at offset {} is {} bytes of {}, which is not what the program declares",
-                reference.offset, stored.1, stored.0
-            )));
-        }
+        reference.check(&file, destination)?;
     }
     Ok(file.size_in_bytes())
 }
@@ -181,27 +168,6 @@ fn check_weights(destination: &Path, model: &Model, weights: WeightsSource<'_>) 
 fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path)
         .map_err(|error| PackageError::io(path, "cannot create the folder", &error))
-}
-
-fn place_weights(source: &Path, target: &Path, link: bool) -> Result<WeightsPlacement> {
-    // A hard link to a symbolic link would be a second symbolic link.
-    let source =
-        source.canonicalize().map_err(|error| PackageError::io(source, "cannot open", &error))?;
-    let mut reason = None;
-    if link {
-        match std::fs::hard_link(&source, target) {
-            Ok(()) => return Ok(WeightsPlacement::HardLinked),
-            Err(error) => reason = Some(error.to_string()),
-        }
-    }
-    let mut input = paths::open_regular(&source)?;
-    let mut output = File::create_new(target)
-        .map_err(|error| PackageError::io(target, "cannot create", &error))?;
-    // Both ends are files, so that the system can share or copy the blocks by itself.
-    std::io::copy(&mut input, &mut output)
-        .and_then(|_| output.sync_all())
-        .map_err(|error| PackageError::io(target, "cannot copy the weights", &error))?;
-    Ok(WeightsPlacement::Copied { reason })
 }
 
 #[cfg(test)]
