@@ -79,6 +79,9 @@ codes! {
 
     COMPILER_UNAVAILABLE = "A0601", "the compiler cannot run on this machine";
     COMPILE_FAILED = "A0602", "compiling a package failed";
+    COMPILE_NOT_A_PROGRAM = "A0603", "the model is of a type that is not compiled here";
+    COMPILED_INVALID = "A0604", "a compiled model is damaged";
+    COMPILERS_DIFFER = "A0605", "two compilers made different models";
 
     RUNTIME_UNAVAILABLE = "A0701", "the runtime cannot run on this machine";
     FUNCTION_UNKNOWN = "A0702", "a package has no such function";

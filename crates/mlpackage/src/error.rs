@@ -87,7 +87,7 @@ impl PackageError {
     }
 
     /// Describes a failed system call: `action` is a verb phrase such as "cannot read".
-    pub(crate) fn io(path: &Path, action: &str, error: &io::Error) -> Self {
+    pub fn io(path: &Path, action: &str, error: &io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,

@@ -21,7 +21,7 @@ pub use blob_type::BlobType;
 pub use blob_writer::{Appended, BlobWriter, RecordWriter, Summary};
 pub use error::{ErrorKind, PackageError, Result};
 pub use manifest::{Item, Manifest};
-pub use package::{Package, open_weight_files};
+pub use package::{Package, check_weight_records, open_weight_files};
 pub use place::{Placement, place_file};
 pub use staging::{Staging, sync_folder};
 pub use writer::{WeightsPlacement, WeightsSource, WriteOptions, Written, write_package};

@@ -134,11 +134,30 @@ impl Package {
     /// [`ErrorKind::Weights`] for a damaged record, [`ErrorKind::Reference`] for one that is not
     /// what the program declares.
     pub fn check_weights(&self) -> Result<()> {
-        for reference in references(&self.model) {
-            reference.check(self.weight_file(reference.file_name)?, &self.model_path)?;
-        }
-        Ok(())
+        check_weight_records(&self.model, &self.model_path, &self.files)
     }
+}
+
+/// Checks that every weight record that a model's program refers to is in one of the files, with
+/// the element type and the size that the program declares. Only the records' metadata is read.
+/// `files` are those of [`open_weight_files`], `program` is the file that error messages name.
+///
+/// # Errors
+/// [`ErrorKind::Weights`] for a damaged record, [`ErrorKind::Reference`] for one that is not what
+/// the program declares, or is in none of the files.
+pub fn check_weight_records(
+    model: &Model,
+    program: &Path,
+    files: &BTreeMap<String, BlobFile>,
+) -> Result<()> {
+    references(model).iter().try_for_each(|reference| match files.get(reference.file_name) {
+        Some(file) => reference.check(file, program),
+        None => Err(PackageError::new(
+            ErrorKind::Reference,
+            program,
+            format!("the program refers to {:?}, which is not open", reference.file_name),
+        )),
+    })
 }
 
 /// Maps the weight files that the model's program refers to, by the name under which it does.

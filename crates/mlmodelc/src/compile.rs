@@ -1,0 +1,256 @@
+//! Writing a compiled model so that it is there completely or not at all.
+
+use crate::error::{CompileError, ErrorKind, Result};
+use crate::{
+    Analytics, CoremlData, SPECIFICATION_VERSIONS, files, metadata, model_type::refuse_other,
+};
+use anemll_mil::text::{self, Guess, TextOptions, WriteError};
+use anemll_mlpackage::{
+    ErrorKind as PackageKind, Manifest, Package, Placement, Staging, place_file, sync_folder,
+};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+/// What stands for the model's folder in the file name of a weight reference.
+const MODEL_PATH: &str = "@model_path/";
+/// How deep folders may nest below `weights/`; real ones have none.
+const DEEPEST: usize = 8;
+
+/// How to compile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Copy the weight files, also where a hard link could stand for a copy.
+    pub copy: bool,
+    /// Replace what stands under the destination's name. The old one stays until the new one is
+    /// complete.
+    pub replace: bool,
+    /// What the program's text says of its compiler.
+    pub text: TextOptions,
+}
+
+/// How the weight files came into a compiled model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// There are none.
+    None,
+    /// By hard link: package and compiled model share the files, which must not be changed in place.
+    HardLinked,
+    /// By copy; the reason is why a hard link was not possible, if one was wanted.
+    Copied {
+        /// What the operating system said.
+        reason: Option<String>,
+    },
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// Where.
+    pub path: PathBuf,
+    /// How the weights came there.
+    pub weights: Weights,
+    /// Bytes of all weight files.
+    pub weight_bytes: u64,
+    /// Parts of the files whose form is guessed, each with the first place that needs it.
+    pub guesses: Vec<Guess>,
+    /// The replaced model, if it could not be removed.
+    pub leftover: Option<PathBuf>,
+}
+
+/// Compiles a package, or a bare `.mlmodel` with its `weights/` folder beside it, to the folder
+/// `destination`, whose name ends in `.mlmodelc` and whose parent exists.
+///
+/// The program must be an ML Program of one of [`SPECIFICATION_VERSIONS`]. Its weight records are
+/// checked by their metadata; the weights themselves are not read, and come into the compiled model
+/// by hard link where the file system can. Everything is made under a hidden name beside the
+/// destination and renamed: under its final name the model is complete or not there. On an error
+/// nothing is left behind.
+///
+/// # Errors
+/// What [`ErrorKind`] lists; see there.
+pub fn compile(source: &Path, destination: &Path, options: &Options) -> Result<Compiled> {
+    if destination.extension().is_none_or(|extension| extension != "mlmodelc") {
+        let kind = ErrorKind::Package(PackageKind::Usage);
+        let reason = "the name of a compiled model ends in .mlmodelc";
+        return Err(CompileError::new(kind, destination, reason));
+    }
+    // Other types are named before the strict reader sees fields that it does not know.
+    let model_path = match source.join("Manifest.json").is_file() {
+        true => Manifest::read(source)?.model_path(source)?,
+        false => source.to_owned(),
+    };
+    if model_path.is_file() {
+        refuse_other(&model_path)?;
+    }
+    let package = Package::open(source)?;
+    let model = package.model();
+    if !SPECIFICATION_VERSIONS.contains(&model.specification_version) {
+        return Err(version_error(&model_path, model.specification_version));
+    }
+    package.check_weights()?;
+
+    let program = |reason: String| CompileError::new(ErrorKind::Program, &model_path, reason);
+    let summary = metadata::summary(model, &stem(source)).map_err(program)?;
+    let data = CoremlData::of_model(model).map_err(program)?;
+    let analytics = Analytics::of_model(&stem(&model_path), &hash_of(&model_path)?);
+    let weights = weight_files(&package)?;
+
+    let staging = Staging::create(destination, options.replace)?;
+    let (placement, weight_bytes) = place(&staging, &weights, options.copy)?;
+    write_program(&staging, &package, &options.text)?;
+    staging.write_file(files::DESCRIPTION, &data.to_bytes())?;
+    staging.write_file(files::METADATA, metadata::to_text(&summary.value).as_bytes())?;
+    create_folder(&staging.path().join(files::ANALYTICS_FOLDER))?;
+    staging.write_file(files::ANALYTICS, &analytics.to_bytes())?;
+    sync_folder(&staging.path().join(files::ANALYTICS_FOLDER))?;
+    let leftover = staging.publish(options.replace)?;
+    let mut guesses = text::guesses(model);
+    guesses.extend(summary.guesses);
+    Ok(Compiled {
+        path: destination.to_owned(),
+        weights: placement,
+        weight_bytes,
+        guesses,
+        leftover,
+    })
+}
+
+fn version_error(path: &Path, version: i32) -> CompileError {
+    let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
+    CompileError::new(
+        ErrorKind::Version,
+        path,
+        format!(
+            "specification version {version}; compiled models of {first} to {last} are written"
+        ),
+    )
+    .with_hint("--compiler coremlcompiler, on a Mac, compiles what its Xcode knows")
+}
+
+/// The name without its ending, as far as it is text.
+fn stem(path: &Path) -> String {
+    // `..` and the like have no name; what they stand for has.
+    let named = match path.file_stem() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    };
+    named.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// SHA-256 of a file.
+fn hash_of(path: &Path) -> Result<[u8; 32]> {
+    let failed = |error: std::io::Error| CompileError::io(path, "cannot read", &error);
+    let mut hash = Sha256::new();
+    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
+    loop {
+        let part = file.fill_buf().map_err(failed)?;
+        if part.is_empty() {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(part);
+        let length = part.len();
+        file.consume(length);
+    }
+}
+
+/// The files that come along unchanged, by their place below the model's folder: what the program
+/// refers to, and for a package all of its folder `weights`.
+fn weight_files(package: &Package) -> Result<BTreeMap<PathBuf, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for (name, file) in package.weight_files() {
+        // The package was opened, so all names are plain paths below the folder.
+        let inner = name.strip_prefix(MODEL_PATH).unwrap_or(name);
+        found.insert(inner.split('/').collect(), file.path().to_owned());
+    }
+    if package.manifest().is_some() {
+        let folder = package.model_path().with_file_name(files::WEIGHTS);
+        if folder.is_dir() {
+            let root = folder
+                .canonicalize()
+                .map_err(|error| CompileError::io(&folder, "cannot open", &error))?;
+            walk(&root, &root, Path::new(files::WEIGHTS), DEEPEST, &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+fn walk(
+    root: &Path,
+    folder: &Path,
+    inner: &Path,
+    depth: usize,
+    found: &mut BTreeMap<PathBuf, PathBuf>,
+) -> Result<()> {
+    let failed = |error: std::io::Error| CompileError::io(folder, "cannot list", &error);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (path, inner) = (entry.path(), inner.join(entry.file_name()));
+        let real =
+            path.canonicalize().map_err(|error| CompileError::io(&path, "cannot open", &error))?;
+        if !real.starts_with(root) || depth == 0 {
+            let kind = ErrorKind::Package(PackageKind::PathEscape);
+            return Err(CompileError::new(kind, path, "leads out of the package").with_hint(
+                "if the package holds symbolic links, make a copy that follows them (cp -RL)",
+            ));
+        }
+        if real.is_dir() {
+            walk(root, &real, &inner, depth - 1, found)?;
+        } else {
+            found.insert(inner, real);
+        }
+    }
+    Ok(())
+}
+
+/// Brings the weight files into the staging folder.
+fn place(
+    staging: &Staging,
+    weights: &BTreeMap<PathBuf, PathBuf>,
+    copy: bool,
+) -> Result<(Weights, u64)> {
+    let mut placement = Weights::None;
+    let mut bytes = 0_u64;
+    let mut folders = std::collections::BTreeSet::new();
+    for (inner, source) in weights {
+        let target = staging.path().join(inner);
+        if let Some(folder) = target.parent() {
+            create_folder(folder)?;
+            folders.insert(folder.to_owned());
+        }
+        let placed = place_file(source, &target, !copy)?;
+        let size = std::fs::metadata(&target).map(|metadata| metadata.len());
+        bytes = bytes.saturating_add(size.unwrap_or_default());
+        placement = match (placement, placed) {
+            // One copy among links is what a user wants to know.
+            (Weights::Copied { reason }, _) => Weights::Copied { reason },
+            (_, Placement::HardLinked) => Weights::HardLinked,
+            (_, Placement::Copied { reason }) => Weights::Copied { reason },
+        };
+    }
+    for folder in folders {
+        sync_folder(&folder)?;
+    }
+    Ok((placement, bytes))
+}
+
+fn write_program(staging: &Staging, package: &Package, options: &TextOptions) -> Result<()> {
+    let path = staging.path().join(files::PROGRAM);
+    let failed = |error: std::io::Error| CompileError::io(&path, "cannot write", &error);
+    let mut output = BufWriter::with_capacity(1 << 16, File::create_new(&path).map_err(failed)?);
+    text::write(package.model(), options, &mut output).map_err(|error| match error {
+        WriteError::Output(error) => failed(error),
+        WriteError::Model(error) => {
+            CompileError::new(ErrorKind::Program, package.model_path(), error.to_string())
+        }
+    })?;
+    output.flush().map_err(failed)?;
+    output.get_ref().sync_all().map_err(failed)
+}
+
+fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| CompileError::io(path, "cannot create the folder", &error))
+}

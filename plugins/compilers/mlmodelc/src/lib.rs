@@ -1,0 +1,151 @@
+//! Compiler backend that writes compiled models itself, on any system.
+//!
+//! For ML Programs a compiled model is the package's program as text, its description, and its
+//! weight files; `anemll-mlmodelc` writes them. Other model types are refused by their names.
+
+use std::path::{Path, PathBuf};
+
+use anemll_mlmodelc::{CompileError, ErrorKind, Options, Weights};
+use anemll_mlpackage::ErrorKind as PackageKind;
+use anemll_plugin_api::data::{Availability, Stage};
+use anemll_plugin_api::{
+    Compiler, Error, Host, Level, Plugin, Result, Value, codes, no_such_component,
+};
+
+/// The compiler's id.
+pub const ID: &str = "mlmodelc";
+
+/// The compiler.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mlmodelc {
+    copy: bool,
+}
+
+impl Mlmodelc {
+    /// A compiler with these options: an object, whose `copy` says that weights are to be copied.
+    ///
+    /// # Errors
+    /// [`codes::PLUGIN_OPTION_INVALID`] for a `copy` that is neither true nor false.
+    pub fn new(options: &Value) -> Result<Self> {
+        let copy = match options.get("copy") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(copy)) => *copy,
+            Some(other) => {
+                return Err(Error::new(
+                    codes::PLUGIN_OPTION_INVALID,
+                    format!("whether to copy weights must be true or false, not {other}"),
+                )
+                .with_at("copy"));
+            }
+        };
+        Ok(Self { copy })
+    }
+}
+
+impl Compiler for Mlmodelc {
+    fn check(&self) -> Result<Availability> {
+        let reason = "writes compiled models on any system".to_owned();
+        Ok(Availability { available: true, reason })
+    }
+
+    fn compile(
+        &self,
+        package: &Path,
+        output_directory: &Path,
+        options: &Value,
+        host: &Host,
+    ) -> Result<PathBuf> {
+        host.check_cancelled()?;
+        // Options of one call, over those that the compiler was made with.
+        let copy = match options.get("copy") {
+            Some(_) => Self::new(options)?.copy,
+            None => self.copy,
+        };
+        let shown = package.display().to_string();
+        let known =
+            |extension: &std::ffi::OsStr| extension == "mlpackage" || extension == "mlmodel";
+        let name = match (package.file_stem(), package.extension()) {
+            (Some(stem), Some(extension)) if known(extension) => {
+                let mut name = stem.to_owned();
+                name.push(".mlmodelc");
+                name
+            }
+            _ => {
+                return Err(Error::new(
+                    codes::PACKAGE_UNREADABLE,
+                    "what is to be compiled is named neither .mlpackage nor .mlmodel",
+                )
+                .with_at(shown));
+            }
+        };
+        std::fs::metadata(package).map_err(|error| {
+            Error::new(codes::PACKAGE_UNREADABLE, "the package cannot be read")
+                .with_at(shown.clone())
+                .with_source(&error)
+        })?;
+        std::fs::create_dir_all(output_directory).map_err(|error| {
+            Error::new(codes::OUTPUT_UNWRITABLE, "the output directory cannot be made")
+                .with_at(output_directory.display().to_string())
+                .with_source(&error)
+        })?;
+        let destination = output_directory.join(name);
+        let options = Options { copy, replace: true, ..Options::default() };
+        let compiled =
+            anemll_mlmodelc::compile(package, &destination, &options).map_err(to_error)?;
+        if let Weights::Copied { reason: Some(reason) } = &compiled.weights {
+            let text = format!("{shown}: the weights were copied, a hard link failed: {reason}");
+            host.log(Level::Info, ID, &text);
+        }
+        if let Some(leftover) = &compiled.leftover {
+            let text =
+                format!("the model from before could not be removed: {}", leftover.display());
+            host.log(Level::Warn, ID, &text);
+        }
+        for guess in &compiled.guesses {
+            let text = format!("{shown}: guessed: {} ({})", guess.what, guess.place);
+            host.log(Level::Info, ID, &text);
+        }
+        Ok(compiled.path)
+    }
+}
+
+fn to_error(source: CompileError) -> Error {
+    let code = match source.kind() {
+        ErrorKind::ModelType => codes::COMPILE_NOT_A_PROGRAM,
+        ErrorKind::Compiled => codes::COMPILED_INVALID,
+        ErrorKind::Package(kind) => match kind {
+            PackageKind::NotFound | PackageKind::NotAPackage | PackageKind::Io => {
+                codes::PACKAGE_UNREADABLE
+            }
+            PackageKind::Weights => codes::BLOB_INVALID,
+            PackageKind::Exists => codes::OUTPUT_EXISTS,
+            PackageKind::DiskFull | PackageKind::Permission => codes::OUTPUT_UNWRITABLE,
+            PackageKind::Usage => codes::USAGE,
+            _ => codes::PACKAGE_INVALID,
+        },
+        _ => codes::COMPILE_FAILED,
+    };
+    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
+    match source.hint() {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// The plugin with this compiler.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MlmodelcPlugin;
+
+impl Plugin for MlmodelcPlugin {
+    const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
+
+    fn compiler(id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+        match id {
+            ID => Ok(Box::new(Mlmodelc::new(options)?)),
+            _ => Err(no_such_component(Stage::Compiler, id)),
+        }
+    }
+}
+
+#[cfg(feature = "builtin")]
+anemll_plugin_api::register_builtin!(MlmodelcPlugin);
