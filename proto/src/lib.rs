@@ -4,7 +4,7 @@
 //! we would drop on writing is an error when the file is read, never a silent loss.
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, ReflectMessage as _, Value};
+use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
 use std::sync::LazyLock;
 
 /// Messages of package `coreml`: the model, its description and feature types.
@@ -93,55 +93,119 @@ fn check_known_fields(message: &'static str, bytes: &[u8]) -> Result<(), ReadErr
     let Some(descriptor) = POOL.get_message_by_name(message) else {
         unreachable!("the descriptor set is compiled from the schema that declares {message}")
     };
-    let dynamic = DynamicMessage::decode(descriptor, bytes)
-        .map_err(|source| ReadError::Malformed { message, source })?;
-    find_unknown(&dynamic, message.to_owned())
-}
-
-/// Depth is bounded by prost's own recursion limit, which the decoding above has enforced.
-fn find_unknown(message: &DynamicMessage, path: String) -> Result<(), ReadError> {
-    if let Some(field) = message.unknown_fields().next() {
-        let number = field.number();
-        let hint = match model_type_name(number) {
-            Some(name) if message.descriptor().full_name() == "coreml.Model" => {
+    find_unknown(&descriptor, bytes, 0).map_err(|unknown| {
+        let mut path = message.to_owned();
+        for step in unknown.steps.iter().rev() {
+            path.push('.');
+            path.push_str(step);
+        }
+        let hint = match model_type_name(unknown.number) {
+            Some(name) if message == "coreml.Model" && unknown.steps.is_empty() => {
                 format!(": this is {name}, not an ML Program")
             }
             _ => String::new(),
         };
-        return Err(ReadError::UnknownField { path, number, hint });
+        ReadError::UnknownField { path, number: unknown.number, hint }
+    })
+}
+
+/// Deepest nesting of messages that is looked at; the decoder ends before that.
+const DEEPEST: u32 = 150;
+
+/// A field that the schema does not name.
+struct Unknown {
+    number: u32,
+    /// The fields that lead to it, the innermost first.
+    steps: Vec<String>,
+}
+
+/// Looks for unknown fields in the bytes themselves: decoding them into dynamic messages would take
+/// several times the memory and time of the messages that are wanted.
+///
+/// Malformed messages are left to the decoder. What is malformed here must be so there too, or a
+/// field could hide behind it.
+fn find_unknown(descriptor: &MessageDescriptor, bytes: &[u8], depth: u32) -> Result<(), Unknown> {
+    if depth > DEEPEST {
+        return Ok(());
     }
-    for (field, value) in message.fields() {
-        let holds_messages = match field.kind() {
-            Kind::Message(entry) if field.is_map() => {
-                matches!(entry.map_entry_value_field().kind(), Kind::Message(_))
-            }
-            Kind::Message(_) => true,
-            _ => false,
-        };
-        if !holds_messages {
+    // A whole message first, so that the outermost unknown field is the one that is named.
+    let mut unknown = None;
+    for field in Fields(bytes) {
+        let Some((number, content)) = field else { return Ok(()) };
+        if content.is_none() || descriptor.get_field(number).is_none() {
+            unknown.get_or_insert(number);
+        }
+    }
+    if let Some(number) = unknown {
+        return Err(Unknown { number, steps: Vec::new() });
+    }
+    for (index, (number, content)) in Fields(bytes).flatten().enumerate() {
+        let (Some(field), Some(content)) = (descriptor.get_field(number), content) else {
             continue;
-        }
-        let path = || format!("{path}.{}", field.name());
-        match value {
-            Value::Message(inner) => find_unknown(inner, path())?,
-            Value::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    if let Value::Message(inner) = item {
-                        find_unknown(inner, format!("{}[{index}]", path()))?;
-                    }
-                }
-            }
-            Value::Map(entries) => {
-                for (key, item) in entries {
-                    if let Value::Message(inner) = item {
-                        find_unknown(inner, format!("{}[{key:?}]", path()))?;
-                    }
-                }
-            }
-            _ => {}
-        }
+        };
+        let Kind::Message(inner) = field.kind() else { continue };
+        find_unknown(&inner, content, depth + 1).map_err(|mut unknown| {
+            let step = if field.is_map() {
+                // Out of the entry, which is no field of its own.
+                unknown.steps.pop();
+                format!("{}[{:?}]", field.name(), map_key(content))
+            } else if field.is_list() {
+                let before = Fields(bytes).flatten().take(index);
+                format!("{}[{}]", field.name(), before.filter(|field| field.0 == number).count())
+            } else {
+                field.name().to_owned()
+            };
+            unknown.steps.push(step);
+            unknown
+        })?;
     }
     Ok(())
+}
+
+/// The key of a map entry, where it is text.
+fn map_key(entry: &[u8]) -> String {
+    let key = Fields(entry).flatten().find(|field| field.0 == 1).and_then(|field| field.1);
+    String::from_utf8_lossy(key.unwrap_or_default()).into_owned()
+}
+
+/// The fields of a message: numbers, and what follows tag and length. The content of a group, which
+/// the schema never has, is `None`. A malformed field ends the walk with `None`.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<(u32, Option<&'a [u8]>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Option<(u32, Option<&'a [u8]>)> {
+        use prost::encoding::{WireType, decode_key, decode_varint};
+        let (number, kind) = decode_key(&mut self.0).ok()?;
+        let length = match kind {
+            WireType::Varint => {
+                let before = self.0;
+                decode_varint(&mut self.0).ok()?;
+                return Some((number, before.get(..before.len() - self.0.len())));
+            }
+            WireType::SixtyFourBit => 8,
+            WireType::LengthDelimited => decode_varint(&mut self.0).ok()?,
+            WireType::ThirtyTwoBit => 4,
+            WireType::StartGroup | WireType::EndGroup => return Some((number, None)),
+        };
+        let (content, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some((number, Some(content)))
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +244,36 @@ mod tests {
             .extend([0x12, 0x0b, 0x0a, 0x04, b'm', b'a', b'i', b'n', 0x12, 0x03, 0xe8, 0x04, 0x01]);
         let error = read_program(&bytes).unwrap_err().to_string();
         assert!(error.contains("77") && error.contains("main"), "{error}");
+    }
+
+    #[test]
+    fn unknown_fields_inside_lists_are_found() {
+        // Model.description.input, twice; the second has the field 9.
+        let bytes = [0x12, 0x09, 0x0a, 0x03, 0x0a, 0x01, b'x', 0x0a, 0x02, 0x48, 0x01];
+        let error = read_model(&bytes).unwrap_err().to_string();
+        assert_eq!(error, "unknown field 9 at `coreml.Model.description.input[1]`");
+    }
+
+    #[test]
+    fn groups_are_unknown_fields() {
+        // The group 77, empty: a decoder would skip it. Then the same inside the description.
+        assert!(read_model(&[0xeb, 0x04, 0xec, 0x04]).unwrap_err().to_string().contains("77"));
+        let inside = [0x12, 0x04, 0xeb, 0x04, 0xec, 0x04];
+        assert!(read_model(&inside).unwrap_err().to_string().contains("description"));
+    }
+
+    #[test]
+    fn malformed_bytes_are_left_to_the_decoder() {
+        let malformed = |bytes: &[u8]| {
+            matches!(read_model(bytes), Err(ReadError::Malformed { message: "coreml.Model", .. }))
+        };
+        // Truncated tag, number, length and content; a wrong wire type; an unknown field before.
+        for bytes in [&[0x88][..], &[0x08], &[0x12], &[0x12, 2, 0x0a], &[0x0e], &[0xe8, 4, 1, 0x0f]]
+        {
+            assert!(malformed(bytes), "{bytes:?}");
+        }
+        assert!(malformed(&[0xff; 11]));
+        assert!(malformed(&[0x00, 0x00]));
     }
 
     #[test]
