@@ -8,8 +8,9 @@ use anemll_mil::text::{self, Guess, TextOptions, WriteError};
 use anemll_mlpackage::{
     ErrorKind as PackageKind, Manifest, Package, Placement, Staging, place_file, sync_folder,
 };
+use coreml_proto::Model;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -99,16 +100,17 @@ pub fn compile(source: &Path, destination: &Path, options: &Options) -> Result<C
     let weights = weight_files(&package)?;
 
     let staging = Staging::create(destination, options.replace)?;
-    let (placement, weight_bytes) = place(&staging, &weights, options.copy)?;
-    write_program(&staging, &package, &options.text)?;
-    staging.write_file(files::DESCRIPTION, &data.to_bytes())?;
-    staging.write_file(files::METADATA, metadata::to_text(&summary.value).as_bytes())?;
-    create_folder(&staging.path().join(files::ANALYTICS_FOLDER))?;
-    staging.write_file(files::ANALYTICS, &analytics.to_bytes())?;
-    sync_folder(&staging.path().join(files::ANALYTICS_FOLDER))?;
+    let (placement, weight_bytes, mut folders) = place(&staging, &weights, options.copy)?;
+    folders.push(create_folder(staging.path().join(files::ANALYTICS_FOLDER))?);
+    let written = [
+        write_program(&staging, &package, &options.text)?,
+        write_file(&staging, files::DESCRIPTION, &data.to_bytes())?,
+        write_file(&staging, files::METADATA, metadata::to_text(&summary.value).as_bytes())?,
+        write_file(&staging, files::ANALYTICS, &analytics.to_bytes())?,
+    ];
+    bring_to_disk(&written, &folders)?;
     let leftover = staging.publish(options.replace)?;
-    let mut guesses = text::guesses(model);
-    guesses.extend(summary.guesses);
+    let guesses = [text::guesses(model), summary.guesses].concat();
     Ok(Compiled {
         path: destination.to_owned(),
         weights: placement,
@@ -116,6 +118,17 @@ pub fn compile(source: &Path, destination: &Path, options: &Options) -> Result<C
         guesses,
         leftover,
     })
+}
+
+/// The parts of a model's compiled files whose form is guessed, each with the first place that needs
+/// it; empty where every form was seen in the output of Apple's compiler.
+///
+/// # Errors
+/// [`ErrorKind::Program`] for models that cannot be compiled.
+pub fn guesses(model: &Model) -> Result<Vec<Guess>> {
+    let summary = metadata::summary(model, "")
+        .map_err(|reason| CompileError::new(ErrorKind::Program, "model.mlmodel", reason))?;
+    Ok([text::guesses(model), summary.guesses].concat())
 }
 
 fn version_error(path: &Path, version: i32) -> CompileError {
@@ -205,20 +218,19 @@ fn walk(
     Ok(())
 }
 
-/// Brings the weight files into the staging folder.
+/// Brings the weight files into the staging folder; also gives the folders that hold them there.
 fn place(
     staging: &Staging,
     weights: &BTreeMap<PathBuf, PathBuf>,
     copy: bool,
-) -> Result<(Weights, u64)> {
+) -> Result<(Weights, u64, Vec<PathBuf>)> {
     let mut placement = Weights::None;
     let mut bytes = 0_u64;
-    let mut folders = std::collections::BTreeSet::new();
+    let mut folders = BTreeSet::new();
     for (inner, source) in weights {
         let target = staging.path().join(inner);
         if let Some(folder) = target.parent() {
-            create_folder(folder)?;
-            folders.insert(folder.to_owned());
+            folders.insert(create_folder(folder.to_owned())?);
         }
         let placed = place_file(source, &target, !copy)?;
         let size = std::fs::metadata(&target).map(|metadata| metadata.len());
@@ -230,13 +242,20 @@ fn place(
             (_, Placement::Copied { reason }) => Weights::Copied { reason },
         };
     }
-    for folder in folders {
-        sync_folder(&folder)?;
-    }
-    Ok((placement, bytes))
+    Ok((placement, bytes, folders.into_iter().collect()))
 }
 
-fn write_program(staging: &Staging, package: &Package, options: &TextOptions) -> Result<()> {
+/// A file of the staging folder that is written, but perhaps not yet on disk.
+struct WrittenFile {
+    path: PathBuf,
+    file: File,
+}
+
+fn write_program(
+    staging: &Staging,
+    package: &Package,
+    options: &TextOptions,
+) -> Result<WrittenFile> {
     let path = staging.path().join(files::PROGRAM);
     let failed = |error: std::io::Error| CompileError::io(&path, "cannot write", &error);
     let mut output = BufWriter::with_capacity(1 << 16, File::create_new(&path).map_err(failed)?);
@@ -246,11 +265,56 @@ fn write_program(staging: &Staging, package: &Package, options: &TextOptions) ->
             CompileError::new(ErrorKind::Program, package.model_path(), error.to_string())
         }
     })?;
-    output.flush().map_err(failed)?;
-    output.get_ref().sync_all().map_err(failed)
+    let file = output.into_inner().map_err(|error| failed(error.into_error()))?;
+    Ok(WrittenFile { path, file })
 }
 
-fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| CompileError::io(path, "cannot create the folder", &error))
+fn write_file(staging: &Staging, inner: &str, bytes: &[u8]) -> Result<WrittenFile> {
+    let path = staging.path().join(inner);
+    let written = File::create_new(&path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        Ok(file)
+    });
+    match written {
+        Ok(file) => Ok(WrittenFile { path, file }),
+        Err(error) => Err(CompileError::io(&path, "cannot write", &error)),
+    }
+}
+
+/// Waits until files and folders are on disk: for all at once, since a file system brings down
+/// together what is asked for together, and each wait costs as much as all of them.
+fn bring_to_disk(written: &[WrittenFile], folders: &[PathBuf]) -> Result<()> {
+    let sync_file = |one: &WrittenFile| {
+        let failed = |error| CompileError::io(&one.path, "cannot write", &error);
+        one.file.sync_all().map_err(failed)
+    };
+    let sync_folder = |folder: &PathBuf| -> Result<()> { Ok(sync_folder(folder)?) };
+    let thread = std::thread::Builder::new;
+    std::thread::scope(|scope| {
+        let of_files: Vec<_> = written
+            .iter()
+            .map(|one| thread().spawn_scoped(scope, move || sync_file(one)))
+            .collect();
+        let of_folders: Vec<_> = folders
+            .iter()
+            .map(|one| thread().spawn_scoped(scope, move || sync_folder(one)))
+            .collect();
+        // What no thread could do is done here.
+        for (one, thread) in written.iter().zip(of_files) {
+            let done = thread.ok().and_then(|thread| thread.join().ok());
+            done.unwrap_or_else(|| sync_file(one))?;
+        }
+        for (one, thread) in folders.iter().zip(of_folders) {
+            let done = thread.ok().and_then(|thread| thread.join().ok());
+            done.unwrap_or_else(|| sync_folder(one))?;
+        }
+        Ok(())
+    })
+}
+
+fn create_folder(path: PathBuf) -> Result<PathBuf> {
+    match std::fs::create_dir_all(&path) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(CompileError::io(&path, "cannot create the folder", &error)),
+    }
 }

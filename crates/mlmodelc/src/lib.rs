@@ -18,7 +18,7 @@ mod wire;
 
 pub use analytics::Analytics;
 pub use compare::{Comparison, Difference, compare};
-pub use compile::{Compiled, Options, Weights, compile};
+pub use compile::{Compiled, Options, Weights, compile, guesses};
 pub use compiled::CompiledModel;
 pub use coremldata::CoremlData;
 pub use error::{CompileError, ErrorKind, Result};

@@ -29,13 +29,16 @@ const CHECK_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct CoremlCompiler {
     xcrun: PathBuf,
+    force_mlprogram: bool,
 }
 
 impl CoremlCompiler {
-    /// A compiler with these options: an object, whose `xcrun` is the program to call.
+    /// A compiler with these options: an object, whose `xcrun` is the program to call, and whose
+    /// `force_mlprogram` asks for an ML Program.
     ///
     /// # Errors
-    /// [`codes::PLUGIN_OPTION_INVALID`] for an `xcrun` that is no text, or empty.
+    /// [`codes::PLUGIN_OPTION_INVALID`] for an `xcrun` that is no text, or empty, and for a
+    /// `force_mlprogram` that is neither true nor false.
     pub fn new(options: &Value) -> Result<Self> {
         let xcrun = match options.get("xcrun") {
             None | Some(Value::Null) => "xcrun",
@@ -48,7 +51,18 @@ impl CoremlCompiler {
                 .with_at("xcrun"));
             }
         };
-        Ok(Self { xcrun: PathBuf::from(xcrun) })
+        let force_mlprogram = match options.get("force_mlprogram") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(force)) => *force,
+            Some(_) => {
+                return Err(Error::new(
+                    codes::PLUGIN_OPTION_INVALID,
+                    "whether to force an ML Program must be true or false",
+                )
+                .with_at("force_mlprogram"));
+            }
+        };
+        Ok(Self { xcrun: PathBuf::from(xcrun), force_mlprogram })
     }
 }
 
@@ -109,6 +123,9 @@ impl Compiler for CoremlCompiler {
         let staging = Staging::new(output_directory, &compiled)?;
         let mut command = Command::new(&xcrun);
         command.args(["coremlcompiler", "compile"]).arg(&package).arg(staging.path());
+        if self.force_mlprogram {
+            command.args(["--add-mlprogram-if-eligible", "force"]);
+        }
         let ended =
             child::run(&mut command, &|| host.check_cancelled()).map_err(
                 |failure| match failure {

@@ -1,0 +1,230 @@
+//! Bad input: one clear error, and nothing written.
+// Helpers of tests may unwrap as tests do; clippy knows only the latter.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use anemll_mil::{DataType, TensorType, ValueType};
+use anemll_mlmodelc::{CompileError, CompiledModel, ErrorKind, Options, compile};
+use anemll_mlpackage::ErrorKind as PackageKind;
+use coreml_proto::Model;
+use coreml_proto::mil::argument::binding::Binding;
+use std::path::Path;
+
+/// Spoils a good package, and gives the error of compiling it.
+fn refused(spoil: impl FnOnce(&Path)) -> CompileError {
+    let folder = tempfile::tempdir().unwrap();
+    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    spoil(&package);
+    let output = folder.path().join("output");
+    std::fs::create_dir(&output).unwrap();
+    let error = compile(&package, &output.join("m.mlmodelc"), &Options::default()).unwrap_err();
+    assert_eq!(std::fs::read_dir(&output).unwrap().count(), 0, "nothing is left behind");
+    error
+}
+
+/// Spoils the model.
+fn refused_model(spoil: impl FnOnce(&mut Model)) -> CompileError {
+    refused(|package| {
+        let mut model = common::two_functions();
+        spoil(&mut model);
+        common::package(package, &model);
+    })
+}
+
+/// Spoils one place of a file of the package.
+fn refused_bytes(name: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> CompileError {
+    refused(|package| {
+        let path = package.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        spoil(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+    })
+}
+
+const MODEL: &str = "Data/com.apple.CoreML/model.mlmodel";
+const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
+
+fn is(error: &CompileError, kind: PackageKind, reason: &str) {
+    assert_eq!(error.kind(), ErrorKind::Package(kind), "{error}");
+    assert!(error.reason().contains(reason), "{error}");
+}
+
+#[test]
+fn manifests() {
+    let replaced = |from: &str, to: &str| {
+        refused_bytes("Manifest.json", |bytes| {
+            *bytes = String::from_utf8(bytes.clone()).unwrap().replace(from, to).into_bytes();
+        })
+    };
+    let model = "com.apple.CoreML/model.mlmodel";
+    is(&replaced(model, "../../m.mlmodel"), PackageKind::PathEscape, "not a plain path");
+    is(&replaced(model, "/etc/passwd"), PackageKind::PathEscape, "not a plain path");
+    is(&replaced(model, "com.apple.CoreML/none"), PackageKind::NotFound, "does not exist");
+    is(&replaced("rootModelIdentifier", "root"), PackageKind::Manifest, "is missing");
+    is(&replaced(model, "com.apple.CoreML"), PackageKind::Manifest, "not a file");
+    let missing = refused(|package| std::fs::remove_file(package.join(MODEL)).unwrap());
+    is(&missing, PackageKind::NotFound, "does not exist");
+    let missing = refused(|package| std::fs::remove_file(package.join("Manifest.json")).unwrap());
+    is(&missing, PackageKind::NotAPackage, "Manifest.json is missing");
+    let missing = refused(|package| std::fs::remove_dir_all(package).unwrap());
+    is(&missing, PackageKind::NotFound, "cannot open");
+}
+
+#[test]
+fn weights() {
+    let offset = |offset: u64| {
+        refused_model(|model| {
+            let weight = &mut common::block(model, "prefill").operations[0];
+            let table = &mut weight.inputs.get_mut("lut").unwrap().arguments[0].binding;
+            *table = Some(Binding::Value(common::in_file(&common::half(&[1, 1, 16, 1]), offset)));
+        })
+    };
+    is(&offset(1 << 40), PackageKind::Weights, "past the end");
+    is(&offset(u64::MAX - 63), PackageKind::Weights, "past the end");
+    is(&offset(100), PackageKind::Weights, "not a multiple of 64");
+    is(&offset(0), PackageKind::Weights, "header");
+    is(&offset(128), PackageKind::Weights, "no record starts here");
+    is(&offset(common::INDICES), PackageKind::Reference, "not what the program declares");
+    let sentinel = refused_bytes(WEIGHTS, |bytes| bytes[64] = 0xee);
+    is(&sentinel, PackageKind::Weights, "no record starts here");
+    let short = refused_bytes(WEIGHTS, |bytes| bytes.truncate(280));
+    is(&short, PackageKind::Weights, "end past the file");
+    let empty = refused_bytes(WEIGHTS, Vec::clear);
+    assert!(matches!(empty.kind(), ErrorKind::Package(_)), "{empty}");
+    // 15 elements of 4 bits would leave 4 bits of padding.
+    let shape = refused_model(|model| {
+        let weight = &mut common::block(model, "infer").operations[0];
+        let kind = ValueType::Tensor(TensorType::new(DataType::UInt4, &[3, 7]));
+        let indices = &mut weight.inputs.get_mut("indices").unwrap().arguments[0].binding;
+        *indices = Some(Binding::Value(common::in_file(&kind, common::INDICES)));
+    });
+    is(&shape, PackageKind::Reference, "11 bytes of uint4");
+    let padding = refused_bytes(WEIGHTS, |bytes| bytes[64 + 24] = 3);
+    is(&padding, PackageKind::Weights, "no whole number");
+    let outside = refused_model(|model| {
+        let weight = &mut common::block(model, "infer").operations[0];
+        let mut value = common::in_file(&common::half(&[1, 1, 16, 1]), common::TABLE);
+        let Some(coreml_proto::mil::value::Value::BlobFileValue(blob)) = &mut value.value else {
+            panic!("no blob");
+        };
+        blob.file_name = "@model_path/../weight.bin".to_owned();
+        weight.inputs.get_mut("lut").unwrap().arguments[0].binding = Some(Binding::Value(value));
+    });
+    is(&outside, PackageKind::PathEscape, "not a plain path");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_package() {
+    let error = refused(|package| {
+        std::os::unix::fs::symlink("/etc/passwd", package.join(WEIGHTS).with_file_name("extra"))
+            .unwrap();
+    });
+    is(&error, PackageKind::PathEscape, "leads out");
+}
+
+#[test]
+fn models() {
+    for length in [1, 10, 100, 1000] {
+        let error = refused_bytes(MODEL, |bytes| bytes.truncate(length));
+        assert_eq!(error.kind(), ErrorKind::Package(PackageKind::Model), "{length}: {error}");
+    }
+    is(&refused_bytes(MODEL, Vec::clear), PackageKind::Model, "no ML Program");
+    for (bytes, name) in [
+        (&[0x08, 4, 0xa2, 0x1f, 0][..], "neuralNetwork"),
+        (&[0x08, 4, 0xba, 0x19, 0], "a type newer"),
+        (&[0x08, 4, 0xd2, 0x0c, 2, 0x0a, 0], "pipeline"),
+        (&[0x08, 4, 0xf2, 0x12, 0], "treeEnsembleRegressor"),
+        (&[0x08, 9, 0x82, 0x7d, 0], "textClassifier"),
+    ] {
+        let error = refused_bytes(MODEL, |model| *model = bytes.to_vec());
+        assert_eq!(error.kind(), ErrorKind::ModelType, "{error}");
+        assert!(error.reason().contains(name), "{error}");
+    }
+    for version in [0, 5, 10, i32::MIN] {
+        let error = refused_model(|model| model.specification_version = version);
+        assert_eq!(error.kind(), ErrorKind::Version, "{error}");
+        assert!(error.reason().contains(&version.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn programs() {
+    let is = |error: CompileError, reason: &str| {
+        assert_eq!(error.kind(), ErrorKind::Program, "{error}");
+        assert!(error.reason().contains(reason), "{error}");
+    };
+    let undefined = refused_model(|model| {
+        common::block(model, "infer").operations.remove(1);
+    });
+    is(undefined, "old");
+    let cycle = refused_model(|model| common::block(model, "infer").operations.swap(1, 3));
+    is(cycle, "old");
+    let twice = refused_model(|model| {
+        let again = common::operation("read_state", &[("input", "kv")], "old");
+        common::block(model, "infer").operations.push(again);
+    });
+    is(twice, "old");
+    let name = refused_model(|model| common::block(model, "infer").outputs.push("a b".to_owned()));
+    is(name, "a b");
+    let description = |spoil: fn(&mut coreml_proto::ModelDescription)| {
+        refused_model(|model| spoil(model.description.as_mut().unwrap()))
+    };
+    is(description(|all| all.default_function_name.clear()), "default function");
+    is(description(|all| all.functions[0].name = "other".to_owned()), "lacks");
+    is(description(|all| all.functions.clear()), "2 functions");
+    is(description(|all| all.functions[0].input[0].r#type = None), "no type");
+}
+
+#[test]
+fn destinations() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let to = |name: &str, replace: bool| {
+        let options = Options { replace, ..Options::default() };
+        compile(&package, &folder.path().join(name), &options)
+    };
+    is(&to("m", false).unwrap_err(), PackageKind::Usage, "ends in .mlmodelc");
+    is(&to("none/m.mlmodelc", false).unwrap_err(), PackageKind::NotFound, "cannot create");
+    to("m.mlmodelc", false).unwrap();
+    is(&to("m.mlmodelc", false).unwrap_err(), PackageKind::Exists, "exists already");
+    // A failure keeps what was there.
+    common::write_package(&package, b"", &common::weights());
+    to("m.mlmodelc", true).unwrap_err();
+    CompiledModel::open(folder.path().join("m.mlmodelc")).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn compiled_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let options = Options { copy: true, ..Options::default() };
+    let made = compile(&package, &folder.path().join("m.mlmodelc"), &options).unwrap().path;
+    let opened = |name: &str, spoil: &dyn Fn(&mut Vec<u8>)| {
+        let path = made.join(name);
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        std::fs::write(&path, bad).unwrap();
+        let result = CompiledModel::open(&made).and_then(|model| model.check_weights());
+        std::fs::write(&path, good).unwrap();
+        result.unwrap_err()
+    };
+    for name in ["coremldata.bin", "model.mil", "metadata.json", "analytics/coremldata.bin"] {
+        let error = opened(name, &|bytes| bytes.truncate(bytes.len() / 2));
+        assert_eq!(error.kind(), ErrorKind::Compiled, "{error}");
+        assert!(error.path().ends_with(name), "{error}");
+        let error = opened(name, &|bytes| *bytes = b"version https://git-lfs".to_vec());
+        assert!(error.reason().contains("Git LFS"), "{error}");
+    }
+    let error =
+        opened("coremldata.bin", &|bytes| bytes[..2].copy_from_slice(&500_u16.to_le_bytes()));
+    assert!(error.reason().contains("neuralNetwork"), "{error}");
+    let error = opened("weights/weight.bin", &|bytes| bytes.truncate(200));
+    is(&error, PackageKind::Weights, "past the end");
+    let error = CompiledModel::open(folder.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compiled);
+    is(&CompiledModel::open("/no/such").unwrap_err(), PackageKind::NotFound, "cannot open");
+}
