@@ -4,6 +4,7 @@
 
 use crate::commands::chat::{self, ChatArguments};
 use crate::commands::check::{self, CheckArguments};
+use crate::commands::compile::{CompileArguments, EXAMPLES as COMPILE_EXAMPLES};
 use crate::commands::completions::{self, CompletionsArguments, ManArguments};
 use crate::commands::doctor::{self, DoctorArguments};
 use crate::commands::plan::{self, PlanArguments};
@@ -32,6 +33,9 @@ pub enum Command {
     /// Convert a Hugging Face model directory to Core ML packages.
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(Box<ConvertArguments>),
+    /// Compile packages to .mlmodelc, on any system.
+    #[command(after_help = COMPILE_EXAMPLES)]
+    Compile(Box<CompileArguments>),
     /// Measure a conversion: against reference logits of the original model, or on a text.
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalArguments),
@@ -171,7 +175,7 @@ pub struct ConvertArguments {
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
-    /// Compiler backend for the .mlmodelc step; default: one that can run here.
+    /// Compiler backend for the .mlmodelc step; default: coremlcompiler where it can run, else mlmodelc.
     #[arg(long, value_name = "ID")]
     pub compiler: Option<String>,
     /// Runtime for the test step, or `none`.

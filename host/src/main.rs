@@ -51,6 +51,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Plan(arguments) => commands::plan::run(arguments, &plugins),
         Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins),
         Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Compile(arguments) => commands::compile::run(arguments, &plugins),
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),

@@ -21,9 +21,16 @@ mod builtin {
     use anemll_combiner_chunked as _;
     use anemll_combiner_monolithic as _;
     use anemll_compiler_coremlcompiler as _;
+    use anemll_compiler_mlmodelc as _;
     use anemll_quantizer_lut as _;
     use anemll_runtime_cpu as _;
 }
+
+/// The compiler that means: the first of [`COMPILERS`] that can run here.
+pub const AUTOMATIC: &str = "auto";
+
+/// The compilers that are tried for [`AUTOMATIC`]: Apple's knows best, ours runs anywhere.
+const COMPILERS: [&str; 2] = ["coremlcompiler", "mlmodelc"];
 
 /// Where a plugin came from; later ones give way to earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,6 +211,28 @@ impl Plugins {
     /// The compiler backend `id`.
     pub fn compiler(&self, id: &str) -> Result<Box<dyn Compiler>> {
         self.component(Stage::Compiler, id)?.compiler(id, &Value::Null)
+    }
+
+    /// The compiler backend `id`, made with these options.
+    pub fn compiler_with(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+        self.component(Stage::Compiler, id)?.compiler(id, options)
+    }
+
+    /// The id behind `requested`: itself, or, for [`AUTOMATIC`], the first of [`COMPILERS`] that is
+    /// installed and can run here. Where none can, the last that is installed says why.
+    pub fn compiler_id(&self, requested: &str) -> Result<String> {
+        if requested != AUTOMATIC {
+            return Ok(requested.to_owned());
+        }
+        let mut chosen = COMPILERS[COMPILERS.len() - 1];
+        for id in COMPILERS {
+            let Ok(compiler) = self.compiler(id) else { continue };
+            chosen = id;
+            if compiler.check().is_ok_and(|answer| answer.available) {
+                break;
+            }
+        }
+        Ok(chosen.to_owned())
     }
 
     /// The runtime `id`.

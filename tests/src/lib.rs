@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The plugins that the project ships, by library name.
-pub const PLUGINS: [&str; 8] =
-    ["llama", "qwen2_5", "qwen3", "lut", "chunked", "monolithic", "coremlcompiler", "cpu"];
+pub const PLUGINS: [&str; 9] = [
+    "llama",
+    "qwen2_5",
+    "qwen3",
+    "lut",
+    "chunked",
+    "monolithic",
+    "coremlcompiler",
+    "mlmodelc",
+    "cpu",
+];
 
 /// The workspace's root folder.
 pub fn workspace() -> PathBuf {

@@ -132,6 +132,7 @@ mod linked_in {
     use anemll_combiner_chunked as _;
     use anemll_combiner_monolithic as _;
     use anemll_compiler_coremlcompiler as _;
+    use anemll_compiler_mlmodelc as _;
     use anemll_host::cli::{Cli, Command};
     use anemll_host::plugins::{Origin, Plugins};
     use anemll_quantizer_lut as _;

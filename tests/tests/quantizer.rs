@@ -7,6 +7,7 @@ use anemll_arch_llama as _;
 use anemll_combiner_chunked as _;
 use anemll_combiner_monolithic as _;
 use anemll_compiler_coremlcompiler as _;
+use anemll_compiler_mlmodelc as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_plugin_api::data::{

@@ -310,7 +310,7 @@ mod tests {
         let model = Model { specification_version: 8, ..Default::default() };
         let good = CoremlData::of_model(&model).unwrap().to_bytes();
         for length in 0..good.len() {
-            if (good.len() - length) % TRAILER != 0 {
+            if !(good.len() - length).is_multiple_of(TRAILER) {
                 assert!(CoremlData::from_bytes(&good[..length]).is_err(), "{length}");
             }
         }

@@ -2,7 +2,7 @@
 //! two compilers may do differently. The pairs are not part of the repository; without them the
 //! test says that it was skipped.
 // Helpers of tests may unwrap as tests do; clippy knows only the latter.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use anemll_mil::text::{self, TextOptions};
 use anemll_mlmodelc::{Comparison, CompiledModel, Options, compare, compile, metadata};

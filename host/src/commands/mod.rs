@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod check;
+pub mod compile;
 pub mod completions;
 pub mod doctor;
 pub mod eval;

@@ -21,7 +21,7 @@ mod work;
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
 use crate::model_source::{self, Need};
-use crate::plugins::Plugins;
+use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::Event;
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
@@ -154,7 +154,8 @@ impl<'a> Job<'a> {
         let directory = open_model(arguments, show)?;
         let (arch, frontend) =
             plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
-        let compiler_id = compiler_id(arguments);
+        let compiler_id =
+            plugins.compiler_id(arguments.compiler.as_deref().unwrap_or(AUTOMATIC))?;
         let compiler = plugins.compiler(&compiler_id)?;
         let runtime = match arguments.runtime.as_str() {
             NO_RUNTIME => None,
@@ -430,11 +431,6 @@ impl<'a> Job<'a> {
             test: step_report(Task::Test),
         })
     }
-}
-
-/// The compiler backend that a run uses.
-fn compiler_id(arguments: &ConvertArguments) -> String {
-    arguments.compiler.clone().unwrap_or_else(|| "coremlcompiler".to_owned())
 }
 
 fn open_model(arguments: &ConvertArguments, show: &dyn Fn(&Event<'_>)) -> Result<ModelDirectory> {

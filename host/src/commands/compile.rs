@@ -1,0 +1,252 @@
+//! `compile`: packages to `.mlmodelc`, given by name or as a part of a conversion.
+
+mod parts;
+mod verify;
+
+use crate::error::from_compile;
+use crate::plugins::{AUTOMATIC, Plugins};
+use crate::services::{self, check_cancelled};
+use anemll_mlmodelc::CompiledModel;
+use anemll_mlpackage::Package;
+use anemll_plugin_api::data::Stage;
+use anemll_plugin_api::{Compiler, Error, Result, codes};
+use clap::Args;
+use parts::Parts;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The compiler that this program brings for every system.
+const OURS: &str = "mlmodelc";
+/// Apple's.
+const APPLES: &str = "coremlcompiler";
+
+/// What is shown below the help.
+pub const EXAMPLES: &str = "Examples:
+  anemll compile out/llama_embeddings.mlpackage --output-dir compiled
+  anemll compile 2 --lut 4 --chunk 2 --prefix llama --input out --output compiled
+  anemll compile all --input out --recursive --output compiled
+
+A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
+Weights are shared with the package by hard links where the file system can, so never change a
+package in place. On a Mac with Xcode, Apple's coremlcompiler is used unless --compiler says else.";
+
+const PARTS: &str = "Parts of a conversion";
+
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "a doc comment on a type would become help text")]
+pub struct CompileArguments {
+    /// Packages (.mlpackage, or .mlmodel with its weights), or one PART of a conversion.
+    #[arg(value_name = "PACKAGE|PART", required = true)]
+    pub targets: Vec<PathBuf>,
+    /// Directory for the compiled models, made if it does not exist (default: where the package is).
+    #[arg(long, value_name = "DIR", visible_alias = "output")]
+    pub output_dir: Option<PathBuf>,
+    /// Compiler backend: mlmodelc, coremlcompiler, or auto (coremlcompiler where it can run).
+    #[arg(long, value_name = "ID", default_value = AUTOMATIC)]
+    pub compiler: String,
+    /// Copy the weights instead of sharing the package's files (mlmodelc; coremlcompiler copies).
+    #[arg(long)]
+    pub copy: bool,
+    /// Compile with mlmodelc and with coremlcompiler, and say where the two differ.
+    #[arg(long)]
+    pub verify: bool,
+    /// Replace compiled models that are there already.
+    #[arg(long)]
+    pub force: bool,
+    /// Bits in the packages' names, as BITS or BITS,GROUP; none for 16-bit floats.
+    #[arg(long, value_name = "LUT", help_heading = PARTS)]
+    pub lut: Option<String>,
+    /// Number of chunks (part 2; default: what the packages' names say).
+    #[arg(long, value_name = "N", help_heading = PARTS)]
+    pub chunk: Option<u32>,
+    /// First part of the packages' names (default: llama, or the only one that is there).
+    #[arg(long, value_name = "NAME", help_heading = PARTS)]
+    pub prefix: Option<String>,
+    /// Directory with the packages (default: this one).
+    #[arg(long, value_name = "DIR", visible_alias = "input", help_heading = PARTS)]
+    pub input_dir: Option<PathBuf>,
+    /// Also look into directories below (part all).
+    #[arg(long, help_heading = PARTS)]
+    pub recursive: bool,
+    /// Compile as ML Program; what is compiled here always is one.
+    #[arg(long, help_heading = PARTS)]
+    pub force_mlprogram: bool,
+    /// Not supported: there are no packages of rotating caches.
+    #[arg(long, hide = true)]
+    pub split_rotate: bool,
+}
+
+/// A package and where its compiled model goes.
+struct Job {
+    package: PathBuf,
+    directory: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Packages that are missing, cannot be compiled, or whose compiled model is there already; all of
+/// that but the compiling itself is found before anything is written. With `--verify`:
+/// [`codes::COMPILERS_DIFFER`].
+pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
+    if arguments.split_rotate {
+        return Err(Error::new(
+            codes::NOT_YET_SUPPORTED,
+            "--split-rotate compiles packages of rotating caches, which no architecture here has",
+        )
+        .with_hint("name the packages themselves if another tool made them"));
+    }
+    let jobs = jobs(arguments)?;
+    let (id, compiler) = compiler(arguments, plugins, &arguments.compiler)?;
+    let verifier = match arguments.verify {
+        true => Some(other(arguments, plugins, &id)?),
+        false => None,
+    };
+    let host = services::host();
+    let mut differing = 0;
+    for job in &jobs {
+        check_cancelled()?;
+        let made = compiler.compile(&job.package, &job.directory, &Value::Null, &host)?;
+        super::print(&format!("{}\n", made.display()))?;
+        if id == OURS || verifier.is_some() {
+            tell_guesses(&job.package)?;
+        }
+        if let Some(verifier) = &verifier {
+            differing +=
+                usize::from(!verify::run(job, &made, verifier.as_ref(), id == OURS, &host)?);
+        }
+    }
+    match differing {
+        0 => Ok(()),
+        _ => Err(Error::new(
+            codes::COMPILERS_DIFFER,
+            format!("{APPLES} and {OURS} differ in {differing} of {} models", jobs.len()),
+        )
+        .with_hint("coremlcompiler is right: use what it made, and tell us what differs")),
+    }
+}
+
+/// The compiler `requested`, with the options that the command line gives and it knows.
+fn compiler(
+    arguments: &CompileArguments,
+    plugins: &Plugins,
+    requested: &str,
+) -> Result<(String, Box<dyn Compiler>)> {
+    let id = plugins.compiler_id(requested)?;
+    let known = plugins.components(Stage::Compiler);
+    let component = known.iter().find(|(_, component)| component.id == id);
+    let mut options = Map::new();
+    for (name, set) in [("copy", arguments.copy), ("force_mlprogram", arguments.force_mlprogram)] {
+        if set && component.is_some_and(|(_, component)| component.options.contains_key(name)) {
+            options.insert(name.to_owned(), true.into());
+        }
+    }
+    let compiler = plugins.compiler_with(&id, &options.into())?;
+    let availability = compiler.check()?;
+    if !availability.available {
+        return Err(Error::new(
+            codes::COMPILER_UNAVAILABLE,
+            format!("the compiler `{id}` cannot run here: {}", availability.reason),
+        )
+        .with_hint("--compiler mlmodelc compiles ML Programs on any system"));
+    }
+    Ok((id, compiler))
+}
+
+/// The one of the two compilers that is not `id`, to compare with.
+fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Box<dyn Compiler>> {
+    let other = match id {
+        OURS => APPLES,
+        APPLES => OURS,
+        _ => {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("--verify compares {OURS} with {APPLES}, not with `{id}`"),
+            ));
+        }
+    };
+    let (_, compiler) = compiler(arguments, plugins, other)
+        .map_err(|error| error.with_cause(format!("--verify needs both {OURS} and {APPLES}")))?;
+    Ok(compiler)
+}
+
+/// What is to be compiled, and where it goes; everything is looked at before anything is written.
+fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
+    let packages = match Parts::asked_for(arguments)? {
+        Some(parts) => parts.packages()?,
+        None => arguments.targets.clone(),
+    };
+    let input = arguments.input_dir.as_ref();
+    let mut taken: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    let mut jobs = Vec::new();
+    for package in packages {
+        let shown = package.display().to_string();
+        let unnamed = || {
+            Error::new(codes::PACKAGE_UNREADABLE, "the path has no name to be compiled under")
+                .with_at(shown.clone())
+        };
+        std::fs::metadata(&package).map_err(|source| {
+            crate::error::io(
+                codes::PACKAGE_UNREADABLE,
+                "the package cannot be read",
+                &package,
+                &source,
+            )
+        })?;
+        let mut name = package.file_stem().ok_or_else(unnamed)?.to_owned();
+        name.push(".mlmodelc");
+        let beside = || match package.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let directory = arguments.output_dir.clone().or_else(|| input.cloned());
+        let directory = directory.unwrap_or_else(beside);
+        let compiled = directory.join(name);
+        if let Some(first) = taken.insert(compiled.clone(), package.clone()) {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("{} and {shown} would both become one compiled model", first.display()),
+            )
+            .with_at(compiled.display().to_string())
+            .with_hint("compile one of them into another --output-dir"));
+        }
+        refuse_existing(&compiled, arguments.force)?;
+        jobs.push(Job { package, directory });
+    }
+    Ok(jobs)
+}
+
+/// A compiled model gives way to --force, and nothing else does.
+fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
+    let refusal = |message: &str, hint: &str| {
+        Err(Error::new(codes::OUTPUT_EXISTS, message)
+            .with_at(compiled.display().to_string())
+            .with_hint(hint))
+    };
+    if compiled.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if !force {
+        return refusal("the compiled model is already there", "--force replaces it");
+    }
+    if !CompiledModel::is_at(compiled) {
+        return refusal(
+            "something that is no compiled model has this name",
+            "remove it, or choose another --output-dir",
+        );
+    }
+    Ok(())
+}
+
+/// Says which parts of what `mlmodelc` writes for a package are guessed.
+fn tell_guesses(package: &Path) -> Result<()> {
+    let opened = Package::open(package).map_err(crate::error::from_package)?;
+    for guess in anemll_mlmodelc::guesses(opened.model()).map_err(from_compile)? {
+        super::say(&format!(
+            "note: guessed: {} (`{}`): {}",
+            guess.what, guess.place, guess.evidence
+        ));
+    }
+    Ok(())
+}
