@@ -38,13 +38,14 @@ pub struct FunctionInterface {
     pub states: Vec<Port>,
 }
 
-/// The three lists of a function's description.
+/// The lists of a function's description, and the names of what a classifier predicts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Features<'a> {
     pub(crate) name: &'a str,
     pub(crate) inputs: &'a [FeatureDescription],
     pub(crate) outputs: &'a [FeatureDescription],
     pub(crate) states: &'a [FeatureDescription],
+    pub(crate) predicted: [&'a str; 2],
 }
 
 /// The descriptions of all functions, in the order of the model: those of
@@ -56,6 +57,10 @@ pub(crate) fn features(description: &ModelDescription) -> Vec<Features<'_>> {
             inputs: &description.input,
             outputs: &description.output,
             states: &description.state,
+            predicted: [
+                &description.predicted_feature_name,
+                &description.predicted_probabilities_name,
+            ],
         }];
     }
     description
@@ -66,6 +71,10 @@ pub(crate) fn features(description: &ModelDescription) -> Vec<Features<'_>> {
             inputs: &function.input,
             outputs: &function.output,
             states: &function.state,
+            predicted: [
+                &function.predicted_feature_name,
+                &function.predicted_probabilities_name,
+            ],
         })
         .collect()
 }
@@ -164,54 +173,76 @@ pub(crate) fn array_feature(
     }
 }
 
-/// One model of several functions, in the given order, each taken from a model that has only one.
+/// First specification version that knows several functions.
+const FIRST_WITH_FUNCTIONS: i32 = 9;
+
+/// A function of a model, and the name that it gets in another one.
+#[derive(Debug, Clone, Copy)]
+pub struct FunctionSource<'a> {
+    /// The new name.
+    pub name: &'a str,
+    /// The model that has the function.
+    pub model: &'a Model,
+    /// Its name there. `None` takes the only function, or of several the one that has the new name.
+    pub function: Option<&'a str>,
+}
+
+/// One model of several functions, in the given order, each the only function of its model, or the
+/// one of its name: [`combine_sources`] for models in hand.
 ///
-/// Weights are shared by what the functions already share: equal offsets of one weight file.
-/// Author, license and version are those of the first model; `metadata` becomes the user-defined
-/// entries.
-///
-/// Errors: names that are not legal, equal or missing; a default that is none of them; a model
-/// with several functions; specification versions or opsets that differ or are too old for several
-/// functions (below 9); a state of one name with two types (the message says which).
+/// Errors: as [`combine_sources`].
 pub fn combine_functions(
     functions: &[(&str, Model)],
     default: &str,
     short_description: &str,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Model> {
-    let Some((first_name, first)) = functions.first() else {
+    let sources: Vec<FunctionSource<'_>> = functions
+        .iter()
+        .map(|(name, model)| FunctionSource { name, model, function: None })
+        .collect();
+    combine_sources(&sources, default, short_description, metadata)
+}
+
+/// One model of several functions, in the given order, taken from models of one or several.
+///
+/// Weights are shared by what the functions already share: equal offsets of one weight file.
+/// Author, license and version are those of the first model; `metadata` becomes the user-defined
+/// entries. The specification version is the highest of the models, but at least 9, the first with
+/// several functions; a function keeps its opset.
+///
+/// Errors: names that are not legal, equal or missing; a default that is none of them; a model
+/// without the function, or with several where none is named; opsets that differ; a state of one
+/// name with two types (the message says which); models that can be trained on the device.
+pub fn combine_sources(
+    functions: &[FunctionSource<'_>],
+    default: &str,
+    short_description: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Model> {
+    let Some(first) = functions.first() else {
         return Err(Error::new("there is no function to combine"));
     };
-    if !functions.iter().any(|(name, _)| *name == default) {
+    if !functions.iter().any(|source| source.name == default) {
         return Err(Error::new(format!("the default function `{default}` is not among them")));
-    }
-    if first.specification_version < 9 {
-        return Err(Error::new(format!(
-            "several functions need specification version 9, `{first_name}` has {}",
-            first.specification_version
-        )));
     }
     let mut parts = BTreeMap::new();
     let mut descriptions = Vec::new();
     let mut states: BTreeMap<String, (&str, Port)> = BTreeMap::new();
     let mut opset: Option<&str> = None;
-    for (name, model) in functions {
+    let mut specification_version = FIRST_WITH_FUNCTIONS;
+    for FunctionSource { name, model, function } in functions {
         let place = |error: Error| error.in_function(name);
         if !identifier::is_legal(name) {
             return Err(Error::new(format!("{name:?} is no legal name for a function")));
         }
-        if model.specification_version != first.specification_version {
-            return Err(Error::new(format!(
-                "specification versions differ: `{first_name}` has {}, `{name}` has {}",
-                first.specification_version, model.specification_version
-            )));
-        }
-        let (function, features) = single(model).map_err(place)?;
+        specification_version = specification_version.max(model.specification_version);
+        let (function, features) = pick(model, name, *function).map_err(place)?;
         let known = opset.get_or_insert(&function.opset);
         if *known != function.opset {
             return Err(Error::new(format!(
-                "opsets differ: `{first_name}` has {known}, `{name}` has {}",
-                function.opset
+                "opsets differ: `{}` has {known}, `{name}` has {}",
+                first.name, function.opset
             )));
         }
         let interface =
@@ -239,54 +270,101 @@ pub fn combine_functions(
         if parts.insert((*name).to_owned(), function.clone()).is_some() {
             return Err(Error::new(format!("two functions are named `{name}`")));
         }
+        let [predicted_feature_name, predicted_probabilities_name] =
+            features.predicted.map(str::to_owned);
         descriptions.push(FunctionDescription {
             name: (*name).to_owned(),
             input: features.inputs.to_vec(),
             output: features.outputs.to_vec(),
             state: features.states.to_vec(),
-            ..FunctionDescription::default()
+            predicted_feature_name,
+            predicted_probabilities_name,
         });
     }
-    let original = first.description.as_ref().and_then(|d| d.metadata.clone()).unwrap_or_default();
     let description = ModelDescription {
         functions: descriptions,
         default_function_name: default.to_owned(),
         metadata: Some(Metadata {
             short_description: short_description.to_owned(),
             user_defined: metadata.clone(),
-            ..original
+            ..original_metadata(first.model)
         }),
         ..ModelDescription::default()
     };
-    let program = mil::Program {
-        version: 1,
-        functions: parts,
-        doc_string: String::new(),
-        attributes: program(first)?.attributes.clone(),
+    Ok(with_functions(first.model, specification_version, description, parts))
+}
+
+/// A model with one function of another as `main`, described as models of one function are.
+/// Metadata and specification version stay.
+///
+/// Errors: a model without the function, or that can be trained on the device.
+pub fn extract_function(model: &Model, function: &str) -> Result<Model> {
+    let (body, features) = pick(model, function, Some(function))?;
+    let [predicted_feature_name, predicted_probabilities_name] =
+        features.predicted.map(str::to_owned);
+    let description = ModelDescription {
+        input: features.inputs.to_vec(),
+        output: features.outputs.to_vec(),
+        state: features.states.to_vec(),
+        predicted_feature_name,
+        predicted_probabilities_name,
+        metadata: Some(original_metadata(model)),
+        ..ModelDescription::default()
     };
-    Ok(Model {
-        specification_version: first.specification_version,
+    let functions = BTreeMap::from([(MAIN.to_owned(), body.clone())]);
+    Ok(with_functions(model, model.specification_version, description, functions))
+}
+
+fn original_metadata(model: &Model) -> Metadata {
+    model.description.as_ref().and_then(|d| d.metadata.clone()).unwrap_or_default()
+}
+
+/// A model of these functions, with the program attributes of `origin`.
+fn with_functions(
+    origin: &Model,
+    specification_version: i32,
+    description: ModelDescription,
+    functions: BTreeMap<String, mil::Function>,
+) -> Model {
+    let attributes = program(origin).map(|program| program.attributes.clone()).unwrap_or_default();
+    let program = mil::Program { version: 1, functions, doc_string: String::new(), attributes };
+    Model {
+        specification_version,
         description: Some(description),
         is_updatable: false,
         r#type: Some(model::Type::MlProgram(program)),
-    })
+    }
 }
 
-/// The one function of a model, and its description.
-fn single(model: &Model) -> Result<(&mil::Function, Features<'_>)> {
+/// A function of a model, and its description.
+fn pick<'a>(
+    model: &'a Model,
+    new_name: &str,
+    function: Option<&str>,
+) -> Result<(&'a mil::Function, Features<'a>)> {
     let program = program(model)?;
     let description =
         model.description.as_ref().ok_or_else(|| Error::new("the model has no description"))?;
-    match (features(description).as_slice(), program.functions.len()) {
-        ([features], 1) => {
-            let function = program.functions.get(features.name).ok_or_else(|| {
-                Error::new(format!(
-                    "the description is of `{}`, the program lacks it",
-                    features.name
-                ))
-            })?;
-            Ok((function, *features))
-        }
-        (_, count) => Err(Error::new(format!("the model has {count} functions, not one"))),
+    if model.is_updatable || !description.training_input.is_empty() {
+        return Err(Error::new("the model can be trained on the device, which would be lost"));
     }
+    let all = features(description);
+    let names = || all.iter().map(|features| features.name).collect::<Vec<_>>().join("`, `");
+    let found = match (function, all.as_slice()) {
+        (Some(wanted), _) => all.iter().find(|features| features.name == wanted).ok_or_else(|| {
+            Error::new(format!("the model has no function `{wanted}`, only `{}`", names()))
+        })?,
+        (None, [only]) => only,
+        (None, _) => all.iter().find(|features| features.name == new_name).ok_or_else(|| {
+            Error::new(format!(
+                "the model has {} functions, `{}`: say which one",
+                all.len(),
+                names()
+            ))
+        })?,
+    };
+    let body = program.functions.get(found.name).ok_or_else(|| {
+        Error::new(format!("the description is of `{}`, the program lacks it", found.name))
+    })?;
+    Ok((body, *found))
 }

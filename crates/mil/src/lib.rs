@@ -21,7 +21,10 @@ pub mod types;
 pub mod validate;
 
 pub use builder::{Arg, FunctionBuilder, Var};
-pub use combine::{FunctionInterface, Port, combine_functions, interface};
+pub use combine::{
+    FunctionInterface, FunctionSource, Port, combine_functions, combine_sources, extract_function,
+    interface,
+};
 pub use error::{Error, Result};
 pub use lint::{ChipFloor, Finding, LintOptions, Severity, lint, lint_with};
 pub use literal::{Elements, Literal, TensorLiteral};

@@ -3,7 +3,10 @@
 
 mod common;
 
-use anemll_mil::{combine_functions, interface, validate_resolved};
+use anemll_mil::{
+    FunctionSource, combine_functions, combine_sources, extract_function, interface,
+    validate_resolved,
+};
 use common::base::{self, Catalog};
 use coreml_proto::Model;
 use std::collections::BTreeMap;
@@ -35,6 +38,43 @@ fn functions_keep_their_order_and_their_interfaces() {
 }
 
 #[test]
+fn functions_of_models_with_several_are_taken_by_name() {
+    let several = base::combined();
+    let source = |name, function| FunctionSource { name, model: &several, function };
+    let sources = [source("short", Some("infer")), source("prefill", None)];
+    let model = combine_sources(&sources, "prefill", "text", &BTreeMap::new()).unwrap();
+    let names: Vec<String> = interface(&model).unwrap().into_iter().map(|f| f.name).collect();
+    assert_eq!(names, ["short", "prefill"]);
+    validate_resolved(model, &Catalog).unwrap();
+    let missing = [source("a", Some("decode"))];
+    let error = combine_sources(&missing, "a", "", &BTreeMap::new()).unwrap_err().to_string();
+    assert!(error.contains("no function `decode`, only `infer`, `prefill`"), "{error}");
+}
+
+#[test]
+fn an_older_model_gets_the_version_that_knows_functions() {
+    let mut newer = base::resolved(1);
+    newer.specification_version = 10;
+    let functions = [("a", base::resolved(1)), ("b", newer)];
+    assert_eq!(combine(&functions, "a").unwrap().specification_version, 10);
+    let mut older = base::resolved(1);
+    older.specification_version = 8;
+    assert_eq!(combine(&[("a", older)], "a").unwrap().specification_version, 9);
+}
+
+#[test]
+fn a_function_taken_out_is_what_it_was() {
+    let mut single = base::resolved(base::TOKENS);
+    let out = extract_function(&base::combined(), "prefill").unwrap();
+    // The metadata are those of the combined model.
+    single.description.as_mut().unwrap().metadata =
+        out.description.as_ref().unwrap().metadata.clone();
+    assert_eq!(out, single);
+    validate_resolved(out, &Catalog).unwrap();
+    assert!(extract_function(&single, "prefill").is_err());
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let model = || base::resolved(1);
     let refused = |functions: &[(&str, Model)], default: &str, expected: &str| {
@@ -45,13 +85,10 @@ fn what_does_not_fit_is_refused() {
     refused(&[("infer", model())], "prefill", "`prefill` is not among them");
     refused(&[("infer", model()), ("infer", model())], "infer", "two functions are named");
     refused(&[("in fer", model())], "in fer", "no legal name");
-    refused(&[("a", model()), ("b", base::combined())], "a", "has 2 functions");
-    let mut newer = model();
-    newer.specification_version = 10;
-    refused(&[("a", model()), ("b", newer)], "a", "`a` has 9, `b` has 10");
-    let mut older = model();
-    older.specification_version = 8;
-    refused(&[("a", older)], "a", "need specification version 9");
+    refused(&[("a", model()), ("b", base::combined())], "a", "has 2 functions, `infer`, `prefill`: say which one");
+    let mut trained = model();
+    trained.is_updatable = true;
+    refused(&[("a", trained)], "a", "can be trained");
     let mut opset = model();
     base::function(&mut opset, "main").opset = "CoreML7".to_owned();
     let copy = base::block(&mut opset, "main").clone();

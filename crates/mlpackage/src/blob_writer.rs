@@ -2,7 +2,8 @@
 //!
 //! COREML_FORMAT section 7.
 
-use crate::blob::{ALIGNMENT, SENTINEL, VERSION};
+use crate::blob::{ALIGNMENT, BlobRecord, SENTINEL, VERSION};
+use crate::blob_reader::BlobReader;
 use crate::blob_type::BlobType;
 use crate::error::{ErrorKind, PackageError, Result};
 use sha2::{Digest, Sha256};
@@ -120,6 +121,38 @@ impl BlobWriter {
             done: false,
             writer: self,
         })
+    }
+
+    /// Stores a record of another file as it is, through `buffer`, without looking whether an
+    /// equal one is there; returns its offset. `buffer` must not be empty.
+    pub fn copy(
+        &mut self,
+        source: &BlobReader,
+        record: &BlobRecord,
+        buffer: &mut [u8],
+    ) -> Result<u64> {
+        let (blob_type, size) = (record.blob_type(), record.size_in_bytes());
+        if buffer.is_empty() || self.check_size(blob_type, record.elements())? != size {
+            let reason = "a record that cannot be copied".to_owned();
+            return Err(PackageError::new(ErrorKind::Usage, &self.path, reason));
+        }
+        let offset = self.start(blob_type, record.elements(), size)?;
+        let mut done = 0;
+        while done < size {
+            let length = (size - done).min(buffer.len() as u64);
+            // No longer than the buffer, whose length is a usize.
+            let piece = &mut buffer[..usize::try_from(length).unwrap_or_default()];
+            if let Err(error) = source.read_at(record, done, piece) {
+                self.broken = true;
+                return Err(error);
+            }
+            self.put(piece)?;
+            done += length;
+        }
+        self.records = self.records.checked_add(1).ok_or_else(|| {
+            PackageError::new(ErrorKind::Usage, &self.path, "more than 2^32 - 1 records")
+        })?;
+        Ok(offset)
     }
 
     /// Writes the number of records, and waits until all is on disk.

@@ -23,6 +23,8 @@ pub enum WeightsSource<'a> {
     HardLink(&'a Path),
     /// A copy of this file.
     Copy(&'a Path),
+    /// This file itself, which leaves its place; it must lie on the file system of the destination.
+    Move(&'a Path),
 }
 
 /// How the weights came into a package.
@@ -32,6 +34,8 @@ pub enum WeightsPlacement {
     None,
     /// By hard link.
     HardLinked,
+    /// By renaming the file.
+    Moved,
     /// By copy; the reason is why a hard link was not possible, if one was wanted.
     Copied {
         /// What the operating system said.
@@ -107,14 +111,23 @@ fn write_model(
     staging.write_file(&format!("{MODEL_FOLDER}/model.mlmodel"), &bytes)?;
     let placement = match weights {
         WeightsSource::None => WeightsPlacement::None,
-        WeightsSource::HardLink(source) | WeightsSource::Copy(source) => {
+        WeightsSource::HardLink(source)
+        | WeightsSource::Copy(source)
+        | WeightsSource::Move(source) => {
             let weights_folder = folder.join("weights");
             create_folder(&weights_folder)?;
             let target = weights_folder.join("weight.bin");
-            let link = matches!(weights, WeightsSource::HardLink(_));
-            let placement = match place_file(source, &target, link)? {
-                Placement::HardLinked => WeightsPlacement::HardLinked,
-                Placement::Copied { reason } => WeightsPlacement::Copied { reason },
+            let placement = if matches!(weights, WeightsSource::Move(_)) {
+                std::fs::rename(source, &target).map_err(|error| {
+                    PackageError::io(&target, "cannot move the weights", &error)
+                })?;
+                WeightsPlacement::Moved
+            } else {
+                let link = matches!(weights, WeightsSource::HardLink(_));
+                match place_file(source, &target, link)? {
+                    Placement::HardLinked => WeightsPlacement::HardLinked,
+                    Placement::Copied { reason } => WeightsPlacement::Copied { reason },
+                }
             };
             sync_folder(&weights_folder)?;
             placement
@@ -150,7 +163,9 @@ fn check_weights(destination: &Path, model: &Model, weights: WeightsSource<'_>) 
                 None => Ok(0),
             };
         }
-        WeightsSource::HardLink(source) | WeightsSource::Copy(source) => source,
+        WeightsSource::HardLink(source)
+        | WeightsSource::Copy(source)
+        | WeightsSource::Move(source) => source,
     };
     let file = BlobFile::open(source)?;
     for reference in references {
