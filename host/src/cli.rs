@@ -45,6 +45,13 @@ pub enum Command {
     /// Continue a text with a conversion.
     #[command(after_help = GENERATE_EXAMPLES)]
     Generate(GenerateArguments),
+    /// Join functions of packages into one package, weights shared.
+    #[command(after_help = crate::commands::combine::EXAMPLES)]
+    Combine(Box<crate::commands::combine::CombineArguments>),
+    /// Take one function of a package out, with its weights only.
+    Split(crate::commands::split::SplitArguments),
+    /// Say which weights packages could share, without writing.
+    Dedup(crate::commands::dedup::DedupArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArguments),

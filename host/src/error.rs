@@ -188,6 +188,26 @@ pub fn from_compile(source: CompileError) -> Error {
     }
 }
 
+/// An error about packages that are being joined.
+pub fn from_multifunction(source: anemll_multifunction::Error) -> Error {
+    use anemll_multifunction::Error as Joining;
+    match source {
+        Joining::Package(source) => from_package(source),
+        Joining::Cancelled => Error::cancelled(),
+        Joining::Combine { message, at, hint } => {
+            let mut error = Error::new(codes::GRAPH_COMBINE, message);
+            error.at = at.map(|path| path.display().to_string());
+            error.hint = hint.map(str::to_owned);
+            error
+        }
+        Joining::Invalid { message, at } => {
+            let mut error = Error::new(codes::PACKAGE_INVALID, message);
+            error.at = at.map(|path| path.display().to_string());
+            error
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

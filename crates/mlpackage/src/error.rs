@@ -106,6 +106,12 @@ impl PackageError {
         }
     }
 
+    /// The error of a file or folder that cannot be written, for callers which make files that go
+    /// into packages.
+    pub fn cannot_write(path: &Path, error: &io::Error) -> Self {
+        Self::io(path, "cannot write", error)
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

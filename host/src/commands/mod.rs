@@ -3,7 +3,9 @@
 pub mod chat;
 pub mod check;
 pub mod compile;
+pub mod combine;
 pub mod completions;
+pub mod dedup;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
@@ -11,6 +13,8 @@ pub mod inspect;
 pub mod plan;
 pub mod plugin;
 pub mod preflight;
+mod sharing;
+pub mod split;
 mod transcript;
 
 use anemll_plugin_api::{Error, Result, codes};
