@@ -6,6 +6,7 @@ use crate::blob::BlobRecord;
 use crate::error::{ErrorKind, PackageError, Result};
 use crate::paths;
 use std::fs::File;
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// A weight file open for reading from several threads at once.
@@ -31,9 +32,8 @@ impl BlobReader {
     ///
     /// Errors: a piece that is not inside the record, a file that became shorter.
     pub fn read_at(&self, record: &BlobRecord, start: u64, buffer: &mut [u8]) -> Result<()> {
-        let inside = start
-            .checked_add(buffer.len() as u64)
-            .is_some_and(|end| end <= record.size_in_bytes());
+        let inside =
+            start.checked_add(buffer.len() as u64).is_some_and(|end| end <= record.size_in_bytes());
         // The record's own end was checked against the size of a file: the sum does not overflow.
         let offset = record.data_offset().checked_add(start).filter(|_| inside);
         let Some(offset) = offset else {
@@ -45,6 +45,25 @@ impl BlobReader {
         };
         read_exact_at(&self.file, offset, buffer)
             .map_err(|error| PackageError::io(&self.path, "cannot read", &error))
+    }
+}
+
+impl BlobReader {
+    /// Copies the data of a record to `target`, in the system's own way where it has one. The
+    /// file's own cursor moves, which positional reads do not look at.
+    pub(crate) fn copy_to(
+        &self,
+        record: &BlobRecord,
+        target: &mut BufWriter<File>,
+    ) -> std::io::Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(record.data_offset()))?;
+        let copied = std::io::copy(&mut file.take(record.size_in_bytes()), target)?;
+        if copied == record.size_in_bytes() {
+            Ok(())
+        } else {
+            Err(std::io::ErrorKind::UnexpectedEof.into())
+        }
     }
 }
 
@@ -100,12 +119,16 @@ mod tests {
         let mut writer = BlobWriter::create(&second).unwrap();
         for offset in offsets {
             let record = file.record(offset).unwrap();
-            assert_eq!(writer.copy(&reader, &record, &mut [0; 33]).unwrap(), offset);
+            assert_eq!(writer.copy(&reader, &record).unwrap(), offset);
         }
         writer.finish().unwrap();
         assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
 
         std::fs::OpenOptions::new().write(true).open(&first).unwrap().set_len(300).unwrap();
         assert!(reader.read_at(&record, 0, &mut [0; 200]).is_err());
+        let mut writer = BlobWriter::create(folder.path().join("c")).unwrap();
+        let error = writer.copy(&reader, &record).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(writer.finish().is_err(), "what came of it is no weight file");
     }
 }

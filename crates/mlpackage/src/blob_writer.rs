@@ -123,32 +123,25 @@ impl BlobWriter {
         })
     }
 
-    /// Stores a record of another file as it is, through `buffer`, without looking whether an
-    /// equal one is there; returns its offset. `buffer` must not be empty.
-    pub fn copy(
-        &mut self,
-        source: &BlobReader,
-        record: &BlobRecord,
-        buffer: &mut [u8],
-    ) -> Result<u64> {
+    /// Stores a record of another file as it is, without looking whether an equal one is there;
+    /// returns its offset. Of one reader only one record may be copied at a time.
+    pub fn copy(&mut self, source: &BlobReader, record: &BlobRecord) -> Result<u64> {
         let (blob_type, size) = (record.blob_type(), record.size_in_bytes());
-        if buffer.is_empty() || self.check_size(blob_type, record.elements())? != size {
+        if self.check_size(blob_type, record.elements())? != size {
             let reason = "a record that cannot be copied".to_owned();
             return Err(PackageError::new(ErrorKind::Usage, &self.path, reason));
         }
         let offset = self.start(blob_type, record.elements(), size)?;
-        let mut done = 0;
-        while done < size {
-            let length = (size - done).min(buffer.len() as u64);
-            // No longer than the buffer, whose length is a usize.
-            let piece = &mut buffer[..usize::try_from(length).unwrap_or_default()];
-            if let Err(error) = source.read_at(record, done, piece) {
-                self.broken = true;
-                return Err(error);
-            }
-            self.put(piece)?;
-            done += length;
-        }
+        let outcome = match self.file.as_mut() {
+            Some(file) => source.copy_to(record, file),
+            None => return Err(self.broken_error()),
+        };
+        outcome.map_err(|error| {
+            self.broken = true;
+            let what = format!("cannot copy weights from {}", source.path().display());
+            PackageError::io(&self.path, &what, &error)
+        })?;
+        self.position += size;
         self.records = self.records.checked_add(1).ok_or_else(|| {
             PackageError::new(ErrorKind::Usage, &self.path, "more than 2^32 - 1 records")
         })?;

@@ -24,14 +24,14 @@ mod weights;
 pub use approximate::{Difference, Tolerance};
 pub use error::{Error, Result};
 pub use parts::PartsCheck;
-pub use plan::{Done, Options, Plan, Source, compare};
+pub use plan::{Done, Options, Output, Plan, Source, compare};
 pub use report::{InputReport, Report, Sharing, TensorReport, Totals};
 
 /// Asked between pieces of work; an answer of `true` ends it with [`Error::Cancelled`].
 pub type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Bytes that are read at a time, by each thread.
-pub(crate) const PIECE: usize = 1 << 20;
+pub(crate) const PIECE: usize = 1 << 17;
 
 pub(crate) fn check(cancelled: Cancelled<'_>) -> Result<()> {
     if cancelled() { Err(Error::Cancelled) } else { Ok(()) }

@@ -8,13 +8,14 @@ use crate::report::{InputReport, Report, Totals};
 use crate::rewrite::{Member, renumber};
 use crate::store::{RecordId, Store};
 use crate::weights::{inventory, sizes};
-use crate::{Cancelled, PIECE, check, exact, semantic};
+use crate::{Cancelled, check, exact, semantic};
 use anemll_mil::{
     BlobCatalog, BlobInfo, Checked, FunctionSource, Resolved, combine_sources, extract_function,
     interface, validate_resolved,
 };
 use anemll_mlpackage::{
-    BlobWriter, Package, WEIGHT_FILE_NAME, WeightsSource, WriteOptions, Written, write_package,
+    BlobWriter, Package, PackageError, WEIGHT_FILE_NAME, WeightsSource, WriteOptions, Written,
+    write_package,
 };
 use coreml_proto::Model;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,10 @@ use std::path::{Path, PathBuf};
 
 /// Size of a weight file's header, of a record's metadata, and what offsets are multiples of.
 const ALIGNMENT: u64 = 64;
+
+/// Share of an input's weight file, in percent, that a joined package may not need: files of
+/// coremltools hold small constants several times.
+const SPARE: u64 = 1;
 
 /// The functions that ANEMLL's apps call when they name none.
 const DEFAULT_FUNCTION: &str = "infer";
@@ -53,8 +58,29 @@ pub struct Options {
 pub struct Plan {
     model: Checked<Resolved>,
     store: Store,
-    records: Vec<RecordId>,
+    weights: Weights,
     report: Report,
+}
+
+/// Where the weights of the result come from.
+#[derive(Debug)]
+enum Weights {
+    None,
+    /// A weight file of an input, by its number, which has all that is needed.
+    Whole(usize),
+    /// These records, in this order.
+    Records(Vec<RecordId>),
+}
+
+/// Where and how a package is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output<'a> {
+    /// The package.
+    pub path: &'a Path,
+    /// Replace a package that exists.
+    pub replace: bool,
+    /// Copy the weights, even where the result could be a second name of an input's weight file.
+    pub copy: bool,
 }
 
 /// What was written.
@@ -93,7 +119,7 @@ impl Plan {
         let mut shared = share(store, opened, options.tolerance.as_ref(), cancelled)?;
         let model = join(&shared.members, &default)?;
         note_older_versions(&model, &mut shared);
-        Self::finish(model, shared, Some(default))
+        Self::finish(model, shared, Some(default), SPARE)
     }
 
     /// Opens a package and takes one function out, as the only one of its model, `main`.
@@ -114,13 +140,30 @@ impl Plan {
         if let Some(metadata) = &mut model.description.get_or_insert_default().metadata {
             metadata.user_defined.remove(metadata::FUNCTIONS);
         }
-        Self::finish(model, shared, None)
+        Self::finish(model, shared, None, 0)
     }
 
-    /// Puts offsets into the model and validates it.
-    fn finish(mut model: Model, shared: Shared, default: Option<String>) -> Result<Self> {
-        let Shared { store, members, records, mut report } = shared;
-        let (offsets, weight_bytes) = offsets(&store, &records);
+    /// Puts offsets into the model and validates it. The weight file of an input is taken as it is
+    /// if it has all records, and no more than `spare` percent of others.
+    fn finish(
+        mut model: Model,
+        shared: Shared,
+        default: Option<String>,
+        spare: u64,
+    ) -> Result<Self> {
+        let Shared { store, members, records, first, mut report } = shared;
+        let (mut offsets, mut weight_bytes) = offsets(&store, &records);
+        let weights = match store.whole_file(&records, &first, spare) {
+            _ if records.is_empty() => Weights::None,
+            Some((file, inside)) => {
+                for (id, same) in records.iter().zip(inside) {
+                    offsets.insert(*id, store.record(same).offset());
+                }
+                weight_bytes = std::fs::metadata(store.path(file)).map_or(0, |file| file.len());
+                Weights::Whole(file)
+            }
+            None => Weights::Records(records),
+        };
         renumber(&mut model, |id| offsets.get(&id).copied().unwrap_or_default());
         let catalog = Planned(
             offsets
@@ -143,7 +186,7 @@ impl Plan {
         })?;
         report.weight_bytes = weight_bytes;
         report.default_function = default;
-        Ok(Self { model, store, records, report })
+        Ok(Self { model, store, weights, report })
     }
 
     /// What was found and decided.
@@ -156,40 +199,43 @@ impl Plan {
         self.model.model()
     }
 
-    /// Writes the package: the weights into a hidden file beside it, then all of it at once under
-    /// its name. Nothing is left behind on an error.
+    /// Writes the package, all of it at once under its name. The weight file of an input that has
+    /// all weights gets a second name, where the file system can; else each weight is copied into a
+    /// hidden file beside the package. Nothing is left behind on an error.
     ///
     /// # Errors
     /// A destination that exists (without `replace`) or cannot be written; packages that cannot be
     /// read any more; [`Error::Cancelled`].
-    pub fn write(
-        self,
-        destination: &Path,
-        replace: bool,
-        cancelled: Cancelled<'_>,
-    ) -> Result<Done> {
-        let options = WriteOptions { replace };
-        let written = if self.records.is_empty() {
-            write_package(destination, &self.model, WeightsSource::None, &options)?
-        } else {
-            let parent = match destination.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            let folder = tempfile::Builder::new()
-                .prefix(".anemll-weights-")
-                .tempdir_in(parent)
-                .map_err(|source| anemll_mlpackage::PackageError::cannot_write(parent, &source))?;
-            let path = folder.path().join("weight.bin");
-            let mut writer = BlobWriter::create(&path)?;
-            let mut buffer = vec![0; PIECE];
-            for id in &self.records {
-                check(cancelled)?;
-                writer.copy(self.store.reader(*id), self.store.record(*id), &mut buffer)?;
-            }
-            writer.finish()?;
+    pub fn write(self, output: Output<'_>, cancelled: Cancelled<'_>) -> Result<Done> {
+        let options = WriteOptions { replace: output.replace };
+        let package = |source: WeightsSource<'_>| {
             check(cancelled)?;
-            write_package(destination, &self.model, WeightsSource::Move(&path), &options)?
+            Ok::<_, Error>(write_package(output.path, &self.model, source, &options)?)
+        };
+        let written = match &self.weights {
+            Weights::None => package(WeightsSource::None)?,
+            Weights::Whole(file) if output.copy => {
+                package(WeightsSource::Copy(self.store.path(*file)))?
+            }
+            Weights::Whole(file) => package(WeightsSource::HardLink(self.store.path(*file)))?,
+            Weights::Records(records) => {
+                let parent = match output.path.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent,
+                    _ => Path::new("."),
+                };
+                let folder = tempfile::Builder::new()
+                    .prefix(".anemll-weights-")
+                    .tempdir_in(parent)
+                    .map_err(|source| PackageError::cannot_write(parent, &source))?;
+                let path = folder.path().join("weight.bin");
+                let mut writer = BlobWriter::create(&path)?;
+                for id in records {
+                    check(cancelled)?;
+                    writer.copy(self.store.reader(*id), self.store.record(*id))?;
+                }
+                writer.finish()?;
+                package(WeightsSource::Move(&path))?
+            }
         };
         Ok(Done { written, report: self.report })
     }
@@ -368,6 +414,8 @@ struct Shared {
     store: Store,
     members: Vec<Member>,
     records: Vec<RecordId>,
+    /// For each record the first equal one.
+    first: Vec<RecordId>,
     report: Report,
 }
 
@@ -400,7 +448,7 @@ fn share(
         notes,
         tensors: found.tensors,
     };
-    Ok(Shared { store, members, records: found.records, report })
+    Ok(Shared { store, members, records: found.records, first, report })
 }
 
 /// Where each record will stand, and the size of the file.

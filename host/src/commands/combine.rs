@@ -5,7 +5,7 @@ mod parts;
 use super::sharing;
 use crate::error::from_multifunction;
 use crate::services;
-use anemll_multifunction::{Done, Options, PartsCheck, Plan, Source, Tolerance};
+use anemll_multifunction::{Done, Options, Output, PartsCheck, Plan, Source, Tolerance};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use fs_err as fs;
@@ -40,6 +40,9 @@ pub struct CombineArguments {
     /// Replace packages that exist.
     #[arg(long)]
     pub force: bool,
+    /// Copy the weights, even where a second name (hard link) of an input's weight file would do.
+    #[arg(long)]
+    pub copy: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -123,7 +126,8 @@ pub fn run(arguments: &CombineArguments) -> Result<()> {
                 crate::error::io(codes::OUTPUT_UNWRITABLE, what, parent, &source)
             })?;
         }
-        done.push(plan.write(&output, arguments.force, &cancelled).map_err(from_multifunction)?);
+        let output = Output { path: &output, replace: arguments.force, copy: arguments.copy };
+        done.push(plan.write(output, &cancelled).map_err(from_multifunction)?);
     }
     let packages: Vec<sharing::Written<'_>> = done.iter().map(sharing::Written::new).collect();
     if arguments.json {

@@ -1,5 +1,6 @@
 //! How `combine`, `split` and `dedup` tell which weights are shared.
 
+use anemll_mlpackage::WeightsPlacement;
 use anemll_multifunction::{Done, Report, Sharing, TensorReport, Totals};
 use indicatif::DecimalBytes;
 use serde::Serialize;
@@ -12,6 +13,8 @@ pub(super) struct Written<'a> {
     path: String,
     /// Size of its model file.
     model_bytes: u64,
+    /// How the weights came there.
+    weights_by: &'static str,
     #[serde(flatten)]
     report: &'a Report,
 }
@@ -19,12 +22,21 @@ pub(super) struct Written<'a> {
 impl<'a> Written<'a> {
     pub(super) fn new(done: &'a Done) -> Self {
         let path = done.written.path.display().to_string();
-        Self { path, model_bytes: done.written.model_bytes, report: &done.report }
+        let weights_by = match done.written.weights {
+            WeightsPlacement::HardLinked => "hard link",
+            WeightsPlacement::None => "none",
+            WeightsPlacement::Copied { .. } | WeightsPlacement::Moved => "copy",
+        };
+        Self { path, model_bytes: done.written.model_bytes, weights_by, report: &done.report }
     }
 
     /// The package and its sharing; `every` lists all weights.
     pub(super) fn to_text(&self, every: bool) -> String {
-        format!("{}\n{}", self.path, report_text(self.report, every))
+        let linked = match self.weights_by {
+            "hard link" => "  the weight file is a hard link of an input's\n",
+            _ => "",
+        };
+        format!("{}\n{}{linked}", self.path, report_text(self.report, every))
     }
 }
 

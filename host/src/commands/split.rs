@@ -3,7 +3,7 @@
 use super::sharing;
 use crate::error::from_multifunction;
 use crate::services;
-use anemll_multifunction::Plan;
+use anemll_multifunction::{Output, Plan};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub struct SplitArguments {
     /// Replace a package that exists.
     #[arg(long)]
     pub force: bool,
+    /// Copy the weights, even where a second name (hard link) of the weight file would do.
+    #[arg(long)]
+    pub copy: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -49,7 +52,8 @@ pub fn run(arguments: &SplitArguments) -> Result<()> {
     let cancelled = || services::check_cancelled().is_err();
     let plan = Plan::split(&arguments.path, &arguments.function, &cancelled)
         .map_err(from_multifunction)?;
-    let done = plan.write(output, arguments.force, &cancelled).map_err(from_multifunction)?;
+    let output = Output { path: output, replace: arguments.force, copy: arguments.copy };
+    let done = plan.write(output, &cancelled).map_err(from_multifunction)?;
     let written = sharing::Written::new(&done);
     if arguments.json {
         return super::print_json(&written);
