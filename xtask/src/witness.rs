@@ -1,7 +1,8 @@
 //! `witness`: what coremltools says of our packages.
 //!
 //! Converts every shipped model that a plugin takes, in several layouts, and runs
-//! `tests/witness/witness.py` over the results in a virtual environment of its own.
+//! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
+//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     run_command(
         Command::new(&python).current_dir(&root).arg(witness.join("witness.py")).arg(&output),
     )?;
-    compare_palettes(&root, &target, &python, &output)
+    compare_palettes(&root, &target, &python, &output)?;
+    combine_foreign(&root, &target, &python, &built.host)
+}
+
+/// Packages that coremltools makes, combined and split by the program.
+fn combine_foreign(root: &Path, target: &Path, python: &Path, program: &Path) -> Result<()> {
+    println!("\n== packages of coremltools, combined");
+    let (packages, folder) = (target.join("witness-combined"), root.join("tests").join("witness"));
+    let mut combine = Command::new(python);
+    combine.current_dir(root).arg(folder.join("combine_witness.py"));
+    run_command(combine.arg("--anemll").arg(program).arg("--output").arg(&packages))?;
+    let script = folder.join("witness.py");
+    run_command(Command::new(python).current_dir(root).arg(script).arg(packages.join("combined")))
 }
 
 /// What the cpu runtime makes of tables and indices, against numpy, bit by bit.

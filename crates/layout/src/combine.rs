@@ -3,8 +3,10 @@
 use anemll_plugin_api::data::{CombineOptions, NamedFunction};
 use anemll_plugin_api::{Error, Host, Result, codes};
 
-/// Joins single functions into a serialized multifunction model. Weights are not touched: they are
-/// offsets into one weight file, or references, and stay as they are.
+/// Joins functions into a serialized multifunction model: each the only one of its model, or of
+/// several the one that has the wanted name. Models of any tool will do; functions keep their
+/// operation set. Weights are not touched: they are offsets into one weight file, or references, and
+/// stay as they are.
 ///
 /// # Errors
 /// [`codes::GRAPH_COMBINE`] for functions that cannot be read, or cannot stand together;
@@ -77,6 +79,27 @@ mod tests {
         let metadata = description.metadata.unwrap();
         assert_eq!(metadata.short_description, "both");
         assert_eq!(metadata.user_defined["com.anemll.functions"], "infer,prefill");
+    }
+
+    /// As other tools write them: of several functions, or of an older specification version.
+    #[test]
+    fn models_of_other_tools_are_taken() {
+        let (one, many) = (doubled(1), doubled(64));
+        let named = |name, model| NamedFunction { name, model };
+        let functions = [named("infer", one.as_slice()), named("prefill", &many)];
+        let several = combine(&functions, &options(), &Host::quiet()).unwrap();
+        let mut older = coreml_proto::read_model(&one).unwrap();
+        older.specification_version = 8;
+        let older = coreml_proto::write(&older);
+        let functions = [named("prefill", several.as_slice()), named("infer", &older)];
+        let bytes = combine(&functions, &options(), &Host::quiet()).unwrap();
+        let model = coreml_proto::read_model(&bytes).unwrap();
+        assert_eq!(model.specification_version, 9);
+        let interface = anemll_mil::interface(&model).unwrap();
+        assert_eq!(interface[0].inputs[0].shapes, [[64, 4]]);
+        let functions = [named("infer", several.as_slice()), named("decode", &several)];
+        let error = combine(&functions, &options(), &Host::quiet()).unwrap_err();
+        assert!(error.message.contains("say which one"), "{}", error.message);
     }
 
     #[test]

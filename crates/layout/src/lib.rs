@@ -3,6 +3,7 @@
 //! The names, metadata keys and steps are those of ANEMLL 0.3.5, so that its apps find the parts.
 
 mod combine;
+mod combiner;
 mod meta;
 mod metadata;
 mod model;
@@ -11,6 +12,7 @@ mod packages;
 mod split;
 
 pub use combine::combine;
+pub use combiner::{LayoutCombiner, LayoutFunction};
 pub use meta::{common_keys, file_key, head_keys, lut_key};
 pub use metadata::PartMetadata;
 pub use model::check_model;

@@ -1,0 +1,44 @@
+//! The part of a combiner that all layouts have in common.
+
+use anemll_plugin_api::data::{
+    CombineOptions, Layout, LayoutOptions, ModelDescription, NamedFunction, Stage,
+};
+use anemll_plugin_api::{Combiner, Host, Result, no_such_component};
+
+/// Lays a model out.
+pub type LayoutFunction = fn(&ModelDescription, &LayoutOptions) -> Result<Layout>;
+
+/// A combiner that differs from others in its layout only.
+#[derive(Debug, Clone, Copy)]
+pub struct LayoutCombiner {
+    layout: LayoutFunction,
+}
+
+impl LayoutCombiner {
+    /// The combiner of a plugin that has just one, `own`.
+    ///
+    /// # Errors
+    /// [`anemll_plugin_api::codes::PLUGIN_NO_SUCH_COMPONENT`] for another id.
+    pub fn boxed(id: &str, own: &str, layout: LayoutFunction) -> Result<Box<dyn Combiner>> {
+        if id == own {
+            Ok(Box::new(Self { layout }))
+        } else {
+            Err(no_such_component(Stage::Combiner, id))
+        }
+    }
+}
+
+impl Combiner for LayoutCombiner {
+    fn layout(&self, model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+        (self.layout)(model, options)
+    }
+
+    fn combine(
+        &self,
+        functions: &[NamedFunction<'_>],
+        options: &CombineOptions,
+        host: &Host,
+    ) -> Result<Vec<u8>> {
+        crate::combine(functions, options, host)
+    }
+}
