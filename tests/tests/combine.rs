@@ -31,9 +31,8 @@ fn refused(folder: &Path, arguments: &[&str], code: &str) -> String {
     error
 }
 
-fn tiny(output: &Path, more: &[&str]) {
-    let mut arguments = vec!["--combiner", "chunked", "--chunk", "2", "--context", "256"];
-    arguments.extend(more);
+fn tiny(output: &Path, lut: &str, context: &str) {
+    let arguments = ["--combiner", "chunked", "--chunk", "2", "--lut", lut, "--context", context];
     convert(&model("tiny-llama"), output, &arguments);
 }
 
@@ -50,7 +49,7 @@ fn combining_the_parts_again_gives_what_convert_made() {
     for (lut, suffix) in [("none", ""), ("4", "_lut4")] {
         let folder = tempfile::tempdir().unwrap();
         let (parts, again) = (folder.path().join("parts"), folder.path().join("again"));
-        tiny(&parts, &["--lut", lut]);
+        tiny(&parts, lut, "256");
         succeed(&mut anemll([
             "combine",
             "--chunk",
@@ -134,9 +133,9 @@ fn monolithic_parts_are_combined_under_the_name_of_the_contract() {
 #[test]
 fn parts_that_do_not_belong_together_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let (parts, longer) = (folder.path().join("parts"), folder.path().join("longer"));
-    tiny(&parts, &["--lut", "4"]);
-    tiny(&longer, &["--lut", "4", "--context", "128"]);
+    let (parts, other) = (folder.path().join("parts"), folder.path().join("other"));
+    tiny(&parts, "4", "256");
+    tiny(&other, "4", "128");
     let input = text(&parts);
     let chunks = |more: &[&str]| {
         let mut arguments = vec!["combine", "--input", input, "--output", input];
@@ -161,7 +160,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     let prefill = "llama_prefill_lut4_chunk_02of02.mlpackage";
     std::fs::rename(parts.join(prefill), folder.path().join("away")).unwrap();
     check(&["--chunk", "2", "--lut", "4", "--force"], "A0501", prefill);
-    std::fs::rename(longer.join(prefill), parts.join(prefill)).unwrap();
+    std::fs::rename(other.join(prefill), parts.join(prefill)).unwrap();
     check(&["--chunk", "2", "--lut", "4", "--force"], "A0405", "context_length is 256 in one, 128");
 
     let infer = parts.join("llama_FFN_lut4_chunk_01of02.mlpackage");

@@ -153,7 +153,7 @@ impl Plan {
     ) -> Result<Self> {
         let Shared { store, members, records, first, mut report } = shared;
         let (mut offsets, mut weight_bytes) = offsets(&store, &records);
-        let weights = match store.whole_file(&records, &first, spare) {
+        let weights = match store.whole_file(&records, &first, weight_bytes, spare) {
             _ if records.is_empty() => Weights::None,
             Some((file, inside)) => {
                 for (id, same) in records.iter().zip(inside) {

@@ -126,26 +126,24 @@ impl Store {
 
     /// A file that holds a record equal to each of these, and little beside them: its number, and
     /// for each of `records` the number of the one in that file. `first` gives equal records one
-    /// number; `spare` is the share of the file, in percent, that may be something else.
+    /// number; `needed` are the bytes of a file with just these records; `spare` is the share of
+    /// the file, in percent, that may be something else.
     pub(crate) fn whole_file(
         &self,
         records: &[RecordId],
         first: &[RecordId],
+        needed: u64,
         spare: u64,
     ) -> Option<(usize, Vec<RecordId>)> {
         let mut held: HashMap<(usize, RecordId), RecordId> = HashMap::new();
         for (id, equal) in first.iter().enumerate() {
             held.entry((self.records[id].file, *equal)).or_insert(id);
         }
-        let needed =
-            records.iter().map(|id| 64 + self.record(*id).size_in_bytes()).sum::<u64>() + 64;
         (0..self.files.len()).find_map(|file| {
             let inside: Option<Vec<RecordId>> =
                 records.iter().map(|id| held.get(&(file, *id)).copied()).collect();
-            // What is between the records, up to the alignment, is not counted against the file.
-            let padding = 63 * records.len() as u64;
             let size = std::fs::metadata(self.files[file].path()).ok()?.len();
-            let fits = size.saturating_sub(needed + padding) <= size / 100 * spare;
+            let fits = size.saturating_sub(needed) <= size / 100 * spare;
             inside.filter(|_| fits).map(|inside| (file, inside))
         })
     }
