@@ -49,8 +49,10 @@ pub enum Command {
     #[command(after_help = crate::commands::combine::EXAMPLES)]
     Combine(Box<crate::commands::combine::CombineArguments>),
     /// Take one function of a package out, with its weights only.
+    #[command(after_help = crate::commands::split::EXAMPLES)]
     Split(crate::commands::split::SplitArguments),
     /// Say which weights packages could share, without writing.
+    #[command(after_help = crate::commands::dedup::EXAMPLES)]
     Dedup(crate::commands::dedup::DedupArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
     #[command(after_help = INSPECT_EXAMPLES)]

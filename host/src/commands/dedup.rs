@@ -8,6 +8,11 @@ use anemll_plugin_api::Result;
 use clap::Args;
 use std::path::PathBuf;
 
+/// Shown below the options.
+pub const EXAMPLES: &str = "Examples:
+  anemll dedup A.mlpackage B.mlpackage
+  anemll dedup A.mlpackage B.mlpackage --tolerance cos=0.9999,mae=0.001 --tensors";
+
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "a doc comment on the type would become help text")]
 pub struct DedupArguments {

@@ -8,6 +8,10 @@ use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use std::path::PathBuf;
 
+/// Shown below the options.
+pub const EXAMPLES: &str = "Example:
+  anemll split Y.mlpackage --function infer --output infer.mlpackage";
+
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "a doc comment on the type would become help text")]
 pub struct SplitArguments {
