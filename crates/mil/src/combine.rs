@@ -71,10 +71,7 @@ pub(crate) fn features(description: &ModelDescription) -> Vec<Features<'_>> {
             inputs: &function.input,
             outputs: &function.output,
             states: &function.state,
-            predicted: [
-                &function.predicted_feature_name,
-                &function.predicted_probabilities_name,
-            ],
+            predicted: [&function.predicted_feature_name, &function.predicted_probabilities_name],
         })
         .collect()
 }
@@ -351,9 +348,11 @@ fn pick<'a>(
     let all = features(description);
     let names = || all.iter().map(|features| features.name).collect::<Vec<_>>().join("`, `");
     let found = match (function, all.as_slice()) {
-        (Some(wanted), _) => all.iter().find(|features| features.name == wanted).ok_or_else(|| {
-            Error::new(format!("the model has no function `{wanted}`, only `{}`", names()))
-        })?,
+        (Some(wanted), _) => {
+            all.iter().find(|features| features.name == wanted).ok_or_else(|| {
+                Error::new(format!("the model has no function `{wanted}`, only `{}`", names()))
+            })?
+        }
         (None, [only]) => only,
         (None, _) => all.iter().find(|features| features.name == new_name).ok_or_else(|| {
             Error::new(format!(

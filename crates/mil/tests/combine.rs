@@ -85,7 +85,11 @@ fn what_does_not_fit_is_refused() {
     refused(&[("infer", model())], "prefill", "`prefill` is not among them");
     refused(&[("infer", model()), ("infer", model())], "infer", "two functions are named");
     refused(&[("in fer", model())], "in fer", "no legal name");
-    refused(&[("a", model()), ("b", base::combined())], "a", "has 2 functions, `infer`, `prefill`: say which one");
+    refused(
+        &[("a", model()), ("b", base::combined())],
+        "a",
+        "has 2 functions, `infer`, `prefill`: say which one",
+    );
     let mut trained = model();
     trained.is_updatable = true;
     refused(&[("a", trained)], "a", "can be trained");
