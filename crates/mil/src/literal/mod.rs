@@ -14,6 +14,7 @@ use coreml_proto::mil::tensor_value::{self, Value as Field};
 use coreml_proto::mil::value::{ImmediateValue, Value as Storage, immediate_value};
 use half::f16;
 use std::borrow::Cow;
+pub use storage::e4m3 as float8_e4m3;
 use storage::{pack, unpack};
 
 /// How deep lists, tuples and dictionaries may nest in a value.

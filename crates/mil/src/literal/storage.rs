@@ -108,7 +108,7 @@ pub(super) fn unpack(kind: DataType, bytes: &[u8], count: usize) -> Elements {
 }
 
 /// The 8-bit format with 4 exponent bits (bias 7), no infinities, NaN at all ones.
-pub(crate) fn e4m3(byte: u8) -> f64 {
+pub fn e4m3(byte: u8) -> f64 {
     let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
     let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f64::from(byte & 7));
     match exponent {

@@ -1,0 +1,27 @@
+//! Values of stored weights: plain ones, and those that constexpr operations make from lookup
+//! tables, scales and masks.
+//!
+//! [`list`] names the weights of a model and what each is stored in. [`Decoder`] gives the values
+//! of one as 32-bit floats, any range of them, without holding the whole. [`Statistics`],
+//! [`TableUse`] and [`Comparison`] are made from these, a piece at a time.
+
+mod compare;
+mod decode;
+mod groups;
+mod list;
+mod packed;
+mod source;
+mod statistics;
+mod table;
+
+pub use compare::Comparison;
+pub use decode::{Decoder, Values};
+pub use groups::Groups;
+pub use list::{Part, Place, Weight, list};
+pub use packed::{unpack, unpack_into};
+pub use statistics::Statistics;
+pub use table::TableUse;
+
+/// Weight files by the name under which a program refers to them, as
+/// [`anemll_mlpackage::Package::weight_files`] gives them.
+pub type WeightFiles = std::collections::BTreeMap<String, anemll_mlpackage::BlobFile>;

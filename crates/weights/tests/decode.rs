@@ -1,0 +1,317 @@
+//! Values of every stored form, worked out by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use anemll_mil::literal::value_from_bytes;
+use anemll_mil::{DataType, Literal, TensorType, ValueType};
+use anemll_weights::{Comparison, Decoder, Statistics, TableUse, WeightFiles, list};
+use coreml_proto::mil::argument::{Binding, binding};
+use coreml_proto::{Model, mil, model};
+use half::f16;
+
+fn stored(data_type: DataType, shape: &[u64], bytes: &[u8]) -> mil::Value {
+    value_from_bytes(&TensorType::new(data_type, shape), bytes.to_vec()).unwrap()
+}
+
+fn halves(shape: &[u64], values: &[f32]) -> mil::Value {
+    let bytes: Vec<u8> =
+        values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+    stored(DataType::Float16, shape, &bytes)
+}
+
+fn named(name: &str) -> mil::Argument {
+    let binding = Some(binding::Binding::Name(name.to_owned()));
+    mil::Argument { arguments: vec![Binding { binding }] }
+}
+
+fn operation(
+    kind: &str,
+    outputs: &[(&str, DataType, &[u64])],
+    values: Vec<(&str, mil::Value)>,
+    names: &[(&str, &str)],
+) -> mil::Operation {
+    let argument = |value| mil::Argument {
+        arguments: vec![Binding { binding: Some(binding::Binding::Value(value)) }],
+    };
+    let (attributes, inputs): (Vec<_>, Vec<_>) =
+        values.into_iter().partition(|(name, _)| *name == "val" || *name == "name");
+    mil::Operation {
+        r#type: kind.to_owned(),
+        outputs: outputs
+            .iter()
+            .map(|(name, data_type, shape)| mil::NamedValueType {
+                name: (*name).to_owned(),
+                r#type: Some(ValueType::Tensor(TensorType::new(*data_type, shape)).to_proto()),
+            })
+            .collect(),
+        attributes: attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        inputs: inputs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), argument(value)))
+            .chain(names.iter().map(|(name, value)| ((*name).to_owned(), named(value))))
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn block(operations: Vec<mil::Operation>, output: &str) -> mil::Block {
+    mil::Block { operations, outputs: vec![output.to_owned()], ..Default::default() }
+}
+
+fn decode(block: &mil::Block, name: &str) -> Result<Vec<f32>, String> {
+    let files = WeightFiles::new();
+    let values = Decoder::new(block, &files).values(name)?;
+    let mut whole = vec![0.0; values.count()];
+    values.fill(0, &mut whole);
+    // Any range gives what the whole has there.
+    for start in 0..whole.len() {
+        let mut part = vec![0.0; whole.len() - start];
+        values.fill(start, &mut part);
+        assert_eq!(part, whole[start..]);
+    }
+    Ok(whole)
+}
+
+const F16: DataType = DataType::Float16;
+
+#[test]
+fn a_plain_constant() {
+    let constant = operation(
+        "const",
+        &[("w", F16, &[3])],
+        vec![("val", halves(&[3], &[1.0, -2.0, 0.5]))],
+        &[],
+    );
+    assert_eq!(decode(&block(vec![constant], "w"), "w").unwrap(), [1.0, -2.0, 0.5]);
+}
+
+#[test]
+fn tables_by_group_and_their_use() {
+    // Two groups of two; four entries each. Indices 0 1 | 3 3, low bits first.
+    let lut = halves(&[2, 1, 4, 1], &[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0]);
+    let indices = stored(DataType::UInt2, &[2, 2], &[0b1111_0100]);
+    let values = vec![("indices", indices), ("lut", lut)];
+    let lookup = operation("constexpr_lut_to_dense", &[("w", F16, &[2, 2])], values, &[]);
+    let block = block(vec![lookup], "w");
+    assert_eq!(decode(&block, "w").unwrap(), [1.0, 2.0, 40.0, 40.0]);
+    let files = WeightFiles::new();
+    let values = Decoder::new(&block, &files).values("w").unwrap();
+    let tables = TableUse::of(&values).unwrap();
+    assert_eq!((tables.tables, tables.entries, tables.used), (2, 4, 3));
+    assert_eq!((tables.fewest_used, tables.most_used), (1, 2));
+    assert_eq!((tables.smallest, tables.largest), (1.0, 40.0));
+    // One bit for each index of the first group, none for the second.
+    assert!((tables.entropy - 0.5).abs() < 1e-12);
+}
+
+#[test]
+fn vectors_lie_along_their_axis() {
+    // Indices [[1, 0]], entries of two, along axis 0: the result is [2, 2].
+    let lut = halves(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let values = vec![
+        ("indices", stored(DataType::UInt1, &[1, 2], &[0b01])),
+        ("lut", lut),
+        ("vector_axis", Literal::int32(0).to_value().unwrap()),
+    ];
+    let lookup = operation("constexpr_lut_to_dense", &[("w", F16, &[2, 2])], values, &[]);
+    assert_eq!(decode(&block(vec![lookup], "w"), "w").unwrap(), [3.0, 1.0, 4.0, 2.0]);
+}
+
+#[test]
+fn scales_of_blocks_and_offsets() {
+    // int4 data 1 -1 7 -8, two blocks of two, scales 2 and 0.5, offsets 1 and -8.
+    let values = vec![
+        ("data", stored(DataType::Int4, &[4], &[0xf1, 0x87])),
+        ("scale", halves(&[2], &[2.0, 0.5])),
+        ("offset", stored(DataType::Int4, &[2], &[0x81])),
+    ];
+    let scaled = operation("constexpr_blockwise_shift_scale", &[("w", F16, &[4])], values, &[]);
+    assert_eq!(decode(&block(vec![scaled], "w"), "w").unwrap(), [0.0, -4.0, 7.5, 0.0]);
+}
+
+#[test]
+fn a_table_of_integers_under_scales_is_one_weight() {
+    let lut = stored(DataType::Int8, &[1, 1, 2, 1], &[3, 0xfd]);
+    let lookup = operation(
+        "constexpr_lut_to_dense",
+        &[("inner", DataType::Int8, &[2, 2])],
+        vec![("indices", stored(DataType::UInt1, &[2, 2], &[0b0110])), ("lut", lut)],
+        &[],
+    );
+    let scaled = operation(
+        "constexpr_blockwise_shift_scale",
+        &[("w", F16, &[2, 2])],
+        vec![("scale", halves(&[2, 1], &[1.0, 10.0]))],
+        &[("data", "inner")],
+    );
+    let body = block(vec![lookup, scaled], "w");
+    assert_eq!(decode(&body, "w").unwrap(), [3.0, -3.0, -30.0, 30.0]);
+    let function = mil::Function {
+        opset: "CoreML8".to_owned(),
+        block_specializations: [("CoreML8".to_owned(), body)].into(),
+        ..Default::default()
+    };
+    let program = mil::Program {
+        functions: [("b".to_owned(), function.clone()), ("a".to_owned(), function)].into(),
+        ..Default::default()
+    };
+    let model = Model { r#type: Some(model::Type::MlProgram(program)), ..Default::default() };
+    let weights = list(&model);
+    assert_eq!(weights.len(), 1);
+    assert_eq!((weights[0].name, weights[0].uses), ("w", 2));
+    assert_eq!(weights[0].functions, ["a", "b"]);
+    let holders: Vec<&str> = weights[0].parts.iter().map(|part| part.holder.as_str()).collect();
+    assert_eq!(
+        holders,
+        [
+            "constexpr_blockwise_shift_scale.scale",
+            "constexpr_blockwise_shift_scale.data/constexpr_lut_to_dense.indices",
+            "constexpr_blockwise_shift_scale.data/constexpr_lut_to_dense.lut",
+        ]
+    );
+    // scale 4, indices 1, lut 2
+    assert_eq!((weights[0].bytes(), weights[0].elements()), (7, 4));
+}
+
+#[test]
+fn the_older_forms() {
+    let shape = stored(DataType::UInt32, &[2], &[2, 0, 0, 0, 2, 0, 0, 0]);
+    let lookup = operation(
+        "constexpr_lut_to_dense",
+        &[("w", F16, &[2, 2])],
+        vec![
+            ("indices", stored(DataType::UInt8, &[1], &[0b0011_1001])),
+            ("lut", halves(&[4], &[0.0, 1.0, 2.0, 3.0])),
+            ("shape", shape.clone()),
+        ],
+        &[],
+    );
+    assert_eq!(decode(&block(vec![lookup], "w"), "w").unwrap(), [1.0, 2.0, 3.0, 0.0]);
+    let sparse = operation(
+        "constexpr_sparse_to_dense",
+        &[("w", F16, &[2, 2])],
+        vec![
+            ("nonzero_data", halves(&[2], &[5.0, 6.0])),
+            ("mask", stored(DataType::UInt8, &[1], &[0b0110])),
+            ("shape", shape),
+        ],
+        &[],
+    );
+    assert_eq!(decode(&block(vec![sparse], "w"), "w").unwrap(), [0.0, 5.0, 6.0, 0.0]);
+    let affine = operation(
+        "constexpr_affine_dequantize",
+        &[("w", F16, &[2, 2])],
+        vec![
+            ("quantized_data", stored(DataType::UInt8, &[2, 2], &[1, 2, 3, 4])),
+            ("scale", halves(&[2], &[1.0, 10.0])),
+            ("zero_point", stored(DataType::UInt8, &[], &[1])),
+            ("axis", Literal::int32(-1).to_value().unwrap()),
+        ],
+        &[],
+    );
+    assert_eq!(decode(&block(vec![affine], "w"), "w").unwrap(), [0.0, 10.0, 2.0, 30.0]);
+}
+
+#[test]
+fn sparse_tables_are_looked_up_at_their_dense_places() {
+    // The mask has places 1 and 2; groups are rows, so place 1 is of table 0, place 2 of table 1.
+    let mask = stored(DataType::UInt1, &[2, 2], &[0b0110]);
+    let lookup = operation(
+        "constexpr_lut_to_sparse",
+        &[("mask", DataType::UInt1, &[2, 2]), ("nonzero", F16, &[2])],
+        vec![
+            ("indices_mask", mask),
+            ("indices_nonzero_data", stored(DataType::UInt1, &[2], &[0b11])),
+            ("lut", halves(&[2, 1, 2, 1], &[1.0, 2.0, 3.0, 4.0])),
+        ],
+        &[],
+    );
+    let dense = operation(
+        "constexpr_sparse_to_dense",
+        &[("w", F16, &[2, 2])],
+        vec![],
+        &[("nonzero_data", "nonzero"), ("mask", "mask")],
+    );
+    let block = block(vec![lookup, dense], "w");
+    assert_eq!(decode(&block, "w").unwrap(), [0.0, 2.0, 4.0, 0.0]);
+    let files = WeightFiles::new();
+    let values = Decoder::new(&block, &files).values("w").unwrap();
+    let tables = TableUse::of(&values).unwrap();
+    assert_eq!((tables.used, tables.most_used), (2, 1), "masked places name no entry");
+}
+
+#[test]
+fn what_contradicts_itself_is_an_error() {
+    let lookup = |lut: mil::Value, bits: &[u8]| {
+        operation(
+            "constexpr_lut_to_dense",
+            &[("w", F16, &[4])],
+            vec![("indices", stored(DataType::UInt2, &[4], bits)), ("lut", lut)],
+            &[],
+        )
+    };
+    let error = |operation| decode(&block(vec![operation], "w"), "w").unwrap_err();
+    assert!(error(lookup(halves(&[3, 4, 1], &[0.0; 12]), &[0])).contains("does not suit"));
+    assert!(error(lookup(halves(&[4], &[0.0; 4]), &[0])).contains("does not suit"));
+    let cycle = operation(
+        "constexpr_blockwise_shift_scale",
+        &[("w", F16, &[1])],
+        vec![("scale", halves(&[1], &[1.0]))],
+        &[("data", "w")],
+    );
+    assert!(error(cycle).contains("in a row"));
+    assert!(error(operation("relu", &[("w", F16, &[1])], vec![], &[("x", "x")])).contains("relu"));
+    let sparse = operation(
+        "constexpr_sparse_to_dense",
+        &[("w", F16, &[2])],
+        vec![
+            ("nonzero_data", halves(&[2], &[5.0, 6.0])),
+            ("mask", stored(DataType::UInt1, &[2], &[0b01])),
+        ],
+        &[],
+    );
+    assert!(error(sparse).contains("1 ones"));
+}
+
+#[test]
+fn statistics_leave_out_what_is_no_number() {
+    let values = [f32::NAN, f32::INFINITY, 0.0, -0.0, -1.0, 3.0];
+    let constant =
+        operation("const", &[("w", F16, &[6])], vec![("val", halves(&[6], &values))], &[]);
+    let empty = operation("const", &[("e", F16, &[0])], vec![("val", halves(&[0], &[]))], &[]);
+    let block = block(vec![constant, empty], "w");
+    let files = WeightFiles::new();
+    let decoder = Decoder::new(&block, &files);
+    let found = Statistics::of(&decoder.values("w").unwrap(), 4);
+    assert_eq!((found.finite, found.not_a_number, found.infinite, found.zeros), (4, 1, 1, 2));
+    assert_eq!((found.smallest, found.largest, found.mean), (-1.0, 3.0, 0.5));
+    assert_eq!(found.histogram, [1, 2, 0, 1]);
+    let none = Statistics::of(&decoder.values("e").unwrap(), 4);
+    assert_eq!((none.finite, none.smallest, none.histogram.len()), (0, 0.0, 0));
+}
+
+#[test]
+fn comparisons_by_hand() {
+    let constant = |name: &str, values: &[f32]| {
+        let shape = [values.len() as u64];
+        operation("const", &[(name, F16, &shape)], vec![("val", halves(&shape, values))], &[])
+    };
+    let block = block(
+        vec![
+            constant("a", &[1.0, 0.0, f32::NAN]),
+            constant("b", &[0.0, 1.0, f32::NAN]),
+            constant("c", &[1.0, 0.0, 2.0]),
+            constant("d", &[1.0]),
+        ],
+        "a",
+    );
+    let files = WeightFiles::new();
+    let decoder = Decoder::new(&block, &files);
+    let values = |name| decoder.values(name).unwrap();
+    let turned = Comparison::of(&values("a"), &values("b")).unwrap();
+    assert_eq!((turned.different, turned.not_comparable, turned.cosine), (2, 0, 0.0));
+    assert_eq!((turned.largest_error, turned.mean_error), (1.0, 2.0 / 3.0));
+    let broken = Comparison::of(&values("a"), &values("c")).unwrap();
+    assert_eq!((broken.different, broken.not_comparable, broken.cosine), (1, 1, 1.0));
+    assert_eq!(Comparison::of(&values("a"), &values("d")), None);
+}
