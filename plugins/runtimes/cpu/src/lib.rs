@@ -14,7 +14,6 @@ mod failure;
 mod interface;
 mod kernels;
 mod layout;
-mod packed;
 mod plan;
 mod session;
 mod simd;

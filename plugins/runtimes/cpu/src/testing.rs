@@ -110,3 +110,15 @@ pub(crate) fn i32s(shape: &[usize], values: &[i32]) -> Tensor {
 pub(crate) fn flag(value: bool) -> Tensor {
     Tensor::from_slice(Element::Bool, &[], &[u8::from(value)])
 }
+
+/// The packed form of integers that fit `bits` bits.
+pub(crate) fn pack(values: &[u8], bits: u8) -> Vec<u8> {
+    let mut bytes = vec![0u8; (values.len() * bits as usize).div_ceil(8)];
+    for (index, value) in values.iter().enumerate() {
+        for bit in 0..bits as usize {
+            let at = index * bits as usize + bit;
+            bytes[at / 8] |= ((value >> bit) & 1) << (at % 8);
+        }
+    }
+    bytes
+}

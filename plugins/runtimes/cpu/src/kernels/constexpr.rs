@@ -5,9 +5,9 @@ use super::{Call, Definition, Prepared, axis_index, checked_count};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
-use crate::packed::unpack;
 use crate::storage::{Buffer, Pool};
 use crate::tensor::{Tensor, from_wide};
+use anemll_weights::{Groups, unpack};
 use bytemuck::Pod;
 
 pub(super) const ALL: &[Definition] = &[
@@ -118,15 +118,12 @@ fn look_up_as<T: Pod>(
     vector: Option<(usize, usize)>,
 ) -> Outcome<Tensor> {
     let (axis, length) = vector.unwrap_or((shape.len().saturating_sub(1), 1));
-    let tables: usize = groups.iter().product();
-    let entries = lut.count() / (tables * length).max(1);
     let table: &[T] = lut.dense();
-    // Trailing axes with one group each form runs that use one table.
-    let grouped = groups.iter().rposition(|&groups| groups > 1);
-    let run: usize = grouped.map_or_else(
-        || shape.iter().product(),
-        |axis| shape[axis + 1..].iter().product::<usize>() * (shape[axis] / groups[axis]),
-    );
+    let Some(groups) = Groups::new(shape, groups) else {
+        return invalid(format!("lut {:?} for indices {shape:?}", lut.shape()));
+    };
+    let (tables, run) = (groups.count(), groups.run());
+    let entries = lut.count() / (tables * length).max(1);
     let mut target = shape.to_vec();
     if let Some(size) = target.get_mut(axis) {
         match size.checked_mul(length) {
@@ -138,9 +135,9 @@ fn look_up_as<T: Pod>(
     let mut buffer = Buffer::zeroed(count * size_of::<T>())?;
     let output: &mut [T] = buffer.slice_mut();
     let inner: usize = shape.get(axis + 1..).unwrap_or_default().iter().product();
-    for (number, run_indices) in indices.chunks(run.max(1)).enumerate() {
+    for (number, run_indices) in indices.chunks(run).enumerate() {
         let first = number * run;
-        let own = &table[group_of(first, shape, groups) * entries * length..];
+        let own = &table[groups.of(first) * entries * length..];
         let own = &own[..entries * length];
         if length == 1 {
             for (slot, &index) in
@@ -160,17 +157,6 @@ fn look_up_as<T: Pod>(
         }
     }
     Ok(Tensor::owned(lut.element, &target, buffer))
-}
-
-/// Number of the group that the element at a flat index belongs to.
-fn group_of(mut flat: usize, shape: &[usize], groups: &[usize]) -> usize {
-    let (mut group, mut scale) = (0, 1);
-    for (&size, &count) in shape.iter().zip(groups).rev() {
-        group += (flat % size) / (size / count) * scale;
-        flat /= size;
-        scale *= count;
-    }
-    group
 }
 
 /// Quantized elements, of a packed or byte-sized integer type, or floats, as f32.
@@ -221,19 +207,18 @@ fn blockwise(call: &Call<'_>) -> Outcome<Prepared> {
     let (data, scale) = (required(call, "data")?, required(call, "scale")?);
     let offset = call.constant("offset")?;
     let (shape, blocks) = (data.shape(), scale.shape());
-    let fits = shape.len() == blocks.len()
-        && shape.iter().zip(blocks).all(|(size, blocks)| *blocks > 0 && size % blocks == 0)
-        && offset.as_ref().is_none_or(|offset| offset.shape() == blocks);
-    if !fits {
+    let groups = Groups::new(shape, blocks)
+        .filter(|_| offset.as_ref().is_none_or(|offset| offset.shape() == blocks));
+    let Some(groups) = groups else {
         return invalid(format!("scale {blocks:?} or the offset does not suit data {shape:?}"));
-    }
+    };
     let scales = scale.floats()?;
     let offsets = offset.as_ref().map(values).transpose()?;
     let mut list = values(&data)?;
-    for (flat, value) in list.iter_mut().enumerate() {
-        let block = group_of(flat, shape, blocks);
+    for (number, run) in list.chunks_mut(groups.run()).enumerate() {
+        let block = groups.of(number * groups.run());
         let origin = offsets.as_ref().map_or(0.0, |offsets| offsets[block]);
-        *value = (*value - origin) * scales[block];
+        run.iter_mut().for_each(|value| *value = (*value - origin) * scales[block]);
     }
     decoded(floats(scale.element, shape, &list)?)
 }
@@ -285,8 +270,7 @@ fn sparse(call: &Call<'_>) -> Outcome<Prepared> {
 mod tests {
     use super::*;
     use crate::kernels::{Input, Operand};
-    use crate::packed::pack;
-    use crate::testing::Random;
+    use crate::testing::{Random, pack};
     use half::f16;
     use std::collections::BTreeMap;
 
