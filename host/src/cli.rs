@@ -7,6 +7,7 @@ use crate::commands::check::{self, CheckArguments};
 use crate::commands::compile::{CompileArguments, EXAMPLES as COMPILE_EXAMPLES};
 use crate::commands::completions::{self, CompletionsArguments, ManArguments};
 use crate::commands::doctor::{self, DoctorArguments};
+use crate::commands::inspect;
 use crate::commands::plan::{self, PlanArguments};
 use crate::progress::Display;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -55,8 +56,8 @@ pub enum Command {
     #[command(after_help = crate::commands::dedup::EXAMPLES)]
     Dedup(crate::commands::dedup::DedupArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
-    #[command(after_help = INSPECT_EXAMPLES)]
-    Inspect(InspectArguments),
+    #[command(after_help = inspect::EXAMPLES)]
+    Inspect(inspect::InspectArguments),
     /// Say whether a model can be converted, and what would be refused; needs config.json alone.
     #[command(after_help = check::EXAMPLES)]
     Check(CheckArguments),
@@ -101,10 +102,6 @@ REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz w
 const GENERATE_EXAMPLES: &str = "Examples:
   anemll generate --meta out/meta.yaml --prompt \"Once upon a time\"
   anemll generate --meta out/meta.yaml --prompt \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7";
-
-const INSPECT_EXAMPLES: &str = "Examples:
-  anemll inspect out/llama_lm_head.mlpackage
-  anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --json";
 
 const PLUGIN_EXAMPLES: &str = "Examples:
   anemll plugin list
@@ -369,16 +366,6 @@ pub struct GenerateArguments {
     pub runtime: String,
     #[command(flatten)]
     pub sampling: SamplingArguments,
-}
-
-#[derive(Debug, Args)]
-pub struct InspectArguments {
-    /// A .mlpackage directory.
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

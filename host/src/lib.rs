@@ -21,4 +21,5 @@ pub mod progress;
 pub mod sampling;
 pub mod services;
 pub mod sizes;
+pub mod terminal;
 pub mod tokenizer;

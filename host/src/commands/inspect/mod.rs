@@ -1,0 +1,123 @@
+//! `inspect`: what is in a package or a model file.
+
+pub mod features;
+pub mod findings;
+mod html;
+pub mod open;
+mod report;
+mod text;
+pub mod weights;
+
+pub use report::{Inspection, SCHEMA, Scope, check_function, minimum_system};
+
+use crate::error::io;
+use anemll_plugin_api::{Error, Result, codes};
+use clap::Args;
+use open::Opened;
+use serde::Serialize;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Examples below the help text.
+pub const EXAMPLES: &str = "Examples:
+  anemll inspect out/llama_lm_head.mlpackage
+  anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --function prefill --weights
+  anemll inspect model.mlpackage --html report.html
+  anemll inspect model.mlpackage --lint";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// A .mlpackage directory or a .mlmodel file.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page that shows everything, with a histogram for each weight.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Show this function only.
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+    /// List every weight, with the range of its values and the use of its lookup tables.
+    #[arg(long)]
+    pub weights: bool,
+    /// Print only what the Neural Engine would not like; the exit code stays 0.
+    #[arg(long, conflicts_with_all = ["weights", "html"])]
+    pub lint: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &InspectArguments) -> Result<()> {
+    let opened = Opened::open(&arguments.path)?;
+    let function = arguments.function.as_deref();
+    if arguments.lint {
+        return lint(&opened, function, arguments.json);
+    }
+    let values = arguments.weights || arguments.html.is_some();
+    let inspection = Inspection::of(&opened, Scope { function, values })?;
+    if let Some(file) = &arguments.html {
+        let page = html::page(&inspection);
+        write_file(file, page.as_bytes())?;
+        super::say(&format!(
+            "wrote {} ({})",
+            crate::terminal::plain(&file.display().to_string()),
+            crate::terminal::size(page.len() as u64)
+        ));
+    }
+    match (arguments.json, &arguments.html) {
+        (true, _) => super::print_json(&inspection),
+        // Who asks for a page does not need the same as text.
+        (false, Some(_)) if !arguments.weights => Ok(()),
+        (false, _) => super::print(&text::inspection(
+            &inspection,
+            arguments.weights,
+            crate::terminal::width(),
+        )),
+    }
+}
+
+fn lint(opened: &Opened, function: Option<&str>, json: bool) -> Result<()> {
+    #[derive(Serialize)]
+    struct Findings {
+        schema: u32,
+        findings: Vec<findings::FindingInspection>,
+    }
+    check_function(opened, features::functions(opened.model()), function)?;
+    let findings = findings::of(opened, function);
+    if json {
+        return super::print_json(&Findings { schema: SCHEMA, findings });
+    }
+    super::print(&findings::to_text(&findings, crate::terminal::width()))
+}
+
+/// Writes a file that appears under its name only when it is whole.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |source: &std::io::Error| {
+        io(codes::OUTPUT_UNWRITABLE, "the page cannot be written", path, source)
+    };
+    if path.is_dir() {
+        return Err(Error::new(
+            codes::OUTPUT_UNWRITABLE,
+            "the page cannot be written: a folder has this name",
+        )
+        .with_at(path.display().to_string())
+        .with_hint("name a file, such as report.html"));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As a plain new file has it; the umask takes its part.
+        file.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = file.tempfile_in(folder).map_err(|source| fail(&source))?;
+    file.write_all(bytes).map_err(|source| fail(&source))?;
+    file.persist(path).map_err(|source| fail(&source.error))?;
+    Ok(())
+}
