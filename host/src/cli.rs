@@ -6,8 +6,8 @@ use crate::commands::chat::{self, ChatArguments};
 use crate::commands::check::{self, CheckArguments};
 use crate::commands::compile::{CompileArguments, EXAMPLES as COMPILE_EXAMPLES};
 use crate::commands::completions::{self, CompletionsArguments, ManArguments};
+use crate::commands::{diff, inspect};
 use crate::commands::doctor::{self, DoctorArguments};
-use crate::commands::inspect;
 use crate::commands::plan::{self, PlanArguments};
 use crate::progress::Display;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -70,6 +70,9 @@ pub enum Command {
     /// Find the layers of a model whose activations pass the range of 16-bit floats.
     #[command(after_help = crate::commands::preflight::EXAMPLES)]
     Preflight(crate::commands::preflight::PreflightArguments),
+    /// Compare two packages: signatures, operations, values of weights.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArguments),
     /// List plugins and what they offer.
     #[command(subcommand, after_help = PLUGIN_EXAMPLES)]
     Plugin(PluginCommand),

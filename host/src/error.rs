@@ -28,6 +28,19 @@ pub fn is_reader_left(error: &Error) -> bool {
     error.code == READER_LEFT
 }
 
+/// Not a code for users, either: two models differ, which is an answer and no failure.
+const DIFFERENT: &str = "different";
+
+/// The end of a comparison that found differences and has shown them.
+pub fn different() -> Error {
+    Error::new(DIFFERENT, "the two differ")
+}
+
+/// Whether an error is that of [`different`], which is not shown but gives exit code 1.
+pub fn is_different(error: &Error) -> bool {
+    error.code == DIFFERENT
+}
+
 /// The exit code for an error.
 pub fn exit_code(error: &Error) -> u8 {
     if error.is_cancelled() { EXIT_INTERRUPTED } else { EXIT_FAILED }
@@ -98,7 +111,8 @@ pub fn render(error: &Error) -> String {
     if let Some(hint) = &error.hint {
         let _ = write!(text, "\nhint: {hint}");
     }
-    text
+    // Names and paths come from files of others.
+    crate::terminal::plain_lines(&text)
 }
 
 /// Adds the file to an I/O error, which alone does not say which one it was.

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
+        Err(failure) if error::is_different(&failure) => ExitCode::from(error::EXIT_FAILED),
         Err(failure) => {
             say(&error::render_short(&failure));
             ExitCode::from(error::exit_code(&failure))
@@ -58,6 +59,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Combine(arguments) => commands::combine::run(arguments),
         Command::Split(arguments) => commands::split::run(arguments),
         Command::Dedup(arguments) => commands::dedup::run(arguments),
+        Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins),
         Command::Plugin(command) => commands::plugin::run(command, &plugins),

@@ -27,8 +27,8 @@ pub struct Weight<'a> {
     pub kind: Option<TensorType>,
     /// Functions that hold it, by name.
     pub functions: Vec<&'a str>,
-    /// Operations of any function that hold it.
-    pub uses: u64,
+    /// Function and value of each operation that holds it.
+    pub places: Vec<(&'a str, &'a str)>,
     /// What it is stored in.
     pub parts: Vec<Part<'a>>,
 }
@@ -143,7 +143,7 @@ pub fn list(model: &Model) -> Vec<Weight<'_>> {
             match known.entry(hasher.finish()) {
                 Entry::Occupied(place) => {
                     let weight = &mut found[*place.get()];
-                    weight.uses += 1;
+                    weight.places.push((function, &output.name));
                     if weight.functions.last() != Some(&function.as_str()) {
                         weight.functions.push(function);
                     }
@@ -155,7 +155,7 @@ pub fn list(model: &Model) -> Vec<Weight<'_>> {
                         operation: &operation.r#type,
                         kind,
                         functions: vec![function],
-                        uses: 1,
+                        places: vec![(function, &output.name)],
                         parts,
                     });
                 }

@@ -158,7 +158,7 @@ fn a_table_of_integers_under_scales_is_one_weight() {
     let model = Model { r#type: Some(model::Type::MlProgram(program)), ..Default::default() };
     let weights = list(&model);
     assert_eq!(weights.len(), 1);
-    assert_eq!((weights[0].name, weights[0].uses), ("w", 2));
+    assert_eq!((weights[0].name, &weights[0].places[..]), ("w", &[("a", "w"), ("b", "w")][..]));
     assert_eq!(weights[0].functions, ["a", "b"]);
     let holders: Vec<&str> = weights[0].parts.iter().map(|part| part.holder.as_str()).collect();
     assert_eq!(

@@ -6,6 +6,7 @@ pub mod compile;
 pub mod combine;
 pub mod completions;
 pub mod dedup;
+pub mod diff;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
@@ -23,14 +24,17 @@ use std::io::Write as _;
 /// Writes to standard output; a reader that went away ends the command without an error.
 pub fn print(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => Ok(()),
-        Err(source) if source.kind() == std::io::ErrorKind::BrokenPipe => {
-            Err(crate::error::reader_left())
-        }
-        Err(source) => {
-            Err(Error::new(codes::OUTPUT_UNWRITABLE, format!("standard output: {source}")))
-        }
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(|source| unprintable(&source))
+}
+
+/// Why standard output could not be written.
+pub fn unprintable(source: &std::io::Error) -> Error {
+    match source.kind() {
+        std::io::ErrorKind::BrokenPipe => crate::error::reader_left(),
+        _ => Error::new(codes::OUTPUT_UNWRITABLE, format!("standard output: {source}")),
     }
 }
 

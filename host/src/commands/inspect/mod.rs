@@ -1,16 +1,17 @@
-//! `inspect`: what is in a package or a model file.
+//! `inspect`: what is in a package, a model file or a compiled model.
 
 pub mod features;
 pub mod findings;
 mod html;
 pub mod open;
 mod report;
-mod text;
+mod terminal_text;
 pub mod weights;
 
 pub use report::{Inspection, SCHEMA, Scope, check_function, minimum_system};
 
 use crate::error::io;
+use anemll_mil::text::{self, WriteError};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use open::Opened;
@@ -28,7 +29,7 @@ pub const EXAMPLES: &str = "Examples:
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A .mlpackage directory or a .mlmodel file.
+    /// A .mlpackage, a .mlmodelc or a .mlmodel file.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Print one JSON object.
@@ -43,6 +44,9 @@ pub struct InspectArguments {
     /// List every weight, with the range of its values and the use of its lookup tables.
     #[arg(long)]
     pub weights: bool,
+    /// Print the program as MIL text, as `model.mil` of a compiled model has it.
+    #[arg(long, conflicts_with_all = ["weights", "html", "json", "lint"])]
+    pub mil: bool,
     /// Print only what the Neural Engine would not like; the exit code stays 0.
     #[arg(long, conflicts_with_all = ["weights", "html"])]
     pub lint: bool,
@@ -54,6 +58,9 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let function = arguments.function.as_deref();
     if arguments.lint {
         return lint(&opened, function, arguments.json);
+    }
+    if arguments.mil {
+        return mil(&opened, function);
     }
     let values = arguments.weights || arguments.html.is_some();
     let inspection = Inspection::of(&opened, Scope { function, values })?;
@@ -70,7 +77,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
         (true, _) => super::print_json(&inspection),
         // Who asks for a page does not need the same as text.
         (false, Some(_)) if !arguments.weights => Ok(()),
-        (false, _) => super::print(&text::inspection(
+        (false, _) => super::print(&terminal_text::inspection(
             &inspection,
             arguments.weights,
             crate::terminal::width(),
@@ -90,6 +97,30 @@ fn lint(opened: &Opened, function: Option<&str>, json: bool) -> Result<()> {
         return super::print_json(&Findings { schema: SCHEMA, findings });
     }
     super::print(&findings::to_text(&findings, crate::terminal::width()))
+}
+
+/// Prints the program; of several functions only the named one, if there is one.
+fn mil(opened: &Opened, function: Option<&str>) -> Result<()> {
+    check_function(opened, features::functions(opened.model()), function)?;
+    let restricted = function.map(|name| {
+        let mut model = opened.model().clone();
+        if let Ok(program) = anemll_mil::model::program_mut(&mut model) {
+            program.functions.retain(|known, _| known == name);
+        }
+        model
+    });
+    let model = restricted.as_ref().unwrap_or_else(|| opened.model());
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = text::write(model, &opened.text_options(), &mut output);
+    // The text itself ends without one.
+    let end =
+        |()| output.write_all(b"\n").and_then(|()| output.flush()).map_err(WriteError::Output);
+    match written.and_then(end) {
+        Ok(()) => Ok(()),
+        Err(WriteError::Output(source)) => Err(super::unprintable(&source)),
+        Err(WriteError::Model(source)) => Err(Error::new(codes::GRAPH_INVALID, source.to_string())
+            .with_at(opened.path().display().to_string())),
+    }
 }
 
 /// Writes a file that appears under its name only when it is whole.

@@ -1,11 +1,14 @@
 //! What can be looked at: packages, model files, compiled models.
 
 use crate::error::from_package;
-use anemll_mlpackage::Package;
-use anemll_plugin_api::Result;
+use anemll_mil::text::TextOptions;
+use anemll_mlmodelc::{CompileError, CompiledModel, ErrorKind};
+use anemll_mlpackage::{Package, PackageError};
+use anemll_plugin_api::{Error, Result, codes};
 use anemll_weights::WeightFiles;
 use coreml_proto::Model;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files of a folder that are listed; real packages have three.
@@ -21,13 +24,32 @@ pub enum Form {
     Package,
     /// A bare model file.
     Model,
+    /// A folder that a compiler made.
+    Compiled,
+}
+
+impl Form {
+    /// The form in words.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Model => "model file",
+            Self::Compiled => "compiled model",
+        }
+    }
 }
 
 /// A model with its weight files.
 #[derive(Debug)]
 pub struct Opened {
     path: PathBuf,
-    package: Package,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Package(Package),
+    Compiled { model: CompiledModel, program_bytes: u64 },
 }
 
 /// A file of what was opened.
@@ -40,10 +62,17 @@ pub struct Part {
 }
 
 impl Opened {
-    /// Opens a package or a model file.
+    /// Opens a package, a model file or a compiled model.
     pub fn open(path: &Path) -> Result<Self> {
-        let package = Package::open(path).map_err(from_package)?;
-        Ok(Self { path: path.to_owned(), package })
+        let source = if CompiledModel::is_at(path) {
+            let model = CompiledModel::open(path).map_err(from_compiled)?;
+            let program = path.join(anemll_mlmodelc::files::PROGRAM);
+            let program_bytes = fs_err::metadata(program).map_or(0, |metadata| metadata.len());
+            Source::Compiled { model, program_bytes }
+        } else {
+            Source::Package(Package::open(path).map_err(not_understood)?)
+        };
+        Ok(Self { path: path.to_owned(), source })
     }
 
     /// The path as given.
@@ -53,25 +82,48 @@ impl Opened {
 
     /// What it is.
     pub fn form(&self) -> Form {
-        match self.package.manifest() {
-            Some(_) => Form::Package,
-            None => Form::Model,
+        match &self.source {
+            Source::Compiled { .. } => Form::Compiled,
+            Source::Package(package) if package.manifest().is_some() => Form::Package,
+            Source::Package(_) => Form::Model,
         }
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
-        self.package.model()
+        match &self.source {
+            Source::Package(package) => package.model(),
+            Source::Compiled { model, .. } => model.model(),
+        }
     }
 
     /// The weight files, mapped.
     pub fn files(&self) -> &WeightFiles {
-        self.package.weight_files()
+        match &self.source {
+            Source::Package(package) => package.weight_files(),
+            Source::Compiled { model, .. } => model.weight_files(),
+        }
     }
 
-    /// Bytes that hold the program and its description.
+    /// Bytes that hold the program; in a package, its description, too.
     pub fn program_bytes(&self) -> u64 {
-        self.package.model_size()
+        match &self.source {
+            Source::Package(package) => package.model_size(),
+            Source::Compiled { program_bytes, .. } => *program_bytes,
+        }
+    }
+
+    /// What the program's text says of the tools that made a compiled model.
+    pub fn build_info(&self) -> BTreeMap<String, String> {
+        match &self.source {
+            Source::Package(_) => BTreeMap::new(),
+            Source::Compiled { model, .. } => model.build_info().clone(),
+        }
+    }
+
+    /// What to add to the program's text: nothing for a package, which no compiler has seen.
+    pub fn text_options(&self) -> TextOptions {
+        TextOptions { build_info: self.build_info() }
     }
 
     /// Bytes of all weight files.
@@ -108,5 +160,31 @@ fn list(folder: &Path, before: &str, depth: usize, parts: &mut Vec<Part>) {
         } else if metadata.is_file() && parts.len() < MAXIMUM_FILES {
             parts.push(Part { name, bytes: metadata.len() });
         }
+    }
+}
+
+/// What is neither package nor model, said of all that can be looked at.
+fn not_understood(error: PackageError) -> Error {
+    let kind = error.kind();
+    let error = from_package(error);
+    match kind {
+        anemll_mlpackage::ErrorKind::NotAPackage => error
+            .with_hint("give the path of a .mlpackage, a .mlmodelc or a .mlmodel of an ML Program"),
+        _ => error,
+    }
+}
+
+/// An error about a compiled model.
+fn from_compiled(source: CompileError) -> Error {
+    let code = match source.kind() {
+        ErrorKind::Package(anemll_mlpackage::ErrorKind::Weights) => codes::BLOB_INVALID,
+        ErrorKind::Package(_) => codes::PACKAGE_UNREADABLE,
+        ErrorKind::ModelType => codes::COMPILE_NOT_A_PROGRAM,
+        _ => codes::COMPILED_INVALID,
+    };
+    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
+    match source.hint() {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }

@@ -101,7 +101,15 @@
   const short = (name) => {
     const match = name.match(/(?:layers?|blocks?|h)[^A-Za-z0-9]\d+[^A-Za-z0-9](.+)$/);
     const own = match ? match[1] : name;
-    return own.replace(/[_.]weight$/, '').replace(/^self_attn_|^mlp_|^attn_/, '');
+    return own.replace(/^(?:model[_.])+/, '').replace(/[_.]weight$/, '').replace(/^self_attn_|^mlp_|^attn_/, '').replace(/_proj$/, '');
+  };
+  const ruler = document.createElement('canvas').getContext('2d');
+  const fit = (text, room, font) => {
+    ruler.font = `${font} ${getComputedStyle(root).getPropertyValue('--sans')}`;
+    if (ruler.measureText(text).width <= room) return text;
+    let kept = text.length - 1;
+    while (kept > 2 && ruler.measureText(`${text.slice(0, kept)}…`).width > room) kept -= 1;
+    return kept > 2 ? `${text.slice(0, kept)}…` : '';
   };
 
   const map = byId('treemap');
@@ -121,12 +129,12 @@
     let number = 0;
     squarify(groups, 0, 0, width, height, (group, gx, gy, gw, gh) => {
       const gap = gw > 12 && gh > 12 ? 2 : 0.5;
-      const header = gw > 52 && gh > 46 ? 18 : 0;
+      const header = gw > 52 && gh > 46 && group.items.length > 1 ? 18 : 0;
       picture.append(draw('rect', { class: 'group', x: gx + gap / 2, y: gy + gap / 2, width: Math.max(0, gw - gap), height: Math.max(0, gh - gap), rx: 3 }));
       if (header) {
-        const room = Math.floor((gw - 12) / 6.6);
         const full = `${group.name}  ${size(group.bytes)}`;
-        const text = full.length <= room ? full : group.name.length <= room ? group.name : '';
+        const whole = fit(full, gw - 12, '600 12px');
+        const text = whole === full ? full : fit(group.name, gw - 12, '600 12px');
         picture.append(draw('text', { class: 'group', x: gx + gap / 2 + 5, y: gy + 14 }, text));
       }
       const inset = header ? 3 : 0;
@@ -152,11 +160,11 @@
         tile.setAttribute('aria-label', label);
         tile.append(rect);
         if (w > 44 && h > 19) {
-          const room = Math.floor((w - 9) / 6.3);
-          const shown = name.length <= room ? name : room > 4 ? `${name.slice(0, room - 1)}…` : '';
+          const shown = fit(name, w - 9, '11.5px');
           const shade = dark ? 'dark' : '';
           if (shown) tile.append(draw('text', { class: shade, x: x + 5, y: y + 14 }, shown));
-          if (shown && h > 36) tile.append(draw('text', { class: `size ${shade}`, x: x + 5, y: y + 28 }, size(item.bytes)));
+          const bytes = shown && h > 36 ? fit(size(item.bytes), w - 9, '11.5px') : '';
+          if (bytes.endsWith('B')) tile.append(draw('text', { class: `size ${shade}`, x: x + 5, y: y + 28 }, bytes));
         }
         tile.item = item;
         picture.append(tile);
@@ -320,7 +328,7 @@
     if (weight.finite) {
       facts.push(['range', `${number(weight.smallest)} to ${number(weight.largest)}`],
         ['mean', number(weight.mean)], ['deviation', number(weight.deviation)],
-        ['zeros', `${count(weight.zeros)} (${percent(weight.zeros / weight.elements)})`]);
+        ['zeros', weight.zeros ? `${count(weight.zeros)} (${percent(weight.zeros / weight.elements)})` : 'none']);
     }
     if (weight.nan || weight.infinite) facts.push(['not finite', `${count(weight.nan)} NaN, ${count(weight.infinite)} infinite`]);
     if (weight.tables) {
@@ -353,7 +361,10 @@
       row.detail = null;
     }
   };
-  rows.forEach((row) => row.element.querySelector('.name').addEventListener('click', () => toggle(row)));
+  rows.forEach((row) => row.element.addEventListener('click', () => {
+    // A drag that marks text is no click on the row.
+    if (!String(getSelection())) toggle(row);
+  }));
 
   const shown = byId('shown');
   const filter = () => {

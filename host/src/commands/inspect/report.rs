@@ -64,6 +64,23 @@ pub struct Inspection {
     pub records: Vec<RecordInspection>,
     /// What the Neural Engine would not like.
     pub findings: Vec<FindingInspection>,
+    /// Versions of the tools that made a compiled model.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub build_info: BTreeMap<String, String>,
+    /// Parts of a compiled model whose form is guessed; absent for packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guesses: Option<Vec<GuessInspection>>,
+}
+
+/// A part of a compiled model that no output of Apple's compiler has shown yet.
+#[derive(Debug, Serialize)]
+pub struct GuessInspection {
+    /// What is guessed.
+    pub what: &'static str,
+    /// Where the model has it first.
+    pub place: String,
+    /// What speaks for the guess.
+    pub evidence: &'static str,
 }
 
 /// What to look at.
@@ -121,6 +138,8 @@ impl Inspection {
             functions,
             layers,
             findings: super::findings::of(opened, scope.function),
+            build_info: opened.build_info(),
+            guesses: (opened.form() == Form::Compiled).then(|| guesses(opened)),
             weights,
             records,
         })
@@ -160,4 +179,15 @@ pub fn minimum_system(version: i32) -> &'static str {
         10 => "iOS 26, macOS 26",
         _ => "newer than iOS 26, macOS 26",
     }
+}
+
+fn guesses(opened: &Opened) -> Vec<GuessInspection> {
+    anemll_mil::text::guesses(opened.model())
+        .into_iter()
+        .map(|guess| GuessInspection {
+            what: guess.what,
+            place: guess.place,
+            evidence: guess.evidence,
+        })
+        .collect()
 }

@@ -255,7 +255,7 @@ fn describe(weight: &Weight<'_>, files: &WeightFiles, several: bool) -> WeightIn
         bytes: weight.bytes(),
         bits: bits(weight.bytes(), weight.elements()),
         functions: weight.functions.iter().map(|name| (*name).to_owned()).collect(),
-        uses: weight.uses,
+        uses: weight.places.len() as u64,
         problem: weight.parts.iter().find_map(|part| record_problem(part, files)),
         parts: weight.parts.iter().map(PartInspection::from).collect(),
         tables: None,
@@ -288,7 +288,7 @@ fn record_problem(part: &Part<'_>, files: &WeightFiles) -> Option<String> {
 }
 
 /// How a weight is stored, in words.
-fn form(weight: &Weight<'_>) -> String {
+pub fn form(weight: &Weight<'_>) -> String {
     let named = |end: &str| weight.parts.iter().find(|part| part.holder.ends_with(end));
     let mut words = Vec::new();
     if let Some(indices) = named(".indices").or_else(|| named(".indices_nonzero_data")) {

@@ -50,7 +50,7 @@ fn weight(weight: &WeightInspection) -> Value {
         "functions": weight.functions.iter().map(|name| safe(name)).collect::<Vec<_>>(),
         "uses": weight.uses,
         "parts": weight.parts.iter().take(MAXIMUM_PARTS).map(part).collect::<Vec<_>>(),
-        "problem": super::super::text::problem(weight).as_deref().map(safe),
+        "problem": super::super::terminal_text::problem(weight).as_deref().map(safe),
     });
     if let Some(found) = &weight.statistics {
         value["histogram"] = json!(found.histogram);

@@ -1,10 +1,9 @@
 //! The parts of the page that read well without a script.
 
 use super::super::features::{Feature, FunctionInspection};
-use super::super::open::Form;
-use super::super::report::Inspection;
+use super::super::report::{GuessInspection, Inspection};
 use super::super::weights::{LayerInspection, Role, WeightInspection};
-use super::super::{findings, text as terminal_text};
+use super::super::{findings, terminal_text};
 use super::{escape, name, text};
 use crate::terminal::{self, count, size};
 use anemll_mil::lint::RULES;
@@ -43,8 +42,11 @@ pub(super) fn body(found: &Inspection, shown: &[&WeightInspection], rest: u64) -
         ));
     }
     sections.push(("lint", "Lint", Some(causes.len()), lint(&causes)));
-    if !found.metadata.is_empty() {
+    if !(found.metadata.is_empty() && found.build_info.is_empty()) {
         sections.push(("metadata", "Metadata", None, metadata(found)));
+    }
+    if let Some(guesses) = found.guesses.as_ref().filter(|guesses| !guesses.is_empty()) {
+        sections.push(("guesses", "Guessed parts", Some(guesses.len()), self::guesses(guesses)));
     }
     sections.push(("files", "Files", None, files(found)));
 
@@ -71,10 +73,7 @@ pub(super) fn body(found: &Inspection, shown: &[&WeightInspection], rest: u64) -
 }
 
 fn header(found: &Inspection) -> String {
-    let kind = match found.form {
-        Form::Package => "Core ML package",
-        Form::Model => "Core ML model",
-    };
+    let kind = format!("Core ML {}", found.form.title());
     let mut page = format!(
         "<header class=\"top wrap\"><p class=\"kind\">{kind}</p>\n<h1>{}</h1>\n",
         name(&title(found))
@@ -332,7 +331,8 @@ fn weights(found: &Inspection, shown: &[&WeightInspection], rest: u64) -> String
              <td class=\"shape soft\">{}</td><td class=\"soft\">{}</td>\
              <td class=\"n\" data-label=\"bits\">{:.2}</td><td class=\"n\">{}</td>",
             weight.role.name(),
-            name(&weight.name),
+            // Long names break behind a part, not within one.
+            name(&weight.name).replace('_', "_<wbr>"),
             name(&terminal::shape(&weight.shape)),
             form(weight),
             weight.bits,
@@ -381,11 +381,11 @@ fn lint(causes: &[findings::Cause<'_>]) -> String {
         let number = cause.places.len();
         let _ = write!(
             page,
-            "<div class=\"cause\"><div class=\"severity {0}\">{0}<small>{1}, evidence {2}</small></div>\
+            "<div class=\"cause\"><div class=\"severity {0}\">{0}<small>{1}</small><small>{2}</small></div>\
              <div><p>{3}</p><p>Rule: {4}</p>",
             first.severity,
             first.rule,
-            first.evidence,
+            evidence(first.evidence),
             text(&first.reason),
             escape(rule)
         );
@@ -416,11 +416,43 @@ fn lint(causes: &[findings::Cause<'_>]) -> String {
     page
 }
 
+/// The letters of a rule's evidence in words.
+fn evidence(letters: &str) -> String {
+    let word = |letter| match letter {
+        'M' => "measured",
+        'A' => "said by Apple",
+        'F' => "reported",
+        'I' => "inferred",
+        _ => "unknown",
+    };
+    letters.chars().map(word).collect::<Vec<_>>().join(", ")
+}
+
+fn guesses(guesses: &[GuessInspection]) -> String {
+    let mut page = String::from(
+        "<p class=\"lead\">No output of Apple's compiler has shown the form of these parts yet.</p>\
+         <div class=\"card\"><table class=\"pairs plain\"><tbody>",
+    );
+    for guess in guesses {
+        let _ = write!(
+            page,
+            "<tr><th scope=\"row\">{}</th><td><span class=\"mono\">{}</span>\n<span class=\"soft\">{}</span></td></tr>",
+            escape(guess.what),
+            name(&guess.place),
+            escape(guess.evidence)
+        );
+    }
+    page.push_str("</tbody></table></div>\n");
+    page
+}
+
 fn metadata(found: &Inspection) -> String {
     let mut page = String::from("<div class=\"card\"><table class=\"pairs\"><tbody>");
     let own = [("version", &found.version), ("author", &found.author), ("license", &found.license)];
     let own = own.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (*key, *value));
-    let all = own.chain(found.metadata.iter().map(|(key, value)| (key.as_str(), value)));
+    let all = own.chain(
+        found.metadata.iter().chain(&found.build_info).map(|(key, value)| (key.as_str(), value)),
+    );
     for (key, value) in all.take(MAXIMUM_ENTRIES) {
         let _ =
             write!(page, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", name(key), text(value));

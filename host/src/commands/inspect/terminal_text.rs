@@ -1,9 +1,9 @@
 //! The report for a terminal.
 
 use super::features::{Feature, FunctionInspection};
+use super::findings;
 use super::report::Inspection;
 use super::weights::{LayerInspection, WeightInspection};
-use super::{findings, open::Form};
 use crate::terminal::{self, Column, Table, count, number, plain, plain_lines, size};
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -20,6 +20,7 @@ pub(super) fn inspection(found: &Inspection, all: bool, width: Option<usize>) ->
     text += &layers(&found.layers, found.weight_bytes(), width);
     text += &weights(found, all, width);
     text += &problems(found, width);
+    text += &guesses(found, width);
     text += &metadata(found, width);
     text
 }
@@ -44,10 +45,7 @@ fn summary(found: &Inspection, width: Option<usize>) -> String {
     text.push('\n');
     let mut table = Table::new(&[Column::Left, Column::Flexible]);
     let mut row = |key: &str, value: String| table.row([key.to_owned(), value]);
-    let form = match found.form {
-        Form::Package => "package",
-        Form::Model => "model file",
-    };
+    let form = found.form.title();
     row(
         "format",
         format!("{form}, specification {}: {}", found.specification_version, found.minimum_system),
@@ -84,11 +82,17 @@ fn summary(found: &Inspection, width: Option<usize>) -> String {
             ),
         );
     }
-    if found.unused_bytes > 0 {
+    // Less is padding between records.
+    if found.unused_bytes > 64 * (found.records.len() as u64 + 1) {
         row(
             "unused",
             format!("{} of the weight file: padding and unnamed records", size(found.unused_bytes)),
         );
+    }
+    let tools: Vec<String> =
+        found.build_info.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    if !tools.is_empty() {
+        row("made by", tools.join(", "));
     }
     for (key, value) in
         [("version", &found.version), ("author", &found.author), ("license", &found.license)]
@@ -105,11 +109,12 @@ fn summary(found: &Inspection, width: Option<usize>) -> String {
 fn function(found: &Inspection, function: &FunctionInspection, width: Option<usize>) -> String {
     let default = found.default_function.as_ref() == Some(&function.name);
     let mut text = heading(&format!(
-        "function {}{} ({}, {} operations)",
+        "function {}{} ({}, {} operation{})",
         plain(&function.name),
         if default { ", default" } else { "" },
         plain(&function.opset),
-        function.operation_count()
+        function.operation_count(),
+        if function.operation_count() == 1 { "" } else { "s" }
     ));
     let mut table = Table::new(&[Column::Left, Column::Left, Column::Left, Column::Flexible]);
     for (kind, features) in
@@ -260,6 +265,20 @@ fn problems(found: &Inspection, width: Option<usize>) -> String {
         }
     }
     if any { heading("problems") + &table.render(width) } else { String::new() }
+}
+
+/// Parts of a compiled model whose form is guessed.
+fn guesses(found: &Inspection, width: Option<usize>) -> String {
+    let Some(guesses) = found.guesses.as_ref().filter(|guesses| !guesses.is_empty()) else {
+        return String::new();
+    };
+    let mut text =
+        heading("guessed parts (no output of Apple's compiler has shown their form yet)");
+    for guess in guesses {
+        let _ = writeln!(text, "  {}: {}", guess.what, plain(&guess.place));
+        text += &terminal::wrapped(guess.evidence.split(' '), " ", 4, width);
+    }
+    text
 }
 
 /// What is wrong with a weight.
