@@ -134,7 +134,9 @@
       if (header) {
         const full = `${group.name}  ${size(group.bytes)}`;
         const whole = fit(full, gw - 12, '600 12px');
-        const text = whole === full ? full : fit(group.name, gw - 12, '600 12px');
+        const brief = group.name.replace(/^layer /, '');
+        const text = whole === full ? full
+          : fit(group.name, gw - 12, '600 12px') === group.name ? group.name : fit(brief, gw - 12, '600 12px');
         picture.append(draw('text', { class: 'group', x: gx + gap / 2 + 5, y: gy + 14 }, text));
       }
       const inset = header ? 3 : 0;
