@@ -74,7 +74,7 @@ fn prefill_and_evaluation_add_nothing_to_the_weights() {
                 serde_json::from_slice(&succeed(&mut command).stdout).unwrap();
             let mut end = 0;
             let mut used = 64;
-            for weight in inspection["weights"].as_array().unwrap() {
+            for weight in inspection["records"].as_array().unwrap() {
                 let bytes = weight["bytes"].as_u64().unwrap();
                 let in_infer = weight["functions"]
                     .as_array()

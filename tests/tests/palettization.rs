@@ -78,7 +78,7 @@ fn the_file_decodes_to_the_source() {
     let package = Package::open(&path).unwrap();
     let file = package.weights().unwrap();
     let record = |holder: &str, name: &str| {
-        let found = inspection["weights"].as_array().unwrap().iter().find(|weight| {
+        let found = inspection["records"].as_array().unwrap().iter().find(|weight| {
             weight["holder"] == holder && weight["name"].as_str().unwrap().contains(name)
         });
         let found = found.unwrap();
