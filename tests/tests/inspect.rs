@@ -41,10 +41,29 @@ fn the_json_form_is_the_documented_one() {
     assert_eq!(
         keys(&found),
         [
-            "schema", "path", "form", "specification_version", "minimum_system",
-            "default_function", "short_description", "author", "license", "version", "metadata",
-            "files", "model_bytes", "weight_file_bytes", "unused_bytes", "elements", "bits",
-            "unshared_bytes", "functions", "layers", "weights", "records", "findings",
+            "schema",
+            "path",
+            "form",
+            "specification_version",
+            "minimum_system",
+            "default_function",
+            "short_description",
+            "author",
+            "license",
+            "version",
+            "metadata",
+            "files",
+            "model_bytes",
+            "weight_file_bytes",
+            "unused_bytes",
+            "elements",
+            "bits",
+            "unshared_bytes",
+            "functions",
+            "layers",
+            "weights",
+            "records",
+            "findings",
         ]
     );
     let weight = &found["weights"][0];
@@ -53,8 +72,17 @@ fn the_json_form_is_the_documented_one() {
     let finding = &found["findings"][0];
     let function = &found["functions"][0];
     let all: Vec<&str> = [
-        &found, weight, layer, record, finding, function, &weight["parts"][0], &weight["tables"],
-        &weight["statistics"], &function["inputs"][0], &found["files"][0],
+        &found,
+        weight,
+        layer,
+        record,
+        finding,
+        function,
+        &weight["parts"][0],
+        &weight["tables"],
+        &weight["statistics"],
+        &function["inputs"][0],
+        &found["files"][0],
     ]
     .into_iter()
     .flat_map(|value| keys(value))
@@ -76,7 +104,10 @@ fn weights_tell_bits_sharing_and_the_use_of_tables() {
         .iter()
         .find(|weight| weight["name"].as_str().unwrap().contains("layers_0_mlp_up_proj"))
         .unwrap();
-    assert_eq!((&up["form"], &up["role"], &up["layer"]), (&"4-bit palettized".into(), &"mlp".into(), &"0".into()));
+    assert_eq!(
+        (&up["form"], &up["role"], &up["layer"]),
+        (&"4-bit palettized".into(), &"mlp".into(), &"0".into())
+    );
     assert_eq!(up["functions"], serde_json::json!(["infer", "prefill"]));
     let sizes: Vec<u64> =
         up["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap()).collect();
@@ -86,7 +117,10 @@ fn weights_tell_bits_sharing_and_the_use_of_tables() {
     let bytes = elements / 2 + sizes[0] / 8 * 16 * 2;
     assert_eq!(up["bytes"], bytes);
     assert_eq!(up["bits"].as_f64().unwrap(), bytes as f64 * 8.0 / elements as f64);
-    assert_eq!((&up["tables"]["tables"], &up["tables"]["entries"]), (&(sizes[0] / 8).into(), &16.into()));
+    assert_eq!(
+        (&up["tables"]["tables"], &up["tables"]["entries"]),
+        (&(sizes[0] / 8).into(), &16.into())
+    );
     let statistics = &up["statistics"];
     assert_eq!(statistics["finite"], elements);
     let histogram = statistics["histogram"].as_array().unwrap();

@@ -209,6 +209,21 @@ impl BlobFile {
         range.and_then(|range| self.map.get(range)).unwrap_or_default()
     }
 
+    /// Gives the memory behind the mapping back to the system, which reads what is asked for again
+    /// when it is. Whoever walks over a large file calls this now and then, so that not all of it
+    /// counts as memory of the process. Does nothing where the system has no such call.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the mapping is of a file and read-only, so that no page differs from the file:
+            // one that is dropped comes back with the same bytes, also under a borrowed slice.
+            #[allow(unsafe_code)]
+            let released = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            // Where that fails, nothing is lost but memory.
+            let _ = released;
+        }
+    }
+
     /// The data as elements of `T`, such as `half::f16`. The size of `T` must be that of the
     /// record's element (for sub-byte types: one byte).
     pub fn values<T: bytemuck::AnyBitPattern>(&self, record: &BlobRecord) -> Result<&[T]> {

@@ -285,3 +285,14 @@ fn no_changed_byte_is_trusted() {
         }
     }
 }
+
+#[test]
+fn released_memory_comes_back_as_it_was() {
+    let (_folder, path) = file(&golden());
+    let file = BlobFile::open(&path).unwrap();
+    let record = file.record(64).unwrap();
+    let bytes = file.bytes(&record);
+    let before = bytes.to_vec();
+    file.release();
+    assert_eq!(bytes, before);
+}

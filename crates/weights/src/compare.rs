@@ -42,6 +42,7 @@ impl Comparison {
             let other = &mut other[..piece.len()];
             second.fill(start, other);
             start += piece.len();
+            second.release_at(start);
             for (a, b) in piece.iter().zip(other) {
                 if a == b || (a.is_nan() && b.is_nan()) {
                     if !a.is_finite() {

@@ -6,6 +6,7 @@ use crate::source::{Lookup, Mask, PIECE, Scaled, Source};
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::references::blob_of;
 use anemll_mil::{DataType, Literal};
+use anemll_mlpackage::BlobFile;
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use std::borrow::Cow;
@@ -30,7 +31,11 @@ pub struct Values<'a> {
     pub data_type: DataType,
     pub(crate) source: Source<'a>,
     count: usize,
+    files: &'a WeightFiles,
 }
+
+/// Values after which the mapped files are released: some 16 MB of 16-bit floats.
+const RELEASED_EACH: usize = 2048 * PIECE;
 
 impl Values<'_> {
     /// Number of values.
@@ -58,6 +63,14 @@ impl Values<'_> {
             self.source.fill(start, piece);
             visit(piece);
             start += piece.len();
+            self.release_at(start);
+        }
+    }
+
+    /// Releases the memory of the mapped files now and then: `place` counts values, in pieces.
+    pub(crate) fn release_at(&self, place: usize) {
+        if place.is_multiple_of(RELEASED_EACH) || place >= self.count {
+            self.files.values().for_each(BlobFile::release);
         }
     }
 }
@@ -114,6 +127,7 @@ impl<'a> Decoder<'a> {
             data_type: tensor.data_type,
             source: tensor.source,
             count,
+            files: self.files,
         })
     }
 

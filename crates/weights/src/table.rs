@@ -50,6 +50,7 @@ impl TableUse {
                 }
             });
             start += piece.len();
+            values.release_at(start);
         }
         let (mut fewest_used, mut most_used, mut used) = (entries, 0, 0);
         let (mut bits, mut indices) = (0.0, 0_u64);

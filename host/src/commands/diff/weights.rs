@@ -5,6 +5,7 @@ use crate::commands::inspect::open::Opened;
 use crate::commands::inspect::weights::form;
 use crate::services;
 use anemll_mil::model;
+use anemll_mlpackage::BlobFile;
 use anemll_plugin_api::Result;
 use anemll_weights::{Comparison, Decoder, Part, Values, Weight};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
@@ -194,6 +195,9 @@ fn pair(
         .iter()
         .zip(&second.parts)
         .all(|(a, b)| matches!((ours.bytes(a), theirs.bytes(b)), (Some(a), Some(b)) if a == b));
+    for side in [ours, theirs] {
+        side.opened.files().values().for_each(BlobFile::release);
+    }
     if alike && equal_bytes {
         return Answer::Equal;
     }
