@@ -275,11 +275,7 @@ mod tests {
         table.row(["7".to_owned(), "a".repeat(30) + "end"]);
         table.row(["12".to_owned(), "b".to_owned()]);
         let text = table.render(Some(24));
-        assert_eq!(
-            text,
-            "   N  NAME\n   7  aaaaa…aaaaaaaaend\n  12  b\n"
-                .replace("aaaaa…aaaaaaaaend", "aaaaa…aaaaaaaaend")
-        );
+        assert_eq!(text, "   N  NAME\n   7  aaaaa…aaaaaaaaaend\n  12  b\n");
         assert!(text.lines().all(|line| line.chars().count() <= 24), "{text}");
         assert!(table.render(None).contains(&"a".repeat(30)), "a pipe gets all");
     }

@@ -4,6 +4,7 @@ use super::open::Opened;
 use crate::terminal;
 use anemll_mil::Severity;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
@@ -53,7 +54,7 @@ pub fn of(opened: &Opened, function: Option<&str>) -> Vec<FindingInspection> {
             order: finding.severity,
         })
         .collect();
-    found.sort_by(|first, second| second.order.cmp(&first.order));
+    found.sort_by_key(|finding| Reverse(finding.order));
     found
 }
 

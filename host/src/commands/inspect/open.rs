@@ -48,8 +48,8 @@ pub struct Opened {
 
 #[derive(Debug)]
 enum Source {
-    Package(Package),
-    Compiled { model: CompiledModel, program_bytes: u64 },
+    Package(Box<Package>),
+    Compiled { model: Box<CompiledModel>, program_bytes: u64 },
 }
 
 /// A file of what was opened.
@@ -68,9 +68,9 @@ impl Opened {
             let model = CompiledModel::open(path).map_err(from_compiled)?;
             let program = path.join(anemll_mlmodelc::files::PROGRAM);
             let program_bytes = fs_err::metadata(program).map_or(0, |metadata| metadata.len());
-            Source::Compiled { model, program_bytes }
+            Source::Compiled { model: Box::new(model), program_bytes }
         } else {
-            Source::Package(Package::open(path).map_err(not_understood)?)
+            Source::Package(Box::new(Package::open(path).map_err(not_understood)?))
         };
         Ok(Self { path: path.to_owned(), source })
     }
