@@ -50,7 +50,7 @@ fn changes(changes: &[Change], indent: usize, width: Option<usize>) -> String {
         let _ = writeln!(text, "{pad}{}", plain(what));
         for (sign, value) in [("A", first), ("B", second)] {
             let Some(value) = value else { continue };
-            let room = width.unwrap_or(usize::MAX).saturating_sub(indent + 4).max(20);
+            let room = width.unwrap_or(usize::MAX).saturating_sub(indent + 5).max(20);
             let value = plain(value);
             let short: String = value.chars().take(room).collect();
             let cut = if short.len() < value.len() { "…" } else { "" };

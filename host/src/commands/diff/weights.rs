@@ -190,15 +190,13 @@ fn pair(
             && first.parts.iter().zip(&second.parts).all(|(a, b)| {
                 (&a.holder, a.data_type, &a.shape) == (&b.holder, b.data_type, &b.shape)
             });
-    let equal_bytes = first
-        .parts
-        .iter()
-        .zip(&second.parts)
-        .all(|(a, b)| matches!((ours.bytes(a), theirs.bytes(b)), (Some(a), Some(b)) if a == b));
-    for side in [ours, theirs] {
-        side.opened.files().values().for_each(BlobFile::release);
-    }
-    if alike && equal_bytes {
+    let equal_bytes = || {
+        first.parts.iter().zip(&second.parts).all(|(a, b)| match (ours.bytes(a), theirs.bytes(b)) {
+            (Some(a), Some(b)) => equal((ours, a), (theirs, b)),
+            _ => false,
+        })
+    };
+    if alike && equal_bytes() {
         return Answer::Equal;
     }
     let mut difference = WeightDifference {
@@ -238,6 +236,19 @@ fn pair(
             Answer::Different(difference)
         }
     }
+}
+
+/// Whether mapped bytes are equal; their memory is released on the way.
+fn equal((ours, first): (&Side<'_>, &[u8]), (theirs, second): (&Side<'_>, &[u8])) -> bool {
+    const PIECE: usize = 16 << 20;
+    first.len() == second.len()
+        && first.chunks(PIECE).zip(second.chunks(PIECE)).all(|(first, second)| {
+            let same = first == second;
+            for side in [ours, theirs] {
+                side.opened.files().values().for_each(BlobFile::release);
+            }
+            same
+        })
 }
 
 /// Whether parts stand in the program, whose bytes are not compared.

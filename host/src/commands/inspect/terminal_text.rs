@@ -300,7 +300,7 @@ fn metadata(found: &Inspection, width: Option<usize>) -> String {
     let mut text = heading("metadata");
     for (key, value) in &found.metadata {
         let _ = writeln!(text, "  {}", plain(key));
-        let room = width.unwrap_or(usize::MAX).saturating_sub(4).max(20);
+        let room = width.unwrap_or(usize::MAX).saturating_sub(5).max(20);
         for line in plain_lines(value).lines() {
             let short: String = line.chars().take(room).collect();
             let cut = if short.len() < line.len() { "…" } else { "" };
