@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 pub const EXAMPLES: &str = "Examples:
   anemll inspect out/llama_lm_head.mlpackage
   anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --function prefill --weights
-  anemll inspect model.mlpackage --html report.html
-  anemll inspect model.mlpackage --lint";
+  anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --html report.html
+  anemll inspect out/llama_lm_head.mlpackage --lint";
 
 /// What can be typed.
 #[derive(Debug, Args)]
