@@ -17,9 +17,10 @@ use anemll_mil::{DataType, Symbols, ValueType, model};
 use anemll_mlpackage::Package;
 use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
 use clap::{Args, Parser as _};
+use coreml_proto::mil;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Examples for the help.
@@ -324,9 +325,16 @@ impl Peaks {
             let program = model::program(package.model()).map_err(invalid)?;
             let Some(body) = program.functions.get(function) else { continue };
             let mut taps = Vec::new();
+            // Norms are made of x and -x; the latter would only repeat the peaks of another layer.
+            let mut minus_one = BTreeSet::new();
             for operation in &model::block(body).map_err(invalid)?.operations {
                 let kind = operation.r#type.as_str();
-                if MOVING.contains(&kind) || kind.starts_with("constexpr_") {
+                if kind == "const" && is_minus_one(operation) {
+                    minus_one.extend(operation.outputs.iter().map(|output| output.name.as_str()));
+                }
+                let negates =
+                    kind == "mul" && reads(operation).any(|name| minus_one.contains(name));
+                if negates || MOVING.contains(&kind) || kind.starts_with("constexpr_") {
                     continue;
                 }
                 for output in &operation.outputs {
@@ -384,6 +392,22 @@ impl Peaks {
             },
         }
     }
+}
+
+/// Whether a constant is the float16 number -1.
+fn is_minus_one(operation: &mil::Operation) -> bool {
+    let value = operation.attributes.get("val");
+    let bytes = value.and_then(|value| anemll_mil::literal::tensor_bytes(value).ok());
+    bytes.is_some_and(|(_, bytes)| bytes[..] == half::f16::NEG_ONE.to_le_bytes())
+}
+
+/// Names of the values that an operation reads.
+fn reads(operation: &mil::Operation) -> impl Iterator<Item = &str> {
+    let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
+    bindings.filter_map(|binding| match &binding.binding {
+        Some(mil::argument::binding::Binding::Name(name)) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 fn larger(peak: &Peak, known: &Peak) -> bool {
@@ -463,8 +487,11 @@ impl Preflight {
                 .filter(|value| value.layer == peak.layer)
                 .count()
                 .saturating_sub(1);
-            let more =
-                if others > 0 { format!(", and {others} more values") } else { String::new() };
+            let more = if others > 0 {
+                format!(", and {others} more value{}", if others == 1 { "" } else { "s" })
+            } else {
+                String::new()
+            };
             lines.push(format!("  {}{more}", peak.line()));
         }
         let rest = self.layers.iter().filter(|peak| peak.range == "within");
