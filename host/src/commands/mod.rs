@@ -2,8 +2,8 @@
 
 pub mod chat;
 pub mod check;
-pub mod compile;
 pub mod combine;
+pub mod compile;
 pub mod completions;
 pub mod dedup;
 pub mod diff;

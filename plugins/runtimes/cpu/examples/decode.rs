@@ -42,7 +42,7 @@ fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
 fn decode(path: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let package = Package::open(path)?;
     let program = anemll_mil::model::program(package.model())?;
-    let mut session = CpuRuntime.open(path, &Value::Null, &Host::quiet())?;
+    let mut session = CpuRuntime::default().open(path, &Value::Null, &Host::quiet())?;
     for function in session.describe().functions {
         let Some(block) = program
             .functions

@@ -26,10 +26,12 @@ pub(crate) fn arguments(kind: &str, arguments: &mut BTreeMap<&str, Vec<Operand>>
         for operand in operands {
             match operand {
                 Operand::Tensor(Input::Constant(tensor)) => *tensor = tensor.widened()?,
-                Operand::Text(text) if kind == "cast" && *name == "dtype" => {
-                    if Element::from_cast_name(text) == Some(Element::F16) {
-                        "fp32".clone_into(text);
-                    }
+                Operand::Text(text)
+                    if kind == "cast"
+                        && *name == "dtype"
+                        && Element::from_cast_name(text) == Some(Element::F16) =>
+                {
+                    "fp32".clone_into(text);
                 }
                 _ => {}
             }
