@@ -142,7 +142,8 @@ pub fn assert_told(name: &str, text: &str) {
         let pattern = path.to_string_lossy().replace('.', "\\.");
         settings.add_filter(&pattern, word);
     }
-    settings.add_filter(r"TEMPORARY/\.?tmp\w+", "FOLDER");
+    settings.add_filter(r"(TEMPORARY/)?\.tmp\w{6}", "FOLDER");
+    settings.add_filter(r"anemll-error-\w+", "anemll-error-ID");
     settings.add_filter(r"\b\d+\.\d s\b", "TIME");
     settings.add_filter(r"\b[0-9a-f]{64}\b", "SHA256");
     settings.bind(|| insta::assert_snapshot!(name, text));

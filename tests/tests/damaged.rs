@@ -29,7 +29,7 @@ fn a_damaged_weight_file_is_one_error_in_every_command_that_runs_it() {
     let mut command = anemll();
     let inspection = succeed(command.args(["inspect", "--json"]).arg(&package)).stdout;
     let inspection: Value = serde_json::from_slice(&inspection).unwrap();
-    let offset = inspection["weights"][1]["offset"].as_u64().unwrap() as usize;
+    let offset = inspection["records"][1]["offset"].as_u64().unwrap() as usize;
     let path = package.join("Data/com.apple.CoreML/weights/weight.bin");
     let whole = std::fs::read(&path).unwrap();
     let text = workspace().join("tests/reference/perplexity/text.txt");
