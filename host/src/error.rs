@@ -49,7 +49,7 @@ pub fn exit_code(error: &Error) -> u8 {
 /// Bytes of a message, place or cause that are shown; the rest is for a file.
 const SHOWN: usize = 500;
 /// Causes that are shown.
-const SHOWN_CAUSES: usize = 4;
+const SHOWN_CAUSES: usize = 6;
 
 /// [`render`] with what is too long for a terminal cut, and all of it in a file that a note names.
 pub fn render_short(error: &Error) -> String {
