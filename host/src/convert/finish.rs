@@ -82,7 +82,8 @@ pub(super) fn compile(
         })?;
         made.push(inside.to_owned());
     }
-    let message = format!("{} packages by {id}", made.len());
+    let plural = if made.len() == 1 { "" } else { "s" };
+    let message = format!("{} package{plural} by {id}", made.len());
     Ok((made, StepReport { done: true, message }))
 }
 
