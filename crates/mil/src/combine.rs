@@ -9,7 +9,7 @@ use coreml_proto::{
     FeatureDescription, FunctionDescription, Metadata, Model, ModelDescription, feature_type, mil,
     model,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// An input, output or state of a function.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,9 +138,10 @@ fn port(feature: &FeatureDescription, tensor: TensorType) -> Result<Port> {
         shapes.push(fixed);
     }
     if let Some(ShapeFlexibility::EnumeratedShapes(list)) = &array.shape_flexibility {
+        let mut known: HashSet<Vec<u64>> = shapes.iter().cloned().collect();
         for shape in &list.shapes {
             let shape = read(&shape.shape)?;
-            if !shapes.contains(&shape) {
+            if known.insert(shape.clone()) {
                 shapes.push(shape);
             }
         }

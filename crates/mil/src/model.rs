@@ -8,7 +8,7 @@ use coreml_proto::{
     ArrayFeatureType, FeatureDescription, FeatureType, Metadata, Model, ModelDescription,
     StateFeatureType, feature_type, mil, model, state_feature_type,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Name of the function of a model that has only one.
 pub const MAIN: &str = "main";
@@ -60,12 +60,12 @@ pub fn function_model(function: mil::Function, options: &DescriptionOptions) -> 
             return Err(Error::new(format!("shapes are given for `{name}`, which is no input")));
         }
     }
+    let made = block.operations.iter().flat_map(|operation| &operation.outputs);
+    let made: HashMap<&str, &mil::NamedValueType> =
+        made.map(|output| (output.name.as_str(), output)).collect();
     for name in &block.outputs {
-        let output = block
-            .operations
-            .iter()
-            .flat_map(|operation| &operation.outputs)
-            .find(|output| &output.name == name)
+        let output = made
+            .get(name.as_str())
             .ok_or_else(|| Error::new(format!("no operation makes the output `{name}`")))?;
         match value_type(output, &symbols)? {
             ValueType::Tensor(tensor) => description.output.push(output_feature(name, &tensor)?),

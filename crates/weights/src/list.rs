@@ -126,7 +126,8 @@ pub fn list(model: &Model) -> Vec<Weight<'_>> {
             }
             let mut parts = Vec::new();
             let mut hasher = DefaultHasher::new();
-            collect(operation, &producers, "", 0, &mut parts, &mut hasher);
+            let mut collected = HashMap::from([(std::ptr::from_ref(operation), 0)]);
+            collect(operation, &producers, "", &mut collected, &mut parts, &mut hasher);
             let weighs = constexpr
                 || parts
                     .iter()
@@ -191,12 +192,13 @@ fn fed_only_to_constexpr<'a>(
     inner
 }
 
-/// The stored tensors of an operation and of those that feed it; their identity goes to `hasher`.
+/// The stored tensors of an operation and of those that feed it, each operation once (`collected`,
+/// numbered in order); their identity goes to `hasher`.
 fn collect<'a>(
     operation: &'a mil::Operation,
     producers: &HashMap<&'a str, &'a mil::Operation>,
     before: &str,
-    depth: usize,
+    collected: &mut HashMap<*const mil::Operation, usize>,
     parts: &mut Vec<Part<'a>>,
     hasher: &mut DefaultHasher,
 ) {
@@ -229,20 +231,25 @@ fn collect<'a>(
             place,
         });
     }
-    if depth >= MAXIMUM_DEPTH || !is_constexpr(operation) {
+    if !is_constexpr(operation) {
         return;
     }
-    let mut seen: Vec<*const mil::Operation> = Vec::new();
     for (parameter, name) in names(operation) {
         if let Some(source) = producers.get(name) {
             parameter.hash(hasher);
-            // Both outputs of a sparse operation lead here.
-            if seen.contains(&std::ptr::from_ref(*source)) {
-                continue;
+            // Both outputs of a sparse operation lead to one place; programs may have cycles.
+            let number = collected.len();
+            match collected.entry(std::ptr::from_ref(*source)) {
+                Entry::Occupied(earlier) => {
+                    earlier.get().hash(hasher);
+                    continue;
+                }
+                Entry::Vacant(place) => place.insert(number),
+            };
+            if before.matches('/').count() < MAXIMUM_DEPTH {
+                let before = format!("{before}{}.{parameter}/", operation.r#type);
+                collect(source, producers, &before, collected, parts, hasher);
             }
-            seen.push(std::ptr::from_ref(*source));
-            let before = format!("{before}{}.{parameter}/", operation.r#type);
-            collect(source, producers, &before, depth + 1, parts, hasher);
         }
     }
 }

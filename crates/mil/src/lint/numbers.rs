@@ -4,6 +4,7 @@ use super::view::{FunctionView, is_constant, output, source, sources};
 use super::{LintOptions, Report, Severity};
 use crate::literal::Literal;
 use coreml_proto::mil;
+use std::collections::{HashSet, VecDeque};
 
 /// Largest finite fp16 number.
 const LARGEST: f64 = 65_504.0;
@@ -29,14 +30,18 @@ fn squares(view: &FunctionView<'_>, operation: &mil::Operation) -> bool {
     }
 }
 
+/// Additions in a row that are looked through.
+const MAXIMUM_ADDITIONS: usize = 8;
+
 pub(super) fn squared_norm(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (_, operation) in view.running() {
         if !matches!(operation.r#type.as_str(), "rsqrt" | "sqrt" | "pow") {
             continue;
         }
         let mut sum = before(view, operation, "x");
-        // An epsilon may be added between.
-        while let Some(addition) = sum.filter(|source| source.r#type == "add") {
+        // An epsilon may be added between. Few steps: a program with a cycle has no end.
+        for _ in 0..MAXIMUM_ADDITIONS {
+            let Some(addition) = sum.filter(|source| source.r#type == "add") else { break };
             let operand = sources(addition).find(|value| !view.is_constant(value));
             sum = operand.and_then(|value| view.producer(value));
         }
@@ -69,16 +74,18 @@ fn float_constants<'a>(view: &FunctionView<'a>) -> impl Iterator<Item = (&'a str
 
 /// Whether a constant reaches a softmax through additions and choices.
 fn is_mask(view: &FunctionView<'_>, constant: &str) -> bool {
-    let mut pending = vec![(constant, 0)];
-    while let Some((value, depth)) = pending.pop() {
+    // The nearest first, each value once: programs may have cycles and many ways to one place.
+    let mut known = HashSet::from([constant]);
+    let mut pending = VecDeque::from([(constant, 0)]);
+    while let Some((value, depth)) = pending.pop_front() {
         for user in view.consumers(value).iter().map(|index| view.operations[*index]) {
             match user.r#type.as_str() {
                 "softmax" | "exp" | "reduce_max" => return true,
                 "add" | "cast" | "expand_dims" | "maximum" | "mul" | "reshape" | "select"
                 | "slice_by_index" | "sub"
-                    if depth < 6 =>
+                    if depth < 6 && known.insert(output(user)) =>
                 {
-                    pending.push((output(user), depth + 1));
+                    pending.push_back((output(user), depth + 1));
                 }
                 _ => {}
             }

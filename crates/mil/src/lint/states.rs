@@ -4,7 +4,7 @@ use super::view::{FunctionView, output, source};
 use super::{LintOptions, Report, Severity};
 use crate::types::{DataType, Dimension, TensorType};
 use coreml_proto::mil;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub(super) fn rank(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (name, tensor) in view.states().filter(|(_, tensor)| tensor.rank() != 4) {
@@ -80,7 +80,9 @@ fn update_of<'a>(view: &FunctionView<'a>, write: &Write<'_>) -> Option<&'a mil::
 }
 
 pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
-    for write in writes(view) {
+    let writes = writes(view);
+    let mut overwritten = overwritten_reads(view, &writes);
+    for write in writes {
         let Some(update) = update_of(view, &write) else {
             let kind = view.producer(write.data).map_or("an input", |source| &source.r#type);
             let reason =
@@ -101,13 +103,11 @@ pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
             );
         }
         // What was read before the write is old; only the update itself may use it.
-        for (at, read) in view.of_type("read_state").filter(|(at, _)| *at < write.index) {
-            let stale = source(read, "input") == Some(write.state)
-                && view.consumers(output(read)).iter().any(|user| *user > write.index);
-            if stale && !rewritten_between(view, at, write.index, write.state) {
+        for read in overwritten.remove(&write.index).unwrap_or_default() {
+            if view.consumers(read).last().is_some_and(|user| *user > write.index) {
                 report.add(
                     Severity::Error,
-                    output(read),
+                    read,
                     "the state is used as it was before a write; read it again",
                 );
             }
@@ -115,29 +115,42 @@ pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
     }
 }
 
-/// Whether an earlier write already made a read stale, so that it is reported once.
-fn rewritten_between(view: &FunctionView<'_>, read: usize, write: usize, state: &str) -> bool {
-    writes(view)
-        .iter()
-        .any(|other| other.state == state && other.index > read && other.index < write)
+/// Results of `read_state`, by the index of the first write of the same state after the read: that
+/// write makes them stale, and later ones say nothing new.
+fn overwritten_reads<'a>(
+    view: &FunctionView<'a>,
+    writes: &[Write<'a>],
+) -> HashMap<usize, Vec<&'a str>> {
+    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    for write in writes {
+        places.entry(write.state).or_default().push(write.index);
+    }
+    let mut reads: HashMap<usize, Vec<&str>> = HashMap::new();
+    for (at, read) in view.of_type("read_state") {
+        let places = source(read, "input").and_then(|state| places.get(state));
+        let next = places.and_then(|all| all.get(all.partition_point(|place| *place <= at)));
+        if let Some(next) = next {
+            reads.entry(*next).or_default().push(output(read));
+        }
+    }
+    reads
 }
 
 pub(super) fn direct(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     const RESHAPING: &[&str] =
         &["cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"];
-    for (_, update) in view.of_type("slice_update") {
-        let mut value = source(update, "x");
-        let mut steps = 0;
-        while let Some(producer) = value.and_then(|value| view.producer(value))
-            && RESHAPING.contains(&producer.r#type.as_str())
-        {
-            value = source(producer, "x");
-            steps += 1;
-        }
-        if steps > 0 && value.is_some_and(|value| read_from(view, value).is_some()) {
+    // Forwards, so that a program with a cycle, which is not valid, has an end too.
+    let mut reshaped: HashSet<&str> = HashSet::new();
+    for operation in &view.operations {
+        let Some(x) = source(operation, "x") else { continue };
+        if RESHAPING.contains(&operation.r#type.as_str()) {
+            if reshaped.contains(x) || read_from(view, x).is_some() {
+                reshaped.insert(output(operation));
+            }
+        } else if operation.r#type == "slice_update" && reshaped.contains(x) {
             report.add(
                 Severity::Error,
-                output(update),
+                output(operation),
                 "the state is reshaped before the update, so loading fails; reshape the update",
             );
         }

@@ -477,3 +477,76 @@ fn constants_and_tables_are_exempt_from_shape_rules() {
     let shapes = ["A-001", "A-005", "A-007"];
     assert!(lint(&model, 0).iter().all(|finding| !shapes.contains(&finding.rule)));
 }
+
+#[test]
+fn a_stale_read_is_reported_once() {
+    let model = build(|b| {
+        let state = b.state("cache", half(CACHE)).unwrap();
+        let x = b.input("x", half(&[2, 1, 4, 64])).unwrap();
+        let begin = b.vector_i32(&[0; 4]).unwrap();
+        let end = b.vector_i32(&[2, 1, 4, 64]).unwrap();
+        let old = b.read_state(state).unwrap();
+        let mut read = old;
+        for _ in 0..2 {
+            let new = b.slice_update(read, x, begin, end, &[], &[]).unwrap();
+            b.write_state(state, new).unwrap();
+            read = b.read_state(state).unwrap();
+        }
+        b.add(read, old).unwrap()
+    });
+    let findings = lint(&model, 0);
+    let stale = findings.iter().filter(|finding| finding.reason.contains("before a write"));
+    assert_eq!(stale.count(), 1, "{findings:?}");
+}
+
+/// Such programs are not valid, but the rules also look at what nobody has validated.
+#[test]
+fn programs_with_cycles_have_an_end() {
+    let operation = |kind: &str, output: &str, sources: &[(&str, &str)]| {
+        let binding = |name: &str| mil::argument::Binding {
+            binding: Some(mil::argument::binding::Binding::Name(name.to_owned())),
+        };
+        let named = |name: &str| mil::NamedValueType {
+            name: name.to_owned(),
+            r#type: Some(crate::ValueType::Tensor(half(&[4])).to_proto()),
+        };
+        mil::Operation {
+            r#type: kind.to_owned(),
+            inputs: sources
+                .iter()
+                .map(|(parameter, name)| {
+                    let arguments = vec![binding(name)];
+                    ((*parameter).to_owned(), mil::Argument { arguments })
+                })
+                .collect(),
+            outputs: vec![named(output)],
+            ..mil::Operation::default()
+        }
+    };
+    let many = operation("add", "many", &[("x", "many"), ("y", "infinite")]);
+    for operations in [
+        vec![
+            operation("reshape", "c", &[("x", "c")]),
+            operation("slice_update", "u", &[("x", "c")]),
+        ],
+        vec![
+            operation("add", "c", &[("x", "c"), ("y", "c")]),
+            operation("sqrt", "r", &[("x", "c")]),
+        ],
+        vec![many; 100],
+    ] {
+        let mut model = build(|b| {
+            let infinite = b.vector_f16(&[f32::INFINITY; 4]).unwrap();
+            b.name_value(infinite, "infinite").unwrap();
+            let x = b.input("x", half(&[4])).unwrap();
+            b.add(x, infinite).unwrap()
+        });
+        let program = crate::model::program_mut(&mut model).unwrap();
+        for function in program.functions.values_mut() {
+            for block in function.block_specializations.values_mut() {
+                block.operations.extend(operations.clone());
+            }
+        }
+        assert!(lint(&model, 0).iter().all(|finding| !finding.reason.contains("mask")));
+    }
+}

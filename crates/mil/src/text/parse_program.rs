@@ -161,7 +161,7 @@ impl<'t> Parser<'t> {
 
     fn operation(&mut self, scopes: &mut Scopes<'t>) -> Result<mil::Operation, ParseError> {
         let mut operation = mil::Operation::default();
-        let mut names: Vec<&'t str> = Vec::new();
+        let mut names: HashSet<&'t str> = HashSet::new();
         let before = self.cursor;
         self.cursor.name("an operation or `}`")?;
         // An operation that gives nothing begins with its own name.
@@ -170,10 +170,9 @@ impl<'t> Parser<'t> {
             loop {
                 let kind = self.value_type()?;
                 let name = self.new_name(scopes)?;
-                if names.contains(&name) {
+                if !names.insert(name) {
                     return Err(self.cursor.error(format!("two values are named `{name}`")));
                 }
-                names.push(name);
                 operation
                     .outputs
                     .push(mil::NamedValueType { name: name.to_owned(), r#type: Some(kind) });

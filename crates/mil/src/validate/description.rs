@@ -9,7 +9,7 @@ use coreml_proto::array_feature_type::{ArrayDataType, ShapeFlexibility};
 use coreml_proto::{
     ArrayFeatureType, FeatureDescription, Model, ModelDescription, feature_type, mil,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Specification versions of models that hold an ML Program.
 const VERSIONS: std::ops::RangeInclusive<i32> = 6..=10;
@@ -243,12 +243,12 @@ fn check_ranges(
 
 fn check_outputs(lists: &Features<'_>, signature: &Signature) -> Result<()> {
     check_names("output", lists.outputs, signature.outputs.iter().map(|(name, _)| name))?;
+    let tensors: HashMap<&str, &TensorType> =
+        signature.outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for feature in lists.outputs {
         let name = &feature.name;
         let array = array("output", feature)?;
-        let Some((_, tensor)) = signature.outputs.iter().find(|(output, _)| output == name) else {
-            continue;
-        };
+        let Some(tensor) = tensors.get(name.as_str()).copied() else { continue };
         check_data_type("output", name, array, tensor)?;
         // Writers may leave the shape of an output out.
         if !array.shape.is_empty() && !fits(&array.shape, tensor) {
