@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod blob;
+pub mod compiled;
 pub mod model;
 pub mod mutate;
 pub mod package;
@@ -26,6 +27,7 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "package", form: mutate::Form::Archive, run: package::package },
+    Target { name: "compiled", form: mutate::Form::Archive, run: compiled::compiled },
     Target { name: "manifest", form: mutate::Form::Text, run: package::manifest },
     Target { name: "blob", form: mutate::Form::Bytes, run: blob::blob },
     Target { name: "model", form: mutate::Form::Protobuf, run: model::model },

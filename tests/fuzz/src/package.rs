@@ -1,8 +1,11 @@
 //! The reader of packages, and that of manifests.
 
-use crate::{archive, blob, say, scratch};
+use crate::{archive, blob, compiled, say, scratch};
 use anemll_mil::{LintOptions, blob_references, interface, lint_with, validate_resolved};
 use anemll_mlpackage::{Manifest, Package};
+use anemll_multifunction::{Error, Options, Output, Plan, Source};
+use anemll_weights::{Decoder, Statistics, TableUse};
+use std::path::Path;
 
 /// Lays the bytes out as a package ([`archive`]) and opens it, and its model alone; what opens is
 /// validated with its own weight files.
@@ -13,10 +16,12 @@ pub fn package(data: &[u8]) -> String {
     if std::fs::create_dir(&root).is_ok() {
         archive::lay_out(&archive::unpack(data), &root);
         for path in [root.clone(), root.join("Data/com.apple.CoreML/model.mlmodel")] {
-            if let Some(package) = say(&mut answers, "open", Package::open(path)) {
+            if let Some(package) = say(&mut answers, "open", Package::open(&path)) {
                 examine(&package, &mut answers);
             }
+            compiled::compiles(&path, folder.path(), &mut answers);
         }
+        rewrite(&root, folder.path(), &mut answers);
     }
     answers.replace(&*folder.path().to_string_lossy(), "")
 }
@@ -37,8 +42,55 @@ fn examine(package: &Package, answers: &mut String) {
         answers.push_str(finding.rule);
         answers.push('\n');
     }
+    weights(package, answers);
     say(answers, "interface", interface(package.model()));
     say(answers, "resolved", validate_resolved(package.model().clone(), package));
+}
+
+/// Reads the values of every weight.
+fn weights(package: &Package, answers: &mut String) {
+    let program = anemll_mil::model::program(package.model());
+    for weight in anemll_weights::list(package.model()) {
+        for (function, name) in &weight.places {
+            let function =
+                program.as_ref().ok().and_then(|program| program.functions.get(*function));
+            let block = function.and_then(|function| anemll_mil::model::block(function).ok());
+            let Some(block) = block else { continue };
+            let decoder = Decoder::new(block, package.weight_files());
+            if let Some(values) = say(answers, "values", decoder.values(name)) {
+                let statistics = Statistics::of(&values, 16);
+                let known = statistics.finite + statistics.not_a_number + statistics.infinite;
+                assert_eq!(known, values.count() as u64, "values that are not counted");
+                TableUse::of(&values);
+            }
+        }
+    }
+}
+
+/// Joins a package with itself, and takes its functions out. What is written must be valid.
+fn rewrite(path: &Path, folder: &Path, answers: &mut String) {
+    let source =
+        |name: &str| Source { name: name.to_owned(), path: path.to_owned(), function: None };
+    let sources = [source("infer"), source("prefill")];
+    let plan = Plan::combine(&sources, &Options::default(), &|| false);
+    write(plan, &folder.join("both.mlpackage"), answers);
+    let Ok(package) = Package::open(path) else { return };
+    for name in anemll_mil::model::program(package.model()).iter().flat_map(|p| p.functions.keys())
+    {
+        let plan = Plan::split(path, name, &|| false);
+        write(plan, &folder.join("one.mlpackage"), answers);
+    }
+}
+
+fn write(plan: Result<Plan, Error>, path: &Path, answers: &mut String) {
+    let Some(plan) = say(answers, "plan", plan) else { return };
+    let done = plan.write(Output { path, replace: true, copy: false }, &|| false);
+    if say(answers, "write", done).is_some() {
+        let package = Package::open(path);
+        let valid =
+            package.as_ref().map(|package| validate_resolved(package.model().clone(), package));
+        assert!(matches!(valid, Ok(Ok(_))), "{valid:?}");
+    }
 }
 
 /// Reads the bytes as the `Manifest.json` of a package that has the usual files.
