@@ -5,6 +5,7 @@ use anemll_mil::{LintOptions, blob_references, interface, lint_with, validate_re
 use anemll_mlpackage::{Manifest, Package};
 use anemll_multifunction::{Error, Options, Output, Plan, Source};
 use anemll_weights::{Decoder, Statistics, TableUse};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Lays the bytes out as a package ([`archive`]) and opens it, and its model alone; what opens is
@@ -49,14 +50,17 @@ fn examine(package: &Package, answers: &mut String) {
 
 /// Reads the values of every weight.
 fn weights(package: &Package, answers: &mut String) {
-    let program = anemll_mil::model::program(package.model());
+    let functions =
+        anemll_mil::model::program(package.model()).into_iter().flat_map(|p| &p.functions);
+    let decoders: BTreeMap<&str, Decoder<'_>> = functions
+        .filter_map(|(name, function)| {
+            let block = anemll_mil::model::block(function).ok()?;
+            Some((name.as_str(), Decoder::new(block, package.weight_files())))
+        })
+        .collect();
     for weight in anemll_weights::list(package.model()) {
         for (function, name) in &weight.places {
-            let function =
-                program.as_ref().ok().and_then(|program| program.functions.get(*function));
-            let block = function.and_then(|function| anemll_mil::model::block(function).ok());
-            let Some(block) = block else { continue };
-            let decoder = Decoder::new(block, package.weight_files());
+            let Some(decoder) = decoders.get(*function) else { continue };
             if let Some(values) = say(answers, "values", decoder.values(name)) {
                 let statistics = Statistics::of(&values, 16);
                 let known = statistics.finite + statistics.not_a_number + statistics.infinite;
@@ -75,8 +79,8 @@ fn rewrite(path: &Path, folder: &Path, answers: &mut String) {
     let plan = Plan::combine(&sources, &Options::default(), &|| false);
     write(plan, &folder.join("both.mlpackage"), answers);
     let Ok(package) = Package::open(path) else { return };
-    for name in anemll_mil::model::program(package.model()).iter().flat_map(|p| p.functions.keys())
-    {
+    let program = anemll_mil::model::program(package.model());
+    for name in program.iter().flat_map(|program| program.functions.keys()).take(3) {
         let plan = Plan::split(path, name, &|| false);
         write(plan, &folder.join("one.mlpackage"), answers);
     }
