@@ -76,6 +76,11 @@ pub(crate) fn features(description: &ModelDescription) -> Vec<Features<'_>> {
         .collect()
 }
 
+/// The same by name; the first of two with one name.
+pub(crate) fn features_by_name(description: &ModelDescription) -> HashMap<&str, Features<'_>> {
+    features(description).into_iter().rev().map(|features| (features.name, features)).collect()
+}
+
 /// What each function of a model takes, gives and keeps, in the order of the description.
 ///
 /// Errors: no program or description, features that are no arrays, names that the program lacks.

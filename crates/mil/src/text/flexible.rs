@@ -2,12 +2,12 @@
 
 use super::build::{dictionary, dictionary_type, integers, list, list_type, string, string_type};
 use super::build::{tensor_type, tuple};
-use crate::combine::{Features, features};
+use crate::combine::Features;
 use crate::error::{Error, Result};
 use coreml_proto::array_feature_type::ShapeFlexibility;
 use coreml_proto::image_feature_type::{ColorSpace, SizeFlexibility};
 use coreml_proto::{
-    ArrayFeatureType, FeatureDescription, ImageFeatureType, Model, SizeRange, feature_type, mil,
+    ArrayFeatureType, FeatureDescription, ImageFeatureType, SizeRange, feature_type, mil,
 };
 use std::collections::BTreeMap;
 
@@ -26,15 +26,13 @@ enum Shapes {
     Enumerated(Vec<Vec<i32>>),
 }
 
-/// The attribute of a function, if any input of it is flexible.
+/// The attribute of a function with these descriptions, if any input of it is flexible.
 ///
 /// Errors: sizes beyond 32 bits; ranges in one input and enumerated shapes in another (which Core
 /// ML refuses); inputs with different numbers of enumerated shapes, as the shapes of all inputs
 /// change together.
-pub(super) fn attribute(model: &Model, function: &str) -> Result<Option<mil::Value>> {
-    let Some(description) = &model.description else { return Ok(None) };
-    let lists = features(description);
-    let Some(lists) = lists.iter().find(|lists| lists.name == function) else { return Ok(None) };
+pub(super) fn attribute(lists: Option<&Features<'_>>) -> Result<Option<mil::Value>> {
+    let Some(lists) = lists else { return Ok(None) };
     let inputs = flexible_inputs(lists)?;
     if inputs.is_empty() {
         return Ok(None);

@@ -23,6 +23,7 @@ pub use dialect::Dialect;
 pub use error::{ParseError, WriteError};
 pub use guess::{Guess, guesses};
 
+use crate::combine::features_by_name;
 use crate::error::{Error, Result};
 use crate::model;
 use coreml_proto::{Model, mil};
@@ -92,8 +93,9 @@ pub fn write(
     attributes.insert(BUILD_INFO.to_owned(), build_info);
     let spellings = BTreeMap::new();
     let mut printer = Printer::new(output, dialect, &spellings);
+    let lists = model.description.as_ref().map(features_by_name).unwrap_or_default();
     print_program::program(&mut printer, program, &attributes, &|function| {
-        Ok(flexible::attribute(model, function)?.map(|value| (flexible::ATTRIBUTE, value)))
+        Ok(flexible::attribute(lists.get(function))?.map(|value| (flexible::ATTRIBUTE, value)))
     })?;
     Ok(printer.finish()?)
 }

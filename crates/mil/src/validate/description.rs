@@ -1,7 +1,7 @@
 //! The description against the program.
 
 use super::function::Signature;
-use crate::combine::{Features, array_feature, features};
+use crate::combine::{Features, array_feature, features_by_name};
 use crate::error::{Error, Result};
 use crate::model::{MAIN, array_data_type};
 use crate::types::{Dimension, TensorType};
@@ -89,13 +89,18 @@ pub(super) fn check_model(model: &Model, program: &mil::Program) -> Result<()> {
     Ok(())
 }
 
+/// The lists of every function.
+pub(super) fn lists(model: &Model) -> Result<HashMap<&str, Features<'_>>> {
+    Ok(features_by_name(description(model)?))
+}
+
 /// Checks one function's lists against what the program says.
-pub(super) fn check_function(model: &Model, name: &str, signature: &Signature) -> Result<()> {
-    let description = description(model)?;
-    let lists = features(description);
-    let Some(lists) = lists.iter().find(|lists| lists.name == name) else {
-        return Err(Error::new("the function is not described"));
-    };
+pub(super) fn check_function(
+    model: &Model,
+    lists: Option<&Features<'_>>,
+    signature: &Signature,
+) -> Result<()> {
+    let lists = lists.ok_or_else(|| Error::new("the function is not described"))?;
     check_inputs(lists, signature)?;
     check_outputs(lists, signature)?;
     check_states(model, lists, signature)

@@ -88,6 +88,7 @@ fn validate(model: &Model, weights: &Weights<'_>) -> Result<()> {
         return Err(Error::new("the program has no function"));
     }
     description::check_model(model, program)?;
+    let lists = description::lists(model)?;
     for (name, value) in &program.attributes {
         crate::literal::check_value(value)
             .map_err(|error| Error::new(format!("program attribute `{name}`: {error}")))?;
@@ -97,7 +98,7 @@ fn validate(model: &Model, weights: &Weights<'_>) -> Result<()> {
         let place = |error: Error| error.in_function(name);
         let signature =
             function::check(function, model.specification_version, weights).map_err(place)?;
-        description::check_function(model, name, &signature).map_err(place)?;
+        description::check_function(model, lists.get(name.as_str()), &signature).map_err(place)?;
         for (state, kind) in &signature.states {
             match states.get(state) {
                 Some((_, other)) if other == kind => {}
