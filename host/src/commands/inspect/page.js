@@ -248,9 +248,12 @@
     paint();
   }));
   let painted = 0;
-  new ResizeObserver(() => {
+  const fit = () => {
     if (map.clientWidth !== painted) { painted = map.clientWidth; paint(); }
-  }).observe(map);
+  };
+  // At once: a busy machine may take long to the first frame, which the observer waits for.
+  fit();
+  new ResizeObserver(fit).observe(map);
 
   // ---- weights -------------------------------------------------------------------------------
 
