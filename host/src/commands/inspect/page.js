@@ -248,12 +248,12 @@
     paint();
   }));
   let painted = 0;
-  const fit = () => {
+  const repaint = () => {
     if (map.clientWidth !== painted) { painted = map.clientWidth; paint(); }
   };
   // At once: a busy machine may take long to the first frame, which the observer waits for.
-  fit();
-  new ResizeObserver(fit).observe(map);
+  repaint();
+  new ResizeObserver(repaint).observe(map);
 
   // ---- weights -------------------------------------------------------------------------------
 
