@@ -1,10 +1,10 @@
 //! What can be looked at: packages, model files, compiled models.
 
-use crate::error::from_package;
+use crate::error::{from_compile, from_package};
 use anemll_mil::text::TextOptions;
-use anemll_mlmodelc::{CompileError, CompiledModel, ErrorKind};
+use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::{Package, PackageError};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_weights::WeightFiles;
 use coreml_proto::Model;
 use serde::Serialize;
@@ -65,7 +65,7 @@ impl Opened {
     /// Opens a package, a model file or a compiled model.
     pub fn open(path: &Path) -> Result<Self> {
         let source = if CompiledModel::is_at(path) {
-            let model = CompiledModel::open(path).map_err(from_compiled)?;
+            let model = CompiledModel::open(path).map_err(from_compile)?;
             let program = path.join(anemll_mlmodelc::files::PROGRAM);
             let program_bytes = fs_err::metadata(program).map_or(0, |metadata| metadata.len());
             Source::Compiled { model: Box::new(model), program_bytes }
@@ -171,20 +171,5 @@ fn not_understood(error: PackageError) -> Error {
         anemll_mlpackage::ErrorKind::NotAPackage => error
             .with_hint("give the path of a .mlpackage, a .mlmodelc or a .mlmodel of an ML Program"),
         _ => error,
-    }
-}
-
-/// An error about a compiled model.
-fn from_compiled(source: CompileError) -> Error {
-    let code = match source.kind() {
-        ErrorKind::Package(anemll_mlpackage::ErrorKind::Weights) => codes::BLOB_INVALID,
-        ErrorKind::Package(_) => codes::PACKAGE_UNREADABLE,
-        ErrorKind::ModelType => codes::COMPILE_NOT_A_PROGRAM,
-        _ => codes::COMPILED_INVALID,
-    };
-    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
-    match source.hint() {
-        Some(hint) => error.with_hint(hint),
-        None => error,
     }
 }
