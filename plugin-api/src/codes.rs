@@ -53,6 +53,10 @@ codes! {
     SHAPE_INVALID = "A0208", "the context length or the batch does not suit the model";
     HUB_OFFLINE = "A0209", "the model is not on this machine, and the hub cannot be asked";
     DOWNLOAD_FAILED = "A0210", "the model cannot be downloaded";
+    HUB_REFUSED = "A0211", "the hub does not give the model without a token that may have it";
+    HUB_ANSWER_INVALID = "A0212", "the hub does not answer like a hub";
+    DOWNLOAD_DAMAGED = "A0213", "a downloaded file is not what the hub says of it";
+    HUB_CACHE_UNWRITABLE = "A0214", "the cache of downloaded models cannot be written";
 
     SHARD_UNREADABLE = "A0301", "a weight file is missing or cannot be read";
     SHARD_INVALID = "A0302", "a weight file is damaged";

@@ -1,28 +1,32 @@
 //! The cache of Hugging Face's tools: `models--organization--name` with `refs` (revision to
 //! commit), `snapshots` (a folder for each commit) and `blobs`.
 
-use super::{HubName, MAIN, Need};
-use anemll_plugin_api::{Error, Result, codes};
+use crate::name::{MAIN, Name, is_commit};
+use crate::{ErrorKind, HubError, Need, Result};
+use anemll_files::Limit;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub(super) const WEIGHTS: &str = "model.safetensors";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// A ref is a commit and a line end.
+const REF: Limit = Limit::new("a ref", 4096);
 
 /// What the cache has of a model.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub struct Found {
     /// The snapshot, when it has all that is needed.
-    pub(super) complete: Option<PathBuf>,
+    pub complete: Option<PathBuf>,
     /// Else what it lacks, when there is one.
-    pub(super) lack: Option<String>,
+    pub lack: Option<String>,
 }
 
 /// Looks a name up.
-pub(super) fn find(cache: &Path, name: &HubName, need: Need) -> Found {
+pub fn find(cache: &Path, name: &Name, need: Need) -> Found {
     let folder = cache.join(name.folder());
-    let Some(snapshot) = snapshot(&folder, &name.revision) else { return Found::default() };
+    let Some(snapshot) = snapshot(&folder, name.revision()) else { return Found::default() };
     match lacking(&snapshot, need) {
         None => Found { complete: Some(snapshot), lack: None },
         Some(lack) => {
@@ -35,7 +39,7 @@ pub(super) fn find(cache: &Path, name: &HubName, need: Need) -> Found {
 /// The folder of a revision, which is a ref or a commit.
 fn snapshot(folder: &Path, revision: &str) -> Option<PathBuf> {
     let snapshots = folder.join("snapshots");
-    let commit = match std::fs::read_to_string(folder.join("refs").join(revision)) {
+    let commit = match anemll_files::read_text(&folder.join("refs").join(revision), REF) {
         Ok(commit) => commit.trim().to_owned(),
         Err(_) => revision.to_owned(),
     };
@@ -44,7 +48,10 @@ fn snapshot(folder: &Path, revision: &str) -> Option<PathBuf> {
 }
 
 /// A directory that was named: the model itself, or a cache's folder of it.
-pub(super) fn within(directory: &Path, need: Need) -> Result<PathBuf> {
+///
+/// # Errors
+/// [`ErrorKind::Folder`] for a folder of a cache that has no snapshot, or several.
+pub fn within(directory: &Path, need: Need) -> Result<PathBuf> {
     let snapshots = directory.join("snapshots");
     if directory.join("config.json").exists() || !snapshots.is_dir() {
         return Ok(directory.to_owned());
@@ -61,14 +68,14 @@ pub(super) fn within(directory: &Path, need: Need) -> Result<PathBuf> {
         .collect();
     match (usable.pop(), usable.is_empty()) {
         (Some(only), true) => Ok(only),
-        (None, _) => Err(Error::new(
-            codes::MODEL_DIRECTORY_UNREADABLE,
+        (None, _) => Err(HubError::new(
+            ErrorKind::Folder,
             "the folder of a cache has no snapshot that can be used",
         )
         .with_at(snapshots.display().to_string())
         .with_hint("download the model again: give its name, such as Qwen/Qwen3-0.6B")),
-        (Some(_), false) => Err(Error::new(
-            codes::MODEL_DIRECTORY_UNREADABLE,
+        (Some(_), false) => Err(HubError::new(
+            ErrorKind::Folder,
             "the folder of a cache has several snapshots, and no `refs/main` that says which",
         )
         .with_at(snapshots.display().to_string())
@@ -76,8 +83,15 @@ pub(super) fn within(directory: &Path, need: Need) -> Result<PathBuf> {
     }
 }
 
+/// The commit of a snapshot's folder in a cache; none for other directories.
+pub fn commit_of(directory: &Path) -> Option<&str> {
+    let commit = directory.file_name()?.to_str()?;
+    let inside = directory.parent().is_some_and(|parent| parent.ends_with("snapshots"));
+    (inside && is_commit(commit)).then_some(commit)
+}
+
 /// The first file that a snapshot lacks.
-pub(super) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
+pub(crate) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
     // Through symbolic links: one to a blob that was deleted is no file.
     let has = |name: &str| snapshot.join(name).is_file();
     if !has("config.json") {
@@ -87,7 +101,7 @@ pub(super) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
         return None;
     }
     if !has(WEIGHTS) {
-        match std::fs::read_to_string(snapshot.join(INDEX)) {
+        match anemll_files::read_text(&snapshot.join(INDEX), Limit::INDEX) {
             Ok(index) => match shards(&index) {
                 Some(shards) => {
                     if let Some(shard) = shards.into_iter().find(|shard| !has(shard)) {
@@ -112,19 +126,20 @@ fn only_weights(snapshot: &Path) -> bool {
 }
 
 /// File names of an index; none when it is no index, or a name is no plain one.
-pub(super) fn shards(index: &str) -> Option<BTreeSet<String>> {
+pub(crate) fn shards(index: &str) -> Option<BTreeSet<String>> {
     let index: Value = serde_json::from_str(index).ok()?;
     let names: Option<BTreeSet<String>> = index
         .get("weight_map")?
         .as_object()?
         .values()
-        .map(|name| name.as_str().filter(|name| is_plain(name)).map(str::to_owned))
+        .map(|name| name.as_str().map(|name| name.strip_prefix("./").unwrap_or(name)))
+        .map(|name| name.filter(|name| is_plain(name)).map(str::to_owned))
         .collect();
     names.filter(|names| !names.is_empty())
 }
 
 /// Whether a name is that of a file in a folder, on every system.
-pub(super) fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !name.is_empty() && name.len() <= 200 && name.bytes().all(inside) && !name.starts_with('.')
 }
@@ -135,8 +150,8 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn name(text: &str) -> HubName {
-        HubName::parse(text).unwrap()
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
     }
 
     fn write(path: &Path, text: &str) {
@@ -169,6 +184,8 @@ mod tests {
         assert!(find(cache.path(), &name("o/m@other"), Need::Config).complete.is_none());
         assert_eq!(within(&folder, Need::Weights).unwrap(), snapshot);
         assert_eq!(within(&snapshot, Need::Weights).unwrap(), snapshot);
+        assert_eq!(commit_of(&snapshot), Some(COMMIT));
+        assert_eq!(commit_of(&folder), None);
     }
 
     #[test]
@@ -181,7 +198,7 @@ mod tests {
         assert!(within(&folder, Need::Config).unwrap().ends_with("aa"));
         write(&folder.join("snapshots/bb/config.json"), "{}");
         let error = within(&folder, Need::Config).unwrap_err();
-        assert!(error.message.contains("several"), "{error}");
+        assert!(error.message().contains("several"), "{error}");
         // A ref that leads out of the cache is none.
         write(&folder.join("refs/main"), "../../..");
         assert!(within(&folder, Need::Config).is_err());
@@ -193,5 +210,7 @@ mod tests {
         assert!(shards(r#"{"weight_map": {"x": 1}}"#).is_none());
         assert!(shards(r#"{"weight_map": {}}"#).is_none());
         assert!(shards("{").is_none());
+        let dotted = shards(r#"{"weight_map": {"x": "./a.safetensors"}}"#).unwrap();
+        assert_eq!(dotted.into_iter().collect::<Vec<_>>(), ["a.safetensors"]);
     }
 }

@@ -1,11 +1,11 @@
 //! What the environment says of the hub: the variables of Hugging Face's own tools.
 
+use anemll_files::Limit;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Where the cache is, and how the hub is reached.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HubEnvironment {
+pub struct Environment {
     /// The cache's folder: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, or `hub` in `HF_HOME`, which is
     /// `huggingface` in `XDG_CACHE_HOME` or `~/.cache` when it is not set.
     pub cache: PathBuf,
@@ -16,15 +16,13 @@ pub struct HubEnvironment {
     pub token: Option<String>,
     /// `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`: the hub is not asked.
     pub offline: bool,
-    /// A download that stands still for so long has failed.
-    pub patience: Duration,
-    /// What is waited before the first further attempt; twice as long before each after it.
-    pub pause: Duration,
 }
 
 const ENDPOINT: &str = "https://huggingface.co";
+/// A token is some dozens of bytes; who points elsewhere by mistake gets none.
+const TOKEN: Limit = Limit::new("a token", 4096);
 
-impl HubEnvironment {
+impl Environment {
     /// The environment of this process.
     pub fn read() -> Self {
         Self::from(|name| std::env::var(name).ok(), std::env::home_dir())
@@ -45,7 +43,7 @@ impl HubEnvironment {
             .unwrap_or_else(|| huggingface.join("hub"));
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| huggingface.join("token"));
         let stored = || {
-            let text = std::fs::read_to_string(token_file).ok()?;
+            let text = anemll_files::read_text(&token_file, TOKEN).ok()?;
             Some(text.trim().to_owned()).filter(|text| !text.is_empty())
         };
         // A token goes into a header: what cannot stand there is none.
@@ -64,17 +62,15 @@ impl HubEnvironment {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
             offline: yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE"),
-            patience: Duration::from_secs(60),
-            pause: Duration::from_secs(1),
         }
     }
 }
 
 /// A token is nobody's business, also not a log's.
-impl std::fmt::Debug for HubEnvironment {
+impl std::fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("HubEnvironment")
+            .debug_struct("Environment")
             .field("cache", &self.cache)
             .field("endpoint", &self.endpoint)
             .field("token", &self.token.as_ref().map(|_| "…"))
@@ -96,11 +92,11 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn of(variables: &[(&str, &str)]) -> HubEnvironment {
+    fn of(variables: &[(&str, &str)]) -> Environment {
         let get = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        HubEnvironment::from(get, Some(PathBuf::from("/home/u")))
+        Environment::from(get, Some(PathBuf::from("/home/u")))
     }
 
     #[cfg(unix)]
