@@ -100,7 +100,7 @@ pub(crate) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
     if need == Need::Config {
         return None;
     }
-    if !has(WEIGHTS) {
+    if need == Need::Weights && !has(WEIGHTS) {
         match anemll_files::read_text(&snapshot.join(INDEX), Limit::INDEX) {
             Ok(index) => match shards(&index) {
                 Some(shards) => {

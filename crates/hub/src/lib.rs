@@ -27,6 +27,8 @@ pub use name::Name;
 pub enum Need {
     /// config.json alone.
     Config,
-    /// The weights too, and the tokenizer's files.
+    /// The tokenizer's files too.
+    Tokenizer,
+    /// The weights too.
     Weights,
 }

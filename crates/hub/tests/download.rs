@@ -65,6 +65,21 @@ fn the_configuration_alone_is_one_request_and_the_rest_can_follow() {
 }
 
 #[test]
+fn the_tokenizer_comes_before_the_weights() {
+    let hub = Hub::new();
+    let path = hub.get("org/tiny", Need::Tokenizer).unwrap();
+    assert!(path.join("tokenizer.json").is_file() && path.join("config.json").is_file());
+    assert!(!hub.requests().iter().any(|request| request.path.ends_with(".safetensors")));
+    let name = Name::parse("org/tiny").unwrap();
+    assert!(find(&hub.cache(), &name, Need::Tokenizer).complete.is_some());
+    assert!(find(&hub.cache(), &name, Need::Weights).complete.is_none());
+    hub.get("org/tiny", Need::Weights).unwrap();
+    let asked = hub.requests();
+    let twice = asked.iter().filter(|request| request.is_for("/tokenizer.json")).count();
+    assert_eq!(twice, 1, "{asked:?}");
+}
+
+#[test]
 fn mirrors_without_listings_or_commits_will_do() {
     let hub = Hub::new();
     hub.edit(|state| state.has_tree = false);

@@ -218,7 +218,7 @@ fn tensors(directory: &Path) -> (BTreeMap<String, TensorInfo>, Result<String>) {
 }
 
 /// Whether there are weights in a form that cannot be read.
-fn has_weights(directory: &Path) -> bool {
+pub(crate) fn has_weights(directory: &Path) -> bool {
     std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
         let path = entry.path();
         path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")

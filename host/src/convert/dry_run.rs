@@ -1,12 +1,19 @@
-//! `--dry-run`: what a conversion would make and take, without touching anything.
+//! `--dry-run`: what a conversion would make and take, and what of it is there, without touching
+//! anything.
 
 use super::auto::megabytes;
 use super::finish::shipped;
 use super::packages::relative_path;
-use super::{Job, settings};
+use super::steps::Selection;
+use super::store::{self, Identity, Store};
+use super::{Job, hash_source, refuse_missing_tokenizer, settings};
 use crate::cli::ProgressForm;
+use crate::commands::check::has_weights;
 use crate::commands::{print, print_json};
+use crate::error::from_huggingface;
+use crate::model_source::Source;
 use crate::sizes;
+use anemll_huggingface::{ErrorKind, ModelDirectory};
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
@@ -30,6 +37,8 @@ pub(super) struct Plan {
     combiner: String,
     notes: Vec<String>,
     steps: Vec<String>,
+    /// Numbers of the steps that are finished already, and would not be done again.
+    finished: Vec<u32>,
     packages: Vec<PlannedPackage>,
     /// Size of each weight file; packages of one file share it.
     weight_files: BTreeMap<String, u64>,
@@ -50,13 +59,67 @@ struct PlannedPackage {
 /// Functions by id.
 type Functions = BTreeMap<String, Checked<Referenced>>;
 
-/// Prints what a conversion would make.
-pub(super) fn show(job: &Job<'_>, functions: &Functions) -> Result<()> {
-    let plan = plan(job, functions)?;
+/// Prints what a conversion would make. Of a model whose weights are not on this machine, the
+/// configuration is enough.
+pub(super) fn run(outline: Job<'_>, source: &Source) -> Result<()> {
+    let weights = weights(source)?;
+    let job = match &weights {
+        Some(directory) => outline.with_weights(directory)?,
+        None => outline,
+    };
+    let functions = job.lower()?;
+    let mut plan = plan(&job, &functions)?;
+    match &weights {
+        Some(directory) => plan.finished = finished(&job, directory)?,
+        None => {
+            job.steps()?.selection(job.arguments)?;
+            let later = if source.is_whole() { "" } else { "; the conversion downloads them" };
+            plan.notes.push(format!(
+                "the weights are not here{later}; only the configuration was looked at"
+            ));
+            if store::is_begun(&job.arguments.output) {
+                let unknown = "which steps are finished in the output directory depends on the \
+                               weights";
+                plan.notes.push(unknown.to_owned());
+            }
+        }
+    }
     if job.arguments.progress == ProgressForm::Json {
         return print_json(&plan);
     }
     print(&plan.to_text())
+}
+
+/// The weights, if there are any.
+fn weights(source: &Source) -> Result<Option<ModelDirectory>> {
+    if !source.is_whole() {
+        return Ok(None);
+    }
+    match ModelDirectory::open(source.directory()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(source.directory()) => {
+            Ok(None)
+        }
+        Err(error) => Err(from_huggingface(error)),
+    }
+}
+
+/// The steps that a conversion would find finished.
+fn finished(job: &Job<'_>, directory: &ModelDirectory) -> Result<Vec<u32>> {
+    let arguments = job.arguments;
+    if !arguments.no_tokenizer {
+        refuse_missing_tokenizer(directory.path())?;
+    }
+    // Only what was begun is compared with the weights, which takes a while.
+    let begun = store::is_begun(&arguments.output);
+    let source_sha256 = if begun { hash_source(directory)? } else { String::new() };
+    let identity = Identity::new(source_sha256, job.options.clone(), job.plugin_list()?);
+    let store = Store::look(&arguments.output, identity, arguments.force)?;
+    let steps = job.steps()?;
+    let selection = steps.selection(arguments)?;
+    let to_run = steps.to_run(selection, &store, job.workers())?;
+    let finished = steps.iter().map(|step| step.number).filter(|number| !to_run.contains(number));
+    Ok(if selection == Selection::Unfinished { finished.collect() } else { Vec::new() })
 }
 
 /// Refuses a conversion that the disk has no room for.
@@ -123,6 +186,7 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
             .iter()
             .map(|step| format!("{} {}", step.number, step.title))
             .collect(),
+        finished: Vec::new(),
         packages: job
             .layout
             .packages
@@ -172,6 +236,12 @@ impl Plan {
             let _ = writeln!(text, "note: {note}");
         }
         let _ = writeln!(text, "steps: {}", self.steps.join(", "));
+        for step in &self.steps {
+            let (number, title) = step.split_once(' ').unwrap_or((step, ""));
+            if self.finished.iter().any(|finished| finished.to_string() == number) {
+                let _ = writeln!(text, "step {number}: {title}: is finished");
+            }
+        }
         let width = self.packages.iter().map(|package| package.path.len()).max().unwrap_or(0);
         let _ = writeln!(text, "\npackages in {}:", self.output);
         for package in &self.packages {

@@ -20,11 +20,11 @@ mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
-use crate::model_source::{self, Need};
+use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::Event;
 use crate::services::{self, check_cancelled};
-use anemll_huggingface::ModelDirectory;
+use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{Layout, ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
@@ -65,13 +65,21 @@ pub fn run(
 ) -> Result<()> {
     let started = Instant::now();
     let host = services::host();
-    let job = Job::new(arguments, plugins, &host, show)?;
-    let functions = job.lower()?;
+    settings::check_arguments(arguments)?;
+    let source = Source::open(&arguments.model, show)?;
+    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
+    // Whatever the configuration decides is decided before a weight is looked at.
+    let outline = Job::new(arguments, plugins, &host, &config, None)?;
+    store::refuse_conflict(&arguments.output, &outline.options, arguments.force)?;
     if arguments.dry_run {
-        return dry_run::show(&job, &functions);
+        return dry_run::run(outline, &source);
     }
+    store::refuse_unwritable(&arguments.output)?;
+    let directory = open_weights(&source, &outline, show)?;
+    let job = outline.with_weights(&directory)?;
+    let functions = job.lower()?;
     job.show_start(show);
-    let source_sha256 = hash_source(&job.directory)?;
+    let source_sha256 = hash_source(&directory)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let mut store = Store::open(&arguments.output, identity, arguments.force)?;
     let run = job.steps().and_then(|steps| {
@@ -81,7 +89,7 @@ pub fn run(
             steps: &steps,
             functions: &functions,
             weights: WeightJob {
-                directory: &job.directory,
+                directory: &directory,
                 clamp: arguments.clamp,
                 allow_missing: arguments.allow_missing_weights,
                 quantization: job.quantization.as_ref(),
@@ -125,7 +133,6 @@ struct Job<'a> {
     arguments: &'a ConvertArguments,
     plugins: &'a Plugins,
     host: &'a Host,
-    directory: ModelDirectory,
     model_name: String,
     arch: String,
     frontend: Box<dyn ArchFrontend>,
@@ -144,16 +151,16 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
+    /// All that can be known of a conversion from the configuration, and from the weights' names
+    /// and shapes where there are weights.
     fn new(
         arguments: &'a ConvertArguments,
         plugins: &'a Plugins,
         host: &'a Host,
-        show: &dyn Fn(&Event<'_>),
+        config: &ConfigFile,
+        directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        settings::check_arguments(arguments)?;
-        let directory = open_model(arguments, show)?;
-        let (arch, frontend) =
-            plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
+        let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
         let compiler_id =
             plugins.compiler_id(arguments.compiler.as_deref().unwrap_or(AUTOMATIC))?;
         let compiler = plugins.compiler(&compiler_id)?;
@@ -161,11 +168,8 @@ impl<'a> Job<'a> {
             NO_RUNTIME => None,
             id => Some(plugins.runtime(id)?),
         };
-        let input = settings::model_input(arguments, &directory);
+        let input = settings::model_input(arguments, config.value(), directory);
         let description = frontend.describe(&input)?;
-        if !arguments.no_tokenizer {
-            refuse_missing_tokenizer(&directory)?;
-        }
         let model = auto::Model {
             frontend: frontend.as_ref(),
             input: &input,
@@ -176,7 +180,7 @@ impl<'a> Job<'a> {
         let combiner = plugins.combiner(&settings.combiner)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
-            statistics::attach(quantization, arguments.statistics.as_deref(), &directory)?;
+            statistics::attach(quantization, arguments.statistics.as_deref(), directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
         let mut options = settings.options_json(arguments);
@@ -185,11 +189,10 @@ impl<'a> Job<'a> {
         }
         Ok(Self {
             options,
-            model_name: model_name(&directory),
+            model_name: model_name(config),
             arguments,
             plugins,
             host,
-            directory,
             arch,
             frontend,
             input,
@@ -203,6 +206,12 @@ impl<'a> Job<'a> {
             compiler,
             runtime,
         })
+    }
+
+    /// The same conversion, with the names and shapes of its weights known.
+    fn with_weights(&self, directory: &ModelDirectory) -> Result<Self> {
+        let config = directory.config_file();
+        Self::new(self.arguments, self.plugins, self.host, config, Some(directory))
     }
 
     fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
@@ -280,6 +289,10 @@ impl<'a> Job<'a> {
         Ok(Value::Array(identities))
     }
 
+    fn workers(&self) -> Workers<'_> {
+        Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() }
+    }
+
     fn run_steps(
         &self,
         work: &Work<'_>,
@@ -287,8 +300,7 @@ impl<'a> Job<'a> {
         command_line: &str,
         store: &mut Store,
     ) -> Result<()> {
-        let workers =
-            Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() };
+        let workers = self.workers();
         let selected = work.steps.to_run(selection, store, workers)?;
         let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
         if writes && !self.arguments.skip_check {
@@ -331,9 +343,9 @@ impl<'a> Job<'a> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let meta = self.meta(command_line, work.packages.source_sha256)?;
-                    let outputs =
-                        finish::write_small_files(store, &self.directory, &meta, &self.layout)?;
+                    let directory = work.weights.directory;
+                    let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
+                    let outputs = finish::write_small_files(store, directory, &meta, &self.layout)?;
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)
                 }
@@ -352,9 +364,14 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
+    fn meta(
+        &self,
+        directory: &ModelDirectory,
+        command_line: &str,
+        source_sha256: &str,
+    ) -> Result<String> {
         // A file that is no JSON is copied all the same; it recommends nothing.
-        let generation = std::fs::read(self.directory.path().join("generation_config.json"))
+        let generation = std::fs::read(directory.path().join("generation_config.json"))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or(Value::Null);
@@ -433,20 +450,32 @@ impl<'a> Job<'a> {
     }
 }
 
-fn open_model(arguments: &ConvertArguments, show: &dyn Fn(&Event<'_>)) -> Result<ModelDirectory> {
-    let path = model_source::resolve(&arguments.model, Need::Weights, show)?;
-    ModelDirectory::open(&path).map_err(from_huggingface)
+/// The weights: of a model of the hub, downloaded after the tokenizer's files, and only if the
+/// packages will find room.
+fn open_weights(
+    source: &Source,
+    outline: &Job<'_>,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<ModelDirectory> {
+    let arguments = outline.arguments;
+    if !source.is_whole() && !arguments.skip_check {
+        dry_run::check_disk(outline, &outline.lower()?)?;
+    }
+    if !arguments.no_tokenizer {
+        refuse_missing_tokenizer(&source.with(Need::Tokenizer, show)?)?;
+    }
+    ModelDirectory::open(source.with(Need::Weights, show)?).map_err(from_huggingface)
 }
 
 /// A conversion without a tokenizer is of no use to an app.
-fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
+fn refuse_missing_tokenizer(directory: &Path) -> Result<()> {
     const TOKENIZER: &str = "tokenizer.json";
-    if directory.path().join(TOKENIZER).is_file() {
+    if directory.join(TOKENIZER).is_file() {
         return Ok(());
     }
     let others: Vec<&str> = ["tokenizer.model", "vocab.json", "merges.txt"]
         .into_iter()
-        .filter(|name| directory.path().join(name).is_file())
+        .filter(|name| directory.join(name).is_file())
         .collect();
     let has = if others.is_empty() {
         String::new()
@@ -457,7 +486,7 @@ fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
         codes::TOKENIZER_MISSING,
         format!("the model directory has no {TOKENIZER}{has}"),
     )
-    .with_at(directory.path().display().to_string())
+    .with_at(directory.display().to_string())
     .with_hint(
         "looked for: tokenizer.json (needed), and to be copied with it tokenizer_config.json, \
          special_tokens_map.json, generation_config.json and the chat template; download them, or \
@@ -465,9 +494,9 @@ fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
     ))
 }
 
-fn model_name(directory: &ModelDirectory) -> String {
-    let path = directory.path();
-    model_source::model_name(&path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+fn model_name(config: &ConfigFile) -> String {
+    let path = config.path().parent().unwrap_or(Path::new(""));
+    model_source::model_name(path)
 }
 
 fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error {

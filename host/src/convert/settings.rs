@@ -127,11 +127,16 @@ pub(super) fn quantization(
     Ok(Some(Quantization { id: id.to_owned(), quantizer, options, statistics: None }))
 }
 
-/// What a frontend is told of the model.
-pub(super) fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> ModelInput {
+/// What a frontend is told of the model; of its tensors nothing, where only the configuration is
+/// known.
+pub(super) fn model_input(
+    arguments: &ConvertArguments,
+    config: &Value,
+    directory: Option<&ModelDirectory>,
+) -> ModelInput {
     let tensors = directory
-        .tensors()
-        .iter()
+        .into_iter()
+        .flat_map(ModelDirectory::tensors)
         .map(|(name, info)| {
             let info = TensorInfo { dtype: info.source_type.name(), shape: info.shape.clone() };
             (name.clone(), info)
@@ -145,7 +150,7 @@ pub(super) fn model_input(arguments: &ConvertArguments, directory: &ModelDirecto
         options.insert("allow_missing_weights".to_owned(), json!(true));
     }
     ModelInput {
-        config: directory.config().clone(),
+        config: config.clone(),
         tensors,
         context: arguments.context,
         batch: arguments.batch,

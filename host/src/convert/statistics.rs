@@ -31,14 +31,15 @@ struct Place {
     range: Range<usize>,
 }
 
-/// Gives a conversion's quantizer the statistics of the file, if one was named.
+/// Gives a conversion's quantizer the statistics of the file, if one was named. Without a directory
+/// of weights, the names in it are not checked.
 ///
 /// # Errors
 /// There is no quantizer to use them, or the file cannot be used.
 pub(super) fn attach(
     quantization: Option<Quantization>,
     path: Option<&Path>,
-    directory: &ModelDirectory,
+    directory: Option<&ModelDirectory>,
 ) -> Result<Option<Quantization>> {
     match (quantization, path) {
         (Some(quantization), Some(path)) => {
@@ -59,7 +60,7 @@ impl Quantization {
 }
 
 impl Statistics {
-    fn read(path: &Path, directory: &ModelDirectory) -> Result<Self> {
+    fn read(path: &Path, directory: Option<&ModelDirectory>) -> Result<Self> {
         let at = path.display().to_string();
         let invalid =
             |reason: String| Error::new(codes::STATISTICS_INVALID, reason).with_at(at.clone());
@@ -77,7 +78,7 @@ impl Statistics {
         for (name, info) in metadata.tensors() {
             let refuse =
                 |reason: String| Err(invalid(format!("the statistics of `{name}` {reason}")));
-            if !directory.tensors().contains_key(&name) {
+            if directory.is_some_and(|model| !model.tensors().contains_key(&name)) {
                 return Err(invalid(format!(
                     "the statistics name `{name}`, which the model has not"
                 ))

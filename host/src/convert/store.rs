@@ -122,7 +122,8 @@ pub(super) struct Store {
     replaced: BTreeSet<String>,
     fingerprints: Fingerprints,
     keep: bool,
-    _lock: File,
+    /// None where nothing is to be changed.
+    lock: Option<File>,
 }
 
 impl Store {
@@ -144,9 +145,33 @@ impl Store {
             replaced: BTreeSet::new(),
             fingerprints: Fingerprints::default(),
             keep: false,
-            _lock: lock,
+            lock: Some(lock),
         };
         store.load(force)?;
+        Ok(store)
+    }
+
+    /// Looks what is there as [`Store::open`] does, and changes nothing.
+    ///
+    /// # Errors
+    /// [`codes::OUTPUT_EXISTS`] as `open`.
+    pub(super) fn look(directory: &Path, identity: Identity, force: bool) -> Result<Self> {
+        let staging = directory.join(OWN).join(format!("{STAGING}{}", identity.key()));
+        let mut store = Self {
+            directory: directory.to_owned(),
+            staging,
+            made: Vec::new(),
+            identity,
+            finished: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            fingerprints: Fingerprints::default(),
+            keep: true,
+            lock: None,
+        };
+        store.read_conversion(force)?;
+        if !force {
+            store.read_steps();
+        }
         Ok(store)
     }
 
@@ -155,6 +180,21 @@ impl Store {
         remove_where(&self.directory.join(OWN), |name| {
             name.to_string_lossy().starts_with(STAGING) && (force || name != staging_name)
         });
+        self.read_conversion(force)?;
+        self.read_steps();
+        // What a killed step left half-made.
+        let known: BTreeSet<PathBuf> = self
+            .finished
+            .values()
+            .flat_map(|record| record.outputs.keys().map(PathBuf::from))
+            .collect();
+        remove_unknown(&self.staging, Path::new(""), &known);
+        let steps = self.staging.join(STEPS);
+        fs::create_dir_all(&steps).map_err(|source| self.unwritable(&steps, &source))
+    }
+
+    /// Takes what the record of the conversion in the directory says, unless it is another one.
+    fn read_conversion(&mut self, force: bool) -> Result<()> {
         let earlier: Option<Conversion> = read_json(&self.directory.join(CONVERSION));
         if let Some(earlier) = earlier {
             if earlier.identity == self.identity && !force {
@@ -163,29 +203,24 @@ impl Store {
             } else {
                 if let (false, Some(conflict)) = (force, self.identity.conflict(&earlier.identity))
                 {
-                    return Err(Error::new(codes::OUTPUT_EXISTS, conflict)
-                        .with_at(self.directory.display().to_string())
-                        .with_hint("choose another --output, or replace it with --force"));
+                    return Err(in_the_way(&self.directory, conflict));
                 }
                 self.replaced =
                     earlier.steps.into_values().flat_map(|step| step.outputs.into_keys()).collect();
                 self.replaced.extend(earlier.replaced);
             }
         }
+        Ok(())
+    }
+
+    /// Takes the records of steps that an earlier run left in staging.
+    fn read_steps(&mut self) {
         let steps = self.staging.join(STEPS);
         for entry in std::fs::read_dir(&steps).into_iter().flatten().flatten() {
             if let Some(record) = read_json::<StepRecord>(&entry.path()) {
                 self.finished.insert(record.number, record);
             }
         }
-        // What a killed step left half-made.
-        let known: BTreeSet<PathBuf> = self
-            .finished
-            .values()
-            .flat_map(|record| record.outputs.keys().map(PathBuf::from))
-            .collect();
-        remove_unknown(&self.staging, Path::new(""), &known);
-        fs::create_dir_all(&steps).map_err(|source| self.unwritable(&steps, &source))
     }
 
     fn unwritable(&self, path: &Path, source: &std::io::Error) -> Error {
@@ -347,6 +382,9 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        if self.lock.is_none() {
+            return;
+        }
         if !self.keep {
             let _ = std::fs::remove_dir_all(&self.staging);
         }
@@ -358,13 +396,69 @@ impl Drop for Store {
     }
 }
 
-/// The folders that have to be made, the innermost first.
-fn missing_folders(directory: &Path) -> Result<Vec<PathBuf>> {
+/// Refuses an output directory that cannot become that of a conversion with these options, whatever
+/// the weights are. Changes nothing.
+///
+/// # Errors
+/// As [`Store::open`].
+pub(super) fn refuse_conflict(directory: &Path, options: &Value, force: bool) -> Result<()> {
+    refuse_file(directory)?;
+    if let Ok(lock) = anemll_files::open_no_follow(&directory.join(OWN).join("lock"))
+        && matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+    {
+        return Err(busy(directory));
+    }
+    let earlier: Option<Conversion> = read_json(&directory.join(CONVERSION));
+    let Some(earlier) = earlier.filter(|_| !force) else { return Ok(()) };
+    let mine = Identity { options: options.clone(), ..earlier.identity.clone() };
+    match mine.conflict(&earlier.identity) {
+        Some(conflict) => Err(in_the_way(directory, conflict)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an output directory that cannot be made or written, and leaves nothing there.
+///
+/// # Errors
+/// [`codes::OUTPUT_UNWRITABLE`].
+pub(super) fn refuse_unwritable(directory: &Path) -> Result<()> {
+    let failed = |source: std::io::Error| {
+        io(codes::OUTPUT_UNWRITABLE, "cannot write to the output directory", directory, &source)
+    };
+    let absolute = std::path::absolute(directory).map_err(failed)?;
+    let there = absolute.ancestors().find(|path| path.exists());
+    tempfile::tempfile_in(there.unwrap_or(&absolute)).map(drop).map_err(failed)
+}
+
+/// Whether an earlier run left something in an output directory.
+pub(super) fn is_begun(directory: &Path) -> bool {
+    directory.join(OWN).is_dir()
+}
+
+fn refuse_file(directory: &Path) -> Result<()> {
     if directory.exists() && !directory.is_dir() {
         return Err(Error::new(codes::OUTPUT_UNWRITABLE, "the output is not a directory")
             .with_at(directory.display().to_string())
             .with_hint("name a directory with --output"));
     }
+    Ok(())
+}
+
+fn in_the_way(directory: &Path, conflict: String) -> Error {
+    Error::new(codes::OUTPUT_EXISTS, conflict)
+        .with_at(directory.display().to_string())
+        .with_hint("choose another --output, or replace it with --force")
+}
+
+fn busy(directory: &Path) -> Error {
+    Error::new(codes::OUTPUT_EXISTS, "another conversion is writing to this output directory")
+        .with_at(directory.display().to_string())
+        .with_hint("wait for it, or choose another --output")
+}
+
+/// The folders that have to be made, the innermost first.
+fn missing_folders(directory: &Path) -> Result<Vec<PathBuf>> {
+    refuse_file(directory)?;
     let own = directory.join(OWN);
     let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     Ok(own.ancestors().take_while(missing).map(Path::to_owned).collect())
@@ -383,12 +477,7 @@ fn lock(directory: &Path, made: &[PathBuf]) -> Result<File> {
     let lock = File::create(own.join("lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::new(
-            codes::OUTPUT_EXISTS,
-            "another conversion is writing to this output directory",
-        )
-        .with_at(directory.display().to_string())
-        .with_hint("wait for it, or choose another --output")),
+        Err(TryLockError::WouldBlock) => Err(busy(directory)),
         // A file system without locks: two conversions at once are then the user's affair.
         Err(TryLockError::Error(_)) => Ok(lock),
     }

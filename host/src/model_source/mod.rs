@@ -112,19 +112,22 @@ impl Source {
         self.missing.is_none()
     }
 
-    /// The directory with the weights and the tokenizer too, downloaded if need be: of the commit
-    /// of config.json, or, where the hub has that no more, of what took its place.
+    /// The directory with more of the model, downloaded if need be: of the commit of config.json,
+    /// or, where the hub has that no more, of what took its place.
     ///
     /// # Errors
     /// As [`resolve`].
-    pub fn whole(&self, show: &dyn Fn(&Event<'_>)) -> Result<PathBuf> {
+    pub fn with(&self, need: Need, show: &dyn Fn(&Event<'_>)) -> Result<PathBuf> {
         let Some(Missing { name, pinned }) = &self.missing else {
             return Ok(self.directory.clone());
         };
-        let lack = || anemll_hub::find(&self.environment.cache, pinned, Need::Weights).lack;
-        match fetch(pinned, Need::Weights, &self.environment, lack(), show) {
+        let found = anemll_hub::find(&self.environment.cache, pinned, need);
+        if let Some(directory) = found.complete {
+            return Ok(directory);
+        }
+        match fetch(pinned, need, &self.environment, found.lack, show) {
             Err(error) if error.code == codes::MODEL_DIRECTORY_UNREADABLE && name != pinned => {
-                fetch(name, Need::Weights, &self.environment, None, show)
+                fetch(name, need, &self.environment, None, show)
             }
             result => result,
         }
@@ -162,7 +165,8 @@ fn read(model: &Path, need: Need) -> Result<Reading> {
         return anemll_hub::within(model, need).map(Reading::Directory).map_err(from_hub);
     }
     if model.file_name().is_some_and(|name| name == "config.json") && model.is_file() {
-        return Ok(Reading::Directory(model.parent().unwrap_or(Path::new("")).to_owned()));
+        let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return Ok(Reading::Directory(folder.unwrap_or(Path::new(".")).to_owned()));
     }
     if model.exists() {
         return Err(Error::new(codes::MODEL_DIRECTORY_UNREADABLE, "this is not a directory")

@@ -104,8 +104,8 @@ impl Job {
         let commit = self.config()?;
         self.reference.clone_from(&commit);
         let snapshot = self.shelf.snapshot(&commit);
-        if need == Need::Weights {
-            self.rest(&commit)?;
+        if need != Need::Config {
+            self.rest(&commit, need)?;
         }
         Ok(snapshot)
     }
@@ -186,8 +186,8 @@ impl Job {
         Ok(commit)
     }
 
-    /// Brings all but config.json.
-    fn rest(&mut self, commit: &str) -> Result<()> {
+    /// Brings the tokenizer's files, and the weights if they are needed too.
+    fn rest(&mut self, commit: &str, need: Need) -> Result<()> {
         self.shelf.prepare()?;
         let listing = self.listing(commit)?;
         let has = |name: &str| listing.contains_key(name);
@@ -226,6 +226,9 @@ impl Job {
             if entry.size <= Limit::TOKENIZER.bytes {
                 entries.push(entry);
             }
+        }
+        if need == Need::Tokenizer {
+            return self.bring_all(&entries, commit);
         }
         for name in wanted {
             entries.extend(self.entry(&listing, &name)?);

@@ -98,10 +98,12 @@ impl Shelf {
         match pointer.symlink_metadata() {
             // Where links are impossible, the file itself lies there.
             Ok(file) if file.is_file() && file.len() == size => return Ok(true),
-            Ok(file) if file.is_symlink() && there => {
-                if fs::read_link(&pointer).is_ok_and(|target| target == target_of(sum)) {
-                    return Ok(true);
-                }
+            Ok(file)
+                if file.is_symlink()
+                    && there
+                    && fs::read_link(&pointer).is_ok_and(|target| target == target_of(sum)) =>
+            {
+                return Ok(true);
             }
             _ => {}
         }
