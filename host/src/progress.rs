@@ -36,13 +36,13 @@ pub enum Event<'a> {
         /// What it says.
         text: &'a str,
     },
-    /// Bytes of a file are downloaded.
+    /// Bytes are downloaded.
     Download {
-        /// Name of the file.
+        /// Name of the file that is being loaded.
         file: &'a str,
-        /// How many are there.
+        /// How many bytes of the whole download are there.
         done: u64,
-        /// How many there are to be.
+        /// How many there are to be, of all files.
         total: u64,
     },
     /// Weights of a file are written.

@@ -6,13 +6,15 @@
 
 use crate::cli::{Cli, Command};
 use crate::engine::{Engine, Head};
-use crate::error::from_package;
+use crate::error::{from_huggingface, from_package};
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
-use crate::model_source::{self, Need};
+use crate::model_source::{Need, Source};
 use crate::observation::Observer;
 use crate::plugins::Plugins;
+use crate::progress::{Display, Reporter};
 use crate::services::{self, check_cancelled};
 use crate::tokenizer::Tokenizer;
+use anemll_huggingface::ConfigFile;
 use anemll_mil::{DataType, Symbols, ValueType, model};
 use anemll_mlpackage::Package;
 use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
@@ -151,7 +153,7 @@ struct Rounding {
 pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let wide = plugins.runtime_with(&arguments.runtime, &json!({"activations": "float32"}))?;
     let narrow = plugins.runtime(&arguments.runtime)?;
-    let model = model_source::resolve(&arguments.model, Need::Weights, &|_| {})?;
+    let model = find_model(arguments, plugins)?;
     let tokens = tokens(arguments, &model)?;
     let folder = scratch(arguments)?;
     let batch = batch(arguments, &model)?;
@@ -192,6 +194,16 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
         return super::print_json(&findings);
     }
     super::print(&findings.text())
+}
+
+/// The model's directory: of a model of the hub, the weights are downloaded when the configuration
+/// is fine.
+fn find_model(arguments: &PreflightArguments, plugins: &Plugins) -> Result<PathBuf> {
+    let reporter = Reporter::new(Display::Lines);
+    let source = Source::open(&arguments.model, &|event| reporter.show(event))?;
+    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
+    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    source.with(Need::Weights, &|event| reporter.show(event))
 }
 
 /// The tokens to run, cut to the context.

@@ -75,6 +75,43 @@ fn an_error_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_look_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("new/output");
+    let look = |context, force| Store::look(&target, identity(context), force);
+    assert!(look(512, false).unwrap().finished(1).is_none());
+    assert!(!folder.path().join("new").exists());
+    let mut first = open(&target);
+    step(&mut first, 1, "one");
+    let options = |context: u64| json!({ "context": context });
+    let busy = refuse_conflict(&target, &options(512), false).unwrap_err();
+    assert!(busy.message.contains("another conversion is writing"), "{busy}");
+    kill(first);
+    fs::write(target.join(OWN).join("staging-of-another"), "").unwrap();
+    let seen = look(512, false).unwrap();
+    assert!(seen.finished(1).is_some() && seen.finished(2).is_none());
+    drop(seen);
+    assert!(look(512, true).unwrap().finished(1).is_none(), "all is done again");
+    assert!(target.join(OWN).join("staging-of-another").exists());
+    let mut second = open(&target);
+    assert!(second.finished(1).is_some());
+    publish(&mut second);
+    drop(second);
+    let error = look(1024, false).map(drop).unwrap_err();
+    assert_eq!(error.code, codes::OUTPUT_EXISTS);
+    let early = refuse_conflict(&target, &options(1024), false).unwrap_err();
+    assert_eq!(early.message, error.message);
+    assert!(look(1024, true).is_ok() && refuse_conflict(&target, &options(1024), true).is_ok());
+    assert!(refuse_conflict(&target, &options(512), false).is_ok());
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(refuse_conflict(&file, &options(512), false).is_err());
+    assert!(refuse_unwritable(&file.join("below")).is_err());
+    assert!(refuse_unwritable(&folder.path().join("not/there")).is_ok());
+    assert!(!folder.path().join("not").exists());
+}
+
+#[test]
 fn two_runs_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(folder.path());

@@ -43,6 +43,8 @@ const CARD_BYTES: u64 = 1_000_000;
 const PAGES: usize = 20;
 /// Bytes after which progress is told again.
 const STRIDE: u64 = 1 << 20;
+/// A download of so many bytes is announced.
+const NOTED: u64 = 1_000_000;
 /// An attempt that brought so much was no failure.
 const PROGRESS: u64 = 64 << 10;
 /// How often a lock that another process holds is looked at.
@@ -405,13 +407,15 @@ impl Job {
             .with_at(blobs.display().to_string())
             .with_hint("free some space, or set HF_HUB_CACHE to a folder on another disk"));
         }
-        self.note(format!(
-            "downloading {}: {} from {} to {}",
-            self.name,
-            megabytes(bytes),
-            self.environment.endpoint,
-            self.shelf.snapshot(commit).display()
-        ));
+        if bytes >= NOTED {
+            self.note(format!(
+                "downloading {}: {} from {} to {}",
+                self.name.repository(),
+                megabytes(bytes),
+                self.environment.endpoint,
+                self.shelf.snapshot(commit).display()
+            ));
+        }
         for entry in missing {
             self.bring(entry, commit)?;
             self.finished = self.finished.saturating_add(entry.size);
