@@ -137,8 +137,10 @@ fn run_example(line: &str, folder: &Path) {
         words.extend(["--max-tokens".to_owned(), "4".to_owned()]);
     }
     // One conversion is made for the others to read; of those in examples the plan is enough.
-    if words[1] == "convert" && !line.contains("--dry-run") {
-        words.push("--dry-run".to_owned());
+    if words[1] == "convert" {
+        for flag in ["--dry-run", "--force"].into_iter().filter(|flag| !line.contains(flag)) {
+            words.push(flag.to_owned());
+        }
     }
     let mut command = anemll();
     command.args(&words[1..]).current_dir(folder).stdin(match &input {

@@ -195,8 +195,17 @@ fn a_dry_run_touches_nothing_and_tells_the_sizes() {
             let planned = &plan["weight_files"][package["weight_file"].as_str().unwrap()];
             assert_eq!(weights.metadata().unwrap().len(), planned.as_u64().unwrap(), "{path:?}");
         }
-        let text = succeed(&mut place.command(layout, &["--dry-run"])).stdout;
-        assert!(String::from_utf8(text).unwrap().contains("Nothing was written."));
+        let before = files(place.0.path());
+        let again = [flags, &["--dry-run"]].concat();
+        let text = String::from_utf8(succeed(&mut place.command(layout, &again)).stdout).unwrap();
+        assert!(text.contains("Nothing was written."), "{text}");
+        assert_eq!(text.matches(": is finished").count(), plan["steps"].as_array().unwrap().len());
+        assert_eq!(files(place.0.path()), before);
+        // What is in the way of the conversion is in the way of its plan.
+        let other = [flags, &["--context", "128", "--dry-run"]].concat();
+        let layout: Vec<&str> =
+            layout.iter().copied().filter(|word| !["--context", "256"].contains(word)).collect();
+        assert!(place.refused(&layout, &other).contains("a conversion with other options"));
     }
 }
 

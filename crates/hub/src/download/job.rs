@@ -43,8 +43,6 @@ const CARD_BYTES: u64 = 1_000_000;
 const PAGES: usize = 20;
 /// Bytes after which progress is told again.
 const STRIDE: u64 = 1 << 20;
-/// A download of so many bytes is announced.
-const NOTED: u64 = 1_000_000;
 /// An attempt that brought so much was no failure.
 const PROGRESS: u64 = 64 << 10;
 /// How often a lock that another process holds is looked at.
@@ -230,12 +228,12 @@ impl Job {
             }
         }
         if need == Need::Tokenizer {
-            return self.bring_all(&entries, commit);
+            return self.bring_all(&entries, commit, false);
         }
         for name in wanted {
             entries.extend(self.entry(&listing, &name)?);
         }
-        self.bring_all(&entries, commit)?;
+        self.bring_all(&entries, commit, true)?;
         for name in CARDS.into_iter().filter(|name| listing.contains_key(*name)) {
             match self.entry(&listing, name) {
                 Ok(Some(card)) if card.size <= CARD_BYTES => match self.bring(&card, commit) {
@@ -378,7 +376,7 @@ impl Job {
     }
 
     /// Brings files, those that are there already excepted, after a look at the disk.
-    fn bring_all(&mut self, entries: &[Entry], commit: &str) -> Result<()> {
+    fn bring_all(&mut self, entries: &[Entry], commit: &str, announced: bool) -> Result<()> {
         let mut missing = Vec::new();
         let mut bytes = 0_u64;
         for entry in entries {
@@ -407,7 +405,7 @@ impl Job {
             .with_at(blobs.display().to_string())
             .with_hint("free some space, or set HF_HUB_CACHE to a folder on another disk"));
         }
-        if bytes >= NOTED {
+        if announced {
             self.note(format!(
                 "downloading {}: {} from {} to {}",
                 self.name.repository(),

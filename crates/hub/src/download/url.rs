@@ -39,7 +39,7 @@ impl Url {
     /// Where a `Location` leads from here.
     pub(super) fn join(&self, location: &str) -> Option<Self> {
         let scheme = if self.https { "https" } else { "http" };
-        let origin = format!("{scheme}://{}:{}", self.host, self.port);
+        let origin = self.origin();
         let absolute =
             location.split(['/', '?', '#']).next().is_some_and(|part| part.contains(':'));
         if location.is_empty() {
@@ -63,11 +63,15 @@ impl Url {
 
     /// The address without what may be signed or secret, for messages.
     pub(super) fn shown(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        let usual = if self.https { 443 } else { 80 };
-        let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
         let path: String = self.path.chars().take(200).collect();
-        format!("{scheme}://{}{port}{path}", self.host)
+        format!("{}{path}", self.origin())
+    }
+
+    /// Scheme, host and port; a usual port is left out, as servers compare hosts by text.
+    fn origin(&self) -> String {
+        let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
+        let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
+        format!("{scheme}://{}{port}", self.host)
     }
 
     /// Whether the connection is encrypted.
@@ -91,8 +95,8 @@ mod tests {
         for (location, place) in [
             ("https://other.example/x?y", "https://other.example/x?y"),
             ("//other.example/x", "https://other.example/x"),
-            ("/x?y=a:b", "https://hub.example:443/x?y=a:b"),
-            ("x", "https://hub.example:443/a/x"),
+            ("/x?y=a:b", "https://hub.example/x?y=a:b"),
+            ("x", "https://hub.example/a/x"),
         ] {
             assert_eq!(base.join(location).unwrap().text(), place, "{location}");
         }
