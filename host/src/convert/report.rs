@@ -106,7 +106,7 @@ pub(super) struct PackageReport {
 /// Findings of one lint rule in one package.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LintReport {
-    /// Rule, such as `A-028`.
+    /// Rule, such as `ANE-028`.
     pub(super) rule: String,
     /// `error`, `warning`, `performance` or `note`.
     pub(super) severity: String,

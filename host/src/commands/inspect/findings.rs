@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// A place of a program that breaks a rule.
 #[derive(Debug, Serialize)]
 pub struct FindingInspection {
-    /// Rule, such as `A-041`.
+    /// Rule, such as `ANE-041`.
     pub rule: &'static str,
     /// `error`, `warning`, `performance` or `note`.
     pub severity: &'static str,
