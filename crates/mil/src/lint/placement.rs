@@ -167,7 +167,11 @@ pub(super) fn islands(view: &FunctionView<'_>, _: &LintOptions, report: &mut Rep
     if count > 0 {
         report.add(
             "",
-            format!("{count} stretches of operations leave the engine; each switch costs 0.1 ms"),
+            format!(
+                "{count} stretch{} of operations leave{} the engine; each switch costs 0.1 ms",
+                if count == 1 { "" } else { "es" },
+                if count == 1 { "s" } else { "" }
+            ),
         );
     }
 }

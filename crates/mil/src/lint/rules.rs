@@ -159,8 +159,8 @@ pub const RULES: &[Rule] = &[
             PERFORMANCE,
             "stretches of operations leave the engine",
             Concern::Graph(
-                "these are the indices of ANE-017: ANEMLL's profile of the same graph shows 12 of \
-                 1634 operations off the engine",
+                "these are the lookups and indices of ANE-017 and ANE-025: ANEMLL's profile of \
+                 the same graph shows 12 of 1634 operations off the engine",
             ),
         )],
         reason: "Each change of place costs about 0.1 ms.",
