@@ -39,6 +39,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Completions(arguments) => return commands::completions::completions(arguments),
         Command::Man(arguments) => return commands::completions::man(arguments),
+        Command::Explain(arguments) => return commands::explain::run(arguments),
         _ => {}
     }
     let plugins = Plugins::discover(&cli.plugins)?;
@@ -51,7 +52,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(arguments) => commands::check::run(arguments, &plugins),
         Command::Plan(arguments) => commands::plan::run(arguments, &plugins),
         Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins),
-        Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Completions(_) | Command::Man(_) | Command::Explain(_) => Ok(()),
         Command::Compile(arguments) => commands::compile::run(arguments, &plugins),
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),

@@ -81,12 +81,14 @@ codes! {
     PACKAGE_INVALID = "A0502", "a package is damaged";
     BLOB_INVALID = "A0503", "a package's weight file is damaged";
     PACKAGE_UNWRITABLE = "A0504", "a package cannot be written";
+    LINT_FOUND = "A0505", "the lint found what --strict does not allow";
 
     COMPILER_UNAVAILABLE = "A0601", "the compiler cannot run on this machine";
     COMPILE_FAILED = "A0602", "compiling a package failed";
     COMPILE_NOT_A_PROGRAM = "A0603", "the model is of a type that is not compiled here";
     COMPILED_INVALID = "A0604", "a compiled model is damaged";
     COMPILERS_DIFFER = "A0605", "two compilers made different models";
+    NOT_ALL_COMPILED = "A0606", "some packages were not compiled";
 
     RUNTIME_UNAVAILABLE = "A0701", "the runtime cannot run on this machine";
     FUNCTION_UNKNOWN = "A0702", "a package has no such function";

@@ -31,6 +31,7 @@ use anemll_plugin_api::data::{Layout, ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
 use finish::shipped;
 use packages::PackageContext;
+use packages::relative_path;
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
@@ -111,6 +112,9 @@ pub fn run(
     store.publish(relative)?;
     for text in &report.warnings {
         show(&Event::Warning { text });
+    }
+    if let Some(text) = packages::lint_line(&report.lint, &arguments.output) {
+        show(&Event::Warning { text: &text });
     }
     let meta = store.directory().join(META);
     let result = if meta.is_file() { meta } else { store.directory().to_owned() };
@@ -405,7 +409,10 @@ impl<'a> Job<'a> {
             store.records().flat_map(|record| record.packages.iter().cloned()).collect();
         let mut warnings = self.description.warnings.clone();
         warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
-        warnings.extend(packages::lint_warnings(packages.iter()));
+        let ships: Vec<String> = shipped(&self.layout)
+            .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
+            .collect();
+        let lint = packages::lint_summary(packages.iter().filter(|one| ships.contains(&one.path)));
         let workers = [
             (Stage::Compiler, self.compiler_id.as_str()),
             (Stage::Runtime, self.arguments.runtime.as_str()),
@@ -433,6 +440,7 @@ impl<'a> Job<'a> {
             weight_files,
             packages,
             warnings,
+            lint,
             compile: step_report(Task::Compile),
             test: step_report(Task::Test),
         })
