@@ -42,6 +42,7 @@ codes! {
     PLUGIN_NOT_FOUND = "A0122", "no plugin offers what was asked for";
     PLUGIN_AMBIGUOUS = "A0123", "several plugins offer what was asked for";
     SCRATCH_DIRECTORY = "A0124", "the scratch directory cannot be made";
+    LAYOUT_INVALID = "A0125", "a combiner's layout is wrong";
 
     MODEL_DIRECTORY_UNREADABLE = "A0201", "the model directory cannot be read";
     CONFIG_UNREADABLE = "A0202", "the model's configuration cannot be read";
@@ -106,6 +107,10 @@ codes! {
     NOT_YET_SUPPORTED = "A0806", "this is not supported yet";
     STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";
     MACHINE_UNFIT = "A0808", "this machine lacks something that a conversion needs";
+    OUTPUT_NOT_OURS = "A0810", "the output directory has files that no conversion made";
+    OUTPUT_IS_MODEL = "A0811", "the output would take the place of the model's files";
+    OUTPUT_RECORD_INVALID = "A0812", "a record in an output directory cannot be used";
+    OUTPUT_LINK = "A0813", "a link or a file stands where the output directory has its own folders";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";
