@@ -1,22 +1,22 @@
 //! `--dry-run`: what a conversion would make and take, and what of it is there, without touching
 //! anything.
 
-use super::auto::megabytes;
-use super::finish::shipped;
+use super::finish::{SmallFiles, shipped};
 use super::packages::relative_path;
 use super::steps::Selection;
-use super::store::{self, Identity, Store};
-use super::{Job, hash_source, refuse_missing_tokenizer, settings};
+use super::{Job, hash_source, settings};
 use crate::cli::ProgressForm;
 use crate::commands::check::has_weights;
 use crate::commands::{print, print_json};
 use crate::error::from_huggingface;
 use crate::model_source::Source;
 use crate::sizes;
+use crate::terminal::size;
 use anemll_huggingface::{ErrorKind, ModelDirectory};
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_store::{Identity, Request, View};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -77,7 +77,7 @@ pub(super) fn run(outline: Job<'_>, source: &Source) -> Result<()> {
             plan.notes.push(format!(
                 "the weights are not here{later}; only the configuration was looked at"
             ));
-            if store::is_begun(&job.arguments.output) {
+            if anemll_store::is_begun(&job.arguments.output) {
                 let unknown = "which steps are finished in the output directory depends on the \
                                weights";
                 plan.notes.push(unknown.to_owned());
@@ -107,17 +107,22 @@ fn weights(source: &Source) -> Result<Option<ModelDirectory>> {
 /// The steps that a conversion would find finished.
 fn finished(job: &Job<'_>, directory: &ModelDirectory) -> Result<Vec<u32>> {
     let arguments = job.arguments;
-    if !arguments.no_tokenizer {
-        refuse_missing_tokenizer(directory.path())?;
-    }
+    let small_files = SmallFiles::read(directory, !arguments.no_tokenizer)?;
     // Only what was begun is compared with the weights, which takes a while.
-    let begun = store::is_begun(&arguments.output);
+    let begun = anemll_store::is_begun(&arguments.output);
     let source_sha256 = if begun { hash_source(directory)? } else { String::new() };
     let identity = Identity::new(source_sha256, job.options.clone(), job.plugin_list()?);
-    let store = Store::look(&arguments.output, identity, arguments.force)?;
+    let request = Request {
+        directory: &arguments.output,
+        identity: &identity,
+        force: arguments.force,
+        model: Some(directory.path()),
+    };
+    let view = View::look(&request)?;
     let steps = job.steps()?;
     let selection = steps.selection(arguments)?;
-    let to_run = steps.to_run(selection, &store, job.workers())?;
+    let to_run = steps.to_run(selection, &view, job.workers(&small_files))?;
+    view.refuse_foreign(&request, &job.outputs(&steps, &to_run, &small_files))?;
     let finished = steps.iter().map(|step| step.number).filter(|number| !to_run.contains(number));
     Ok(if selection == Selection::Unfinished { finished.collect() } else { Vec::new() })
 }
@@ -137,8 +142,8 @@ pub(super) fn check_disk(job: &Job<'_>, functions: &Functions) -> Result<()> {
         codes::OUTPUT_UNWRITABLE,
         format!(
             "the packages take {}, and {} are free on the disk of the output directory",
-            megabytes(needed),
-            megabytes(free)
+            size(needed),
+            size(free)
         ),
     )
     .with_at(job.arguments.output.display().to_string())
@@ -165,6 +170,7 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
         .map(|checked| coreml_proto::write(checked.model()).len() as u64)
         .sum();
     let mut notes = job.notes();
+    notes.extend(job.description.warnings.iter().cloned());
     if let Some(stage) = &job.quantization
         && stage.id != settings::LUT_QUANTIZER
     {
@@ -250,7 +256,7 @@ impl Plan {
                 text,
                 "  {:width$}  {:>10}  {}{}",
                 package.path,
-                megabytes(bytes),
+                size(bytes),
                 package.functions.join(", "),
                 if package.ships { "  <- apps load this" } else { "" },
             );
@@ -259,8 +265,8 @@ impl Plan {
             text,
             "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
              Nothing was written.",
-            megabytes(self.disk_bytes),
-            megabytes(self.memory_bytes)
+            size(self.disk_bytes),
+            size(self.memory_bytes)
         );
         text
     }

@@ -3,7 +3,6 @@
 
 mod auto;
 mod dry_run;
-mod fingerprint;
 mod finish;
 pub mod lut;
 mod meta;
@@ -13,31 +12,32 @@ mod report;
 mod settings;
 mod statistics;
 mod steps;
-mod store;
 mod weight_record;
 mod weights;
 mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
+use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::Event;
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
+use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{Layout, ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
-use finish::shipped;
-use packages::PackageContext;
+use anemll_store::{Identity, Request, StepRecord, Store};
+use finish::{SmallFiles, shipped};
+use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steps::{Selection, Steps, Task, Workers};
-use store::{Identity, Store};
 use weight_record::WeightRecord;
 use weights::{Quantization, WeightJob};
 use work::Work;
@@ -49,7 +49,6 @@ const META: &str = "meta.yaml";
 /// What `--runtime` is to leave the test run out.
 const NO_RUNTIME: &str = "none";
 
-pub(crate) use fingerprint::sha256 as file_sha256;
 pub use settings::without_run_flags;
 
 /// Runs the command, and tells `show` what happens.
@@ -70,19 +69,27 @@ pub fn run(
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // Whatever the configuration decides is decided before a weight is looked at.
     let outline = Job::new(arguments, plugins, &host, &config, None)?;
-    store::refuse_conflict(&arguments.output, &outline.options, arguments.force)?;
+    let (output, model) = (&arguments.output, source.directory());
+    anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
     if arguments.dry_run {
         return dry_run::run(outline, &source);
     }
-    store::refuse_unwritable(&arguments.output)?;
+    refuse_unwritable(output)?;
     let directory = open_weights(&source, &outline, show)?;
     let job = outline.with_weights(&directory)?;
     let functions = job.lower()?;
     job.show_start(show);
     let source_sha256 = hash_source(&directory)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
-    let mut store = Store::open(&arguments.output, identity, arguments.force)?;
-    let run = job.steps().and_then(|steps| {
+    let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
+    let copies = Copies::default();
+    let mut store = Store::open(&Request {
+        directory: &arguments.output,
+        identity: &identity,
+        force: arguments.force,
+        model: Some(directory.path()),
+    })?;
+    let done = job.steps().and_then(|steps| {
         let selection = steps.selection(arguments)?;
         let work = Work {
             layout: &job.layout,
@@ -100,27 +107,36 @@ pub fn run(
                 options: &job.options,
                 source_sha256: &source_sha256,
                 host: &host,
+                copies: &copies,
             },
+            small_files: &small_files,
             show,
         };
-        job.run_steps(&work, selection, command_line, &mut store)
+        job.run_steps(&work, selection, command_line, &mut store)?;
+        let report = job.report(&source_sha256, &store)?;
+        let relative = Path::new(REPORT);
+        store.write_json(relative, &report)?;
+        check_cancelled()?;
+        store.publish(relative)?;
+        Ok(report)
     });
-    if let Err(error) = run {
-        if error.is_cancelled() {
-            store.discard();
-        }
-        return Err(error);
+    if done.as_ref().is_err_and(Error::is_cancelled) {
+        store.discard();
     }
-    let report = job.report(&source_sha256, &store)?;
-    let relative = Path::new(REPORT);
-    store::write_json(&store.place(relative)?, &report)?;
-    check_cancelled()?;
-    store.publish(relative)?;
-    for text in &report.warnings {
+    let leftovers = store.close();
+    let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
+    for text in warnings.iter().chain(&leftovers) {
         show(&Event::Warning { text });
     }
-    let meta = store.directory().join(META);
-    let result = if meta.is_file() { meta } else { store.directory().to_owned() };
+    let report = done?;
+    if let Some(text) = packages::lint_line(&report.lint, &arguments.output) {
+        show(&Event::Warning { text: &text });
+    }
+    if let Some(text) = copies.note() {
+        show(&Event::Note { text: &text });
+    }
+    let meta = arguments.output.join(META);
+    let result = if meta.is_file() { meta } else { arguments.output.clone() };
     show(&Event::Done {
         seconds: started.elapsed().as_secs_f64(),
         meta: &result.display().to_string(),
@@ -143,7 +159,7 @@ struct Job<'a> {
     choice: Option<String>,
     combiner: Box<dyn Combiner>,
     quantization: Option<Quantization>,
-    layout: Layout,
+    layout: CheckedLayout,
     options: Value,
     compiler_id: String,
     compiler: Box<dyn Compiler>,
@@ -151,8 +167,8 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// All that can be known of a conversion from the configuration, and from the weights' names
-    /// and shapes where there are weights.
+    /// All that can be known of a conversion from the configuration, and from the other files of
+    /// the model where they are there.
     fn new(
         arguments: &'a ConvertArguments,
         plugins: &'a Plugins,
@@ -169,7 +185,10 @@ impl<'a> Job<'a> {
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, config.value(), directory);
-        let description = frontend.describe(&input)?;
+        let description = match directory {
+            Some(directory) => describe(arguments, frontend.as_ref(), &input, directory)?,
+            None => frontend.describe(&input)?,
+        };
         let model = auto::Model {
             frontend: frontend.as_ref(),
             input: &input,
@@ -183,6 +202,7 @@ impl<'a> Job<'a> {
             statistics::attach(quantization, arguments.statistics.as_deref(), directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
+        let layout = CheckedLayout::new(layout)?;
         let mut options = settings.options_json(arguments);
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
@@ -289,10 +309,6 @@ impl<'a> Job<'a> {
         Ok(Value::Array(identities))
     }
 
-    fn workers(&self) -> Workers<'_> {
-        Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() }
-    }
-
     fn run_steps(
         &self,
         work: &Work<'_>,
@@ -300,8 +316,10 @@ impl<'a> Job<'a> {
         command_line: &str,
         store: &mut Store,
     ) -> Result<()> {
-        let workers = self.workers();
-        let selected = work.steps.to_run(selection, store, workers)?;
+        let workers = self.workers(work.small_files);
+        let selected = work.steps.to_run(selection, store.view(), workers)?;
+        // Before any work: what the steps will make takes the place of nothing that is not ours.
+        store.refuse_foreign(&self.outputs(work.steps, &selected, work.small_files))?;
         let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
@@ -318,13 +336,14 @@ impl<'a> Job<'a> {
                 continue;
             }
             check_cancelled()?;
-            store.begin(step.number);
+            store.begin(step.number)?;
             let task = work.steps.task(step.number);
             if matches!(task, Task::Compile | Task::Test) {
                 // What fails from here on is mended elsewhere than in the model or the options.
                 store.keep();
             }
             let demanded = selection == Selection::Only(step.number);
+            let mut inputs = String::new();
             let (outputs, packages, by, outcome) = match task {
                 Task::Packages => {
                     let (outputs, packages) = work.run(step.number, store)?;
@@ -343,9 +362,10 @@ impl<'a> Job<'a> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let directory = work.weights.directory;
+                    let directory = work.weights.directory.path();
                     let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
-                    let outputs = finish::write_small_files(store, directory, &meta, &self.layout)?;
+                    let outputs = work.small_files.write(store, &meta, &self.layout)?;
+                    inputs = work.small_files.fingerprint();
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)
                 }
@@ -359,22 +379,44 @@ impl<'a> Job<'a> {
                 title: &step.title,
                 message: &outcome.message,
             });
-            store.finish_step(step.number, &outputs, packages, by, outcome)?;
+            let record = StepRecord {
+                number: step.number,
+                outputs: BTreeMap::new(),
+                packages: packages::to_record(&packages)?,
+                by: by.to_owned(),
+                inputs,
+                done: outcome.done,
+                message: outcome.message,
+            };
+            store.finish_step(record, &outputs)?;
         }
         Ok(())
     }
 
-    fn meta(
+    fn workers<'b>(&'b self, small_files: &'b SmallFiles) -> Workers<'b> {
+        Workers {
+            compiler: &self.compiler_id,
+            runtime: self.arguments.runtime.as_str(),
+            small_files,
+        }
+    }
+
+    /// What these steps make, and the report.
+    fn outputs(
         &self,
-        directory: &ModelDirectory,
-        command_line: &str,
-        source_sha256: &str,
-    ) -> Result<String> {
-        // A file that is no JSON is copied all the same; it recommends nothing.
-        let generation = std::fs::read(directory.path().join("generation_config.json"))
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or(Value::Null);
+        steps: &Steps<'_>,
+        numbers: &[u32],
+        small_files: &SmallFiles,
+    ) -> Vec<PathBuf> {
+        // What a compiler would make that cannot run here is in nobody's way.
+        let compiles = self.compiler.check().is_ok_and(|answer| answer.available);
+        let made = numbers.iter().flat_map(|number| steps.outputs(*number, compiles, small_files));
+        std::iter::once(PathBuf::from(REPORT)).chain(made).collect()
+    }
+
+    fn meta(&self, directory: &Path, command_line: &str, source_sha256: &str) -> Result<String> {
+        // A broken file recommends nothing; the job has told of it.
+        let (generation, _) = model_files::generation(directory);
         let source = meta::Source {
             generation: &generation,
             model_name: &self.model_name,
@@ -399,7 +441,7 @@ impl<'a> Job<'a> {
     fn report(&self, source_sha256: &str, store: &Store) -> Result<Report> {
         let steps = self.steps()?;
         let step_report = |task: Task| {
-            let record = store.records().find(|record| steps.task(record.number) == task);
+            let record = store.view().records().find(|record| steps.task(record.number) == task);
             record.map_or_else(StepReport::default, |record| StepReport {
                 done: record.done,
                 message: record.message.clone(),
@@ -407,16 +449,18 @@ impl<'a> Job<'a> {
         };
         let mut weight_files = Vec::new();
         for file in &self.layout.weight_files {
-            let path = store.locate(&weight_record::relative_path(&file.id));
+            let path = store.view().locate(&weight_record::relative_path(&file.id));
             if path.is_file() {
                 weight_files.push(WeightRecord::read(&path)?.report);
             }
         }
-        let packages: Vec<_> =
-            store.records().flat_map(|record| record.packages.iter().cloned()).collect();
-        let mut warnings: Vec<String> =
-            weight_files.iter().flat_map(report::WeightFileReport::warnings).collect();
-        warnings.extend(packages::lint_warnings(packages.iter()));
+        let packages: Vec<_> = store.view().records().flat_map(packages::of_record).collect();
+        let mut warnings = self.description.warnings.clone();
+        warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
+        let ships: Vec<String> = shipped(&self.layout)
+            .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
+            .collect();
+        let lint = packages::lint_summary(packages.iter().filter(|one| ships.contains(&one.path)));
         let workers = [
             (Stage::Compiler, self.compiler_id.as_str()),
             (Stage::Runtime, self.arguments.runtime.as_str()),
@@ -444,10 +488,28 @@ impl<'a> Job<'a> {
             weight_files,
             packages,
             warnings,
+            lint,
             compile: step_report(Task::Compile),
             test: step_report(Task::Test),
         })
     }
+}
+
+/// What the frontend says of a model whose files are there, and what is to be said of the files.
+fn describe(
+    arguments: &ConvertArguments,
+    frontend: &dyn ArchFrontend,
+    input: &ModelInput,
+    directory: &ModelDirectory,
+) -> Result<ModelDescription> {
+    let mut description = model_files::describe(frontend, input, directory)?;
+    if !arguments.no_tokenizer {
+        refuse_missing_tokenizer(directory.path())?;
+        let found = model_files::check_companions(directory.path())?;
+        description.notes.extend(found.notes);
+        description.warnings.extend(found.warnings);
+    }
+    Ok(description)
 }
 
 /// The weights: of a model of the hub, downloaded after the tokenizer's files, and only if the
@@ -458,18 +520,32 @@ fn open_weights(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<ModelDirectory> {
     let arguments = outline.arguments;
-    if !source.is_whole() && !arguments.skip_check {
-        dry_run::check_disk(outline, &outline.lower()?)?;
-    }
-    if !arguments.no_tokenizer {
-        refuse_missing_tokenizer(&source.with(Need::Tokenizer, show)?)?;
+    if !source.is_whole() {
+        if !arguments.skip_check {
+            dry_run::check_disk(outline, &outline.lower()?)?;
+        }
+        if !arguments.no_tokenizer {
+            let directory = source.with(Need::Tokenizer, show)?;
+            refuse_missing_tokenizer(&directory)?;
+            model_files::check_companions(&directory)?;
+        }
     }
     ModelDirectory::open(source.with(Need::Weights, show)?).map_err(from_huggingface)
 }
 
+/// Refuses an output directory that cannot be made or written, and leaves nothing there.
+fn refuse_unwritable(output: &Path) -> Result<()> {
+    let failed = |source: std::io::Error| {
+        let what = "cannot write to the output directory";
+        crate::error::io(codes::OUTPUT_UNWRITABLE, what, output, &source)
+    };
+    let absolute = std::path::absolute(output).map_err(failed)?;
+    let there = absolute.ancestors().find(|path| path.exists());
+    tempfile::tempfile_in(there.unwrap_or(&absolute)).map(drop).map_err(failed)
+}
+
 /// A conversion without a tokenizer is of no use to an app.
 fn refuse_missing_tokenizer(directory: &Path) -> Result<()> {
-    const TOKENIZER: &str = "tokenizer.json";
     if directory.join(TOKENIZER).is_file() {
         return Ok(());
     }
@@ -495,8 +571,7 @@ fn refuse_missing_tokenizer(directory: &Path) -> Result<()> {
 }
 
 fn model_name(config: &ConfigFile) -> String {
-    let path = config.path().parent().unwrap_or(Path::new(""));
-    model_source::model_name(path)
+    model_source::model_name(config.path().parent().unwrap_or(Path::new("")))
 }
 
 fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error {
@@ -509,9 +584,4 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
 
 fn hash_source(directory: &ModelDirectory) -> Result<String> {
     directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
-}
-
-fn layout_error(what: &str) -> Error {
-    Error::new(codes::PLUGIN_BAD_ANSWER, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin")
 }
