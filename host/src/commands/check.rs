@@ -115,7 +115,7 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     if arguments.json {
         super::print_json(&checked)?;
     } else {
-        super::print(&text(&checked))?;
+        super::print(&crate::terminal::plain_lines(&text(&checked)))?;
     }
     failure.map_or(Ok(()), Err)
 }
