@@ -39,6 +39,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Completions(arguments) => return commands::completions::completions(arguments),
         Command::Man(arguments) => return commands::completions::man(arguments),
+        Command::Explain(arguments) => return commands::explain::run(arguments),
         Command::Combine(arguments) => return commands::combine::run(arguments),
         Command::Split(arguments) => return commands::split::run(arguments),
         Command::Dedup(arguments) => return commands::dedup::run(arguments),
@@ -67,6 +68,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins),
         Command::Completions(_)
         | Command::Man(_)
+        | Command::Explain(_)
         | Command::Combine(_)
         | Command::Split(_)
         | Command::Dedup(_)

@@ -5,6 +5,10 @@
 //! whole beyond the [`Limit`] of its kind. Reading by position ([`read_exact_at`]) needs no map, so
 //! that a file which another process cuts short gives an error and no signal.
 
+mod json;
+
+pub use json::plain_json;
+
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -32,8 +36,8 @@ impl Limit {
     pub const TEMPLATE: Self = Self::new("a chat template", MB);
     /// Description of packages and compiled models: Manifest.json, metadata.json, coremldata.bin.
     pub const METADATA: Self = Self::new("a description", 64 * MB);
-    /// Model of a package without its weights; the encoding itself ends at 2 GiB.
-    pub const MODEL: Self = Self::new("a model", 2_147 * MB);
+    /// Model of a package without its weights; those of large language models have some MB.
+    pub const MODEL: Self = Self::new("a model without its weights", 512 * MB);
     /// MIL text of a compiled model.
     pub const MIL_TEXT: Self = Self::new("a MIL text", 512 * MB);
     /// What this program wrote about its own work: records of steps, reports, meta.yaml.

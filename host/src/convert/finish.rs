@@ -4,10 +4,9 @@ use super::META;
 use super::packages::relative_path;
 use super::report::StepReport;
 use crate::engine::Engine;
-use crate::error::io;
+use crate::error::from_huggingface;
 use crate::services::check_cancelled;
-use anemll_files::Limit;
-use anemll_huggingface::ModelDirectory;
+use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageKind, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
 use anemll_store::Store;
@@ -23,30 +22,21 @@ pub(super) struct SmallFiles {
 }
 
 impl SmallFiles {
-    /// Reads them all.
+    /// Reads them all. What is not what its name says is left out where only chat suffers, of which
+    /// the job has told, or where the conversion has no tokenizer.
     ///
     /// # Errors
-    /// [`codes::MODEL_DIRECTORY_UNREADABLE`], also for what is too large for its kind.
-    pub(super) fn read(directory: &ModelDirectory) -> Result<Self> {
+    /// A file that is needed and is not what its name says.
+    pub(super) fn read(directory: &ModelDirectory, with_tokenizer: bool) -> Result<Self> {
         let mut files = Vec::new();
-        for path in directory.tokenizer_files() {
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let limit = match name {
-                "config.json" | "generation_config.json" => Limit::CONFIG,
-                "chat_template.jinja" => Limit::TEMPLATE,
-                _ => Limit::TOKENIZER,
-            };
-            let bytes = anemll_files::read(&path, limit).map_err(|error| {
-                io(codes::MODEL_DIRECTORY_UNREADABLE, "cannot read a tokenizer file", &path, &error)
-            })?;
-            files.push((name.to_owned(), bytes));
+        for file in directory.companions() {
+            match file.read() {
+                Ok(contents) => files.push((file.name().to_owned(), contents.bytes)),
+                Err(_) if !with_tokenizer || file.importance() == Importance::Comfort => {}
+                Err(error) => return Err(from_huggingface(error)),
+            }
         }
         Ok(Self { files })
-    }
-
-    /// The content of a file.
-    pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
-        self.files.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.as_slice())
     }
 
     /// SHA-256 over names and contents: another one where a file changed, came or went, and the

@@ -18,6 +18,7 @@ mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
+use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::Event;
@@ -29,7 +30,7 @@ use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
 use anemll_store::{Identity, Request, StepRecord, Store};
 use finish::{SmallFiles, shipped};
-use packages::{Copies, PackageContext};
+use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
@@ -71,7 +72,7 @@ pub fn run(
     job.show_start(show);
     let source_sha256 = hash_source(&job.directory)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
-    let small_files = SmallFiles::read(&job.directory)?;
+    let small_files = SmallFiles::read(&job.directory, !arguments.no_tokenizer)?;
     let copies = Copies::default();
     let mut store = Store::open(&Request {
         directory: &arguments.output,
@@ -108,16 +109,20 @@ pub fn run(
         store.write_json(relative, &report)?;
         check_cancelled()?;
         store.publish(relative)?;
-        Ok(report.warnings)
+        Ok(report)
     });
     if done.as_ref().is_err_and(Error::is_cancelled) {
         store.discard();
     }
     let leftovers = store.close();
-    for text in done.as_ref().into_iter().flatten().chain(&leftovers) {
+    let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
+    for text in warnings.iter().chain(&leftovers) {
         show(&Event::Warning { text });
     }
-    done?;
+    let report = done?;
+    if let Some(text) = packages::lint_line(&report.lint, &arguments.output) {
+        show(&Event::Warning { text: &text });
+    }
     if let Some(text) = copies.note() {
         show(&Event::Note { text: &text });
     }
@@ -172,9 +177,12 @@ impl<'a> Job<'a> {
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, &directory);
-        let description = frontend.describe(&input)?;
+        let mut description = model_files::describe(frontend.as_ref(), &input, &directory)?;
         if !arguments.no_tokenizer {
             refuse_missing_tokenizer(&directory)?;
+            let found = model_files::check_companions(directory.path())?;
+            description.notes.extend(found.notes);
+            description.warnings.extend(found.warnings);
         }
         let model = auto::Model {
             frontend: frontend.as_ref(),
@@ -347,8 +355,7 @@ impl<'a> Job<'a> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let meta =
-                        self.meta(command_line, work.packages.source_sha256, work.small_files)?;
+                    let meta = self.meta(command_line, work.packages.source_sha256)?;
                     let outputs = work.small_files.write(store, &meta, &self.layout)?;
                     inputs = work.small_files.fingerprint();
                     let outcome = StepReport { done: true, message: String::new() };
@@ -391,17 +398,9 @@ impl<'a> Job<'a> {
         store.refuse_foreign(&outputs)
     }
 
-    fn meta(
-        &self,
-        command_line: &str,
-        source_sha256: &str,
-        small_files: &SmallFiles,
-    ) -> Result<String> {
-        // A file that is no JSON is copied all the same; it recommends nothing.
-        let generation = small_files
-            .get("generation_config.json")
-            .and_then(|text| serde_json::from_slice(text).ok())
-            .unwrap_or(Value::Null);
+    fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
+        // A broken file recommends nothing; the job has told of it.
+        let (generation, _) = model_files::generation(self.directory.path());
         let source = meta::Source {
             generation: &generation,
             model_name: &self.model_name,
@@ -440,9 +439,12 @@ impl<'a> Job<'a> {
             }
         }
         let packages: Vec<_> = store.view().records().flat_map(packages::of_record).collect();
-        let mut warnings: Vec<String> =
-            weight_files.iter().flat_map(report::WeightFileReport::warnings).collect();
-        warnings.extend(packages::lint_warnings(packages.iter()));
+        let mut warnings = self.description.warnings.clone();
+        warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
+        let ships: Vec<String> = shipped(&self.layout)
+            .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
+            .collect();
+        let lint = packages::lint_summary(packages.iter().filter(|one| ships.contains(&one.path)));
         let workers = [
             (Stage::Compiler, self.compiler_id.as_str()),
             (Stage::Runtime, self.arguments.runtime.as_str()),
@@ -470,6 +472,7 @@ impl<'a> Job<'a> {
             weight_files,
             packages,
             warnings,
+            lint,
             compile: step_report(Task::Compile),
             test: step_report(Task::Test),
         })
@@ -483,7 +486,6 @@ fn open_model(arguments: &ConvertArguments, show: &dyn Fn(&Event<'_>)) -> Result
 
 /// A conversion without a tokenizer is of no use to an app.
 fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
-    const TOKENIZER: &str = "tokenizer.json";
     if directory.path().join(TOKENIZER).is_file() {
         return Ok(());
     }

@@ -1,12 +1,13 @@
 //! Making packages from resolved functions, and what the lint says of them.
 
-use super::report::{LintReport, PackageReport};
+use super::report::{LintReport, LintSummary, PackageReport};
 use crate::error::from_package;
 use anemll_layout::layout_error;
+use anemll_mil::{Concern, lint};
 use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions, Written};
 use anemll_plugin_api::data::{CombineOptions, NamedFunction, PackageSpec};
 use anemll_plugin_api::{Combiner, Error, Host, Result, codes};
-use anemll_store::{OWN, StepRecord};
+use anemll_store::StepRecord;
 use coreml_proto::Model;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -98,7 +99,7 @@ impl PackageContext<'_> {
             functions: anemll_mil::op_histogram(checked.model()),
             model_bytes: written.model_bytes,
             weight_file: package.weight_file.clone(),
-            lint: lint(checked.model(), input.weight_bytes),
+            lint: findings(checked.model(), input.weight_bytes),
         })
     }
 
@@ -148,9 +149,9 @@ pub(super) fn relative_path(package: &PackageSpec) -> PathBuf {
     Path::new(&package.directory).join(format!("{}.mlpackage", package.stem))
 }
 
-fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
+fn findings(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
     let mut reports: Vec<LintReport> = Vec::new();
-    for finding in anemll_mil::lint(model, weight_bytes) {
+    for finding in lint::lint(model, weight_bytes) {
         let place = format!("{}: {}", finding.function, finding.place);
         match reports
             .iter_mut()
@@ -159,6 +160,7 @@ fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
             Some(report) => report.places.push(place),
             None => reports.push(LintReport {
                 rule: finding.rule.to_owned(),
+                concern: finding.concern.name().to_owned(),
                 severity: finding.severity.name().to_owned(),
                 evidence: finding.evidence.to_owned(),
                 reason: finding.reason.clone(),
@@ -169,17 +171,53 @@ fn lint(model: &Model, weight_bytes: u64) -> Vec<LintReport> {
     reports
 }
 
-/// One line per rule over all packages that ship; every place is in the report.
-pub(super) fn lint_warnings<'a>(packages: impl Iterator<Item = &'a PackageReport>) -> Vec<String> {
-    let mut counts: BTreeMap<(&'a str, &'a str), usize> = BTreeMap::new();
-    let shipped = packages.filter(|package| !package.path.starts_with(OWN));
-    for finding in shipped.flat_map(|package| &package.lint) {
-        if matches!(finding.severity.as_str(), "error" | "warning") {
-            *counts.entry((&finding.rule, &finding.reason)).or_default() += finding.places.len();
-        }
+/// What an option changes of what the lint found in these packages, by rule and reason.
+pub(super) fn lint_summary<'a>(
+    packages: impl Iterator<Item = &'a PackageReport>,
+) -> Vec<LintSummary> {
+    let mut found: BTreeMap<(&'a str, &'a str), LintSummary> = BTreeMap::new();
+    for finding in packages.flat_map(|package| &package.lint) {
+        let Some(flag) = flag(finding) else { continue };
+        let summary =
+            found.entry((&finding.rule, &finding.reason)).or_insert_with(|| LintSummary {
+                rule: finding.rule.clone(),
+                severity: finding.severity.clone(),
+                reason: finding.reason.clone(),
+                places: 0,
+                flag: flag.to_owned(),
+            });
+        summary.places += finding.places.len();
     }
-    counts
-        .into_iter()
-        .map(|((rule, reason), count)| format!("{rule} ({count}): {reason}"))
-        .collect()
+    found.into_values().collect()
+}
+
+/// The options that change what was found.
+fn flag(finding: &LintReport) -> Option<&'static str> {
+    let rule = lint::rule(&finding.rule)?;
+    rule.cases.iter().find_map(|case| match case.concern {
+        Concern::Options(flag)
+            if case.severity.name() == finding.severity
+                && case.concern.name() == finding.concern =>
+        {
+            Some(flag)
+        }
+        _ => None,
+    })
+}
+
+/// One line for users, with the flags; none where no option changes anything.
+pub(super) fn lint_line(summary: &[LintSummary], output: &Path) -> Option<String> {
+    let mut flags: Vec<String> =
+        summary.iter().map(|finding| format!("{}: {}", finding.rule, finding.flag)).collect();
+    flags.dedup();
+    let things = match flags.len() {
+        0 => return None,
+        1 => "1 thing".to_owned(),
+        count => format!("{count} things"),
+    };
+    Some(format!(
+        "Neural Engine lint: {things} to know: anemll inspect --lint {} ({})",
+        output.display(),
+        flags.join("; ")
+    ))
 }
