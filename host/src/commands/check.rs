@@ -151,7 +151,9 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     if arguments.json {
         super::print_json(&checked)?;
     } else {
-        super::print(&wrapped_lines(&text(&checked, arguments), terminal::width()))?;
+        // Names and values come from files of others.
+        let text = terminal::plain_lines(&text(&checked, arguments));
+        super::print(&wrapped_lines(&text, terminal::width()))?;
     }
     let mut errors = checked.errors.into_iter();
     if let Some(first) = errors.next() {
