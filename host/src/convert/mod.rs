@@ -109,7 +109,8 @@ pub fn run(
     store::write_json(&store.place(relative)?, &report)?;
     check_cancelled()?;
     store.publish(relative)?;
-    for text in &report.warnings {
+    // The first were told before the work began.
+    for text in report.warnings.iter().skip(job.description.warnings.len()) {
         show(&Event::Warning { text });
     }
     let meta = store.directory().join(META);
@@ -223,6 +224,9 @@ impl<'a> Job<'a> {
         });
         for text in self.notes() {
             show(&Event::Note { text: &text });
+        }
+        for text in &self.description.warnings {
+            show(&Event::Warning { text });
         }
     }
 
