@@ -166,8 +166,8 @@ impl<'a> Job<'a> {
         let input = settings::model_input(arguments, &directory);
         let mut description = model_files::describe(frontend.as_ref(), &input, &directory)?;
         if !arguments.no_tokenizer {
-            refuse_missing_tokenizer(&directory)?;
             let found = model_files::check_companions(directory.path())?;
+            refuse_missing_tokenizer(&directory)?;
             description.notes.extend(found.notes);
             description.warnings.extend(found.warnings);
         }
