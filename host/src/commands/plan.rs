@@ -3,13 +3,14 @@
 use crate::cli::LutArguments;
 use crate::convert::lut::{Lut, Luts};
 use crate::error::from_huggingface;
+use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
 use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
 use crate::terminal::size;
-use anemll_huggingface::ConfigFile;
+use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
@@ -107,14 +108,19 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
     let (_, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
-    let input = ModelInput {
+    let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
         batch: arguments.batch,
         options: json!({}),
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input)?;
+    let description = frontend.describe(&input).or_else(|error| {
+        // What the configuration says of the weights, they may know better where they are there.
+        let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
+        input.tensors = tensor_infos(&weights);
+        frontend.describe(&input)
+    })?;
     let host = services::host();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };

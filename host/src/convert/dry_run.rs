@@ -102,6 +102,7 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
         .map(|checked| coreml_proto::write(checked.model()).len() as u64)
         .sum();
     let mut notes = job.notes();
+    notes.extend(job.description.warnings.iter().cloned());
     if let Some(stage) = &job.quantization
         && stage.id != settings::LUT_QUANTIZER
     {

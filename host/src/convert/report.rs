@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the report's schema.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// The report.
 #[derive(Debug, Serialize)]
@@ -99,8 +99,6 @@ pub(super) struct PackageReport {
     pub(super) model_bytes: u64,
     /// The weight file, by id.
     pub(super) weight_file: String,
-    /// How weight.bin came into the package: `hard link` or `copy`.
-    pub(super) weights_by: String,
     /// Findings of the Neural Engine lint, rule by rule.
     pub(super) lint: Vec<LintReport>,
 }
