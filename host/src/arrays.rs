@@ -99,6 +99,9 @@ impl<'a, R: Read> Array<'a, R> {
         if opening > 2 {
             return Err(failed("its header is not that of a plain array"));
         }
+        if !size_is_possible(&start[before..]) {
+            return Err(failed("its header promises more than a file can hold"));
+        }
         let header = start.len() as u64;
         let file = NpyFile::new(Cursor::new(start).chain(reader))
             .map_err(|source| failed(&source.to_string()))?;
@@ -201,6 +204,16 @@ impl<'a, R: Read> Array<'a, R> {
         }
         Ok(values)
     }
+}
+
+/// Whether the product of a shape's sizes, times any size of an element, is a number at all: the
+/// library multiplies without looking.
+fn size_is_possible(header: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(header);
+    let shape = text.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+    let sizes = shape.map_or("", |(sizes, _)| sizes).split(',').map(str::trim);
+    let mut sizes = sizes.filter(|size| !size.is_empty());
+    sizes.try_fold(1_u64 << 16, |product, size| product.checked_mul(size.parse().ok()?)).is_some()
 }
 
 fn open_file(path: &Path) -> Result<File> {

@@ -6,6 +6,9 @@ use crate::tokenizer::{Bounded, Tokenizer};
 use anemll_plugin_api::Result;
 use std::collections::BTreeMap;
 
+/// Bytes of a message that may be too long for any context.
+const LONG: usize = 1 << 20;
+
 /// The messages so far, and how they are written.
 pub struct Conversation<'a> {
     tokenizer: &'a Tokenizer,
@@ -60,6 +63,15 @@ impl<'a> Conversation<'a> {
     /// The template's or the tokenizer's, and a newest turn far beyond the `context`. The
     /// conversation is then as it was.
     pub fn fit(&mut self, most: usize, context: usize) -> Result<Fitted> {
+        // A text far too long is refused before a template makes another one of it.
+        if let Some(newest) = self.messages.last().filter(|newest| newest.content.len() > LONG) {
+            let text = &newest.content;
+            bounded(
+                self.tokenizer.encode_bounded(text, false, context as u64)?,
+                text.len(),
+                context,
+            )?;
+        }
         let mut kept = self.messages.clone();
         let mut dropped = 0;
         loop {

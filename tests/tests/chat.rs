@@ -384,11 +384,13 @@ fn texts_far_too_long_are_refused_by_their_beginning() {
     let conversion = Conversion::new(&[]);
     // One word of 8 MB.
     let line = format!("{}\n", "the".repeat(2_700_000));
-    let output = conversion.pipe(&["--no-template"], &line);
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("error[A0903]") && text.contains("8100000 bytes"), "{text}");
-    assert!(text.contains("bytes of this text fit"), "{text}");
+    for options in [&["--no-template"][..], &[]] {
+        let output = conversion.pipe(options, &line);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("error[A0903]") && text.contains("8100000 bytes"), "{text}");
+        assert!(text.contains("bytes of this text fit"), "{text}");
+    }
 }
 
 #[test]
