@@ -7,7 +7,7 @@ use crate::store::{LOCK, Request};
 use crate::{FileRecord, Fingerprints, OWN, OutputName};
 use anemll_plugin_api::{Error, Result, codes};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub struct View {
     pub(crate) finished: BTreeMap<u32, StepRecord>,
     /// What the record of the conversion in the directory lists: this one or an earlier one.
     pub(crate) owned: BTreeMap<OutputName, Vec<FileRecord>>,
+    /// Steps that the record says were done.
+    pub(crate) recorded: BTreeSet<u32>,
     pub(crate) fingerprints: Fingerprints,
 }
 
@@ -60,6 +62,19 @@ impl View {
             None => Source::default(),
         };
         self.refuse_taken(&source, request.force, outputs)
+    }
+
+    /// As [`Store::adopt`](crate::Store::adopt).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn adopt(&mut self, step: u32, outputs: &[PathBuf]) -> Result<()> {
+        if self.recorded.contains(&step) {
+            for output in outputs {
+                self.owned.entry(OutputName::of_path(output)?).or_default();
+            }
+        }
+        Ok(())
     }
 
     /// Refuses outputs whose names are taken by what is not ours.
@@ -122,6 +137,8 @@ impl View {
         if let Some(earlier) = earlier {
             view.owned.extend(earlier.replaced.into_iter().map(|name| (name, Vec::new())));
             view.owned.extend(earlier.report);
+            let done = earlier.steps.iter().filter(|(_, step)| step.done);
+            view.recorded.extend(done.map(|(number, _)| *number));
             view.owned.extend(earlier.steps.values().flat_map(|step| step.outputs.clone()));
             if earlier.identity == *identity && !force {
                 view.finished = earlier.steps;

@@ -87,7 +87,7 @@ pub(super) fn run(outline: Job<'_>, source: &Source) -> Result<()> {
     if job.arguments.progress == ProgressForm::Json {
         return print_json(&plan);
     }
-    print(&plan.to_text())
+    print(&crate::terminal::plain_lines(&plan.to_text()))
 }
 
 /// The weights, if there are any.
@@ -118,11 +118,13 @@ fn finished(job: &Job<'_>, directory: &ModelDirectory) -> Result<Vec<u32>> {
         force: arguments.force,
         model: Some(directory.path()),
     };
-    let view = View::look(&request)?;
+    let mut view = View::look(&request)?;
     let steps = job.steps()?;
     let selection = steps.selection(arguments)?;
     let to_run = steps.to_run(selection, &view, job.workers(&small_files))?;
-    view.refuse_foreign(&request, &job.outputs(&steps, &to_run, &small_files))?;
+    let outputs =
+        job.outputs(&steps, &to_run, &small_files, |step, made| view.adopt(step, made))?;
+    view.refuse_foreign(&request, &outputs)?;
     let finished = steps.iter().map(|step| step.number).filter(|number| !to_run.contains(number));
     Ok(if selection == Selection::Unfinished { finished.collect() } else { Vec::new() })
 }

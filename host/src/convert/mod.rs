@@ -125,7 +125,9 @@ pub fn run(
     }
     let leftovers = store.close();
     let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
-    for text in warnings.iter().chain(&leftovers) {
+    // The first were told before the work began.
+    let told = job.description.warnings.len();
+    for text in warnings.iter().skip(told).chain(&leftovers) {
         show(&Event::Warning { text });
     }
     let report = done?;
@@ -249,6 +251,9 @@ impl<'a> Job<'a> {
         for text in self.notes() {
             show(&Event::Note { text: &text });
         }
+        for text in &self.description.warnings {
+            show(&Event::Warning { text });
+        }
     }
 
     /// What a user should know before the work begins.
@@ -319,7 +324,10 @@ impl<'a> Job<'a> {
         let workers = self.workers(work.small_files);
         let selected = work.steps.to_run(selection, store.view(), workers)?;
         // Before any work: what the steps will make takes the place of nothing that is not ours.
-        store.refuse_foreign(&self.outputs(work.steps, &selected, work.small_files))?;
+        let outputs = self.outputs(work.steps, &selected, work.small_files, |step, made| {
+            store.adopt(step, made)
+        })?;
+        store.refuse_foreign(&outputs)?;
         let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
@@ -401,17 +409,23 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// What these steps make, and the report.
+    /// What these steps make, of each of which `adopt` hears, and the report.
     fn outputs(
         &self,
         steps: &Steps<'_>,
         numbers: &[u32],
         small_files: &SmallFiles,
-    ) -> Vec<PathBuf> {
+        mut adopt: impl FnMut(u32, &[PathBuf]) -> Result<()>,
+    ) -> Result<Vec<PathBuf>> {
         // What a compiler would make that cannot run here is in nobody's way.
         let compiles = self.compiler.check().is_ok_and(|answer| answer.available);
-        let made = numbers.iter().flat_map(|number| steps.outputs(*number, compiles, small_files));
-        std::iter::once(PathBuf::from(REPORT)).chain(made).collect()
+        let mut outputs = vec![PathBuf::from(REPORT)];
+        for number in numbers {
+            let made = steps.outputs(*number, compiles, small_files);
+            adopt(*number, &made)?;
+            outputs.extend(made);
+        }
+        Ok(outputs)
     }
 
     fn meta(&self, directory: &Path, command_line: &str, source_sha256: &str) -> Result<String> {
@@ -504,8 +518,8 @@ fn describe(
 ) -> Result<ModelDescription> {
     let mut description = model_files::describe(frontend, input, directory)?;
     if !arguments.no_tokenizer {
-        refuse_missing_tokenizer(directory.path())?;
         let found = model_files::check_companions(directory.path())?;
+        refuse_missing_tokenizer(directory.path())?;
         description.notes.extend(found.notes);
         description.warnings.extend(found.warnings);
     }
@@ -526,8 +540,8 @@ fn open_weights(
         }
         if !arguments.no_tokenizer {
             let directory = source.with(Need::Tokenizer, show)?;
-            refuse_missing_tokenizer(&directory)?;
             model_files::check_companions(&directory)?;
+            refuse_missing_tokenizer(&directory)?;
         }
     }
     ModelDirectory::open(source.with(Need::Weights, show)?).map_err(from_huggingface)
