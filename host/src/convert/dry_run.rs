@@ -6,13 +6,11 @@ use super::packages::relative_path;
 use super::steps::Selection;
 use super::{Job, hash_source, settings};
 use crate::cli::ProgressForm;
-use crate::commands::check::has_weights;
 use crate::commands::{print, print_json};
-use crate::error::from_huggingface;
 use crate::model_source::Source;
 use crate::sizes;
 use crate::terminal::size;
-use anemll_huggingface::{ErrorKind, ModelDirectory};
+use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
@@ -61,16 +59,11 @@ type Functions = BTreeMap<String, Checked<Referenced>>;
 
 /// Prints what a conversion would make. Of a model whose weights are not on this machine, the
 /// configuration is enough.
-pub(super) fn run(outline: Job<'_>, source: &Source) -> Result<()> {
-    let weights = weights(source)?;
-    let job = match &weights {
-        Some(directory) => outline.with_weights(directory)?,
-        None => outline,
-    };
+pub(super) fn run(job: &Job<'_>, weights: Option<&ModelDirectory>, source: &Source) -> Result<()> {
     let functions = job.lower()?;
-    let mut plan = plan(&job, &functions)?;
-    match &weights {
-        Some(directory) => plan.finished = finished(&job, directory)?,
+    let mut plan = plan(job, &functions)?;
+    match weights {
+        Some(directory) => plan.finished = finished(job, directory)?,
         None => {
             job.steps()?.selection(job.arguments)?;
             let later = if source.is_whole() { "" } else { "; the conversion downloads them" };
@@ -88,20 +81,6 @@ pub(super) fn run(outline: Job<'_>, source: &Source) -> Result<()> {
         return print_json(&plan);
     }
     print(&crate::terminal::plain_lines(&plan.to_text()))
-}
-
-/// The weights, if there are any.
-fn weights(source: &Source) -> Result<Option<ModelDirectory>> {
-    if !source.is_whole() {
-        return Ok(None);
-    }
-    match ModelDirectory::open(source.directory()) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(source.directory()) => {
-            Ok(None)
-        }
-        Err(error) => Err(from_huggingface(error)),
-    }
 }
 
 /// The steps that a conversion would find finished.

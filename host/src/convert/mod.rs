@@ -17,13 +17,14 @@ mod weights;
 mod work;
 
 use crate::cli::ConvertArguments;
+use crate::commands::check::has_weights;
 use crate::error::from_huggingface;
 use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::Event;
 use crate::services::{self, check_cancelled};
-use anemll_huggingface::{ConfigFile, ModelDirectory};
+use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
@@ -67,16 +68,25 @@ pub fn run(
     settings::check_arguments(arguments)?;
     let source = Source::open(&arguments.model, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
-    // Whatever the configuration decides is decided before a weight is looked at.
-    let outline = Job::new(arguments, plugins, &host, &config, None)?;
+    // The configuration is looked at first: nothing else of a model is downloaded, or read, before
+    // it and what depends on it are fine.
+    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let local = local_weights(&source)?;
+    let outline = Job::new(arguments, plugins, &host, &config, local.as_ref())?;
     let (output, model) = (&arguments.output, source.directory());
     anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
     if arguments.dry_run {
-        return dry_run::run(outline, &source);
+        return dry_run::run(&outline, local.as_ref(), &source);
     }
     refuse_unwritable(output)?;
-    let directory = open_weights(&source, &outline, show)?;
-    let job = outline.with_weights(&directory)?;
+    let (directory, job) = match local {
+        Some(directory) => (directory, outline),
+        None => {
+            let directory = open_weights(&source, &outline, show)?;
+            let job = outline.with_weights(&directory)?;
+            (directory, job)
+        }
+    };
     let functions = job.lower()?;
     job.show_start(show);
     let source_sha256 = hash_source(&directory)?;
@@ -524,6 +534,19 @@ fn describe(
         description.warnings.extend(found.warnings);
     }
     Ok(description)
+}
+
+/// The weights that are on this machine, if there are any.
+fn local_weights(source: &Source) -> Result<Option<ModelDirectory>> {
+    if !source.is_whole() {
+        return Ok(None);
+    }
+    let directory = source.directory();
+    match ModelDirectory::open(directory) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => Ok(None),
+        Err(error) => Err(from_huggingface(error)),
+    }
 }
 
 /// The weights: of a model of the hub, downloaded after the tokenizer's files, and only if the
