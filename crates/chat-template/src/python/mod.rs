@@ -2,8 +2,8 @@
 //! methods of texts, lists and dictionaries, and operators that Rust's Jinja has otherwise.
 
 pub(crate) mod arguments;
+mod characters;
 pub(crate) mod collections;
-mod digits;
 pub(crate) mod filters;
 pub(crate) mod json;
 pub(crate) mod operators;
@@ -26,12 +26,11 @@ pub(crate) fn refuse(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error
 
 /// Methods of texts, bytes, lists, tuples and dictionaries.
 pub(crate) fn call_method(
-    state: &mut State<'_, '_>,
+    _state: &mut State<'_, '_>,
     value: &Value,
     method: &str,
     arguments: &[Value],
 ) -> Outcome {
-    let _ = state;
     match value.kind() {
         ValueKind::String => strings::call(value, method, arguments),
         ValueKind::Bytes => strings::call_bytes(value, method, arguments),

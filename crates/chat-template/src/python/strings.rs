@@ -1,8 +1,8 @@
 //! Methods of texts, and of bytes as far as `encode` makes them.
 
 use super::arguments::Arguments;
+use super::characters::{is_decimal, is_digit, is_numeric, is_spacing_mark};
 use super::collections::clip;
-use super::digits::{is_decimal, is_digit, is_numeric};
 use super::operators::LARGEST_WIDTH;
 use super::text::{Text, endless, is_printable};
 use super::{Outcome, refuse};
@@ -186,7 +186,12 @@ fn is_method(text: &str, method: &str) -> Outcome<bool> {
         "isidentifier" => {
             let mut characters = text.chars();
             characters.next().is_some_and(|first| first == '_' || is_letter(first))
-                && characters.all(|next| next == '_' || is_letter(next) || is_decimal(next))
+                && characters.all(|next| {
+                    matches!(next, '_' | '\u{b7}')
+                        || next.is_alphabetic()
+                        || is_decimal(next)
+                        || is_mark(next)
+                })
         }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
@@ -206,7 +211,7 @@ fn is_mark(character: char) -> bool {
     let first = character.escape_debug().count() > 1;
     let circled = ('\u{24b6}'..='\u{24e9}').contains(&character)
         || ('\u{1f130}'..='\u{1f189}').contains(&character);
-    (first && is_printable(character)) || circled
+    (first && is_printable(character)) || is_spacing_mark(character) || circled
 }
 
 fn is_title_case(character: char) -> bool {
@@ -261,6 +266,11 @@ fn push_title_case(text: &mut String, character: char) {
         0x1c7..=0x1c9 => text.push('\u{1c8}'),
         0x1ca..=0x1cc => text.push('\u{1cb}'),
         0x1f1..=0x1f3 => text.push('\u{1f2}'),
+        // Greek vowels with an iota below, whose capitals keep it.
+        code @ 0x1f80..=0x1faf => text.extend(char::from_u32(code | 8)),
+        0x1fb3 | 0x1fbc => text.push('\u{1fbc}'),
+        0x1fc3 | 0x1fcc => text.push('\u{1fcc}'),
+        0x1ff3 | 0x1ffc => text.push('\u{1ffc}'),
         // Georgian has capitals, and writes no word with only the first as one.
         0x10d0..=0x10ff => text.push(character),
         _ => {
