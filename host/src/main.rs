@@ -10,6 +10,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // In the process that renders chat templates, this is all that happens.
+    if let Some(code) = anemll_chat_template::enter() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refusal) => {

@@ -119,6 +119,9 @@ codes! {
     PROMPT_INVALID = "A0903", "the prompt cannot be used";
     TOKENIZER_MISSING = "A0904", "the model has no tokenizer";
     TOKENIZER_FAILED = "A0905", "the tokenizer's files contradict themselves";
+    TEMPLATE_INVALID = "A0910", "the chat template cannot be used";
+    TEMPLATE_LIMIT = "A0911", "the chat template needs more than it may have";
+    TEMPLATE_PROCESS = "A0912", "the process that renders chat templates does not work";
 }
 
 /// The title of a code of [`ALL`].
