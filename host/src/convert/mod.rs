@@ -391,12 +391,14 @@ impl<'a> Job<'a> {
     }
 
     /// Before any work: what the steps will make takes the place of nothing that is not ours.
-    fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &Store) -> Result<()> {
+    fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &mut Store) -> Result<()> {
         // What a compiler would make that cannot run here is in nobody's way.
         let compiles = self.compiler.check().is_ok_and(|answer| answer.available);
         let mut outputs = vec![PathBuf::from(REPORT)];
         for number in steps {
-            outputs.extend(work.steps.outputs(*number, compiles, work.small_files));
+            let made = work.steps.outputs(*number, compiles, work.small_files);
+            store.adopt(*number, &made)?;
+            outputs.extend(made);
         }
         store.refuse_foreign(&outputs)
     }
