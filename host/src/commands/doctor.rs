@@ -91,6 +91,8 @@ fn text(lines: &[Line]) -> String {
             Status::Warn => "warn",
             Status::Fail => "fail",
         };
+        // Paths, and what plugins say.
+        let message = crate::terminal::plain(message);
         let _ = writeln!(text, "{status:<5} {topic:<16} {message}");
         if let Some(hint) = hint {
             let _ = writeln!(text, "{:<22} {hint}", "");
@@ -169,6 +171,9 @@ fn disk(topic: &'static str, path: &Path) -> Line {
 }
 
 fn plugin_lines(plugins: &Plugins) -> Vec<Line> {
+    if plugins.entries().is_empty() {
+        return vec![line("plugins", Status::Warn, plugins.searched())];
+    }
     plugins.entries().iter().map(plugin_line).collect()
 }
 
