@@ -59,6 +59,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Combine(arguments) => commands::combine::run(arguments),
         Command::Split(arguments) => commands::split::run(arguments),
         Command::Dedup(arguments) => commands::dedup::run(arguments),
+        Command::Export(arguments) => commands::export::run(arguments),
+        Command::Verify(arguments) => commands::verify::run(arguments, &plugins),
         Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins),

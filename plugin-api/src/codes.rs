@@ -99,6 +99,12 @@ codes! {
     NOT_YET_SUPPORTED = "A0806", "this is not supported yet";
     STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";
     MACHINE_UNFIT = "A0808", "this machine lacks something that a conversion needs";
+    EXPORT_UNFINISHED = "A0830", "a conversion that is to be exported is not finished";
+    EXPORT_NOT_COMPILED = "A0831", "a model that is to be exported is not compiled";
+    EXPORT_TARGET = "A0832", "an export cannot be made in this directory";
+    RELEASE_INVALID = "A0833", "release.json cannot be used";
+    RELEASE_DIFFERS = "A0834", "an export is not as its release.json says";
+    RELEASE_FAR = "A0835", "an export is too far from its original model";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";

@@ -9,6 +9,7 @@ pub mod dedup;
 pub mod diff;
 pub mod doctor;
 pub mod eval;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod plan;
@@ -17,6 +18,7 @@ pub mod preflight;
 mod sharing;
 pub mod split;
 mod transcript;
+pub mod verify;
 
 use anemll_plugin_api::{Error, Result, codes};
 use std::io::Write as _;

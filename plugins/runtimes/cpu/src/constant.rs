@@ -4,17 +4,17 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{Input, Operand};
 use crate::layout::{Layout, element_count};
+use crate::source::Source;
 use crate::storage::{Buffer, Storage, Weights};
 use crate::tensor::Tensor;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::{DataType, Literal, TensorType};
-use anemll_mlpackage::Package;
 use coreml_proto::mil;
 use coreml_proto::mil::value::Value as Place;
 use std::sync::Arc;
 
 /// The value as an operand. Weights stay in the mapping; immediate values are copied.
-pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Operand> {
+pub(crate) fn operand(value: &mil::Value, model: &Arc<Source>) -> Outcome<Operand> {
     let kind = tensor_type(value).map_err(Failure::Invalid)?;
     if kind.data_type == DataType::String {
         let literal = Literal::from_value(value).map_err(Failure::Invalid)?;
@@ -32,7 +32,10 @@ pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Ope
         Some(Place::BlobFileValue(place)) => {
             let problem =
                 |error: anemll_mlpackage::PackageError| Failure::Invalid(error.to_string());
-            let file = package.weight_file(&place.file_name).map_err(problem)?;
+            // Opening maps every file that the program refers to.
+            let Some(file) = model.weight_files().get(&place.file_name) else {
+                return invalid(format!("the weight file {:?} is not open", place.file_name));
+            };
             let record = file.record(place.offset).map_err(problem)?;
             let stored = record.blob_type().data_type() as i32;
             if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {
@@ -43,7 +46,7 @@ pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Ope
                     record.blob_type()
                 ));
             }
-            Storage::Mapped(Weights::new(package, &place.file_name, record))
+            Storage::Mapped(Weights::new(model, &place.file_name, record))
         }
         _ => {
             let (_, data) = tensor_bytes(value).map_err(Failure::Invalid)?;

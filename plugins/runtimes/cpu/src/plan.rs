@@ -6,10 +6,10 @@ use crate::constant;
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Prepared, Step};
+use crate::source::Source;
 use crate::tensor::Tensor;
 use crate::wide;
 use anemll_mil::{Symbols, ValueType};
-use anemll_mlpackage::Package;
 use anemll_plugin_api::{Error, codes};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
@@ -53,9 +53,9 @@ struct PlannedOutput {
 /// Decoded constants by what they were decoded from, shared by the functions of a package.
 pub(crate) type ConstantCache = HashMap<Vec<u8>, Vec<Tensor>>;
 
-/// What planning needs to know about the package.
+/// What planning needs to know about the model.
 pub(crate) struct Planner<'a> {
-    pub(crate) package: &'a Arc<Package>,
+    pub(crate) model: &'a Arc<Source>,
     /// Index of each state of the session.
     pub(crate) states: &'a BTreeMap<String, usize>,
     pub(crate) cache: &'a mut ConstantCache,
@@ -229,7 +229,7 @@ impl Building<'_, '_> {
             else {
                 return invalid("a constant needs `val` and one output");
             };
-            let operand = constant::operand(value, self.planner.package)?;
+            let operand = constant::operand(value, self.planner.model)?;
             self.define(&output.name, operand)?;
             return Ok(None);
         }
@@ -308,7 +308,7 @@ impl Building<'_, '_> {
                     Some(operand) => Ok(operand.clone()),
                     None => invalid(format!("`{value}` is read before it is defined")),
                 },
-                Some(Binding::Value(value)) => constant::operand(value, self.planner.package),
+                Some(Binding::Value(value)) => constant::operand(value, self.planner.model),
                 None => invalid(format!("argument `{name}` is empty")),
             });
             arguments.insert(name.as_str(), operands.collect::<Outcome<Vec<_>>>()?);
@@ -317,7 +317,7 @@ impl Building<'_, '_> {
         if operation.r#type.starts_with("constexpr_") {
             for (name, value) in &operation.attributes {
                 if name != "name" && !arguments.contains_key(name.as_str()) {
-                    let operand = constant::operand(value, self.planner.package)?;
+                    let operand = constant::operand(value, self.planner.model)?;
                     arguments.insert(name.as_str(), vec![operand]);
                 }
             }

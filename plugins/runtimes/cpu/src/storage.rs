@@ -2,7 +2,8 @@
 
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
-use anemll_mlpackage::{BlobRecord, Package};
+use crate::source::Source;
+use anemll_mlpackage::BlobRecord;
 use bytemuck::Pod;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -77,23 +78,23 @@ impl Storage {
     }
 }
 
-/// A blob of a package's mapped weight file, which stays open as long as this lives.
+/// A blob of a model's mapped weight file, which stays open as long as this lives.
 #[derive(Clone)]
 pub(crate) struct Weights {
-    package: Arc<Package>,
+    model: Arc<Source>,
     /// Name of the weight file in the program.
     file: Arc<str>,
     record: BlobRecord,
 }
 
 impl Weights {
-    /// `record` must be of the package's weight file of this name.
-    pub(crate) fn new(package: &Arc<Package>, file: &str, record: BlobRecord) -> Self {
-        Self { package: Arc::clone(package), file: file.into(), record }
+    /// `record` must be of the model's weight file of this name.
+    pub(crate) fn new(model: &Arc<Source>, file: &str, record: BlobRecord) -> Self {
+        Self { model: Arc::clone(model), file: file.into(), record }
     }
 
     fn bytes(&self) -> &[u8] {
-        let file = self.package.weight_files().get(&*self.file);
+        let file = self.model.weight_files().get(&*self.file);
         file.map(|file| file.bytes(&self.record)).unwrap_or_default()
     }
 }
