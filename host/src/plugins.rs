@@ -1,7 +1,8 @@
 //! Finding plugins, and finding a component among them.
 //!
 //! Plugins come from `--plugin` (consent for this run), from the folder `plugins` beside the
-//! executable, and, in a build with the feature `builtin`, from the program itself. An id that
+//! executable or else `../lib/anemll/plugins`, where package managers put them, and, in a build with
+//! the feature `builtin`, from the program itself. An id that
 //! `--plugin` brings takes the place of one found elsewhere.
 
 use anemll_plugin_api::data::{ComponentManifest, MatchRank, Stage};
@@ -37,7 +38,7 @@ const COMPILERS: [&str; 2] = ["coremlcompiler", "mlmodelc"];
 pub enum Origin {
     /// `--plugin`.
     CommandLine,
-    /// The folder `plugins` beside the executable.
+    /// The folder of installed plugins.
     Installed,
     /// Linked into this program.
     Builtin,
@@ -317,14 +318,19 @@ fn place(plugin: &LoadedPlugin) -> String {
     plugin.path().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
 }
 
+/// Where installed plugins may be, from the folder of the executable; the first that is there
+/// counts, so that two installations do not mix.
+const INSTALLED: [&str; 2] = ["plugins", "../lib/anemll/plugins"];
+
+/// The folder of installed plugins, if there is one.
+pub fn installed_folder() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let beside = program.parent()?;
+    INSTALLED.iter().find_map(|place| beside.join(place).canonicalize().ok().filter(|p| p.is_dir()))
+}
+
 fn installed_libraries() -> Vec<PathBuf> {
-    let Some(folder) = std::env::current_exe()
-        .ok()
-        .and_then(|path| path.canonicalize().ok())
-        .and_then(|path| Some(path.parent()?.join("plugins")))
-    else {
-        return Vec::new();
-    };
+    let Some(folder) = installed_folder() else { return Vec::new() };
     let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut libraries: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))
