@@ -76,7 +76,7 @@ pub struct Exported {
 pub struct FormSummary {
     /// Name of its folder.
     pub name: &'static str,
-    /// Models.
+    /// Models that apps load.
     pub models: usize,
     /// Files.
     pub files: usize,
@@ -161,7 +161,7 @@ pub fn export(request: &Request<'_>, progress: Progress<'_>) -> Result<Exported>
     }
     let exported = Exported {
         directory: request.target.to_owned(),
-        forms: forms.iter().map(Form::summary).collect(),
+        forms: forms.iter().map(|form| form.summary(conversion.models.len())).collect(),
         linked_bytes: writer.placer.linked_bytes,
         written_bytes: writer.placer.copied_bytes + writer.written,
         notes,
@@ -206,13 +206,8 @@ impl Form {
         FormFacts { name: self.name, models: self.models.clone(), bytes: self.bytes() }
     }
 
-    fn summary(&self) -> FormSummary {
-        FormSummary {
-            name: self.name,
-            models: self.models.len(),
-            files: self.files.len(),
-            bytes: self.bytes(),
-        }
+    fn summary(&self, models: usize) -> FormSummary {
+        FormSummary { name: self.name, models, files: self.files.len(), bytes: self.bytes() }
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// What is shown below the help.
 pub const EXAMPLES: &str = "Examples:
   anemll export out --to release
-  anemll export out --to release --ios --zip --package
+  anemll export out --to release-all --ios --zip --package
   anemll export out --to release --upload anemll/anemll-SmolLM2-135M --force
 
 DIR then holds ios/ (compiled models as folders, for apps) or, with --zip, standard/ (each in a zip,
