@@ -13,7 +13,7 @@ use std::process::Output;
 /// Chunked, palettized, compiled.
 fn conversion(folder: &Path) -> PathBuf {
     let output = folder.join("out");
-    let flags = ["--chunk", "2", "--context", "256", "--lut", "4", "--compiler", "mlmodelc"];
+    let flags = ["--chunk", "2", "--context", "512", "--lut", "4", "--compiler", "mlmodelc"];
     convert(&model("tiny-llama"), &output, &flags);
     output
 }
@@ -189,7 +189,7 @@ fn an_export_runs_and_names_no_paths_of_the_machine_that_made_it() {
     let recipe = &release(&ios)["recipe"];
     assert!(recipe["tool"].as_str().unwrap().starts_with("anemll "), "{recipe}");
     assert_eq!(recipe["source_sha256"].as_str().unwrap().len(), 64);
-    assert_eq!(recipe["options"]["context"], 256);
+    assert_eq!(recipe["options"]["context"], 512);
     assert!(recipe["plugins"].as_array().unwrap().len() >= 4, "{recipe}");
     let config: Value =
         serde_json::from_slice(&fs::read(ios.join("config.json")).unwrap()).unwrap();
@@ -243,9 +243,11 @@ fn what_is_not_finished_or_not_compiled_is_not_exported() {
 #[test]
 fn nothing_of_others_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let out = conversion(folder.path());
+    let around = folder.path().join("around");
+    fs::create_dir(&around).unwrap();
+    let out = conversion(&around);
     refused(&out, &out.join("release"), &[], "A0832");
-    refused(&out, folder.path(), &["--force"], "A0832");
+    refused(&out, &around, &["--force"], "A0832");
     let target = folder.path().join("place/release");
     fs::create_dir_all(&target).unwrap();
     fs::write(target.join("mine.txt"), "mine").unwrap();

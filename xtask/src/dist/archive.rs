@@ -12,17 +12,19 @@ use zip::{CompressionMethod, ZipWriter};
 /// 1980-01-01, the first date that a zip can say.
 const DATE: u64 = 315_532_800;
 
-/// How much is compressed: more takes longer, and is for what is published.
-#[derive(Debug, Clone, Copy)]
+/// How much is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    Fast,
+    /// Not at all, for trying what a build gives.
+    None,
+    /// As much as can be, for what is published.
     Best,
 }
 
 impl Effort {
     fn level(self) -> u32 {
         match self {
-            Self::Fast => 1,
+            Self::None => 0,
             Self::Best => 9,
         }
     }
@@ -57,10 +59,13 @@ pub(crate) fn zip(path: &Path, top: Option<&str>, entries: &[Entry], effort: Eff
     let refused = |error: zip::result::ZipError| super::failed("write", path, &error.into());
     let mut archive = ZipWriter::new(BufWriter::new(File::create(path).map_err(failed)?));
     for entry in entries {
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Deflated)
-            .compression_level(Some(i64::from(effort.level())))
-            .unix_permissions(entry.mode());
+        let options = SimpleFileOptions::default().unix_permissions(entry.mode());
+        let options = match effort {
+            Effort::None => options.compression_method(CompressionMethod::Stored),
+            Effort::Best => options
+                .compression_method(CompressionMethod::Deflated)
+                .compression_level(Some(i64::from(effort.level()))),
+        };
         let name = match top {
             Some(top) => format!("{top}/{}", entry.name),
             None => entry.name.clone(),

@@ -110,7 +110,7 @@ fn release(options: &Options, dist: &artifacts::Artifacts, output: &Path) -> Res
     let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
     let (version, summary, license) = (text("version"), text("description"), text("license"));
     let target = platform::target()?;
-    let effort = if options.profile == "release" { Effort::Best } else { Effort::Fast };
+    let effort = if options.profile == "release" { Effort::Best } else { Effort::None };
     let third_party = third_party::text(&target, &artifacts::packages()?)?;
     let licenses = [
         Entry::file("LICENSE-APACHE", &root.join("LICENSE-APACHE")),
