@@ -11,7 +11,7 @@ use anemll_export::{Finding, Status, Verification};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// What is shown below the help.
@@ -140,37 +140,39 @@ fn table(files: &[Finding], width: Option<usize>) -> String {
         if !folder.is_empty() {
             text += &format!("{}/\n", terminal::plain(folder));
         }
-        let mut models: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
+        let model = |name: &str| {
+            name.split('/').next().filter(|model| model.contains(".ml")).map(str::to_owned)
+        };
+        let wrong: Vec<&(&str, &Finding)> =
+            files.iter().filter(|(_, file)| file.status != Status::Ok).collect();
+        // A model is as good as its worst file.
+        let broken: BTreeSet<String> = wrong.iter().filter_map(|(name, _)| model(name)).collect();
+        let mut models: BTreeMap<String, u64> = BTreeMap::new();
         let (mut others, mut other_bytes) = (0, 0);
-        let mut table = Table::new(&[Column::Left, Column::Right, Column::Flexible]);
-        for (name, file) in &files {
-            if file.status != Status::Ok {
-                continue;
-            }
-            match name.split('/').next() {
-                Some(model) if model.contains(".ml") => {
-                    let sum = models.entry(model).or_default();
-                    *sum = (sum.0 + file.bytes, sum.1 + 1);
-                }
-                _ => (others, other_bytes) = (others + 1, other_bytes + file.bytes),
+        for (name, file) in files.iter().filter(|(_, file)| file.status == Status::Ok) {
+            match model(name) {
+                Some(model) => *models.entry(model).or_default() += file.bytes,
+                None => (others, other_bytes) = (others + 1, other_bytes + file.bytes),
             }
         }
-        for (model, (bytes, _)) in models {
-            table.row([Status::Ok.word().to_owned(), terminal::size(bytes), model.to_owned()]);
+        let ok = || Status::Ok.word().to_owned();
+        let mut table = Table::new(&[Column::Left, Column::Right, Column::Flexible]);
+        for (model, bytes) in models.into_iter().filter(|(model, _)| !broken.contains(model)) {
+            table.row([ok(), terminal::size(bytes), model]);
         }
         if others > 0 {
             let plural = if others == 1 { "file" } else { "files" };
-            let name = format!("{others} other {plural}");
-            table.row([Status::Ok.word().to_owned(), terminal::size(other_bytes), name]);
-        }
-        for (name, file) in files.iter().filter(|(_, file)| file.status != Status::Ok) {
-            let word = file.status.word().to_owned();
-            table.row([word, terminal::size(file.bytes), (*name).to_owned()]);
+            table.row([ok(), terminal::size(other_bytes), format!("{others} other {plural}")]);
         }
         text += &table.render(width);
-        for (name, file) in files.iter().filter(|(_, file)| file.status != Status::Ok) {
-            let words = format!("{name}: {}", file.detail);
-            text += &terminal::wrapped(words.split(' '), " ", 2, width);
+        for (name, file) in wrong {
+            // The folder of a model on a line of its own: both together are too long for many.
+            let (first, second) = match (model(name), name.split_once('/')) {
+                (Some(_), Some((model, inner))) => (model, format!("{inner}: {}", file.detail)),
+                _ => (*name, file.detail.clone()),
+            };
+            text += &format!("  {:<7}  {}\n", file.status.word(), terminal::plain(first));
+            text += &terminal::wrapped(second.split(' '), " ", 11, width);
         }
     }
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
@@ -195,24 +197,22 @@ mod tests {
     #[test]
     fn every_line_fits_and_names_stay_readable() {
         let model = "ios/llama_FFN_PF_lut6_chunk_01of02.mlmodelc";
+        let weights = "ios/llama_FFN_PF_lut6_chunk_02of02.mlmodelc/weights/weight.bin";
         let files = [
             finding("README.md", Status::Ok, ""),
             finding(&format!("{model}/model.mil"), Status::Ok, ""),
-            finding(
-                &format!("{model}/weights/weight.bin"),
-                Status::Changed,
-                "its SHA-256 is another",
-            ),
+            finding(weights, Status::Changed, "its SHA-256 is another"),
             finding("ios/meta.yaml", Status::Ok, ""),
         ];
         for width in [60, 80, 120] {
             let text = table(&files, Some(width));
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
-            assert!(
-                text.contains("ok       41.2 MB  llama_FFN_PF_lut6_chunk_01of02.mlmodelc\n"),
-                "{text}"
-            );
-            assert!(text.contains("its SHA-256"), "{text}");
+            for part in [
+                "  ok  41.2 MB  llama_FFN_PF_lut6_chunk_01of02.mlmodelc\n",
+                "  changed  llama_FFN_PF_lut6_chunk_02of02.mlmodelc\n           weights/weight.bin: its",
+            ] {
+                assert!(text.contains(part), "{width}:\n{text}");
+            }
             assert!(text.ends_with("4 files, 165 MB: 1 not as release.json says\n"), "{text}");
         }
     }
