@@ -80,7 +80,7 @@ fn every_command_has_examples_and_they_parse() {
 }
 
 /// Commands whose examples are run in a folder with a model, a conversion of it, and its logits.
-const RUN: [&str; 12] = [
+const RUN: [&str; 13] = [
     "convert",
     "chat",
     "generate",
@@ -88,6 +88,7 @@ const RUN: [&str; 12] = [
     "verify",
     "inspect",
     "check",
+    "explain",
     "plan",
     "doctor",
     "plugin",

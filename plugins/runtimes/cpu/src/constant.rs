@@ -1,11 +1,11 @@
-//! Constants of a program: immediate values, and views into the mapped weight file.
+//! Constants of a program: immediate values, and weights from its weight files.
 
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{Input, Operand};
 use crate::layout::{Layout, element_count};
-use crate::source::Source;
-use crate::storage::{Buffer, Storage, Weights};
+use crate::source::{Source, package_error};
+use crate::storage::{Buffer, Shelf, Storage};
 use crate::tensor::Tensor;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::{DataType, Literal, TensorType};
@@ -13,8 +13,8 @@ use coreml_proto::mil;
 use coreml_proto::mil::value::Value as Place;
 use std::sync::Arc;
 
-/// The value as an operand. Weights stay in the mapping; immediate values are copied.
-pub(crate) fn operand(value: &mil::Value, model: &Arc<Source>) -> Outcome<Operand> {
+/// The value as an operand. Weights come from the shelf; immediate values are copied.
+pub(crate) fn operand(value: &mil::Value, model: &Source, shelf: &Shelf) -> Outcome<Operand> {
     let kind = tensor_type(value).map_err(Failure::Invalid)?;
     if kind.data_type == DataType::String {
         let literal = Literal::from_value(value).map_err(Failure::Invalid)?;
@@ -31,11 +31,8 @@ pub(crate) fn operand(value: &mil::Value, model: &Arc<Source>) -> Outcome<Operan
     let storage = match &value.value {
         Some(Place::BlobFileValue(place)) => {
             let problem =
-                |error: anemll_mlpackage::PackageError| Failure::Invalid(error.to_string());
-            // Opening maps every file that the program refers to.
-            let Some(file) = model.weight_files().get(&place.file_name) else {
-                return invalid(format!("the weight file {:?} is not open", place.file_name));
-            };
+                |error: anemll_mlpackage::PackageError| Failure::Host(package_error(&error));
+            let file = model.weight_file(&place.file_name)?;
             let record = file.record(place.offset).map_err(problem)?;
             let stored = record.blob_type().data_type() as i32;
             if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {
@@ -46,14 +43,14 @@ pub(crate) fn operand(value: &mil::Value, model: &Arc<Source>) -> Outcome<Operan
                     record.blob_type()
                 ));
             }
-            Storage::Mapped(Weights::new(model, &place.file_name, record))
+            Storage::new(shelf.weight(file, &record)?)
         }
         _ => {
             let (_, data) = tensor_bytes(value).map_err(Failure::Invalid)?;
             if data.len() != bytes {
                 return invalid(format!("a constant of {kind} has {} bytes", data.len()));
             }
-            Storage::Owned(Arc::new(Buffer::from_bytes(&data)))
+            Storage::new(Arc::new(Buffer::from_bytes(&data)))
         }
     };
     let tensor = Tensor { element, layout: Layout::contiguous(&shape), storage };

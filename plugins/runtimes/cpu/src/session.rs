@@ -6,7 +6,7 @@ use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
 use crate::plan::{ConstantCache, Plan, Planner, check_operations};
 use crate::source::Source;
-use crate::storage::{Buffer, Pool};
+use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
 use anemll_mil::FunctionInterface;
 use anemll_mil::model::{block, program};
@@ -22,6 +22,7 @@ const LARGEST_STATE: usize = 1 << 38;
 /// An open package or compiled model of the cpu runtime.
 pub(crate) struct CpuSession {
     source: Arc<Source>,
+    shelf: Arc<Shelf>,
     host: Host,
     description: SessionDescription,
     functions: BTreeMap<String, Function>,
@@ -45,9 +46,9 @@ fn graph_error(error: &dyn std::fmt::Display) -> Error {
 }
 
 impl CpuSession {
-    /// Opens a package or compiled model and checks that every operation of its functions is known. `wide` keeps
-    /// values declared as float16 in f32.
-    pub(crate) fn open(path: &Path, wide: bool, host: &Host) -> Result<Self> {
+    /// Opens a package or a compiled model, and checks that every operation of its functions is
+    /// known. `wide` keeps values declared as float16 in f32.
+    pub(crate) fn open(path: &Path, wide: bool, shelf: &Arc<Shelf>, host: &Host) -> Result<Self> {
         let source = Source::open(path)?;
         let model = source.model();
         let mut functions = BTreeMap::new();
@@ -94,6 +95,7 @@ impl CpuSession {
         }
         Ok(Self {
             source: Arc::new(source),
+            shelf: Arc::clone(shelf),
             host: host.clone(),
             description,
             functions,
@@ -125,6 +127,7 @@ impl CpuSession {
             let block = block(function).map_err(|error| graph_error(&error))?;
             let mut planner = Planner {
                 model: &source,
+                shelf: &self.shelf,
                 states: &self.state_indices,
                 cache: &mut self.cache,
                 wide: self.wide,

@@ -4,7 +4,6 @@ use anemll_mlmodelc::{CompileError, CompiledModel};
 use anemll_mlpackage::{BlobFile, Package, PackageError};
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::Model;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// An open model with its weight files.
@@ -46,12 +45,19 @@ impl Source {
         }
     }
 
-    /// The weight files by the name under which the program refers to them.
-    pub(crate) fn weight_files(&self) -> &BTreeMap<String, BlobFile> {
-        match self {
+    /// The weight file that the program names so.
+    ///
+    /// # Errors
+    /// The program names no such file.
+    pub(crate) fn weight_file(&self, name: &str) -> Result<&BlobFile> {
+        let files = match self {
             Self::Package(package) => package.weight_files(),
             Self::Compiled(model) => model.weight_files(),
-        }
+        };
+        files.get(name).ok_or_else(|| {
+            let reason = format!("the program does not refer to a weight file {name:?}");
+            Error::new(codes::PACKAGE_INVALID, reason).with_at(self.path().display().to_string())
+        })
     }
 }
 
@@ -64,7 +70,8 @@ fn package_code(kind: anemll_mlpackage::ErrorKind) -> &'static str {
     }
 }
 
-fn package_error(error: &PackageError) -> Error {
+/// An error about a package or a weight file.
+pub(crate) fn package_error(error: &PackageError) -> Error {
     let made = Error::new(package_code(error.kind()), error.to_string());
     match error.hint() {
         Some(hint) => made.with_hint(hint),
