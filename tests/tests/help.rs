@@ -80,10 +80,12 @@ fn every_command_has_examples_and_they_parse() {
 }
 
 /// Commands whose examples are run in a folder with a model, a conversion of it, and its logits.
-const RUN: [&str; 11] = [
+const RUN: [&str; 13] = [
     "convert",
     "chat",
     "generate",
+    "export",
+    "verify",
     "inspect",
     "check",
     "explain",

@@ -123,7 +123,7 @@ pub fn run(
             show,
         };
         job.run_steps(&work, selection, command_line, &mut store)?;
-        let report = job.report(&source_sha256, &store)?;
+        let report = job.report(directory.path(), &source_sha256, &store)?;
         let relative = Path::new(REPORT);
         store.write_json(relative, &report)?;
         check_cancelled()?;
@@ -462,7 +462,7 @@ impl<'a> Job<'a> {
     }
 
     /// The report of all that is finished.
-    fn report(&self, source_sha256: &str, store: &Store) -> Result<Report> {
+    fn report(&self, directory: &Path, source_sha256: &str, store: &Store) -> Result<Report> {
         let steps = self.steps()?;
         let step_report = |task: Task| {
             let record = store.view().records().find(|record| steps.task(record.number) == task);
@@ -506,6 +506,7 @@ impl<'a> Job<'a> {
             anemll: env!("CARGO_PKG_VERSION").to_owned(),
             options: self.options.clone(),
             source_sha256: source_sha256.to_owned(),
+            source: anemll_export::SourceCard::read(directory),
             arch: self.arch.clone(),
             model: self.description.clone(),
             plugins,
