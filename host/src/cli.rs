@@ -9,6 +9,7 @@ use crate::commands::completions::{self, CompletionsArguments, ManArguments};
 use crate::commands::doctor::{self, DoctorArguments};
 use crate::commands::plan::{self, PlanArguments};
 use crate::commands::{diff, inspect};
+use crate::model_files::HeadChoice;
 use crate::progress::Display;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -70,6 +71,9 @@ pub enum Command {
     /// Find the layers of a model whose activations pass the range of 16-bit floats.
     #[command(after_help = crate::commands::preflight::EXAMPLES)]
     Preflight(crate::commands::preflight::PreflightArguments),
+    /// Say what an error code or a lint rule is about, and what to do.
+    #[command(after_help = crate::commands::explain::EXAMPLES)]
+    Explain(crate::commands::explain::ExplainArguments),
     /// Compare two packages: signatures, operations, values of weights.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArguments),
@@ -170,6 +174,9 @@ pub struct ConvertArguments {
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]
     pub split_lm_head: Option<u64>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadChoice>,
     #[command(flatten)]
     pub luts: LutArguments,
     /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
@@ -196,7 +203,7 @@ pub struct ConvertArguments {
     /// Put zeros where the model directory lacks a weight, and warn, instead of refusing.
     #[arg(long)]
     pub allow_missing_weights: bool,
-    /// Convert a model directory that has no tokenizer.json.
+    /// Convert a model directory without a tokenizer, or with a broken one.
     #[arg(long)]
     pub no_tokenizer: bool,
     /// Do step N and all later ones again, on what the earlier ones made.

@@ -164,7 +164,7 @@ impl Reporter {
                     .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             });
             bar.set_length(*total);
-            bar.set_message((*file).to_owned());
+            bar.set_message(crate::terminal::plain(file).into_owned());
             bar.set_position(*done);
             return;
         }
@@ -172,7 +172,8 @@ impl Reporter {
             bar.finish_and_clear();
         }
         if let Some(line) = event.line() {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            // Titles, notes and names come from plugins and models.
+            let _ = writeln!(std::io::stderr(), "{}", crate::terminal::plain_lines(&line));
         }
     }
 }

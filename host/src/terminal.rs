@@ -108,6 +108,37 @@ pub fn width() -> Option<usize> {
     terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(40))
 }
 
+/// A text whose lines are at most `width` columns wide, where one is given: longer ones go on in the
+/// next line, indented by two more. Words that are longer themselves stay whole.
+pub fn wrapped_lines(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut result = String::with_capacity(text.len() + text.len() / 16);
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        let mut column = 0;
+        for word in line.trim_end_matches('\n').trim_start_matches(' ').split(' ') {
+            let length = word.chars().count();
+            if column == 0 {
+                result.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            } else if column + 1 + length > width {
+                result.push('\n');
+                result.extend(std::iter::repeat_n(' ', indent + 2));
+                column = indent + 2;
+            } else {
+                result.push(' ');
+                column += 1;
+            }
+            result.push_str(word);
+            column += length;
+        }
+        if line.ends_with('\n') {
+            result.push('\n');
+        }
+    }
+    result
+}
+
 /// How a column is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
@@ -284,5 +315,17 @@ mod tests {
     fn words_wrap() {
         let text = wrapped(["mul 422", "conv 188", "add 1"], ", ", 2, Some(20));
         assert_eq!(text, "  mul 422, conv 188\n  add 1\n");
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let text = "note: one two three four\n  and: five six\n\nlongerthananything x\nlast";
+        assert_eq!(wrapped_lines(text, None), text);
+        assert_eq!(
+            wrapped_lines(text, Some(14)),
+            "note: one two\n  three four\n  and: five\n    six\n\nlongerthananything\n  x\nlast"
+        );
+        assert_eq!(wrapped_lines(text, Some(40)), text);
+        assert_eq!(wrapped_lines("a  b\n", Some(40)), "a  b\n");
     }
 }

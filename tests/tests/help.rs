@@ -80,12 +80,13 @@ fn every_command_has_examples_and_they_parse() {
 }
 
 /// Commands whose examples are run in a folder with a model, a conversion of it, and its logits.
-const RUN: [&str; 10] = [
+const RUN: [&str; 11] = [
     "convert",
     "chat",
     "generate",
     "inspect",
     "check",
+    "explain",
     "plan",
     "doctor",
     "plugin",

@@ -91,6 +91,8 @@ fn text(lines: &[Line]) -> String {
             Status::Warn => "warn",
             Status::Fail => "fail",
         };
+        // Paths, and what plugins say.
+        let message = crate::terminal::plain(message);
         let _ = writeln!(text, "{status:<5} {topic:<16} {message}");
         if let Some(hint) = hint {
             let _ = writeln!(text, "{:<22} {hint}", "");
@@ -169,6 +171,9 @@ fn disk(topic: &'static str, path: &Path) -> Line {
 }
 
 fn plugin_lines(plugins: &Plugins) -> Vec<Line> {
+    if plugins.entries().is_empty() {
+        return vec![line("plugins", Status::Warn, plugins.searched())];
+    }
     plugins.entries().iter().map(plugin_line).collect()
 }
 
@@ -177,7 +182,7 @@ fn plugin_line(entry: &Entry) -> Line {
         Some(path) => format!("{} ({})", path.display(), entry.origin.name()),
         None => entry.origin.name().to_owned(),
     };
-    match &entry.plugin {
+    match entry.open() {
         Ok(plugin) => {
             let manifest = plugin.manifest();
             let components: Vec<String> = manifest
@@ -218,9 +223,10 @@ fn compilers(plugins: &Plugins) -> Vec<Line> {
     let lines: Vec<Line> = plugins
         .components(Stage::Compiler)
         .into_iter()
-        .map(|(plugin, component)| {
-            let check =
-                plugin.compiler(&component.id, &Value::Null).and_then(|compiler| compiler.check());
+        .map(|(entry, component)| {
+            let compiler =
+                entry.open().and_then(|plugin| plugin.compiler(&component.id, &Value::Null));
+            let check = compiler.and_then(|compiler| compiler.check());
             available("compiler", &component.id, check)
                 .or_hint("without a compiler the packages stay .mlpackage: Xcode compiles them too")
         })
@@ -232,9 +238,10 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
     let lines: Vec<Line> = plugins
         .components(Stage::Runtime)
         .into_iter()
-        .map(|(plugin, component)| {
-            let check =
-                plugin.runtime(&component.id, &Value::Null).and_then(|runtime| runtime.check());
+        .map(|(entry, component)| {
+            let runtime =
+                entry.open().and_then(|plugin| plugin.runtime(&component.id, &Value::Null));
+            let check = runtime.and_then(|runtime| runtime.check());
             available("runtime", &component.id, check)
         })
         .collect();

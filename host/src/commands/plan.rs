@@ -1,13 +1,16 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
+use crate::cli::LutArguments;
 use crate::convert::lut::{Lut, Luts};
 use crate::error::from_huggingface;
+use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
-use crate::sizes::{Inventory, PartSizes};
-use anemll_huggingface::ConfigFile;
+use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
+use crate::terminal::size;
+use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
@@ -33,7 +36,7 @@ pub struct PlanArguments {
     /// Qwen/Qwen3-0.6B.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Largest weight file that a chunk may have, in MB of 1048576 bytes.
+    /// Largest chunk in MB of 1000000 bytes, overhead included.
     #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_chunk_mb: u64,
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
@@ -89,61 +92,72 @@ struct Column {
     monolithic: u64,
     /// The fewest chunks that fit; none when not even one layer each does.
     chunks: Option<u32>,
+    /// What `convert --combiner auto` takes: `monolithic` or `chunked`.
+    combiner: &'static str,
+    /// Why it is not monolithic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not_monolithic: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let asked = asked(arguments)?;
+    let taken = taken(arguments)?;
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
     let (_, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
-    let input = ModelInput {
+    let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
         batch: arguments.batch,
         options: json!({}),
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input)?;
+    let description = frontend.describe(&input).or_else(|error| {
+        // What the configuration says of the weights, they may know better where they are there.
+        let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
+        input.tensors = tensor_infos(&weights);
+        frontend.describe(&input)
+    })?;
     let host = services::host();
-    let limit = limit(arguments);
+    let limits =
+        Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
     let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
     let column = |choice: &Choice| {
         let sizes = inventory.sizes(&choice.chunked);
+        let monolithic = inventory.sizes(&choice.whole).monolithic_file();
+        let why_not_monolithic = why_not_whole(&description, monolithic, &limits);
         Column {
             name: choice.name.clone(),
-            monolithic: inventory.sizes(&choice.whole).monolithic_file(),
-            chunks: sizes.chunks_within(limit),
+            monolithic,
+            chunks: sizes.chunks_within(&limits),
+            combiner: if why_not_monolithic.is_none() { "monolithic" } else { "chunked" },
+            why_not_monolithic,
             sizes,
         }
     };
     if arguments.auto {
-        let column = column(&asked.unwrap_or_else(|| Choice::usual(None)));
+        let column = column(&taken);
         let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
         return super::print(&format!("{chunks}\n"));
     }
     let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Column> = usual.iter().chain(&asked).map(column).collect();
+    let columns: Vec<Column> = usual.iter().chain([&taken]).map(column).collect();
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
             "parameters": description.parameters,
             "context": arguments.context,
-            "max_chunk_bytes": arguments.max_chunk_mb.saturating_mul(1 << 20),
+            "max_chunk_bytes": limits.chunk_bytes,
+            "max_layers": limits.layers,
             "overhead": arguments.overhead,
             "options": columns,
         }));
     }
     let name = model_source::model_name(&directory);
-    super::print(&text(arguments, &name, &description, &columns)?)
-}
-
-/// Bytes that the weights of a chunk may have, the overhead taken off.
-fn limit(arguments: &PlanArguments) -> u64 {
-    (arguments.max_chunk_mb.saturating_mul(1 << 20) as f64 / arguments.overhead) as u64
+    super::print(&text(arguments, &limits, &name, &description, &columns)?)
 }
 
 /// A choice of bits. In the monolithic layout `--lut` is for the embeddings too.
@@ -163,31 +177,22 @@ impl Choice {
     }
 }
 
-/// What the `--lut` flags say, if there are any.
-fn asked(arguments: &PlanArguments) -> Result<Option<Choice>> {
+/// The bits that `convert` takes with the same `--lut` flags, or with none.
+fn taken(arguments: &PlanArguments) -> Result<Choice> {
     let flags = [
         ("--lut", &arguments.lut),
         ("--lut1", &arguments.lut1),
         ("--lut2", &arguments.lut2),
         ("--lut3", &arguments.lut3),
     ];
-    if flags.iter().all(|(_, text)| text.is_none()) {
-        return Ok(None);
-    }
-    let [all, embeddings, layers, head] =
-        flags.map(|(flag, text)| text.as_deref().map(|text| Lut::parse(flag, text)).transpose());
-    let (all, embeddings) = (all?.unwrap_or_default(), embeddings?);
-    let chunked = Luts {
-        embeddings: embeddings.unwrap_or_default(),
-        layers: layers?.unwrap_or(all),
-        head: head?.unwrap_or(all),
-    };
-    let name: Vec<String> = flags
+    let typed: Vec<String> = flags
         .iter()
         .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
         .collect();
-    let whole = Luts { embeddings: embeddings.unwrap_or(all), ..chunked };
-    Ok(Some(Choice { name: name.join(" "), chunked, whole }))
+    let name = if typed.is_empty() { "by default".to_owned() } else { typed.join(" ") };
+    let [lut, lut1, lut2, lut3] = flags.map(|(_, text)| text.clone());
+    let luts = LutArguments { lut, lut1, lut2, lut3 };
+    Ok(Choice { name, chunked: Luts::new(&luts, false)?, whole: Luts::new(&luts, true)? })
 }
 
 fn too_large(arguments: &PlanArguments, column: &Column) -> Error {
@@ -196,7 +201,7 @@ fn too_large(arguments: &PlanArguments, column: &Column) -> Error {
         codes::LAYOUT_OPTION_INVALID,
         format!(
             "a layer has {} at {}, more than --max-chunk-mb {} allows",
-            megabytes(scaled(largest, arguments)),
+            size(scaled(largest, arguments)),
             column.name,
             arguments.max_chunk_mb
         ),
@@ -207,13 +212,14 @@ fn too_large(arguments: &PlanArguments, column: &Column) -> Error {
 
 fn text(
     arguments: &PlanArguments,
+    limits: &Limits,
     name: &str,
     description: &ModelDescription,
     columns: &[Column],
 ) -> Result<String> {
     let mut text = format!(
         "{name}: {}, {} layers, {:.1} M parameters, context {}\n\
-         sizes are of weight files, times {:.2}; MB are 1048576 bytes\n\n",
+         sizes are of weight files, times {:.2}\n\n",
         description.architecture,
         description.layers,
         description.parameters as f64 / 1e6,
@@ -228,7 +234,7 @@ fn text(
         }
         let _ = writeln!(text, "{}", line.trim_end());
     };
-    let megabytes = |bytes: u64| megabytes(scaled(bytes, arguments));
+    let megabytes = |bytes: u64| size(scaled(bytes, arguments));
     row("", &|column| column.name.clone());
     row("embeddings", &|column| megabytes(column.sizes.embeddings_file()));
     row("layers", &|column| {
@@ -242,12 +248,13 @@ fn text(
     row("monolithic", &|column| megabytes(column.monolithic));
     row("", &|_| String::new());
     row("largest of N chunks", &|_| String::new());
-    let limit = limit(arguments);
     for chunks in 1..=description.layers.min(MOST_LINES) {
         row(&format!("{chunks:>3}  {}", layout(description.layers, chunks)?), &|column| {
             let files = column.sizes.chunk_files(chunks).unwrap_or_default();
             let largest = files.into_iter().max().unwrap_or(0);
-            let mark = if largest <= limit { "" } else { "!" };
+            let within = largest <= limits.file_bytes()
+                && description.layers.div_ceil(chunks) <= limits.layers;
+            let mark = if within { "" } else { "!" };
             format!("{mark}{}", megabytes(largest))
         });
     }
@@ -255,7 +262,24 @@ fn text(
     row("recommended --chunk", &|column| {
         column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
     });
-    let _ = writeln!(text, "\n! is more than --max-chunk-mb {}", arguments.max_chunk_mb);
+    row("--combiner auto", &|column| match (column.combiner, column.chunks) {
+        ("monolithic", _) => "1 package".to_owned(),
+        (_, None) => "none fits".to_owned(),
+        (_, Some(1)) => "1 chunk".to_owned(),
+        (_, Some(chunks)) => format!("{chunks} chunks"),
+    });
+    let _ = writeln!(
+        text,
+        "\n! is more than --max-chunk-mb {}, or more than {} layers in a chunk",
+        arguments.max_chunk_mb, limits.layers
+    );
+    if let Some(column) = columns.last() {
+        let why = match &column.why_not_monolithic {
+            Some(reason) => format!("not monolithic: {reason}"),
+            None => "what fits into one package is one package".to_owned(),
+        };
+        let _ = writeln!(text, "{}: {why}", column.name);
+    }
     Ok(text)
 }
 
@@ -277,10 +301,6 @@ fn layout(layers: u32, chunks: u32) -> Result<String> {
 
 fn scaled(bytes: u64, arguments: &PlanArguments) -> u64 {
     (bytes as f64 * arguments.overhead) as u64
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! `plugin list`: what is found, and what it offers.
 
 use crate::cli::PluginCommand;
-use crate::plugins::{Entry, Plugins};
+use crate::plugins::{Entry, Origin, Plugins};
+use crate::terminal::plain;
 use anemll_plugin_api::Result;
 use serde::Serialize;
 
@@ -21,6 +22,12 @@ struct Row<'a> {
 /// Runs the command.
 pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
     let PluginCommand::List { json } = command;
+    for entry in plugins.entries() {
+        // Who names a library is answered why it cannot be used.
+        if entry.origin == Origin::CommandLine {
+            entry.open()?;
+        }
+    }
     let rows: Vec<Row<'_>> = plugins.entries().iter().flat_map(rows).collect();
     if *json {
         return super::print_json(&rows);
@@ -33,19 +40,25 @@ pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
         let summary = if row.status == "ok" { row.summary.to_owned() } else { row.status.clone() };
         let status = if row.status == "ok" { "ok" } else { "refused" };
         text += &format!(
-            "{:<10} {:<16} {:<9} {:<10} {:<8} {summary}\n",
-            row.stage, row.id, row.version, row.origin, status
+            "{:<10} {:<16} {:<9} {:<10} {:<8} {}\n",
+            row.stage,
+            row.id,
+            plain(row.version),
+            row.origin,
+            status,
+            plain(&summary)
         );
     }
     if rows.is_empty() {
-        text += "no plugins are found; name one with --plugin PATH\n";
+        let searched = plain(plugins.searched());
+        text += &format!("no plugins are found; name one with --plugin PATH\n{searched}\n");
     }
     super::print(&text)
 }
 
 fn rows(entry: &Entry) -> Vec<Row<'_>> {
     let path = entry.path.as_ref().map(|path| path.display().to_string());
-    match &entry.plugin {
+    match entry.open() {
         Ok(plugin) => {
             let manifest = plugin.manifest();
             manifest

@@ -8,6 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::engine::{Engine, Head};
 use crate::error::from_package;
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
+use crate::model_files::HeadChoice;
 use crate::model_source::{self, Need};
 use crate::observation::Observer;
 use crate::plugins::Plugins;
@@ -71,6 +72,9 @@ pub struct PreflightArguments {
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadChoice>,
     /// Runtime plugin; it must be able to compute with activations in f32.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
@@ -269,6 +273,9 @@ fn convert(
     line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
     if let Some(arch) = &arguments.arch {
         line.extend(["--arch".into(), arch.into()]);
+    }
+    if let Some(head) = arguments.head {
+        line.extend(["--head".into(), head.name().into()]);
     }
     let parsed = Cli::try_parse_from(line)
         .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;

@@ -4,18 +4,14 @@ use super::lut::Luts;
 use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
 use crate::cli::{ChunkCount, ConvertArguments};
 use crate::plugins::Plugins;
-use crate::sizes::{self, PartSizes};
+use crate::sizes::{self, Limits, PartSizes};
+use crate::terminal::size;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
 
 /// What `--combiner` is to be chosen by size.
 pub(super) const AUTO: &str = "auto";
 const CHUNKED: &str = "chunked";
-/// Beyond this a model is cut into chunks, even if one file would be small enough: ANEMLL's advice
-/// for its monolithic models is 1 to 3 B parameters.
-const WHOLE_PARAMETERS: u64 = 3_000_000_000;
-/// What a device needs beyond the weight file, as ANEMLL's calc_chunk_split.py reckons.
-const OVERHEAD: f64 = 1.10;
 
 /// A model whose size decides.
 pub(super) struct Model<'a> {
@@ -38,12 +34,12 @@ pub(super) fn settings(
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
     let luts = |combiner: &str| luts(arguments, combiner);
-    let limit = limit(arguments);
+    let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
-        (AUTO, chunk) => auto(arguments, chunk, plugins, model, limit)?,
+        (AUTO, chunk) => auto(arguments, chunk, plugins, model, &limits)?,
         (combiner, Some(ChunkCount::Auto)) => {
             let sizes = model.sizes(&luts(combiner)?)?;
-            let (chunks, reason) = chunks_within(&sizes, arguments, limit)?;
+            let (chunks, reason) = chunks_within(&sizes, arguments, &limits)?;
             (combiner.to_owned(), Some(chunks), Some(reason))
         }
         (combiner, Some(ChunkCount::Count(count))) => (combiner.to_owned(), Some(count), None),
@@ -60,7 +56,7 @@ fn auto(
     chunk: Option<ChunkCount>,
     plugins: &Plugins,
     model: &Model<'_>,
-    limit: u64,
+    limits: &Limits,
 ) -> Result<Choice> {
     let installed = |id: &str| {
         plugins.components(Stage::Combiner).iter().any(|(_, component)| component.id == id)
@@ -73,48 +69,44 @@ fn auto(
         let reason = format!("combiner {WHOLE_COMBINER}: `{CHUNKED}` is not installed");
         return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
     }
-    let parameters = model.description.parameters;
     let mut why_not = format!("`{WHOLE_COMBINER}` is not installed");
     if chunk == Some(ChunkCount::Auto) {
         "--chunk auto was given".clone_into(&mut why_not);
     } else if installed(WHOLE_COMBINER) {
         let whole = model.sizes(&luts(arguments, WHOLE_COMBINER)?)?.monolithic_file();
-        let size = format!("{} of weights in one file", megabytes(whole));
-        if parameters > WHOLE_PARAMETERS {
-            why_not = format!("{:.1} B parameters are more than 3 B", parameters as f64 / 1e9);
-        } else if whole > limit {
-            why_not = format!("{size} would pass --max-chunk-mb {}", arguments.max_chunk_mb);
-        } else {
-            let reason = format!("combiner {WHOLE_COMBINER}: {size}");
+        let Some(reason) = sizes::why_not_whole(model.description, whole, limits) else {
+            let reason =
+                format!("combiner {WHOLE_COMBINER}: {} of weights in one file", size(whole));
             return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
-        }
+        };
+        why_not = reason;
     }
     let sizes = model.sizes(&luts(arguments, CHUNKED)?)?;
-    let (chunks, fit) = chunks_within(&sizes, arguments, limit)?;
+    let (chunks, fit) = chunks_within(&sizes, arguments, limits)?;
     Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
 }
 
 fn chunks_within(
     sizes: &PartSizes,
     arguments: &ConvertArguments,
-    limit: u64,
+    limits: &Limits,
 ) -> Result<(u32, String)> {
-    let Some(chunks) = sizes.chunks_within(limit) else {
+    let Some(chunks) = sizes.chunks_within(limits) else {
         let layer = sizes.layers.iter().copied().max().unwrap_or(0);
         return Err(Error::new(
             codes::LAYOUT_OPTION_INVALID,
             format!(
                 "one layer takes {}, more than --max-chunk-mb {} allows with {:.0} % to spare",
-                megabytes(layer),
+                size(layer),
                 arguments.max_chunk_mb,
-                (OVERHEAD - 1.0) * 100.0
+                (limits.overhead - 1.0) * 100.0
             ),
         )
         .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
     };
     let largest = sizes.chunk_files(chunks)?.into_iter().max().unwrap_or(0);
     let plural = if chunks == 1 { "" } else { "s" };
-    let fit = format!("{chunks} chunk{plural} of at most {}", megabytes(largest));
+    let fit = format!("{chunks} chunk{plural} of at most {}", size(largest));
     Ok((chunks, fit))
 }
 
@@ -126,14 +118,4 @@ fn luts(arguments: &ConvertArguments, combiner: &str) -> Result<Luts> {
         return Ok(Luts::default());
     }
     Luts::new(&arguments.luts, combiner == WHOLE_COMBINER)
-}
-
-/// Largest weight file in bytes.
-fn limit(arguments: &ConvertArguments) -> u64 {
-    ((u64::from(arguments.max_chunk_mb) << 20) as f64 / OVERHEAD) as u64
-}
-
-/// Mebibytes, as `--max-chunk-mb` counts.
-pub(super) fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }

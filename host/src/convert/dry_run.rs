@@ -1,12 +1,12 @@
 //! `--dry-run`: what a conversion would make and take, without touching anything.
 
-use super::auto::megabytes;
 use super::finish::shipped;
 use super::packages::relative_path;
 use super::{Job, settings};
 use crate::cli::ProgressForm;
 use crate::commands::{print, print_json};
 use crate::sizes;
+use crate::terminal::size;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
@@ -56,7 +56,7 @@ pub(super) fn show(job: &Job<'_>, functions: &Functions) -> Result<()> {
     if job.arguments.progress == ProgressForm::Json {
         return print_json(&plan);
     }
-    print(&plan.to_text())
+    print(&crate::terminal::plain_lines(&plan.to_text()))
 }
 
 /// Refuses a conversion that the disk has no room for.
@@ -74,8 +74,8 @@ pub(super) fn check_disk(job: &Job<'_>, functions: &Functions) -> Result<()> {
         codes::OUTPUT_UNWRITABLE,
         format!(
             "the packages take {}, and {} are free on the disk of the output directory",
-            megabytes(needed),
-            megabytes(free)
+            size(needed),
+            size(free)
         ),
     )
     .with_at(job.arguments.output.display().to_string())
@@ -102,6 +102,7 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
         .map(|checked| coreml_proto::write(checked.model()).len() as u64)
         .sum();
     let mut notes = job.notes();
+    notes.extend(job.description.warnings.iter().cloned());
     if let Some(stage) = &job.quantization
         && stage.id != settings::LUT_QUANTIZER
     {
@@ -180,7 +181,7 @@ impl Plan {
                 text,
                 "  {:width$}  {:>10}  {}{}",
                 package.path,
-                megabytes(bytes),
+                size(bytes),
                 package.functions.join(", "),
                 if package.ships { "  <- apps load this" } else { "" },
             );
@@ -189,8 +190,8 @@ impl Plan {
             text,
             "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
              Nothing was written.",
-            megabytes(self.disk_bytes),
-            megabytes(self.memory_bytes)
+            size(self.disk_bytes),
+            size(self.memory_bytes)
         );
         text
     }

@@ -3,7 +3,6 @@
 
 mod auto;
 mod dry_run;
-mod fingerprint;
 mod finish;
 pub mod lut;
 mod meta;
@@ -13,31 +12,32 @@ mod report;
 mod settings;
 mod statistics;
 mod steps;
-mod store;
 mod weight_record;
 mod weights;
 mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
+use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::Event;
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
+use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{Layout, ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
-use finish::shipped;
-use packages::PackageContext;
+use anemll_store::{Identity, Request, StepRecord, Store};
+use finish::{SmallFiles, shipped};
+use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steps::{Selection, Steps, Task, Workers};
-use store::{Identity, Store};
 use weight_record::WeightRecord;
 use weights::{Quantization, WeightJob};
 use work::Work;
@@ -49,7 +49,6 @@ const META: &str = "meta.yaml";
 /// What `--runtime` is to leave the test run out.
 const NO_RUNTIME: &str = "none";
 
-pub(crate) use fingerprint::sha256 as file_sha256;
 pub use settings::without_run_flags;
 
 /// Runs the command, and tells `show` what happens.
@@ -73,8 +72,15 @@ pub fn run(
     job.show_start(show);
     let source_sha256 = hash_source(&job.directory)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
-    let mut store = Store::open(&arguments.output, identity, arguments.force)?;
-    let run = job.steps().and_then(|steps| {
+    let small_files = SmallFiles::read(&job.directory, !arguments.no_tokenizer)?;
+    let copies = Copies::default();
+    let mut store = Store::open(&Request {
+        directory: &arguments.output,
+        identity: &identity,
+        force: arguments.force,
+        model: Some(job.directory.path()),
+    })?;
+    let done = job.steps().and_then(|steps| {
         let selection = steps.selection(arguments)?;
         let work = Work {
             layout: &job.layout,
@@ -92,27 +98,38 @@ pub fn run(
                 options: &job.options,
                 source_sha256: &source_sha256,
                 host: &host,
+                copies: &copies,
             },
+            small_files: &small_files,
             show,
         };
-        job.run_steps(&work, selection, command_line, &mut store)
+        job.run_steps(&work, selection, command_line, &mut store)?;
+        let report = job.report(&source_sha256, &store)?;
+        let relative = Path::new(REPORT);
+        store.write_json(relative, &report)?;
+        check_cancelled()?;
+        store.publish(relative)?;
+        Ok(report)
     });
-    if let Err(error) = run {
-        if error.is_cancelled() {
-            store.discard();
-        }
-        return Err(error);
+    if done.as_ref().is_err_and(Error::is_cancelled) {
+        store.discard();
     }
-    let report = job.report(&source_sha256, &store)?;
-    let relative = Path::new(REPORT);
-    store::write_json(&store.place(relative)?, &report)?;
-    check_cancelled()?;
-    store.publish(relative)?;
-    for text in &report.warnings {
+    let leftovers = store.close();
+    let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
+    // The first were told before the work began.
+    let told = job.description.warnings.len();
+    for text in warnings.iter().skip(told).chain(&leftovers) {
         show(&Event::Warning { text });
     }
-    let meta = store.directory().join(META);
-    let result = if meta.is_file() { meta } else { store.directory().to_owned() };
+    let report = done?;
+    if let Some(text) = packages::lint_line(&report.lint, &arguments.output) {
+        show(&Event::Warning { text: &text });
+    }
+    if let Some(text) = copies.note() {
+        show(&Event::Note { text: &text });
+    }
+    let meta = arguments.output.join(META);
+    let result = if meta.is_file() { meta } else { arguments.output.clone() };
     show(&Event::Done {
         seconds: started.elapsed().as_secs_f64(),
         meta: &result.display().to_string(),
@@ -136,7 +153,7 @@ struct Job<'a> {
     choice: Option<String>,
     combiner: Box<dyn Combiner>,
     quantization: Option<Quantization>,
-    layout: Layout,
+    layout: CheckedLayout,
     options: Value,
     compiler_id: String,
     compiler: Box<dyn Compiler>,
@@ -162,9 +179,12 @@ impl<'a> Job<'a> {
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, &directory);
-        let description = frontend.describe(&input)?;
+        let mut description = model_files::describe(frontend.as_ref(), &input, &directory)?;
         if !arguments.no_tokenizer {
+            let found = model_files::check_companions(directory.path())?;
             refuse_missing_tokenizer(&directory)?;
+            description.notes.extend(found.notes);
+            description.warnings.extend(found.warnings);
         }
         let model = auto::Model {
             frontend: frontend.as_ref(),
@@ -179,6 +199,7 @@ impl<'a> Job<'a> {
             statistics::attach(quantization, arguments.statistics.as_deref(), &directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
+        let layout = CheckedLayout::new(layout)?;
         let mut options = settings.options_json(arguments);
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
@@ -219,6 +240,9 @@ impl<'a> Job<'a> {
         });
         for text in self.notes() {
             show(&Event::Note { text: &text });
+        }
+        for text in &self.description.warnings {
+            show(&Event::Warning { text });
         }
     }
 
@@ -287,9 +311,13 @@ impl<'a> Job<'a> {
         command_line: &str,
         store: &mut Store,
     ) -> Result<()> {
-        let workers =
-            Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() };
-        let selected = work.steps.to_run(selection, store, workers)?;
+        let workers = Workers {
+            compiler: &self.compiler_id,
+            runtime: self.arguments.runtime.as_str(),
+            small_files: work.small_files,
+        };
+        let selected = work.steps.to_run(selection, store.view(), workers)?;
+        self.refuse_foreign(work, &selected, store)?;
         let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
@@ -306,13 +334,14 @@ impl<'a> Job<'a> {
                 continue;
             }
             check_cancelled()?;
-            store.begin(step.number);
+            store.begin(step.number)?;
             let task = work.steps.task(step.number);
             if matches!(task, Task::Compile | Task::Test) {
                 // What fails from here on is mended elsewhere than in the model or the options.
                 store.keep();
             }
             let demanded = selection == Selection::Only(step.number);
+            let mut inputs = String::new();
             let (outputs, packages, by, outcome) = match task {
                 Task::Packages => {
                     let (outputs, packages) = work.run(step.number, store)?;
@@ -332,8 +361,8 @@ impl<'a> Job<'a> {
                 }
                 Task::Files => {
                     let meta = self.meta(command_line, work.packages.source_sha256)?;
-                    let outputs =
-                        finish::write_small_files(store, &self.directory, &meta, &self.layout)?;
+                    let outputs = work.small_files.write(store, &meta, &self.layout)?;
+                    inputs = work.small_files.fingerprint();
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)
                 }
@@ -347,17 +376,36 @@ impl<'a> Job<'a> {
                 title: &step.title,
                 message: &outcome.message,
             });
-            store.finish_step(step.number, &outputs, packages, by, outcome)?;
+            let record = StepRecord {
+                number: step.number,
+                outputs: BTreeMap::new(),
+                packages: packages::to_record(&packages)?,
+                by: by.to_owned(),
+                inputs,
+                done: outcome.done,
+                message: outcome.message,
+            };
+            store.finish_step(record, &outputs)?;
         }
         Ok(())
     }
 
+    /// Before any work: what the steps will make takes the place of nothing that is not ours.
+    fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &mut Store) -> Result<()> {
+        // What a compiler would make that cannot run here is in nobody's way.
+        let compiles = self.compiler.check().is_ok_and(|answer| answer.available);
+        let mut outputs = vec![PathBuf::from(REPORT)];
+        for number in steps {
+            let made = work.steps.outputs(*number, compiles, work.small_files);
+            store.adopt(*number, &made)?;
+            outputs.extend(made);
+        }
+        store.refuse_foreign(&outputs)
+    }
+
     fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
-        // A file that is no JSON is copied all the same; it recommends nothing.
-        let generation = std::fs::read(self.directory.path().join("generation_config.json"))
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or(Value::Null);
+        // A broken file recommends nothing; the job has told of it.
+        let (generation, _) = model_files::generation(self.directory.path());
         let source = meta::Source {
             generation: &generation,
             model_name: &self.model_name,
@@ -382,7 +430,7 @@ impl<'a> Job<'a> {
     fn report(&self, source_sha256: &str, store: &Store) -> Result<Report> {
         let steps = self.steps()?;
         let step_report = |task: Task| {
-            let record = store.records().find(|record| steps.task(record.number) == task);
+            let record = store.view().records().find(|record| steps.task(record.number) == task);
             record.map_or_else(StepReport::default, |record| StepReport {
                 done: record.done,
                 message: record.message.clone(),
@@ -390,16 +438,18 @@ impl<'a> Job<'a> {
         };
         let mut weight_files = Vec::new();
         for file in &self.layout.weight_files {
-            let path = store.locate(&weight_record::relative_path(&file.id));
+            let path = store.view().locate(&weight_record::relative_path(&file.id));
             if path.is_file() {
                 weight_files.push(WeightRecord::read(&path)?.report);
             }
         }
-        let packages: Vec<_> =
-            store.records().flat_map(|record| record.packages.iter().cloned()).collect();
-        let mut warnings: Vec<String> =
-            weight_files.iter().flat_map(report::WeightFileReport::warnings).collect();
-        warnings.extend(packages::lint_warnings(packages.iter()));
+        let packages: Vec<_> = store.view().records().flat_map(packages::of_record).collect();
+        let mut warnings = self.description.warnings.clone();
+        warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
+        let ships: Vec<String> = shipped(&self.layout)
+            .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
+            .collect();
+        let lint = packages::lint_summary(packages.iter().filter(|one| ships.contains(&one.path)));
         let workers = [
             (Stage::Compiler, self.compiler_id.as_str()),
             (Stage::Runtime, self.arguments.runtime.as_str()),
@@ -427,6 +477,7 @@ impl<'a> Job<'a> {
             weight_files,
             packages,
             warnings,
+            lint,
             compile: step_report(Task::Compile),
             test: step_report(Task::Test),
         })
@@ -440,7 +491,6 @@ fn open_model(arguments: &ConvertArguments, show: &dyn Fn(&Event<'_>)) -> Result
 
 /// A conversion without a tokenizer is of no use to an app.
 fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
-    const TOKENIZER: &str = "tokenizer.json";
     if directory.path().join(TOKENIZER).is_file() {
         return Ok(());
     }
@@ -480,9 +530,4 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
 
 fn hash_source(directory: &ModelDirectory) -> Result<String> {
     directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
-}
-
-fn layout_error(what: &str) -> Error {
-    Error::new(codes::PLUGIN_BAD_ANSWER, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin")
 }

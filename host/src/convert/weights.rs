@@ -10,7 +10,7 @@ use super::statistics::Statistics;
 use crate::error::{from_huggingface, from_package};
 use crate::services::check_cancelled;
 use anemll_huggingface::{
-    Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_fp16,
+    Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_f32, to_fp16,
 };
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
@@ -182,6 +182,8 @@ impl WeightJob<'_> {
             }
             progress(resolved.len() as u64, items.len() as u64);
         }
+        // What was read must be what was hashed.
+        self.directory.check_unchanged().map_err(from_huggingface)?;
         let summary = writer.finish().map_err(from_package)?;
         Ok(WeightFileResult {
             resolved: Resolved(resolved),
@@ -300,7 +302,7 @@ impl WeightJob<'_> {
         } else {
             let shape = source.shape();
             let columns: u64 = shape.iter().skip(1).product();
-            let mut values = to_f32(&source);
+            let mut values = to_f32(&source).map_err(from_huggingface)?;
             for transform in transforms {
                 apply(transform, &mut values, shape.first().copied().unwrap_or(1), columns)?;
             }
@@ -323,25 +325,6 @@ impl WeightJob<'_> {
             .with_hint("this is an error of the arch plugin"));
         }
         Ok((permute(values, reference, &source.shape())?, report))
-    }
-}
-
-/// Elements as f32, which holds all three source types exactly. The machine is little endian, as
-/// the files are: so is every system that this program is built for.
-fn to_f32(tensor: &TensorData<'_>) -> Vec<f32> {
-    let halves = |convert: fn([u8; 2]) -> f32| {
-        tensor.bytes().as_chunks::<2>().0.iter().map(|bytes| convert(*bytes)).collect()
-    };
-    match tensor.source_type() {
-        SourceType::Float16 => halves(|bytes| f16::from_le_bytes(bytes).to_f32()),
-        SourceType::BFloat16 => halves(|bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-        _ => tensor
-            .bytes()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
     }
 }
 
