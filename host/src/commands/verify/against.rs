@@ -82,8 +82,8 @@ pub(super) fn compare(
     let runtime = plugins.runtime(&arguments.runtime)?;
     let meta = Meta { form: Form::Compiled, ..Meta::read(&folder.join("meta.yaml"))? };
     let mut export = Engine::open_meta(meta, runtime.as_ref(), &host)?;
-    let (lead, text) = Tokenizer::open(&folder)?.encode_with_lead(TEXT)?;
-    let mut tokens = [lead, text].concat();
+    let tokenizer = Tokenizer::open(&folder)?;
+    let mut tokens = [tokenizer.lead()?, tokenizer.encode(TEXT, false)?].concat();
     tokens.truncate(usize::try_from(arguments.max_tokens.min(export.context())).unwrap_or(2));
     let output = scratch.path().join("original");
     convert(arguments, plugins, source, &output, &export)?;
