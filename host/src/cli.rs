@@ -10,8 +10,13 @@ use crate::commands::doctor::{self, DoctorArguments};
 use crate::commands::plan::{self, PlanArguments};
 use crate::commands::{diff, inspect};
 use crate::progress::Display;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use clap::{
+    Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    ValueHint,
+};
+use std::ffi::OsString;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 /// Converts language models to Core ML packages for Apple's Neural Engine, on any system.
 #[derive(Debug, Parser)]
@@ -22,11 +27,120 @@ pub struct Cli {
     pub plugins: Vec<PathBuf>,
 
     /// Say more on standard error (-v progress details, -vv everything).
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = EVERYWHERE)]
     pub verbose: u8,
+    /// Say nothing but errors on standard error; what was asked for still goes to standard output.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
+    pub quiet: bool,
+    /// Colours; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, global = true, help_heading = EVERYWHERE)]
+    pub color: When,
+    /// Threads that share the work (default: one for each processor).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), global = true, help_heading = EVERYWHERE)]
+    pub threads: Option<u16>,
 
     #[command(subcommand)]
     pub command: Command,
+}
+
+const EVERYWHERE: &str = "For every command";
+
+/// Whether something is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<When> for clap::ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+impl From<When> for anstream::ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+/// All that can be typed, as this program reads it.
+pub fn command() -> clap::Command {
+    complete(Cli::command())
+}
+
+/// A command and its own, in which a negative number is a value of the option before it, and shells
+/// know where a directory is wanted.
+fn complete(command: clap::Command) -> clap::Command {
+    let values = |argument: Arg| {
+        if !argument.get_action().takes_values() {
+            return argument;
+        }
+        let directory = argument
+            .get_value_names()
+            .is_some_and(|names| names.iter().any(|name| name == "DIR" || name == "MODEL"));
+        let argument = argument.allow_negative_numbers(true);
+        if directory { argument.value_hint(ValueHint::DirPath) } else { argument }
+    };
+    command.mut_args(values).mut_subcommands(complete)
+}
+
+/// Reads a command line, the program's name first. `--color` holds for its errors, too.
+///
+/// # Errors
+/// What cannot be understood, and help or a version that was asked for.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command().color(color(arguments).into());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// What `--color` says, before the rest is read: the errors of reading have colours as well.
+pub fn color(arguments: &[OsString]) -> When {
+    let mut words = arguments.iter().filter_map(|word| word.to_str()).peekable();
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.peek().copied(),
+            Some(rest) => rest.strip_prefix('='),
+            None if word == "--" => break,
+            None => None,
+        };
+        if let Some(when) = value.and_then(|value| When::from_str(value, false).ok()) {
+            return when;
+        }
+    }
+    When::Auto
+}
+
+/// The model of a command, named by `--model` or without it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ModelArgument {
+    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
+    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
+    #[arg(value_name = "MODEL")]
+    model_path: Option<PathBuf>,
+    /// The same, as an option.
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+}
+
+impl Deref for ModelArgument {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        // One of the two is there: the group demands it.
+        self.model.as_deref().or(self.model_path.as_deref()).unwrap_or(Path::new(""))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,17 +199,17 @@ pub enum Command {
 }
 
 const CONVERT_EXAMPLES: &str = "Examples:
-  anemll convert --model ./SmolLM2-135M --output ./out
-  anemll convert --model ./SmolLM2-135M --output ./out --dry-run
-  anemll convert --model ./SmolLM2-135M --output ./out --combiner monolithic --context 1024
-  anemll convert --model ./SmolLM2-135M --output ./out --chunk 4 --lut2 6 --lut3 8
-  anemll convert --model ./SmolLM2-135M --output ./out --lut none
-  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --restart 5
-  anemll convert --model Qwen/Qwen3-0.6B --output ./qwen";
+  anemll convert ./SmolLM2-135M -o ./out
+  anemll convert ./SmolLM2-135M -o ./out --dry-run
+  anemll convert ./SmolLM2-135M -o ./out --combiner monolithic --context 1024
+  anemll convert ./SmolLM2-135M -o ./out --chunk 4 --lut2 6 --lut3 8
+  anemll convert ./SmolLM2-135M -o ./out --lut none
+  anemll --plugin ./libllama.so convert ./SmolLM2-135M -o ./out --restart 5
+  anemll convert Qwen/Qwen3-0.6B -o ./qwen";
 
 const EVAL_EXAMPLES: &str = "Examples:
   anemll eval --meta out/meta.yaml --tokens ids.npy --reference logits.npy
-  anemll eval --meta out/meta.yaml --tokens ids.npy --reference top256.npz --path prefill --prefill-tokens 125 --json
+  anemll eval -m out/meta.yaml --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
   anemll eval --meta out/meta.yaml --text book.txt --max-tokens 4000
   anemll eval --meta out4/meta.yaml --text book.txt --against out/meta.yaml
 
@@ -104,7 +218,8 @@ REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz w
 
 const GENERATE_EXAMPLES: &str = "Examples:
   anemll generate --meta out/meta.yaml --prompt \"Once upon a time\"
-  anemll generate --meta out/meta.yaml --prompt \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7";
+  anemll generate -m out/meta.yaml -p \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7
+  anemll generate -m out/meta.yaml -p \"Once upon a time\" --max-tokens 20 --json";
 
 const PLUGIN_EXAMPLES: &str = "Examples:
   anemll plugin list
@@ -116,7 +231,8 @@ const RUN: &str = "Steps";
 #[derive(Debug, Clone, Default, Args)]
 pub struct LutArguments {
     /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
-    /// none for 16-bit floats. Default: layers 4, head 6 (monolithic: 4 for all).
+    /// none for 16-bit floats. Without a --lut flag: embeddings and head 8, layers 6, or 4 from 3 B
+    /// parameters on. With one, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for all).
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
     pub lut: Option<String>,
     /// Palettization of the embeddings.
@@ -139,12 +255,10 @@ impl LutArguments {
 
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
-    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
-    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Directory for the packages; made if it does not exist.
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
     /// Context length in tokens.
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
@@ -184,7 +298,8 @@ pub struct ConvertArguments {
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
-    /// Compiler backend for the .mlmodelc step; default: coremlcompiler where it can run, else mlmodelc.
+    /// Compiler backend for the .mlmodelc step, or `none`; default: coremlcompiler where it can run,
+    /// else mlmodelc.
     #[arg(long, value_name = "ID")]
     pub compiler: Option<String>,
     /// Runtime for the test step, or `none`.
@@ -214,12 +329,12 @@ pub struct ConvertArguments {
     /// Do everything again, and replace the conversion of another model or with other options.
     #[arg(long, help_heading = RUN)]
     pub force: bool,
-    /// Say nothing but errors.
-    #[arg(long, conflicts_with = "progress")]
-    pub quiet: bool,
     /// How to tell what happens: lines on standard error, or JSON objects on standard output.
     #[arg(long, value_enum, default_value_t = ProgressForm::Lines)]
     pub progress: ProgressForm,
+    /// The same as --progress json; with --dry-run one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A number of chunks.
@@ -247,20 +362,21 @@ impl std::str::FromStr for ChunkCount {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressForm {
-    /// Lines for people, with a bar on a terminal.
+    /// Lines for people, with a bar on a terminal and a line each ten seconds elsewhere.
     Lines,
     /// One JSON object for each event.
     Json,
 }
 
 impl ConvertArguments {
+    /// Whether JSON is asked for.
+    pub fn wants_json(&self) -> bool {
+        self.json || self.progress == ProgressForm::Json
+    }
+
     /// How events are shown.
     pub fn display(&self) -> Display {
-        match self.progress {
-            _ if self.quiet => Display::Quiet,
-            ProgressForm::Lines => Display::Lines,
-            ProgressForm::Json => Display::Json,
-        }
+        if self.wants_json() { Display::Json } else { Display::Lines }
     }
 }
 
@@ -278,7 +394,7 @@ pub enum EvaluationPath {
 #[command(group = ArgGroup::new("input").required(true).args(["tokens", "text"]))]
 pub struct EvalArguments {
     /// meta.yaml of the conversion.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub meta: PathBuf,
     /// Token ids: a .npy array of integers.
     #[arg(long, value_name = "IDS.npy")]
@@ -356,10 +472,10 @@ fn share(text: &str) -> Result<f32, String> {
 #[derive(Debug, Args)]
 pub struct GenerateArguments {
     /// meta.yaml of the conversion.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub meta: PathBuf,
     /// Text to continue.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT")]
     pub prompt: String,
     /// Largest number of tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -367,6 +483,9 @@ pub struct GenerateArguments {
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    /// Print one JSON object, at the end.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub sampling: SamplingArguments,
 }
@@ -379,4 +498,68 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_model_is_named_with_or_without_its_flag() {
+        for line in [
+            "anemll convert m -o o",
+            "anemll convert -m m -o o",
+            "anemll convert --output o --model m",
+        ] {
+            let Command::Convert(arguments) = parse(&words(line)).unwrap().command else {
+                panic!("{line}")
+            };
+            assert_eq!((&*arguments.model, &*arguments.output), (Path::new("m"), Path::new("o")));
+        }
+        for line in ["anemll convert -o o", "anemll convert m --model m -o o"] {
+            assert!(parse(&words(line)).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_for_every_command_stand_anywhere() {
+        for line in ["anemll -q --threads 3 plan m", "anemll plan m --quiet --threads=3"] {
+            let cli = parse(&words(line)).unwrap();
+            assert!(cli.quiet && cli.threads == Some(3), "{line}");
+        }
+        assert!(parse(&words("anemll plan m -q -v")).is_err());
+        assert_eq!(color(&words("anemll plan --color never m")), When::Never);
+        assert_eq!(color(&words("anemll --color=always")), When::Always);
+        assert_eq!(color(&words("anemll plan m")), When::Auto);
+        assert_eq!(color(&words("anemll -- --color=always")), When::Auto);
+    }
+
+    #[test]
+    fn negative_numbers_are_values() {
+        for line in [
+            "anemll generate --meta m --prompt p --temperature -1",
+            "anemll generate --meta m --prompt p --top-p -0.5",
+            "anemll generate --meta m --prompt p --seed -7",
+            "anemll convert m -o o --context -5",
+            "anemll plan m --overhead -1",
+            "anemll --threads -2 plan m",
+        ] {
+            let refusal = parse(&words(line)).unwrap_err();
+            assert_eq!(
+                refusal.kind(),
+                clap::error::ErrorKind::ValueValidation,
+                "{line}: {refusal}"
+            );
+            assert!(!refusal.to_string().contains("unexpected argument"), "{refusal}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod meta;
 pub mod model_source;
 pub mod observation;
+pub mod panics;
 pub mod perplexity;
 pub mod plugins;
 pub mod progress;

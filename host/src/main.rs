@@ -1,16 +1,24 @@
 //! The program `anemll`.
 
-use anemll_host::cli::{Cli, Command};
+use anemll_host::cli::{self, Cli, Command};
 use anemll_host::plugins::Plugins;
-use anemll_host::progress::{Event, Reporter};
-use anemll_host::{commands, convert, error, services};
-use anemll_plugin_api::Result;
-use clap::Parser as _;
-use std::io::Write as _;
+use anemll_host::progress::{Event, LogWriter, Reporter, shell_word};
+use anemll_host::{commands, convert, error, panics, services, terminal};
+use anemll_plugin_api::{Error, Result, codes};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    panics::caught(start).unwrap_or_else(|bug| {
+        terminal::tell_always(&error::render_short(&bug));
+        ExitCode::from(error::EXIT_BUG)
+    })
+}
+
+fn start() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    anstream::ColorChoice::from(cli::color(&arguments)).write_global();
+    let cli = match cli::parse(&arguments) {
         Ok(cli) => cli,
         Err(refusal) => {
             let _ = refusal.print();
@@ -21,13 +29,14 @@ fn main() -> ExitCode {
             };
         }
     };
-    log_to_stderr(cli.verbose);
+    terminal::set_quiet(cli.quiet);
+    log_to_stderr(&cli);
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) if error::is_different(&failure) => ExitCode::from(error::EXIT_FAILED),
         Err(failure) => {
-            say(&error::render_short(&failure));
+            terminal::tell_always(&error::render_short(&failure));
             ExitCode::from(error::exit_code(&failure))
         }
     }
@@ -37,10 +46,13 @@ fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
     // These need no plugins, and work where one of them is broken.
     match &cli.command {
-        Command::Completions(arguments) => return commands::completions::completions(arguments),
+        Command::Completions(arguments) => {
+            return commands::completions::completions(arguments, &cli.plugins);
+        }
         Command::Man(arguments) => return commands::completions::man(arguments),
         _ => {}
     }
+    start_threads(cli.threads)?;
     let plugins = Plugins::discover(&cli.plugins)?;
     match &cli.command {
         Command::Convert(arguments) => {
@@ -66,23 +78,28 @@ fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// A line for the user. Nothing can be done when standard error is closed.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Starts the threads that share the work, since without them nothing can be done.
+fn start_threads(count: Option<u16>) -> Result<()> {
+    let count = count.map_or(0, usize::from);
+    rayon::ThreadPoolBuilder::new().num_threads(count).build_global().map_err(|source| {
+        Error::new(codes::THREADS, format!("the threads cannot be started: {source}"))
+            .with_hint("the system allows no more: end other programs, or take fewer: --threads 1")
+    })
 }
 
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
+fn log_to_stderr(cli: &Cli) {
+    let level = match cli.verbose {
+        _ if cli.quiet => tracing::Level::ERROR,
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::TRACE,
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
+        .with_writer(LogWriter::default)
+        .with_ansi(terminal::Stream::Error.has_colors())
         .without_time()
-        .with_target(verbose > 1)
+        .with_target(cli.verbose > 1)
         .init();
 }
 
@@ -90,16 +107,7 @@ fn log_to_stderr(verbose: u8) {
 fn command_line() -> String {
     let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     convert::without_run_flags(arguments)
-        .map(|argument| quote(&argument))
+        .map(|argument| shell_word(&argument))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-fn quote(argument: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@".contains(&byte);
-    if !argument.is_empty() && argument.bytes().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', "'\\''"))
-    }
 }

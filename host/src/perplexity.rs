@@ -8,6 +8,7 @@
 use crate::cli::EvaluationPath;
 use crate::engine::{Engine, Head};
 use crate::evaluation::{logsumexp, measure};
+use crate::progress::{Bar, Unit};
 use crate::services::check_cancelled;
 use anemll_plugin_api::{Error, Result, codes};
 use serde::Serialize;
@@ -144,6 +145,7 @@ pub fn evaluate_text(
     let windows = windows(tokens, context)?;
     let (mut ours, mut theirs) = (Sum::default(), Sum::default());
     let (mut scored, mut divergence, mut agreements) = (0, 0.0, 0);
+    let bar = Bar::new("scoring", tokens.text.len() as u64, Unit::Count("tokens"));
     for window in &windows {
         let mut rows = Rows::new(engine, window, path)?;
         let mut reference_rows = match &mut reference {
@@ -155,6 +157,7 @@ pub fn evaluate_text(
             let logits = rows.next()?;
             ours.add(&logits, *next);
             scored += 1;
+            bar.set(scored);
             let Some(reference_rows) = &mut reference_rows else { continue };
             let reference = reference_rows.next()?;
             if reference.len() != logits.len() {

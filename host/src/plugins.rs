@@ -317,14 +317,14 @@ fn place(plugin: &LoadedPlugin) -> String {
     plugin.path().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
 }
 
+/// The folder `plugins` beside the program, whether it exists or not.
+pub fn folder() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+    Some(program.parent()?.join("plugins"))
+}
+
 fn installed_libraries() -> Vec<PathBuf> {
-    let Some(folder) = std::env::current_exe()
-        .ok()
-        .and_then(|path| path.canonicalize().ok())
-        .and_then(|path| Some(path.parent()?.join("plugins")))
-    else {
-        return Vec::new();
-    };
+    let Some(folder) = folder() else { return Vec::new() };
     let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut libraries: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -1,8 +1,14 @@
-//! Text for a terminal: names from files made harmless, numbers for people, tables.
+//! Text for a terminal: names from files made harmless, numbers for people, colours, tables.
 
+mod table;
+
+pub use table::{Cell, Column, Table};
+
+use anstyle::{AnsiColor, Color, Style};
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use unicode_width::UnicodeWidthStr as _;
 
 /// A text of one line that cannot steer a terminal: control characters, and marks that turn the
 /// direction of writing, become escapes such as `\u{1b}`.
@@ -24,6 +30,140 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// As [`plain`], but lines stay lines.
 pub fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// What a model says, for the terminal that standard output is: lines and tabs stay, other control
+/// characters become escapes. Marks of direction and joiners are part of scripts and stay, too. What
+/// goes to a file or a pipe is what the model said.
+pub fn answer(text: &str) -> Cow<'_, str> {
+    if std::io::stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) }
+}
+
+fn harmless(text: &str) -> Cow<'_, str> {
+    let controls = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if !text.chars().any(controls) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if controls(character) {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether only errors are told on standard error.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says whether only errors are to be told on standard error.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether only errors are told on standard error.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Where a text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+impl Stream {
+    /// Whether texts have colours there: `--color`, else `NO_COLOR`, `CLICOLOR_FORCE` and what the
+    /// terminal can.
+    pub fn has_colors(self) -> bool {
+        let choice = match self {
+            Self::Output => anstream::AutoStream::choice(&std::io::stdout()),
+            Self::Error => anstream::AutoStream::choice(&std::io::stderr()),
+        };
+        choice != anstream::ColorChoice::Never
+    }
+}
+
+const fn bold(color: AnsiColor) -> Style {
+    Style::new().fg_color(Some(Color::Ansi(color))).bold()
+}
+
+/// What failed.
+pub const BAD: Style = bold(AnsiColor::Red);
+/// What the user should look at.
+pub const DOUBTFUL: Style = bold(AnsiColor::Yellow);
+/// What is as it should be.
+pub const GOOD: Style = bold(AnsiColor::Green);
+/// What the user can do.
+pub const ADVICE: Style = bold(AnsiColor::Cyan);
+/// Titles.
+pub const TITLE: Style = Style::new().bold();
+
+/// A text in a style, where the stream has colours.
+pub fn painted(stream: Stream, style: Style, text: &str) -> String {
+    if stream.has_colors() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Writes a line for the user on standard error, unless `--quiet` was given. Nothing can be done when
+/// standard error is closed.
+pub fn tell(line: &str) {
+    if !is_quiet() {
+        tell_always(line);
+    }
+}
+
+/// [`tell`] for errors, which `--quiet` does not hold back.
+pub fn tell_always(line: &str) {
+    let text = if Stream::Error.has_colors() { highlighted(line) } else { line.to_owned() };
+    crate::progress::beside_bars(|| {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    });
+}
+
+/// Lines with the words that they begin with in colours: `error[A0801]:`, `warning:`, `note:`, `hint:`.
+fn highlighted(text: &str) -> String {
+    let lines: Vec<String> = text
+        .split('\n')
+        .map(|line| {
+            let labels = [
+                ("error", BAD),
+                ("interrupted", BAD),
+                ("warning", DOUBTFUL),
+                ("note", TITLE),
+                ("hint", ADVICE),
+            ];
+            let label = labels.iter().find(|(label, _)| {
+                line.strip_prefix(label)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '[']))
+            });
+            let Some((_, style)) = label else { return line.to_owned() };
+            let (head, rest) = line.split_once(": ").unwrap_or((line, ""));
+            let colon = if head.len() < line.len() { ": " } else { "" };
+            format!("{style}{head}{style:#}{colon}{rest}")
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Columns that a text takes.
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// A duration for people: `4.2 s`, `2 min 5 s`, `1 h 3 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        _ if seconds < 9.95 => format!("{:.1} s", seconds.max(0.0)),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
 }
 
 fn steers(character: char) -> bool {
@@ -99,101 +239,18 @@ fn trimmed(text: String) -> String {
     }
 }
 
-/// Columns of standard output where it is a terminal; `None` where it is a file or a pipe, whose
-/// lines are not cut.
+/// Columns that lines of standard output may take: what the variable `COLUMNS` says, else the width of
+/// the terminal; `None` where it is a file or a pipe, whose lines are not cut.
 pub fn width() -> Option<usize> {
+    const LEAST: usize = 40;
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse::<usize>().ok());
+    if let Some(columns) = said.filter(|columns| *columns > 0) {
+        return Some(columns.max(LEAST));
+    }
     if !std::io::stdout().is_terminal() {
         return None;
     }
-    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(40))
-}
-
-/// How a column is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Column {
-    /// At the left.
-    Left,
-    /// At the right, for numbers.
-    Right,
-    /// At the left; cut in the middle where the line is too long. One column at most.
-    Flexible,
-}
-
-/// Rows of cells, set in columns of equal width.
-#[derive(Debug)]
-pub struct Table {
-    columns: Vec<Column>,
-    indent: usize,
-    head: Option<Vec<String>>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// A table without a head, indented by two.
-    pub fn new(columns: &[Column]) -> Self {
-        Self { columns: columns.to_vec(), indent: 2, head: None, rows: Vec::new() }
-    }
-
-    /// Gives the columns titles.
-    pub fn with_head(mut self, titles: &[&str]) -> Self {
-        self.head = Some(titles.iter().map(|title| (*title).to_owned()).collect());
-        self
-    }
-
-    /// Adds a row; its cells are made [`plain`].
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| plain(&cell).into_owned()).collect());
-    }
-
-    /// The lines, each at most `width` wide where one is given and the flexible column allows.
-    pub fn render(&self, width: Option<usize>) -> String {
-        let all = || self.head.iter().chain(&self.rows);
-        let length = |text: &str| text.chars().count();
-        let mut widths: Vec<usize> = (0..self.columns.len())
-            .map(|column| all().filter_map(|row| row.get(column)).map(|c| length(c)).max())
-            .map(|longest| longest.unwrap_or(0))
-            .collect();
-        if let (Some(width), Some(flexible)) =
-            (width, self.columns.iter().position(|column| *column == Column::Flexible))
-        {
-            let others: usize = widths.iter().sum::<usize>() - widths[flexible];
-            let gaps = self.indent + 2 * self.columns.len().saturating_sub(1);
-            let room = width.saturating_sub(others + gaps).max(12);
-            widths[flexible] = widths[flexible].min(room);
-        }
-        let mut text = String::new();
-        for row in all() {
-            let mut line = " ".repeat(self.indent);
-            for (index, (cell, (column, width))) in
-                row.iter().zip(self.columns.iter().zip(&widths)).enumerate()
-            {
-                if index > 0 {
-                    line.push_str("  ");
-                }
-                let cell = shortened(cell, *width);
-                let _ = match column {
-                    Column::Right => write!(line, "{cell:>width$}"),
-                    Column::Left | Column::Flexible => write!(line, "{cell:<width$}"),
-                };
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
-}
-
-/// Cuts the middle out of a text that is longer than `width`; beginning and end tell more.
-fn shortened(text: &str, width: usize) -> Cow<'_, str> {
-    let length = text.chars().count();
-    if length <= width {
-        return Cow::Borrowed(text);
-    }
-    let kept = width.saturating_sub(1);
-    let front = kept / 3;
-    let start: String = text.chars().take(front).collect();
-    let end: String = text.chars().skip(length - (kept - front)).collect();
-    Cow::Owned(format!("{start}…{end}"))
+    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(LEAST))
 }
 
 /// Words set in lines of at most `width` (100 where none is given) behind an indent.
@@ -209,7 +266,7 @@ pub fn wrapped<'a>(
     let mut empty = true;
     for word in words {
         let word = plain(word);
-        let needed = line.chars().count() + separator.len() + word.chars().count();
+        let needed = columns(&line) + separator.len() + columns(&word);
         if !empty && needed > width {
             text.push_str(line.trim_end());
             text.push('\n');
@@ -270,14 +327,25 @@ mod tests {
     }
 
     #[test]
-    fn long_names_lose_their_middle() {
-        let mut table = Table::new(&[Column::Right, Column::Flexible]).with_head(&["N", "NAME"]);
-        table.row(["7".to_owned(), "a".repeat(30) + "end"]);
-        table.row(["12".to_owned(), "b".to_owned()]);
-        let text = table.render(Some(24));
-        assert_eq!(text, "   N  NAME\n   7  aaaaa…aaaaaaaaaend\n  12  b\n");
-        assert!(text.lines().all(|line| line.chars().count() <= 24), "{text}");
-        assert!(table.render(None).contains(&"a".repeat(30)), "a pipe gets all");
+    fn answers_keep_their_script_but_steer_nothing() {
+        assert_eq!(harmless("a\tb\n👩‍👩‍👧 \u{200f}שלום"), "a\tb\n👩‍👩‍👧 \u{200f}שלום");
+        assert_eq!(harmless("\u{1b}]0;title\u{7}\r\u{9b}2J"), "\\u{1b}]0;title\\u{7}\\r\\u{9b}2J");
+    }
+
+    #[test]
+    fn words_at_the_beginning_have_colours() {
+        let text = highlighted("error[A0801]: no: such\n  --> hint: place\nhint: look\nnotes: 3");
+        let expected = format!(
+            "{BAD}error[A0801]{BAD:#}: no: such\n  --> hint: place\n{ADVICE}hint{ADVICE:#}: look\nnotes: 3"
+        );
+        assert_eq!(text, expected);
+        assert_eq!(highlighted("interrupted"), format!("{BAD}interrupted{BAD:#}"));
+    }
+
+    #[test]
+    fn durations_have_the_units_of_their_size() {
+        let text = [0.0, 4.23, 9.9, 59.4, 125.0, 3780.0].map(duration);
+        assert_eq!(text, ["0.0 s", "4.2 s", "9.9 s", "59 s", "2 min 5 s", "1 h 3 min"]);
     }
 
     #[test]

@@ -99,6 +99,9 @@ codes! {
     NOT_YET_SUPPORTED = "A0806", "this is not supported yet";
     STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";
     MACHINE_UNFIT = "A0808", "this machine lacks something that a conversion needs";
+    THREADS = "A0820", "the threads that share the work cannot be started";
+    PANICKED = "A0821", "a bug in anemll: the program stopped where it must not";
+    FINDINGS = "A0822", "--strict: there are findings";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";

@@ -61,7 +61,8 @@ pub fn anemll() -> Command {
     for plugin in PLUGINS {
         command.arg("--plugin").arg(library(plugin));
     }
-    command.env("NO_COLOR", "1");
+    // What the terminal of a developer is must not matter.
+    command.env("NO_COLOR", "1").env_remove("COLUMNS");
     command
 }
 

@@ -13,6 +13,7 @@ use crate::tokenizer::{TextStream, Tokenizer};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -30,10 +31,10 @@ pub const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 pub struct ChatArguments {
     /// meta.yaml of the conversion.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub meta: PathBuf,
     /// Ask this, and end after the answer.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// System message that the conversation begins with.
     #[arg(long, value_name = "TEXT")]
@@ -59,6 +60,9 @@ pub struct ChatArguments {
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    /// Print one JSON object for each answer, a line each, instead of the answers.
+    #[arg(long)]
+    pub json: bool,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArguments,
@@ -99,6 +103,7 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
         generator: &mut generator,
         most: arguments.max_tokens.unwrap_or(u64::MAX),
         hide_thoughts: arguments.no_think && !switch,
+        json: arguments.json,
         transcript,
     };
     if let (Some(transcript), Some(system)) = (&mut chat.transcript, &arguments.system) {
@@ -106,7 +111,10 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
     }
     match &arguments.prompt {
         Some(text) => chat.turn(text),
-        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+        None if !arguments.json
+            && std::io::stdin().is_terminal()
+            && std::io::stdout().is_terminal() =>
+        {
             converse(&mut chat)
         }
         None => answer_lines(&mut chat),
@@ -195,6 +203,7 @@ struct Chat<'a> {
     generator: &'a mut Generator,
     most: u64,
     hide_thoughts: bool,
+    json: bool,
     transcript: Option<Transcript>,
 }
 
@@ -216,6 +225,16 @@ impl Chat<'_> {
             }
         }
         let answer = result?;
+        if self.json {
+            return super::print_json(&json!({
+                "prompt": text,
+                "answer": shown,
+                "prompt_tokens": answer.prompt_tokens,
+                "tokens": answer.tokens,
+                "tokens_per_second": answer.rate(),
+                "end": answer.end.name(),
+            }));
+        }
         super::say(&summary(&answer));
         Ok(())
     }
@@ -234,9 +253,10 @@ impl Chat<'_> {
         }
         let mut stream = TextStream::new(self.tokenizer, &fitted.tokens);
         let mut filter = EmptyThought { held: String::new(), active: self.hide_thoughts };
+        let silent = self.json;
         let mut write = |text: &str| {
             shown.push_str(text);
-            super::print(text)
+            if silent { Ok(()) } else { super::print(&crate::terminal::answer(text)) }
         };
         let answer = self.generator.answer(&fitted.tokens, self.most, &mut |token| {
             write(&filter.push(&stream.push(token)?))
@@ -245,7 +265,7 @@ impl Chat<'_> {
             write(&filter.push(&stream.finish()?))?;
             write(&filter.finish())?;
         }
-        if answer.is_ok() || !shown.is_empty() {
+        if !silent && (answer.is_ok() || !shown.is_empty()) {
             super::print("\n")?;
         }
         answer
@@ -330,7 +350,7 @@ fn converse(chat: &mut Chat<'_>) -> Result<()> {
             Ok(()) => {}
             Err(error) if error.is_cancelled() && take_interrupt() => {}
             Err(error) if error.code == codes::PROMPT_INVALID => {
-                super::say(&crate::error::render(&error));
+                crate::terminal::tell_always(&crate::error::render(&error));
             }
             Err(error) => return Err(error),
         }
@@ -339,7 +359,7 @@ fn converse(chat: &mut Chat<'_>) -> Result<()> {
 
 /// Every line of standard input is a question.
 fn answer_lines(chat: &mut Chat<'_>) -> Result<()> {
-    let lines = read_lines();
+    let lines = read_lines()?;
     loop {
         // A blocked read cannot be interrupted, so another thread reads.
         let line = match lines.recv_timeout(Duration::from_millis(50)) {
@@ -357,9 +377,9 @@ fn answer_lines(chat: &mut Chat<'_>) -> Result<()> {
     }
 }
 
-fn read_lines() -> Receiver<Result<String>> {
+fn read_lines() -> Result<Receiver<Result<String>>> {
     let (sender, receiver) = sync_channel(1);
-    std::thread::spawn(move || {
+    let read = move || {
         for line in std::io::stdin().lock().lines() {
             let line = line.map_err(|source| {
                 Error::new(codes::PROMPT_INVALID, format!("standard input: {source}"))
@@ -369,8 +389,11 @@ fn read_lines() -> Receiver<Result<String>> {
                 break;
             }
         }
-    });
-    receiver
+    };
+    let thread = std::thread::Builder::new().spawn(read);
+    thread.map(|_| receiver).map_err(|source| {
+        Error::new(codes::THREADS, format!("no thread to read standard input: {source}"))
+    })
 }
 
 #[cfg(test)]

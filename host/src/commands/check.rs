@@ -1,5 +1,6 @@
 //! `check`: whether a model can be converted, from its configuration alone.
 
+use crate::cli::ModelArgument;
 use crate::error::from_huggingface;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
@@ -12,23 +13,22 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
-  anemll check --model ./SmolLM2-135M
-  anemll check --model Qwen/Qwen3-0.6B
-  anemll check --model ./SmolLM2-135M --context 4096 --json
+  anemll check ./SmolLM2-135M
+  anemll check Qwen/Qwen3-0.6B
+  anemll check ./SmolLM2-135M --context 4096 --json
 
 Only config.json is needed: of a model of the hub, no more is downloaded.";
 
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
-    /// Model directory, config.json, entry of the Hugging Face cache, or name such as
-    /// Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Context length in tokens.
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
     pub context: u64,

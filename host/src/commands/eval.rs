@@ -5,6 +5,7 @@ use crate::engine::{Engine, Head};
 use crate::evaluation::{Position, Reference, read_tokens, summarize};
 use crate::perplexity::{Score, Tokens, evaluate_text};
 use crate::plugins::Plugins;
+use crate::progress::{Bar, Unit};
 use crate::services::{self, check_cancelled};
 use crate::tokenizer::Tokenizer;
 use anemll_plugin_api::{Error, Result, codes};
@@ -208,8 +209,10 @@ fn infer(
     reference: &Reference,
 ) -> Result<Vec<Position>> {
     let mut positions = Vec::new();
+    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (position, token) in tokens.iter().enumerate().skip(first) {
         check_cancelled()?;
+        bar.set(position as u64);
         let head = engine.infer(*token, position as u64)?;
         positions.push(compare(&head, position, reference)?);
     }
@@ -220,9 +223,11 @@ fn infer(
 fn evaluate(engine: &mut Engine, tokens: &[u32], reference: &Reference) -> Result<Vec<Position>> {
     let mut positions = Vec::new();
     let batch = engine.batch() as usize;
+    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (number, batch_tokens) in tokens.chunks(batch).enumerate() {
         check_cancelled()?;
         let first = number * batch;
+        bar.set(first as u64);
         let rows = engine.evaluate(batch_tokens, first as u64)?;
         for (row, head) in rows.iter().enumerate() {
             positions.push(compare(head, first + row, reference)?);

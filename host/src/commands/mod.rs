@@ -38,9 +38,9 @@ pub fn unprintable(source: &std::io::Error) -> Error {
     }
 }
 
-/// A line for the user on standard error. Nothing can be done when that is closed.
+/// A line for the user on standard error, unless `--quiet` was given.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    crate::terminal::tell(line);
 }
 
 /// Prints a value as one line of JSON.

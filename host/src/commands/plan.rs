@@ -1,5 +1,6 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
+use crate::cli::{LutArguments, ModelArgument};
 use crate::convert::lut::{Lut, Luts};
 use crate::error::from_huggingface;
 use crate::model_source::{self, Need};
@@ -7,6 +8,7 @@ use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
 use crate::sizes::{Inventory, PartSizes};
+use crate::terminal::{self, Column, Table, size};
 use anemll_huggingface::ConfigFile;
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
@@ -14,32 +16,31 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
-  anemll plan --model ./SmolLM2-135M
-  anemll plan --model Qwen/Qwen3-0.6B --max-chunk-mb 950 --lut 6
-  anemll plan --model ./SmolLM2-135M --lut2 4 --lut3 6 --context 2048 --json
-  anemll plan --model ./SmolLM2-135M --lut 4 --auto
+  anemll plan ./SmolLM2-135M
+  anemll plan Qwen/Qwen3-0.6B --max-chunk-mb 950 --lut 6
+  anemll plan ./SmolLM2-135M --lut2 4 --lut3 6 --context 2048 --json
+  anemll plan ./SmolLM2-135M --lut 4 --auto
 
 Only config.json is needed. --auto prints a number for scripts:
-anemll convert --chunk $(anemll plan --model DIR --lut 4 --auto) …";
+anemll convert --chunk $(anemll plan DIR --lut 4 --auto) …";
 
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// Model directory, config.json, entry of the Hugging Face cache, or name such as
-    /// Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Largest weight file that a chunk may have, in MB of 1048576 bytes.
     #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_chunk_mb: u64,
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.10, value_parser = overhead)]
     pub overhead: f64,
-    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none.
+    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none. Without a flag:
+    /// what `convert` takes by default.
     #[arg(long, value_name = "LUT")]
     pub lut: Option<String>,
     /// Palettization of the embeddings.
@@ -80,7 +81,7 @@ const MOST_LINES: u32 = 12;
 
 /// Sizes at one choice of bits.
 #[derive(Debug, Serialize)]
-struct Column {
+struct Sizes {
     /// `float16`, `LUT4`, or what was asked for.
     name: String,
     #[serde(flatten)]
@@ -93,7 +94,9 @@ struct Column {
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let asked = asked(arguments)?;
+    let typed = LutArguments::from(arguments);
+    // A flag that cannot be understood is told before anything is looked for.
+    Luts::new(&typed, false, 0)?;
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
@@ -110,10 +113,11 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     let description = frontend.describe(&input)?;
     let host = services::host();
     let limit = limit(arguments);
+    let asked = Choice::asked(&typed, description.parameters)?;
     let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
     let column = |choice: &Choice| {
         let sizes = inventory.sizes(&choice.chunked);
-        Column {
+        Sizes {
             name: choice.name.clone(),
             monolithic: inventory.sizes(&choice.whole).monolithic_file(),
             chunks: sizes.chunks_within(limit),
@@ -121,12 +125,12 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         }
     };
     if arguments.auto {
-        let column = column(&asked.unwrap_or_else(|| Choice::usual(None)));
+        let column = column(&asked);
         let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
         return super::print(&format!("{chunks}\n"));
     }
     let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Column> = usual.iter().chain(&asked).map(column).collect();
+    let columns: Vec<Sizes> = usual.iter().chain([&asked]).map(column).collect();
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
@@ -161,42 +165,45 @@ impl Choice {
         let name = bits.map_or_else(|| "float16".to_owned(), |bits| format!("LUT{bits}"));
         Self { name, chunked, whole: Luts { embeddings: lut, ..chunked } }
     }
-}
 
-/// What the `--lut` flags say, if there are any.
-fn asked(arguments: &PlanArguments) -> Result<Option<Choice>> {
-    let flags = [
-        ("--lut", &arguments.lut),
-        ("--lut1", &arguments.lut1),
-        ("--lut2", &arguments.lut2),
-        ("--lut3", &arguments.lut3),
-    ];
-    if flags.iter().all(|(_, text)| text.is_none()) {
-        return Ok(None);
+    /// What `convert` would take with these flags, or without any.
+    fn asked(typed: &LutArguments, parameters: u64) -> Result<Self> {
+        let flags = [
+            ("--lut", &typed.lut),
+            ("--lut1", &typed.lut1),
+            ("--lut2", &typed.lut2),
+            ("--lut3", &typed.lut3),
+        ];
+        let name: Vec<String> = flags
+            .into_iter()
+            .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
+            .collect();
+        Ok(Self {
+            name: if name.is_empty() { "default".to_owned() } else { name.join(" ") },
+            chunked: Luts::new(typed, false, parameters)?,
+            whole: Luts::new(typed, true, parameters)?,
+        })
     }
-    let [all, embeddings, layers, head] =
-        flags.map(|(flag, text)| text.as_deref().map(|text| Lut::parse(flag, text)).transpose());
-    let (all, embeddings) = (all?.unwrap_or_default(), embeddings?);
-    let chunked = Luts {
-        embeddings: embeddings.unwrap_or_default(),
-        layers: layers?.unwrap_or(all),
-        head: head?.unwrap_or(all),
-    };
-    let name: Vec<String> = flags
-        .iter()
-        .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
-        .collect();
-    let whole = Luts { embeddings: embeddings.unwrap_or(all), ..chunked };
-    Ok(Some(Choice { name: name.join(" "), chunked, whole }))
 }
 
-fn too_large(arguments: &PlanArguments, column: &Column) -> Error {
+impl From<&PlanArguments> for LutArguments {
+    fn from(arguments: &PlanArguments) -> Self {
+        Self {
+            lut: arguments.lut.clone(),
+            lut1: arguments.lut1.clone(),
+            lut2: arguments.lut2.clone(),
+            lut3: arguments.lut3.clone(),
+        }
+    }
+}
+
+fn too_large(arguments: &PlanArguments, column: &Sizes) -> Error {
     let largest = column.sizes.layers.iter().copied().max().unwrap_or(0);
     Error::new(
         codes::LAYOUT_OPTION_INVALID,
         format!(
             "a layer has {} at {}, more than --max-chunk-mb {} allows",
-            megabytes(scaled(largest, arguments)),
+            size(scaled(largest, arguments)),
             column.name,
             arguments.max_chunk_mb
         ),
@@ -209,27 +216,28 @@ fn text(
     arguments: &PlanArguments,
     name: &str,
     description: &ModelDescription,
-    columns: &[Column],
+    columns: &[Sizes],
 ) -> Result<String> {
     let mut text = format!(
         "{name}: {}, {} layers, {:.1} M parameters, context {}\n\
-         sizes are of weight files, times {:.2}; MB are 1048576 bytes\n\n",
+         sizes are of weight files, times {:.2}\n\n",
         description.architecture,
         description.layers,
         description.parameters as f64 / 1e6,
         arguments.context,
         arguments.overhead,
     );
-    let mut row = |first: &str, cell: &dyn Fn(&Column) -> String| {
-        let mut line = format!("{first:<26}");
-        for column in columns {
-            let width = column.name.chars().count().max(9);
-            let _ = write!(line, "  {:>width$}", cell(column));
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
+    let mut kinds = vec![Column::Left];
+    kinds.extend(columns.iter().map(|_| Column::Right));
+    // Where there is no room, what was asked for, or the default, is kept.
+    let others: Vec<usize> = (1..columns.len()).collect();
+    let mut titles = vec![""];
+    titles.extend(columns.iter().map(|column| column.name.as_str()));
+    let mut table = Table::new(&kinds).with_head(&titles).without_indent().leaving_out(&others);
+    let mut row = |first: &str, cell: &dyn Fn(&Sizes) -> String| {
+        table.row(std::iter::once(first.to_owned()).chain(columns.iter().map(cell)));
     };
-    let megabytes = |bytes: u64| megabytes(scaled(bytes, arguments));
-    row("", &|column| column.name.clone());
+    let megabytes = |bytes: u64| size(scaled(bytes, arguments));
     row("embeddings", &|column| megabytes(column.sizes.embeddings_file()));
     row("layers", &|column| {
         let all = column.sizes.chunk_files(1).unwrap_or_default();
@@ -255,7 +263,15 @@ fn text(
     row("recommended --chunk", &|column| {
         column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
     });
-    let _ = writeln!(text, "\n! is more than --max-chunk-mb {}", arguments.max_chunk_mb);
+    text += &table.render(terminal::width());
+    let limit = arguments.max_chunk_mb.saturating_mul(1 << 20);
+    let _ = writeln!(
+        text,
+        "\n! is more than --max-chunk-mb {}: {} MB of 1048576 bytes are {}",
+        arguments.max_chunk_mb,
+        arguments.max_chunk_mb,
+        size(limit)
+    );
     Ok(text)
 }
 
@@ -277,10 +293,6 @@ fn layout(layers: u32, chunks: u32) -> Result<String> {
 
 fn scaled(bytes: u64, arguments: &PlanArguments) -> u64 {
     (bytes as f64 * arguments.overhead) as u64
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
 use crate::cli::{ChunkCount, ConvertArguments};
 use crate::plugins::Plugins;
 use crate::sizes::{self, PartSizes};
+use crate::terminal::size;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
 
@@ -37,7 +38,7 @@ pub(super) fn settings(
     plugins: &Plugins,
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
-    let luts = |combiner: &str| luts(arguments, combiner);
+    let luts = |combiner: &str| luts(arguments, combiner, model.description.parameters);
     let limit = limit(arguments);
     let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
         (AUTO, chunk) => auto(arguments, chunk, plugins, model, limit)?,
@@ -78,18 +79,18 @@ fn auto(
     if chunk == Some(ChunkCount::Auto) {
         "--chunk auto was given".clone_into(&mut why_not);
     } else if installed(WHOLE_COMBINER) {
-        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER)?)?.monolithic_file();
-        let size = format!("{} of weights in one file", megabytes(whole));
+        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER, parameters)?)?.monolithic_file();
+        let weights = format!("{} of weights in one file", size(whole));
         if parameters > WHOLE_PARAMETERS {
             why_not = format!("{:.1} B parameters are more than 3 B", parameters as f64 / 1e9);
         } else if whole > limit {
-            why_not = format!("{size} would pass --max-chunk-mb {}", arguments.max_chunk_mb);
+            why_not = format!("{weights} would pass --max-chunk-mb {}", arguments.max_chunk_mb);
         } else {
-            let reason = format!("combiner {WHOLE_COMBINER}: {size}");
+            let reason = format!("combiner {WHOLE_COMBINER}: {weights}");
             return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
         }
     }
-    let sizes = model.sizes(&luts(arguments, CHUNKED)?)?;
+    let sizes = model.sizes(&luts(arguments, CHUNKED, parameters)?)?;
     let (chunks, fit) = chunks_within(&sizes, arguments, limit)?;
     Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
 }
@@ -105,7 +106,7 @@ fn chunks_within(
             codes::LAYOUT_OPTION_INVALID,
             format!(
                 "one layer takes {}, more than --max-chunk-mb {} allows with {:.0} % to spare",
-                megabytes(layer),
+                size(layer),
                 arguments.max_chunk_mb,
                 (OVERHEAD - 1.0) * 100.0
             ),
@@ -114,26 +115,21 @@ fn chunks_within(
     };
     let largest = sizes.chunk_files(chunks)?.into_iter().max().unwrap_or(0);
     let plural = if chunks == 1 { "" } else { "s" };
-    let fit = format!("{chunks} chunk{plural} of at most {}", megabytes(largest));
+    let fit = format!("{chunks} chunk{plural} of at most {}", size(largest));
     Ok((chunks, fit))
 }
 
 /// Bits of each part. A quantizer of another kind is asked by options of its own.
-fn luts(arguments: &ConvertArguments, combiner: &str) -> Result<Luts> {
+fn luts(arguments: &ConvertArguments, combiner: &str, parameters: u64) -> Result<Luts> {
     let other = arguments.quantizer.as_deref().is_some_and(|id| id != LUT_QUANTIZER);
     let own_options = arguments.quantizer.is_some() && !arguments.quantizer_option.is_empty();
     if (other || own_options) && !arguments.luts.is_typed() {
         return Ok(Luts::default());
     }
-    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER)
+    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER, parameters)
 }
 
 /// Largest weight file in bytes.
 fn limit(arguments: &ConvertArguments) -> u64 {
     ((u64::from(arguments.max_chunk_mb) << 20) as f64 / OVERHEAD) as u64
-}
-
-/// Mebibytes, as `--max-chunk-mb` counts.
-pub(super) fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }

@@ -1,12 +1,11 @@
 //! `--dry-run`: what a conversion would make and take, without touching anything.
 
-use super::auto::megabytes;
 use super::finish::shipped;
 use super::packages::relative_path;
 use super::{Job, settings};
-use crate::cli::ProgressForm;
 use crate::commands::{print, print_json};
 use crate::sizes;
+use crate::terminal::{self, Column, Table, plain_lines, size};
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
@@ -53,7 +52,7 @@ type Functions = BTreeMap<String, Checked<Referenced>>;
 /// Prints what a conversion would make.
 pub(super) fn show(job: &Job<'_>, functions: &Functions) -> Result<()> {
     let plan = plan(job, functions)?;
-    if job.arguments.progress == ProgressForm::Json {
+    if job.arguments.wants_json() {
         return print_json(&plan);
     }
     print(&plan.to_text())
@@ -74,8 +73,8 @@ pub(super) fn check_disk(job: &Job<'_>, functions: &Functions) -> Result<()> {
         codes::OUTPUT_UNWRITABLE,
         format!(
             "the packages take {}, and {} are free on the disk of the output directory",
-            megabytes(needed),
-            megabytes(free)
+            size(needed),
+            size(free)
         ),
     )
     .with_at(job.arguments.output.display().to_string())
@@ -160,6 +159,7 @@ fn memory(functions: &Functions) -> Result<u64> {
 
 impl Plan {
     fn to_text(&self) -> String {
+        let width = terminal::width();
         let mut text = format!(
             "{}: {} ({}), {:.1} M parameters, combiner {}\n",
             self.model,
@@ -172,25 +172,26 @@ impl Plan {
             let _ = writeln!(text, "note: {note}");
         }
         let _ = writeln!(text, "steps: {}", self.steps.join(", "));
-        let width = self.packages.iter().map(|package| package.path.len()).max().unwrap_or(0);
         let _ = writeln!(text, "\npackages in {}:", self.output);
+        text = plain_lines(&text);
+        let columns = [Column::Flexible, Column::Right, Column::Left, Column::Left];
+        let mut table = Table::new(&columns).leaving_out(&[2]);
         for package in &self.packages {
             let bytes = self.weight_files.get(&package.weight_file).copied().unwrap_or(0);
-            let _ = writeln!(
-                text,
-                "  {:width$}  {:>10}  {}{}",
-                package.path,
-                megabytes(bytes),
+            table.row([
+                package.path.clone(),
+                size(bytes),
                 package.functions.join(", "),
-                if package.ships { "  <- apps load this" } else { "" },
-            );
+                if package.ships { "apps load this" } else { "" }.to_owned(),
+            ]);
         }
+        text += &table.render(width);
         let _ = writeln!(
             text,
             "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
              Nothing was written.",
-            megabytes(self.disk_bytes),
-            megabytes(self.memory_bytes)
+            size(self.disk_bytes),
+            size(self.memory_bytes)
         );
         text
     }

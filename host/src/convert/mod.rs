@@ -22,7 +22,7 @@ use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
 use crate::model_source::{self, Need};
 use crate::plugins::{AUTOMATIC, Plugins};
-use crate::progress::Event;
+use crate::progress::{Event, Outcome, Shipped};
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
@@ -46,8 +46,10 @@ use work::Work;
 pub const REPORT: &str = "anemll-report.json";
 /// Name of the file by which chat programs find everything.
 const META: &str = "meta.yaml";
-/// What `--runtime` is to leave the test run out.
-const NO_RUNTIME: &str = "none";
+/// Our own runtime, which is the same on every system.
+const CPU: &str = "cpu";
+/// What `--compiler` and `--runtime` are to leave their step out.
+const NONE: &str = "none";
 
 pub(crate) use fingerprint::sha256 as file_sha256;
 pub use settings::without_run_flags;
@@ -71,7 +73,7 @@ pub fn run(
         return dry_run::show(&job, &functions);
     }
     job.show_start(show);
-    let source_sha256 = hash_source(&job.directory)?;
+    let source_sha256 = hash_source(&job.directory, show)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let mut store = Store::open(&arguments.output, identity, arguments.force)?;
     let run = job.steps().and_then(|steps| {
@@ -113,10 +115,16 @@ pub fn run(
     }
     let meta = store.directory().join(META);
     let result = if meta.is_file() { meta } else { store.directory().to_owned() };
-    show(&Event::Done {
+    show(&Event::Done(&Outcome {
         seconds: started.elapsed().as_secs_f64(),
         meta: &result.display().to_string(),
-    });
+        output: &arguments.output.display().to_string(),
+        files: job.shipped_files(store.directory()),
+        tested: if report.test.done { &report.test.message } else { "" },
+        loaded_by_apple: report.test.done && job.is_apples(),
+        can_chat: store.directory().join(META).is_file()
+            && store.directory().join("tokenizer.json").is_file(),
+    }));
     Ok(())
 }
 
@@ -139,7 +147,7 @@ struct Job<'a> {
     layout: Layout,
     options: Value,
     compiler_id: String,
-    compiler: Box<dyn Compiler>,
+    compiler: Option<Box<dyn Compiler>>,
     runtime: Option<Box<dyn Runtime>>,
 }
 
@@ -154,11 +162,16 @@ impl<'a> Job<'a> {
         let directory = open_model(arguments, show)?;
         let (arch, frontend) =
             plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
-        let compiler_id =
-            plugins.compiler_id(arguments.compiler.as_deref().unwrap_or(AUTOMATIC))?;
-        let compiler = plugins.compiler(&compiler_id)?;
+        let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
+            NONE => (NONE.to_owned(), None),
+            id => {
+                let id = plugins.compiler_id(id)?;
+                let compiler = plugins.compiler(&id)?;
+                (id, Some(compiler))
+            }
+        };
         let runtime = match arguments.runtime.as_str() {
-            NO_RUNTIME => None,
+            NONE => None,
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, &directory);
@@ -205,6 +218,28 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// What an app loads, as it is in the output directory.
+    fn shipped_files(&self, directory: &Path) -> Vec<Shipped> {
+        let packages = shipped(&self.layout).map(packages::relative_path);
+        packages
+            .filter_map(|package| {
+                let compiled = package.with_extension("mlmodelc");
+                let compiled = Some(compiled).filter(|path| directory.join(path).is_dir());
+                let path = compiled.as_ref().unwrap_or(&package);
+                Some(Shipped {
+                    name: path.to_string_lossy().replace('\\', "/"),
+                    bytes: finish::size(&directory.join(path)).ok()?,
+                    compiled: compiled.is_some(),
+                })
+            })
+            .collect()
+    }
+
+    /// Whether the test step ran on Apple's own system.
+    fn is_apples(&self) -> bool {
+        cfg!(target_vendor = "apple") && ![NONE, CPU].contains(&self.arguments.runtime.as_str())
+    }
+
     fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
         show(&Event::Started {
             model: &self.model_name,
@@ -226,8 +261,13 @@ impl<'a> Job<'a> {
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
         if self.quantization.as_ref().is_none_or(|stage| stage.id == settings::LUT_QUANTIZER) {
-            let typed =
-                if self.arguments.luts.is_typed() { "" } else { " (--lut none: all 16 bits)" };
+            let typed = if self.arguments.luts.is_typed() {
+                String::new()
+            } else {
+                let whole = self.settings.combiner == settings::WHOLE_COMBINER;
+                let scripts = lut::Luts::flags_of_scripts(whole);
+                format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
+            };
             notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
         }
         notes.extend(self.description.notes.iter().cloned());
@@ -320,14 +360,17 @@ impl<'a> Job<'a> {
                 }
                 Task::Compile => {
                     let demanded = demanded || self.arguments.compiler.is_some();
-                    let (outputs, outcome) = finish::compile(
-                        &self.compiler_id,
-                        self.compiler.as_ref(),
-                        demanded,
-                        &self.layout,
-                        store,
-                        self.host,
-                    )?;
+                    let (outputs, outcome) = match &self.compiler {
+                        Some(compiler) => finish::compile(
+                            &self.compiler_id,
+                            compiler.as_ref(),
+                            demanded,
+                            &self.layout,
+                            store,
+                            self.host,
+                        )?,
+                        None => (Vec::new(), StepReport::left_out("--compiler none")),
+                    };
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
@@ -374,7 +417,7 @@ impl<'a> Job<'a> {
             Some(runtime) => {
                 finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host)
             }
-            None => Ok(StepReport { done: false, message: "left out (--runtime none)".to_owned() }),
+            None => Ok(StepReport::left_out("--runtime none")),
         }
     }
 
@@ -407,7 +450,7 @@ impl<'a> Job<'a> {
         let plugins = self
             .components()
             .into_iter()
-            .chain(workers.into_iter().filter(|(_, id)| *id != NO_RUNTIME))
+            .chain(workers.into_iter().filter(|(_, id)| *id != NONE))
             .map(|(stage, id)| {
                 Ok(PluginReport {
                     stage: stage.name().to_owned(),
@@ -478,8 +521,12 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
     .with_hint("this is an error of the arch plugin")
 }
 
-fn hash_source(directory: &ModelDirectory) -> Result<String> {
-    directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
+fn hash_source(directory: &ModelDirectory, show: &dyn Fn(&Event<'_>)) -> Result<String> {
+    let progress = |done, total| {
+        show(&Event::Source { done, total });
+        check_cancelled().is_ok()
+    };
+    directory.source_sha256(progress).map_err(from_huggingface)
 }
 
 fn layout_error(what: &str) -> Error {

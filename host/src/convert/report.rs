@@ -118,6 +118,13 @@ pub(super) struct LintReport {
     pub(super) places: Vec<String>,
 }
 
+impl StepReport {
+    /// A step that a flag leaves out.
+    pub(super) fn left_out(flag: &str) -> Self {
+        Self { done: false, message: format!("left out ({flag})") }
+    }
+}
+
 /// A step that may be left out.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(super) struct StepReport {

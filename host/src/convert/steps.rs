@@ -114,6 +114,7 @@ impl<'a> Steps<'a> {
     fn is_finished(&self, number: u32, store: &Store, workers: Workers<'_>) -> bool {
         store.finished(number).is_some_and(|record| match self.task(number) {
             Task::Packages | Task::Files => true,
+            Task::Compile if workers.compiler == super::NONE => record.done,
             Task::Compile => record.done && record.by == workers.compiler,
             Task::Test => record.done && record.by == workers.runtime,
         })

@@ -7,7 +7,7 @@ use super::report::{PackageReport, WeightFileReport};
 use super::steps::Steps;
 use super::store::Store;
 use super::weight_record::{self, WeightRecord};
-use super::weights::WeightJob;
+use super::weights::{WeightJob, Written};
 use crate::progress::Event;
 use crate::services::check_cancelled;
 use anemll_mil::{Checked, Referenced};
@@ -88,7 +88,20 @@ impl Work<'_> {
             .map(|id| Ok((id.as_str(), self.function(id)?)))
             .collect::<Result<Vec<_>>>()?;
         let path = store.place(Path::new(&fresh_weights(&file.id)))?;
-        let progress = |done, total| (self.show)(&Event::Weights { file: &file.id, done, total });
+        let files = &self.layout.weight_files;
+        let number =
+            files.iter().position(|other| other.id == file.id).map_or(1, |place| place + 1);
+        let progress = |written: Written| {
+            (self.show)(&Event::Weights {
+                file: &file.id,
+                number,
+                files: files.len(),
+                done: written.done,
+                total: written.total,
+                done_bytes: written.done_bytes,
+                total_bytes: written.total_bytes,
+            });
+        };
         let result = self.weights.write(&members, &path, &progress)?;
         tracing::info!("weights {}: {} bytes", file.id, result.bytes);
         let record = WeightRecord {

@@ -148,7 +148,7 @@ fn weights(found: &WeightsDifference, width: Option<usize>) -> String {
         let columns =
             [Column::Right, Column::Right, Column::Right, Column::Right, Column::Flexible];
         let head = ["COSINE", "LARGEST ERROR", "MEAN ERROR", "DIFFER", "DIFFERENT WEIGHTS"];
-        let mut table = Table::new(&columns).with_head(&head);
+        let mut table = Table::new(&columns).with_head(&head).leaving_out(&[2, 1, 3]);
         for difference in worst.iter().take(SHOWN) {
             let cells = match (&difference.error, &difference.problem) {
                 (Some(error), _) => [
