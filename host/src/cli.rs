@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 #[command(name = "anemll", version, about, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
     /// Plugin library to load for this run; may be given several times.
-    #[arg(long = "plugin", value_name = "LIBRARY", global = true, help_heading = "Plugins")]
+    #[arg(long = "plugin", value_name = "LIBRARY", global = true, help_heading = EVERYWHERE)]
     pub plugins: Vec<PathBuf>,
 
     /// Say more on standard error (-v progress details, -vv everything).

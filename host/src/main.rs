@@ -97,7 +97,7 @@ fn log_to_stderr(cli: &Cli) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(LogWriter::default)
-        .with_ansi(terminal::Stream::Error.has_colors())
+        .with_ansi(false)
         .without_time()
         .with_target(cli.verbose > 1)
         .init();

@@ -392,12 +392,12 @@ fn numbers(unit: Unit, done: u64, total: u64, elapsed: Duration) -> String {
         "{:.0} % of {}, {}",
         (share * 100.0).floor(),
         unit.text(total),
-        terminal::duration(seconds)
+        terminal::duration_in_seconds(seconds)
     );
     // What the first percent took says little.
     if share >= 0.01 && done < total {
         let rest = seconds / share - seconds;
-        let _ = write!(text, ", about {} left", terminal::duration(rest.max(1.0).round()));
+        let _ = write!(text, ", about {} left", terminal::duration_in_seconds(rest.max(1.0)));
     }
     text
 }
@@ -469,7 +469,7 @@ mod tests {
     fn numbers_tell_the_share_the_time_and_the_rest() {
         let text =
             |done, seconds| numbers(Unit::Bytes, done, 2_000_000_000, Duration::from_secs(seconds));
-        assert_eq!(text(0, 0), "0 % of 2.00 GB, 0.0 s");
+        assert_eq!(text(0, 0), "0 % of 2.00 GB, 0 s");
         assert_eq!(text(500_000_000, 30), "25 % of 2.00 GB, 30 s, about 1 min 30 s left");
         assert_eq!(text(2_000_000_000, 130), "100 % of 2.00 GB, 2 min 10 s");
         let tokens = numbers(Unit::Count("tokens"), 5, 10, Duration::from_secs(20));

@@ -39,6 +39,36 @@ pub fn answer(text: &str) -> Cow<'_, str> {
     if std::io::stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) }
 }
 
+/// A text for standard output: where that is a terminal, control characters but line ends and tabs
+/// become escapes, except in sequences that only choose a colour.
+pub fn output(text: &str) -> Cow<'_, str> {
+    if std::io::stdout().is_terminal() { with_colors_alone(text) } else { Cow::Borrowed(text) }
+}
+
+fn with_colors_alone(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split('\u{1b}');
+    let first = harmless(parts.next().unwrap_or_default());
+    let mut safe = first.into_owned();
+    for part in parts {
+        let length = part.strip_prefix('[').and_then(|rest| {
+            let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+            rest[end..].starts_with('m').then_some(end + 2)
+        });
+        match length {
+            Some(length) => {
+                safe.push('\u{1b}');
+                safe.push_str(&part[..length]);
+                safe.push_str(&harmless(&part[length..]));
+            }
+            None => {
+                safe.extend('\u{1b}'.escape_default());
+                safe.push_str(&harmless(part));
+            }
+        }
+    }
+    Cow::Owned(safe)
+}
+
 fn harmless(text: &str) -> Cow<'_, str> {
     let controls = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
     if !text.chars().any(controls) {
@@ -119,7 +149,8 @@ pub fn tell(line: &str) {
 
 /// [`tell`] for errors, which `--quiet` does not hold back.
 pub fn tell_always(line: &str) {
-    let text = if Stream::Error.has_colors() { highlighted(line) } else { line.to_owned() };
+    let line = plain_lines(line);
+    let text = if Stream::Error.has_colors() { highlighted(&line) } else { line };
     crate::progress::beside_bars(|| {
         let _ = writeln!(std::io::stderr(), "{text}");
     });
@@ -157,9 +188,16 @@ pub fn columns(text: &str) -> usize {
 
 /// A duration for people: `4.2 s`, `2 min 5 s`, `1 h 3 min`.
 pub fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
+    duration_in_seconds(seconds)
+}
+
+/// A duration for people, in whole seconds.
+pub fn duration_in_seconds(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
-        _ if seconds < 9.95 => format!("{:.1} s", seconds.max(0.0)),
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
@@ -253,6 +291,61 @@ pub fn width() -> Option<usize> {
     terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(LEAST))
 }
 
+/// The words of a sentence, a number with its unit as one; one that is longer than `width` is taken
+/// apart behind strokes, dots and the like.
+pub fn words(text: &str, width: Option<usize>) -> Vec<String> {
+    const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "s", "min", "h", "%"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let unit = UNITS.contains(&word.trim_end_matches([',', ';', '.', ')']));
+        match words.last_mut() {
+            Some(last) if unit && last.ends_with(|end: char| end.is_ascii_digit()) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    let Some(width) = width else { return words };
+    let apart = |word: String| {
+        if columns(&word) <= width {
+            return vec![word];
+        }
+        let mut parts = vec![String::new()];
+        for piece in word.split_inclusive(['/', '-', '_', '.', ',']) {
+            match parts.last_mut() {
+                Some(last) if columns(last) + columns(piece) <= width => last.push_str(piece),
+                _ => parts.push(piece.to_owned()),
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
+    };
+    words.into_iter().flat_map(apart).collect()
+}
+
+/// Lines of a text, each set in lines of at most `width`, the further ones indented by two; as they
+/// are where none is given.
+pub fn paragraphs(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return plain_lines(text) };
+    let mut set = String::new();
+    for line in text.lines() {
+        if line.is_empty() {
+            set.push('\n');
+            continue;
+        }
+        let words = words(line, Some(width.saturating_sub(2)));
+        let lines =
+            wrapped(words.iter().map(String::as_str), " ", 0, Some(width.saturating_sub(2)));
+        for (number, line) in lines.lines().enumerate() {
+            set += if number > 0 { "  " } else { "" };
+            set += line;
+            set.push('\n');
+        }
+    }
+    set
+}
+
 /// Words set in lines of at most `width` (100 where none is given) behind an indent.
 pub fn wrapped<'a>(
     words: impl IntoIterator<Item = &'a str>,
@@ -333,6 +426,16 @@ mod tests {
     }
 
     #[test]
+    fn of_sequences_only_colours_pass() {
+        let colours = "\u{1b}[1m\u{1b}[32mok\u{1b}[0m a\n";
+        assert_eq!(with_colors_alone(colours), colours);
+        assert_eq!(
+            with_colors_alone("a\u{1b}[2J\u{1b}]0;t\u{7}\u{1b}\u{1b}[38;5;1"),
+            "a\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{1b}\\u{1b}[38;5;1"
+        );
+    }
+
+    #[test]
     fn words_at_the_beginning_have_colours() {
         let text = highlighted("error[A0801]: no: such\n  --> hint: place\nhint: look\nnotes: 3");
         let expected = format!(
@@ -346,6 +449,18 @@ mod tests {
     fn durations_have_the_units_of_their_size() {
         let text = [0.0, 4.23, 9.9, 59.4, 125.0, 3780.0].map(duration);
         assert_eq!(text, ["0.0 s", "4.2 s", "9.9 s", "59 s", "2 min 5 s", "1 h 3 min"]);
+    }
+
+    #[test]
+    fn numbers_stay_with_their_units_and_paths_come_apart() {
+        let text = "alone 257 MB, in 3 s (45 %)";
+        assert_eq!(words(text, None), ["alone", "257 MB,", "in", "3 s", "(45 %)"]);
+        assert_eq!(
+            words("in /tmp/plugins/liblut.so", Some(14)),
+            ["in", "/tmp/plugins/", "liblut.so"]
+        );
+        assert_eq!(paragraphs("note: a b c d\n\nend\n", Some(10)), "note: a\n  b c d\n\nend\n");
+        assert_eq!(paragraphs("note: a b c d\n", None), "note: a b c d\n");
     }
 
     #[test]

@@ -101,7 +101,7 @@ codes! {
     MACHINE_UNFIT = "A0808", "this machine lacks something that a conversion needs";
     THREADS = "A0820", "the threads that share the work cannot be started";
     PANICKED = "A0821", "a bug in anemll: the program stopped where it must not";
-    FINDINGS = "A0822", "--strict: there are findings";
+    PREFLIGHT_FOUND = "A0822", "preflight found what --strict does not allow";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";

@@ -21,8 +21,10 @@ mod transcript;
 use anemll_plugin_api::{Error, Result, codes};
 use std::io::Write as _;
 
-/// Writes to standard output; a reader that went away ends the command without an error.
+/// Writes to standard output, nothing that steers a terminal; a reader that went away ends the
+/// command without an error.
 pub fn print(text: &str) -> Result<()> {
+    let text = crate::terminal::output(text);
     let mut output = std::io::stdout().lock();
     output
         .write_all(text.as_bytes())

@@ -15,7 +15,6 @@ use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use std::fmt::Write as _;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
@@ -218,7 +217,7 @@ fn text(
     description: &ModelDescription,
     columns: &[Sizes],
 ) -> Result<String> {
-    let mut text = format!(
+    let text = format!(
         "{name}: {}, {} layers, {:.1} M parameters, context {}\n\
          sizes are of weight files, times {:.2}\n\n",
         description.architecture,
@@ -263,16 +262,14 @@ fn text(
     row("recommended --chunk", &|column| {
         column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
     });
-    text += &table.render(terminal::width());
-    let limit = arguments.max_chunk_mb.saturating_mul(1 << 20);
-    let _ = writeln!(
-        text,
-        "\n! is more than --max-chunk-mb {}: {} MB of 1048576 bytes are {}",
+    let width = terminal::width();
+    let text = terminal::paragraphs(&text, width) + &table.render(width);
+    let end = format!(
+        "\n! is more than --max-chunk-mb {}, which are {}\n",
         arguments.max_chunk_mb,
-        arguments.max_chunk_mb,
-        size(limit)
+        size(arguments.max_chunk_mb.saturating_mul(1 << 20))
     );
-    Ok(text)
+    Ok(text + &terminal::paragraphs(&end, width))
 }
 
 /// Layers of each chunk: `8+8+7+7`, shortened where chunks are many.

@@ -217,7 +217,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
         0 => Ok(()),
         _ if !arguments.strict => Ok(()),
         count => Err(Error::new(
-            codes::FINDINGS,
+            codes::PREFLIGHT_FOUND,
             format!(
                 "--strict: {count} finding{} beyond the range of 16-bit floats",
                 if count == 1 { "" } else { "s" }

@@ -5,7 +5,7 @@ use super::packages::relative_path;
 use super::{Job, settings};
 use crate::commands::{print, print_json};
 use crate::sizes;
-use crate::terminal::{self, Column, Table, plain_lines, size};
+use crate::terminal::{self, Column, Table, size};
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
@@ -173,7 +173,7 @@ impl Plan {
         }
         let _ = writeln!(text, "steps: {}", self.steps.join(", "));
         let _ = writeln!(text, "\npackages in {}:", self.output);
-        text = plain_lines(&text);
+        text = terminal::paragraphs(&text, width);
         let columns = [Column::Flexible, Column::Right, Column::Left, Column::Left];
         let mut table = Table::new(&columns).leaving_out(&[2]);
         for package in &self.packages {
@@ -186,13 +186,13 @@ impl Plan {
             ]);
         }
         text += &table.render(width);
-        let _ = writeln!(
-            text,
+        let needed = format!(
             "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
-             Nothing was written.",
+             Nothing was written.\n",
             size(self.disk_bytes),
             size(self.memory_bytes)
         );
+        text += &terminal::paragraphs(&needed, width);
         text
     }
 }

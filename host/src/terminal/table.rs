@@ -119,15 +119,15 @@ impl Table {
     /// The lines, each at most `width` wide where one is given and the least of each column allows.
     pub fn render(&self, width: Option<usize>) -> String {
         let all: Vec<usize> = (0..self.columns.len()).collect();
-        let Some(width) = width else { return self.lines(&all, "", None) };
-        if self.natural(&all, "", false) <= width {
-            return self.lines(&all, "", None);
+        let Some(width) = width else { return self.lines(&all, &Common::default(), None) };
+        if self.natural(&all, &Common::default(), false) <= width {
+            return self.lines(&all, &Common::default(), None);
         }
-        let prefix = self.common_prefix();
+        let common = self.common();
         let mut shown = all;
         let mut left_out = Vec::new();
         for column in &self.leave_out {
-            if self.natural(&shown, prefix, true) <= width {
+            if self.natural(&shown, &common, true) <= width {
                 break;
             }
             shown.retain(|other| other != column);
@@ -136,10 +136,16 @@ impl Table {
         left_out.sort_unstable();
         let mut text = String::new();
         let indent = " ".repeat(self.indent);
-        if !prefix.is_empty() {
-            text += &format!("{indent}names begin with {prefix}\n");
+        let told = match (common.prefix, common.suffix) {
+            ("", "") => None,
+            (prefix, "") => Some(format!("names begin with {prefix}")),
+            ("", suffix) => Some(format!("names end with {suffix}")),
+            (prefix, suffix) => Some(format!("names begin with {prefix} and end with {suffix}")),
+        };
+        if let Some(told) = told {
+            text += &format!("{indent}{told}\n");
         }
-        text += &self.lines(&shown, prefix, Some(width));
+        text += &self.lines(&shown, &common, Some(width));
         if let (Some(head), false) = (&self.head, left_out.is_empty()) {
             let titles: Vec<&str> = left_out
                 .iter()
@@ -154,48 +160,42 @@ impl Table {
         text
     }
 
-    /// What every name begins with, up to the end of a word; empty where that saves nothing.
-    fn common_prefix(&self) -> &str {
-        let Some(place) = self.columns.iter().position(|column| *column == Column::Flexible) else {
-            return "";
-        };
-        let mut names = self.rows.iter().filter_map(|row| Some(row.get(place)?.text.as_str()));
-        let Some(first) = names.next() else { return "" };
-        let mut count = 1;
-        let mut common = first.len();
-        for name in names {
-            count += 1;
-            let same = first.bytes().zip(name.bytes()).take_while(|(left, right)| left == right);
-            // A name that is the beginning of another keeps its last word.
-            common = common.min(same.count()).min(name.len().saturating_sub(1));
-        }
-        let end = first[..floor(first, common.min(first.len().saturating_sub(1)))]
-            .rfind(BETWEEN)
-            .map_or(0, |place| place + 1);
-        let prefix = &first[..end];
-        if count > 1 && prefix.len() >= PREFIX && !prefix.contains(' ') { prefix } else { "" }
+    /// What every name begins and ends with; empty where that saves nothing.
+    fn common(&self) -> Common<'_> {
+        let flexible = self.columns.iter().position(|column| *column == Column::Flexible);
+        let Some(place) = flexible else { return Common::default() };
+        let names: Vec<&str> =
+            self.rows.iter().filter_map(|row| Some(row.get(place)?.text.as_str())).collect();
+        let prefix = common_prefix(&names);
+        let rest: Vec<&str> =
+            names.iter().map(|name| name.strip_prefix(prefix).unwrap_or(name)).collect();
+        Common { prefix, suffix: common_suffix(&rest) }
     }
 
-    fn text<'a>(&self, cell: &'a Cell, column: usize, prefix: &str) -> &'a str {
+    fn text<'a>(&self, cell: &'a Cell, column: usize, common: &Common<'_>) -> &'a str {
+        let text = cell.text.as_str();
         match self.columns[column] {
-            Column::Flexible => cell.text.strip_prefix(prefix).unwrap_or(&cell.text),
-            _ => &cell.text,
+            Column::Flexible => {
+                let text = text.strip_prefix(common.prefix).unwrap_or(text);
+                text.strip_suffix(common.suffix).unwrap_or(text)
+            }
+            _ => text,
         }
     }
 
-    fn longest(&self, column: usize, prefix: &str) -> usize {
+    fn longest(&self, column: usize, common: &Common<'_>) -> usize {
         let all = self.head.iter().chain(&self.rows);
-        all.filter_map(|row| Some(columns(self.text(row.get(column)?, column, prefix))))
+        all.filter_map(|row| Some(columns(self.text(row.get(column)?, column, common))))
             .max()
             .unwrap_or(0)
     }
 
     /// Columns that the table takes; `least`: with names and sentences at what they keep.
-    fn natural(&self, shown: &[usize], prefix: &str, least: bool) -> usize {
+    fn natural(&self, shown: &[usize], common: &Common<'_>, least: bool) -> usize {
         let cells: usize = shown
             .iter()
             .map(|column| {
-                let longest = self.longest(*column, prefix);
+                let longest = self.longest(*column, common);
                 match self.columns[*column] {
                     Column::Flexible if least => longest.min(NAME),
                     Column::Text if least => longest.min(SENTENCE),
@@ -206,9 +206,9 @@ impl Table {
         self.indent + cells + 2 * shown.len().saturating_sub(1)
     }
 
-    fn lines(&self, shown: &[usize], prefix: &str, width: Option<usize>) -> String {
+    fn lines(&self, shown: &[usize], common: &Common<'_>, width: Option<usize>) -> String {
         let mut widths: Vec<usize> =
-            shown.iter().map(|column| self.longest(*column, prefix)).collect();
+            shown.iter().map(|column| self.longest(*column, common)).collect();
         let flexible = shown.iter().position(|column| self.columns[*column].gives_way());
         if let (Some(width), Some(flexible)) = (width, flexible) {
             let others: usize = widths.iter().sum::<usize>() - widths[flexible];
@@ -218,22 +218,31 @@ impl Table {
         }
         let mut text = String::new();
         for row in self.head.iter().chain(&self.rows) {
-            self.set(row, shown, &widths, prefix, &mut text);
+            self.set(row, shown, &widths, common, &mut text);
         }
         text
     }
 
     /// Sets one row, over several lines where a sentence takes them.
-    fn set(&self, row: &[Cell], shown: &[usize], widths: &[usize], prefix: &str, to: &mut String) {
+    fn set(
+        &self,
+        row: &[Cell],
+        shown: &[usize],
+        widths: &[usize],
+        common: &Common<'_>,
+        to: &mut String,
+    ) {
         let cells: Vec<Vec<String>> = shown
             .iter()
             .zip(widths)
             .map(|(column, width)| {
                 let Some(cell) = row.get(*column) else { return vec![String::new()] };
-                let text = self.text(cell, *column, prefix);
+                let text = self.text(cell, *column, common);
                 match self.columns[*column] {
                     Column::Text => {
-                        let lines = super::wrapped(text.split(' '), " ", 0, Some(*width));
+                        let words = super::words(text, Some(*width));
+                        let words = words.iter().map(String::as_str);
+                        let lines = super::wrapped(words, " ", 0, Some(*width));
                         let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
                         if lines.is_empty() { vec![String::new()] } else { lines }
                     }
@@ -268,6 +277,47 @@ impl Table {
             to.push('\n');
         }
     }
+}
+
+/// What all names of a table have in common.
+#[derive(Debug, Clone, Copy, Default)]
+struct Common<'a> {
+    prefix: &'a str,
+    suffix: &'a str,
+}
+
+/// What every name begins with, up to the end of a word; each name keeps a word.
+fn common_prefix<'a>(names: &[&'a str]) -> &'a str {
+    let Some((first, others)) = names.split_first() else { return "" };
+    let mut common = first.len().saturating_sub(1);
+    for name in others {
+        let same = first.bytes().zip(name.bytes()).take_while(|(left, right)| left == right);
+        common = common.min(same.count()).min(name.len().saturating_sub(1));
+    }
+    let end = first[..floor(first, common)].rfind(BETWEEN).map_or(0, |place| place + 1);
+    let prefix = &first[..end];
+    if !others.is_empty() && worth_telling(prefix) { prefix } else { "" }
+}
+
+/// What every name ends with, from the end of a word on; each name keeps a word.
+fn common_suffix<'a>(names: &[&'a str]) -> &'a str {
+    let Some((first, others)) = names.split_first() else { return "" };
+    let mut common = first.len().saturating_sub(1);
+    for name in others {
+        let pairs = first.bytes().rev().zip(name.bytes().rev());
+        let same = pairs.take_while(|(left, right)| left == right);
+        common = common.min(same.count()).min(name.len().saturating_sub(1));
+    }
+    let mut start = first.len() - common;
+    while !first.is_char_boundary(start) {
+        start += 1;
+    }
+    let suffix = first[start..].find(BETWEEN).map_or("", |place| &first[start + place..]);
+    if !others.is_empty() && worth_telling(suffix) { suffix } else { "" }
+}
+
+fn worth_telling(part: &str) -> bool {
+    part.len() >= PREFIX && !part.contains(' ')
 }
 
 /// The last place at or before `at` that does not cut a character.
@@ -386,17 +436,16 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_ends_with_a_word_and_leaves_each_name_one() {
-        let prefix = |names: &[&str]| {
-            let mut table = Table::new(&[Column::Flexible]);
-            names.iter().for_each(|name| table.row([*name]));
-            table.common_prefix().to_owned()
-        };
-        assert_eq!(prefix(&["model_layers_1", "model_layers_10"]), "model_layers_");
-        assert_eq!(prefix(&["model_layers", "model_layers_10"]), "model_");
-        assert_eq!(prefix(&["model_a", "model_a"]), "model_");
-        assert_eq!(prefix(&["größe_a", "größer_a"]), "");
-        assert_eq!(prefix(&["model_layers_1"]), "");
-        assert_eq!(prefix(&["a_b", "a_c"]), "");
+    fn what_names_share_ends_with_a_word_and_leaves_each_name_one() {
+        assert_eq!(common_prefix(&["model_layers_1", "model_layers_10"]), "model_layers_");
+        assert_eq!(common_prefix(&["model_layers", "model_layers_10"]), "model_");
+        assert_eq!(common_prefix(&["model_a", "model_a"]), "model_");
+        for names in [&["größe_a", "größer_a"][..], &["model_layers_1"], &["a_b", "a_c"], &[]] {
+            assert_eq!(common_prefix(names), "", "{names:?}");
+        }
+        assert_eq!(common_suffix(&["a_proj_weight", "norm_weight"]), "_weight");
+        assert_eq!(common_suffix(&["weight", "norm_weight"]), "");
+        assert_eq!(common_suffix(&["a.mlpackage", "b_a.mlpackage"]), ".mlpackage");
+        assert_eq!(common_suffix(&["öa.mlpackage", "ña.mlpackage"]), ".mlpackage");
     }
 }
