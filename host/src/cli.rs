@@ -9,6 +9,7 @@ use crate::commands::completions::{self, CompletionsArguments, ManArguments};
 use crate::commands::doctor::{self, DoctorArguments};
 use crate::commands::plan::{self, PlanArguments};
 use crate::commands::{diff, inspect};
+use crate::model_files::HeadChoice;
 use crate::progress::Display;
 use clap::{
     Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
@@ -261,10 +262,10 @@ pub struct ConvertArguments {
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = whole)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = whole)]
     pub batch: u64,
     /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
     #[arg(long, value_name = "ID", default_value = "auto")]
@@ -282,8 +283,11 @@ pub struct ConvertArguments {
     #[arg(long)]
     pub argmax: bool,
     /// Pieces that the output head is split into; default by architecture.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub split_lm_head: Option<u64>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadChoice>,
     #[command(flatten)]
     pub luts: LutArguments,
     /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
@@ -311,7 +315,7 @@ pub struct ConvertArguments {
     /// Put zeros where the model directory lacks a weight, and warn, instead of refusing.
     #[arg(long)]
     pub allow_missing_weights: bool,
-    /// Convert a model directory that has no tokenizer.json.
+    /// Convert a model directory without a tokenizer, or with a broken one.
     #[arg(long)]
     pub no_tokenizer: bool,
     /// Do step N and all later ones again, on what the earlier ones made.
@@ -409,13 +413,13 @@ pub struct EvalArguments {
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
     /// Take only the first N tokens.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub max_tokens: Option<u64>,
     /// Which functions to run.
     #[arg(long, value_enum, default_value_t = EvaluationPath::Evaluate)]
     pub path: EvaluationPath,
     /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
-    #[arg(long, value_name = "K", requires = "reference")]
+    #[arg(long, value_name = "K", requires = "reference", value_parser = whole)]
     pub prefill_tokens: Option<u64>,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
@@ -441,7 +445,7 @@ pub struct SamplingArguments {
     #[arg(long, value_name = "P", value_parser = share)]
     pub min_p: Option<f32>,
     /// Number that decides what is drawn; the same number gives the same text.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub seed: Option<u64>,
 }
 
@@ -453,6 +457,11 @@ impl SamplingArguments {
             || self.top_p.is_some()
             || self.min_p.is_some()
     }
+}
+
+/// A number of things, or a seed.
+pub fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "take a whole number from 0 on".to_owned())
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
@@ -478,7 +487,7 @@ pub struct GenerateArguments {
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: String,
     /// Largest number of tokens to generate.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole)]
     pub max_tokens: u64,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]

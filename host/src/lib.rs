@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod generation;
 pub mod machine;
 pub mod meta;
+pub mod model_files;
 pub mod model_source;
 pub mod observation;
 pub mod panics;

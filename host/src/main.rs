@@ -44,6 +44,7 @@ fn start() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
+    start_threads(cli.threads)?;
     // These need no plugins, and work where one of them is broken.
     match &cli.command {
         Command::Completions(arguments) => {
@@ -52,7 +53,6 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Man(arguments) => return commands::completions::man(arguments),
         _ => {}
     }
-    start_threads(cli.threads)?;
     let plugins = Plugins::discover(&cli.plugins)?;
     match &cli.command {
         Command::Convert(arguments) => {

@@ -5,11 +5,12 @@ use crate::terminal::{self, plain, plain_lines};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Something that happened. The JSON form is described in docs/reference/progress.md.
@@ -70,9 +71,9 @@ pub enum Event<'a> {
         done: u64,
         /// Weights that there are.
         total: u64,
-        /// Bytes of the done ones as 16-bit floats.
+        /// Bytes, as 16-bit floats, that are done of all files of this run.
         done_bytes: u64,
-        /// Bytes of all as 16-bit floats.
+        /// Bytes of all files of this run as 16-bit floats.
         total_bytes: u64,
     },
     /// A step is done, or was left out.
@@ -214,10 +215,8 @@ impl Event<'_> {
                 Some((format!("downloading {file}"), *done, *total))
             }
             Self::Source { done, total } => Some(("reading the model".to_owned(), *done, *total)),
-            Self::Weights { file, number, files, done_bytes, total_bytes, .. } => {
-                let which =
-                    if *files > 1 { format!(" ({number} of {files})") } else { String::new() };
-                Some((format!("weights {file}{which}"), *done_bytes, *total_bytes))
+            Self::Weights { done_bytes, total_bytes, .. } => {
+                Some(("weights".to_owned(), *done_bytes, *total_bytes))
             }
             _ => None,
         }
@@ -238,7 +237,9 @@ pub enum Display {
 /// Shows events.
 pub struct Reporter {
     display: Display,
-    bar: RefCell<Option<(String, Bar)>>,
+    bar: RefCell<Option<(String, Arc<Bar>)>>,
+    /// When each kind of work began, which may go on after other lines.
+    began: RefCell<BTreeMap<String, Instant>>,
     /// The last progress that was told as JSON, in percent.
     percent: RefCell<Option<(String, u64)>>,
 }
@@ -246,7 +247,12 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter.
     pub fn new(display: Display) -> Self {
-        Self { display, bar: RefCell::new(None), percent: RefCell::new(None) }
+        Self {
+            display,
+            bar: RefCell::new(None),
+            began: RefCell::new(BTreeMap::new()),
+            percent: RefCell::new(None),
+        }
     }
 
     /// Shows an event. A closed standard output or error is no reason to stop a conversion.
@@ -279,18 +285,54 @@ impl Reporter {
         if let Some((what, done, total)) = event.progress() {
             if bar.as_ref().is_none_or(|(shown, _)| *shown != what) {
                 // The old one goes before the new one comes.
-                drop(bar.take());
-                *bar = Some((what.clone(), Bar::new(&what, total, Unit::Bytes)));
+                end(bar.take());
+                let began =
+                    *self.began.borrow_mut().entry(what.clone()).or_insert_with(Instant::now);
+                let new = Arc::new(Bar::since(began, &what, total, Unit::Bytes));
+                if let Ok(mut current) = CURRENT.lock() {
+                    *current = Some(Arc::clone(&new));
+                }
+                *bar = Some((what, new));
             }
             if let Some((_, bar)) = &*bar {
                 bar.set(done);
             }
             return;
         }
-        drop(bar.take());
+        end(bar.take());
         if let Some(line) = event.line() {
             terminal::tell(&line);
         }
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        end(self.bar.borrow_mut().take());
+    }
+}
+
+/// The bar of a reporter, for the parts of a weight that threads encode.
+static CURRENT: Mutex<Option<Arc<Bar>>> = Mutex::new(None);
+
+/// Takes a bar of a reporter away.
+fn end(bar: Option<(String, Arc<Bar>)>) {
+    if bar.is_some()
+        && let Ok(mut current) = CURRENT.lock()
+    {
+        *current = None;
+    }
+}
+
+/// So many bytes of a weight are encoded, of those that the next [`Event::Weights`] will count.
+pub fn encoded(bytes: u64) {
+    let current = CURRENT.lock().ok().and_then(|current| current.clone());
+    if let Some(bar) = current {
+        bar.show(
+            bar.done.load(Ordering::Relaxed)
+                + bar.partly.fetch_add(bytes, Ordering::Relaxed)
+                + bytes,
+        );
     }
 }
 
@@ -324,6 +366,8 @@ pub struct Bar {
     unit: Unit,
     total: u64,
     done: AtomicU64,
+    /// What is done beyond that, of things that are counted when they are whole.
+    partly: AtomicU64,
     started: Instant,
     told: Mutex<Instant>,
     bar: Option<ProgressBar>,
@@ -332,21 +376,36 @@ pub struct Bar {
 impl Bar {
     /// A bar of which nothing is done. `what` says what is going on, such as `running tokens`.
     pub fn new(what: &str, total: u64, unit: Unit) -> Self {
+        Self::since(Instant::now(), what, total, unit)
+    }
+
+    /// A bar of work that began before.
+    fn since(started: Instant, what: &str, total: u64, unit: Unit) -> Self {
         let what = plain(what).into_owned();
-        let started = Instant::now();
         let bar = (!terminal::is_quiet() && std::io::stderr().is_terminal()).then(|| {
             let bar = bars().add(ProgressBar::new(total));
             bar.set_style(style(unit));
             bar.set_message(what.clone());
+            let bar = bar.with_elapsed(started.elapsed());
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { what, unit, total, started, done: AtomicU64::new(0), told: Mutex::new(started), bar }
+        Self {
+            what,
+            unit,
+            total,
+            started,
+            done: AtomicU64::new(0),
+            partly: AtomicU64::new(0),
+            told: Mutex::new(Instant::now()),
+            bar,
+        }
     }
 
     /// So much is done.
     pub fn set(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
+        self.partly.store(0, Ordering::Relaxed);
         self.show(done);
     }
 

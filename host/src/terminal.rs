@@ -324,26 +324,36 @@ pub fn words(text: &str, width: Option<usize>) -> Vec<String> {
     words.into_iter().flat_map(apart).collect()
 }
 
-/// Lines of a text, each set in lines of at most `width`, the further ones indented by two; as they
-/// are where none is given.
-pub fn paragraphs(text: &str, width: Option<usize>) -> String {
-    let Some(width) = width else { return plain_lines(text) };
-    let mut set = String::new();
-    for line in text.lines() {
-        if line.is_empty() {
-            set.push('\n');
-            continue;
+/// A text whose lines are at most `width` columns wide, where one is given: longer ones go on in the
+/// next line, indented by two more.
+pub fn wrapped_lines(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut result = String::with_capacity(text.len() + text.len() / 16);
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_end_matches('\n');
+        let indent = content.len() - content.trim_start_matches(' ').len();
+        let room = width.saturating_sub(indent + 2);
+        let mut column = 0;
+        for word in words(&content[indent..], Some(room)) {
+            if column == 0 {
+                result.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            } else if column + 1 + columns(&word) > width {
+                result.push('\n');
+                result.extend(std::iter::repeat_n(' ', indent + 2));
+                column = indent + 2;
+            } else {
+                result.push(' ');
+                column += 1;
+            }
+            result.push_str(&word);
+            column += columns(&word);
         }
-        let words = words(line, Some(width.saturating_sub(2)));
-        let lines =
-            wrapped(words.iter().map(String::as_str), " ", 0, Some(width.saturating_sub(2)));
-        for (number, line) in lines.lines().enumerate() {
-            set += if number > 0 { "  " } else { "" };
-            set += line;
-            set.push('\n');
+        if line.ends_with('\n') {
+            result.push('\n');
         }
     }
-    set
+    result
 }
 
 /// Words set in lines of at most `width` (100 where none is given) behind an indent.
@@ -459,13 +469,25 @@ mod tests {
             words("in /tmp/plugins/liblut.so", Some(14)),
             ["in", "/tmp/plugins/", "liblut.so"]
         );
-        assert_eq!(paragraphs("note: a b c d\n\nend\n", Some(10)), "note: a\n  b c d\n\nend\n");
-        assert_eq!(paragraphs("note: a b c d\n", None), "note: a b c d\n");
+        assert_eq!(wrapped_lines("note: a b c\n\nend\n", Some(9)), "note: a b\n  c\n\nend\n");
+        assert_eq!(wrapped_lines("note: a b c d\n", None), "note: a b c d\n");
     }
 
     #[test]
     fn words_wrap() {
         let text = wrapped(["mul 422", "conv 188", "add 1"], ", ", 2, Some(20));
         assert_eq!(text, "  mul 422, conv 188\n  add 1\n");
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let text = "note: one two three four\n  and: five six\n\nlongerthananything x\nlast";
+        assert_eq!(wrapped_lines(text, None), text);
+        assert_eq!(
+            wrapped_lines(text, Some(14)),
+            "note: one two\n  three four\n  and: five\n    six\n\nlongerthananything\n  x\nlast"
+        );
+        assert_eq!(wrapped_lines(text, Some(40)), text);
+        assert_eq!(wrapped_lines("a  b\n", Some(40)), "a  b\n");
     }
 }

@@ -53,6 +53,8 @@ codes! {
     SHAPE_INVALID = "A0208", "the context length or the batch does not suit the model";
     HUB_OFFLINE = "A0209", "the model is not on this machine, and the hub cannot be asked";
     DOWNLOAD_FAILED = "A0210", "the model cannot be downloaded";
+    MODEL_IS_ADAPTER = "A0220", "the directory holds an adapter, not a model";
+    CHECK_STRICT = "A0221", "a check found something to know, and --strict makes that a failure";
 
     SHARD_UNREADABLE = "A0301", "a weight file is missing or cannot be read";
     SHARD_INVALID = "A0302", "a weight file is damaged";
@@ -64,6 +66,9 @@ codes! {
     WEIGHT_OVERFLOW = "A0308", "a weight has a finite value that float16 cannot hold";
     WEIGHT_REFERENCE_INVALID = "A0309", "a reference to a weight cannot be resolved";
     STATISTICS_INVALID = "A0310", "the statistics of the weights' inputs cannot be used";
+    WEIGHTS_QUANTIZED = "A0311", "the weights are quantized";
+    HEAD_AMBIGUOUS = "A0312", "the head is tied to the embedding, and another is stored";
+    WEIGHTS_CHANGED = "A0313", "a weight file changed while it was read";
 
     GRAPH_INVALID = "A0401", "a program is not a valid ML Program";
     GRAPH_OPERATION_UNKNOWN = "A0402", "a program has an unknown operation";

@@ -141,6 +141,11 @@ def without_biases(where: str) -> Mistake:
     return mistake
 
 
+def with_short_windows(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """A window that acts, in all layers: what `sliding_window` would do if it were shorter than the context."""
+    return {**config, "sliding_window": 8, "max_window_layers": 0, "layer_types": None}, weights
+
+
 def without_head_norms(config: dict, weights: Weights) -> tuple[dict, Weights]:
     """Only the gains can be overlooked here: what divides by the root of the mean square is the class itself."""
     names = ("q_norm.weight", "k_norm.weight")
@@ -251,6 +256,32 @@ VARIANTS = {
         torch.bfloat16,
         family="mistral",
         absent=("num_key_value_heads", "rope_scaling"),
+    ),
+    # Windows that cannot act within a context of 256: as long as it is, or in no layer.
+    "mistral-window": Variant(
+        {"num_key_value_heads": 2, "sliding_window": 256, "vocab_size": 160},
+        family="mistral",
+        positions=120,
+        absent=("rope_scaling",),
+        mistake=with_short_windows,
+    ),
+    "qwen2-window-in-no-layer": Variant(
+        {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2, "vocab_size": 160},
+        torch.bfloat16,
+        family="qwen2",
+        positions=120,
+        mistake=with_short_windows,
+    ),
+    "qwen3-window-in-one-layer": Variant(
+        {
+            "use_sliding_window": True,
+            "sliding_window": 256,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "vocab_size": 160,
+        },
+        family="qwen3",
+        positions=120,
+        mistake=with_short_windows,
     ),
     "qwen2-tied": Variant({}, family="qwen2", mistake=without_biases("self_attn.")),
     # Neither rope_theta (10000) nor rms_norm_eps (1e-6), tie_word_embeddings (false) or the keys of windows.

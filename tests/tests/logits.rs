@@ -92,6 +92,7 @@ models! {
     large_residual = "large-residual" in_chunks;
     mha = "mha" in_chunks;
     mistral = "mistral" every_way;
+    mistral_window = "mistral-window" in_chunks;
     mlp_bias = "mlp-bias" in_chunks;
     mqa = "mqa" in_chunks;
     qwen2_defaults_odd_vocab = "qwen2-defaults-odd-vocab" every_way;
@@ -99,11 +100,13 @@ models! {
     qwen2_rope_parameters_llama3 = "qwen2-rope-parameters-llama3" in_chunks;
     qwen2_rope_yarn = "qwen2-rope-yarn" in_chunks;
     qwen2_tied = "qwen2-tied" in_chunks;
+    qwen2_window_in_no_layer = "qwen2-window-in-no-layer" in_chunks;
     qwen3_attention_bias = "qwen3-attention-bias" every_way;
     qwen3_defaults_odd_vocab = "qwen3-defaults-odd-vocab" every_way;
     qwen3_rope_linear = "qwen3-rope-linear" in_chunks;
     qwen3_rope_yarn = "qwen3-rope-yarn" in_chunks;
     qwen3_tied = "qwen3-tied" in_chunks;
+    qwen3_window_in_one_layer = "qwen3-window-in-one-layer" in_chunks;
     rope_dynamic = "rope-dynamic" in_chunks;
     rope_linear = "rope-linear" in_chunks;
     rope_llama3 = "rope-llama3" in_chunks;

@@ -4,7 +4,7 @@
 //! [`ArchFrontend`] that reads the configuration, checks the tensors, describes and lowers.
 
 use anemll_plugin_api::data::{
-    FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, Verdict,
+    FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, StoredHead, Verdict,
 };
 use anemll_plugin_api::{
     ArchFrontend, Error, Host, Level, Result, Value, codes, no_such_component,
@@ -12,10 +12,14 @@ use anemll_plugin_api::{
 
 use crate::config::{Config, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, check_keys, read_rope};
 use crate::error::{key_invalid, key_unsupported};
+use crate::names::TensorNames;
+use crate::quantized::{QUANTIZATION_KEYS, check_quantization};
 use crate::rope::frequencies;
 use crate::spec::{DecoderSpec, OutputProjection, SoftmaxForm, split_head};
-use crate::tensors::{check_input, tensor_prefix};
+use crate::tensors::{check_input, tensors_of};
 
+/// The option that says which weight the head has.
+const HEAD: &str = "head";
 /// The option that says how many pieces the head has.
 const SPLIT: &str = "split_lm_head";
 /// Most pieces of the head.
@@ -65,8 +69,8 @@ pub struct Family {
     pub architecture: &'static str,
     /// What transformers takes where `config.json` says nothing.
     pub defaults: Defaults,
-    /// Reads what is the family's own.
-    pub form: fn(&Config<'_>) -> Result<Form>,
+    /// Reads what is the family's own, for a context of this many tokens.
+    pub form: fn(&Config<'_>, u64) -> Result<Form>,
 }
 
 /// What transformers takes for keys that a configuration does not have.
@@ -104,6 +108,24 @@ pub struct Form {
     pub notes: Vec<String>,
 }
 
+/// Which weight the head has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// The embedding's.
+    Tied,
+    /// One of its own.
+    Stored,
+}
+
+/// Whether the weights are known, or only whether the family suits is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// A configuration alone is looked at, whatever the weights are.
+    Accepts,
+    /// The model is described or lowered.
+    Describes,
+}
+
 /// The frontend of a component.
 #[derive(Debug, Clone, Copy)]
 pub struct DecoderFrontend {
@@ -117,7 +139,9 @@ struct Reading {
     architecture: &'static str,
     model_type: String,
     max_position_embeddings: u64,
+    stored_head: Option<StoredHead>,
     notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Component {
@@ -159,14 +183,20 @@ impl DecoderFrontend {
     }
 
     /// Reads the configuration and checks the tensors, if they are known.
-    fn read(&self, model: &ModelInput) -> Result<Reading> {
+    fn read(&self, model: &ModelInput, question: Question) -> Result<Reading> {
         let pieces = head_pieces(&model.options)?.unwrap_or(self.head_pieces);
         let family = self.family(&model.config).map(|(family, _)| family);
         let Some(family) = family.or_else(|| self.component.families.first()) else {
             return Err(Error::new(codes::INTERNAL, "the component has no families"));
         };
         let mut reading = read(family, model, pieces)?;
-        reading.notes.extend(check_input(&reading.spec, model)?);
+        let names = TensorNames::find(&model.tensors);
+        reading.notes.extend(names.note());
+        let config = Config::new(&model.config)?;
+        let wanted = tensors_of(&reading.spec);
+        let believe = question == Question::Describes;
+        reading.notes.extend(check_quantization(&config, &model.tensors, &wanted, believe)?);
+        reading.notes.extend(check_input(&reading.spec, model, &names)?);
         Ok(reading)
     }
 }
@@ -196,25 +226,27 @@ impl ArchFrontend for DecoderFrontend {
         };
         // One token asks for nothing that depends on the context.
         let model = ModelInput { config, context: 1, batch: 1, ..ModelInput::default() };
-        self.read(&model)?;
+        self.read(&model, Question::Accepts)?;
         Ok(Verdict { rank, reason })
     }
 
     fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-        let reading = self.read(model)?;
+        let reading = self.read(model, Question::Describes)?;
         Ok(ModelDescription {
             architecture: reading.architecture.to_owned(),
             model_type: reading.model_type,
             default_prefix: self.component.prefix.to_owned(),
             max_position_embeddings: reading.max_position_embeddings,
+            stored_head: reading.stored_head,
             notes: reading.notes,
+            warnings: reading.warnings,
             ..reading.spec.describe()
         })
     }
 
     fn lower(&self, model: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
         host.check_cancelled()?;
-        let reading = self.read(model)?;
+        let reading = self.read(model, Question::Describes)?;
         let lowered = crate::lower(&reading.spec, function)?;
         host.log(Level::Debug, self.component.id, &format!("lowered `{}`", function.id));
         Ok(coreml_proto::write(&lowered))
@@ -224,11 +256,11 @@ impl ArchFrontend for DecoderFrontend {
 /// Reads a configuration for a context, a batch and `pieces` pieces of the head.
 fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
     let config = Config::new(&model.config)?;
-    let form = (family.form)(&config)?;
+    let form = (family.form)(&config, model.context)?;
     let mut tables = form.keys;
-    tables.extend([KEYS, GENERIC_KEYS, OTHER_ARCHITECTURES]);
-    let mut notes = check_keys(&config, &tables)?;
-    notes.extend(form.notes);
+    tables.extend([KEYS, QUANTIZATION_KEYS, GENERIC_KEYS, OTHER_ARCHITECTURES]);
+    let mut warnings = check_keys(&config, &tables)?;
+    let mut notes = form.notes;
     let defaults = family.defaults;
 
     let hidden_size = config.required_size("hidden_size")?;
@@ -267,7 +299,7 @@ fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
     let rope = read_rope(&config, longest, model.context)?;
     notes.extend(rope.notes);
     if model.context > longest {
-        notes.push(format!(
+        warnings.push(format!(
             "the context of {} goes beyond `max_position_embeddings` = {longest}; the model was not \
              made for positions after that",
             model.context
@@ -281,6 +313,8 @@ fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
             head_splits.len()
         ));
     }
+    let names = TensorNames::find(&model.tensors);
+    let (tied_embeddings, stored_head) = head(&config, model, &names, &mut notes)?;
     let spec = DecoderSpec {
         layers: layers(&config)?,
         hidden_size,
@@ -294,12 +328,13 @@ fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
         output_bias: form.output_bias,
         mlp_bias: form.mlp_bias,
         query_key_norm: form.query_key_norm,
-        tied_embeddings: config.boolean("tie_word_embeddings")?.unwrap_or(false),
+        tied_embeddings,
         rope: frequencies(rope.base, head_dimension, &rope.scaling)?,
         head_splits,
         context: model.context,
         batch: model.batch,
-        tensor_prefix: tensor_prefix(&model.tensors).to_owned(),
+        tensor_prefix: names.prefix,
+        head_tensor: names.head,
         output_projection: form.output_projection,
         softmax: form.softmax,
     };
@@ -312,8 +347,45 @@ fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
         architecture: family.architecture,
         model_type,
         max_position_embeddings: longest,
+        stored_head,
         notes,
+        warnings,
     })
+}
+
+/// Whether the head is the embedding, and the head that is stored all the same and not asked for.
+fn head(
+    config: &Config<'_>,
+    model: &ModelInput,
+    names: &TensorNames,
+    notes: &mut Vec<String>,
+) -> Result<(bool, Option<StoredHead>)> {
+    const KEY: &str = "tie_word_embeddings";
+    let tied = config.boolean(KEY)?.unwrap_or(false);
+    let stored = model.tensors.contains_key(&names.head);
+    match head_option(&model.options)? {
+        Some(Head::Tied) => {
+            if !tied || stored {
+                notes
+                    .push(format!("the head is the embedding, not `{}`, as asked for", names.head));
+            }
+            Ok((true, None))
+        }
+        Some(Head::Stored) => {
+            if tied {
+                notes
+                    .push(format!("the head is `{}`, not the embedding, as asked for", names.head));
+            }
+            Ok((false, None))
+        }
+        None => {
+            let stored = (tied && stored).then(|| StoredHead {
+                head: names.head.clone(),
+                embedding: format!("{}embed_tokens.weight", names.prefix),
+            });
+            Ok((tied, stored))
+        }
+    }
 }
 
 fn default_note(key: &str, value: impl std::fmt::Display) -> String {
@@ -342,6 +414,20 @@ fn other_architecture(config: &Config<'_>, name: &str) -> Result<Option<String>>
     let given = config.texts("architectures")?;
     let other = !given.is_empty() && !given.contains(&name);
     Ok(other.then(|| format!("config.json: `architectures` = {given:?} is read as {name}")))
+}
+
+/// The option `head`, if it is given.
+fn head_option(options: &Value) -> Result<Option<Head>> {
+    match options.get(HEAD) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text == "tied" => Ok(Some(Head::Tied)),
+        Some(Value::String(text)) if text == "stored" => Ok(Some(Head::Stored)),
+        Some(value) => Err(Error::new(
+            codes::PLUGIN_OPTION_INVALID,
+            format!("`{HEAD}` is {value}, not \"tied\" or \"stored\""),
+        )
+        .with_at(HEAD)),
+    }
 }
 
 /// The option `split_lm_head`, if it is given.

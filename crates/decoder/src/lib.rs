@@ -18,7 +18,9 @@ mod graph;
 mod head;
 mod layer;
 mod mlp;
+mod names;
 mod norm;
+mod quantized;
 pub mod rope;
 mod rotary;
 mod spec;
@@ -29,8 +31,10 @@ mod weights;
 
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
+pub use names::TensorNames;
 pub use spec::{
-    DecoderSpec, LARGEST_CONTEXT, OutputProjection, STATE_NAME, SoftmaxForm, split_head,
+    DecoderSpec, LARGEST_CONTEXT, LARGEST_LAYERS, LARGEST_PARAMETERS, OutputProjection, STATE_NAME,
+    SoftmaxForm, split_head,
 };
-pub use tensors::{check_input, tensor_prefix};
+pub use tensors::check_input;
 pub use weights::{LayerWeight, Matrix, Weight};

@@ -54,6 +54,12 @@ pub enum RopeScaling {
     },
 }
 
+/// Widest heads that are accepted: thirty times those of the widest models.
+pub const LARGEST_HEAD: u64 = 1 << 14;
+
+/// Most elements of a table: 512 MiB in float16, enough for 2^20 positions of heads of 256.
+pub const LARGEST_TABLE: u64 = 1 << 28;
+
 /// Inverse frequencies and the factor that multiplies cosines and sines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frequencies {
@@ -79,11 +85,14 @@ pub struct RopeTables {
 /// Computes the inverse frequencies of heads of `dimension` (even) elements for `base`.
 ///
 /// # Errors
-/// An odd or zero dimension, a base that is not positive, and parameters that give a frequency
+/// An odd or zero dimension or one beyond [`LARGEST_HEAD`], a base that is not positive, and parameters that give a frequency
 /// which is not finite; the error names the parameter.
 pub fn frequencies(base: f64, dimension: u64, scaling: &RopeScaling) -> Result<Frequencies> {
     if dimension == 0 || !dimension.is_multiple_of(2) {
         return Err(key_invalid("head_dim", format!("is {dimension}, not a positive even number")));
+    }
+    if dimension > LARGEST_HEAD {
+        return Err(key_invalid("head_dim", format!("is {dimension}, more than {LARGEST_HEAD}")));
     }
     if !(base.is_finite() && base > 0.0) {
         return Err(key_invalid("rope_theta", format!("is {base}, not a positive number")));
@@ -125,7 +134,7 @@ impl Frequencies {
     /// rounded to float16, as transformers' `LlamaRotaryEmbedding` does in float32.
     ///
     /// # Errors
-    /// A table that does not fit in memory, or a value beyond float16.
+    /// A table of more than [`LARGEST_TABLE`] elements, or a value beyond float16.
     pub fn tables(&self, rows: u64) -> Result<RopeTables> {
         let too_large = || {
             shape_invalid("context", format!("needs {rows} rotary positions, which are too many"))
@@ -135,6 +144,7 @@ impl Frequencies {
         let elements = half
             .checked_mul(2)
             .and_then(|width| width.checked_mul(row_count))
+            .filter(|elements| *elements as u64 <= LARGEST_TABLE)
             .ok_or_else(too_large)?;
         let mut cosine = Vec::new();
         let mut sine = Vec::new();
@@ -296,6 +306,8 @@ mod tests {
         };
         assert_eq!(key(1e4, 5, RopeScaling::None), "head_dim");
         assert_eq!(key(1e4, 0, RopeScaling::None), "head_dim");
+        assert_eq!(key(1e4, LARGEST_HEAD + 2, RopeScaling::None), "head_dim");
+        assert_eq!(key(1e4, 1 << 62, RopeScaling::None), "head_dim");
         assert_eq!(key(0.0, 4, RopeScaling::None), "rope_theta");
         assert_eq!(key(f64::NAN, 4, RopeScaling::None), "rope_theta");
         let linear = RopeScaling::Linear { factor: 0.0 };
@@ -319,7 +331,7 @@ mod tests {
     #[test]
     fn tables_that_cannot_be_are_refused() {
         let mut found = frequencies(10_000.0, 4, &RopeScaling::None).unwrap();
-        assert!(found.tables(u64::MAX).is_err());
+        assert!(found.tables(u64::MAX).is_err() && found.tables(LARGEST_TABLE).is_err());
         found.attention_scaling = 1e6;
         assert!(found.tables(1).is_err());
     }

@@ -6,7 +6,7 @@ use half::f16;
 
 use crate::config::LARGEST_SIZE;
 use crate::error::{key_invalid, shape_invalid};
-use crate::rope::Frequencies;
+use crate::rope::{Frequencies, LARGEST_TABLE};
 use crate::weights::Weight;
 
 /// Name of the state that holds keys and values; the apps look for it.
@@ -14,6 +14,13 @@ pub const STATE_NAME: &str = "model_model_kv_cache_0";
 
 /// Longest context that is accepted, in tokens: 2^20.
 pub const LARGEST_CONTEXT: u64 = 1 << 20;
+
+/// Most layers that are accepted: thirty times those of the deepest models.
+pub const LARGEST_LAYERS: u32 = 1 << 12;
+
+/// Most elements of all weights that are accepted: ten times those of the largest models. It keeps
+/// sizes in bytes far from overflow.
+pub const LARGEST_PARAMETERS: u64 = 10_000_000_000_000;
 
 /// The sequence axis of the state is a multiple of this, which the Neural Engine wants.
 const STATE_STEP: u64 = 32;
@@ -78,6 +85,8 @@ pub struct DecoderSpec {
     /// What stands before `embed_tokens.weight` in the weight files: `model.`, or nothing in
     /// checkpoints of the base model.
     pub tensor_prefix: String,
+    /// Name of the head's weight in the weight files, where it is not the embedding's.
+    pub head_tensor: String,
     /// Form of the attention's output projection.
     pub output_projection: OutputProjection,
     /// Form of the softmax.
@@ -116,6 +125,12 @@ impl DecoderSpec {
                 return Err(key_invalid(key, "is too large for the graph's int32 shapes"));
             }
         }
+        if self.layers > LARGEST_LAYERS {
+            return Err(key_invalid(
+                "num_hidden_layers",
+                format!("is {}, more than {LARGEST_LAYERS}", self.layers),
+            ));
+        }
         if !self.attention_heads.is_multiple_of(self.key_value_heads) {
             return Err(key_invalid(
                 "num_key_value_heads",
@@ -144,6 +159,16 @@ impl DecoderSpec {
         if rows != Some(self.vocabulary_size) || self.head_splits.contains(&0) {
             return Err(key_invalid("vocab_size", "does not suit the pieces of the head"));
         }
+        let parameters = self.parameters();
+        if parameters > LARGEST_PARAMETERS {
+            return Err(key_invalid(
+                "hidden_size",
+                format!(
+                    "and the other sizes make {parameters} parameters, more than \
+                     {LARGEST_PARAMETERS}"
+                ),
+            ));
+        }
         self.validate_lengths()
     }
 
@@ -158,6 +183,16 @@ impl DecoderSpec {
             return Err(shape_invalid(
                 "batch",
                 format!("is {}, not from 1 to the context's {} tokens", self.batch, self.context),
+            ));
+        }
+        let table = self.state_length().checked_mul(self.head_dimension);
+        if table.is_none_or(|table| table > LARGEST_TABLE) {
+            return Err(shape_invalid(
+                "context",
+                format!(
+                    "of {} tokens makes tables of rotary positions too large for heads of {}",
+                    self.context, self.head_dimension
+                ),
             ));
         }
         let bytes =
@@ -318,6 +353,11 @@ mod tests {
         assert_eq!(at(|spec| spec.attention_heads = 1 << 40), "config.json: num_attention_heads");
         assert_eq!(at(|spec| spec.attention_heads = 1 << 30), "config.json: num_attention_heads");
         assert_eq!(at(|spec| spec.layers = u32::MAX), "config.json: num_hidden_layers");
+        assert_eq!(at(|spec| spec.layers = LARGEST_LAYERS + 1), "config.json: num_hidden_layers");
+        let huge = |spec: &mut DecoderSpec| {
+            (spec.hidden_size, spec.intermediate_size) = (1 << 24, 1 << 24)
+        };
+        assert_eq!(at(huge), "config.json: hidden_size");
         assert_eq!(at(|spec| spec.key_value_heads = 3), "config.json: num_key_value_heads");
         assert_eq!(at(|spec| spec.head_dimension = 7), "config.json: head_dim");
         assert_eq!(at(|spec| spec.head_dimension = 8), "config.json: head_dim");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anemll_plugin_api::data::{ModelInput, TensorInfo, WeightReference};
 use anemll_plugin_api::{Error, Result, Value, codes};
 
+use crate::names::TensorNames;
 use crate::spec::DecoderSpec;
 use crate::weights::Weight;
 
@@ -17,10 +18,9 @@ const DTYPES: &[&str] = &["float16", "bfloat16", "float32"];
 /// The option of [`ModelInput`] that lets weights be missing.
 const ALLOW_MISSING: &str = "allow_missing_weights";
 
-/// What stands before `embed_tokens.weight`: `model.`, or nothing in checkpoints of the base model.
-pub fn tensor_prefix(tensors: &BTreeMap<String, TensorInfo>) -> &'static str {
-    let has = |name: &str| tensors.contains_key(name);
-    if !has("model.embed_tokens.weight") && has("embed_tokens.weight") { "" } else { "model." }
+/// Names of all tensors that the model reads.
+pub(crate) fn tensors_of(spec: &DecoderSpec) -> BTreeSet<String> {
+    spec.weights().map(|weight| spec.reference(weight).tensor).collect()
 }
 
 /// Checks that every weight is there with the shape that the configuration gives it and a dtype
@@ -30,9 +30,18 @@ pub fn tensor_prefix(tensors: &BTreeMap<String, TensorInfo>) -> &'static str {
 ///
 /// # Errors
 /// The first weights that are missing or wrong, with the configuration keys behind their shapes.
-pub fn check_input(spec: &DecoderSpec, model: &ModelInput) -> Result<Vec<String>> {
+pub fn check_input(
+    spec: &DecoderSpec,
+    model: &ModelInput,
+    names: &TensorNames,
+) -> Result<Vec<String>> {
     let allow_missing = model.options.get(ALLOW_MISSING).and_then(Value::as_bool);
-    check(spec, &model.tensors, allow_missing.unwrap_or(false))
+    check(spec, &model.tensors, allow_missing.unwrap_or(false)).map_err(|error| {
+        match names.hint().filter(|_| error.code == codes::WEIGHT_MISSING) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    })
 }
 
 fn check(
@@ -72,7 +81,8 @@ fn problem(weight: Weight, wanted: &WeightReference, found: Option<&TensorInfo>)
         let error = error.with_at(name.clone());
         return Some(match weight {
             Weight::Head(_) => error.with_hint(
-                "`tie_word_embeddings` is not true in config.json, so the head needs a weight of its own",
+                "the head is not tied to the embedding, so it needs a weight of its own; \
+                 --head tied takes the embedding",
             ),
             _ => error,
         });
@@ -123,19 +133,13 @@ fn remarks(
     used: &BTreeSet<String>,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    let head = "lm_head.weight";
-    let tied = spec.tied_embeddings && tensors.contains_key(head);
-    if tied {
-        notes.push(format!(
-            "`{head}` was not used: `tie_word_embeddings` is true, so the head is the embedding"
-        ));
-    }
     // Old checkpoints carry the rotary frequencies, which the configuration gives too.
     let unused: Vec<&str> = tensors
         .keys()
         .map(String::as_str)
         .filter(|name| !used.contains(*name))
-        .filter(|name| !tied || *name != head)
+        // Of a head beside a tied embedding, the description tells.
+        .filter(|name| *name != spec.head_tensor)
         .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
         .collect();
     if !unused.is_empty() {
@@ -178,7 +182,7 @@ mod tests {
         found.remove("lm_head.weight");
         let error = check(&spec, &found, false).unwrap_err();
         assert_eq!(error.code, codes::WEIGHT_MISSING);
-        assert!(error.hint.unwrap().contains("tie_word_embeddings"));
+        assert!(error.hint.unwrap().contains("--head tied"));
 
         let name = "model.layers.1.mlp.up_proj.weight";
         found.get_mut(name).unwrap().shape = vec![80, 47];
@@ -216,20 +220,6 @@ mod tests {
         let notes = check(&spec, &found, false).unwrap();
         assert_eq!(notes, ["tensors that the model does not use: `model.layers.2.x`, `y`"]);
         spec.tied_embeddings = true;
-        assert!(
-            check(&spec, &found, false).unwrap()[0].starts_with("`lm_head.weight` was not used")
-        );
-    }
-
-    #[test]
-    fn base_checkpoints_have_no_prefix() {
-        let info = TensorInfo { dtype: "float32".into(), shape: vec![1] };
-        let of = |names: &[&str]| {
-            tensor_prefix(&names.iter().map(|name| ((*name).to_owned(), info.clone())).collect())
-        };
-        assert_eq!(of(&[]), "model.");
-        assert_eq!(of(&["model.embed_tokens.weight"]), "model.");
-        assert_eq!(of(&["embed_tokens.weight"]), "");
-        assert_eq!(of(&["model.embed_tokens.weight", "embed_tokens.weight"]), "model.");
+        assert_eq!(check(&spec, &found, false).unwrap(), notes);
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn small() -> DecoderSpec {
         context: 64,
         batch: 8,
         tensor_prefix: "model.".to_owned(),
+        head_tensor: "lm_head.weight".to_owned(),
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
     }

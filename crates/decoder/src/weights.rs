@@ -167,7 +167,7 @@ impl DecoderSpec {
                 let tensor = if self.tied_embeddings {
                     format!("{prefix}embed_tokens.weight")
                 } else {
-                    "lm_head.weight".to_owned()
+                    self.head_tensor.clone()
                 };
                 let first = self.head_splits.iter().take(piece).sum::<u64>();
                 let rows = self.head_splits.get(piece).map(|rows| [first, first + rows]);

@@ -5,6 +5,10 @@
 //! whole beyond the [`Limit`] of its kind. Reading by position ([`read_exact_at`]) needs no map, so
 //! that a file which another process cuts short gives an error and no signal.
 
+mod json;
+
+pub use json::plain_json;
+
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};

@@ -1,7 +1,9 @@
 //! `config.json` of a model directory.
 
+use crate::adapter;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::json;
+use anemll_files::Limit;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +11,15 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     path: PathBuf,
+    bytes: Vec<u8>,
     text: String,
     value: Value,
+    notes: Vec<String>,
 }
 
 impl ConfigFile {
-    /// Reads `directory`/config.json, which must hold a JSON object. Looks at nothing else.
+    /// Reads `directory`/config.json, which must hold a JSON object. Looks at nothing else, but for
+    /// what the directory holds instead where there is none.
     pub fn read(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         match std::fs::metadata(directory) {
@@ -41,17 +46,21 @@ impl ConfigFile {
         }
         let path = directory.join("config.json");
         if !path.exists() {
+            if let Some(adapter) = adapter::find(directory) {
+                return Err(adapter.refusal(directory));
+            }
             return Err(HuggingFaceError::new(ErrorKind::Config, path, "the file is missing")
                 .with_hint("give the folder of a Hugging Face model, which holds config.json"));
         }
-        let text = json::read_text(&path, ErrorKind::Config)?;
-        let wrong = |reason: String| HuggingFaceError::new(ErrorKind::Config, &path, reason);
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|error| wrong(format!("not valid JSON: {error}")))?;
-        if !value.is_object() {
-            return Err(wrong("not a JSON object".to_owned()));
+        let bytes = json::read(&path, Limit::CONFIG, ErrorKind::Config)?;
+        let source = json::text(&path, &bytes, ErrorKind::Config)?;
+        let read = json::python("config.json", source)
+            .map_err(|error| json::invalid(ErrorKind::Config, &path, source, &error))?;
+        if !read.value.is_object() {
+            return Err(HuggingFaceError::new(ErrorKind::Config, path, "not a JSON object"));
         }
-        Ok(Self { path, text, value })
+        let (text, value, notes) = (read.text.into_owned(), read.value, read.notes);
+        Ok(Self { path, bytes, text, value, notes })
     }
 
     /// Path of the file.
@@ -59,13 +68,25 @@ impl ConfigFile {
         &self.path
     }
 
-    /// The text as it stands in the file.
+    /// The bytes as they stand in the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The text as JSON has it: without a byte order mark, and with texts such as `"NaN"` in place
+    /// of the numbers that Python writes and JSON lacks.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The parsed object. Where a key stands twice the last one counts, as in Python.
+    /// The parsed object of [`Self::text`]. Where a key stands twice the last one counts, as in
+    /// Python.
     pub fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// Remarks on what JSON does not have.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 }

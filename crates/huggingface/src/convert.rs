@@ -52,52 +52,60 @@ impl Fp16Report {
     }
 }
 
-/// Converts a tensor; the result has its shape. See [`to_fp16_into`].
-pub fn to_fp16(tensor: &TensorData<'_>, options: &Fp16Options) -> Result<(Vec<f16>, Fp16Report)> {
-    let mut output = vec![f16::ZERO; tensor.elements()];
-    let report = to_fp16_into(tensor, options, &mut output)?;
-    Ok((output, report))
-}
-
-/// Converts a tensor to float16, rounding to nearest, ties to even. `output` has as many elements
-/// as the tensor.
+/// Converts a tensor to float16, rounding to nearest, ties to even; the result has its shape.
 ///
-/// Errors, which name the tensor and the position: a source value that is NaN or infinite
-/// (`NotFinite`), and, unless `options.clamp`, one whose result is beyond the range of float16
-/// (`Overflow`).
-pub fn to_fp16_into(
-    tensor: &TensorData<'_>,
-    options: &Fp16Options,
-    output: &mut [f16],
-) -> Result<Fp16Report> {
+/// # Errors
+/// Each names the tensor and the position: a source value that is NaN or infinite, a result that
+/// float16 cannot hold (unless it is to be clamped); and files that cannot be read.
+pub fn to_fp16(tensor: &TensorData<'_>, options: &Fp16Options) -> Result<(Vec<f16>, Fp16Report)> {
     let Some(width) = tensor.source_type().width() else {
         return Err(tensor.unusable());
     };
-    if output.len() != tensor.elements() {
-        return Err(tensor.error(
-            ErrorKind::Usage,
-            format!("room for {} of {} elements", output.len(), tensor.elements()),
-        ));
-    }
     for (name, value) in [("scale", options.scale), ("add", options.add)] {
         if value.is_some_and(|value| !value.is_finite()) {
             return Err(tensor.error(ErrorKind::Usage, format!("{name} is not a finite number")));
         }
     }
+    let mut output = tensor.reserve(tensor.elements())?;
     let mut report = Fp16Report::default();
+    let (mut values, mut halves) = ([0.0; CHUNK], [f16::ZERO; CHUNK]);
+    tensor.for_each_piece(|piece| {
+        for bytes in piece.chunks(CHUNK * width) {
+            let count = bytes.len() / width;
+            let (values, halves) = (&mut values[..count], &mut halves[..count]);
+            decode(tensor.source_type(), bytes, values);
+            let chunk = Chunk { tensor, options, start: output.len() };
+            chunk.convert(values, halves, &mut report)?;
+            output.extend_from_slice(halves);
+        }
+        Ok(())
+    })?;
+    Ok((output, report))
+}
+
+/// The elements of a tensor as float32, which holds every one of them exactly.
+///
+/// # Errors
+/// A type that cannot be a weight, and files that cannot be read.
+pub fn to_f32(tensor: &TensorData<'_>) -> Result<Vec<f32>> {
+    let Some(width) = tensor.source_type().width() else {
+        return Err(tensor.unusable());
+    };
+    let mut output = tensor.reserve(tensor.elements())?;
     let mut values = [0.0; CHUNK];
-    let chunks = tensor.bytes().chunks(CHUNK * width).zip(output.chunks_mut(CHUNK));
-    for (number, (bytes, output)) in chunks.enumerate() {
-        let values = &mut values[..output.len()];
-        decode(tensor.source_type(), bytes, values);
-        let chunk = Chunk { tensor, options, start: number * CHUNK };
-        chunk.convert(values, output, &mut report)?;
-    }
-    Ok(report)
+    tensor.for_each_piece(|piece| {
+        for bytes in piece.chunks(CHUNK * width) {
+            let values = &mut values[..bytes.len() / width];
+            decode(tensor.source_type(), bytes, values);
+            output.extend_from_slice(values);
+        }
+        Ok(())
+    })?;
+    Ok(output)
 }
 
 /// Little-endian source elements as float32, which holds every one of them exactly.
-fn decode(source_type: SourceType, bytes: &[u8], values: &mut [f32]) {
+pub(crate) fn decode(source_type: SourceType, bytes: &[u8], values: &mut [f32]) {
     match source_type {
         SourceType::Float32 => {
             for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -111,11 +119,13 @@ fn decode(source_type: SourceType, bytes: &[u8], values: &mut [f32]) {
         }
         _ => {
             let mut halves = [f16::ZERO; CHUNK];
-            let halves = &mut halves[..values.len()];
-            for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *half = f16::from_bits(u16::from_le_bytes(*bytes));
+            for (values, bytes) in values.chunks_mut(CHUNK).zip(bytes.chunks(2 * CHUNK)) {
+                let halves = &mut halves[..values.len()];
+                for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *half = f16::from_bits(u16::from_le_bytes(*bytes));
+                }
+                halves.convert_to_f32_slice(values);
             }
-            halves.convert_to_f32_slice(values);
         }
     }
 }

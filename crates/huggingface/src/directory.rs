@@ -1,10 +1,12 @@
 //! A model directory: config, weights and tokenizer files.
 
+use crate::adapter::{self, Adapter};
+use crate::companions::Companion;
 use crate::config::ConfigFile;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::index::Index;
 use crate::shard::Shard;
-use crate::tensor::{TensorData, TensorInfo};
+use crate::tensor::{Bytes, TensorData, TensorInfo};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,106 +14,208 @@ use std::path::{Path, PathBuf};
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Files beside the weights that a converted model needs, or that say how to use it.
-const TOKENIZER_FILES: [&str; 13] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "chat_template.json",
-    "spiece.model",
-];
+/// Names that remarks show.
+const SHOWN: usize = 3;
 
-/// An opened model directory with its weights mapped into memory.
+/// An opened model directory: its configuration, and where each tensor is.
 ///
-/// The files must not change while it is open: on most systems a change shows in the mapping, and
-/// reading past a shortened end kills the process.
+/// Weights are read when they are asked for, by position. A file that another process changes
+/// meanwhile is found out by [`Self::check_unchanged`], or when reading passes its end.
 #[derive(Debug)]
 pub struct ModelDirectory {
     path: PathBuf,
     config: ConfigFile,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, TensorInfo>,
+    /// Tensors that the index names, but that are not in the file that it names.
+    absent: BTreeMap<String, String>,
+    /// Shards that the index names, and how many of them are missing.
+    missing_shards: Option<(usize, Vec<String>)>,
+    notes: Vec<String>,
 }
 
 impl ModelDirectory {
     /// Opens a directory: reads config.json and the headers of all weights files. Those are, as in
     /// transformers: `model.safetensors`; else the shards of `model.safetensors.index.json`; else
-    /// the only file whose name ends in `.safetensors`.
+    /// the only file whose name ends in `.safetensors` and that is no adapter's.
+    ///
+    /// Where a tensor stands in several shards, the index says which counts. What the index names
+    /// and no file holds is an error only when it is asked for.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let config = ConfigFile::read(path)?;
-        let mut directory =
-            Self { path: path.to_owned(), config, shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut directory = Self {
+            path: path.to_owned(),
+            notes: config.notes().to_vec(),
+            config,
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            missing_shards: None,
+        };
+        let adapter = adapter::find(path);
         let single = path.join(SINGLE_FILE);
         let index = path.join(INDEX_FILE);
         if single.exists() {
-            directory.add(&single)?;
+            if index.exists() {
+                directory
+                    .notes
+                    .push(format!("{SINGLE_FILE} was taken, not the shards of {INDEX_FILE}"));
+            }
+            directory.add_single(&single)?;
         } else if index.exists() {
             directory.add_shards(&index)?;
         } else {
-            directory.add(&only_weights_file(path)?)?;
+            directory.add_single(&only_weights_file(path, adapter.as_ref())?)?;
+        }
+        directory.refuse_unmerged(adapter.as_ref())?;
+        if let Some(adapter) = adapter {
+            directory.notes.push(format!(
+                "beside the model is {}, which was not used; to convert the two together, merge \
+                 them first",
+                adapter.describe()
+            ));
+        }
+        if directory.tensors.is_empty() {
+            let file = directory.shards.first().map_or(path, |shard| &shard.path);
+            return Err(HuggingFaceError::new(
+                ErrorKind::NoWeights,
+                file,
+                "the file holds no tensor",
+            )
+            .with_hint("download the weights again"));
         }
         Ok(directory)
     }
 
-    /// Maps one weights file and adds its tensors.
-    fn add(&mut self, path: &Path) -> Result<()> {
-        let number = self.shards.len();
-        let (shard, tensors) = Shard::open(path, number)?;
-        for (name, info) in tensors {
-            if let Some(first) = self.tensors.get(&name) {
-                let first = &self.shards[first.file].path;
-                return Err(HuggingFaceError::new(
-                    ErrorKind::Shard,
-                    path,
-                    format!("the tensor also stands in {}", first.display()),
-                )
-                .with_key(name)
-                .with_hint("remove what is left of another download from the directory"));
-            }
-            self.tensors.insert(name, info);
-        }
+    fn add_single(&mut self, path: &Path) -> Result<()> {
+        let (shard, tensors) = Shard::open(path, 0)?;
+        self.tensors = tensors;
         self.shards.push(shard);
         Ok(())
     }
 
     fn add_shards(&mut self, index_path: &Path) -> Result<()> {
-        let index = Index::read(index_path)?;
-        let missing: Vec<&str> =
-            index.files().into_iter().filter(|file| !self.path.join(file).exists()).collect();
+        let mut index = Index::read(index_path)?;
+        self.notes.append(&mut index.notes);
+        let names = index.files();
+        let count = names.len();
+        let (present, missing): (Vec<&str>, Vec<&str>) =
+            names.into_iter().partition(|file| self.path.join(file).exists());
         if !missing.is_empty() {
-            let count = index.files().len();
-            return Err(HuggingFaceError::new(
-                ErrorKind::NotFound,
-                self.path.join(missing[0]),
-                format!("{} of {count} shards are missing: {}", missing.len(), missing.join(", ")),
-            )
-            .with_hint("download the model again; a download that broke off can be continued"));
+            self.missing_shards = Some((count, missing.iter().map(|&name| name.into()).collect()));
         }
-        for file in index.files() {
-            self.add(&self.path.join(file))?;
+        if present.is_empty() {
+            return Err(self.missing_shard(missing[0]));
+        }
+        let mut found: BTreeMap<&str, BTreeMap<String, TensorInfo>> = BTreeMap::new();
+        for file in present {
+            let (shard, tensors) = Shard::open(&self.path.join(file), self.shards.len())?;
+            self.shards.push(shard);
+            found.insert(file, tensors);
         }
         for (tensor, file) in &index.weight_map {
-            let holder = self.tensors.get(tensor).map(|info| &self.shards[info.file].path);
-            if holder != Some(&self.path.join(file)) {
-                return Err(HuggingFaceError::new(
-                    ErrorKind::Index,
-                    index_path,
-                    format!("says that {file} holds the tensor, but it does not"),
-                )
-                .with_key(tensor)
-                .with_hint("index and shards are of different versions: download both again"));
+            match found.get(file.as_str()).and_then(|tensors| tensors.get(tensor)) {
+                Some(info) => {
+                    self.tensors.insert(tensor.clone(), info.clone());
+                }
+                None => {
+                    self.absent.insert(tensor.clone(), file.clone());
+                }
             }
         }
+        let mut copies = Vec::new();
+        for tensors in found.into_values() {
+            for (name, info) in tensors {
+                match self.tensors.get(&name) {
+                    Some(chosen) if *chosen == info => {}
+                    Some(_) if index.weight_map.contains_key(&name) => copies.push(name),
+                    Some(first) => {
+                        let first = self.shards[first.file].path.display().to_string();
+                        return Err(HuggingFaceError::new(
+                            ErrorKind::Shard,
+                            &self.shards[info.file].path,
+                            format!(
+                                "the tensor also stands in {first}, and the index does not say \
+                                 which counts"
+                            ),
+                        )
+                        .with_key(name)
+                        .with_hint("remove what is left of another download from the directory"));
+                    }
+                    // What the index says to be elsewhere is not taken from here.
+                    None if self.absent.contains_key(&name) => {}
+                    None => {
+                        self.tensors.insert(name, info);
+                    }
+                }
+            }
+        }
+        copies.sort();
+        copies.dedup();
+        if !copies.is_empty() {
+            let which = "the index says which counts";
+            self.notes.push(format!("in several weight files, {which}: {}", shown(&copies)));
+        }
+        if !self.absent.is_empty() {
+            let names: Vec<String> = self.absent.keys().cloned().collect();
+            self.notes.push(format!("the index names what no file holds: {}", shown(&names)));
+        }
         Ok(())
+    }
+
+    /// An adapter's tensors among the weights change what the model computes, unless merged.
+    fn refuse_unmerged(&self, adapter: Option<&Adapter>) -> Result<()> {
+        match self.tensors.iter().find(|(name, _)| adapter::is_tensor(name)) {
+            Some((name, info)) => {
+                Err(adapter::unmerged(&self.shards[info.file].path, name, adapter))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn missing_shard(&self, file: &str) -> HuggingFaceError {
+        let (count, missing) = match &self.missing_shards {
+            Some((count, missing)) => (*count, missing.as_slice()),
+            None => (0, &[][..]),
+        };
+        HuggingFaceError::new(
+            ErrorKind::NotFound,
+            self.path.join(file),
+            format!("{} of {count} shards are missing: {}", missing.len(), missing.join(", ")),
+        )
+        .with_hint("download the model again; a download that broke off can be continued")
+    }
+
+    /// Why a tensor that the index names is not there; `None` for those that it does not name.
+    pub fn absence(&self, tensor: &str) -> Option<HuggingFaceError> {
+        let file = self.absent.get(tensor)?;
+        if self.missing_shards.as_ref().is_some_and(|(_, missing)| missing.contains(file)) {
+            return Some(self.missing_shard(file));
+        }
+        let error = HuggingFaceError::new(
+            ErrorKind::Index,
+            self.path.join(INDEX_FILE),
+            format!("says that {file} holds the tensor, but it does not"),
+        );
+        Some(
+            error
+                .with_key(tensor)
+                .with_hint("index and shards are of different versions: download both again"),
+        )
+    }
+
+    /// Checks that no weights file changed since it was opened.
+    ///
+    /// # Errors
+    /// The first that did, with what changed.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.shards.iter().try_for_each(Shard::check_unchanged)
+    }
+
+    /// Remarks on the files, for the report.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The path that was opened.
@@ -119,7 +223,7 @@ impl ModelDirectory {
         &self.path
     }
 
-    /// Text of config.json.
+    /// Text of config.json; see [`ConfigFile::text`].
     pub fn config_text(&self) -> &str {
         self.config.text()
     }
@@ -146,12 +250,12 @@ impl ModelDirectory {
 
     /// Sizes of the weights files in bytes, in the same order.
     pub fn weight_file_sizes(&self) -> Vec<u64> {
-        self.shards.iter().map(|shard| shard.map.len() as u64).collect()
+        self.shards.iter().map(Shard::bytes).collect()
     }
 
-    /// Contents of the weights files, in the same order.
-    pub(crate) fn weight_file_bytes(&self) -> impl Iterator<Item = (&Path, &[u8])> {
-        self.shards.iter().map(|shard| (shard.path.as_path(), &shard.map[..]))
+    /// The weights files, in the same order.
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
     }
 
     /// A tensor by name. Errors: there is none, or its type is not float16, bfloat16 or float32.
@@ -167,7 +271,7 @@ impl ModelDirectory {
             full_shape: &info.shape,
             first_row: 0,
             rows: info.shape.first().copied(),
-            bytes: shard.map.get(info.range.clone()).unwrap_or_default(),
+            bytes: Bytes::File { shard, start: info.range.start, length: info.size_in_bytes() },
         };
         if info.source_type.width().is_none() {
             return Err(tensor.unusable());
@@ -206,6 +310,9 @@ impl ModelDirectory {
     }
 
     fn missing(&self, name: &str) -> HuggingFaceError {
+        if let Some(error) = self.absence(name) {
+            return error;
+        }
         let mut error = HuggingFaceError::new(
             ErrorKind::MissingTensor,
             self.shards.first().map_or(&self.path, |shard| &shard.path),
@@ -238,23 +345,30 @@ impl ModelDirectory {
 
     /// Those files of the directory that belong to the tokenizer or say how to use the model
     /// (config, generation config, chat template), in a fixed order.
-    pub fn tokenizer_files(&self) -> Vec<PathBuf> {
-        TOKENIZER_FILES
-            .iter()
-            .map(|name| self.path.join(name))
-            .filter(|path| path.is_file())
-            .collect()
+    pub fn companions(&self) -> Vec<Companion> {
+        Companion::all(&self.path)
+    }
+}
+
+/// Names for a remark, the first few of them.
+fn shown(names: &[String]) -> String {
+    let first = names[..names.len().min(SHOWN)].join("`, `");
+    match names.len().saturating_sub(SHOWN) {
+        0 => format!("`{first}`"),
+        more => format!("`{first}` and {more} more"),
     }
 }
 
 /// The only `.safetensors` file of a directory, or an error that says what is there instead.
-fn only_weights_file(directory: &Path) -> Result<PathBuf> {
+fn only_weights_file(directory: &Path, adapter: Option<&Adapter>) -> Result<PathBuf> {
     let unreadable = |error: std::io::Error| HuggingFaceError::io(directory, "cannot list", &error);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         names.push(entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
+    // An adapter is never the model.
+    names.retain(|name| !adapter::is_weights(name));
     let ending_in = |ending: &str| -> Vec<&str> {
         names.iter().map(String::as_str).filter(|name| name.ends_with(ending)).collect()
     };
@@ -282,6 +396,9 @@ fn only_weights_file(directory: &Path) -> Result<PathBuf> {
     if let Some(name) = ending_in(".gguf").first() {
         return Err(wrong(format!("weights are in {name} only, not in safetensors files"))
             .with_hint("download the original model instead of the GGUF version"));
+    }
+    if let Some(adapter) = adapter {
+        return Err(adapter.refusal(directory));
     }
     Err(wrong(format!("no weights: neither {SINGLE_FILE} nor {INDEX_FILE}"))
         .with_hint("download the weights as well as the config"))

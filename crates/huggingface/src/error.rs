@@ -37,6 +37,12 @@ pub enum ErrorKind {
     Usage,
     /// The caller asked to stop.
     Cancelled,
+    /// There is an adapter where a model should be.
+    Adapter,
+    /// A weights file changed while it was read.
+    Changed,
+    /// A file of the tokenizer, or one that says how to use the model, is not what its name says.
+    Companion,
     /// No permission to read.
     Permission,
     /// Any other failure of the operating system.
@@ -60,6 +66,9 @@ impl ErrorKind {
             Self::Overflow => "overflow",
             Self::Usage => "usage",
             Self::Cancelled => "cancelled",
+            Self::Adapter => "adapter",
+            Self::Changed => "changed",
+            Self::Companion => "companion",
             Self::Permission => "permission",
             Self::Io => "io",
         }

@@ -1,9 +1,12 @@
-//! Hugging Face model directories: config, memory-mapped safetensors shards, tokenizer files.
+//! Hugging Face model directories: config, safetensors shards, tokenizer files.
 //!
 //! Nothing is trusted: names, sizes and offsets are checked when a directory is opened, values
-//! when a weight is converted.
+//! when a weight is converted. Weights are read by position, piece by piece.
 
+mod adapter;
+mod companions;
 mod config;
+mod contents;
 mod convert;
 mod directory;
 mod error;
@@ -13,8 +16,10 @@ mod shard;
 mod source_hash;
 mod tensor;
 
+pub use companions::{Companion, Contents, Importance};
 pub use config::ConfigFile;
-pub use convert::{Fp16Options, Fp16Report, LARGEST_FP16, to_fp16, to_fp16_into};
+pub use contents::Instead;
+pub use convert::{Fp16Options, Fp16Report, LARGEST_FP16, to_f32, to_fp16};
 pub use directory::ModelDirectory;
 pub use error::{ErrorKind, HuggingFaceError, Result};
 pub use tensor::{SourceType, TensorData, TensorInfo};

@@ -5,8 +5,8 @@ use crate::error::{ErrorKind, HuggingFaceError, Result};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-/// Bytes between two calls of the progress function: a few milliseconds of work.
-const STEP: usize = 4 << 20;
+/// Bytes that are read and hashed between two calls of the progress function: a millisecond of work.
+const STEP: usize = 1 << 20;
 
 impl ModelDirectory {
     /// SHA-256, in lower-case hexadecimal, over config.json and each weights file in the order of
@@ -14,30 +14,42 @@ impl ModelDirectory {
     /// endian, its bytes. Names of directories do not count.
     ///
     /// `progress` is told the bytes done and the total, and returns whether to go on; if not, the
-    /// error is of the kind `Cancelled`. All is read from the mapping, so another thread may use
-    /// the directory meanwhile.
+    /// error is of the kind `Cancelled`. Another thread may use the directory meanwhile. A file that
+    /// changed since it was opened is an error, so that the hash is of what is read afterwards, if
+    /// [`Self::check_unchanged`] finds no change at the end of that.
     pub fn source_sha256(&self, mut progress: impl FnMut(u64, u64) -> bool) -> Result<String> {
-        let config = (self.config_file().path(), self.config_text().as_bytes());
-        let files: Vec<(&Path, &[u8])> =
-            std::iter::once(config).chain(self.weight_file_bytes()).collect();
-        let total = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let mut done = 0;
+        let config = self.config_file();
+        let total = config.bytes().len() as u64
+            + self.shards().iter().map(|shard| shard.bytes()).sum::<u64>();
         let mut hash = Sha256::new();
-        for (path, bytes) in files {
-            hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-            hash.update([0]);
-            hash.update((bytes.len() as u64).to_le_bytes());
-            for step in bytes.chunks(STEP) {
+        begin(&mut hash, config.path(), config.bytes().len() as u64);
+        hash.update(config.bytes());
+        let mut done = config.bytes().len() as u64;
+        let mut buffer = vec![0; STEP];
+        for shard in self.shards() {
+            begin(&mut hash, &shard.path, shard.bytes());
+            let mut offset = 0;
+            while offset < shard.bytes() {
                 if !progress(done, total) {
                     let reason = "stopped while the source was hashed";
-                    return Err(HuggingFaceError::new(ErrorKind::Cancelled, path, reason));
+                    return Err(HuggingFaceError::new(ErrorKind::Cancelled, &shard.path, reason));
                 }
-                hash.update(step);
+                let step = &mut buffer[..(shard.bytes() - offset).min(STEP as u64) as usize];
+                shard.read(step, offset)?;
+                hash.update(&*step);
+                offset += step.len() as u64;
                 done += step.len() as u64;
             }
         }
+        self.check_unchanged()?;
         progress(done, total);
         let digest: [u8; 32] = hash.finalize().into();
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+fn begin(hash: &mut Sha256, path: &Path, bytes: u64) {
+    hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+    hash.update([0]);
+    hash.update(bytes.to_le_bytes());
 }

@@ -1,9 +1,20 @@
-//! A tensor of the source model: its type, its shape, and its bytes in the mapped file.
+//! A tensor of the source model: its type, its shape, and where its bytes are.
 
 use crate::error::{ErrorKind, HuggingFaceError, Result};
+use crate::shard::Shard;
 use safetensors::Dtype;
+use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
+
+/// Bytes of a file that are read at once. A multiple of the width of every type, and small enough
+/// for a processor's cache.
+pub(crate) const PIECE: usize = 256 << 10;
+
+thread_local! {
+    /// What pieces are read into: fresh memory for each would cost more than reading.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Element type of a source tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +91,13 @@ pub struct TensorInfo {
     /// Number of the weights file that holds it, in the order of `ModelDirectory::weight_files`.
     pub file: usize,
     /// Where its bytes lie in that file; checked against the file's size.
-    pub(crate) range: std::ops::Range<usize>,
+    pub(crate) range: std::ops::Range<u64>,
 }
 
 impl TensorInfo {
     /// Size in bytes.
     pub fn size_in_bytes(&self) -> u64 {
-        self.range.len() as u64
+        self.range.end - self.range.start
     }
 
     /// Number of elements; the shape was checked when the file was opened, so it fits.
@@ -95,7 +106,7 @@ impl TensorInfo {
     }
 }
 
-/// A tensor of a usable type, or some rows of one, in the mapped file. The bytes are little
+/// A tensor of a usable type, or some rows of one, in a file or in memory. The bytes are little
 /// endian, row-major, and need not be aligned.
 #[derive(Debug, Clone, Copy)]
 pub struct TensorData<'a> {
@@ -106,7 +117,44 @@ pub struct TensorData<'a> {
     pub(crate) full_shape: &'a [u64],
     pub(crate) first_row: u64,
     pub(crate) rows: Option<u64>,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: Bytes<'a>,
+}
+
+/// Where the bytes of a tensor are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bytes<'a> {
+    Memory(&'a [u8]),
+    /// `length` bytes of a file from `start` on.
+    File {
+        shard: &'a Shard,
+        start: u64,
+        length: u64,
+    },
+}
+
+impl Bytes<'_> {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    /// The bytes `from..to`; none where there are not as many.
+    fn part(&self, from: u64, to: u64) -> Self {
+        match *self {
+            Self::Memory(bytes) => {
+                let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+                let part = range.and_then(|(from, to)| bytes.get(from..to));
+                Self::Memory(part.unwrap_or_default())
+            }
+            Self::File { shard, start, length } => {
+                let to = to.min(length);
+                let from = from.min(to);
+                Self::File { shard, start: start + from, length: to - from }
+            }
+        }
+    }
 }
 
 impl<'a> TensorData<'a> {
@@ -125,7 +173,7 @@ impl<'a> TensorData<'a> {
             full_shape: shape,
             first_row: 0,
             rows: shape.first().copied(),
-            bytes,
+            bytes: Bytes::Memory(bytes),
         };
         let Some(width) = source_type.width() else {
             return Err(tensor.unusable());
@@ -159,14 +207,108 @@ impl<'a> TensorData<'a> {
         shape
     }
 
-    /// Little-endian elements in row-major order.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    /// Size in bytes.
+    pub fn size_in_bytes(&self) -> u64 {
+        self.bytes.length()
     }
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.bytes.len() / self.source_type.width().unwrap_or(1)
+        let width = self.source_type.width().unwrap_or(1) as u64;
+        usize::try_from(self.size_in_bytes() / width).unwrap_or(usize::MAX)
+    }
+
+    /// The bytes, from the first to the last, in pieces of whole elements: little endian,
+    /// row-major. A file is read piece by piece into memory that the thread keeps for it.
+    ///
+    /// # Errors
+    /// Those of `piece`, and files that cannot be read or were cut short.
+    pub fn for_each_piece(&self, mut piece: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (shard, mut start, mut left) = match self.bytes {
+            Bytes::Memory(bytes) => return piece(bytes),
+            Bytes::File { shard, start, length } => (shard, start, length),
+        };
+        // A piece that reads another tensor finds the buffer taken, and uses one of its own.
+        let mut buffer = BUFFER.with(RefCell::take);
+        let mut result = Ok(());
+        while left > 0 && result.is_ok() {
+            let length = left.min(PIECE as u64);
+            buffer.resize(length as usize, 0);
+            result = shard.read(&mut buffer, start).and_then(|()| piece(&buffer));
+            start += length;
+            left -= length;
+        }
+        BUFFER.with(|kept| kept.replace(buffer));
+        result
+    }
+
+    /// All bytes, little endian and row-major.
+    ///
+    /// # Errors
+    /// As [`Self::for_each_piece`], and a tensor that does not fit into memory.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let size = usize::try_from(self.size_in_bytes()).unwrap_or(usize::MAX);
+        let mut bytes = self.reserve(size)?;
+        self.for_each_piece(|piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Memory for `count` values made from the tensor.
+    pub(crate) fn reserve<T>(&self, count: usize) -> Result<Vec<T>> {
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| {
+            self.error(ErrorKind::Io, format!("{count} values do not fit into memory"))
+        })?;
+        Ok(values)
+    }
+
+    /// Whether two tensors have one shape and the same values; types may differ. Ends at the first
+    /// difference.
+    ///
+    /// # Errors
+    /// As [`Self::for_each_piece`].
+    pub fn has_values_of(&self, other: &TensorData<'_>) -> Result<bool> {
+        if self.shape() != other.shape() {
+            return Ok(false);
+        }
+        let width = self.source_type.width().unwrap_or(1);
+        let other_width = other.source_type.width().unwrap_or(1);
+        let mut first = 0;
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        let mut equal = true;
+        let end = self.for_each_piece(|piece| {
+            let count = piece.len() / width;
+            let range = (first * other_width as u64, (first + count as u64) * other_width as u64);
+            let part = TensorData { bytes: other.bytes.part(range.0, range.1), ..*other };
+            first += count as u64;
+            let mut position = 0;
+            part.for_each_piece(|theirs| {
+                let count = theirs.len() / other_width;
+                let ours = &piece[position * width..(position + count) * width];
+                position += count;
+                if self.source_type == other.source_type && ours == theirs {
+                    return Ok(());
+                }
+                left.resize(count, 0.0);
+                right.resize(count, 0.0);
+                crate::convert::decode(self.source_type, ours, &mut left);
+                crate::convert::decode(other.source_type, theirs, &mut right);
+                if left == right { Ok(()) } else { Err(self.stop()) }
+            })
+        });
+        match end {
+            Err(error) if error.kind() == ErrorKind::Cancelled => equal = false,
+            end => end?,
+        }
+        Ok(equal)
+    }
+
+    /// What ends a comparison.
+    fn stop(&self) -> HuggingFaceError {
+        self.error(ErrorKind::Cancelled, "the tensors differ")
     }
 
     /// The rows `first..end` of axis 0, counted from the first row of `self`.
@@ -179,9 +321,8 @@ impl<'a> TensorData<'a> {
             ));
         }
         // Rows are equally long, and `end <= count` keeps the products inside the bytes.
-        let row = (self.bytes.len() as u64).checked_div(count).unwrap_or(0);
-        let range = usize::try_from(first * row).ok().zip(usize::try_from(end * row).ok());
-        let bytes = range.and_then(|(start, stop)| self.bytes.get(start..stop)).unwrap_or_default();
+        let row = self.size_in_bytes().checked_div(count).unwrap_or(0);
+        let bytes = self.bytes.part(first * row, end * row);
         Ok(Self { first_row: self.first_row + first, rows: Some(end - first), bytes, ..*self })
     }
 

@@ -40,7 +40,7 @@ pub struct ChatArguments {
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     /// Largest number of tokens of an answer (default: what fits into the context).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::cli::whole)]
     pub max_tokens: Option<u64>,
     /// Write the conversation to this file as JSON, anew after each answer; it must not exist.
     #[arg(long, value_name = "FILE")]

@@ -1,17 +1,20 @@
-//! `check`: whether a model can be converted, from its configuration alone.
+//! `check`: whether a model can be converted: from its configuration, and from the other files that
+//! are there.
 
 use crate::cli::ModelArgument;
 use crate::error::from_huggingface;
+use crate::model_files::{self, HeadChoice, TOKENIZER};
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
+use crate::terminal::{self, size, wrapped_lines};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
-use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Stage, TensorInfo};
-use anemll_plugin_api::{ArchFrontend, LoadedPlugin, Result};
+use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::{ArchFrontend, Error, LoadedPlugin, Result, codes};
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -20,8 +23,10 @@ pub const EXAMPLES: &str = "Examples:
   anemll check ./SmolLM2-135M
   anemll check Qwen/Qwen3-0.6B
   anemll check ./SmolLM2-135M --context 4096 --json
+  anemll check ./SmolLM2-135M --strict
 
-Only config.json is needed: of a model of the hub, no more is downloaded.";
+Only config.json is needed: of a model of the hub, no more is downloaded. What else is there is looked
+at too. Exit code 1 when the model cannot be converted, and with --strict when there are warnings.";
 
 /// What can be typed.
 #[derive(Debug, Args)]
@@ -30,17 +35,26 @@ pub struct CheckArguments {
     #[command(flatten)]
     pub model: ModelArgument,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::whole)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::whole)]
     pub batch: u64,
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]
     pub split_lm_head: Option<u64>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadChoice>,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
+    /// Leave the tokenizer's files out.
+    #[arg(long)]
+    pub no_tokenizer: bool,
+    /// Fail when there are warnings: what may change what the model says, or how it is used.
+    #[arg(long)]
+    pub strict: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -82,6 +96,13 @@ struct Checked {
     description: Option<ModelDescription>,
     /// What was found of the weights' names and shapes.
     weights: String,
+    /// What to know, without effect on the numbers.
+    notes: Vec<String>,
+    /// What may change what the model says, or how it is used.
+    warnings: Vec<String>,
+    /// Why it cannot be converted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Error>,
 }
 
 /// Runs the command.
@@ -92,32 +113,61 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
     let frontends = opinions(plugins, config.value(), arguments.arch.as_deref())?;
-    let (tensors, weights) = tensors(&directory);
-    let described = describe(arguments, plugins, &config, tensors);
-    let broken = weights.as_ref().err().cloned();
+    let (weights, line) = weights(&directory);
     let mut checked = Checked {
         model: model_source::model_name(&directory),
         config: config.path().display().to_string(),
-        convertible: described.is_ok() && broken.is_none(),
+        convertible: false,
         frontends,
         arch: None,
         description: None,
-        weights: weights.unwrap_or_else(|error| error.message),
+        weights: line,
+        notes: Vec::new(),
+        warnings: Vec::new(),
+        errors: Vec::new(),
     };
-    let failure = match described {
+    match describe(arguments, plugins, &config, weights.as_ref().ok().and_then(Option::as_ref)) {
         Ok((arch, description)) => {
             checked.arch = Some(arch);
+            checked.notes.extend(description.notes.iter().cloned());
+            checked.warnings.extend(description.warnings.iter().cloned());
             checked.description = Some(description);
-            broken
         }
-        Err(error) => Some(error),
-    };
+        Err(error) => checked.errors.push(error),
+    }
+    if !matches!(&weights, Ok(Some(_))) {
+        checked.notes.extend(config.notes().iter().cloned());
+    }
+    let has_weights = matches!(&weights, Ok(Some(_)));
+    if let Err(error) = weights {
+        // Nothing else matters where there is no model.
+        let first = error.code == codes::MODEL_IS_ADAPTER;
+        checked.errors.insert(if first { 0 } else { checked.errors.len() }, error);
+    }
+    if !arguments.no_tokenizer {
+        tokenizer(&directory, has_weights, &mut checked);
+    }
+    checked.convertible = checked.errors.is_empty();
     if arguments.json {
         super::print_json(&checked)?;
     } else {
-        super::print(&text(&checked))?;
+        super::print(&wrapped_lines(&text(&checked, arguments), terminal::width()))?;
     }
-    failure.map_or(Ok(()), Err)
+    let mut errors = checked.errors.into_iter();
+    if let Some(first) = errors.next() {
+        let also = |error: &Error| format!("also: {error}");
+        return Err(errors.fold(first, |first, error| first.with_cause(also(&error))));
+    }
+    let count = checked.warnings.len();
+    if arguments.strict && count > 0 {
+        let plural = if count == 1 { "" } else { "s" };
+        return Err(Error::new(
+            codes::CHECK_STRICT,
+            format!("{count} warning{plural}, and --strict allows none"),
+        )
+        .with_hint("mend what they say, or leave --strict out"));
+    }
+    Ok(())
 }
 
 /// As `convert` does it: the frontend that is chosen describes the model.
@@ -125,20 +175,44 @@ fn describe(
     arguments: &CheckArguments,
     plugins: &Plugins,
     config: &ConfigFile,
-    tensors: BTreeMap<String, TensorInfo>,
+    weights: Option<&ModelDirectory>,
 ) -> Result<(String, ModelDescription)> {
     let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let mut options = Map::new();
+    if let Some(pieces) = arguments.split_lm_head {
+        options.insert("split_lm_head".to_owned(), json!(pieces));
+    }
+    if let Some(head) = arguments.head {
+        options.insert("head".to_owned(), json!(head.name()));
+    }
     let input = ModelInput {
         config: config.value().clone(),
-        tensors,
+        tensors: weights.map(model_files::tensor_infos).unwrap_or_default(),
         context: arguments.context,
         batch: arguments.batch,
-        options: match arguments.split_lm_head {
-            Some(pieces) => json!({ "split_lm_head": pieces }),
-            None => json!({}),
-        },
+        options: Value::Object(options),
     };
-    Ok((arch, frontend.describe(&input)?))
+    let description = match weights {
+        Some(directory) => model_files::describe(frontend.as_ref(), &input, directory)?,
+        None => frontend.describe(&input)?,
+    };
+    Ok((arch, description))
+}
+
+/// What the files beside the weights are, where there are any.
+fn tokenizer(directory: &Path, has_weights: bool, checked: &mut Checked) {
+    match model_files::check_companions(directory) {
+        Ok(found) => {
+            checked.notes.extend(found.notes);
+            checked.warnings.extend(found.warnings);
+        }
+        Err(error) => checked.errors.push(error),
+    }
+    if has_weights && !directory.join(TOKENIZER).exists() {
+        checked
+            .warnings
+            .push(format!("there is no {TOKENIZER}: it can be converted with --no-tokenizer only"));
+    }
 }
 
 /// What each frontend says to a configuration.
@@ -191,29 +265,24 @@ fn refusals(frontend: &dyn ArchFrontend, config: &Value) -> Vec<Refusal> {
     refusals
 }
 
-/// Names and shapes of the weights, if there are any, and a line about them.
-fn tensors(directory: &Path) -> (BTreeMap<String, TensorInfo>, Result<String>) {
+/// The weights, if there are any, and a line about them.
+fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
     match ModelDirectory::open(directory) {
         Ok(model) => {
-            let tensors: BTreeMap<String, TensorInfo> = model
-                .tensors()
-                .iter()
-                .map(|(name, info)| {
-                    let dtype = info.source_type.name();
-                    (name.clone(), TensorInfo { dtype, shape: info.shape.clone() })
-                })
-                .collect();
             let files = match model.weight_files().len() {
                 1 => "1 file".to_owned(),
                 count => format!("{count} files"),
             };
-            let line = format!("names and shapes of {} tensors in {files}", tensors.len());
-            (tensors, Ok(line))
+            let line = format!("names and shapes of {} tensors in {files}", model.tensors().len());
+            (Ok(Some(model)), line)
         }
         Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => {
-            (BTreeMap::new(), Ok("none here; only the configuration was looked at".to_owned()))
+            (Ok(None), "none here; only the configuration was looked at".to_owned())
         }
-        Err(error) => (BTreeMap::new(), Err(from_huggingface(error))),
+        Err(error) => {
+            let line = error.reason().to_owned();
+            (Err(from_huggingface(error)), line)
+        }
     }
 }
 
@@ -225,9 +294,11 @@ fn has_weights(directory: &Path) -> bool {
     })
 }
 
-fn text(checked: &Checked) -> String {
+fn text(checked: &Checked, arguments: &CheckArguments) -> String {
     let mut text = format!("{}: {}\n", checked.model, checked.config);
-    for opinion in &checked.frontends {
+    // The others have nothing to say about this model.
+    let concerned = |opinion: &&Opinion| opinion.verdict != "no" || arguments.arch.is_some();
+    for opinion in checked.frontends.iter().filter(concerned) {
         let Opinion { id, verdict, reason, refusals } = opinion;
         let _ = writeln!(text, "frontend {id}: {verdict}: {reason}");
         for refusal in refusals.iter().filter(|refusal| refusal.message != *reason) {
@@ -236,11 +307,19 @@ fn text(checked: &Checked) -> String {
     }
     if checked.frontends.is_empty() {
         text += "no frontend is installed\n";
+    } else if !checked.frontends.iter().any(|opinion| concerned(&opinion)) {
+        text += "no frontend knows this model\n";
     }
     if let Some(description) = &checked.description {
         text += &describe_text(description);
     }
     let _ = writeln!(text, "weights: {}", checked.weights);
+    for note in &checked.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    for warning in &checked.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
     text += match checked.convertible {
         true => "it can be converted\n",
         false => "it cannot be converted\n",
@@ -267,24 +346,21 @@ fn describe_text(description: &ModelDescription) -> String {
         ..
     } = description;
     let head = if *tied_embeddings { "the embedding's weight" } else { "a weight of its own" };
-    let state_bytes = state.shape.iter().fold(2_u64, |bytes, size| bytes.saturating_mul(*size));
-    let mut text = format!(
+    let state_bytes: u64 =
+        state.shape.iter().fold(2_u64, |bytes, size| bytes.saturating_mul(*size));
+    format!(
         "architecture: {architecture}, {:.1} M parameters\n\
          layers: {layers}, {hidden_size} wide, {attention_heads} heads of {head_dimension} \
          ({key_value_heads} for keys and values)\n\
          vocabulary: {vocabulary_size}, head in {} pieces, {head}\n\
          context: {context} of {max_position_embeddings}, batch {batch}\n\
-         state: {} {:?}, {:.1} MB\n",
+         state: {} {:?}, {}\n",
         *parameters as f64 / 1e6,
         head_splits.len(),
         state.name,
         state.shape,
-        state_bytes as f64 / f64::from(1 << 20),
-    );
-    for note in &description.notes {
-        let _ = writeln!(text, "note: {note}");
-    }
-    text
+        size(state_bytes),
+    )
 }
 
 #[cfg(test)]

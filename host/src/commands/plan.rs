@@ -3,13 +3,14 @@
 use crate::cli::{LutArguments, ModelArgument};
 use crate::convert::lut::{Lut, Luts};
 use crate::error::from_huggingface;
+use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
 use crate::sizes::{Inventory, PartSizes};
 use crate::terminal::{self, Column, Table, size};
-use anemll_huggingface::ConfigFile;
+use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
@@ -52,10 +53,10 @@ pub struct PlanArguments {
     #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
     /// Context length in tokens; tables of positions grow with it.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::whole)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::whole)]
     pub batch: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -102,14 +103,19 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
     let (_, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
-    let input = ModelInput {
+    let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
         batch: arguments.batch,
         options: json!({}),
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input)?;
+    let description = frontend.describe(&input).or_else(|error| {
+        // What the configuration says of the weights, they may know better where they are there.
+        let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
+        input.tensors = tensor_infos(&weights);
+        frontend.describe(&input)
+    })?;
     let host = services::host();
     let limit = limit(arguments);
     let asked = Choice::asked(&typed, description.parameters)?;
@@ -263,13 +269,13 @@ fn text(
         column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
     });
     let width = terminal::width();
-    let text = terminal::paragraphs(&text, width) + &table.render(width);
+    let text = terminal::wrapped_lines(&text, width) + &table.render(width);
     let end = format!(
         "\n! is more than --max-chunk-mb {}, which are {}\n",
         arguments.max_chunk_mb,
         size(arguments.max_chunk_mb.saturating_mul(1 << 20))
     );
-    Ok(text + &terminal::paragraphs(&end, width))
+    Ok(text + &terminal::wrapped_lines(&end, width))
 }
 
 /// Layers of each chunk: `8+8+7+7`, shortened where chunks are many.

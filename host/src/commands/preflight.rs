@@ -8,6 +8,7 @@ use crate::cli::{Cli, Command, ModelArgument};
 use crate::engine::{Engine, Head};
 use crate::error::from_package;
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
+use crate::model_files::HeadChoice;
 use crate::model_source::{self, Need};
 use crate::observation::Observer;
 use crate::plugins::Plugins;
@@ -72,11 +73,14 @@ pub struct PreflightArguments {
     #[arg(long, value_name = "IDS.npy", conflicts_with = "prompt_file")]
     pub tokens: Option<PathBuf>,
     /// Most tokens that are run.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::whole)]
     pub context: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadChoice>,
     /// Runtime plugin; it must be able to compute with activations in f32.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
@@ -303,6 +307,9 @@ fn convert(
     if let Some(arch) = &arguments.arch {
         line.extend(["--arch".into(), arch.into()]);
     }
+    if let Some(head) = arguments.head {
+        line.extend(["--head".into(), head.name().into()]);
+    }
     let parsed = Cli::try_parse_from(line)
         .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;
     let Command::Convert(conversion) = &parsed.command else {
@@ -503,10 +510,10 @@ impl Observer for Peaks {
 }
 
 impl Preflight {
-    /// How much there is that 16-bit floats cannot hold: weights, values, positions without numbers.
+    /// How much there is that 16-bit floats cannot hold: weights, values, and logits without numbers.
     fn beyond(&self) -> u64 {
         let values = self.values.iter().filter(|peak| peak.range == "beyond").count();
-        (self.weights.len() + values) as u64 + self.broken_positions
+        (self.weights.len() + values) as u64 + u64::from(self.broken_positions > 0)
     }
 
     fn text(&self, width: Option<usize>) -> String {

@@ -101,6 +101,7 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
         .map(|checked| coreml_proto::write(checked.model()).len() as u64)
         .sum();
     let mut notes = job.notes();
+    notes.extend(job.description.warnings.iter().cloned());
     if let Some(stage) = &job.quantization
         && stage.id != settings::LUT_QUANTIZER
     {
@@ -173,7 +174,7 @@ impl Plan {
         }
         let _ = writeln!(text, "steps: {}", self.steps.join(", "));
         let _ = writeln!(text, "\npackages in {}:", self.output);
-        text = terminal::paragraphs(&text, width);
+        text = terminal::wrapped_lines(&terminal::plain_lines(&text), width);
         let columns = [Column::Flexible, Column::Right, Column::Left, Column::Left];
         let mut table = Table::new(&columns).leaving_out(&[2]);
         for package in &self.packages {
@@ -192,7 +193,7 @@ impl Plan {
             size(self.disk_bytes),
             size(self.memory_bytes)
         );
-        text += &terminal::paragraphs(&needed, width);
+        text += &terminal::wrapped_lines(&needed, width);
         text
     }
 }

@@ -5,19 +5,21 @@ use super::packages::relative_path;
 use super::report::StepReport;
 use super::store::Store;
 use crate::engine::Engine;
-use crate::error::io;
+use crate::error::{from_huggingface, io};
 use crate::services::check_cancelled;
-use anemll_huggingface::ModelDirectory;
+use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageKind, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
 use fs_err as fs;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Copies the tokenizer and its kin, and writes meta.yaml and the order of the functions.
+/// Copies the tokenizer and its kin, and writes meta.yaml and the order of the functions. What is
+/// not what its name says is left out, of which the job has told.
 pub(super) fn write_small_files(
     store: &Store,
     directory: &ModelDirectory,
+    with_tokenizer: bool,
     meta: &str,
     layout: &Layout,
 ) -> Result<Vec<PathBuf>> {
@@ -29,12 +31,11 @@ pub(super) fn write_small_files(
         })?;
         Ok(PathBuf::from(relative))
     };
-    for source in directory.tokenizer_files() {
-        let bytes = fs::read(&source).map_err(|error| {
-            io(codes::MODEL_DIRECTORY_UNREADABLE, "cannot read a tokenizer file", &source, &error)
-        })?;
-        if let Some(name) = source.file_name().and_then(|name| name.to_str()) {
-            files.push(write(name, &bytes)?);
+    for file in directory.companions() {
+        match file.read() {
+            Ok(contents) => files.push(write(file.name(), &contents.bytes)?),
+            Err(_) if !with_tokenizer || file.importance() == Importance::Comfort => {}
+            Err(error) => return Err(from_huggingface(error)),
         }
     }
     let paths = serde_json::to_vec_pretty(&layout.paths).map_err(|source| {

@@ -20,6 +20,7 @@ mod work;
 
 use crate::cli::ConvertArguments;
 use crate::error::from_huggingface;
+use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::{Event, Outcome, Shipped};
@@ -33,6 +34,7 @@ use packages::PackageContext;
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -96,6 +98,7 @@ pub fn run(
                 host: &host,
             },
             show,
+            bytes: Cell::default(),
         };
         job.run_steps(&work, selection, command_line, &mut store)
     });
@@ -175,9 +178,12 @@ impl<'a> Job<'a> {
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, &directory);
-        let description = frontend.describe(&input)?;
+        let mut description = model_files::describe(frontend.as_ref(), &input, &directory)?;
         if !arguments.no_tokenizer {
             refuse_missing_tokenizer(&directory)?;
+            let found = model_files::check_companions(directory.path())?;
+            description.notes.extend(found.notes);
+            description.warnings.extend(found.warnings);
         }
         let model = auto::Model {
             frontend: frontend.as_ref(),
@@ -334,6 +340,7 @@ impl<'a> Job<'a> {
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
         }
+        work.expect(&selected)?;
         for step in work.steps.iter() {
             if !selected.contains(&step.number) {
                 if selection == Selection::Unfinished {
@@ -375,8 +382,13 @@ impl<'a> Job<'a> {
                 }
                 Task::Files => {
                     let meta = self.meta(command_line, work.packages.source_sha256)?;
-                    let outputs =
-                        finish::write_small_files(store, &self.directory, &meta, &self.layout)?;
+                    let outputs = finish::write_small_files(
+                        store,
+                        &self.directory,
+                        !self.arguments.no_tokenizer,
+                        &meta,
+                        &self.layout,
+                    )?;
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)
                 }
@@ -396,11 +408,8 @@ impl<'a> Job<'a> {
     }
 
     fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
-        // A file that is no JSON is copied all the same; it recommends nothing.
-        let generation = std::fs::read(self.directory.path().join("generation_config.json"))
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or(Value::Null);
+        // A broken file recommends nothing; the job has told of it.
+        let (generation, _) = model_files::generation(self.directory.path());
         let source = meta::Source {
             generation: &generation,
             model_name: &self.model_name,
@@ -440,8 +449,8 @@ impl<'a> Job<'a> {
         }
         let packages: Vec<_> =
             store.records().flat_map(|record| record.packages.iter().cloned()).collect();
-        let mut warnings: Vec<String> =
-            weight_files.iter().flat_map(report::WeightFileReport::warnings).collect();
+        let mut warnings = self.description.warnings.clone();
+        warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
         warnings.extend(packages::lint_warnings(packages.iter()));
         let workers = [
             (Stage::Compiler, self.compiler_id.as_str()),
@@ -483,7 +492,6 @@ fn open_model(arguments: &ConvertArguments, show: &dyn Fn(&Event<'_>)) -> Result
 
 /// A conversion without a tokenizer is of no use to an app.
 fn refuse_missing_tokenizer(directory: &ModelDirectory) -> Result<()> {
-    const TOKENIZER: &str = "tokenizer.json";
     if directory.path().join(TOKENIZER).is_file() {
         return Ok(());
     }

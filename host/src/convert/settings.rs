@@ -3,9 +3,10 @@
 use super::lut::Luts;
 use super::weights::Quantization;
 use crate::cli::ConvertArguments;
+use crate::model_files::tensor_infos;
 use crate::plugins::Plugins;
 use anemll_huggingface::ModelDirectory;
-use anemll_plugin_api::data::{LayoutOptions, ModelInput, TensorInfo};
+use anemll_plugin_api::data::{LayoutOptions, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -134,24 +135,19 @@ pub(super) fn quantization(
 
 /// What a frontend is told of the model.
 pub(super) fn model_input(arguments: &ConvertArguments, directory: &ModelDirectory) -> ModelInput {
-    let tensors = directory
-        .tensors()
-        .iter()
-        .map(|(name, info)| {
-            let info = TensorInfo { dtype: info.source_type.name(), shape: info.shape.clone() };
-            (name.clone(), info)
-        })
-        .collect();
     let mut options = Map::new();
     if let Some(splits) = arguments.split_lm_head {
         options.insert("split_lm_head".to_owned(), json!(splits));
+    }
+    if let Some(head) = arguments.head {
+        options.insert("head".to_owned(), json!(head.name()));
     }
     if arguments.allow_missing_weights {
         options.insert("allow_missing_weights".to_owned(), json!(true));
     }
     ModelInput {
         config: directory.config().clone(),
-        tensors,
+        tensors: tensor_infos(directory),
         context: arguments.context,
         batch: arguments.batch,
         options: Value::Object(options),
@@ -190,6 +186,9 @@ impl Settings {
             "quantizer_option": arguments.quantizer_option,
             "clamp": arguments.clamp,
         });
+        if let Some(head) = arguments.head {
+            options["head"] = json!(head.name());
+        }
         if arguments.allow_missing_weights {
             options["allow_missing_weights"] = json!(true);
         }

@@ -5,6 +5,7 @@
 
 use super::references::Weight;
 use super::weights::Quantization;
+use anemll_files::Limit;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::Plan;
 use anemll_plugin_api::{DType, Error, Result, TensorView, codes};
@@ -30,6 +31,9 @@ struct Place {
     shape: Vec<u64>,
     range: Range<usize>,
 }
+
+/// One number for each input of each weight: far less than the weights themselves.
+const LIMIT: Limit = Limit::new("a file of statistics", 4_000_000_000);
 
 /// Gives a conversion's quantizer the statistics of the file, if one was named.
 ///
@@ -65,10 +69,7 @@ impl Statistics {
             |reason: String| Error::new(codes::STATISTICS_INVALID, reason).with_at(at.clone());
         let unreadable =
             |source: std::io::Error| invalid(format!("the statistics cannot be read: {source}"));
-        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(invalid("the statistics are not a file".to_owned()));
-        }
-        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let bytes = anemll_files::read(path, LIMIT).map_err(unreadable)?;
         let damaged =
             |source| invalid(format!("the statistics are not a safetensors file: {source}"));
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;

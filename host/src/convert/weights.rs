@@ -8,9 +8,9 @@
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::statistics::Statistics;
 use crate::error::{from_huggingface, from_package};
-use crate::services::check_cancelled;
+use crate::services::{self, check_cancelled};
 use anemll_huggingface::{
-    Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_fp16,
+    Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_f32, to_fp16,
 };
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
@@ -120,7 +120,7 @@ pub(super) struct Written {
 }
 
 /// Bytes of an item before it is palettized.
-fn item_bytes(item: &Item) -> u64 {
+pub(super) fn item_bytes(item: &Item) -> u64 {
     match item {
         Item::Weight(weight) => weight.shape.iter().product::<u64>().saturating_mul(2),
         Item::Table { bytes, .. } => bytes.len() as u64,
@@ -211,6 +211,8 @@ impl WeightJob<'_> {
             }
             progress(written);
         }
+        // What was read must be what was hashed.
+        self.directory.check_unchanged().map_err(from_huggingface)?;
         let summary = writer.finish().map_err(from_package)?;
         Ok(WeightFileResult {
             resolved: Resolved(resolved),
@@ -299,7 +301,10 @@ impl WeightJob<'_> {
             Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
             None => None,
         };
-        encode(tensor, statistics, decision, quantization, self.host, fp16)
+        let bytes = bytes.len() as u64;
+        services::encoding(bytes, || {
+            encode(tensor, statistics, decision, quantization, self.host, fp16)
+        })
     }
 
     /// Whether zeros stand in for a weight.
@@ -329,7 +334,7 @@ impl WeightJob<'_> {
         } else {
             let shape = source.shape();
             let columns: u64 = shape.iter().skip(1).product();
-            let mut values = to_f32(&source);
+            let mut values = to_f32(&source).map_err(from_huggingface)?;
             for transform in transforms {
                 apply(transform, &mut values, shape.first().copied().unwrap_or(1), columns)?;
             }
@@ -352,25 +357,6 @@ impl WeightJob<'_> {
             .with_hint("this is an error of the arch plugin"));
         }
         Ok((permute(values, reference, &source.shape())?, report))
-    }
-}
-
-/// Elements as f32, which holds all three source types exactly. The machine is little endian, as
-/// the files are: so is every system that this program is built for.
-fn to_f32(tensor: &TensorData<'_>) -> Vec<f32> {
-    let halves = |convert: fn([u8; 2]) -> f32| {
-        tensor.bytes().as_chunks::<2>().0.iter().map(|bytes| convert(*bytes)).collect()
-    };
-    match tensor.source_type() {
-        SourceType::Float16 => halves(|bytes| f16::from_le_bytes(bytes).to_f32()),
-        SourceType::BFloat16 => halves(|bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-        _ => tensor
-            .bytes()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::report::{PackageReport, WeightFileReport};
 use super::steps::Steps;
 use super::store::Store;
 use super::weight_record::{self, WeightRecord};
-use super::weights::{WeightJob, Written};
+use super::weights::{self, WeightJob, Written};
 use crate::progress::Event;
 use crate::services::check_cancelled;
 use anemll_mil::{Checked, Referenced};
@@ -15,6 +15,7 @@ use anemll_mlpackage::WEIGHT_FILE_NAME;
 use anemll_plugin_api::data::{Layout, WeightFile};
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::Model;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,17 @@ pub(super) struct Work<'a> {
     pub(super) weights: WeightJob<'a>,
     pub(super) packages: PackageContext<'a>,
     pub(super) show: &'a dyn Fn(&Event<'_>),
+    /// Bytes of the weights that this run writes and has written, as 16-bit floats.
+    pub(super) bytes: Cell<Bytes>,
+}
+
+/// How much of a run's weights is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Bytes {
+    /// Bytes of the weight files that are written.
+    done: u64,
+    /// Bytes of all that the run writes.
+    total: u64,
 }
 
 impl Work<'_> {
@@ -81,13 +93,28 @@ impl Work<'_> {
         }
     }
 
+    /// Reckons what the steps of a run will write, so that its progress can be told.
+    pub(super) fn expect(&self, steps: &[u32]) -> Result<()> {
+        let mut total = 0;
+        for file in &self.layout.weight_files {
+            if steps.contains(&self.steps.owner(&file.id)) {
+                let items = super::references::collect(&self.members(file)?)?;
+                total += items.iter().map(|(_, item)| weights::item_bytes(item)).sum::<u64>();
+            }
+        }
+        self.bytes.set(Bytes { done: 0, total });
+        Ok(())
+    }
+
+    /// The functions of a weight file, each with its id.
+    fn members<'b>(&'b self, file: &'b WeightFile) -> Result<Vec<(&'b str, &'b Model)>> {
+        file.functions.iter().map(|id| Ok((id.as_str(), self.function(id)?))).collect()
+    }
+
     fn write_weights(&self, file: &WeightFile, store: &Store) -> Result<()> {
-        let members = file
-            .functions
-            .iter()
-            .map(|id| Ok((id.as_str(), self.function(id)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let members = self.members(file)?;
         let path = store.place(Path::new(&fresh_weights(&file.id)))?;
+        let before = self.bytes.get();
         let files = &self.layout.weight_files;
         let number =
             files.iter().position(|other| other.id == file.id).map_or(1, |place| place + 1);
@@ -98,9 +125,14 @@ impl Work<'_> {
                 files: files.len(),
                 done: written.done,
                 total: written.total,
-                done_bytes: written.done_bytes,
-                total_bytes: written.total_bytes,
+                done_bytes: before.done + written.done_bytes,
+                // A plan that was not made counts this file alone.
+                total_bytes: before.total.max(before.done + written.total_bytes),
             });
+            if written.done == written.total {
+                let done = before.done + written.total_bytes;
+                self.bytes.set(Bytes { done, ..before });
+            }
         };
         let result = self.weights.write(&members, &path, &progress)?;
         tracing::info!("weights {}: {} bytes", file.id, result.bytes);

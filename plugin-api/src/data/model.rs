@@ -99,9 +99,26 @@ pub struct ModelDescription {
     pub head_splits: Vec<u64>,
     /// The shared state.
     pub state: StateInfo,
-    /// Remarks for the report: approximations, ignored keys.
+    /// A head's weight that is stored although the head is tied to the embedding. The host compares
+    /// the two, and asks which one counts where they differ (the option `head` of [`ModelInput`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_head: Option<StoredHead>,
+    /// Remarks for the report: approximations, what was left out because it has no effect.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Remarks on what may change the numbers: keys that are not known, a context that the model was
+    /// not made for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A head's weight beside an embedding that it is tied to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredHead {
+    /// Tensor of the head.
+    pub head: String,
+    /// Tensor of the embedding.
+    pub embedding: String,
 }
 
 /// Layers `first` up to but without `end`, counted from 0.

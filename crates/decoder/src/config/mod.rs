@@ -14,7 +14,7 @@ use crate::error::{key_invalid, key_missing};
 
 pub use rope::{Rope, read_rope};
 pub use rules::{Allowed, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, Rule, check_keys};
-pub use windows::unused_windows;
+pub use windows::{IdleWindows, WindowRules, window_everywhere, windows_of_layers};
 
 /// The largest number that a size in a configuration may have: shapes are int32 in a program.
 pub const LARGEST_SIZE: u64 = i32::MAX as u64;
@@ -155,6 +155,10 @@ impl<'a> Config<'a> {
     }
 
     fn wrong(&self, key: &str, value: &Value, wanted: &str) -> anemll_plugin_api::Error {
+        // Numbers that Python writes and JSON does not have come as texts of that name.
+        if let Some(number @ ("NaN" | "Infinity" | "-Infinity")) = value.as_str() {
+            return key_invalid(&self.path(key), format!("is {number}, not {wanted}"));
+        }
         key_invalid(&self.path(key), format!("is {}, not {wanted}", kind(value)))
     }
 }
@@ -205,6 +209,9 @@ mod tests {
         let error = config.section("f").unwrap().unwrap().number("g").unwrap_err();
         assert_eq!(error.at.unwrap(), "config.json: f.g");
         assert!(config.section("b").is_err());
+        let value = json!({"rope_theta": "-Infinity"});
+        let error = Config::new(&value).unwrap().number("rope_theta").unwrap_err();
+        assert_eq!(error.message, "`rope_theta` is -Infinity, not a number");
         assert_eq!(Config::new(&json!([])).unwrap_err().code, codes::CONFIG_UNREADABLE);
     }
 

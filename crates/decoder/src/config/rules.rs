@@ -203,21 +203,6 @@ pub const GENERIC_KEYS: &[Key] = &[
     Key::ignored("is_decoder", "the model is one"),
     Key::refused("pruned_heads", &[Allowed::Empty], "pruned heads cannot be expressed"),
     Key::refused("tie_encoder_decoder", &[Allowed::False], "only decoders can be expressed"),
-    Key::refused(
-        "compression_config",
-        &[],
-        "the weights are compressed; convert from the plain float16, bfloat16 or float32 model",
-    ),
-    Key::refused(
-        "quantization",
-        &[],
-        "the weights are quantized; convert from the plain float16, bfloat16 or float32 model",
-    ),
-    Key::refused(
-        "quantization_config",
-        &[],
-        "the weights are quantized; convert from the plain float16, bfloat16 or float32 model",
-    ),
 ];
 
 const SCALES: &str = "scales values by a factor that this graph does not have";

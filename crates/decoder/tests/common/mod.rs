@@ -29,6 +29,7 @@ pub(crate) fn tiny() -> DecoderSpec {
         context: 256,
         batch: 64,
         tensor_prefix: "model.".to_owned(),
+        head_tensor: "lm_head.weight".to_owned(),
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
     }

@@ -3,9 +3,11 @@
 //! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`)
 //! decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key};
+use anemll_decoder::config::{
+    Allowed, Config, Key, WindowRules, window_everywhere, windows_of_layers,
+};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form};
-use anemll_decoder::{OutputProjection, SoftmaxForm, key_unsupported};
+use anemll_decoder::{OutputProjection, SoftmaxForm};
 use anemll_plugin_api::Result;
 
 /// The component `llama`.
@@ -46,8 +48,12 @@ const LLAMA_KEYS: &[Key] = &[
     Key::ignored("is_llama_config", "the model is one"),
 ];
 
-/// Where windows are switched off, their length does not matter.
-const UNUSED_WINDOW: &[Key] = &[Key::ignored("sliding_window", "`use_sliding_window` is false")];
+/// transformers' Llama has no windows; where a configuration has one, it is another model's, and is
+/// taken at its word.
+const WINDOWS: WindowRules = WindowRules { on: true, window: None, first_layer: 0 };
+
+/// `sliding_window` of `MistralConfig` where none is given.
+const MISTRAL_WINDOW: u64 = 4096;
 
 const NO_BIASES: &str = "the projections of this architecture have no biases";
 
@@ -56,12 +62,9 @@ const MISTRAL_KEYS: &[Key] = &[
     Key::refused("mlp_bias", &[Allowed::False], NO_BIASES),
 ];
 
-fn llama(config: &Config<'_>) -> Result<Form> {
-    let mut keys = vec![LLAMA_KEYS];
-    if config.boolean("use_sliding_window")? == Some(false) {
-        keys.push(UNUSED_WINDOW);
-    }
-    let mut notes = Vec::new();
+fn llama(config: &Config<'_>, context: u64) -> Result<Form> {
+    let windows = windows_of_layers(config, WINDOWS, context)?;
+    let mut notes = windows.notes;
     if let Some(ranks) = config.size("pretraining_tp")?.filter(|ranks| *ranks > 1) {
         notes.push(format!(
             "config.json: `pretraining_tp` = {ranks} only changes the order of sums and was ignored"
@@ -69,20 +72,12 @@ fn llama(config: &Config<'_>) -> Result<Form> {
     }
     let bias = config.boolean("attention_bias")?.unwrap_or(false);
     let mlp_bias = config.boolean("mlp_bias")?.unwrap_or(false);
-    Ok(form(keys, bias, mlp_bias, notes))
+    Ok(form(vec![LLAMA_KEYS, windows.keys], bias, mlp_bias, notes))
 }
 
-fn mistral(config: &Config<'_>) -> Result<Form> {
-    // A window that is given is refused by the rules for keys of other architectures.
-    if config.get("sliding_window").is_none() && !config.is_null("sliding_window") {
-        return Err(key_unsupported(
-            "sliding_window",
-            "is not given, which means 4096 for a Mistral model; attention is over the whole \
-             context here",
-        )
-        .with_hint("if the model has no window, write \"sliding_window\": null"));
-    }
-    Ok(form(vec![MISTRAL_KEYS], false, false, Vec::new()))
+fn mistral(config: &Config<'_>, context: u64) -> Result<Form> {
+    let window = window_everywhere(config, MISTRAL_WINDOW, context)?;
+    Ok(form(vec![MISTRAL_KEYS, window.keys], false, false, window.notes))
 }
 
 /// The graph in the form that ANEMLL gives Llama: output projection as `linear`, softmax spelled

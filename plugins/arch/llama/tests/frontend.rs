@@ -200,7 +200,7 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("rope_parameters", scaled("su"), "rope_parameters.rope_type"),
         ("partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
         ("quantization_config", json!({"bits": 4}), "quantization_config"),
-        ("sliding_window", json!(4096), "sliding_window"),
+        ("sliding_window", json!(63), "sliding_window"),
         ("final_logit_softcapping", json!(30.0), "final_logit_softcapping"),
         ("attn_logit_softcapping", json!(50.0), "attn_logit_softcapping"),
         ("logit_scale", json!(0.06), "logit_scale"),
@@ -239,13 +239,18 @@ fn harmless_values_of_such_keys_pass() {
 #[test]
 fn what_is_not_an_error_is_remarked_on() {
     let notes = |config| describe(config).unwrap().notes;
+    let warnings = |config| describe(config).unwrap().warnings;
     assert_eq!(
-        notes(with(json!({"a_new_key": 5}))),
+        warnings(with(json!({"a_new_key": 5}))),
         ["config.json: `a_new_key` = 5 is not known and was ignored"]
+    );
+    assert_eq!(
+        notes(with(json!({"sliding_window": 64}))),
+        ["config.json: `sliding_window` = 64 does not act within a context of 64 tokens"]
     );
     assert!(notes(with(json!({"pretraining_tp": 2})))[0].contains("`pretraining_tp` = 2"));
     assert!(notes(with(json!({"rms_norm_eps": 1e-6})))[0].contains("1.0133e-6 in float16"));
-    assert!(notes(with(json!({"max_position_embeddings": 32})))[0].contains("goes beyond"));
+    assert!(warnings(with(json!({"max_position_embeddings": 32})))[0].contains("goes beyond"));
     assert!(notes(with(json!({"vocab_size": 20})))[0].starts_with("the head has 5 pieces, not 8"));
     assert!(notes(with(json!({"architectures": ["LlamaModel"]})))[0].contains("LlamaModel"));
 }
@@ -385,12 +390,16 @@ fn mistral_is_taken_only_where_it_is_llama() {
     assert_eq!((description.key_value_heads, description.head_dimension), (8, 16));
     let verdict = frontend().accepts(&mistral(json!({})).to_string()).unwrap();
     assert_eq!(verdict.rank, MatchRank::ModelType);
+    // A window of at least the context does not act; none that is given is one of 4096.
     let mut absent = mistral(json!({}));
     absent.as_object_mut().unwrap().remove("sliding_window");
+    for config in [absent, mistral(json!({"sliding_window": 64, "use_sliding_window": true}))] {
+        let description = describe(config).unwrap();
+        assert!(description.notes[0].contains("does not act within a context of 64 tokens"));
+    }
     for (config, key) in [
-        (absent, "sliding_window"),
-        (mistral(json!({"sliding_window": 4096})), "sliding_window"),
-        (mistral(json!({"sliding_window": 4096, "use_sliding_window": false})), "sliding_window"),
+        (mistral(json!({"sliding_window": 63})), "sliding_window"),
+        (mistral(json!({"sliding_window": 63, "use_sliding_window": false})), "sliding_window"),
         (mistral(json!({"attention_bias": true})), "attention_bias"),
         (mistral(json!({"layer_types": ["sliding_attention"]})), "layer_types"),
         (mistral(json!({"num_local_experts": 8})), "num_local_experts"),
@@ -399,4 +408,70 @@ fn mistral_is_taken_only_where_it_is_llama() {
         assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{config}");
         assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
     }
+}
+
+#[test]
+fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
+    let model = |options: Value| ModelInput {
+        tensors: tensors("model."),
+        options,
+        ..input(with(json!({"tie_word_embeddings": true})))
+    };
+    let description = frontend().describe(&model(json!({}))).unwrap();
+    let stored = description.stored_head.unwrap();
+    assert!(description.tied_embeddings);
+    assert_eq!(
+        (stored.head.as_str(), stored.embedding.as_str()),
+        ("lm_head.weight", "model.embed_tokens.weight")
+    );
+    for (choice, tied) in [("tied", true), ("stored", false)] {
+        let description = frontend().describe(&model(json!({"head": choice}))).unwrap();
+        assert_eq!((description.tied_embeddings, description.stored_head), (tied, None));
+        assert!(description.notes.iter().any(|note| note.contains("as asked for")), "{choice}");
+    }
+    let error = frontend().describe(&model(json!({"head": "both"}))).unwrap_err();
+    assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
+    // Without a stored one there is nothing to choose, and nothing to say.
+    let mut bare = model(json!({}));
+    bare.tensors.remove("lm_head.weight");
+    assert_eq!(frontend().describe(&bare).unwrap().stored_head, None);
+    bare.options = json!({"head": "stored"});
+    let error = frontend().describe(&bare).unwrap_err();
+    assert_eq!(error.code, codes::WEIGHT_MISSING);
+}
+
+#[test]
+fn names_behind_a_wrapper_are_found() {
+    let renamed = |prefix: &str| ModelInput {
+        tensors: tensors("model.")
+            .into_iter()
+            .map(|(name, info)| (format!("{prefix}{name}"), info))
+            .collect(),
+        ..input(with(json!({"tie_word_embeddings": false})))
+    };
+    let model = renamed("language_model.");
+    let description = frontend().describe(&model).unwrap();
+    assert!(description.notes[0].contains("begin with `language_model.model.`"));
+    let error = frontend().describe(&renamed("student.")).unwrap_err();
+    assert_eq!(error.code, codes::WEIGHT_MISSING);
+    assert!(error.hint.unwrap().contains("`student.model.`"));
+}
+
+#[test]
+fn absurd_sizes_are_refused_before_anything_is_allocated() {
+    for (key, value) in [
+        ("head_dim", 2_147_483_646_u64),
+        ("head_dim", 1 << 20),
+        ("num_hidden_layers", 2_000_000_000),
+        ("hidden_size", 2_000_000_000),
+        ("vocab_size", 2_147_483_647),
+        ("intermediate_size", 2_147_483_647),
+        ("num_attention_heads", 2_147_483_647),
+    ] {
+        let large = json!({"hidden_size": 1 << 24, key: value});
+        let error = describe(with(large)).expect_err(key);
+        assert_eq!(error.code, codes::CONFIG_KEY_INVALID, "{key}: {error}");
+    }
+    let long = ModelInput { context: 1 << 20, ..input(with(json!({"head_dim": 1024}))) };
+    assert_eq!(frontend().describe(&long).unwrap_err().code, codes::SHAPE_INVALID);
 }

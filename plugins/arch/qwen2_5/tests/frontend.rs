@@ -105,7 +105,6 @@ fn absent_keys_have_the_values_of_transformers() {
 #[test]
 fn what_cannot_be_honoured_is_refused_by_key() {
     for (key, value) in [
-        ("use_sliding_window", json!(true)),
         ("layer_types", json!(["full_attention", "sliding_attention"])),
         ("num_experts", json!(60)),
         ("shared_expert_intermediate_size", json!(5632)),
@@ -142,4 +141,20 @@ fn three_projections_have_biases_and_all_are_convolutions() {
     }
     assert!(!text.contains("o_proj.bias") && !text.contains("q_norm"));
     assert!(!text.contains("linear") && text.contains("softmax") && !text.contains("reduce_max"));
+}
+
+#[test]
+fn windows_are_taken_where_they_cannot_act() {
+    let note =
+        |changes| describe(changes).unwrap().notes.into_iter().find(|note| note.contains("window"));
+    let on = |window: u64, first: u64| json!({"use_sliding_window": true, "sliding_window": window, "max_window_layers": first});
+    assert_eq!(note(on(8, 2)).unwrap(), "config.json: `sliding_window` = 8 is in no layer");
+    assert!(note(on(64, 1)).unwrap().contains("= 64 does not act within a context of 64 tokens"));
+    let error = describe(on(63, 1)).unwrap_err();
+    assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+    assert_eq!(error.at.unwrap(), "config.json: sliding_window");
+    assert!(error.hint.unwrap().contains("--context 63"));
+    // Off, as most models have it: nothing to say.
+    let off = json!({"use_sliding_window": false, "sliding_window": 8, "max_window_layers": 0});
+    assert_eq!(note(off), None);
 }

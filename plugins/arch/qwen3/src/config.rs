@@ -2,7 +2,7 @@
 //!
 //! transformers' `Qwen3Config` and `Qwen3ForCausalLM` decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key, unused_windows};
+use anemll_decoder::config::{Allowed, Config, Key, WindowRules, windows_of_layers};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form};
 use anemll_decoder::{OutputProjection, SoftmaxForm};
 use anemll_plugin_api::Result;
@@ -32,16 +32,20 @@ const KEYS: &[Key] = &[
     Key::refused("qk_norm", &[Allowed::True], "queries and keys always have norms here"),
 ];
 
-fn form(config: &Config<'_>) -> Result<Form> {
+/// What `Qwen3Config` takes where nothing is given.
+const WINDOWS: WindowRules = WindowRules { on: false, window: Some(4096), first_layer: 28 };
+
+fn form(config: &Config<'_>, context: u64) -> Result<Form> {
+    let windows = windows_of_layers(config, WINDOWS, context)?;
     let bias = config.boolean("attention_bias")?.unwrap_or(false);
     Ok(Form {
-        keys: vec![KEYS, unused_windows(config)?],
+        keys: vec![KEYS, windows.keys],
         query_key_value_bias: bias,
         output_bias: bias,
         mlp_bias: false,
         query_key_norm: true,
         output_projection: OutputProjection::Convolution,
         softmax: SoftmaxForm::Operation,
-        notes: Vec::new(),
+        notes: windows.notes,
     })
 }

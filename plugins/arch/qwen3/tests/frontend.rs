@@ -118,7 +118,6 @@ fn absent_keys_have_the_values_of_transformers() {
 #[test]
 fn what_cannot_be_honoured_is_refused_by_key() {
     for (key, value) in [
-        ("use_sliding_window", json!(true)),
         ("layer_types", json!(["sliding_attention", "full_attention"])),
         ("num_experts", json!(128)),
         ("moe_intermediate_size", json!(768)),
@@ -153,4 +152,20 @@ fn attention_bias_is_on_all_four_projections() {
 fn the_final_norm_is_in_the_last_chunk_only() {
     assert!(!lowered(json!({}), 0, 1).contains("\"model.norm.weight\""));
     assert!(lowered(json!({}), 1, 2).contains("\"model.norm.weight\""));
+}
+
+#[test]
+fn windows_are_taken_where_they_cannot_act() {
+    let note =
+        |changes| describe(changes).unwrap().notes.into_iter().find(|note| note.contains("window"));
+    let on = |window: u64, first: u64| json!({"use_sliding_window": true, "sliding_window": window, "max_window_layers": first});
+    assert_eq!(note(on(8, 2)).unwrap(), "config.json: `sliding_window` = 8 is in no layer");
+    assert!(note(on(64, 1)).unwrap().contains("= 64 does not act within a context of 64 tokens"));
+    let error = describe(on(63, 1)).unwrap_err();
+    assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+    assert_eq!(error.at.unwrap(), "config.json: sliding_window");
+    assert!(error.hint.unwrap().contains("--context 63"));
+    // Off, as most models have it: nothing to say.
+    let off = json!({"use_sliding_window": false, "sliding_window": 8, "max_window_layers": 0});
+    assert_eq!(note(off), None);
 }
