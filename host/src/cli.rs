@@ -185,6 +185,9 @@ pub enum Command {
     /// Find the layers of a model whose activations pass the range of 16-bit floats.
     #[command(after_help = crate::commands::preflight::EXAMPLES)]
     Preflight(crate::commands::preflight::PreflightArguments),
+    /// Say what an error code or a lint rule is about, and what to do.
+    #[command(after_help = crate::commands::explain::EXAMPLES)]
+    Explain(crate::commands::explain::ExplainArguments),
     /// Compare two packages: signatures, operations, values of weights.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArguments),

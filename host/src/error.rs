@@ -5,8 +5,8 @@ use anemll_mlmodelc::CompileError;
 use anemll_mlpackage::PackageError;
 use anemll_plugin_api::{Error, codes};
 use std::fmt::Write as _;
-use std::io::ErrorKind;
-use std::path::Path;
+
+pub use anemll_store::io_error as io;
 
 /// Exit code of a command that failed.
 pub const EXIT_FAILED: u8 = 1;
@@ -115,22 +115,6 @@ pub fn render(error: &Error) -> String {
     }
     // Names and paths come from files of others.
     crate::terminal::plain_lines(&text)
-}
-
-/// Adds the file to an I/O error, which alone does not say which one it was.
-pub fn io(code: &str, what: &str, path: &Path, source: &std::io::Error) -> Error {
-    let error = Error::new(code, format!("{what}: {source}")).with_at(path.display().to_string());
-    match source.kind() {
-        ErrorKind::PermissionDenied => error.with_hint("check the permissions of the path"),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            error.with_hint("free some space, or choose another --output")
-        }
-        ErrorKind::NotFound => error.with_hint("check the path"),
-        ErrorKind::ReadOnlyFilesystem => {
-            error.with_hint("choose an --output on a writable file system")
-        }
-        _ => error,
-    }
 }
 
 /// An error about a model directory.

@@ -51,9 +51,21 @@ fn run(cli: &Cli) -> Result<()> {
             return commands::completions::completions(arguments, &cli.plugins);
         }
         Command::Man(arguments) => return commands::completions::man(arguments),
+        Command::Explain(arguments) => return commands::explain::run(arguments),
+        Command::Combine(arguments) => return commands::combine::run(arguments),
+        Command::Split(arguments) => return commands::split::run(arguments),
+        Command::Dedup(arguments) => return commands::dedup::run(arguments),
+        Command::Diff(arguments) => return commands::diff::run(arguments),
+        Command::Inspect(arguments) => return commands::inspect::run(arguments),
         _ => {}
     }
     let plugins = Plugins::discover(&cli.plugins)?;
+    // These two say it themselves.
+    if !matches!(cli.command, Command::Plugin(_) | Command::Doctor(_)) {
+        for text in plugins.warnings() {
+            terminal::tell(&format!("warning: {text}"));
+        }
+    }
     match &cli.command {
         Command::Convert(arguments) => {
             let reporter = Reporter::new(arguments.display());
@@ -63,16 +75,18 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(arguments) => commands::check::run(arguments, &plugins),
         Command::Plan(arguments) => commands::plan::run(arguments, &plugins),
         Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins),
-        Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Explain(_)
+        | Command::Combine(_)
+        | Command::Split(_)
+        | Command::Dedup(_)
+        | Command::Diff(_)
+        | Command::Inspect(_) => Ok(()),
         Command::Compile(arguments) => commands::compile::run(arguments, &plugins),
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
-        Command::Combine(arguments) => commands::combine::run(arguments),
-        Command::Split(arguments) => commands::split::run(arguments),
-        Command::Dedup(arguments) => commands::dedup::run(arguments),
-        Command::Diff(arguments) => commands::diff::run(arguments),
-        Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins),
         Command::Plugin(command) => commands::plugin::run(command, &plugins),
     }

@@ -3,14 +3,18 @@
 //! Plugins come from `--plugin` (consent for this run), from the folder `plugins` beside the
 //! executable, and, in a build with the feature `builtin`, from the program itself. An id that
 //! `--plugin` brings takes the place of one found elsewhere.
+//!
+//! What a plugin offers is read from its file. The library is opened, and with that may run, only
+//! when one of its components is used.
 
-use anemll_plugin_api::data::{ComponentManifest, MatchRank, Stage};
+use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Stage};
 use anemll_plugin_api::{
     ArchFrontend, Combiner, Compiler, Error, LoadOptions, LoadedPlugin, Quantizer, Result, Runtime,
-    builtin_plugins, codes,
+    builtin_plugins, codes, manifest_of_file,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 #[cfg(feature = "builtin")]
 mod builtin {
@@ -54,55 +58,86 @@ impl Origin {
     }
 }
 
-/// A plugin that was loaded, or a file in the plugin folder that was not, and why.
+/// A plugin, or a file in the plugin folder that is none, and why.
 pub struct Entry {
     /// Where it came from.
     pub origin: Origin,
     /// The library, unless it is built in.
     pub path: Option<PathBuf>,
-    /// The plugin, or why it cannot be used.
-    pub plugin: Result<LoadedPlugin>,
+    /// What it says of itself, or why it cannot be used.
+    pub manifest: Result<Manifest>,
+    plugin: OnceLock<Result<LoadedPlugin>>,
+}
+
+impl Entry {
+    fn of_file(origin: Origin, path: PathBuf) -> Self {
+        let manifest = manifest_of_file(&path);
+        Self { origin, path: Some(path), manifest, plugin: OnceLock::new() }
+    }
+
+    /// The plugin; its library is opened by the first call.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn open(&self) -> Result<&LoadedPlugin> {
+        let open = || match (&self.manifest, &self.path) {
+            (Err(refusal), _) => Err(refusal.clone()),
+            (Ok(_), Some(path)) => LoadedPlugin::open_with(path, &LoadOptions::default()),
+            // Built-in plugins are open from the start.
+            (Ok(_), None) => Err(Error::new(codes::INTERNAL, "a plugin has no file")),
+        };
+        self.plugin.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    fn components(&self) -> &[ComponentManifest] {
+        self.manifest.as_ref().map_or(&[], |manifest| &manifest.components)
+    }
+
+    /// Where the plugin is, for messages.
+    fn place(&self) -> String {
+        self.path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
+    }
 }
 
 /// All plugins of this run.
 pub struct Plugins {
     entries: Vec<Entry>,
+    /// Where installed plugins were looked for, and what came of it.
+    searched: String,
 }
 
 impl Plugins {
-    /// Loads the plugins named on the command line, the installed ones, and the built-in ones.
+    /// Finds the plugins named on the command line, the installed ones, and the built-in ones.
     ///
-    /// A library named by `--plugin` that cannot be used is an error; one in the plugin folder is
+    /// A library named by `--plugin` that is no plugin is an error; one in the plugin folder is
     /// listed with its reason, and matters only when something of it is asked for.
     pub fn discover(command_line: &[PathBuf]) -> Result<Self> {
-        let options = LoadOptions::default();
         let mut entries = Vec::new();
         for path in command_line {
-            let path = absolute(path);
-            let plugin = LoadedPlugin::open_with(&path, &options)?;
-            entries.push(Entry {
-                origin: Origin::CommandLine,
-                path: Some(path),
-                plugin: Ok(plugin),
-            });
+            let entry = Entry::of_file(Origin::CommandLine, absolute(path));
+            if let Err(refusal) = &entry.manifest {
+                return Err(refusal.clone());
+            }
+            entries.push(entry);
         }
-        for path in installed_libraries() {
+        let (libraries, searched) = installed_libraries();
+        for path in libraries {
             if entries.iter().any(|entry| entry.path.as_deref() == Some(&path)) {
                 continue;
             }
-            let plugin = LoadedPlugin::open_with(&path, &options);
-            entries.push(Entry { origin: Origin::Installed, path: Some(path), plugin });
+            entries.push(Entry::of_file(Origin::Installed, path));
         }
         // inventory promises no order; lists must not change from build to build.
         let mut builtin: Vec<_> = builtin_plugins().collect();
         builtin.sort_by_key(|plugin| plugin.manifest());
         for plugin in builtin {
             let plugin = LoadedPlugin::builtin(plugin);
-            entries.push(Entry { origin: Origin::Builtin, path: None, plugin });
+            let manifest = plugin.as_ref().map(|plugin| plugin.manifest().clone());
+            let manifest = manifest.map_err(Clone::clone);
+            let plugin = OnceLock::from(plugin);
+            entries.push(Entry { origin: Origin::Builtin, path: None, manifest, plugin });
         }
-        let plugins = Self { entries };
-        plugins.refuse_duplicates()?;
-        Ok(plugins)
+        Ok(Self { entries, searched })
     }
 
     /// Every plugin, usable or not.
@@ -110,86 +145,100 @@ impl Plugins {
         &self.entries
     }
 
-    fn usable(&self) -> impl Iterator<Item = (Origin, &LoadedPlugin)> {
-        self.entries.iter().filter_map(|entry| Some((entry.origin, entry.plugin.as_ref().ok()?)))
+    /// Where installed plugins were looked for, and what came of it.
+    pub fn searched(&self) -> &str {
+        &self.searched
+    }
+
+    /// Files in the plugin folder that are no plugins for this program, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let broken = |entry: &Entry| match (&entry.path, &entry.manifest) {
+            (Some(path), Err(refusal)) => Some(format!(
+                "the plugin {} cannot be used: {} [{}]",
+                path.display(),
+                refusal.message,
+                refusal.code
+            )),
+            _ => None,
+        };
+        self.entries.iter().filter_map(broken).collect()
     }
 
     /// Components of a stage, the one that wins for each id.
-    pub fn components(&self, stage: Stage) -> Vec<(&LoadedPlugin, &ComponentManifest)> {
-        let mut found: Vec<(&LoadedPlugin, &ComponentManifest)> = Vec::new();
-        for (_, plugin) in self.usable() {
-            for component in &plugin.manifest().components {
+    pub fn components(&self, stage: Stage) -> Vec<(&Entry, &ComponentManifest)> {
+        let mut found: Vec<(&Entry, &ComponentManifest)> = Vec::new();
+        for entry in &self.entries {
+            for component in entry.components() {
                 let new = !found.iter().any(|(_, other)| other.id == component.id);
                 if component.stage == stage && new {
-                    found.push((plugin, component));
+                    found.push((entry, component));
                 }
             }
         }
         found
     }
 
-    /// Two plugins of one origin that offer the same id: nothing but the user can choose.
-    fn refuse_duplicates(&self) -> Result<()> {
-        let mut seen: Vec<(Origin, &ComponentManifest, &LoadedPlugin)> = Vec::new();
-        for (origin, plugin) in self.usable() {
-            for component in &plugin.manifest().components {
-                let clash = seen.iter().find(|(other, known, _)| {
-                    *other == origin && known.stage == component.stage && known.id == component.id
-                });
-                if let Some((_, _, first)) = clash {
-                    return Err(Error::new(
-                        codes::PLUGIN_AMBIGUOUS,
-                        format!(
-                            "two plugins offer the {} `{}`: {} and {}",
-                            component.stage.name(),
-                            component.id,
-                            place(first),
-                            place(plugin),
-                        ),
-                    )
-                    .with_hint("name only one of them with --plugin, or remove one"));
-                }
-                seen.push((origin, component, plugin));
-            }
+    fn component(&self, stage: Stage, id: &str) -> Result<&Entry> {
+        let is_it = |component: &ComponentManifest| component.stage == stage && component.id == id;
+        let mut having = self.entries.iter().filter(|entry| entry.components().iter().any(is_it));
+        if let Some(first) = having.next() {
+            // Two plugins of one origin that offer the same id: nothing but the user can choose.
+            return match having.next() {
+                Some(second) if second.origin == first.origin => Err(Error::new(
+                    codes::PLUGIN_AMBIGUOUS,
+                    format!(
+                        "two plugins offer the {} `{id}`: {} and {}",
+                        stage.name(),
+                        first.place(),
+                        second.place(),
+                    ),
+                )
+                .with_hint("name only one of them with --plugin, or remove one")),
+                _ => Ok(first),
+            };
         }
-        Ok(())
-    }
-
-    fn component(&self, stage: Stage, id: &str) -> Result<&LoadedPlugin> {
         let all = self.components(stage);
-        if let Some((plugin, _)) = all.iter().find(|(_, component)| component.id == id) {
-            return Ok(plugin);
-        }
         let ids: Vec<&str> = all.iter().map(|(_, component)| component.id.as_str()).collect();
         let have = if ids.is_empty() {
             format!("no {} is installed", stage.name())
         } else {
             format!("installed: {}", ids.join(", "))
         };
-        let mut error = Error::new(
+        let error = Error::new(
             codes::PLUGIN_NOT_FOUND,
             format!("there is no {} `{id}`; {have}", stage.name()),
-        )
-        .with_hint("name its library with --plugin PATH; `anemll plugin list` shows what is found");
+        );
+        Err(self.say_where(error).with_hint(
+            "name its library with --plugin PATH; `anemll plugin list` shows what is found",
+        ))
+    }
+
+    /// Adds where plugins were looked for, and which files there cannot be used.
+    fn say_where(&self, mut error: Error) -> Error {
+        error = error.with_cause(self.searched.clone());
         for entry in &self.entries {
-            if let (Some(path), Err(refusal)) = (&entry.path, &entry.plugin) {
+            if let (Some(path), Err(refusal)) = (&entry.path, &entry.manifest) {
                 error = error.with_cause(format!("{}: {}", path.display(), refusal.message));
             }
         }
-        Err(error)
+        error
+    }
+
+    fn plugin(&self, stage: Stage, id: &str) -> Result<&LoadedPlugin> {
+        self.component(stage, id)?.open()
     }
 
     /// Version of the plugin with a component.
     pub fn version(&self, stage: Stage, id: &str) -> Result<String> {
-        Ok(self.component(stage, id)?.manifest().version.clone())
+        Ok(self.component(stage, id)?.manifest.clone()?.version)
     }
 
     /// What tells a component's plugin from any other build of it: id, version, and the SHA-256 of
     /// its library unless it is linked in.
     pub fn identity(&self, stage: Stage, id: &str) -> Result<Value> {
-        let plugin = self.component(stage, id)?;
+        let plugin = self.plugin(stage, id)?;
         let library = match plugin.path() {
-            Some(path) => Some(crate::convert::file_sha256(path).map_err(|source| {
+            Some(path) => Some(anemll_store::sha256(path).map_err(|source| {
                 crate::error::io(codes::PLUGIN_UNREADABLE, "cannot read a plugin", path, &source)
             })?),
             None => None,
@@ -200,49 +249,67 @@ impl Plugins {
 
     /// The combiner `id`.
     pub fn combiner(&self, id: &str) -> Result<Box<dyn Combiner>> {
-        self.component(Stage::Combiner, id)?.combiner(id, &Value::Null)
+        self.plugin(Stage::Combiner, id)?.combiner(id, &Value::Null)
     }
 
     /// The quantizer `id`.
     pub fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
-        self.component(Stage::Quantizer, id)?.quantizer(id, options)
+        self.plugin(Stage::Quantizer, id)?.quantizer(id, options)
     }
 
     /// The compiler backend `id`.
     pub fn compiler(&self, id: &str) -> Result<Box<dyn Compiler>> {
-        self.component(Stage::Compiler, id)?.compiler(id, &Value::Null)
+        self.plugin(Stage::Compiler, id)?.compiler(id, &Value::Null)
     }
 
     /// The compiler backend `id`, made with these options.
     pub fn compiler_with(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
-        self.component(Stage::Compiler, id)?.compiler(id, options)
+        self.plugin(Stage::Compiler, id)?.compiler(id, options)
     }
 
     /// The id behind `requested`: itself, or, for [`AUTOMATIC`], the first of [`COMPILERS`] that is
     /// installed and can run here. Where none can, the last that is installed says why.
+    ///
+    /// # Errors
+    /// Where none can run, and one of them, or a file that may hold one, is damaged: a conversion
+    /// must not come out without compiled models unnoticed.
     pub fn compiler_id(&self, requested: &str) -> Result<String> {
         if requested != AUTOMATIC {
             return Ok(requested.to_owned());
         }
-        let mut chosen = COMPILERS[COMPILERS.len() - 1];
+        let mut idle = None;
+        let mut failure = None;
         for id in COMPILERS {
-            let Ok(compiler) = self.compiler(id) else { continue };
-            chosen = id;
-            if compiler.check().is_ok_and(|answer| answer.available) {
-                break;
+            let check = match self.component(Stage::Compiler, id) {
+                Ok(_) => self.compiler(id).and_then(|compiler| compiler.check()),
+                Err(missing) if missing.code == codes::PLUGIN_NOT_FOUND => {
+                    if !self.warnings().is_empty() {
+                        failure = Some(missing);
+                    }
+                    continue;
+                }
+                Err(ambiguous) => Err(ambiguous),
+            };
+            match check {
+                Ok(answer) if answer.available => return Ok(id.to_owned()),
+                Ok(_) => idle = Some(id),
+                Err(error) => failure = Some(error),
             }
         }
-        Ok(chosen.to_owned())
+        match (failure, idle) {
+            (Some(failure), _) => Err(failure),
+            (None, idle) => Ok(idle.unwrap_or(COMPILERS[COMPILERS.len() - 1]).to_owned()),
+        }
     }
 
     /// The runtime `id`.
     pub fn runtime(&self, id: &str) -> Result<Box<dyn Runtime>> {
-        self.component(Stage::Runtime, id)?.runtime(id, &Value::Null)
+        self.plugin(Stage::Runtime, id)?.runtime(id, &Value::Null)
     }
 
     /// The runtime `id`, made with options of its manifest.
     pub fn runtime_with(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
-        self.component(Stage::Runtime, id)?.runtime(id, options)
+        self.plugin(Stage::Runtime, id)?.runtime(id, options)
     }
 
     /// The arch frontend for a config.json: `requested`, or the one that accepts it best.
@@ -254,35 +321,44 @@ impl Plugins {
         if let Some(id) = requested {
             return Ok((
                 id.to_owned(),
-                self.component(Stage::Arch, id)?.arch_frontend(id, &Value::Null)?,
+                self.plugin(Stage::Arch, id)?.arch_frontend(id, &Value::Null)?,
             ));
         }
-        let mut best: Vec<(String, Box<dyn ArchFrontend>)> = Vec::new();
-        let mut best_rank = MatchRank::None;
-        for (plugin, component) in self.components(Stage::Arch) {
-            let frontend = plugin.arch_frontend(&component.id, &Value::Null)?;
-            let rank = frontend.accepts(config)?.rank;
-            if rank > best_rank {
-                best.clear();
-                best_rank = rank;
-            }
-            if rank == best_rank && rank != MatchRank::None {
-                best.push((component.id.clone(), frontend));
+        let parsed: Value = serde_json::from_str(config).unwrap_or_default();
+        let model_type = parsed["model_type"].as_str().unwrap_or_default();
+        // Those that name the model's type first: the libraries of the others stay closed.
+        let components = self.components(Stage::Arch);
+        let names_it = |(_, component): &(&Entry, &ComponentManifest)| {
+            component.model_types.iter().any(|name| name == model_type)
+        };
+        let (naming, others): (Vec<_>, Vec<_>) = components.into_iter().partition(names_it);
+        let mut best = Vec::new();
+        for (entry, component) in naming {
+            self.component(Stage::Arch, &component.id)?;
+            consider(entry.open()?, &component.id, config, &mut best)?;
+        }
+        if best.is_empty() {
+            for (entry, component) in others {
+                // One that cannot be opened says nothing of models that it does not name.
+                let Ok(plugin) = entry.open() else { continue };
+                consider(plugin, &component.id, config, &mut best)?;
             }
         }
+        let rank = best.iter().map(|candidate| candidate.rank).max();
+        best.retain(|candidate| Some(candidate.rank) == rank);
         if best.len() > 1 {
-            let ids: Vec<&str> = best.iter().map(|(id, _)| id.as_str()).collect();
+            let ids: Vec<&str> = best.iter().map(|candidate| candidate.id.as_str()).collect();
             return Err(Error::new(
                 codes::MODEL_TYPE_AMBIGUOUS,
                 format!("several arch frontends accept this model: {}", ids.join(", ")),
             )
             .with_hint("choose one with --arch ID"));
         }
-        best.pop().ok_or_else(|| self.unknown_architecture(config))
+        let best = best.pop().ok_or_else(|| self.unknown_architecture(&parsed))?;
+        Ok((best.id, best.frontend))
     }
 
-    fn unknown_architecture(&self, config: &str) -> Error {
-        let parsed: Value = serde_json::from_str(config).unwrap_or_default();
+    fn unknown_architecture(&self, parsed: &Value) -> Error {
         let model_type = match parsed.get("model_type") {
             Some(Value::String(text)) => format!("model_type `{text}`"),
             Some(other) => format!("model_type {other}"),
@@ -295,15 +371,39 @@ impl Plugins {
                 format!("{} (model_type {})", component.id, component.model_types.join(", "))
             })
             .collect();
-        let installed = if installed.is_empty() { "none".to_owned() } else { installed.join("; ") };
-        Error::new(
+        let none = installed.is_empty();
+        let installed = if none { "none".to_owned() } else { installed.join("; ") };
+        let error = Error::new(
             codes::MODEL_TYPE_UNKNOWN,
             format!("Unknown architecture: no arch frontend accepts {model_type}"),
         )
         .with_at("config.json")
         .with_cause(format!("installed frontends: {installed}"))
-        .with_hint("add one with --plugin PATH, or force one of these with --arch ID")
+        .with_hint("add one with --plugin PATH, or force one of these with --arch ID");
+        if none || !self.warnings().is_empty() { self.say_where(error) } else { error }
     }
+}
+
+/// A frontend that accepts a model.
+struct Candidate {
+    id: String,
+    rank: MatchRank,
+    frontend: Box<dyn ArchFrontend>,
+}
+
+/// Asks a frontend whether it accepts a config.json.
+fn consider(
+    plugin: &LoadedPlugin,
+    id: &str,
+    config: &str,
+    accepting: &mut Vec<Candidate>,
+) -> Result<()> {
+    let frontend = plugin.arch_frontend(id, &Value::Null)?;
+    let rank = frontend.accepts(config)?.rank;
+    if rank != MatchRank::None {
+        accepting.push(Candidate { id: id.to_owned(), rank, frontend });
+    }
+    Ok(())
 }
 
 /// A bare file name means a file here, never one of the system's library folders. A file that is
@@ -312,20 +412,27 @@ fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Where a plugin is, for messages.
-fn place(plugin: &LoadedPlugin) -> String {
-    plugin.path().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
-}
-
-/// The folder `plugins` beside the program, whether it exists or not.
-pub fn folder() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
-    Some(program.parent()?.join("plugins"))
-}
-
-fn installed_libraries() -> Vec<PathBuf> {
-    let Some(folder) = folder() else { return Vec::new() };
-    let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
+/// The libraries of the plugin folder, and a sentence about where they were looked for.
+fn installed_libraries() -> (Vec<PathBuf>, String) {
+    let program = std::env::current_exe().and_then(|path| path.canonicalize());
+    let folder = match program {
+        Ok(path) => path.parent().unwrap_or(Path::new("")).join("plugins"),
+        Err(source) => {
+            let why = format!("no plugin folder: it is not known where the program is ({source})");
+            return (Vec::new(), why);
+        }
+    };
+    let shown = folder.display();
+    let listing = match std::fs::read_dir(&folder) {
+        Ok(listing) => listing,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            let why = format!("looked for plugins in {shown}, which does not exist");
+            return (Vec::new(), why);
+        }
+        Err(source) => {
+            return (Vec::new(), format!("looked for plugins in {shown}: {source}"));
+        }
+    };
     let mut libraries: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -335,5 +442,8 @@ fn installed_libraries() -> Vec<PathBuf> {
         .collect();
     // The order of a directory listing is not the same on every file system.
     libraries.sort();
-    libraries
+    let count = libraries.len();
+    let plural = if count == 1 { "y" } else { "ies" };
+    let searched = format!("looked for plugins in {shown}, which has {count} librar{plural}");
+    (libraries, searched)
 }

@@ -66,6 +66,8 @@ pub fn host() -> Host {
 
 impl HostServices for Services {
     fn log(&self, level: Level, target: &str, message: &str) {
+        // What a plugin says must not steer the terminal.
+        let message = crate::terminal::plain_lines(message);
         match level {
             Level::Error => tracing::error!(plugin = target, "{message}"),
             Level::Warn => tracing::warn!(plugin = target, "{message}"),

@@ -6,7 +6,9 @@
 
 use crate::convert::lut::{Lut, Luts};
 use crate::convert::references::{Item, Weight, collect};
+use crate::terminal::size;
 use anemll_layout::layer_ranges;
+use anemll_mil::lint;
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, ModelInput, Purpose};
 use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
 use coreml_proto::Model;
@@ -64,11 +66,13 @@ impl PartSizes {
         Ok(ranges.into_iter().map(|range| self.chunk_file(range)).collect())
     }
 
-    /// The smallest number of chunks whose largest weight file has at most `limit` bytes; none when
-    /// not even a layer of its own fits.
-    pub fn chunks_within(&self, limit: u64) -> Option<u32> {
+    /// The smallest number of chunks whose weight files and layers are within the limits; none
+    /// when not even a layer of its own fits.
+    pub fn chunks_within(&self, limits: &Limits) -> Option<u32> {
+        let most = limits.file_bytes();
         (1..=self.layer_count()).find(|chunks| {
-            self.chunk_files(*chunks).is_ok_and(|files| files.iter().all(|bytes| *bytes <= limit))
+            self.layer_count().div_ceil(*chunks) <= limits.layers
+                && self.chunk_files(*chunks).is_ok_and(|all| all.iter().all(|one| *one <= most))
         })
     }
 
@@ -90,6 +94,64 @@ impl PartSizes {
     /// Layers, as the description counts them.
     pub fn layer_count(&self) -> u32 {
         u32::try_from(self.layers.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a chunk may have at most, so that devices load it: the limits of the lint's rules ANE-071,
+/// ANE-080 and ANE-081, which no choice of ours passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Bytes of a chunk on a device.
+    pub chunk_bytes: u64,
+    /// Factor from the weight file to what a device needs.
+    pub overhead: f64,
+    /// Layers of a function.
+    pub layers: u32,
+}
+
+impl Limits {
+    /// `--max-chunk-mb`, in MB of 1000000 bytes, with a tenth for what a compiled model adds.
+    pub fn of_megabytes(megabytes: u64) -> Self {
+        Self {
+            chunk_bytes: megabytes.saturating_mul(1_000_000),
+            overhead: 1.1,
+            layers: lint::LAYERS_PER_FUNCTION,
+        }
+    }
+
+    /// Bytes that a weight file may have.
+    pub fn file_bytes(&self) -> u64 {
+        // The usual tenth as the lint reckons it, to the byte.
+        if self.overhead == 1.1 {
+            return lint::weight_file_limit(self.chunk_bytes);
+        }
+        (self.chunk_bytes as f64 / self.overhead) as u64
+    }
+}
+
+/// Beyond this a model is cut into chunks, even if one file would be small enough: ANEMLL's advice
+/// for its monolithic models is 1 to 3 B parameters.
+const WHOLE_PARAMETERS: u64 = 3_000_000_000;
+
+/// Why a model is not to be one package of `bytes` of weights; none where it may be.
+pub fn why_not_whole(
+    description: &ModelDescription,
+    bytes: u64,
+    limits: &Limits,
+) -> Option<String> {
+    let (parameters, layers) = (description.parameters, description.layers);
+    if parameters > WHOLE_PARAMETERS {
+        Some(format!("{:.1} B parameters are more than 3 B", parameters as f64 / 1e9))
+    } else if layers > limits.layers {
+        Some(format!("{layers} layers are more than {} in one function", limits.layers))
+    } else if bytes > limits.file_bytes() {
+        let megabytes = limits.chunk_bytes / 1_000_000;
+        Some(format!(
+            "{} of weights in one file would pass --max-chunk-mb {megabytes}",
+            size(bytes)
+        ))
+    } else {
+        None
     }
 }
 
@@ -309,13 +371,40 @@ mod tests {
     #[test]
     fn the_fewest_chunks_that_fit() {
         let sizes = sizes();
-        assert_eq!(sizes.chunks_within(679), Some(1));
-        assert_eq!(sizes.chunks_within(678), Some(2));
-        assert_eq!(sizes.chunks_within(379), Some(2));
-        assert_eq!(sizes.chunks_within(378), Some(3));
-        assert_eq!(sizes.chunks_within(274), Some(4));
-        assert_eq!(sizes.chunks_within(273), None);
-        assert_eq!(PartSizes::default().chunks_within(u64::MAX), None);
+        let within = |sizes: &PartSizes, chunk_bytes: u64, layers: u32| {
+            sizes.chunks_within(&Limits { chunk_bytes, overhead: 1.0, layers })
+        };
+        assert_eq!(within(&sizes, 679, 20), Some(1));
+        assert_eq!(within(&sizes, 678, 20), Some(2));
+        assert_eq!(within(&sizes, 379, 20), Some(2));
+        assert_eq!(within(&sizes, 378, 20), Some(3));
+        assert_eq!(within(&sizes, 274, 20), Some(4));
+        assert_eq!(within(&sizes, 273, 20), None);
+        assert_eq!(within(&sizes, 679, 5), Some(1));
+        assert_eq!(within(&sizes, 679, 4), Some(2));
+        assert_eq!(within(&sizes, 679, 1), Some(5));
+        assert_eq!(within(&PartSizes::default(), u64::MAX, 20), None);
+    }
+
+    /// What is chosen here is what the lint accepts: to the byte, and to the layer.
+    #[test]
+    fn the_limits_are_those_of_the_lint() {
+        let limits = Limits::of_megabytes(950);
+        let found = |bytes: u64| anemll_mil::lint(&coreml_proto::Model::default(), bytes).len();
+        assert_eq!(found(limits.file_bytes()), 0);
+        assert_eq!(found(limits.file_bytes() + 1), 1);
+        let model = |parameters: u64, layers: u32| ModelDescription {
+            parameters,
+            layers,
+            ..ModelDescription::default()
+        };
+        let why = |model: ModelDescription, bytes: u64| why_not_whole(&model, bytes, &limits);
+        assert_eq!(why(model(3_000_000_000, 20), limits.file_bytes()), None);
+        let reason = why(model(134_515_008, 30), 78_800_000).unwrap();
+        assert_eq!(reason, "30 layers are more than 20 in one function");
+        let reason = why(model(1, 20), limits.file_bytes() + 1).unwrap();
+        assert_eq!(reason, "864 MB of weights in one file would pass --max-chunk-mb 950");
+        assert!(why(model(3_100_000_000, 1), 1).unwrap().contains("3.1 B parameters"));
     }
 
     #[test]

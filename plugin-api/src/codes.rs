@@ -42,6 +42,7 @@ codes! {
     PLUGIN_NOT_FOUND = "A0122", "no plugin offers what was asked for";
     PLUGIN_AMBIGUOUS = "A0123", "several plugins offer what was asked for";
     SCRATCH_DIRECTORY = "A0124", "the scratch directory cannot be made";
+    LAYOUT_INVALID = "A0125", "a combiner's layout is wrong";
 
     MODEL_DIRECTORY_UNREADABLE = "A0201", "the model directory cannot be read";
     CONFIG_UNREADABLE = "A0202", "the model's configuration cannot be read";
@@ -81,12 +82,14 @@ codes! {
     PACKAGE_INVALID = "A0502", "a package is damaged";
     BLOB_INVALID = "A0503", "a package's weight file is damaged";
     PACKAGE_UNWRITABLE = "A0504", "a package cannot be written";
+    LINT_FOUND = "A0505", "the lint found what --strict does not allow";
 
     COMPILER_UNAVAILABLE = "A0601", "the compiler cannot run on this machine";
     COMPILE_FAILED = "A0602", "compiling a package failed";
     COMPILE_NOT_A_PROGRAM = "A0603", "the model is of a type that is not compiled here";
     COMPILED_INVALID = "A0604", "a compiled model is damaged";
     COMPILERS_DIFFER = "A0605", "two compilers made different models";
+    NOT_ALL_COMPILED = "A0606", "some packages were not compiled";
 
     RUNTIME_UNAVAILABLE = "A0701", "the runtime cannot run on this machine";
     FUNCTION_UNKNOWN = "A0702", "a package has no such function";
@@ -104,6 +107,10 @@ codes! {
     NOT_YET_SUPPORTED = "A0806", "this is not supported yet";
     STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";
     MACHINE_UNFIT = "A0808", "this machine lacks something that a conversion needs";
+    OUTPUT_NOT_OURS = "A0810", "the output directory has files that no conversion made";
+    OUTPUT_IS_MODEL = "A0811", "the output would take the place of the model's files";
+    OUTPUT_RECORD_INVALID = "A0812", "a record in an output directory cannot be used";
+    OUTPUT_LINK = "A0813", "a link or a file stands where the output directory has its own folders";
     THREADS = "A0820", "the threads that share the work cannot be started";
     PANICKED = "A0821", "a bug in anemll: the program stopped where it must not";
     PREFLIGHT_FOUND = "A0822", "preflight found what --strict does not allow";

@@ -245,7 +245,7 @@ fn default_bits_are_the_same_in_plan_and_in_both_kinds_of_run() {
     let output = plan(&tiny, &["--json"]);
     let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
     let planned = planned["options"].as_array().unwrap().last().unwrap();
-    assert_eq!(planned["name"], "default");
+    assert_eq!(planned["name"], "by default");
     for (combiner, scripts) in [("monolithic", "--lut 4"), ("chunked", "--lut2 4 --lut3 6")] {
         let folder = tempfile::tempdir().unwrap();
         let convert = |more: &[&str]| {

@@ -16,14 +16,12 @@ fn check(path: &str, expected: &str) {
 
 #[test]
 fn error_codes() {
-    let mut text = String::from(
-        "# Error codes\n\nGenerated from `plugin-api/src/codes.rs`. A code keeps its meaning for ever.\n\n\
-         | code | meaning |\n|---|---|\n",
-    );
-    for (code, title) in anemll_plugin_api::codes::ALL {
-        text += &format!("| {code} | {title} |\n");
-    }
-    check("docs/reference/errors.md", &text);
+    check("docs/reference/errors.md", &anemll_host::commands::explain::errors_page());
+}
+
+#[test]
+fn lint_rules() {
+    check("docs/reference/lint.md", &anemll_host::commands::explain::lint_page());
 }
 
 #[test]

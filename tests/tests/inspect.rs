@@ -142,7 +142,7 @@ fn weights_tell_bits_sharing_and_the_use_of_tables() {
 fn the_lint_is_no_failure() {
     let (_folder, package) = palettized();
     let text = inspect(&package, &["--lint"]);
-    assert!(text.contains("A-017 warning"), "{text}");
+    assert!(text.contains("ANE-017 warning"), "{text}");
     assert!(!json(&package, &["--lint"])["findings"].as_array().unwrap().is_empty());
 }
 

@@ -183,7 +183,7 @@ mod linked_in {
         let all = Plugins::discover(&libraries).unwrap();
         assert_eq!(all.entries().len(), 2 * anemll_tests::PLUGINS.len());
         for entry in all.entries() {
-            let plugin = entry.plugin.as_ref().unwrap();
+            let plugin = entry.open().unwrap();
             anemll_plugin_api::testing::check_plugin(plugin).unwrap();
         }
     }

@@ -261,3 +261,201 @@ fn a_model_without_a_tokenizer_needs_consent() {
     assert!(text.contains("--no-tokenizer"), "{text}");
     assert!(!place.output().exists());
 }
+
+/// A model of one's own: tiny-llama with these small files beside it.
+fn with_small_files(folder: &Path, small: &[(&str, &str)]) {
+    std::fs::create_dir_all(folder).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(model("tiny-llama").join(name), folder.join(name)).unwrap();
+    }
+    for (name, text) in small {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn small_files_that_changed_are_copied_again_from_whatever_directory() {
+    let place = tempfile::tempdir().unwrap();
+    let output = place.path().join("out");
+    let first = [
+        ("special_tokens_map.json", "{}"),
+        ("added_tokens.json", "{}"),
+        ("generation_config.json", r#"{"do_sample": true, "temperature": 0.5}"#),
+    ];
+    let convert_from = |name: &str| {
+        let text = stderr(&convert(&place.path().join(name), &output, CHUNKED));
+        let finished = text.lines().filter(|line| line.ends_with(": is finished"));
+        finished
+            .map(|line| line.split(':').next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let read = |name: &str| std::fs::read_to_string(output.join(name)).unwrap_or_default();
+    with_small_files(&place.path().join("one"), &first);
+    assert_eq!(convert_from("one"), [""; 0]);
+    assert!(read("meta.yaml").contains("temperature: 0.5"), "{}", read("meta.yaml"));
+    // The same model in another directory.
+    with_small_files(&place.path().join("two"), &first);
+    assert_eq!(convert_from("two").len(), 8);
+    // One file has other content, one is gone, one is new.
+    let second = [
+        ("special_tokens_map.json", r#"{"eos_token": "</s>"}"#),
+        ("generation_config.json", r#"{"do_sample": true, "temperature": 0.7}"#),
+        ("chat_template.jinja", "{{ messages[0].content }}"),
+    ];
+    with_small_files(&place.path().join("three"), &second);
+    let finished = convert_from("three");
+    assert_eq!(finished.len(), 7, "{finished:?}");
+    assert!(!finished.contains(&"step 7".to_owned()), "{finished:?}");
+    assert!(read("meta.yaml").contains("temperature: 0.7"), "{}", read("meta.yaml"));
+    assert_eq!(read("special_tokens_map.json"), second[0].1);
+    assert_eq!(read("chat_template.jinja"), second[2].1);
+    assert!(!output.join("added_tokens.json").exists());
+    assert_eq!(convert_from("three").len(), 8);
+}
+
+/// Changes the record of a conversion by hand.
+fn edit_record(output: &Path, edit: impl FnOnce(&mut Value)) {
+    let path = output.join(".anemll/conversion.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut record);
+    std::fs::write(&path, record.to_string()).unwrap();
+}
+
+#[test]
+fn records_that_were_changed_by_hand_are_not_taken_at_their_word() {
+    let whole = Place::new();
+    whole.convert(MONOLITHIC, &[]);
+    let place = Place::new();
+    place.convert(MONOLITHIC, &[]);
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit); 6] = [
+        ("2", |step| step["outputs"] = serde_json::json!({})),
+        ("3", |step| step["number"] = 1.into()),
+        ("4", |step| step["by"] = "coremlcompiler".into()),
+        ("4", |step| step["outputs"] = serde_json::json!({ "other.mlmodelc": [] })),
+        ("1", |step| step["packages"] = serde_json::json!([])),
+        ("5", |step| step["inputs"] = "".into()),
+    ];
+    for (number, edit) in edits {
+        edit_record(&place.output(), |record| edit(&mut record["steps"][number]));
+        let text = place.convert(MONOLITHIC, &[]);
+        let line = text.lines().find(|line| line.starts_with(&format!("step {number}: ")));
+        assert!(line.is_some_and(|line| !line.ends_with("is finished")), "step {number}:\n{text}");
+        assert_same(&whole, &place, &format!("step {number} was edited"));
+    }
+}
+
+#[test]
+fn files_that_no_conversion_made_are_replaced_only_by_force() {
+    let place = Place::new();
+    std::fs::create_dir(place.output()).unwrap();
+    for name in ["config.json", "anemll-report.json", "notes.txt"] {
+        std::fs::write(place.output().join(name), "mine").unwrap();
+    }
+    let before = files(&place.output());
+    let text = place.refused(CHUNKED, &[]);
+    assert!(text.contains("error[A0810]"), "{text}");
+    assert!(text.contains("config.json") && text.contains("anemll-report.json"), "{text}");
+    assert!(!text.contains("notes.txt") && text.contains("--force"), "{text}");
+    assert_eq!(files(&place.output()), before);
+    place.convert(CHUNKED, &["--force"]);
+    assert_eq!(std::fs::read_to_string(place.output().join("notes.txt")).unwrap(), "mine");
+    // From now on they are known.
+    place.convert(CHUNKED, &["--restart", "7"]);
+}
+
+#[test]
+fn a_conversion_never_touches_its_model() {
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("model");
+    with_small_files(&source, &[]);
+    let before = files(&source);
+    let refused = |output: &Path, flags: &[&str]| {
+        let output = run(&mut convert_command(&source, output, &[CHUNKED, flags].concat()));
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert_eq!(files(&source), before);
+        stderr(&output)
+    };
+    for flags in [&[][..], &["--force"]] {
+        assert!(refused(&source, flags).contains("error[A0811]"));
+        assert!(refused(&source.join("../model/."), flags).contains("error[A0811]"));
+    }
+    #[cfg(unix)]
+    {
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&source, &link).unwrap();
+        assert!(refused(&link, &["--force"]).contains("error[A0811]"));
+    }
+    // Beside and around it there is room.
+    convert(&source, place.path(), &[CHUNKED, &["--force"]].concat());
+    assert_eq!(files(&source), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_record_or_a_link_leads_to_outside_stays() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    place.convert(CHUNKED, &[]);
+    let victim = place.0.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("text.json"), "text").unwrap();
+    let before = files(&victim);
+    for name in ["../victim/text.json", victim.join("text.json").to_str().unwrap(), "../victim"] {
+        let path = place.output().join(".anemll/conversion.json");
+        let good = std::fs::read(&path).unwrap();
+        edit_record(&place.output(), |record| {
+            record["steps"]["7"]["outputs"][name] = serde_json::json!([]);
+        });
+        for (layout, flags) in [(CHUNKED, &[][..]), (MONOLITHIC, &[])] {
+            let text = place.refused(layout, flags);
+            assert!(text.contains("error[A0812]") && text.contains(".anemll"), "{text}");
+        }
+        std::fs::write(&path, good).unwrap();
+        assert_eq!(files(&victim), before);
+    }
+    let own = place.output().join(".anemll");
+    std::fs::rename(&own, place.0.path().join("aside")).unwrap();
+    symlink(&victim, &own).unwrap();
+    for flags in [&[][..], &["--force"]] {
+        let text = place.refused(CHUNKED, flags);
+        assert!(text.contains("error[A0813]") && text.contains("symbolic link"), "{text}");
+    }
+    std::fs::remove_file(&own).unwrap();
+    std::fs::create_dir(&own).unwrap();
+    symlink(victim.join("text.json"), own.join("lock")).unwrap();
+    let text = place.refused(CHUNKED, &["--force"]);
+    assert!(text.contains("symbolic link") && text.contains("lock"), "{text}");
+    assert_eq!(files(&victim), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_report_has_the_mode_of_other_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    place.convert(MONOLITHIC, &["--only", "1"]);
+    let other = place.output().join("other");
+    std::fs::write(&other, "").unwrap();
+    let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode();
+    for name in ["anemll-report.json", ".anemll/conversion.json"] {
+        assert_eq!(mode(place.output().join(name)), mode(other.clone()), "{name}");
+    }
+}
+
+/// The record is a pipe that never speaks, or endless: an error at once.
+#[cfg(unix)]
+#[test]
+fn a_record_that_is_no_small_file_is_refused_at_once() {
+    let place = Place::new();
+    place.convert(MONOLITHIC, &["--only", "1"]);
+    let record = place.output().join(".anemll/conversion.json");
+    std::fs::remove_file(&record).unwrap();
+    assert!(Command::new("mkfifo").arg(&record).status().unwrap().success());
+    let text = place.refused(MONOLITHIC, &["--only", "1"]);
+    assert!(text.contains("error[A0812]") && text.contains("a pipe"), "{text}");
+    std::fs::remove_file(&record).unwrap();
+    std::fs::File::create(&record).unwrap().set_len(1 << 35).unwrap();
+    let text = place.refused(MONOLITHIC, &["--only", "1"]);
+    assert!(text.contains("error[A0812]") && text.contains("too large"), "{text}");
+}

@@ -43,7 +43,7 @@ impl Cache {
     }
 
     /// Replaces the new positions of one row, in the only pattern that the Neural Engine takes:
-    /// read, update, write at once, read again (ANE rules ).
+    /// read, update, write at once, read again (ANE rules ANE-042 and ANE-043).
     fn write(&mut self, graph: &mut Graph<'_>, row: u64, update: Var) -> Result<Var> {
         let tokens = int32(graph.tokens)?;
         let builder = &mut graph.builder;

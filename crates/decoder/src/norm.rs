@@ -9,7 +9,7 @@ use crate::weights::Weight;
 ///
 /// The values and their negatives together have mean zero, so `layer_norm` over both divides by the
 /// root of the mean square, and does so in wide arithmetic where a square in float16 would overflow
-/// (ANE rule A-053). The gain is a product of its own.
+/// (ANE rule ANE-053). The gain is a product of its own (ANE-039).
 pub(crate) fn rms_norm(graph: &mut Graph<'_>, x: Var, size: u64, gain: Weight) -> Result<Var> {
     let shape = graph.builder.shape_of(x);
     let rank = shape.len();

@@ -36,8 +36,8 @@ impl Limit {
     pub const TEMPLATE: Self = Self::new("a chat template", MB);
     /// Description of packages and compiled models: Manifest.json, metadata.json, coremldata.bin.
     pub const METADATA: Self = Self::new("a description", 64 * MB);
-    /// Model of a package without its weights; the encoding itself ends at 2 GiB.
-    pub const MODEL: Self = Self::new("a model", 2_147 * MB);
+    /// Model of a package without its weights; those of large language models have some MB.
+    pub const MODEL: Self = Self::new("a model without its weights", 512 * MB);
     /// MIL text of a compiled model.
     pub const MIL_TEXT: Self = Self::new("a MIL text", 512 * MB);
     /// What this program wrote about its own work: records of steps, reports, meta.yaml.
@@ -91,6 +91,17 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// As [`open`].
 pub fn open_no_follow(path: &Path) -> io::Result<File> {
     Ok(open_with(path, Links::Refuse)?.0)
+}
+
+/// Opens a regular file of ours for writing, and makes it where there is none. Nothing that is in
+/// it is lost, no symbolic link is followed in the last part of the path, and opening never waits.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_own(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    Ok(open_as(path, options, Links::Refuse)?.0)
 }
 
 /// Reads a regular file whole.
@@ -151,6 +162,10 @@ pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<
 fn open_with(path: &Path, links: Links) -> io::Result<(File, Metadata)> {
     let mut options = OpenOptions::new();
     options.read(true);
+    open_as(path, options, links)
+}
+
+fn open_as(path: &Path, mut options: OpenOptions, links: Links) -> io::Result<(File, Metadata)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -158,7 +173,7 @@ fn open_with(path: &Path, links: Links) -> io::Result<(File, Metadata)> {
         // Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
         options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | no_follow);
     }
-    if links == Links::Refuse && path.symlink_metadata()?.is_symlink() {
+    if links == Links::Refuse && path.is_symlink() {
         return Err(no_regular_file("a symbolic link"));
     }
     let file = options.open(path)?;
@@ -272,5 +287,17 @@ mod tests {
         let error = read_no_follow(&link, SMALL).unwrap_err();
         assert_eq!(error.to_string(), "it is a symbolic link, not a regular file");
         assert!(open_no_follow(&link).is_err());
+        assert!(open_own(&link).is_err());
+    }
+
+    #[test]
+    fn own_files_are_made_and_keep_what_is_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        open_own(&path).unwrap();
+        std::fs::write(&path, "text").unwrap();
+        open_own(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"text");
+        assert!(open_own(folder.path()).is_err());
     }
 }

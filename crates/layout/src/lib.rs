@@ -2,6 +2,7 @@
 //!
 //! The names, metadata keys and steps are those of ANEMLL 0.3.5, so that its apps find the parts.
 
+mod checked;
 mod combine;
 mod combiner;
 mod meta;
@@ -11,6 +12,7 @@ mod names;
 mod packages;
 mod split;
 
+pub use checked::{CheckedLayout, layout_error};
 pub use combine::combine;
 pub use combiner::{LayoutCombiner, LayoutFunction};
 pub use meta::{common_keys, file_key, head_keys, lut_key};

@@ -26,7 +26,7 @@ pub use combine::{
     interface,
 };
 pub use error::{Error, Result};
-pub use lint::{ChipFloor, Finding, LintOptions, Severity, lint, lint_with};
+pub use lint::{ChipFloor, Concern, Finding, LintOptions, Severity, lint, lint_with};
 pub use literal::{Elements, Literal, TensorLiteral};
 pub use model::{DescriptionOptions, function_model, op_histogram};
 pub use ops::{OpDefinition, Opset};

@@ -9,7 +9,6 @@ use crate::error::{CompileError, Result};
 use crate::{Analytics, CoremlData, files};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -133,7 +132,7 @@ fn compare_file(left: &Path, right: &Path, name: &Path) -> Result<Comparison> {
 /// Offset of the first byte that differs; a shorter file differs where it ends.
 fn first_difference(left: &Path, right: &Path) -> Result<Option<u64>> {
     let open = |path: &Path| {
-        File::open(path)
+        anemll_files::open(path)
             .map(|file| BufReader::with_capacity(1 << 18, file))
             .map_err(|error| CompileError::io(path, "cannot open", &error))
     };

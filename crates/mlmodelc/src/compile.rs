@@ -157,7 +157,7 @@ fn stem(path: &Path) -> String {
 fn hash_of(path: &Path) -> Result<[u8; 32]> {
     let failed = |error: std::io::Error| CompileError::io(path, "cannot read", &error);
     let mut hash = Sha256::new();
-    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
+    let mut file = BufReader::with_capacity(1 << 18, anemll_files::open(path).map_err(failed)?);
     loop {
         let part = file.fill_buf().map_err(failed)?;
         if part.is_empty() {

@@ -2,17 +2,15 @@
 
 use crate::error::{CompileError, ErrorKind, Result};
 use crate::{Analytics, CoremlData, files};
+use anemll_files::Limit;
 use anemll_mil::text::{self, Dialect};
 use anemll_mlpackage::{BlobFile, check_weight_records, open_weight_files};
 use coreml_proto::{Model, model};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Most bytes of a file that is read whole. The program's text may hold large values.
-const MOST: u64 = (2 << 30) - 1;
 /// Function attribute that a compiler adds from the description.
 const FLEXIBLE_SHAPES: &str = "FlexibleShapeInformation";
 
@@ -35,7 +33,7 @@ impl CompiledModel {
         path.join(files::DESCRIPTION).is_file() || path.join(files::PROGRAM).is_file()
     }
 
-    /// Opens a compiled model: reads description and program, and maps the weight files that the
+    /// Opens a compiled model: reads description and program, and opens the weight files that the
     /// program refers to. `metadata.json` and the analytics file may be missing. Weight records are
     /// checked when they are used; [`Self::check_weights`] checks all at once.
     ///
@@ -170,20 +168,14 @@ fn optional(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// Reads a file of a compiled model.
 pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
-    let failed = |error: std::io::Error| CompileError::io(&path, "cannot read", &error);
-    // A pipe or a device would block, or never end.
-    if !std::fs::metadata(&path).map_err(failed)?.is_file() {
-        return Err(CompileError::new(ErrorKind::Compiled, path, "not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(&path).map_err(failed)?.take(MOST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MOST {
-        return Err(CompileError::new(
-            ErrorKind::Compiled,
-            path,
-            format!("larger than {MOST} bytes"),
-        ));
-    }
+    // The program's text may hold large values; the other files describe it.
+    let limit = if name == files::PROGRAM { Limit::MIL_TEXT } else { Limit::METADATA };
+    let bytes = anemll_files::read(&path, limit).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => {
+            CompileError::new(ErrorKind::Compiled, &path, error.to_string())
+        }
+        _ => CompileError::io(&path, "cannot read", &error),
+    })?;
     if bytes.starts_with(b"version https://git-lfs") {
         return Err(CompileError::new(
             ErrorKind::Compiled,

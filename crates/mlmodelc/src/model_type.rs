@@ -5,7 +5,6 @@
 
 use crate::error::{CompileError, ErrorKind, Result};
 use std::fmt;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
@@ -101,7 +100,7 @@ impl fmt::Display for ModelType {
 /// What the system says.
 pub fn model_type(path: &Path) -> Result<Option<ModelType>> {
     let failed = |error: std::io::Error| CompileError::io(path, "cannot read", &error);
-    let file = File::open(path).map_err(failed)?;
+    let file = anemll_files::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     scan(&mut BufReader::new(file), length).map_err(failed)
 }

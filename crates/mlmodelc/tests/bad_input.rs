@@ -228,3 +228,30 @@ fn compiled_models() {
     assert_eq!(error.kind(), ErrorKind::Compiled);
     is(&CompiledModel::open("/no/such").unwrap_err(), PackageKind::NotFound, "cannot open");
 }
+
+/// Pipes, devices and sparse files under the names of a compiled model: each is refused at once.
+#[cfg(unix)]
+#[test]
+fn files_that_are_none_or_far_too_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let compiled = folder.path().join("m.mlmodelc");
+    for name in ["model.mil", "coremldata.bin", "metadata.json", "analytics/coremldata.bin"] {
+        let options = Options { replace: true, ..Options::default() };
+        compile(&package, &compiled, &options).unwrap();
+        let file = compiled.join(name);
+        let refused = |reason: &str| {
+            let error = CompiledModel::open(&compiled).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Compiled, "{name}: {error}");
+            assert!(error.reason().contains(reason), "{name}: {error}");
+            std::fs::remove_file(&file).unwrap();
+        };
+        std::fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        refused("it is a pipe");
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        refused("it is a device");
+        std::fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+        refused("too large");
+    }
+}

@@ -1,4 +1,4 @@
-//! Reading a weight file: blob storage version 2, memory-mapped.
+//! Reading a weight file: blob storage version 2, by position.
 //!
 //! COREML_FORMAT section 7. A file is a 64-byte header (count, version) and records: 64 bytes of
 //! metadata at an aligned offset, and the data, usually right after it. Programs name a record by
@@ -7,7 +7,8 @@
 use crate::blob_type::BlobType;
 use crate::error::{ErrorKind, PackageError, Result};
 use crate::paths;
-use memmap2::Mmap;
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Alignment of headers, metadata and data, and the size of the first two.
@@ -17,14 +18,15 @@ pub(crate) const SENTINEL: u32 = 0xDEAD_BEEF;
 /// Version of the format in the header.
 pub(crate) const VERSION: u32 = 2;
 
-/// A weight file, mapped into memory.
+/// A weight file, open for reading from several threads at once.
 ///
-/// The file must not change while it is open: on most systems a change shows in the mapping, and
-/// reading past a shortened end kills the process. Packages are therefore replaced, not edited.
+/// It is read by position and never mapped: what is read does not stay as memory of the process,
+/// and a file that another process cuts short gives an error, where a map would end the process.
 #[derive(Debug)]
 pub struct BlobFile {
     path: PathBuf,
-    map: Mmap,
+    file: File,
+    size: u64,
     count: u32,
 }
 
@@ -79,41 +81,42 @@ impl BlobRecord {
 }
 
 impl BlobFile {
-    /// Maps a weight file and checks its header. Records are checked when they are asked for.
+    /// Opens a weight file and checks its header. Records are checked when they are asked for.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = paths::open_regular(path)?;
-        // SAFETY: the mapping is read-only; the file may not be changed while it is open, as the
-        // type's documentation says, which no program can enforce.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }
-            .map_err(|error| PackageError::io(path, "cannot map", &error))?;
+        let metadata =
+            file.metadata().map_err(|error| PackageError::io(path, "cannot open", &error))?;
+        let size = metadata.len();
+        let mut opened = Self { path: path.to_owned(), file, size, count: 0 };
         let wrong = |reason: String| PackageError::new(ErrorKind::Weights, path, reason);
-
-        if map.starts_with(b"version https://git-lfs") {
+        let mut header = [0; ALIGNMENT as usize];
+        let there = size.min(ALIGNMENT) as usize;
+        opened.read_exact(0, &mut header[..there])?;
+        if header.starts_with(b"version https://git-lfs") {
             return Err(wrong("this is a Git LFS pointer, not the weights".to_owned())
                 .with_hint("fetch the file itself with `git lfs pull`"));
         }
-        let Some(header) = map.get(..ALIGNMENT as usize) else {
+        if size < ALIGNMENT {
             return Err(wrong(format!(
-                "truncated: {} bytes, but the header alone has {ALIGNMENT}",
-                map.len()
+                "truncated: {size} bytes, but the header alone has {ALIGNMENT}"
             )));
-        };
-        let count = u32_at(header, 0);
-        let version = u32_at(header, 4);
+        }
+        let count = u32_at(&header, 0);
+        let version = u32_at(&header, 4);
         if version != VERSION {
             return Err(wrong(format!("blob storage version {version}, expected {VERSION}"))
                 .with_hint("only weight files of ML Programs can be read"));
         }
-        if u64::from(count) > map.len() as u64 / ALIGNMENT - 1 {
+        if u64::from(count) > size / ALIGNMENT - 1 {
             return Err(wrong(format!(
-                "truncated: the header announces {count} records, but the file has only {} bytes",
-                map.len()
+                "truncated: the header announces {count} records, but the file has only {size} \
+                 bytes"
             ))
             .with_hint("copy or download the package again"));
         }
-        Ok(Self { path: path.to_owned(), map, count })
+        opened.count = count;
+        Ok(opened)
     }
 
     /// The file's path.
@@ -121,14 +124,22 @@ impl BlobFile {
         &self.path
     }
 
+    /// What the system says of the open file now.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn metadata(&self) -> std::io::Result<std::fs::Metadata> {
+        self.file.metadata()
+    }
+
     /// Number of records that the header announces.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Size of the file in bytes.
+    /// Size of the file in bytes, as it was when it was opened.
     pub fn size_in_bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.size
     }
 
     /// Reads and checks the metadata at `offset`: aligned, inside the file, sentinel, known type,
@@ -148,14 +159,13 @@ impl BlobFile {
         if offset == 0 {
             return Err(wrong("this is the file's header".to_owned()));
         }
-        let metadata =
-            offset.checked_add(ALIGNMENT).filter(|end| *end <= file_size).and_then(|end| {
-                self.map.get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
-            });
-        let Some(metadata) = metadata else {
+        if offset.checked_add(ALIGNMENT).is_none_or(|end| end > file_size) {
             return Err(wrong(format!("past the end of the file, which has {file_size} bytes"))
                 .with_hint("the weight file is truncated, or belongs to another model"));
-        };
+        }
+        let mut metadata = [0; ALIGNMENT as usize];
+        self.read_exact(offset, &mut metadata)?;
+        let metadata = &metadata;
         let sentinel = u32_at(metadata, 0);
         if sentinel != SENTINEL {
             return Err(wrong(format!("no record starts here (sentinel is {sentinel:#010x})"))
@@ -184,11 +194,11 @@ impl BlobFile {
         let bits = u64::from(blob_type.bits());
         let fits = match bits {
             8 | 16 | 32 => padding_bits == 0 && size_in_bytes.is_multiple_of(bits / 8),
-            // The file is far below 2^60 bytes, since it is mapped: the product cannot overflow.
             _ => {
                 padding_bits < 8
-                    && (size_in_bytes * 8)
-                        .checked_sub(padding_bits)
+                    && size_in_bytes
+                        .checked_mul(8)
+                        .and_then(|all| all.checked_sub(padding_bits))
                         .is_some_and(|used| used.is_multiple_of(bits))
             }
         };
@@ -201,48 +211,82 @@ impl BlobFile {
         Ok(BlobRecord { offset, blob_type, size_in_bytes, data_offset, padding_bits })
     }
 
-    /// The data of a record of this file. Empty if the record is of another, longer file.
-    pub fn bytes(&self, record: &BlobRecord) -> &[u8] {
-        let range = usize::try_from(record.data_offset).ok().and_then(|start| {
-            Some(start..start.checked_add(usize::try_from(record.size_in_bytes).ok()?)?)
-        });
-        range.and_then(|range| self.map.get(range)).unwrap_or_default()
+    /// The data of a record of this file, all of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::read_at`], and where there is not so much memory.
+    pub fn read(&self, record: &BlobRecord) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let reserved = usize::try_from(record.size_in_bytes)
+            .ok()
+            .filter(|size| bytes.try_reserve_exact(*size).is_ok());
+        let Some(size) = reserved else {
+            return Err(PackageError::new(
+                ErrorKind::Io,
+                &self.path,
+                format!(
+                    "no memory for the {} bytes of the record at offset {}",
+                    record.size_in_bytes, record.offset
+                ),
+            ));
+        };
+        bytes.resize(size, 0);
+        self.read_at(record, 0, &mut bytes)?;
+        Ok(bytes)
     }
 
-    /// Gives the memory behind the mapping back to the system, which reads what is asked for again
-    /// when it is. Whoever walks over a large file calls this now and then, so that not all of it
-    /// counts as memory of the process. Does nothing where the system has no such call.
-    pub fn release(&self) {
-        #[cfg(unix)]
-        {
-            // SAFETY: the mapping is of a file and read-only, so that no page differs from the file:
-            // one that is dropped comes back with the same bytes, also under a borrowed slice.
-            #[allow(unsafe_code)]
-            let released = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-            // Where that fails, nothing is lost but memory.
-            let _ = released;
-        }
-    }
-
-    /// The data as elements of `T`, such as `half::f16`. The size of `T` must be that of the
-    /// record's element (for sub-byte types: one byte).
-    pub fn values<T: bytemuck::AnyBitPattern>(&self, record: &BlobRecord) -> Result<&[T]> {
-        let wrong = |reason: String| {
-            PackageError::new(
+    /// Fills `buffer` with the data of a record from its byte `start` on.
+    ///
+    /// # Errors
+    /// A piece that is not inside the record; a file that became shorter since it was opened.
+    pub fn read_at(&self, record: &BlobRecord, start: u64, buffer: &mut [u8]) -> Result<()> {
+        let end = start.checked_add(buffer.len() as u64);
+        let inside = end.is_some_and(|end| end <= record.size_in_bytes);
+        let offset = record.data_offset.checked_add(start).filter(|_| inside);
+        let Some(offset) = offset else {
+            return Err(PackageError::new(
                 ErrorKind::Usage,
                 &self.path,
-                format!("record at offset {}: {reason}", record.offset),
-            )
+                format!("record at offset {}: a piece is not inside it", record.offset),
+            ));
         };
-        let width = (record.blob_type.bits() as usize).div_ceil(8);
-        if size_of::<T>() != width {
-            return Err(wrong(format!(
-                "{} has elements of {width} bytes, asked for {}",
-                record.blob_type,
-                size_of::<T>()
-            )));
+        self.read_exact(offset, buffer)
+    }
+
+    fn read_exact(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        anemll_files::read_exact_at(&self.file, buffer, offset).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                return PackageError::new(
+                    ErrorKind::Weights,
+                    &self.path,
+                    format!(
+                        "the file became shorter than the {} bytes that it had when it was opened",
+                        self.size
+                    ),
+                )
+                .with_hint(
+                    "something else is writing to it: wait until that is done, and run again",
+                );
+            }
+            PackageError::io(&self.path, "cannot read", &error)
+        })
+    }
+
+    /// Copies the data of a record to `target`, in the system's own way where it has one. The
+    /// file's own cursor moves, which positional reads do not look at.
+    pub(crate) fn copy_to(
+        &self,
+        record: &BlobRecord,
+        target: &mut BufWriter<File>,
+    ) -> std::io::Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(record.data_offset))?;
+        let copied = std::io::copy(&mut file.take(record.size_in_bytes), target)?;
+        if copied == record.size_in_bytes {
+            Ok(())
+        } else {
+            Err(std::io::ErrorKind::UnexpectedEof.into())
         }
-        bytemuck::try_cast_slice(self.bytes(record)).map_err(|error| wrong(error.to_string()))
     }
 
     /// Walks over the records in file order, as many as the header announces. Ends after the
@@ -291,4 +335,51 @@ fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[offset..offset + 8]);
     u64::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BlobWriter;
+
+    #[test]
+    fn pieces_and_copies_are_the_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+        let mut writer = BlobWriter::create(&first).unwrap();
+        let odd = [0b10_1010, 0, 0b1];
+        let data: Vec<u8> = (0..200).collect();
+        let offsets = [
+            writer.append(BlobType::UInt3, 6, &odd).unwrap().offset,
+            writer.append(BlobType::Float16, 100, &data).unwrap().offset,
+        ];
+        writer.finish().unwrap();
+        let file = BlobFile::open(&first).unwrap();
+        let record = file.record(offsets[1]).unwrap();
+        let mut piece = [0; 7];
+        file.read_at(&record, 11, &mut piece).unwrap();
+        assert_eq!(piece, data[11..18]);
+        assert_eq!(file.read(&record).unwrap(), data);
+        for start in [194, 200, u64::MAX] {
+            let error = file.read_at(&record, start, &mut piece).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{start}");
+        }
+
+        let mut writer = BlobWriter::create(&second).unwrap();
+        for offset in offsets {
+            let record = file.record(offset).unwrap();
+            assert_eq!(writer.copy(&file, &record).unwrap(), offset);
+        }
+        writer.finish().unwrap();
+        assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+
+        std::fs::OpenOptions::new().write(true).open(&first).unwrap().set_len(300).unwrap();
+        let error = file.read(&record).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Weights, first.as_path()));
+        assert!(error.reason().contains("became shorter"), "{error}");
+        let mut writer = BlobWriter::create(folder.path().join("c")).unwrap();
+        let error = writer.copy(&file, &record).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(writer.finish().is_err(), "what came of it is no weight file");
+    }
 }

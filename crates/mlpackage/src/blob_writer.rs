@@ -2,8 +2,8 @@
 //!
 //! COREML_FORMAT section 7.
 
+use crate::blob::BlobFile;
 use crate::blob::{ALIGNMENT, BlobRecord, SENTINEL, VERSION};
-use crate::blob_reader::BlobReader;
 use crate::blob_type::BlobType;
 use crate::error::{ErrorKind, PackageError, Result};
 use sha2::{Digest, Sha256};
@@ -125,7 +125,7 @@ impl BlobWriter {
 
     /// Stores a record of another file as it is, without looking whether an equal one is there;
     /// returns its offset. Of one reader only one record may be copied at a time.
-    pub fn copy(&mut self, source: &BlobReader, record: &BlobRecord) -> Result<u64> {
+    pub fn copy(&mut self, source: &BlobFile, record: &BlobRecord) -> Result<u64> {
         let (blob_type, size) = (record.blob_type(), record.size_in_bytes());
         if self.check_size(blob_type, record.elements())? != size {
             let reason = "a record that cannot be copied".to_owned();

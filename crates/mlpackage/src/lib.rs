@@ -4,7 +4,6 @@
 //! Writing is atomic: a package stands under its final name only when all of it is on disk.
 
 mod blob;
-mod blob_reader;
 mod blob_type;
 mod blob_writer;
 mod catalog;
@@ -18,7 +17,6 @@ mod staging;
 mod writer;
 
 pub use blob::{BlobFile, BlobRecord, Records};
-pub use blob_reader::BlobReader;
 pub use blob_type::BlobType;
 pub use blob_writer::{Appended, BlobWriter, RecordWriter, Summary};
 pub use error::{ErrorKind, PackageError, Result};

@@ -3,7 +3,7 @@
 //! COREML_FORMAT section 8.1: 4-space indent, sorted keys, upper-case UUIDs.
 
 use crate::error::{ErrorKind, PackageError, Result};
-use crate::paths::{self, MAX_MANIFEST_BYTES};
+use crate::paths::{self, MANIFEST};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
@@ -120,7 +120,7 @@ impl Manifest {
     /// that is one of the entries and a file.
     pub fn read(package: &Path) -> Result<Self> {
         let path = package.join(FILE_NAME);
-        let bytes = paths::read_limited(&path, MAX_MANIFEST_BYTES, ErrorKind::Manifest)?;
+        let bytes = paths::read_limited(&path, MANIFEST, ErrorKind::Manifest)?;
         let manifest = Self::parse(&path, &bytes)?;
         for item in manifest.items.values() {
             paths::resolve_inside(&package.join("Data"), &item.path)

@@ -3,8 +3,9 @@
 use crate::blob::BlobFile;
 use crate::error::{ErrorKind, PackageError, Result};
 use crate::manifest::Manifest;
-use crate::paths::{self, MAX_MODEL_BYTES};
+use crate::paths;
 use crate::references::references;
+use anemll_files::Limit;
 use coreml_proto::Model;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub struct Package {
 }
 
 impl Package {
-    /// Opens a package: reads the manifest and the model, and maps the weight files which the
+    /// Opens a package: reads the manifest and the model, and opens the weight files which the
     /// program refers to. Weight records are checked when they are used; `check_records` checks
     /// all at once.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -42,7 +43,7 @@ impl Package {
             (None, path.to_owned())
         };
 
-        let bytes = paths::read_limited(&model_path, MAX_MODEL_BYTES, ErrorKind::Model)?;
+        let bytes = paths::read_limited(&model_path, Limit::MODEL, ErrorKind::Model)?;
         if bytes.starts_with(b"version https://git-lfs") {
             return Err(PackageError::new(
                 ErrorKind::Model,
@@ -160,7 +161,7 @@ pub fn check_weight_records(
     })
 }
 
-/// Maps the weight files that the model's program refers to, by the name under which it does.
+/// Opens the weight files that the model's program refers to, by the name under which it does.
 /// `@model_path` is the folder of `program`, the file that holds the program and stands in error
 /// messages. The files' headers are checked; records are checked when they are used.
 ///
@@ -182,7 +183,7 @@ pub fn open_weight_files(model: &Model, program: &Path) -> Result<BTreeMap<Strin
     Ok(files)
 }
 
-/// Maps the weight file that `file_name` stands for, if it lies in the model's folder.
+/// Opens the weight file that `file_name` stands for, if it lies in the model's folder.
 fn open_weights(model_path: &Path, folder: &Path, file_name: &str) -> Result<BlobFile> {
     let Some(inner) = file_name.strip_prefix(MODEL_PATH) else {
         return Err(PackageError::new(

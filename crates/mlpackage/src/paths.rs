@@ -1,38 +1,34 @@
 //! Paths and sizes that come out of files, checked before they are used.
 
 use crate::error::{ErrorKind, PackageError, Result};
+use anemll_files::Limit;
 use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Largest `Manifest.json` that we read; real ones have 617 bytes.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+/// `Manifest.json`; real ones have 617 bytes.
+pub(crate) const MANIFEST: Limit = Limit::new("a Manifest.json", 4_000_000);
 
-/// Largest model file: a protobuf message cannot be larger.
-pub(crate) const MAX_MODEL_BYTES: u64 = (2 << 30) - 1;
-
-/// Reads a whole regular file of at most `limit` bytes; a larger one is an error of kind `kind`.
-pub(crate) fn read_limited(path: &Path, limit: u64, kind: ErrorKind) -> Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed shows that there is more, even if the file grows meanwhile.
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| PackageError::io(path, "cannot read", &error))?;
-    if bytes.len() as u64 > limit {
-        return Err(PackageError::new(kind, path, format!("larger than {limit} bytes")));
-    }
-    Ok(bytes)
+/// Reads a whole regular file; one that is larger than its limit is an error of kind `kind`.
+pub(crate) fn read_limited(path: &Path, limit: Limit, kind: ErrorKind) -> Result<Vec<u8>> {
+    anemll_files::read(path, limit).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => PackageError::new(kind, path, error.to_string()),
+        _ => unopened(path, &error),
+    })
 }
 
 /// Opens a file for reading; refuses folders, devices and pipes, which would block or never end.
 pub(crate) fn open_regular(path: &Path) -> Result<File> {
-    let metadata =
-        std::fs::metadata(path).map_err(|error| PackageError::io(path, "cannot open", &error))?;
-    if !metadata.is_file() {
-        return Err(PackageError::new(ErrorKind::NotAPackage, path, "not a regular file"));
+    anemll_files::open(path).map_err(|error| unopened(path, &error))
+}
+
+fn unopened(path: &Path, error: &io::Error) -> PackageError {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            PackageError::new(ErrorKind::NotAPackage, path, error.to_string())
+        }
+        _ => PackageError::io(path, "cannot open", error),
     }
-    File::open(path).map_err(|error| PackageError::io(path, "cannot open", &error))
 }
 
 /// Why a path inside a package was refused.
@@ -120,9 +116,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         std::fs::write(&path, [0; 10]).unwrap();
-        assert_eq!(read_limited(&path, 10, ErrorKind::Model).unwrap().len(), 10);
-        assert_eq!(read_limited(&path, 9, ErrorKind::Model).unwrap_err().kind(), ErrorKind::Model);
-        let error = read_limited(folder.path(), 9, ErrorKind::Model).unwrap_err();
+        let read = |path: &Path, bytes: u64| {
+            read_limited(path, Limit::new("a model", bytes), ErrorKind::Model)
+        };
+        assert_eq!(read(&path, 10).unwrap().len(), 10);
+        assert_eq!(read(&path, 9).unwrap_err().kind(), ErrorKind::Model);
+        let error = read(folder.path(), 9).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotAPackage);
     }
 }

@@ -4,7 +4,6 @@ use crate::WEIGHT_FILE_NAME;
 use crate::blob::BlobFile;
 use crate::error::{ErrorKind, PackageError, Result};
 use crate::manifest::Manifest;
-use crate::paths;
 use crate::place::{Placement, place_file};
 use crate::references::references;
 use crate::staging::{Staging, sync_folder};
@@ -97,11 +96,11 @@ fn write_model(
     }
     let weight_bytes = check_weights(destination, model, weights)?;
     let bytes = coreml_proto::write(model);
-    if bytes.len() as u64 > paths::MAX_MODEL_BYTES {
+    if bytes.len() as u64 > anemll_files::Limit::MODEL.bytes {
         return Err(PackageError::new(
             ErrorKind::Model,
             destination,
-            format!("the model takes {} bytes, more than a protobuf message can", bytes.len()),
+            format!("the model takes {} bytes, more than are read again", bytes.len()),
         ));
     }
 

@@ -85,8 +85,8 @@ fn write_then_open() {
     package.check_records().unwrap();
     let file = package.weights().unwrap();
     let records: Vec<_> = file.records().map(Result::unwrap).collect();
-    assert_eq!(file.bytes(&records[0]), [1; 40]);
-    assert_eq!(file.bytes(&records[1]), [2; 10]);
+    assert_eq!(file.read(&records[0]).unwrap(), [1; 40]);
+    assert_eq!(file.read(&records[1]).unwrap(), [2; 10]);
 
     let second = folder.path().join("Second.mlpackage");
     let written = write_model(&second, &model, WeightsSource::Copy(&weights), &OPTIONS).unwrap();

@@ -41,7 +41,7 @@ fn packages_of_other_tools() {
             let mut walked = 0;
             for record in file.records() {
                 let record = record.unwrap();
-                assert_eq!(file.bytes(&record).len() as u64, record.size_in_bytes());
+                assert_eq!(file.read(&record).unwrap().len() as u64, record.size_in_bytes());
                 assert!(record.elements() > 0);
                 walked += 1;
             }
@@ -230,4 +230,40 @@ fn references_that_lead_elsewhere() {
     assert!(package.weights().is_some());
     assert_eq!(package.check_records().unwrap_err().kind(), ErrorKind::Weights);
     assert_eq!(package.weight_file("other").unwrap_err().kind(), ErrorKind::Reference);
+}
+
+/// Pipes, devices and sparse files under the names of a package: each is refused at once.
+#[cfg(unix)]
+#[test]
+fn files_that_are_none_or_far_too_large() {
+    let manifest = Manifest::standard(true, b"").to_text();
+    let model = model_with_reference("@model_path/weights/weight.bin");
+    const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
+    for name in ["Manifest.json", MODEL, WEIGHTS] {
+        let (folder, path) = package(&[
+            ("Manifest.json", manifest.as_bytes()),
+            (MODEL, &model),
+            (WEIGHTS, &[0; 64]),
+        ]);
+        let file = path.join(name);
+        fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let error = refused(&path);
+        assert!(error.reason().contains("not a"), "{name}: {error}");
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        refused(&path);
+        fs::remove_file(&file).unwrap();
+        fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+        let error = refused(&path);
+        let reason = if name == WEIGHTS { "blob storage version 0" } else { "too large" };
+        assert!(error.reason().contains(reason), "{name}: {error}");
+        // A bare model is opened by its own path.
+        if name == MODEL {
+            assert!(refused(&file).reason().contains("too large"));
+            let pipe = folder.path().join("p.mlmodel");
+            assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            assert!(refused(&pipe).reason().contains("it is a pipe"));
+        }
+    }
 }

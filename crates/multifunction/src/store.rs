@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use anemll_mil::{Symbols, ValueType, blob_references, blob_references_mut, model};
-use anemll_mlpackage::{BlobReader, BlobRecord, Package, WEIGHT_FILE_NAME};
+use anemll_mlpackage::{BlobFile, BlobRecord, Package, WEIGHT_FILE_NAME};
 use coreml_proto::mil::value::Value as Storage;
 use coreml_proto::{Model, mil};
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ type Place = (usize, u64, u64, u32, u64);
 /// All records that were registered.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    files: Vec<BlobReader>,
+    files: Vec<BlobFile>,
     known_files: HashMap<FileIdentity, usize>,
     records: Vec<Stored>,
     places: HashMap<Place, RecordId>,
@@ -92,7 +92,7 @@ impl Store {
         if let Some(known) = self.known_files.get(&identity) {
             return Ok(*known);
         }
-        self.files.push(BlobReader::open(path)?);
+        self.files.push(BlobFile::open(path)?);
         let number = self.files.len() - 1;
         self.known_files.insert(identity, number);
         Ok(number)
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// The file of a record.
-    pub(crate) fn reader(&self, id: RecordId) -> &BlobReader {
+    pub(crate) fn reader(&self, id: RecordId) -> &BlobFile {
         &self.files[self.records[id].file]
     }
 

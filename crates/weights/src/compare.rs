@@ -2,6 +2,7 @@
 
 use crate::decode::Values;
 use crate::source::PIECE;
+use anemll_mlpackage::PackageError;
 
 /// Differences of two weights of as many values.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,9 +24,12 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares all values in row-major order; `None` where the numbers of values differ.
-    pub fn of(first: &Values<'_>, second: &Values<'_>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A weight file that cannot be read, or became shorter.
+    pub fn of(first: &Values<'_>, second: &Values<'_>) -> Result<Option<Self>, PackageError> {
         if first.count() != second.count() {
-            return None;
+            return Ok(None);
         }
         let mut result = Self {
             count: first.count() as u64,
@@ -40,9 +44,8 @@ impl Comparison {
         let mut start = 0;
         first.for_each_piece(|piece| {
             let other = &mut other[..piece.len()];
-            second.fill(start, other);
+            second.fill(start, other)?;
             start += piece.len();
-            second.release_at(start);
             for (a, b) in piece.iter().zip(other) {
                 if a == b || (a.is_nan() && b.is_nan()) {
                     if !a.is_finite() {
@@ -63,13 +66,14 @@ impl Comparison {
                 left += a * a;
                 right += b * b;
             }
-        });
+            Ok(())
+        })?;
         result.mean_error = sum / (result.count - result.not_comparable).max(1) as f64;
         result.cosine = match (left > 0.0, right > 0.0) {
             (false, false) => 1.0,
             (true, true) => dot / (left.sqrt() * right.sqrt()),
             _ => 0.0,
         };
-        Some(result)
+        Ok(Some(result))
     }
 }

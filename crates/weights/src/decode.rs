@@ -2,11 +2,11 @@
 
 use crate::WeightFiles;
 use crate::groups::Groups;
-use crate::source::{Lookup, Mask, PIECE, Scaled, Source};
+use crate::source::{FileData, Lookup, Mask, PIECE, Scaled, Source};
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::references::blob_of;
 use anemll_mil::{DataType, Literal};
-use anemll_mlpackage::BlobFile;
+use anemll_mlpackage::PackageError;
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ pub struct Decoder<'a> {
     files: &'a WeightFiles,
 }
 
-/// The values of one weight. They are read from the mapped file when they are asked for.
+/// The values of one weight. They are read from the file when they are asked for.
 #[derive(Debug)]
 pub struct Values<'a> {
     /// Sizes, outermost first; empty for a scalar.
@@ -31,11 +31,7 @@ pub struct Values<'a> {
     pub data_type: DataType,
     pub(crate) source: Source<'a>,
     count: usize,
-    files: &'a WeightFiles,
 }
-
-/// Values after which the mapped files are released: some 16 MB of 16-bit floats.
-const RELEASED_EACH: usize = 2048 * PIECE;
 
 impl Values<'_> {
     /// Number of values.
@@ -45,33 +41,36 @@ impl Values<'_> {
 
     /// Writes the values from number `start` on, in row-major order, as many as `output` holds.
     /// Places behind the last value become zeros.
-    pub fn fill(&self, start: usize, output: &mut [f32]) {
+    ///
+    /// # Errors
+    /// A weight file that cannot be read, or became shorter.
+    pub fn fill(&self, start: usize, output: &mut [f32]) -> Result<(), PackageError> {
         let inside = self.count.saturating_sub(start).min(output.len());
         let (values, beyond) = output.split_at_mut(inside);
         if !values.is_empty() {
-            self.source.fill(start, values);
+            self.source.fill(start, values)?;
         }
         beyond.fill(0.0);
+        Ok(())
     }
 
     /// Calls `visit` with all values in row-major order, some thousands at a time.
-    pub fn for_each_piece(&self, mut visit: impl FnMut(&[f32])) {
+    ///
+    /// # Errors
+    /// As [`Self::fill`], and those of `visit`.
+    pub fn for_each_piece(
+        &self,
+        mut visit: impl FnMut(&[f32]) -> Result<(), PackageError>,
+    ) -> Result<(), PackageError> {
         let mut piece = [0.0; PIECE];
         let mut start = 0;
         while start < self.count {
             let piece = &mut piece[..PIECE.min(self.count - start)];
-            self.source.fill(start, piece);
-            visit(piece);
+            self.source.fill(start, piece)?;
+            visit(piece)?;
             start += piece.len();
-            self.release_at(start);
         }
-    }
-
-    /// Releases the memory of the mapped files now and then: `place` counts values, in pieces.
-    pub(crate) fn release_at(&self, place: usize) {
-        if place.is_multiple_of(RELEASED_EACH) || place >= self.count {
-            self.files.values().for_each(BlobFile::release);
-        }
+        Ok(())
     }
 }
 
@@ -90,14 +89,14 @@ impl Tensor<'_> {
     /// All values; for tables and scales, which are small beside the weight.
     fn all(&self) -> Result<Vec<f32>, String> {
         let mut values = vec![0.0; self.count()?];
-        self.source.fill(0, &mut values);
+        self.source.fill(0, &mut values).map_err(|error| error.to_string())?;
         Ok(values)
     }
 }
 
 fn element_count(shape: &[usize]) -> Result<usize, String> {
     let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
-    // Nothing that can be mapped has more elements than this; sizes below are multiplied by bits.
+    // No file has more elements than this; sizes below are multiplied by bits.
     count
         .filter(|count| *count <= 1 << 48)
         .ok_or_else(|| format!("a tensor of shape {shape:?} is too large"))
@@ -127,7 +126,6 @@ impl<'a> Decoder<'a> {
             data_type: tensor.data_type,
             source: tensor.source,
             count,
-            files: self.files,
         })
     }
 
@@ -174,7 +172,7 @@ impl<'a> Decoder<'a> {
             .and_then(|shape| shape.into_iter().map(|size| usize::try_from(size).ok()).collect())
             .ok_or_else(|| format!("{kind} is no size that can be stored"))?;
         element_count(&shape)?;
-        let bytes = match blob_of(value) {
+        let source = match blob_of(value) {
             Some(blob) => {
                 let file = self
                     .files
@@ -191,11 +189,11 @@ impl<'a> Decoder<'a> {
                         record.blob_type()
                     ));
                 }
-                Cow::Borrowed(file.bytes(&record))
+                Source::File { data_type, data: Box::new(FileData::new(file, record)) }
             }
-            None => tensor_bytes(value)?.1,
+            None => Source::Stored { data_type, bytes: tensor_bytes(value)?.1 },
         };
-        Ok(Tensor { shape, data_type, source: Source::Stored { data_type, bytes } })
+        Ok(Tensor { shape, data_type, source })
     }
 }
 
@@ -241,6 +239,9 @@ impl<'a> Call<'_, 'a> {
     fn bytes(&self, parameter: &str) -> Result<Cow<'a, [u8]>, String> {
         match self.tensor(parameter)?.source {
             Source::Stored { bytes, .. } => Ok(bytes),
+            Source::File { data, .. } => {
+                data.all().map(Cow::Owned).map_err(|error| error.to_string())
+            }
             _ => Err(format!("`{parameter}` is not stored as it is")),
         }
     }
@@ -435,6 +436,10 @@ impl<'a> Call<'_, 'a> {
         };
         match tensor.source {
             Source::Stored { data_type: DataType::UInt1, bytes } => Ok((tensor.shape, bytes)),
+            Source::File { data_type: DataType::UInt1, data } => {
+                let bytes = data.all().map_err(|error| error.to_string())?;
+                Ok((tensor.shape, Cow::Owned(bytes)))
+            }
             _ => Err(format!("`{parameter}` is {}, not uint1", tensor.data_type)),
         }
     }

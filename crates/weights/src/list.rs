@@ -7,7 +7,7 @@ use anemll_mil::{DataType, TensorType, model};
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::{Model, mil};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// From this many elements on, a constant that stands in the program itself counts as a weight.
@@ -110,7 +110,7 @@ pub fn list(model: &Model) -> Vec<Weight<'_>> {
     for (function, body) in functions {
         let Ok(block) = model::block(body) else { continue };
         let all = operations(block);
-        let inner = fed_only_to_constexpr(block, &all);
+        let inner = Uses::of(block, &all);
         let producers: HashMap<&str, &mil::Operation> = all
             .iter()
             .flat_map(|operation| {
@@ -120,7 +120,7 @@ pub fn list(model: &Model) -> Vec<Weight<'_>> {
         for operation in all {
             let Some(output) = operation.outputs.last() else { continue };
             let constexpr = is_constexpr(operation);
-            let is_inner = operation.outputs.iter().all(|output| inner.contains_key(&*output.name));
+            let is_inner = inner.holds(operation);
             if (!constexpr && operation.r#type != "const") || is_inner {
                 continue;
             }
@@ -170,26 +170,33 @@ fn elements(part: &Part<'_>) -> u64 {
     anemll_mil::types::element_count(&part.shape).unwrap_or(u64::MAX)
 }
 
-/// Values that constexpr operations use, and no other operation or output.
-fn fed_only_to_constexpr<'a>(
-    block: &'a mil::Block,
-    all: &[&'a mil::Operation],
-) -> BTreeMap<&'a str, ()> {
-    let mut inner = BTreeMap::new();
-    let uses = |constexpr: bool| {
-        all.iter()
-            .filter(move |operation| is_constexpr(operation) == constexpr)
-            .flat_map(|operation| names(operation))
-    };
-    inner.extend(uses(true).map(|(_, name)| (name, ())));
-    for (_, name) in uses(false) {
-        inner.remove(name);
+/// Which values constexpr operations use, and which anything else does.
+struct Uses<'a> {
+    by_constexpr: HashSet<&'a str>,
+    by_others: HashSet<&'a str>,
+}
+
+impl<'a> Uses<'a> {
+    fn of(block: &'a mil::Block, all: &[&'a mil::Operation]) -> Self {
+        let uses = |constexpr: bool| {
+            all.iter()
+                .filter(move |operation| is_constexpr(operation) == constexpr)
+                .flat_map(|operation| names(operation))
+                .map(|(_, name)| name)
+        };
+        let blocks = all.iter().flat_map(|operation| &operation.blocks).chain([block]);
+        let given = blocks.flat_map(|block| &block.outputs).map(String::as_str);
+        Self { by_constexpr: uses(true).collect(), by_others: uses(false).chain(given).collect() }
     }
-    let blocks = all.iter().flat_map(|operation| &operation.blocks).chain([block]);
-    for output in blocks.flat_map(|block| &block.outputs) {
-        inner.remove(output.as_str());
+
+    /// Whether an operation is a link of a chain: one of its results feeds a constexpr operation,
+    /// and none anything else. The sparse forms give a mask, too, which may go nowhere.
+    fn holds(&self, operation: &mil::Operation) -> bool {
+        let uses = |known: &HashSet<&str>| {
+            operation.outputs.iter().any(|output| known.contains(output.name.as_str()))
+        };
+        uses(&self.by_constexpr) && !uses(&self.by_others)
     }
-    inner
 }
 
 /// The stored tensors of an operation and of those that feed it, each operation once (`collected`,
@@ -217,6 +224,10 @@ fn collect<'a>(
         }
         // Scalars and shapes that merely say how to decode are no part of the size.
         if place.is_none() && matches!(parameter, "shape" | "axis" | "vector_axis") {
+            continue;
+        }
+        // The sparse forms name one mask at every link of a chain.
+        if place.is_some() && parts.iter().any(|part| part.place == place) {
             continue;
         }
         let holder = match parameter {

@@ -22,7 +22,7 @@ pub fn unpack_into(bytes: &[u8], bits: u8, start: usize, output: &mut [u8]) {
     let mask = (1_u16 << bits) - 1;
     let byte = |index: usize| u16::from(bytes.get(index).copied().unwrap_or(0));
     for (index, slot) in output.iter_mut().enumerate() {
-        // Files are far below 2^60 bytes, since they are mapped: no product overflows.
+        // Files are far below 2^60 bytes: no product overflows.
         let at = (start + index) * bits;
         let window = byte(at / 8) | byte(at / 8 + 1) << 8;
         *slot = ((window >> (at % 8)) & mask) as u8;

@@ -4,9 +4,11 @@ use crate::groups::Groups;
 use crate::packed::unpack_into;
 use anemll_mil::DataType;
 use anemll_mil::literal::float8_e4m3;
+use anemll_mlpackage::{BlobFile, BlobRecord, PackageError};
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 /// Values that are made at once.
 pub(crate) const PIECE: usize = 4096;
@@ -16,6 +18,8 @@ pub(crate) const PIECE: usize = 4096;
 pub(crate) enum Source<'a> {
     /// Elements as they are stored.
     Stored { data_type: DataType, bytes: Cow<'a, [u8]> },
+    /// Elements of a record, read when they are asked for.
+    File { data_type: DataType, data: Box<FileData<'a>> },
     /// Table entries by index.
     Lookup(Box<Lookup<'a>>),
     /// (data - offset) * scale, rounded to fp16 where the result is fp16.
@@ -108,12 +112,13 @@ impl<'a> Mask<'a> {
 
 impl Source<'_> {
     /// Writes the values from number `start` on, as many as `output` holds.
-    pub(crate) fn fill(&self, start: usize, output: &mut [f32]) {
+    pub(crate) fn fill(&self, start: usize, output: &mut [f32]) -> Result<(), PackageError> {
         match self {
             Self::Stored { data_type, bytes } => stored(*data_type, bytes, start, output),
-            Self::Lookup(lookup) => lookup.fill(start, output),
+            Self::File { data_type, data } => data.fill(*data_type, start, output)?,
+            Self::Lookup(lookup) => lookup.fill(start, output)?,
             Self::Scaled(scaled) => {
-                scaled.data.fill(start, output);
+                scaled.data.fill(start, output)?;
                 scaled.groups.for_runs(start, start + output.len(), |range, group| {
                     let scale = scaled.scales.get(group).copied().unwrap_or(0.0);
                     let offsets = scaled.offsets.as_ref();
@@ -128,7 +133,7 @@ impl Source<'_> {
                 let places = start..start + output.len();
                 let count = places.clone().filter(|place| mask.is_set(*place)).count();
                 let mut dense = vec![0.0; count];
-                values.fill(mask.rank(start), &mut dense);
+                values.fill(mask.rank(start), &mut dense)?;
                 let mut next = dense.into_iter();
                 for (slot, place) in output.iter_mut().zip(places) {
                     let value = if mask.is_set(place) { next.next() } else { None };
@@ -136,7 +141,7 @@ impl Source<'_> {
                 }
             }
             Self::Masked { mask, values } => {
-                values.fill(start, output);
+                values.fill(start, output)?;
                 for (offset, slot) in output.iter_mut().enumerate() {
                     if !mask.is_set(start + offset) {
                         *slot = 0.0;
@@ -144,10 +149,11 @@ impl Source<'_> {
                 }
             }
             Self::Rounded(inner) => {
-                inner.fill(start, output);
+                inner.fill(start, output)?;
                 output.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
             }
         }
+        Ok(())
     }
 
     /// The lookup that gives these values, under masks and scales.
@@ -157,13 +163,78 @@ impl Source<'_> {
             Self::Scaled(scaled) => scaled.data.lookup(),
             Self::Masked { mask, values } => Some((values.lookup()?.0, Some(mask))),
             Self::Rounded(inner) => inner.lookup(),
-            Self::Stored { .. } | Self::Sparse { .. } => None,
+            Self::Stored { .. } | Self::File { .. } | Self::Sparse { .. } => None,
         }
     }
 }
 
+/// Bytes of a record that are read at once.
+const WINDOW: usize = 256 << 10;
+
+/// The data of a record, of which one window is held.
+#[derive(Debug)]
+pub(crate) struct FileData<'a> {
+    file: &'a BlobFile,
+    record: BlobRecord,
+    window: RefCell<Window>,
+}
+
+/// Bytes of a record from `start` on; `start` is a multiple of the alignment of all elements.
+#[derive(Debug, Default)]
+struct Window {
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> FileData<'a> {
+    /// The data of a record of this file.
+    pub(crate) fn new(file: &'a BlobFile, record: BlobRecord) -> Self {
+        Self { file, record, window: RefCell::default() }
+    }
+
+    /// All bytes.
+    pub(crate) fn all(&self) -> Result<Vec<u8>, PackageError> {
+        self.file.read(&self.record)
+    }
+
+    fn len(&self) -> usize {
+        usize::try_from(self.record.size_in_bytes()).unwrap_or(usize::MAX)
+    }
+
+    fn fill(
+        &self,
+        data_type: DataType,
+        start: usize,
+        output: &mut [f32],
+    ) -> Result<(), PackageError> {
+        let bits = data_type.bits().map_or(8, |bits| bits as usize);
+        let mut window = self.window.borrow_mut();
+        // Records are far below 2^60 bytes, and shapes were checked: no product overflows. Pieces
+        // begin where an element begins at the start of a byte, whatever its bits.
+        for (number, part) in output.chunks_mut(PIECE).enumerate() {
+            let first = start + number * PIECE;
+            let from = (first * bits / 8).min(self.len());
+            let until = ((first + part.len()) * bits).div_ceil(8).min(self.len());
+            if from < window.start || until > window.start + window.bytes.len() {
+                // Eight elements of any width begin at a byte; 24 bytes hold whole ones of all.
+                window.start = from - from % 24;
+                let length = WINDOW.max(until - window.start).min(self.len() - window.start);
+                window.bytes.resize(length, 0);
+                let at = window.start;
+                let read = self.file.read_at(&self.record, at as u64, &mut window.bytes);
+                if read.is_err() {
+                    window.bytes.clear();
+                }
+                read?;
+            }
+            stored(data_type, &window.bytes, first - window.start * 8 / bits, part);
+        }
+        Ok(())
+    }
+}
+
 impl Lookup<'_> {
-    fn fill(&self, start: usize, output: &mut [f32]) {
+    fn fill(&self, start: usize, output: &mut [f32]) -> Result<(), PackageError> {
         let mut indices = [0.0; PIECE];
         let table =
             |group: usize| self.table.get(group * self.entries * self.length..).unwrap_or_default();
@@ -171,7 +242,7 @@ impl Lookup<'_> {
             for (number, part) in output.chunks_mut(PIECE).enumerate() {
                 let from = start + number * PIECE;
                 let indices = &mut indices[..part.len()];
-                self.indices.fill(from, indices);
+                self.indices.fill(from, indices)?;
                 self.groups.for_runs(from, from + part.len(), |range, group| {
                     let own = table(group);
                     let range = range.start - from..range.end - from;
@@ -180,7 +251,7 @@ impl Lookup<'_> {
                     }
                 });
             }
-            return;
+            return Ok(());
         }
         // Element (outer, component, column) is a component of the vector of index (outer, column).
         let inner = self.inner.max(1);
@@ -191,12 +262,13 @@ impl Lookup<'_> {
             let at = row / self.length * inner + column;
             if first == usize::MAX || !(first..first + known).contains(&at) {
                 (first, known) = (at, PIECE);
-                self.indices.fill(at, &mut indices[..known]);
+                self.indices.fill(at, &mut indices[..known])?;
             }
             let own = table(self.groups.of(at));
             let entry = indices[at - first] as usize * self.length + row % self.length;
             *slot = own.get(entry).copied().unwrap_or(0.0);
         }
+        Ok(())
     }
 }
 
@@ -290,12 +362,12 @@ mod tests {
             let count = 96 * 8 / bits as usize;
             let source = Source::Stored { data_type, bytes: Cow::Borrowed(&bytes) };
             let mut whole = vec![0.0; count];
-            source.fill(0, &mut whole);
+            source.fill(0, &mut whole).unwrap();
             let mut part = vec![7.0; count - 3];
-            source.fill(3, &mut part);
+            source.fill(3, &mut part).unwrap();
             assert!(whole[3..].iter().zip(&part).all(|(a, b)| a.to_bits() == b.to_bits()));
             let mut beyond = [7.0; 2];
-            source.fill(count, &mut beyond);
+            source.fill(count, &mut beyond).unwrap();
             assert_eq!(beyond, [0.0, 0.0], "{data_type}");
         }
     }
@@ -304,7 +376,8 @@ mod tests {
     fn signs_and_small_floats() {
         let read = |data_type, bytes: &[u8]| {
             let mut value = [0.0];
-            Source::Stored { data_type, bytes: Cow::Borrowed(bytes) }.fill(0, &mut value);
+            let source = Source::Stored { data_type, bytes: Cow::Borrowed(bytes) };
+            source.fill(0, &mut value).unwrap();
             value[0]
         };
         assert_eq!(read(DataType::Int4, &[0x0f]), -1.0);

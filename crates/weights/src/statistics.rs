@@ -1,6 +1,7 @@
 //! Range, moments and histogram of a weight's values.
 
 use crate::decode::Values;
+use anemll_mlpackage::PackageError;
 
 /// What the values of a weight are like. NaN and infinities are counted apart and left out of the
 /// rest.
@@ -29,7 +30,10 @@ pub struct Statistics {
 
 impl Statistics {
     /// Reads all values twice: for the range, and for the bins.
-    pub fn of(values: &Values<'_>, bins: usize) -> Self {
+    ///
+    /// # Errors
+    /// A weight file that cannot be read, or became shorter.
+    pub fn of(values: &Values<'_>, bins: usize) -> Result<Self, PackageError> {
         let (mut finite, mut not_a_number, mut infinite, mut zeros) = (0_u64, 0, 0, 0);
         let (mut smallest, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
         let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
@@ -50,7 +54,8 @@ impl Statistics {
                 sum += f64::from(*value);
                 squares += f64::from(*value) * f64::from(*value);
             }
-        });
+            Ok(())
+        })?;
         if finite == 0 {
             (smallest, largest) = (0.0, 0.0);
         }
@@ -70,11 +75,12 @@ impl Statistics {
                         let bin = ((f64::from(*value) - low) * per_unit) as usize;
                         histogram[bin.min(bins - 1)] += 1;
                     }
-                });
+                    Ok(())
+                })?;
                 histogram
             }
         };
-        Self {
+        Ok(Self {
             finite,
             not_a_number,
             infinite,
@@ -84,6 +90,6 @@ impl Statistics {
             mean,
             deviation,
             histogram,
-        }
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::decode::Values;
 use crate::source::PIECE;
+use anemll_mlpackage::PackageError;
 
 /// Use of the tables of one weight. A group of elements has a table of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,16 +30,20 @@ pub struct TableUse {
 
 impl TableUse {
     /// Counts how often each entry is named; `None` for a weight without tables.
-    pub fn of(values: &Values<'_>) -> Option<Self> {
-        let (lookup, mask) = values.source.lookup()?;
+    ///
+    /// # Errors
+    /// A weight file that cannot be read, or became shorter.
+    pub fn of(values: &Values<'_>) -> Result<Option<Self>, PackageError> {
+        let Some((lookup, mask)) = values.source.lookup() else { return Ok(None) };
         let (tables, entries, length) = (lookup.groups.count(), lookup.entries, lookup.length);
-        let mut counts = vec![0_u64; tables.checked_mul(entries)?];
+        let Some(all) = tables.checked_mul(entries) else { return Ok(None) };
+        let mut counts = vec![0_u64; all];
         let total = values.count() / length.max(1);
         let mut piece = [0.0; PIECE];
         let mut start = 0;
         while start < total {
             let piece = &mut piece[..PIECE.min(total - start)];
-            lookup.indices.fill(start, piece);
+            lookup.indices.fill(start, piece)?;
             lookup.groups.for_runs(start, start + piece.len(), |range, group| {
                 let own = counts.get_mut(group * entries..).unwrap_or_default();
                 for place in range {
@@ -50,7 +55,6 @@ impl TableUse {
                 }
             });
             start += piece.len();
-            values.release_at(start);
         }
         let (mut fewest_used, mut most_used, mut used) = (entries, 0, 0);
         let (mut bits, mut indices) = (0.0, 0_u64);
@@ -73,7 +77,7 @@ impl TableUse {
             })
             .unwrap_or_default();
         let entropy = if indices == 0 { 0.0 } else { bits / indices as f64 };
-        Some(Self {
+        Ok(Some(Self {
             tables,
             entries,
             length,
@@ -83,6 +87,6 @@ impl TableUse {
             smallest,
             largest,
             entropy,
-        })
+        }))
     }
 }

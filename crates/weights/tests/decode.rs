@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_mil::literal::value_from_bytes;
+use anemll_mil::literal::{blob_value, value_from_bytes};
 use anemll_mil::{DataType, Literal, TensorType, ValueType};
 use anemll_weights::{Comparison, Decoder, Statistics, TableUse, WeightFiles, list};
 use coreml_proto::mil::argument::{Binding, binding};
@@ -62,11 +62,11 @@ fn decode(block: &mil::Block, name: &str) -> Result<Vec<f32>, String> {
     let files = WeightFiles::new();
     let values = Decoder::new(block, &files).values(name)?;
     let mut whole = vec![0.0; values.count()];
-    values.fill(0, &mut whole);
+    values.fill(0, &mut whole).unwrap();
     // Any range gives what the whole has there.
     for start in 0..whole.len() {
         let mut part = vec![0.0; whole.len() - start];
-        values.fill(start, &mut part);
+        values.fill(start, &mut part).unwrap();
         assert_eq!(part, whole[start..]);
     }
     Ok(whole)
@@ -96,7 +96,7 @@ fn tables_by_group_and_their_use() {
     assert_eq!(decode(&block, "w").unwrap(), [1.0, 2.0, 40.0, 40.0]);
     let files = WeightFiles::new();
     let values = Decoder::new(&block, &files).values("w").unwrap();
-    let tables = TableUse::of(&values).unwrap();
+    let tables = TableUse::of(&values).unwrap().unwrap();
     assert_eq!((tables.tables, tables.entries, tables.used), (2, 4, 3));
     assert_eq!((tables.fewest_used, tables.most_used), (1, 2));
     assert_eq!((tables.smallest, tables.largest), (1.0, 40.0));
@@ -236,8 +236,65 @@ fn sparse_tables_are_looked_up_at_their_dense_places() {
     assert_eq!(decode(&block, "w").unwrap(), [0.0, 2.0, 4.0, 0.0]);
     let files = WeightFiles::new();
     let values = Decoder::new(&block, &files).values("w").unwrap();
-    let tables = TableUse::of(&values).unwrap();
+    let tables = TableUse::of(&values).unwrap().unwrap();
     assert_eq!((tables.used, tables.most_used), (2, 1), "masked places name no entry");
+}
+
+/// A value that lies in a weight file.
+fn filed(data_type: DataType, shape: &[u64], offset: u64) -> mil::Value {
+    blob_value(&TensorType::new(data_type, shape), "@model_path/weights/weight.bin", offset)
+}
+
+/// As coremltools 9 writes weights that are pruned and then quantized or palettized: every link of
+/// the chain names the mask, and the mask that a link gives goes nowhere.
+#[test]
+fn a_chain_is_one_weight() {
+    let mask = || filed(DataType::UInt1, &[64, 120], 64);
+    let chain = |inner: mil::Operation| {
+        let dense = operation(
+            "constexpr_sparse_to_dense",
+            &[("w", F16, &[64, 120])],
+            vec![("mask", mask())],
+            &[("nonzero_data", "values")],
+        );
+        let user = operation("relu", &[("y", F16, &[64, 120])], vec![], &[("x", "w")]);
+        let function = mil::Function {
+            opset: "CoreML8".to_owned(),
+            block_specializations: [("CoreML8".to_owned(), block(vec![inner, dense, user], "y"))]
+                .into(),
+            ..Default::default()
+        };
+        let functions = [("main".to_owned(), function)].into();
+        let program = mil::Program { functions, ..Default::default() };
+        Model { r#type: Some(model::Type::MlProgram(program)), ..Default::default() }
+    };
+    let outputs: [(&str, DataType, &[u64]); 2] =
+        [("again", DataType::UInt1, &[64, 120]), ("values", F16, &[3072])];
+    let quantized = chain(operation(
+        "constexpr_sparse_blockwise_shift_scale",
+        &outputs,
+        vec![
+            ("data_mask", mask()),
+            ("nonzero_data", filed(DataType::Int8, &[3072], 1088)),
+            ("scale", halves(&[1, 1], &[0.5])),
+        ],
+        &[],
+    ));
+    let palettized = chain(operation(
+        "constexpr_lut_to_sparse",
+        &outputs,
+        vec![
+            ("indices_mask", mask()),
+            ("indices_nonzero_data", filed(DataType::UInt4, &[3072], 1088)),
+            ("lut", halves(&[1, 1, 16, 1], &[0.0; 16])),
+        ],
+        &[],
+    ));
+    for (model, bytes) in [(&quantized, 960 + 3072 + 2), (&palettized, 960 + 1536 + 32)] {
+        let found = list(model);
+        let told: Vec<_> = found.iter().map(|w| (w.name, w.elements(), w.bytes())).collect();
+        assert_eq!(told, [("w", 64 * 120, bytes)]);
+    }
 }
 
 #[test]
@@ -282,11 +339,11 @@ fn statistics_leave_out_what_is_no_number() {
     let block = block(vec![constant, empty], "w");
     let files = WeightFiles::new();
     let decoder = Decoder::new(&block, &files);
-    let found = Statistics::of(&decoder.values("w").unwrap(), 4);
+    let found = Statistics::of(&decoder.values("w").unwrap(), 4).unwrap();
     assert_eq!((found.finite, found.not_a_number, found.infinite, found.zeros), (4, 1, 1, 2));
     assert_eq!((found.smallest, found.largest, found.mean), (-1.0, 3.0, 0.5));
     assert_eq!(found.histogram, [1, 2, 0, 1]);
-    let none = Statistics::of(&decoder.values("e").unwrap(), 4);
+    let none = Statistics::of(&decoder.values("e").unwrap(), 4).unwrap();
     assert_eq!((none.finite, none.smallest, none.histogram.len()), (0, 0.0, 0));
 }
 
@@ -308,10 +365,10 @@ fn comparisons_by_hand() {
     let files = WeightFiles::new();
     let decoder = Decoder::new(&block, &files);
     let values = |name| decoder.values(name).unwrap();
-    let turned = Comparison::of(&values("a"), &values("b")).unwrap();
+    let turned = Comparison::of(&values("a"), &values("b")).unwrap().unwrap();
     assert_eq!((turned.different, turned.not_comparable, turned.cosine), (2, 0, 0.0));
     assert_eq!((turned.largest_error, turned.mean_error), (1.0, 2.0 / 3.0));
-    let broken = Comparison::of(&values("a"), &values("c")).unwrap();
+    let broken = Comparison::of(&values("a"), &values("c")).unwrap().unwrap();
     assert_eq!((broken.different, broken.not_comparable, broken.cosine), (1, 1, 1.0));
-    assert_eq!(Comparison::of(&values("a"), &values("d")), None);
+    assert_eq!(Comparison::of(&values("a"), &values("d")).unwrap(), None);
 }

@@ -5,12 +5,12 @@ use crate::cli::ModelArgument;
 use crate::error::from_huggingface;
 use crate::model_files::{self, HeadChoice, TOKENIZER};
 use crate::model_source::{self, Need};
-use crate::plugins::Plugins;
+use crate::plugins::{Entry, Plugins};
 use crate::progress::{Display, Reporter};
 use crate::terminal::{self, size, wrapped_lines};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Error, LoadedPlugin, Result, codes};
+use anemll_plugin_api::{ArchFrontend, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -226,8 +226,14 @@ fn opinions(plugins: &Plugins, config: &Value, only: Option<&str>) -> Result<Vec
     Ok(opinions)
 }
 
-fn opinion(plugin: &LoadedPlugin, id: &str, config: &Value) -> Result<Opinion> {
-    let frontend = plugin.arch_frontend(id, &Value::Null)?;
+fn opinion(plugin: &Entry, id: &str, config: &Value) -> Result<Opinion> {
+    let frontend = match plugin.open().and_then(|plugin| plugin.arch_frontend(id, &Value::Null)) {
+        Ok(frontend) => frontend,
+        Err(error) => {
+            let (id, reason) = (id.to_owned(), error.message);
+            return Ok(Opinion { id, verdict: "no", reason, refusals: Vec::new() });
+        }
+    };
     let refusals = refusals(frontend.as_ref(), config);
     let (verdict, reason) = match frontend.accepts(&config.to_string()) {
         Ok(answer) if answer.rank == MatchRank::None => ("no", answer.reason),

@@ -67,7 +67,6 @@ pub fn run(arguments: &DoctorArguments, plugins: &Plugins) -> Result<()> {
     let here = std::env::current_dir().unwrap_or_default();
     lines.push(disk("disk", &here));
     lines.push(disk("temporary files", &std::env::temp_dir()));
-    lines.extend(plugin_folder(plugins));
     lines.extend(plugin_lines(plugins));
     lines.extend(stage_lines(plugins));
     lines.extend(compilers(plugins));
@@ -109,21 +108,6 @@ fn program() -> String {
         Ok(path) => format!("{version}, {}", path.display()),
         Err(_) => version.to_owned(),
     }
-}
-
-/// A program that was copied without its plugins can do nothing, and must say so.
-fn plugin_folder(plugins: &Plugins) -> Option<Line> {
-    use crate::plugins::Origin;
-    let elsewhere = plugins.entries().iter().any(|entry| entry.origin != Origin::Installed);
-    let folder = crate::plugins::folder()?;
-    if folder.is_dir() || elsewhere {
-        return None;
-    }
-    let message = format!("the program has no folder {}", folder.display());
-    Some(line("plugins", Status::Fail, message).hint(
-        "it belongs beside the program, with the plugins of the same version: take it from where \
-         the program came from",
-    ))
 }
 
 /// macOS 15 is the first whose Core ML knows states, which every package here has.
@@ -196,6 +180,13 @@ fn disk(topic: &'static str, path: &Path) -> Line {
 }
 
 fn plugin_lines(plugins: &Plugins) -> Vec<Line> {
+    if plugins.entries().is_empty() {
+        // A program that was copied without its plugins can do nothing, and must say so.
+        return vec![line("plugins", Status::Fail, plugins.searched()).hint(
+            "the folder belongs beside the program, with the plugins of the same version: take it \
+             from where the program came from",
+        )];
+    }
     plugins.entries().iter().map(plugin_line).collect()
 }
 
@@ -204,7 +195,7 @@ fn plugin_line(entry: &Entry) -> Line {
         Some(path) => format!("{} ({})", path.display(), entry.origin.name()),
         None => entry.origin.name().to_owned(),
     };
-    match &entry.plugin {
+    match entry.open() {
         Ok(plugin) => {
             let manifest = plugin.manifest();
             let components: Vec<String> = manifest
@@ -245,9 +236,10 @@ fn compilers(plugins: &Plugins) -> Vec<Line> {
     let lines: Vec<Line> = plugins
         .components(Stage::Compiler)
         .into_iter()
-        .map(|(plugin, component)| {
-            let check =
-                plugin.compiler(&component.id, &Value::Null).and_then(|compiler| compiler.check());
+        .map(|(entry, component)| {
+            let compiler =
+                entry.open().and_then(|plugin| plugin.compiler(&component.id, &Value::Null));
+            let check = compiler.and_then(|compiler| compiler.check());
             available("compiler", &component.id, check)
         })
         .collect();
@@ -258,9 +250,10 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
     let lines: Vec<Line> = plugins
         .components(Stage::Runtime)
         .into_iter()
-        .map(|(plugin, component)| {
-            let check =
-                plugin.runtime(&component.id, &Value::Null).and_then(|runtime| runtime.check());
+        .map(|(entry, component)| {
+            let runtime =
+                entry.open().and_then(|plugin| plugin.runtime(&component.id, &Value::Null));
+            let check = runtime.and_then(|runtime| runtime.check());
             available("runtime", &component.id, check)
         })
         .collect();

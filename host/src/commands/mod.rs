@@ -9,6 +9,7 @@ pub mod dedup;
 pub mod diff;
 pub mod doctor;
 pub mod eval;
+pub mod explain;
 pub mod generate;
 pub mod inspect;
 pub mod plan;

@@ -8,7 +8,7 @@ use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
-use crate::sizes::{Inventory, PartSizes};
+use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
 use crate::terminal::{self, Column, Table, size};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
@@ -16,6 +16,7 @@ use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
+use std::fmt::Write as _;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
@@ -33,7 +34,7 @@ pub struct PlanArguments {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgument,
-    /// Largest weight file that a chunk may have, in MB of 1048576 bytes.
+    /// Largest chunk in MB of 1000000 bytes, overhead included.
     #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_chunk_mb: u64,
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
@@ -90,6 +91,11 @@ struct Sizes {
     monolithic: u64,
     /// The fewest chunks that fit; none when not even one layer each does.
     chunks: Option<u32>,
+    /// What `convert --combiner auto` takes: `monolithic` or `chunked`.
+    combiner: &'static str,
+    /// Why it is not monolithic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not_monolithic: Option<String>,
 }
 
 /// Runs the command.
@@ -117,42 +123,43 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         frontend.describe(&input)
     })?;
     let host = services::host();
-    let limit = limit(arguments);
-    let asked = Choice::asked(&typed, description.parameters)?;
+    let limits =
+        Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
+    let taken = Choice::taken(&typed, description.parameters)?;
     let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
     let column = |choice: &Choice| {
         let sizes = inventory.sizes(&choice.chunked);
+        let monolithic = inventory.sizes(&choice.whole).monolithic_file();
+        let why_not_monolithic = why_not_whole(&description, monolithic, &limits);
         Sizes {
             name: choice.name.clone(),
-            monolithic: inventory.sizes(&choice.whole).monolithic_file(),
-            chunks: sizes.chunks_within(limit),
+            monolithic,
+            chunks: sizes.chunks_within(&limits),
+            combiner: if why_not_monolithic.is_none() { "monolithic" } else { "chunked" },
+            why_not_monolithic,
             sizes,
         }
     };
     if arguments.auto {
-        let column = column(&asked);
+        let column = column(&taken);
         let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
         return super::print(&format!("{chunks}\n"));
     }
     let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Sizes> = usual.iter().chain([&asked]).map(column).collect();
+    let columns: Vec<Sizes> = usual.iter().chain([&taken]).map(column).collect();
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
             "parameters": description.parameters,
             "context": arguments.context,
-            "max_chunk_bytes": arguments.max_chunk_mb.saturating_mul(1 << 20),
+            "max_chunk_bytes": limits.chunk_bytes,
+            "max_layers": limits.layers,
             "overhead": arguments.overhead,
             "options": columns,
         }));
     }
     let name = model_source::model_name(&directory);
-    super::print(&text(arguments, &name, &description, &columns)?)
-}
-
-/// Bytes that the weights of a chunk may have, the overhead taken off.
-fn limit(arguments: &PlanArguments) -> u64 {
-    (arguments.max_chunk_mb.saturating_mul(1 << 20) as f64 / arguments.overhead) as u64
+    super::print(&text(arguments, &limits, &name, &description, &columns)?)
 }
 
 /// A choice of bits. In the monolithic layout `--lut` is for the embeddings too.
@@ -171,8 +178,8 @@ impl Choice {
         Self { name, chunked, whole: Luts { embeddings: lut, ..chunked } }
     }
 
-    /// What `convert` would take with these flags, or without any.
-    fn asked(typed: &LutArguments, parameters: u64) -> Result<Self> {
+    /// What `convert` takes with the same flags, or with none.
+    fn taken(typed: &LutArguments, parameters: u64) -> Result<Self> {
         let flags = [
             ("--lut", &typed.lut),
             ("--lut1", &typed.lut1),
@@ -184,7 +191,7 @@ impl Choice {
             .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
             .collect();
         Ok(Self {
-            name: if name.is_empty() { "default".to_owned() } else { name.join(" ") },
+            name: if name.is_empty() { "by default".to_owned() } else { name.join(" ") },
             chunked: Luts::new(typed, false, parameters)?,
             whole: Luts::new(typed, true, parameters)?,
         })
@@ -219,6 +226,7 @@ fn too_large(arguments: &PlanArguments, column: &Sizes) -> Error {
 
 fn text(
     arguments: &PlanArguments,
+    limits: &Limits,
     name: &str,
     description: &ModelDescription,
     columns: &[Sizes],
@@ -255,12 +263,13 @@ fn text(
     row("monolithic", &|column| megabytes(column.monolithic));
     row("", &|_| String::new());
     row("largest of N chunks", &|_| String::new());
-    let limit = limit(arguments);
     for chunks in 1..=description.layers.min(MOST_LINES) {
         row(&format!("{chunks:>3}  {}", layout(description.layers, chunks)?), &|column| {
             let files = column.sizes.chunk_files(chunks).unwrap_or_default();
             let largest = files.into_iter().max().unwrap_or(0);
-            let mark = if largest <= limit { "" } else { "!" };
+            let within = largest <= limits.file_bytes()
+                && description.layers.div_ceil(chunks) <= limits.layers;
+            let mark = if within { "" } else { "!" };
             format!("{mark}{}", megabytes(largest))
         });
     }
@@ -268,14 +277,27 @@ fn text(
     row("recommended --chunk", &|column| {
         column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
     });
-    let width = terminal::width();
-    let text = terminal::wrapped_lines(&text, width) + &table.render(width);
-    let end = format!(
-        "\n! is more than --max-chunk-mb {}, which are {}\n",
-        arguments.max_chunk_mb,
-        size(arguments.max_chunk_mb.saturating_mul(1 << 20))
+    row("--combiner auto", &|column| match (column.combiner, column.chunks) {
+        ("monolithic", _) => "1 package".to_owned(),
+        (_, None) => "none fits".to_owned(),
+        (_, Some(1)) => "1 chunk".to_owned(),
+        (_, Some(chunks)) => format!("{chunks} chunks"),
+    });
+    let mut end = format!(
+        "\n! is more than --max-chunk-mb {}, or more than {} layers in a chunk\n",
+        arguments.max_chunk_mb, limits.layers
     );
-    Ok(text + &terminal::wrapped_lines(&end, width))
+    if let Some(column) = columns.last() {
+        let why = match &column.why_not_monolithic {
+            Some(reason) => format!("not monolithic: {reason}"),
+            None => "what fits into one package is one package".to_owned(),
+        };
+        let _ = writeln!(end, "{}: {why}", column.name);
+    }
+    let width = terminal::width();
+    Ok(terminal::wrapped_lines(&text, width)
+        + &table.render(width)
+        + &terminal::wrapped_lines(&end, width))
 }
 
 /// Layers of each chunk: `8+8+7+7`, shortened where chunks are many.

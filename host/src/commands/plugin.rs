@@ -1,8 +1,8 @@
 //! `plugin list`: what is found, and what it offers.
 
 use crate::cli::PluginCommand;
-use crate::plugins::{Entry, Plugins};
-use crate::terminal::{self, BAD, Cell, Column, GOOD, Table};
+use crate::plugins::{Entry, Origin, Plugins};
+use crate::terminal::{self, BAD, Cell, Column, GOOD, Table, plain};
 use anemll_plugin_api::Result;
 use serde::Serialize;
 
@@ -22,12 +22,21 @@ struct Row<'a> {
 /// Runs the command.
 pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
     let PluginCommand::List { json } = command;
+    for entry in plugins.entries() {
+        // Who names a library is answered why it cannot be used.
+        if entry.origin == Origin::CommandLine {
+            entry.open()?;
+        }
+    }
     let rows: Vec<Row<'_>> = plugins.entries().iter().flat_map(rows).collect();
     if *json {
         return super::print_json(&rows);
     }
     if rows.is_empty() {
-        return super::print("no plugins are found; name one with --plugin PATH\n");
+        let searched = plain(plugins.searched());
+        return super::print(&format!(
+            "no plugins are found; name one with --plugin PATH\n{searched}\n"
+        ));
     }
     let columns =
         [Column::Left, Column::Left, Column::Left, Column::Left, Column::Left, Column::Text];
@@ -47,7 +56,7 @@ pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
 
 fn rows(entry: &Entry) -> Vec<Row<'_>> {
     let path = entry.path.as_ref().map(|path| path.display().to_string());
-    match &entry.plugin {
+    match entry.open() {
         Ok(plugin) => {
             let manifest = plugin.manifest();
             manifest

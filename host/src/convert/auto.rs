@@ -4,7 +4,7 @@ use super::lut::Luts;
 use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
 use crate::cli::{ChunkCount, ConvertArguments};
 use crate::plugins::Plugins;
-use crate::sizes::{self, PartSizes};
+use crate::sizes::{self, Limits, PartSizes};
 use crate::terminal::size;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
@@ -12,11 +12,6 @@ use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
 /// What `--combiner` is to be chosen by size.
 pub(super) const AUTO: &str = "auto";
 const CHUNKED: &str = "chunked";
-/// Beyond this a model is cut into chunks, even if one file would be small enough: ANEMLL's advice
-/// for its monolithic models is 1 to 3 B parameters.
-const WHOLE_PARAMETERS: u64 = 3_000_000_000;
-/// What a device needs beyond the weight file, as ANEMLL's calc_chunk_split.py reckons.
-const OVERHEAD: f64 = 1.10;
 
 /// A model whose size decides.
 pub(super) struct Model<'a> {
@@ -39,12 +34,12 @@ pub(super) fn settings(
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
     let luts = |combiner: &str| luts(arguments, combiner, model.description.parameters);
-    let limit = limit(arguments);
+    let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
-        (AUTO, chunk) => auto(arguments, chunk, plugins, model, limit)?,
+        (AUTO, chunk) => auto(arguments, chunk, plugins, model, &limits)?,
         (combiner, Some(ChunkCount::Auto)) => {
             let sizes = model.sizes(&luts(combiner)?)?;
-            let (chunks, reason) = chunks_within(&sizes, arguments, limit)?;
+            let (chunks, reason) = chunks_within(&sizes, arguments, &limits)?;
             (combiner.to_owned(), Some(chunks), Some(reason))
         }
         (combiner, Some(ChunkCount::Count(count))) => (combiner.to_owned(), Some(count), None),
@@ -61,7 +56,7 @@ fn auto(
     chunk: Option<ChunkCount>,
     plugins: &Plugins,
     model: &Model<'_>,
-    limit: u64,
+    limits: &Limits,
 ) -> Result<Choice> {
     let installed = |id: &str| {
         plugins.components(Stage::Combiner).iter().any(|(_, component)| component.id == id)
@@ -80,27 +75,24 @@ fn auto(
         "--chunk auto was given".clone_into(&mut why_not);
     } else if installed(WHOLE_COMBINER) {
         let whole = model.sizes(&luts(arguments, WHOLE_COMBINER, parameters)?)?.monolithic_file();
-        let weights = format!("{} of weights in one file", size(whole));
-        if parameters > WHOLE_PARAMETERS {
-            why_not = format!("{:.1} B parameters are more than 3 B", parameters as f64 / 1e9);
-        } else if whole > limit {
-            why_not = format!("{weights} would pass --max-chunk-mb {}", arguments.max_chunk_mb);
-        } else {
-            let reason = format!("combiner {WHOLE_COMBINER}: {weights}");
+        let Some(reason) = sizes::why_not_whole(model.description, whole, limits) else {
+            let reason =
+                format!("combiner {WHOLE_COMBINER}: {} of weights in one file", size(whole));
             return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
-        }
+        };
+        why_not = reason;
     }
     let sizes = model.sizes(&luts(arguments, CHUNKED, parameters)?)?;
-    let (chunks, fit) = chunks_within(&sizes, arguments, limit)?;
+    let (chunks, fit) = chunks_within(&sizes, arguments, limits)?;
     Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
 }
 
 fn chunks_within(
     sizes: &PartSizes,
     arguments: &ConvertArguments,
-    limit: u64,
+    limits: &Limits,
 ) -> Result<(u32, String)> {
-    let Some(chunks) = sizes.chunks_within(limit) else {
+    let Some(chunks) = sizes.chunks_within(limits) else {
         let layer = sizes.layers.iter().copied().max().unwrap_or(0);
         return Err(Error::new(
             codes::LAYOUT_OPTION_INVALID,
@@ -108,7 +100,7 @@ fn chunks_within(
                 "one layer takes {}, more than --max-chunk-mb {} allows with {:.0} % to spare",
                 size(layer),
                 arguments.max_chunk_mb,
-                (OVERHEAD - 1.0) * 100.0
+                (limits.overhead - 1.0) * 100.0
             ),
         )
         .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
@@ -127,9 +119,4 @@ fn luts(arguments: &ConvertArguments, combiner: &str, parameters: u64) -> Result
         return Ok(Luts::default());
     }
     Luts::new(&arguments.luts, combiner == WHOLE_COMBINER, parameters)
-}
-
-/// Largest weight file in bytes.
-fn limit(arguments: &ConvertArguments) -> u64 {
-    ((u64::from(arguments.max_chunk_mb) << 20) as f64 / OVERHEAD) as u64
 }

@@ -3,47 +3,71 @@
 use super::META;
 use super::packages::relative_path;
 use super::report::StepReport;
-use super::store::Store;
 use crate::engine::Engine;
-use crate::error::{from_huggingface, io};
+use crate::error::from_huggingface;
 use crate::services::check_cancelled;
 use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageKind, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
-use fs_err as fs;
+use anemll_store::Store;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Copies the tokenizer and its kin, and writes meta.yaml and the order of the functions. What is
-/// not what its name says is left out, of which the job has told.
-pub(super) fn write_small_files(
-    store: &Store,
-    directory: &ModelDirectory,
-    with_tokenizer: bool,
-    meta: &str,
-    layout: &Layout,
-) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let write = |relative: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = store.place(Path::new(relative))?;
-        fs::write(&path, bytes).map_err(|source| {
-            io(codes::OUTPUT_UNWRITABLE, "cannot write a file", &path, &source)
-        })?;
-        Ok(PathBuf::from(relative))
-    };
-    for file in directory.companions() {
-        match file.read() {
-            Ok(contents) => files.push(write(file.name(), &contents.bytes)?),
-            Err(_) if !with_tokenizer || file.importance() == Importance::Comfort => {}
-            Err(error) => return Err(from_huggingface(error)),
+/// The tokenizer and its kin, as they are in the model directory: what is copied beside the packages.
+#[derive(Debug)]
+pub(super) struct SmallFiles {
+    /// Names and contents, in a fixed order.
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl SmallFiles {
+    /// Reads them all. What is not what its name says is left out where only chat suffers, of which
+    /// the job has told, or where the conversion has no tokenizer.
+    ///
+    /// # Errors
+    /// A file that is needed and is not what its name says.
+    pub(super) fn read(directory: &ModelDirectory, with_tokenizer: bool) -> Result<Self> {
+        let mut files = Vec::new();
+        for file in directory.companions() {
+            match file.read() {
+                Ok(contents) => files.push((file.name().to_owned(), contents.bytes)),
+                Err(_) if !with_tokenizer || file.importance() == Importance::Comfort => {}
+                Err(error) => return Err(from_huggingface(error)),
+            }
         }
+        Ok(Self { files })
     }
-    let paths = serde_json::to_vec_pretty(&layout.paths).map_err(|source| {
-        Error::new(codes::INTERNAL, format!("the order of the functions has no JSON: {source}"))
-    })?;
-    files.push(write(crate::engine::PATHS, &paths)?);
-    files.push(write(META, meta.as_bytes())?);
-    Ok(files)
+
+    /// SHA-256 over names and contents: another one where a file changed, came or went, and the
+    /// same in whatever directory the model is.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, bytes) in &self.files {
+            hash.update(name);
+            hash.update([0]);
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What [`Self::write`] makes, in the output directory.
+    pub(super) fn outputs(&self) -> Vec<PathBuf> {
+        let own = [crate::engine::PATHS, META].map(PathBuf::from);
+        self.files.iter().map(|(name, _)| PathBuf::from(name)).chain(own).collect()
+    }
+
+    /// Copies them, and writes meta.yaml and the order of the functions.
+    pub(super) fn write(&self, store: &Store, meta: &str, layout: &Layout) -> Result<Vec<PathBuf>> {
+        for (name, bytes) in &self.files {
+            store.write(Path::new(name), bytes)?;
+        }
+        store.write_json(Path::new(crate::engine::PATHS), &layout.paths)?;
+        store.write(Path::new(META), meta.as_bytes())?;
+        Ok(self.outputs())
+    }
 }
 
 /// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here
@@ -72,20 +96,31 @@ pub(super) fn compile(
     let mut made = Vec::new();
     for package in shipped(layout) {
         check_cancelled()?;
-        let path = store.locate(&relative_path(package));
-        let compiled = compiler.compile(&path, store.staging(), &Value::Null, host)?;
-        let inside = compiled.strip_prefix(store.staging()).map_err(|_| {
-            Error::new(
+        let path = store.view().locate(&relative_path(package));
+        let staging = store.view().staging();
+        let compiled = compiler.compile(&path, staging, &Value::Null, host)?;
+        let name = compiled_name(package);
+        let expected = staging.join(&name);
+        let is_model = expected.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+            && expected.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if compiled != expected || !is_model {
+            return Err(Error::new(
                 codes::PLUGIN_BAD_ANSWER,
-                format!("the compiler `{id}` wrote elsewhere than it was told"),
+                format!("the compiler `{id}` did not make {name}, although it reports no error"),
             )
             .with_at(compiled.display().to_string())
-        })?;
-        made.push(inside.to_owned());
+            .with_hint("this is an error of the compiler plugin; choose another --compiler"));
+        }
+        made.push(PathBuf::from(name));
     }
     let plural = if made.len() == 1 { "" } else { "s" };
     let message = format!("{} package{plural} by {id}", made.len());
     Ok((made, StepReport { done: true, message }))
+}
+
+/// The file name of a package's compiled model.
+pub(super) fn compiled_name(package: &PackageSpec) -> String {
+    format!("{}.mlmodelc", package.stem)
 }
 
 /// The packages that an app loads: combined ones, and parts which no combined one replaces.
@@ -105,11 +140,11 @@ pub(super) fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
 
 /// Bytes of the files of a package.
 pub(super) fn size(path: &Path) -> std::io::Result<u64> {
-    let metadata = fs::symlink_metadata(path)?;
+    let metadata = fs_err::symlink_metadata(path)?;
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
-    fs::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
+    fs_err::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
 }
 
 /// Runs a few tokens: the packages load, and what they give is finite.
@@ -128,7 +163,7 @@ pub(super) fn test(
         });
     }
     gather(layout, store)?;
-    let mut engine = Engine::open(&store.staging().join(META), runtime, host)?;
+    let mut engine = Engine::open(&store.view().staging().join(META), runtime, host)?;
     let count = description.context.min(4);
     for position in 0..count {
         check_cancelled()?;
@@ -154,26 +189,7 @@ pub(super) fn test(
 fn gather(layout: &Layout, store: &Store) -> Result<()> {
     let packages = layout.packages.iter().map(relative_path);
     for relative in packages.chain([PathBuf::from(META), PathBuf::from(crate::engine::PATHS)]) {
-        let (from, to) = (store.directory().join(&relative), store.place(&relative)?);
-        if to.exists() || !from.exists() {
-            continue;
-        }
-        link_tree(&from, &to).map_err(|source| {
-            io(codes::OUTPUT_UNWRITABLE, "cannot link what was made before", &to, &source)
-        })?;
+        store.gather(&relative)?;
     }
     Ok(())
-}
-
-/// A second name for every file of a tree; a copy where the file system has none.
-fn link_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    if from.is_dir() {
-        fs::create_dir(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            link_tree(&entry.path(), &to.join(entry.file_name()))?;
-        }
-        return Ok(());
-    }
-    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }

@@ -3,7 +3,6 @@
 
 mod auto;
 mod dry_run;
-mod fingerprint;
 mod finish;
 pub mod lut;
 mod meta;
@@ -13,7 +12,6 @@ mod report;
 mod settings;
 mod statistics;
 mod steps;
-mod store;
 mod weight_record;
 mod weights;
 mod work;
@@ -26,20 +24,21 @@ use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::{Event, Outcome, Shipped};
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
+use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{Layout, ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
-use finish::shipped;
-use packages::PackageContext;
+use anemll_store::{Identity, Request, StepRecord, Store};
+use finish::{SmallFiles, shipped};
+use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steps::{Selection, Steps, Task, Workers};
-use store::{Identity, Store};
 use weight_record::WeightRecord;
 use weights::{Quantization, WeightJob};
 use work::Work;
@@ -53,7 +52,6 @@ const CPU: &str = "cpu";
 /// What `--compiler` and `--runtime` are to leave their step out.
 const NONE: &str = "none";
 
-pub(crate) use fingerprint::sha256 as file_sha256;
 pub use settings::without_run_flags;
 
 /// Runs the command, and tells `show` what happens.
@@ -77,8 +75,15 @@ pub fn run(
     job.show_start(show);
     let source_sha256 = hash_source(&job.directory, show)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
-    let mut store = Store::open(&arguments.output, identity, arguments.force)?;
-    let run = job.steps().and_then(|steps| {
+    let small_files = SmallFiles::read(&job.directory, !arguments.no_tokenizer)?;
+    let copies = Copies::default();
+    let mut store = Store::open(&Request {
+        directory: &arguments.output,
+        identity: &identity,
+        force: arguments.force,
+        model: Some(job.directory.path()),
+    })?;
+    let done = job.steps().and_then(|steps| {
         let selection = steps.selection(arguments)?;
         let work = Work {
             layout: &job.layout,
@@ -96,37 +101,46 @@ pub fn run(
                 options: &job.options,
                 source_sha256: &source_sha256,
                 host: &host,
+                copies: &copies,
             },
+            small_files: &small_files,
             show,
             bytes: Cell::default(),
         };
-        job.run_steps(&work, selection, command_line, &mut store)
+        job.run_steps(&work, selection, command_line, &mut store)?;
+        let report = job.report(&source_sha256, &store)?;
+        let relative = Path::new(REPORT);
+        store.write_json(relative, &report)?;
+        check_cancelled()?;
+        store.publish(relative)?;
+        Ok(report)
     });
-    if let Err(error) = run {
-        if error.is_cancelled() {
-            store.discard();
-        }
-        return Err(error);
+    if done.as_ref().is_err_and(Error::is_cancelled) {
+        store.discard();
     }
-    let report = job.report(&source_sha256, &store)?;
-    let relative = Path::new(REPORT);
-    store::write_json(&store.place(relative)?, &report)?;
-    check_cancelled()?;
-    store.publish(relative)?;
-    for text in &report.warnings {
+    let leftovers = store.close();
+    let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
+    for text in warnings.iter().chain(&leftovers) {
         show(&Event::Warning { text });
     }
-    let meta = store.directory().join(META);
-    let result = if meta.is_file() { meta } else { store.directory().to_owned() };
+    let report = done?;
+    if let Some(text) = packages::lint_line(&report.lint, &arguments.output) {
+        show(&Event::Warning { text: &text });
+    }
+    if let Some(text) = copies.note() {
+        show(&Event::Note { text: &text });
+    }
+    let meta = arguments.output.join(META);
+    let can_chat = meta.is_file() && arguments.output.join(TOKENIZER).is_file();
+    let result = if meta.is_file() { meta } else { arguments.output.clone() };
     show(&Event::Done(&Outcome {
         seconds: started.elapsed().as_secs_f64(),
         meta: &result.display().to_string(),
         output: &arguments.output.display().to_string(),
-        files: job.shipped_files(store.directory()),
+        files: job.shipped_files(&arguments.output),
         tested: if report.test.done { &report.test.message } else { "" },
         loaded_by_apple: report.test.done && job.is_apples(),
-        can_chat: store.directory().join(META).is_file()
-            && store.directory().join("tokenizer.json").is_file(),
+        can_chat,
     }));
     Ok(())
 }
@@ -147,7 +161,7 @@ struct Job<'a> {
     choice: Option<String>,
     combiner: Box<dyn Combiner>,
     quantization: Option<Quantization>,
-    layout: Layout,
+    layout: CheckedLayout,
     options: Value,
     compiler_id: String,
     compiler: Option<Box<dyn Compiler>>,
@@ -198,6 +212,7 @@ impl<'a> Job<'a> {
             statistics::attach(quantization, arguments.statistics.as_deref(), &directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
+        let layout = CheckedLayout::new(layout)?;
         let mut options = settings.options_json(arguments);
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
@@ -333,9 +348,13 @@ impl<'a> Job<'a> {
         command_line: &str,
         store: &mut Store,
     ) -> Result<()> {
-        let workers =
-            Workers { compiler: &self.compiler_id, runtime: self.arguments.runtime.as_str() };
-        let selected = work.steps.to_run(selection, store, workers)?;
+        let workers = Workers {
+            compiler: &self.compiler_id,
+            runtime: self.arguments.runtime.as_str(),
+            small_files: work.small_files,
+        };
+        let selected = work.steps.to_run(selection, store.view(), workers)?;
+        self.refuse_foreign(work, &selected, store)?;
         let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
@@ -353,13 +372,14 @@ impl<'a> Job<'a> {
                 continue;
             }
             check_cancelled()?;
-            store.begin(step.number);
+            store.begin(step.number)?;
             let task = work.steps.task(step.number);
             if matches!(task, Task::Compile | Task::Test) {
                 // What fails from here on is mended elsewhere than in the model or the options.
                 store.keep();
             }
             let demanded = selection == Selection::Only(step.number);
+            let mut inputs = String::new();
             let (outputs, packages, by, outcome) = match task {
                 Task::Packages => {
                     let (outputs, packages) = work.run(step.number, store)?;
@@ -382,13 +402,8 @@ impl<'a> Job<'a> {
                 }
                 Task::Files => {
                     let meta = self.meta(command_line, work.packages.source_sha256)?;
-                    let outputs = finish::write_small_files(
-                        store,
-                        &self.directory,
-                        !self.arguments.no_tokenizer,
-                        &meta,
-                        &self.layout,
-                    )?;
+                    let outputs = work.small_files.write(store, &meta, &self.layout)?;
+                    inputs = work.small_files.fingerprint();
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)
                 }
@@ -402,9 +417,30 @@ impl<'a> Job<'a> {
                 title: &step.title,
                 message: &outcome.message,
             });
-            store.finish_step(step.number, &outputs, packages, by, outcome)?;
+            let record = StepRecord {
+                number: step.number,
+                outputs: BTreeMap::new(),
+                packages: packages::to_record(&packages)?,
+                by: by.to_owned(),
+                inputs,
+                done: outcome.done,
+                message: outcome.message,
+            };
+            store.finish_step(record, &outputs)?;
         }
         Ok(())
+    }
+
+    /// Before any work: what the steps will make takes the place of nothing that is not ours.
+    fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &Store) -> Result<()> {
+        // What a compiler would make that cannot run here is in nobody's way.
+        let check = self.compiler.as_ref().map(|compiler| compiler.check());
+        let compiles = check.is_some_and(|check| check.is_ok_and(|answer| answer.available));
+        let mut outputs = vec![PathBuf::from(REPORT)];
+        for number in steps {
+            outputs.extend(work.steps.outputs(*number, compiles, work.small_files));
+        }
+        store.refuse_foreign(&outputs)
     }
 
     fn meta(&self, command_line: &str, source_sha256: &str) -> Result<String> {
@@ -434,7 +470,7 @@ impl<'a> Job<'a> {
     fn report(&self, source_sha256: &str, store: &Store) -> Result<Report> {
         let steps = self.steps()?;
         let step_report = |task: Task| {
-            let record = store.records().find(|record| steps.task(record.number) == task);
+            let record = store.view().records().find(|record| steps.task(record.number) == task);
             record.map_or_else(StepReport::default, |record| StepReport {
                 done: record.done,
                 message: record.message.clone(),
@@ -442,16 +478,18 @@ impl<'a> Job<'a> {
         };
         let mut weight_files = Vec::new();
         for file in &self.layout.weight_files {
-            let path = store.locate(&weight_record::relative_path(&file.id));
+            let path = store.view().locate(&weight_record::relative_path(&file.id));
             if path.is_file() {
                 weight_files.push(WeightRecord::read(&path)?.report);
             }
         }
-        let packages: Vec<_> =
-            store.records().flat_map(|record| record.packages.iter().cloned()).collect();
+        let packages: Vec<_> = store.view().records().flat_map(packages::of_record).collect();
         let mut warnings = self.description.warnings.clone();
         warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
-        warnings.extend(packages::lint_warnings(packages.iter()));
+        let ships: Vec<String> = shipped(&self.layout)
+            .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
+            .collect();
+        let lint = packages::lint_summary(packages.iter().filter(|one| ships.contains(&one.path)));
         let workers = [
             (Stage::Compiler, self.compiler_id.as_str()),
             (Stage::Runtime, self.arguments.runtime.as_str()),
@@ -479,6 +517,7 @@ impl<'a> Job<'a> {
             weight_files,
             packages,
             warnings,
+            lint,
             compile: step_report(Task::Compile),
             test: step_report(Task::Test),
         })
@@ -535,9 +574,4 @@ fn hash_source(directory: &ModelDirectory, show: &dyn Fn(&Event<'_>)) -> Result<
         check_cancelled().is_ok()
     };
     directory.source_sha256(progress).map_err(from_huggingface)
-}
-
-fn layout_error(what: &str) -> Error {
-    Error::new(codes::PLUGIN_BAD_ANSWER, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin")
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the report's schema.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// The report.
 #[derive(Debug, Serialize)]
@@ -33,6 +33,8 @@ pub(super) struct Report {
     pub(super) packages: Vec<PackageReport>,
     /// Remarks that a user should read.
     pub(super) warnings: Vec<String>,
+    /// What the lint found in the packages that ship and an option changes.
+    pub(super) lint: Vec<LintSummary>,
     /// The compile step.
     pub(super) compile: StepReport,
     /// The test step.
@@ -97,8 +99,6 @@ pub(super) struct PackageReport {
     pub(super) model_bytes: u64,
     /// The weight file, by id.
     pub(super) weight_file: String,
-    /// How weight.bin came into the package: `hard link` or `copy`.
-    pub(super) weights_by: String,
     /// Findings of the Neural Engine lint, rule by rule.
     pub(super) lint: Vec<LintReport>,
 }
@@ -106,8 +106,11 @@ pub(super) struct PackageReport {
 /// Findings of one lint rule in one package.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LintReport {
-    /// Rule, such as `A-028`.
+    /// Rule, such as `ANE-028`.
     pub(super) rule: String,
+    /// Whom it concerns: `graph`, `model`, `options` or `foreign`.
+    #[serde(default)]
+    pub(super) concern: String,
     /// `error`, `warning`, `performance` or `note`.
     pub(super) severity: String,
     /// Evidence level: M measured, A stated by Apple, F folklore, I inference.
@@ -123,6 +126,21 @@ impl StepReport {
     pub(super) fn left_out(flag: &str) -> Self {
         Self { done: false, message: format!("left out ({flag})") }
     }
+}
+
+/// What the lint found in the packages that ship, under one rule and for one reason.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct LintSummary {
+    /// Rule, such as `ANE-080`.
+    pub(super) rule: String,
+    /// `error`, `warning`, `performance` or `note`.
+    pub(super) severity: String,
+    /// What is wrong and what happens.
+    pub(super) reason: String,
+    /// At how many places.
+    pub(super) places: usize,
+    /// The options that change it.
+    pub(super) flag: String,
 }
 
 /// A step that may be left out.

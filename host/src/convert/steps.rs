@@ -1,12 +1,14 @@
 //! The steps of a conversion: which there are, which of them a run does, and what each needs.
 
-use super::finish::shipped;
-use super::packages::relative_path;
-use super::store::Store;
-use super::{layout_error, weight_record};
+use super::finish::{SmallFiles, compiled_name, shipped};
+use super::packages::{of_record, relative_path};
+use super::report::PackageReport;
+use super::weight_record;
 use crate::cli::ConvertArguments;
+use anemll_layout::layout_error;
 use anemll_plugin_api::data::{Layout, PackageKind, PackageSpec, Step};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_store::{OutputName, StepRecord, View};
 use std::path::PathBuf;
 
 /// What a step does.
@@ -38,6 +40,8 @@ pub(super) enum Selection {
 pub(super) struct Workers<'a> {
     pub(super) compiler: &'a str,
     pub(super) runtime: &'a str,
+    /// What the step of the small files reads.
+    pub(super) small_files: &'a SmallFiles,
 }
 
 /// The steps of a layout. The last three are compile, small files and test, whatever the combiner
@@ -57,7 +61,7 @@ impl<'a> Steps<'a> {
                 && (package.step == 0 || steps.task(package.step) != Task::Packages)
         });
         match misplaced {
-            Some(package) => Err(layout_error(&format!(
+            Some(package) => Err(layout_error(format!(
                 "makes `{}` in step {}, which is not one of the steps for packages",
                 package.stem, package.step
             ))),
@@ -110,14 +114,79 @@ impl<'a> Steps<'a> {
         .with_hint(format!("the steps are: {}", list.join(", "))))
     }
 
-    /// Whether a step need not be done again.
-    fn is_finished(&self, number: u32, store: &Store, workers: Workers<'_>) -> bool {
-        store.finished(number).is_some_and(|record| match self.task(number) {
-            Task::Packages | Task::Files => true,
-            Task::Compile if workers.compiler == super::NONE => record.done,
-            Task::Compile => record.done && record.by == workers.compiler,
-            Task::Test => record.done && record.by == workers.runtime,
-        })
+    /// Whether a step need not be done again: its record says just what the step makes, and that is
+    /// there as it was made.
+    pub(super) fn is_finished(&self, number: u32, view: &View, workers: Workers<'_>) -> bool {
+        view.records().any(|record| record.number == number && self.is_right(record, workers))
+            && view.finished(number).is_some()
+    }
+
+    fn is_right(&self, record: &StepRecord, workers: Workers<'_>) -> bool {
+        let (by, inputs) = match self.task(record.number) {
+            Task::Packages => ("", String::new()),
+            Task::Compile => (workers.compiler, String::new()),
+            Task::Files => ("", workers.small_files.fingerprint()),
+            Task::Test => (workers.runtime, String::new()),
+        };
+        // Whoever compiled before: a run that leaves compiling out has nothing against it.
+        let any = self.task(record.number) == Task::Compile && workers.compiler == super::NONE;
+        record.done
+            && (record.by == by || any)
+            && record.inputs == inputs
+            && self.has_outputs(record, workers.small_files)
+            && self.has_packages(record)
+    }
+
+    fn has_outputs(&self, record: &StepRecord, small_files: &SmallFiles) -> bool {
+        let mut expected = self.outputs(record.number, record.done, small_files);
+        expected.sort();
+        let mut found: Vec<PathBuf> = record.outputs.keys().map(OutputName::to_path).collect();
+        found.sort();
+        found == expected
+    }
+
+    fn has_packages(&self, record: &StepRecord) -> bool {
+        let is_of = |(report, package): (&PackageReport, &PackageSpec)| {
+            let mut names: Vec<&str> =
+                package.functions.iter().map(|function| function.name.as_str()).collect();
+            names.sort_unstable();
+            report.path == name_of(package)
+                && report.weight_file == package.weight_file
+                && report.functions.keys().eq(names)
+        };
+        let mut packages: Vec<&PackageSpec> = match self.task(record.number) {
+            Task::Packages | Task::Test => self.packages(record.number).collect(),
+            Task::Compile | Task::Files => Vec::new(),
+        };
+        packages.sort_by_key(|package| name_of(package));
+        let mut reports = of_record(record);
+        reports.sort_by(|first, second| first.path.cmp(&second.path));
+        reports.len() == packages.len() && reports.iter().zip(packages).all(is_of)
+    }
+
+    /// What a step makes, in the output directory; `done` is whether it is carried out, not left
+    /// out.
+    pub(super) fn outputs(
+        &self,
+        number: u32,
+        done: bool,
+        small_files: &SmallFiles,
+    ) -> Vec<PathBuf> {
+        match self.task(number) {
+            Task::Packages | Task::Test => {
+                let records = self.layout.weight_files.iter().filter(|file| {
+                    self.owner(&file.id) == number
+                        && self.packages(number).any(|package| package.weight_file == file.id)
+                });
+                let records = records.map(|file| weight_record::relative_path(&file.id));
+                self.packages(number).map(relative_path).chain(records).collect()
+            }
+            Task::Compile if !done => Vec::new(),
+            Task::Compile => {
+                shipped(self.layout).map(|package| PathBuf::from(compiled_name(package))).collect()
+            }
+            Task::Files => small_files.outputs(),
+        }
     }
 
     /// The steps that a run does.
@@ -127,36 +196,35 @@ impl<'a> Steps<'a> {
     pub(super) fn to_run(
         &self,
         selection: Selection,
-        store: &Store,
+        view: &View,
         workers: Workers<'_>,
     ) -> Result<Vec<u32>> {
         let run: Vec<u32> = match selection {
-            Selection::Unfinished => self.unfinished(store, workers),
+            Selection::Unfinished => self.unfinished(view, workers),
             Selection::From(first) => (first..=self.count()).collect(),
             Selection::Only(number) => vec![number],
         };
         for number in &run {
-            self.refuse_missing(*number, &run, store)?;
+            self.refuse_missing(*number, &run, view)?;
         }
         Ok(run)
     }
 
     /// All steps from the first unfinished one on that makes packages, since those share weights;
     /// where only the last three are left, those of them that are unfinished.
-    fn unfinished(&self, store: &Store, workers: Workers<'_>) -> Vec<u32> {
-        let unfinished: Vec<u32> = (1..=self.count())
-            .filter(|number| !self.is_finished(*number, store, workers))
-            .collect();
+    fn unfinished(&self, view: &View, workers: Workers<'_>) -> Vec<u32> {
+        let unfinished: Vec<u32> =
+            (1..=self.count()).filter(|number| !self.is_finished(*number, view, workers)).collect();
         match unfinished.first() {
             Some(first) if self.task(*first) == Task::Packages => (*first..=self.count()).collect(),
             _ => unfinished,
         }
     }
 
-    fn refuse_missing(&self, number: u32, run: &[u32], store: &Store) -> Result<()> {
+    fn refuse_missing(&self, number: u32, run: &[u32], view: &View) -> Result<()> {
         for (maker, output) in self.needs(number) {
             let name = output.to_string_lossy().replace('\\', "/");
-            if run.contains(&maker) || store.is_whole(maker, &name) {
+            if run.contains(&maker) || view.is_whole(maker, &name) {
                 continue;
             }
             return Err(Error::new(
@@ -168,7 +236,7 @@ impl<'a> Steps<'a> {
                     self.title(maker),
                 ),
             )
-            .with_at(store.directory().display().to_string())
+            .with_at(view.directory().display().to_string())
             .with_hint(format!(
                 "use `--restart {maker}`, or leave --restart and --only out: what is finished is \
                  not done again"
@@ -235,4 +303,9 @@ impl<'a> Steps<'a> {
                     .all(|function| combined.functions.iter().any(|other| other.id == function.id))
         })
     }
+}
+
+/// A package's path in the output directory, as it stands in reports.
+fn name_of(package: &PackageSpec) -> String {
+    relative_path(package).to_string_lossy().replace('\\', "/")
 }

@@ -3,9 +3,10 @@
 
 use super::references::Resolved;
 use super::report::WeightFileReport;
-use super::store::{OWN, write_json};
 use crate::error::io;
+use anemll_files::Limit;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_store::OWN;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub(super) fn relative_path(id: &str) -> PathBuf {
 
 impl WeightRecord {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(|source| {
+        let text = anemll_files::read_no_follow(path, Limit::RECORD).map_err(|source| {
             io(codes::OUTPUT_UNWRITABLE, "cannot read the record of a weight file", path, &source)
         })?;
         serde_json::from_slice(&text).map_err(|source| {
@@ -36,9 +37,5 @@ impl WeightRecord {
             .with_at(path.display().to_string())
             .with_hint("run the conversion again with --force")
         })
-    }
-
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        write_json(path, self)
     }
 }

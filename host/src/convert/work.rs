@@ -1,19 +1,20 @@
 //! From lowered functions to packages: the weights of each weight file are written once, in the
 //! first step that needs them, and found again by all later ones.
 
-use super::layout_error;
-use super::packages::{PackageContext, PackageInput, relative_path};
+use super::finish::SmallFiles;
+use super::packages::{PackageContext, PackageInput, of_record, relative_path};
 use super::report::{PackageReport, WeightFileReport};
 use super::steps::Steps;
-use super::store::Store;
 use super::weight_record::{self, WeightRecord};
 use super::weights::{self, WeightJob, Written};
 use crate::progress::Event;
 use crate::services::check_cancelled;
+use anemll_layout::layout_error;
 use anemll_mil::{Checked, Referenced};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
 use anemll_plugin_api::data::{Layout, WeightFile};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_store::Store;
 use coreml_proto::Model;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub(super) struct Work<'a> {
     pub(super) functions: &'a BTreeMap<String, Checked<Referenced>>,
     pub(super) weights: WeightJob<'a>,
     pub(super) packages: PackageContext<'a>,
+    pub(super) small_files: &'a SmallFiles,
     pub(super) show: &'a dyn Fn(&Event<'_>),
     /// Bytes of the weights that this run writes and has written, as 16-bit floats.
     pub(super) bytes: Cell<Bytes>,
@@ -60,7 +62,7 @@ impl Work<'_> {
                 self.write_weights(file, store)?;
                 outputs.push(record.clone());
             }
-            let record = WeightRecord::read(&store.locate(&record))?;
+            let record = WeightRecord::read(&store.view().locate(&record))?;
             let weights = self.weight_path(file, store)?;
             for package in packages {
                 check_cancelled()?;
@@ -88,7 +90,7 @@ impl Work<'_> {
         match self.functions.get(id) {
             Some(checked) => Ok(checked.model()),
             None => {
-                Err(layout_error(&format!("names the function `{id}`, which it does not define")))
+                Err(layout_error(format!("names the function `{id}`, which it does not define")))
             }
         }
     }
@@ -145,22 +147,22 @@ impl Work<'_> {
             },
             resolved: result.resolved,
         };
-        record.write(&store.place(&weight_record::relative_path(&file.id))?)
+        store.write_json(&weight_record::relative_path(&file.id), &record)
     }
 
     /// Where the weights are: just written, or in a package of an earlier step.
     fn weight_path(&self, file: &WeightFile, store: &Store) -> Result<PathBuf> {
-        let fresh = store.staging().join(fresh_weights(&file.id));
+        let view = store.view();
+        let fresh = view.staging().join(fresh_weights(&file.id));
         if fresh.is_file() {
             return Ok(fresh);
         }
         let inside = WEIGHT_FILE_NAME.replace("@model_path", "Data/com.apple.CoreML");
-        store
-            .records()
-            .flat_map(|record| record.packages.iter().map(move |package| (record, package)))
+        view.records()
+            .flat_map(|record| of_record(record).into_iter().map(move |package| (record, package)))
             .filter(|(_, package)| package.weight_file == file.id)
-            .find(|(record, package)| store.is_whole(record.number, &package.path))
-            .map(|(_, package)| store.locate(Path::new(&package.path)).join(&inside))
+            .find(|(record, package)| view.is_whole(record.number, &package.path))
+            .map(|(_, package)| view.locate(Path::new(&package.path)).join(&inside))
             .ok_or_else(|| {
                 let owner = self.steps.owner(&file.id);
                 Error::new(
@@ -171,7 +173,7 @@ impl Work<'_> {
                         file.id
                     ),
                 )
-                .with_at(store.directory().display().to_string())
+                .with_at(view.directory().display().to_string())
                 .with_hint(format!("use `--restart {owner}`"))
             })
     }

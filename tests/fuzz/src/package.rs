@@ -62,10 +62,11 @@ fn weights(package: &Package, answers: &mut String) {
         for (function, name) in &weight.places {
             let Some(decoder) = decoders.get(*function) else { continue };
             if let Some(values) = say(answers, "values", decoder.values(name)) {
-                let statistics = Statistics::of(&values, 16);
-                let known = statistics.finite + statistics.not_a_number + statistics.infinite;
-                assert_eq!(known, values.count() as u64, "values that are not counted");
-                TableUse::of(&values);
+                if let Some(found) = say(answers, "statistics", Statistics::of(&values, 16)) {
+                    let known = found.finite + found.not_a_number + found.infinite;
+                    assert_eq!(known, values.count() as u64, "values that are not counted");
+                }
+                say(answers, "tables", TableUse::of(&values));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Numbers that fp16 and the engine's arithmetic do not carry.
 
 use super::view::{FunctionView, is_constant, output, source, sources};
-use super::{LintOptions, Report, Severity};
+use super::{LintOptions, Report};
 use crate::literal::Literal;
 use coreml_proto::mil;
 use std::collections::{HashSet, VecDeque};
@@ -55,7 +55,6 @@ pub(super) fn squared_norm(view: &FunctionView<'_>, _: &LintOptions, report: &mu
         };
         if from_squares {
             report.add(
-                Severity::Error,
                 output(sum),
                 "squares of fp16 values above 256 overflow; norm by layer_norm over [x, -x]",
             );
@@ -98,11 +97,7 @@ pub(super) fn masks(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repor
     for (name, values) in float_constants(view) {
         let wrong = values.iter().any(|value| value.is_nan() || value.abs() > LARGEST);
         if wrong && is_mask(view, name) {
-            report.add(
-                Severity::Error,
-                name,
-                "the mask is not finite in fp16; -1e4 does the same without risk",
-            );
+            report.add(name, "the mask is not finite in fp16; -1e4 does the same without risk");
         }
     }
 }
@@ -111,7 +106,7 @@ pub(super) fn constants(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
     for (name, values) in float_constants(view) {
         let wrong = values.iter().any(|value| value.is_nan() || value.abs() > LARGEST);
         if wrong && !is_mask(view, name) {
-            report.add(Severity::Error, name, "the constant is not finite in fp16");
+            report.add(name, "the constant is not finite in fp16");
         }
     }
     for operation in view.operations.iter().filter(|operation| !is_constant(operation)) {
@@ -119,11 +114,8 @@ pub(super) fn constants(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
         let values = epsilon.as_ref().and_then(Literal::floats);
         // Half of the smallest fp16 number rounds to zero.
         if values.is_some_and(|values| values.iter().any(|value| value.abs() < 3.0e-8)) {
-            report.add(
-                Severity::Error,
-                output(operation),
-                "epsilon is zero in fp16, so a zero input divides by zero",
-            );
+            report
+                .add(output(operation), "epsilon is zero in fp16, so a zero input divides by zero");
         }
     }
 }

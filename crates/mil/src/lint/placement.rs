@@ -1,7 +1,7 @@
 //! Operations that leave the Neural Engine, and how often the work changes place.
 
 use super::view::{FunctionView, is_constant, output, source, sources};
-use super::{LintOptions, Report, Severity};
+use super::{LAYERS_PER_FUNCTION, LintOptions, Report};
 use crate::types::DataType;
 use coreml_proto::mil;
 
@@ -101,18 +101,21 @@ fn is_number_cast(view: &FunctionView<'_>, operation: &mil::Operation) -> bool {
     }
 }
 
-/// The operation, where it is on the list of those that only the CPU has.
-fn denied_reason(view: &FunctionView<'_>, operation: &mil::Operation) -> Option<&'static str> {
+/// Why only the CPU has an operation, and which case of the rule that is; `None` where it does not.
+fn denied_reason(
+    view: &FunctionView<'_>,
+    operation: &mil::Operation,
+) -> Option<(usize, &'static str)> {
     let kind = operation.r#type.as_str();
     if DENIED.contains(&kind) {
-        return Some("the engine has no such operation, it runs on the CPU");
+        return Some((1, "the engine has no such operation, it runs on the CPU"));
     }
     let runs = |name| source(operation, name).is_some_and(|value| !view.is_constant(value));
     if kind.starts_with("gather") && runs("indices") {
-        return Some("a gather by indices that are known only at run time leaves the engine");
+        return Some((0, "a gather by indices that are known only at run time leaves the engine"));
     }
     if kind == "slice_by_size" && runs("begin") {
-        return Some("a slice by size from a place known only at run time leaves the engine");
+        return Some((0, "a slice by size from a place known only at run time leaves the engine"));
     }
     None
 }
@@ -120,7 +123,7 @@ fn denied_reason(view: &FunctionView<'_>, operation: &mil::Operation) -> Option<
 pub(super) fn half_precision(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (_, operation) in view.running().filter(|(_, operation)| is_wide(view, operation)) {
         let place = with_consumers(view, operation);
-        report.add(Severity::Warning, place, "fp32 runs on the GPU or the CPU");
+        report.add(place, "fp32 runs on the GPU or the CPU");
     }
 }
 
@@ -128,21 +131,21 @@ pub(super) fn integer_arithmetic(view: &FunctionView<'_>, _: &LintOptions, repor
     let found = view.running().filter(|(_, operation)| is_integer_arithmetic(view, operation));
     for (_, operation) in found {
         let place = with_consumers(view, operation);
-        report.add(Severity::Warning, place, "int32 arithmetic runs on the CPU");
+        report.add(place, "int32 arithmetic runs on the CPU");
     }
 }
 
 pub(super) fn casts(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (_, operation) in view.running().filter(|(_, operation)| is_number_cast(view, operation)) {
         let place = with_consumers(view, operation);
-        report.add(Severity::Note, place, "casts between integers and floats run on the CPU");
+        report.add(place, "casts between integers and floats run on the CPU");
     }
 }
 
 pub(super) fn denied(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (_, operation) in view.running() {
-        if let Some(reason) = denied_reason(view, operation) {
-            report.add(Severity::Warning, with_consumers(view, operation), reason);
+        if let Some((case, reason)) = denied_reason(view, operation) {
+            report.add_case(case, with_consumers(view, operation), reason);
         }
     }
 }
@@ -163,24 +166,26 @@ pub(super) fn islands(view: &FunctionView<'_>, _: &LintOptions, report: &mut Rep
     }
     if count > 0 {
         report.add(
-            Severity::Performance,
             "",
-            format!("{count} stretches of operations leave the engine; each switch costs 0.1 ms"),
+            format!(
+                "{count} stretch{} of operations leave{} the engine; each switch costs 0.1 ms",
+                if count == 1 { "" } else { "es" },
+                if count == 1 { "s" } else { "" }
+            ),
         );
     }
 }
 
 pub(super) fn layers(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     let layers = view.layers();
-    let severity = match layers {
-        0..=16 => return,
-        17..=20 => Severity::Note,
-        21..=28 => Severity::Warning,
-        _ => Severity::Error,
-    };
-    report.add(
-        severity,
-        "",
-        format!("{layers} attention layers in one function; above 20 some devices fail to load it"),
-    );
+    if layers > LAYERS_PER_FUNCTION as usize {
+        report.add_case(
+            usize::from(layers > 28),
+            "",
+            format!(
+                "{layers} attention layers in one function; above {LAYERS_PER_FUNCTION} some \
+                 devices fail to load it"
+            ),
+        );
+    }
 }

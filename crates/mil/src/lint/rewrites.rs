@@ -1,7 +1,7 @@
 //! Forms that a leaner graph avoids.
 
 use super::view::{FunctionView, output, source, sources};
-use super::{LintOptions, Report, Severity};
+use super::{LintOptions, Report};
 use std::collections::HashSet;
 
 /// Values that hold (part of) a state, in another shape at most.
@@ -47,7 +47,6 @@ pub(super) fn repeated_cache(view: &FunctionView<'_>, _: &LintOptions, report: &
         };
         if repeats {
             report.add(
-                Severity::Performance,
                 output(operation),
                 "cached keys or values are copied for every query head; group the queries instead",
             );
@@ -64,7 +63,6 @@ pub(super) fn scale(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repor
             || view.literal(operation, "y").is_some();
         if from_product && by_constant {
             report.add(
-                Severity::Performance,
                 output(operation),
                 "scores are scaled after the product; fold the scale into the query weights",
             );
@@ -90,7 +88,6 @@ pub(super) fn tables(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repo
         };
         if found {
             report.add(
-                Severity::Performance,
                 value,
                 "a table is looked up in the graph, on the CPU; pass its row as an input",
             );

@@ -1,7 +1,7 @@
 //! Ranks, sizes and alignment of the tensors that the engine computes with.
 
 use super::view::{FunctionView, output, source};
-use super::{ChipFloor, LintOptions, Report, Severity};
+use super::{ChipFloor, LintOptions, Report};
 use crate::types::{Dimension, TensorType};
 
 /// Elements from which a tensor that ends in an axis of size 1 matters: 32 KiB padded to 1 MiB.
@@ -11,7 +11,6 @@ pub(super) fn rank(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report
     for (name, tensor) in view.running_tensors().chain(view.states()) {
         if tensor.rank() > 5 {
             report.add(
-                Severity::Error,
                 name,
                 format!("rank {} is refused by the engine, whose limit is 5", tensor.rank()),
             );
@@ -37,8 +36,7 @@ pub(super) fn alignment(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
         } else {
             "the last axis is no multiple of 64 bytes, so rows are padded"
         };
-        let severity = if last < 32 { Severity::Warning } else { Severity::Performance };
-        report.add(severity, name, reason);
+        report.add_case(usize::from(last < 32), name, reason);
     }
 }
 
@@ -53,7 +51,6 @@ pub(super) fn axis_limit(view: &FunctionView<'_>, options: &LintOptions, report:
         let axes = &tensor.shape[if tensor.rank() == 1 { 0 } else { start }..];
         if axes.iter().filter_map(|size| size.fixed()).any(|size| size > limit) {
             report.add(
-                Severity::Error,
                 name,
                 format!("a height or width above {limit} does not compile for the oldest chips"),
             );
@@ -82,7 +79,6 @@ pub(super) fn inner_size(view: &FunctionView<'_>, options: &LintOptions, report:
         };
         if inner.is_some_and(|inner| inner > limit) {
             report.add(
-                Severity::Warning,
                 output(operation),
                 format!("an inner size above {limit} takes the product off the engine"),
             );
@@ -94,7 +90,6 @@ pub(super) fn static_shapes(view: &FunctionView<'_>, _: &LintOptions, report: &m
     for (name, kind) in &view.inputs {
         if kind.tensor().is_some_and(|tensor| tensor.fixed_shape().is_none()) {
             report.add(
-                Severity::Warning,
                 *name,
                 "a shape that is not static may keep the whole function off the engine",
             );
@@ -113,7 +108,6 @@ pub(super) fn singleton_width(view: &FunctionView<'_>, _: &LintOptions, report: 
     let count = view.running_tensors().filter(|(_, tensor)| ends_in_one(tensor)).count();
     if count > 0 {
         report.add(
-            Severity::Performance,
             "",
             format!(
                 "{count} tensors of {BIG} elements or more end in an axis of size 1, which is \
@@ -131,7 +125,6 @@ pub(super) fn scores(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repo
         let Some(tensor) = view.tensor(output(operation)).filter(|_| both_run) else { continue };
         if let [.., Dimension::Fixed(32..), Dimension::Fixed(1)] = tensor.shape[..] {
             report.add(
-                Severity::Performance,
                 output(operation),
                 "scores end in an axis of size 1, which is padded 32 times; put the context last",
             );

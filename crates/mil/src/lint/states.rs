@@ -1,7 +1,7 @@
 //! States: form, number, and how they are read and written.
 
 use super::view::{FunctionView, output, source};
-use super::{LintOptions, Report, Severity};
+use super::{LintOptions, Report};
 use crate::types::{DataType, Dimension, TensorType};
 use coreml_proto::mil;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub(super) fn rank(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     for (name, tensor) in view.states().filter(|(_, tensor)| tensor.rank() != 4) {
         let reason = format!("a state of rank {} may fail to compile, 4 works", tensor.rank());
-        report.add(Severity::Warning, name, reason);
+        report.add(name, reason);
     }
 }
 
@@ -19,7 +19,6 @@ pub(super) fn last_axis(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
             && last % 32 != 0
         {
             report.add(
-                Severity::Error,
                 name,
                 format!("the state's last axis is {last}, no multiple of 32: loading may fail"),
             );
@@ -31,7 +30,7 @@ pub(super) fn data_type(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
     for (name, tensor) in view.states() {
         if tensor.data_type != DataType::Float16 {
             let reason = format!("the state is {}, Core ML keeps only fp16", tensor.data_type);
-            report.add(Severity::Error, name, reason);
+            report.add(name, reason);
         }
     }
 }
@@ -39,9 +38,8 @@ pub(super) fn data_type(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
 pub(super) fn count(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
     let count = view.states().count();
     if count > 1 {
-        let severity = if count > 2 { Severity::Error } else { Severity::Warning };
-        report.add(
-            severity,
+        report.add_case(
+            usize::from(count > 2),
             "",
             format!("{count} states in one function; from 3 on prediction fails on some systems"),
         );
@@ -87,17 +85,16 @@ pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
             let kind = view.producer(write.data).map_or("an input", |source| &source.r#type);
             let reason =
                 format!("the state is written with the result of {kind}, not slice_update");
-            report.add(Severity::Error, write.data, reason);
+            report.add(write.data, reason);
             continue;
         };
         let base = source(update, "x").and_then(|x| read_from(view, x));
         if base.is_some_and(|state| state != write.state) {
             let reason = "the state is written with an update of another state";
-            report.add(Severity::Error, write.data, reason);
+            report.add(write.data, reason);
         }
         if view.consumers(write.data).iter().any(|user| *user != write.index) {
             report.add(
-                Severity::Error,
                 write.data,
                 "the updated tensor is used itself; read the state again after the write",
             );
@@ -105,11 +102,7 @@ pub(super) fn canonical(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
         // What was read before the write is old; only the update itself may use it.
         for read in overwritten.remove(&write.index).unwrap_or_default() {
             if view.consumers(read).last().is_some_and(|user| *user > write.index) {
-                report.add(
-                    Severity::Error,
-                    read,
-                    "the state is used as it was before a write; read it again",
-                );
+                report.add(read, "the state is used as it was before a write; read it again");
             }
         }
     }
@@ -149,7 +142,6 @@ pub(super) fn direct(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repo
             }
         } else if operation.r#type == "slice_update" && reshaped.contains(x) {
             report.add(
-                Severity::Error,
                 output(operation),
                 "the state is reshaped before the update, so loading fails; reshape the update",
             );
@@ -166,7 +158,6 @@ pub(super) fn standalone_update(view: &FunctionView<'_>, _: &LintOptions, report
             .any(|user| view.operations[*user].r#type == "write_state");
         if !(from_state && to_state) {
             report.add(
-                Severity::Warning,
                 output(update),
                 "a slice_update that does not go from a state back to it runs on the CPU",
             );
@@ -182,7 +173,6 @@ pub(super) fn tokens(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repo
         let [.., tokens, width] = shape[..] else { continue };
         if tokens >= 128 || (tokens > 64 && width >= 128) {
             report.add(
-                Severity::Warning,
                 output(update),
                 format!("{tokens} tokens are written at once; above 64 some systems fail"),
             );
@@ -197,7 +187,6 @@ pub(super) fn equal(views: &[FunctionView<'_>], _: &LintOptions, report: &mut Re
             let (owner, other) = *known.entry(name).or_insert((view.name, tensor));
             if other != tensor {
                 report.add(
-                    Severity::Error,
                     name,
                     format!("the state is {other} in `{owner}`, but {tensor} in `{}`", view.name),
                 );

@@ -313,30 +313,30 @@ fn cases() -> Vec<Case> {
     let case = |rule, severity, bad, good| (rule, severity, bad, good, [0, 0]);
     let lut = |shape| palettized((DataType::Float16, shape));
     vec![
-        case("A-001", Error, high_rank(&[2, 2, 2, 2, 4, 64]), high_rank(&[2, 2, 4, 4, 64])),
-        case("A-003", Performance, copy(&[1, 48]), copy(&[1, 64])),
-        case("A-003", Warning, copy(&[64, 16]), copy(&[16, 64])),
-        case("A-005", Error, copy(&[1, 1, 1, 20_480]), copy(&[1, 20_480, 1, 32])),
-        case("A-007", Warning, long(20_480), long(2048)),
-        case("A-010", Warning, flexible(true), flexible(false)),
-        case("A-013", Performance, copy(&[1, 2048, 1, 1]), copy(&[1, 2048, 1, 32])),
+        case("ANE-001", Error, high_rank(&[2, 2, 2, 2, 4, 64]), high_rank(&[2, 2, 4, 4, 64])),
+        case("ANE-003", Performance, copy(&[1, 48]), copy(&[1, 64])),
+        case("ANE-003", Warning, copy(&[64, 16]), copy(&[16, 64])),
+        case("ANE-005", Error, copy(&[1, 1, 1, 20_480]), copy(&[1, 20_480, 1, 32])),
+        case("ANE-007", Warning, long(20_480), long(2048)),
+        case("ANE-010", Warning, flexible(true), flexible(false)),
+        case("ANE-013", Performance, copy(&[1, 2048, 1, 1]), copy(&[1, 2048, 1, 32])),
         case(
-            "A-014",
+            "ANE-014",
             Performance,
             scores(&[1, 1, 64, 32], &[1, 1, 32, 1]),
             scores(&[1, 1, 1, 32], &[1, 1, 32, 64]),
         ),
-        case("A-015", Warning, casted(DataType::Float16, DataType::Float32), copy(&[64])),
-        case("A-016", Performance, casted(DataType::Float16, DataType::Float32), copy(&[64])),
-        case("A-017", Warning, integers(true), integers(false)),
+        case("ANE-015", Warning, casted(DataType::Float16, DataType::Float32), copy(&[64])),
+        case("ANE-016", Performance, casted(DataType::Float16, DataType::Float32), copy(&[64])),
+        case("ANE-017", Warning, integers(true), integers(false)),
         case(
-            "A-020",
+            "ANE-020",
             Note,
             casted(DataType::Int32, DataType::Float16),
             casted(DataType::Int32, DataType::Int16),
         ),
         case(
-            "A-025",
+            "ANE-025",
             Warning,
             unary(&[64], |b, x| {
                 let axis = b.scalar_i32(0).unwrap();
@@ -344,9 +344,9 @@ fn cases() -> Vec<Case> {
             }),
             copy(&[64]),
         ),
-        case("A-025", Warning, rotary(false), copy(&[64])),
+        case("ANE-025", Warning, rotary(false), copy(&[64])),
         case(
-            "A-027",
+            "ANE-027",
             Warning,
             unary(&[4, 64], |b, x| {
                 let begin = b.vector_i32(&[0, 0]).unwrap();
@@ -355,50 +355,54 @@ fn cases() -> Vec<Case> {
             }),
             good_state(),
         ),
-        case("A-028", Performance, repeated(true), repeated(false)),
-        case("A-036", Performance, scaled_scores(true), scaled_scores(false)),
-        case("A-040", Warning, stateful(&[2, 128, 64], 4, Update::Canonical), good_state()),
-        case("A-041", Error, stateful(&[2, 1, 64, 48], 4, Update::Canonical), good_state()),
-        case("A-042", Error, stateful(CACHE, 4, Update::NoSlice), good_state()),
-        case("A-042", Error, stateful(CACHE, 4, Update::Stale), good_state()),
-        case("A-042", Error, stateful(CACHE, 128, Update::Reused), good_state()),
-        case("A-043", Error, stateful(CACHE, 4, Update::Reshaped), good_state()),
-        case("A-045", Error, single_state(DataType::Int8), single_state(DataType::Float16)),
-        case("A-046", Warning, states(2), states(1)),
-        case("A-046", Error, states(3), states(1)),
-        case("A-047", Warning, stateful(CACHE, 128, Update::Canonical), good_state()),
-        case("A-053", Error, norm(true), norm(false)),
-        case("A-055", Error, masked(f32::NEG_INFINITY, true), masked(-1e4, true)),
-        case("A-060", Error, palettized((DataType::Float32, &[8, 1, 16, 1])), lut(&[8, 1, 16, 1])),
-        case("A-061", Error, lut(&[32, 1, 16, 1]), lut(&[8, 1, 16, 1])),
-        case("A-061", Performance, lut(&[16, 1, 16, 1]), lut(&[1, 1, 16, 1])),
-        case("A-062", Error, lut(&[1, 2, 16, 1]), lut(&[8, 1, 16, 1])),
+        case("ANE-028", Performance, repeated(true), repeated(false)),
+        case("ANE-036", Performance, scaled_scores(true), scaled_scores(false)),
+        case("ANE-040", Warning, stateful(&[2, 128, 64], 4, Update::Canonical), good_state()),
+        case("ANE-041", Error, stateful(&[2, 1, 64, 48], 4, Update::Canonical), good_state()),
+        case("ANE-042", Error, stateful(CACHE, 4, Update::NoSlice), good_state()),
+        case("ANE-042", Error, stateful(CACHE, 4, Update::Stale), good_state()),
+        case("ANE-042", Error, stateful(CACHE, 128, Update::Reused), good_state()),
+        case("ANE-043", Error, stateful(CACHE, 4, Update::Reshaped), good_state()),
+        case("ANE-045", Error, single_state(DataType::Int8), single_state(DataType::Float16)),
+        case("ANE-046", Warning, states(2), states(1)),
+        case("ANE-046", Error, states(3), states(1)),
+        case("ANE-047", Warning, stateful(CACHE, 128, Update::Canonical), good_state()),
+        case("ANE-053", Error, norm(true), norm(false)),
+        case("ANE-055", Error, masked(f32::NEG_INFINITY, true), masked(-1e4, true)),
         case(
-            "A-063",
+            "ANE-060",
+            Error,
+            palettized((DataType::Float32, &[8, 1, 16, 1])),
+            lut(&[8, 1, 16, 1]),
+        ),
+        case("ANE-061", Error, lut(&[32, 1, 16, 1]), lut(&[8, 1, 16, 1])),
+        case("ANE-061", Performance, lut(&[16, 1, 16, 1]), lut(&[1, 1, 16, 1])),
+        case("ANE-062", Error, lut(&[1, 2, 16, 1]), lut(&[8, 1, 16, 1])),
+        case(
+            "ANE-063",
             Error,
             scaled((DataType::Int8, &[64, 64]), &[64, 2]),
             scaled((DataType::Int8, &[64, 64]), &[64, 1]),
         ),
         case(
-            "A-066",
+            "ANE-066",
             Error,
             scaled((DataType::Float16, &[64, 64]), &[64, 1]),
             scaled((DataType::Int8, &[64, 64]), &[64, 1]),
         ),
-        case("A-068", Note, mixed(false), mixed(true)),
-        ("A-071", Error, copy(&[64]), copy(&[64]), [1 << 31, 1_000_000]),
-        ("A-071", Warning, copy(&[64]), copy(&[64]), [960_000_000, 949_000_000]),
-        case("A-080", Note, softmaxes(17), softmaxes(16)),
-        case("A-080", Warning, softmaxes(21), softmaxes(2)),
-        case("A-080", Error, softmaxes(29), softmaxes(2)),
-        ("A-081", Performance, copy(&[64]), copy(&[64]), [900_000_000, 800_000_000]),
-        case("A-081", Performance, softmaxes(17), softmaxes(16)),
-        case("A-085", Error, pair([64, 128], [32, 32]), pair([64, 64], [32, 32])),
-        case("A-086", Error, pair([64, 64], [32, 64]), pair([64, 64], [32, 32])),
-        case("A-094", Error, masked(f32::INFINITY, false), masked(65_504.0, false)),
-        case("A-094", Error, epsilon(1e-9), epsilon(1e-7)),
-        case("A-096", Performance, rotary(true), rotary(false)),
-        case("A-099", Performance, convolution(2048, 4096), convolution(2016, 4096)),
+        case("ANE-068", Note, mixed(false), mixed(true)),
+        ("ANE-071", Error, copy(&[64]), copy(&[64]), [1 << 31, 1_000_000]),
+        ("ANE-071", Warning, copy(&[64]), copy(&[64]), [960_000_000, 949_000_000]),
+        case("ANE-080", Warning, softmaxes(21), softmaxes(20)),
+        case("ANE-080", Error, softmaxes(29), softmaxes(2)),
+        ("ANE-081", Performance, copy(&[64]), copy(&[64]), [900_000_000, 800_000_000]),
+        case("ANE-081", Performance, softmaxes(21), softmaxes(20)),
+        case("ANE-085", Error, pair([64, 128], [32, 32]), pair([64, 64], [32, 32])),
+        case("ANE-086", Error, pair([64, 64], [32, 64]), pair([64, 64], [32, 32])),
+        case("ANE-094", Error, masked(f32::INFINITY, false), masked(65_504.0, false)),
+        case("ANE-094", Error, epsilon(1e-9), epsilon(1e-7)),
+        case("ANE-096", Performance, rotary(true), rotary(false)),
+        case("ANE-099", Performance, convolution(2048, 4096), convolution(2016, 4096)),
     ]
 }
 
@@ -434,17 +438,17 @@ fn ids_are_sorted_and_titles_given() {
 fn newer_chips_have_wider_limits() {
     let model = copy(&[1, 1, 1, 20_480]);
     let options = LintOptions { floor: ChipFloor::A17Pro, ..LintOptions::default() };
-    assert!(lint_with(&model, &options).iter().all(|finding| finding.rule != "A-005"));
+    assert!(lint_with(&model, &options).iter().all(|finding| finding.rule != "ANE-005"));
     let model = copy(&[1, 1, 1, 131_072]);
-    assert!(lint_with(&model, &options).iter().any(|finding| finding.rule == "A-005"));
+    assert!(lint_with(&model, &options).iter().any(|finding| finding.rule == "ANE-005"));
 }
 
 #[test]
 fn findings_name_function_and_place() {
     let finding = &lint(&integers(true), 0)[0];
-    assert_eq!((finding.rule, finding.function.as_str()), ("A-016", "main"));
+    assert_eq!((finding.rule, finding.function.as_str()), ("ANE-016", "main"));
     let findings = lint(&integers(true), 0);
-    let finding = findings.iter().find(|finding| finding.rule == "A-017").unwrap();
+    let finding = findings.iter().find(|finding| finding.rule == "ANE-017").unwrap();
     assert_eq!(finding.place, "add (add) for output");
 }
 
@@ -457,8 +461,9 @@ fn compressed_weights_of_other_bits_move_the_notch() {
             b.linear(x, weight, None).unwrap()
         })
     };
-    let notches =
-        |rows| lint(&model(rows), 0).into_iter().filter(|finding| finding.rule == "A-099").count();
+    let notches = |rows| {
+        lint(&model(rows), 0).into_iter().filter(|finding| finding.rule == "ANE-099").count()
+    };
     assert_eq!((notches(8192), notches(2048)), (1, 0));
 }
 
@@ -474,7 +479,7 @@ fn constants_and_tables_are_exempt_from_shape_rules() {
         let y = b.conv1x1(x, weight, None).unwrap();
         b.reshape(y, &[1, 64]).unwrap()
     });
-    let shapes = ["A-001", "A-005", "A-007"];
+    let shapes = ["ANE-001", "ANE-005", "ANE-007"];
     assert!(lint(&model, 0).iter().all(|finding| !shapes.contains(&finding.rule)));
 }
 

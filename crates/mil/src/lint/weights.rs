@@ -1,7 +1,7 @@
 //! Weights: form of compression, size, sharing.
 
 use super::view::{FunctionView, is_constant, output, source};
-use super::{LintOptions, Report, Severity};
+use super::{CHUNK_BYTES, LAYERS_PER_FUNCTION, LintOptions, Report, weight_file_limit};
 use crate::literal;
 use crate::references::{blob_of, values};
 use crate::types::{DataType, TensorType, element_count};
@@ -11,10 +11,9 @@ use std::collections::BTreeMap;
 /// Weights below this many elements stay dense without harm.
 const SMALL: u64 = 2048;
 
-/// What a file may hold at all, what an app on a phone should hold, and what a chunk is planned for.
+/// What a file may hold at all, and what an app on a phone should hold.
 const HARD_LIMIT: u64 = 1 << 31;
 const PHONE_LIMIT: u64 = 1_000_000_000;
-const CHUNK: u64 = 950_000_000;
 
 /// Type of a stored operand, which stands in the operation or comes from another constexpr.
 fn stored(view: &FunctionView<'_>, operation: &mil::Operation, name: &str) -> Option<TensorType> {
@@ -49,21 +48,17 @@ pub(super) fn lut_form(view: &FunctionView<'_>, _: &LintOptions, report: &mut Re
         let place = output(operation);
         let kind = stored(view, operation, "lut").map(|lut| lut.data_type);
         if kind != Some(DataType::Float16) {
-            report.add(Severity::Error, place, "entries of the lookup table are not fp16");
+            report.add(place, "entries of the lookup table are not fp16");
         }
         if lut.last() != Some(&1) {
-            report.add(Severity::Error, place, "vectors in lookup tables need the newest chips");
+            report.add_case(1, place, "vectors in lookup tables need the newest chips");
         }
         if stored(view, operation, "indices").is_some_and(|t| t.data_type == DataType::UInt3) {
             let reason = "3-bit indices are stored as 4 bits before the newest chips";
-            report.add(Severity::Note, place, reason);
+            report.add_case(2, place, reason);
         }
         if indices.len() != 2 && indices.len() != 4 {
-            report.add(
-                Severity::Warning,
-                place,
-                "the weight is of no linear layer, so it should stay fp16",
-            );
+            report.add_case(3, place, "the weight is of no linear layer, so it should stay fp16");
         }
     }
 }
@@ -73,9 +68,8 @@ pub(super) fn lut_groups(view: &FunctionView<'_>, _: &LintOptions, report: &mut 
         let (Some(channels), Some(groups @ 2..)) = (indices.first(), lut.first()) else { continue };
         let size = channels / groups;
         if size < 8 {
-            let severity = if size <= 2 { Severity::Error } else { Severity::Performance };
-            report.add(
-                severity,
+            report.add_case(
+                usize::from(size <= 2),
                 output(operation),
                 format!("a lookup table serves {size} output channels; below 8 it is slow"),
             );
@@ -87,7 +81,6 @@ pub(super) fn lut_axis(view: &FunctionView<'_>, _: &LintOptions, report: &mut Re
     for (operation, indices, lut) in tables(view) {
         if lut[1..indices.len()].iter().any(|groups| *groups > 1) {
             report.add(
-                Severity::Error,
                 output(operation),
                 "lookup tables are grouped along input channels, which gave wrong numbers",
             );
@@ -100,7 +93,6 @@ pub(super) fn blockwise(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
         let scale = stored(view, operation, "scale").and_then(|scale| scale.fixed_shape());
         if scale.is_some_and(|scale| scale.iter().skip(1).any(|blocks| *blocks > 1)) {
             report.add(
-                Severity::Error,
                 output(operation),
                 "scales in blocks of input channels run off the engine, or give wrong numbers",
             );
@@ -112,7 +104,6 @@ pub(super) fn wrapped(view: &FunctionView<'_>, _: &LintOptions, report: &mut Rep
     for (_, operation) in view.of_type("constexpr_blockwise_shift_scale") {
         if stored(view, operation, "data").is_some_and(|data| data.data_type.is_float()) {
             report.add(
-                Severity::Error,
                 output(operation),
                 "a scale is wrapped around floats (a lookup table): loading crashes on macOS 26",
             );
@@ -140,35 +131,30 @@ pub(super) fn skipped(view: &FunctionView<'_>, _: &LintOptions, report: &mut Rep
         let big = view.shape(weight).and_then(|shape| element_count(&shape));
         if dense(weight) && big.is_some_and(|count| count >= SMALL) {
             let reason = "the weight is not compressed, though others of the function are";
-            report.add(Severity::Note, weight, reason);
+            report.add(weight, reason);
         }
     }
 }
 
 pub(super) fn file_size(_: &[FunctionView<'_>], options: &LintOptions, report: &mut Report) {
     let bytes = options.weight_file_bytes;
-    if bytes >= HARD_LIMIT {
-        let reason =
-            format!("the weight file has {bytes} bytes, from 2147483648 on nothing loads it");
-        report.add(Severity::Error, "weight file", reason);
-    } else if bytes >= PHONE_LIMIT {
-        let reason = format!("the weight file has {bytes} bytes, more than phones load (10^9)");
-        report.add(Severity::Error, "weight file", reason);
-    } else if bytes >= CHUNK {
-        let reason = format!("the weight file has {bytes} bytes, close to what phones load (10^9)");
-        report.add(Severity::Warning, "weight file", reason);
-    }
+    let (case, what) = match bytes {
+        HARD_LIMIT.. => (2, "from 2147.5 MB on nothing loads it"),
+        PHONE_LIMIT.. => (1, "more than the 1000 MB that phones load"),
+        CHUNK_BYTES.. => (0, "close to the 1000 MB that phones load"),
+        _ => return,
+    };
+    let reason = format!("the weight file has {:.1} MB, {what}", bytes as f64 / 1e6);
+    report.add_case(case, "weight file", reason);
 }
 
 pub(super) fn chunks(views: &[FunctionView<'_>], options: &LintOptions, report: &mut Report) {
     let layers = views.iter().map(FunctionView::layers).max().unwrap_or(0) as u64;
-    // A tenth is added for what the compiler adds.
-    let by_bytes = u128::from(options.weight_file_bytes) * 11 / 10;
-    let by_bytes = by_bytes.div_ceil(u128::from(CHUNK));
-    let chunks = by_bytes.max(u128::from(layers.div_ceil(16)));
+    let by_bytes = options.weight_file_bytes.div_ceil(weight_file_limit(CHUNK_BYTES));
+    let chunks = by_bytes.max(layers.div_ceil(LAYERS_PER_FUNCTION.into()));
     if chunks > 1 {
         let reason = format!("the limits of bytes and layers ask for {chunks} chunks");
-        report.add(Severity::Performance, "", reason);
+        report.add("", reason);
     }
 }
 
@@ -189,7 +175,6 @@ pub(super) fn shared(views: &[FunctionView<'_>], _: &LintOptions, report: &mut R
                 let (owner, other, file, offset) = known.entry(key).or_insert(place);
                 if *other == kind && (*file, *offset) != (blob.file_name.as_str(), blob.offset) {
                     report.add(
-                        Severity::Error,
                         key.0,
                         format!("`{owner}` and `{}` store the weight twice", view.name),
                     );
@@ -227,7 +212,7 @@ pub(super) fn notch(view: &FunctionView<'_>, _: &LintOptions, report: &mut Repor
         let over = payload % MEBIBYTE;
         if payload >= MEBIBYTE - WINDOW && over.min(MEBIBYTE - over) < WINDOW {
             report.add_with(
-                Severity::Performance,
+                0,
                 weight,
                 format!(
                     "each core loads {payload} bytes, near a multiple of 1 MiB, where loading is \

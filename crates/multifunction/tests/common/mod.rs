@@ -253,7 +253,7 @@ pub fn decoded(path: &Path) -> BTreeMap<(String, String), Vec<f16>> {
         match anemll_mil::references::blob_of(value) {
             Some(blob) => {
                 let file = package.weight_file(&blob.file_name).unwrap();
-                file.bytes(&file.record(blob.offset).unwrap()).to_vec()
+                file.read(&file.record(blob.offset).unwrap()).unwrap()
             }
             None => literal::tensor_bytes(value).unwrap().1.into_owned(),
         }

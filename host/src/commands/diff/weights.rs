@@ -3,9 +3,10 @@
 use super::graph::WeightPair;
 use crate::commands::inspect::open::Opened;
 use crate::commands::inspect::weights::form;
+use crate::error::from_package;
 use crate::services;
 use anemll_mil::model;
-use anemll_mlpackage::BlobFile;
+use anemll_mlpackage::{BlobFile, BlobRecord};
 use anemll_plugin_api::Result;
 use anemll_weights::{Comparison, Decoder, Part, Values, Weight};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
@@ -115,12 +116,12 @@ impl<'a> Side<'a> {
         decoder.ok_or("its function cannot be read")?.values(weight.name)
     }
 
-    /// Bytes of a part that stands in a weight file.
-    fn bytes(&self, part: &Part<'_>) -> Option<&[u8]> {
+    /// The record of a part that stands in a weight file.
+    fn record(&self, part: &Part<'_>) -> Option<(&BlobFile, BlobRecord)> {
         let place = part.place?;
         let file = self.opened.files().get(place.file)?;
         let record = file.record(place.offset).ok()?;
-        (record.size_in_bytes() == part.bytes).then(|| file.bytes(&record))
+        (record.size_in_bytes() == part.bytes).then_some((file, record))
     }
 }
 
@@ -150,7 +151,7 @@ pub(super) fn compare(
     }
     let look = |(a, b): (usize, usize)| -> Result<Answer> {
         services::check_cancelled()?;
-        Ok(pair((&ours, &ours.weights[a]), (&theirs, &theirs.weights[b])))
+        pair((&ours, &ours.weights[a]), (&theirs, &theirs.weights[b]))
     };
     let together: Vec<(usize, usize)> = together.into_iter().collect();
     let answers: Vec<Answer> = together.into_par_iter().map(look).collect::<Result<_>>()?;
@@ -182,7 +183,7 @@ enum Answer {
 fn pair(
     (ours, first): (&Side<'_>, &Weight<'_>),
     (theirs, second): (&Side<'_>, &Weight<'_>),
-) -> Answer {
+) -> Result<Answer> {
     let alike =
         first.operation == second.operation
             && first.kind == second.kind
@@ -190,14 +191,8 @@ fn pair(
             && first.parts.iter().zip(&second.parts).all(|(a, b)| {
                 (&a.holder, a.data_type, &a.shape) == (&b.holder, b.data_type, &b.shape)
             });
-    let equal_bytes = || {
-        first.parts.iter().zip(&second.parts).all(|(a, b)| match (ours.bytes(a), theirs.bytes(b)) {
-            (Some(a), Some(b)) => equal((ours, a), (theirs, b)),
-            _ => false,
-        })
-    };
-    if alike && equal_bytes() {
-        return Answer::Equal;
+    if alike && equal_bytes((ours, first), (theirs, second))? {
+        return Ok(Answer::Equal);
     }
     let mut difference = WeightDifference {
         name: first.name.to_owned(),
@@ -211,11 +206,12 @@ fn pair(
     };
     let compared = match (ours.values(first), theirs.values(second)) {
         (Ok(first), Ok(second)) => Comparison::of(&first, &second)
+            .map_err(from_package)?
             .ok_or_else(|| format!("{} values became {}", first.count(), second.count())),
         (Err(problem), _) => Err(format!("in the first: {problem}")),
         (_, Err(problem)) => Err(format!("in the second: {problem}")),
     };
-    match compared {
+    Ok(match compared {
         Ok(found) if found.different == 0 && alike && in_program(first) => Answer::Equal,
         Ok(found) => {
             difference.error = Some(WeightError {
@@ -235,20 +231,47 @@ fn pair(
             difference.problem = Some(problem);
             Answer::Different(difference)
         }
-    }
+    })
 }
 
-/// Whether mapped bytes are equal; their memory is released on the way.
-fn equal((ours, first): (&Side<'_>, &[u8]), (theirs, second): (&Side<'_>, &[u8])) -> bool {
-    const PIECE: usize = 16 << 20;
-    first.len() == second.len()
-        && first.chunks(PIECE).zip(second.chunks(PIECE)).all(|(first, second)| {
-            let same = first == second;
-            for side in [ours, theirs] {
-                side.opened.files().values().for_each(BlobFile::release);
-            }
-            same
-        })
+/// Whether all parts of two weights stand in weight files and have equal bytes.
+fn equal_bytes(
+    (ours, first): (&Side<'_>, &Weight<'_>),
+    (theirs, second): (&Side<'_>, &Weight<'_>),
+) -> Result<bool> {
+    for (a, b) in first.parts.iter().zip(&second.parts) {
+        let (Some(a), Some(b)) = (ours.record(a), theirs.record(b)) else { return Ok(false) };
+        if !equal(a, b)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether two records have equal bytes.
+fn equal(
+    (file, record): (&BlobFile, BlobRecord),
+    (other_file, other): (&BlobFile, BlobRecord),
+) -> Result<bool> {
+    const PIECE: usize = 1 << 20;
+    let size = record.size_in_bytes();
+    if size != other.size_in_bytes() {
+        return Ok(false);
+    }
+    let length = usize::try_from(size).unwrap_or(usize::MAX).min(PIECE);
+    let (mut a, mut b) = (vec![0; length], vec![0; length]);
+    let mut start = 0;
+    while start < size {
+        // At most the buffers' length.
+        let piece = usize::try_from((size - start).min(length as u64)).unwrap_or_default();
+        file.read_at(&record, start, &mut a[..piece]).map_err(from_package)?;
+        other_file.read_at(&other, start, &mut b[..piece]).map_err(from_package)?;
+        if a[..piece] != b[..piece] {
+            return Ok(false);
+        }
+        start += piece as u64;
+    }
+    Ok(true)
 }
 
 /// Whether parts stand in the program, whose bytes are not compared.

@@ -2,7 +2,8 @@
 
 use super::open::Opened;
 use crate::terminal;
-use anemll_mil::Severity;
+use anemll_mil::{Concern, Severity};
+use coreml_proto::Model;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::fmt::Write as _;
 /// A place of a program that breaks a rule.
 #[derive(Debug, Serialize)]
 pub struct FindingInspection {
-    /// Rule, such as `A-041`.
+    /// Rule, such as `ANE-041`.
     pub rule: &'static str,
     /// `error`, `warning`, `performance` or `note`.
     pub severity: &'static str,
@@ -23,8 +24,23 @@ pub struct FindingInspection {
     pub reason: String,
     /// M measured, A stated by Apple, F folklore, I inference.
     pub evidence: &'static str,
+    /// Whom it concerns: `graph`, `model`, `options` or `foreign`.
+    pub concern: &'static str,
+    /// The options of `anemll convert` that change it, in a package that it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag: Option<&'static str>,
+    /// Why it is accepted, in a package of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<&'static str>,
     #[serde(skip)]
     order: Severity,
+}
+
+impl FindingInspection {
+    /// Whether it is an error or a warning that is not accepted.
+    pub fn is_grave(&self) -> bool {
+        self.order >= Severity::Warning && self.accepted.is_none()
+    }
 }
 
 /// All places with one cause.
@@ -39,6 +55,7 @@ pub struct Cause<'a> {
 /// Findings of a model, the worst first; of one function and of the whole model, if it is named.
 pub fn of(opened: &Opened, function: Option<&str>) -> Vec<FindingInspection> {
     let findings = anemll_mil::lint(opened.model(), opened.weight_bytes());
+    let ours = is_ours(opened.model());
     let mut found: Vec<FindingInspection> = findings
         .into_iter()
         .filter(|finding| {
@@ -51,11 +68,26 @@ pub fn of(opened: &Opened, function: Option<&str>) -> Vec<FindingInspection> {
             place: finding.place,
             reason: finding.reason,
             evidence: finding.evidence,
+            concern: finding.concern.name(),
+            flag: match finding.concern {
+                Concern::Options(flag) if ours => Some(flag),
+                _ => None,
+            },
+            accepted: match finding.concern {
+                Concern::Graph(reason) if ours => Some(reason),
+                _ => None,
+            },
             order: finding.severity,
         })
         .collect();
     found.sort_by_key(|finding| Reverse(finding.order));
     found
+}
+
+/// Whether `anemll convert` made the model: it names itself as the author.
+fn is_ours(model: &Model) -> bool {
+    let metadata = model.description.as_ref().and_then(|found| found.metadata.as_ref());
+    metadata.is_some_and(|metadata| metadata.author == "anemll")
 }
 
 /// Findings of equal rule, severity and reason together, in the order of the first of each.
@@ -115,9 +147,21 @@ pub fn to_text(findings: &[FindingInspection], width: Option<usize>) -> String {
         }
         let names = names.iter().map(String::as_str).filter(|name| !name.is_empty());
         text += &terminal::wrapped(names, ", ", 4, width);
+        if let Some(flag) = first.flag {
+            text += &terminal::wrapped(["change it with", flag], " ", 2, width);
+        } else if let Some(reason) = first.accepted {
+            let reason = format!("accepted: {reason}");
+            text += &terminal::wrapped(reason.split(' '), " ", 2, width);
+        }
         text.push('\n');
     }
-    let _ = writeln!(text, "{}", summary(findings));
+    let _ = write!(text, "{}", summary(findings));
+    let accepted = findings.iter().filter(|finding| finding.accepted.is_some()).count();
+    if accepted > 0 {
+        let _ = write!(text, "; {accepted} accepted");
+    }
+    let first = findings.iter().find(|finding| finding.accepted.is_none()).unwrap_or(&findings[0]);
+    let _ = writeln!(text, "\nanemll explain {} says more", first.rule);
     text
 }
 

@@ -11,9 +11,12 @@ pub mod weights;
 pub use report::{Inspection, SCHEMA, Scope, check_function, minimum_system};
 
 use crate::error::io;
+use crate::meta::Meta;
 use anemll_mil::text::{self, WriteError};
+use anemll_plugin_api::data::RunStep;
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
+use findings::FindingInspection;
 use open::Opened;
 use serde::Serialize;
 use std::io::Write as _;
@@ -24,12 +27,13 @@ pub const EXAMPLES: &str = "Examples:
   anemll inspect out/llama_lm_head.mlpackage
   anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --function prefill --weights
   anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --html report.html
-  anemll inspect out/llama_lm_head.mlpackage --lint";
+  anemll inspect out/llama_lm_head.mlpackage --lint
+  anemll inspect out --lint --strict";
 
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A .mlpackage, a .mlmodelc or a .mlmodel file.
+    /// A .mlpackage, a .mlmodelc or a .mlmodel file; with --lint also a conversion's directory.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Print one JSON object.
@@ -47,17 +51,23 @@ pub struct InspectArguments {
     /// Print the program as MIL text, as `model.mil` of a compiled model has it.
     #[arg(long, conflicts_with_all = ["weights", "html", "json", "lint"])]
     pub mil: bool,
-    /// Print only what the Neural Engine would not like; the exit code stays 0.
+    /// Print only what the Neural Engine would not like; of a conversion, in all that ships.
     #[arg(long, conflicts_with_all = ["weights", "html"])]
     pub lint: bool,
+    /// Exit code 1 for errors and warnings of the lint that are not accepted.
+    #[arg(long, requires = "lint")]
+    pub strict: bool,
 }
 
 /// Runs the command.
 pub fn run(arguments: &InspectArguments) -> Result<()> {
-    let opened = Opened::open(&arguments.path)?;
     let function = arguments.function.as_deref();
+    if let Some(meta) = conversion(&arguments.path) {
+        return lint_conversion(&meta, arguments);
+    }
+    let opened = Opened::open(&arguments.path)?;
     if arguments.lint {
-        return lint(&opened, function, arguments.json);
+        return lint(&opened, arguments);
     }
     if arguments.mil {
         return mil(&opened, function);
@@ -85,18 +95,98 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     }
 }
 
-fn lint(opened: &Opened, function: Option<&str>, json: bool) -> Result<()> {
-    #[derive(Serialize)]
-    struct Findings {
-        schema: u32,
-        findings: Vec<findings::FindingInspection>,
+/// The meta.yaml of a conversion, where the path is one or its directory.
+fn conversion(path: &Path) -> Option<PathBuf> {
+    const META: &str = "meta.yaml";
+    if path.file_name().is_some_and(|name| name == META) {
+        return Some(path.to_owned());
     }
+    Some(path.join(META)).filter(|meta| meta.is_file())
+}
+
+fn lint(opened: &Opened, arguments: &InspectArguments) -> Result<()> {
+    #[derive(Serialize)]
+    struct Findings<'a> {
+        schema: u32,
+        findings: &'a [FindingInspection],
+    }
+    let function = arguments.function.as_deref();
     check_function(opened, features::functions(opened.model()), function)?;
     let findings = findings::of(opened, function);
-    if json {
-        return super::print_json(&Findings { schema: SCHEMA, findings });
+    if arguments.json {
+        super::print_json(&Findings { schema: SCHEMA, findings: &findings })?;
+    } else {
+        super::print(&findings::to_text(&findings, crate::terminal::width()))?;
     }
-    super::print(&findings::to_text(&findings, crate::terminal::width()))
+    strict(arguments, findings.iter())
+}
+
+/// What the lint finds in the packages of a conversion that apps load.
+fn lint_conversion(meta: &Path, arguments: &InspectArguments) -> Result<()> {
+    #[derive(Serialize)]
+    struct Package {
+        path: String,
+        findings: Vec<FindingInspection>,
+    }
+    #[derive(Serialize)]
+    struct Conversion {
+        schema: u32,
+        packages: Vec<Package>,
+    }
+    if !arguments.lint || arguments.function.is_some() || arguments.mil {
+        return Err(Error::new(codes::USAGE, "this is a conversion of several packages")
+            .with_at(arguments.path.display().to_string())
+            .with_hint("--lint looks at all that ships; else name one of the packages"));
+    }
+    let meta = Meta::read(meta)?;
+    let mut steps: Vec<&RunStep> = Vec::new();
+    for step in meta.paths.infer.iter().chain(&meta.paths.prefill) {
+        if steps.iter().all(|known| known.package != step.package) {
+            steps.push(step);
+        }
+    }
+    let mut conversion = Conversion { schema: SCHEMA, packages: Vec::new() };
+    for step in steps {
+        let path = meta.package(step)?;
+        let findings = findings::of(&Opened::open(&path)?, None);
+        let name = path.strip_prefix(&meta.directory).unwrap_or(&path);
+        let path = name.to_string_lossy().replace('\\', "/");
+        conversion.packages.push(Package { path, findings });
+    }
+    if arguments.json {
+        super::print_json(&conversion)?;
+    } else {
+        let width = crate::terminal::width();
+        let mut text = String::new();
+        for package in &conversion.packages {
+            text += &format!("{}\n\n", crate::terminal::plain(&package.path));
+            text += &findings::to_text(&package.findings, width);
+            text.push('\n');
+        }
+        super::print(text.trim_end_matches('\n'))?;
+        super::print("\n")?;
+    }
+    strict(arguments, conversion.packages.iter().flat_map(|package| &package.findings))
+}
+
+/// With --strict, an error where errors or warnings are not accepted.
+fn strict<'a>(
+    arguments: &InspectArguments,
+    findings: impl Iterator<Item = &'a FindingInspection>,
+) -> Result<()> {
+    let mut rules: Vec<&str> =
+        findings.filter(|finding| finding.is_grave()).map(|finding| finding.rule).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    if !arguments.strict || rules.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        codes::LINT_FOUND,
+        format!("the lint found what --strict does not allow: {}", rules.join(", ")),
+    )
+    .with_at(arguments.path.display().to_string())
+    .with_hint(format!("anemll explain {} says what it is about", rules[0])))
 }
 
 /// Prints the program; of several functions only the named one, if there is one.

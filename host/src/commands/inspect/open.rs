@@ -97,7 +97,7 @@ impl Opened {
         }
     }
 
-    /// The weight files, mapped.
+    /// The weight files.
     pub fn files(&self) -> &WeightFiles {
         match &self.source {
             Source::Package(package) => package.weight_files(),

@@ -1,6 +1,7 @@
 //! The weights of a model, what each takes, and the layers that they belong to.
 
 use super::open::Opened;
+use crate::error::from_package;
 use crate::progress::{Bar, Unit};
 use crate::services;
 use anemll_mil::{DataType, model};
@@ -225,8 +226,9 @@ pub fn weights(
         if let (true, None, Some(decoder)) = (values, &found.problem, decoder) {
             match decoder.values(weight.name) {
                 Ok(decoded) => {
-                    found.statistics = Some(Statistics::of(&decoded, BINS).into());
-                    found.tables = TableUse::of(&decoded).map(Tables::from);
+                    let statistics = Statistics::of(&decoded, BINS).map_err(from_package)?;
+                    found.statistics = Some(statistics.into());
+                    found.tables = TableUse::of(&decoded).map_err(from_package)?.map(Tables::from);
                 }
                 Err(problem) => found.problem = Some(problem),
             }

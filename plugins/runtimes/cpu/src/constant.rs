@@ -1,10 +1,11 @@
-//! Constants of a program: immediate values, and views into the mapped weight file.
+//! Constants of a program: immediate values, and weights from its weight files.
 
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{Input, Operand};
 use crate::layout::{Layout, element_count};
-use crate::storage::{Buffer, Storage, Weights};
+use crate::session::package_error;
+use crate::storage::{Buffer, Shelf, Storage};
 use crate::tensor::Tensor;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::{DataType, Literal, TensorType};
@@ -13,8 +14,8 @@ use coreml_proto::mil;
 use coreml_proto::mil::value::Value as Place;
 use std::sync::Arc;
 
-/// The value as an operand. Weights stay in the mapping; immediate values are copied.
-pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Operand> {
+/// The value as an operand. Weights come from the shelf; immediate values are copied.
+pub(crate) fn operand(value: &mil::Value, package: &Package, shelf: &Shelf) -> Outcome<Operand> {
     let kind = tensor_type(value).map_err(Failure::Invalid)?;
     if kind.data_type == DataType::String {
         let literal = Literal::from_value(value).map_err(Failure::Invalid)?;
@@ -31,7 +32,7 @@ pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Ope
     let storage = match &value.value {
         Some(Place::BlobFileValue(place)) => {
             let problem =
-                |error: anemll_mlpackage::PackageError| Failure::Invalid(error.to_string());
+                |error: anemll_mlpackage::PackageError| Failure::Host(package_error(&error));
             let file = package.weight_file(&place.file_name).map_err(problem)?;
             let record = file.record(place.offset).map_err(problem)?;
             let stored = record.blob_type().data_type() as i32;
@@ -43,14 +44,14 @@ pub(crate) fn operand(value: &mil::Value, package: &Arc<Package>) -> Outcome<Ope
                     record.blob_type()
                 ));
             }
-            Storage::Mapped(Weights::new(package, &place.file_name, record))
+            Storage::new(shelf.weight(file, &record)?)
         }
         _ => {
             let (_, data) = tensor_bytes(value).map_err(Failure::Invalid)?;
             if data.len() != bytes {
                 return invalid(format!("a constant of {kind} has {} bytes", data.len()));
             }
-            Storage::Owned(Arc::new(Buffer::from_bytes(&data)))
+            Storage::new(Arc::new(Buffer::from_bytes(&data)))
         }
     };
     let tensor = Tensor { element, layout: Layout::contiguous(&shape), storage };

@@ -3,8 +3,8 @@
 //! A package's functions are planned once ([`plan`]) and run step by step. Values of fp16 are
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
 //! inside an operation is f32. The option `activations` = `float32` leaves the rounding out: float16
-//! values, states and outputs are then f32, and inputs may be. Weights stay in the mapped weight file; palettized ones are decoded
-//! once per blob. The states of a package are shared by its functions, by name.
+//! values, states and outputs are then f32, and inputs may be. Weights are read by position when a
+//! function that uses them is first prepared; palettized ones are decoded once per blob. The states of a package are shared by its functions, by name.
 //!
 //! To add an operation: one entry in the list of a family in [`kernels`].
 
@@ -30,6 +30,7 @@ use anemll_plugin_api::{
     Error, Host, Plugin, Result, Runtime, Session, Value, codes, no_such_component,
 };
 use std::path::Path;
+use std::sync::Arc;
 
 /// The runtime's id.
 pub const ID: &str = "cpu";
@@ -38,10 +39,12 @@ pub const ID: &str = "cpu";
 const ACTIVATIONS: &str = "activations";
 
 /// The runtime.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CpuRuntime {
     /// Whether values declared as float16 are kept in f32.
     wide: bool,
+    /// Weights of all packages that it opened.
+    shelf: Arc<storage::Shelf>,
 }
 
 impl Runtime for CpuRuntime {
@@ -50,7 +53,7 @@ impl Runtime for CpuRuntime {
     }
 
     fn open(&self, package: &Path, _options: &Value, host: &Host) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::CpuSession::open(package, self.wide, host)?))
+        Ok(Box::new(session::CpuSession::open(package, self.wide, &self.shelf, host)?))
     }
 }
 
@@ -79,7 +82,7 @@ impl Plugin for CpuPlugin {
                 }
             },
         };
-        Ok(Box::new(CpuRuntime { wide }))
+        Ok(Box::new(CpuRuntime { wide, ..CpuRuntime::default() }))
     }
 }
 

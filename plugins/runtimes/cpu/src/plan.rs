@@ -6,6 +6,7 @@ use crate::constant;
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Prepared, Step};
+use crate::storage::Shelf;
 use crate::tensor::Tensor;
 use crate::wide;
 use anemll_mil::{Symbols, ValueType};
@@ -15,7 +16,6 @@ use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::prost::Message as _;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 /// Steps between two questions to the host whether to go on.
 const STEPS_PER_CHECK: usize = 64;
@@ -55,7 +55,8 @@ pub(crate) type ConstantCache = HashMap<Vec<u8>, Vec<Tensor>>;
 
 /// What planning needs to know about the package.
 pub(crate) struct Planner<'a> {
-    pub(crate) package: &'a Arc<Package>,
+    pub(crate) package: &'a Package,
+    pub(crate) shelf: &'a Shelf,
     /// Index of each state of the session.
     pub(crate) states: &'a BTreeMap<String, usize>,
     pub(crate) cache: &'a mut ConstantCache,
@@ -229,14 +230,20 @@ impl Building<'_, '_> {
             else {
                 return invalid("a constant needs `val` and one output");
             };
-            let operand = constant::operand(value, self.planner.package)?;
+            let operand = constant::operand(value, self.planner.package, self.planner.shelf)?;
             self.define(&output.name, operand)?;
             return Ok(None);
         }
         let Some(definition) = kernels::find(kind) else {
             return unsupported("the runtime does not have it");
         };
-        let mut arguments = self.arguments(operation)?;
+        let key = kind.starts_with("constexpr_").then(|| cache_key(operation)).flatten();
+        let cached = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
+        // What is decoded already is not read again.
+        let mut arguments = match &cached {
+            Some(_) => BTreeMap::new(),
+            None => self.arguments(operation)?,
+        };
         // What constexpr operations decode is a weight, and stays as it is stored.
         let wide = self.planner.wide && !kind.starts_with("constexpr_");
         if wide {
@@ -260,8 +267,6 @@ impl Building<'_, '_> {
             .flatten();
         let call =
             Call { operation: kind, arguments, outputs: outputs.clone(), last_uses, in_place };
-        let key = kind.starts_with("constexpr_").then(|| cache_key(operation)).flatten();
-        let cached = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
         let prepared = match cached {
             Some(tensors) => Prepared::Constant(tensors),
             None => (definition.prepare)(&call)?,
@@ -308,7 +313,9 @@ impl Building<'_, '_> {
                     Some(operand) => Ok(operand.clone()),
                     None => invalid(format!("`{value}` is read before it is defined")),
                 },
-                Some(Binding::Value(value)) => constant::operand(value, self.planner.package),
+                Some(Binding::Value(value)) => {
+                    constant::operand(value, self.planner.package, self.planner.shelf)
+                }
                 None => invalid(format!("argument `{name}` is empty")),
             });
             arguments.insert(name.as_str(), operands.collect::<Outcome<Vec<_>>>()?);
@@ -317,7 +324,8 @@ impl Building<'_, '_> {
         if operation.r#type.starts_with("constexpr_") {
             for (name, value) in &operation.attributes {
                 if name != "name" && !arguments.contains_key(name.as_str()) {
-                    let operand = constant::operand(value, self.planner.package)?;
+                    let operand =
+                        constant::operand(value, self.planner.package, self.planner.shelf)?;
                     arguments.insert(name.as_str(), vec![operand]);
                 }
             }

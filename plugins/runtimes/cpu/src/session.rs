@@ -5,7 +5,7 @@ use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
 use crate::plan::{ConstantCache, Plan, Planner, check_operations};
-use crate::storage::{Buffer, Pool};
+use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
 use anemll_mil::FunctionInterface;
 use anemll_mil::model::{block, program};
@@ -22,6 +22,7 @@ const LARGEST_STATE: usize = 1 << 38;
 /// An open package of the cpu runtime.
 pub(crate) struct CpuSession {
     package: Arc<Package>,
+    shelf: Arc<Shelf>,
     host: Host,
     description: SessionDescription,
     functions: BTreeMap<String, Function>,
@@ -40,7 +41,7 @@ struct Function {
     plan: Option<Plan>,
 }
 
-fn package_error(error: &anemll_mlpackage::PackageError) -> Error {
+pub(crate) fn package_error(error: &anemll_mlpackage::PackageError) -> Error {
     use anemll_mlpackage::ErrorKind;
     let code = match error.kind() {
         ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Io => codes::PACKAGE_UNREADABLE,
@@ -61,7 +62,7 @@ fn graph_error(error: &dyn std::fmt::Display) -> Error {
 impl CpuSession {
     /// Opens a package and checks that every operation of its functions is known. `wide` keeps
     /// values declared as float16 in f32.
-    pub(crate) fn open(path: &Path, wide: bool, host: &Host) -> Result<Self> {
+    pub(crate) fn open(path: &Path, wide: bool, shelf: &Arc<Shelf>, host: &Host) -> Result<Self> {
         let package = Package::open(path).map_err(|error| package_error(&error))?;
         let model = package.model();
         let mut functions = BTreeMap::new();
@@ -108,6 +109,7 @@ impl CpuSession {
         }
         Ok(Self {
             package: Arc::new(package),
+            shelf: Arc::clone(shelf),
             host: host.clone(),
             description,
             functions,
@@ -139,6 +141,7 @@ impl CpuSession {
             let block = block(function).map_err(|error| graph_error(&error))?;
             let mut planner = Planner {
                 package: &package,
+                shelf: &self.shelf,
                 states: &self.state_indices,
                 cache: &mut self.cache,
                 wide: self.wide,

@@ -1,12 +1,13 @@
 //! Buffers that hold the elements of values, and their reuse.
 
 use crate::element::Element;
-use crate::failure::{Outcome, invalid};
-use anemll_mlpackage::{BlobRecord, Package};
+use crate::failure::{Failure, Outcome, invalid};
+use crate::session::package_error;
+use anemll_mlpackage::{BlobFile, BlobRecord};
 use bytemuck::Pod;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Bytes aligned for every element type.
 #[derive(Debug, Default, Clone)]
@@ -54,53 +55,90 @@ impl Buffer {
     }
 }
 
-/// Where the elements of a value are.
+/// Where the elements of a value are: a buffer of the run, a constant, or a weight.
 #[derive(Clone, Debug)]
-pub(crate) enum Storage {
-    /// A buffer of the run, or a decoded constant.
-    Owned(Arc<Buffer>),
-    /// Bytes of the mapped weight file.
-    Mapped(Weights),
-}
+pub(crate) struct Storage(Arc<Buffer>);
 
 impl Storage {
+    pub(crate) fn new(buffer: Arc<Buffer>) -> Self {
+        Self(buffer)
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Owned(buffer) => buffer.bytes(),
-            Self::Mapped(weights) => weights.bytes(),
-        }
+        self.0.bytes()
+    }
+
+    /// The buffer, which others may hold, too.
+    pub(crate) fn into_shared(self) -> Arc<Buffer> {
+        self.0
     }
 
     /// True when both are the same buffer.
     pub(crate) fn is(&self, buffer: &Arc<Buffer>) -> bool {
-        matches!(self, Self::Owned(own) if Arc::ptr_eq(own, buffer))
+        Arc::ptr_eq(&self.0, buffer)
     }
 }
 
-/// A blob of a package's mapped weight file, which stays open as long as this lives.
-#[derive(Clone)]
-pub(crate) struct Weights {
-    package: Arc<Package>,
-    /// Name of the weight file in the program.
-    file: Arc<str>,
-    record: BlobRecord,
+/// Weights that sessions hold, by where they lie: functions and packages that share a weight file
+/// share its weights in memory, too. A weight is read when a function that uses it is first
+/// prepared, and is given back with the last session that holds it.
+///
+/// Reading by position takes no longer than touching the pages of a map, and a file that another
+/// process cuts short is an error, where a map would end the process.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    held: Mutex<HashMap<WeightKey, Weak<Buffer>>>,
 }
 
-impl Weights {
-    /// `record` must be of the package's weight file of this name.
-    pub(crate) fn new(package: &Arc<Package>, file: &str, record: BlobRecord) -> Self {
-        Self { package: Arc::clone(package), file: file.into(), record }
-    }
+/// A file as the system knows it, its size and time of change, and the offset of a record.
+type WeightKey = (FileKey, u64);
 
-    fn bytes(&self) -> &[u8] {
-        let file = self.package.weight_files().get(&*self.file);
-        file.map(|file| file.bytes(&self.record)).unwrap_or_default()
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FileKey {
+    #[cfg(unix)]
+    node: (u64, u64),
+    #[cfg(not(unix))]
+    path: std::path::PathBuf,
+    size: u64,
+    changed: Option<std::time::SystemTime>,
+}
+
+impl FileKey {
+    fn of(file: &BlobFile) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt as _;
+        Some(Self {
+            #[cfg(unix)]
+            node: (metadata.dev(), metadata.ino()),
+            #[cfg(not(unix))]
+            path: file.path().to_owned(),
+            size: metadata.len(),
+            changed: metadata.modified().ok(),
+        })
     }
 }
 
-impl std::fmt::Debug for Weights {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Weights({:?})", self.record)
+impl Shelf {
+    /// The data of a record of this file.
+    pub(crate) fn weight(&self, file: &BlobFile, record: &BlobRecord) -> Outcome<Arc<Buffer>> {
+        let key = FileKey::of(file).map(|file| (file, record.offset()));
+        let lock = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = key.as_ref().and_then(|key| lock().get(key)?.upgrade());
+        let size = usize::try_from(record.size_in_bytes()).unwrap_or(usize::MAX);
+        if let Some(known) = known.filter(|known| known.bytes().len() == size) {
+            return Ok(known);
+        }
+        let mut buffer = Buffer::zeroed(size)?;
+        file.read_at(record, 0, buffer.bytes_mut())
+            .map_err(|error| Failure::Host(package_error(&error)))?;
+        let buffer = Arc::new(buffer);
+        if let Some(key) = key {
+            let mut held = lock();
+            held.retain(|_, weight| weight.strong_count() > 0);
+            held.insert(key, Arc::downgrade(&buffer));
+        }
+        Ok(buffer)
     }
 }
 
@@ -142,9 +180,7 @@ impl Pool {
 
     /// Takes the buffer of a value back when nothing else holds it.
     pub(crate) fn recycle(&self, storage: Storage) {
-        if let Storage::Owned(shared) = storage
-            && let Ok(buffer) = Arc::try_unwrap(shared)
-        {
+        if let Ok(buffer) = Arc::try_unwrap(storage.0) {
             self.give(buffer);
         }
     }

@@ -80,7 +80,7 @@ impl Tensor {
     }
 
     pub(crate) fn with_layout(element: Element, layout: Layout, buffer: Buffer) -> Self {
-        Self { element, layout, storage: Storage::Owned(Arc::new(buffer)) }
+        Self { element, layout, storage: Storage::new(Arc::new(buffer)) }
     }
 
     pub(crate) fn from_slice<T: Pod>(element: Element, shape: &[usize], values: &[T]) -> Self {

@@ -269,3 +269,59 @@ fn prefill_and_single_steps_leave_the_same_cache() {
     let empty = run(&mut *session, "infer", &next, &[]).unwrap();
     assert!(floats(&empty[0]).iter().zip(&left).any(|(a, b)| (a - b).abs() > 0.02 * largest));
 }
+
+/// A bare model `twice.mlmodel` of one linear layer whose weight, 2 on the diagonal, is in a weight
+/// file beside it.
+fn weighted(folder: &std::path::Path) -> std::path::PathBuf {
+    use anemll_mlpackage::{BlobType, BlobWriter, WEIGHT_FILE_NAME};
+    let weights = folder.join("weights");
+    std::fs::create_dir(&weights).unwrap();
+    let mut writer = BlobWriter::create(weights.join("weight.bin")).unwrap();
+    let values: Vec<u8> = (0..1024_u32)
+        .map(|place| half::f16::from_f32(if place % 33 == 0 { 2.0 } else { 0.0 }))
+        .flat_map(half::f16::to_le_bytes)
+        .collect();
+    let offset = writer.append(BlobType::Float16, 1024, &values).unwrap().offset;
+    writer.finish().unwrap();
+    let mut builder = FunctionBuilder::new();
+    let x = builder.input("x", half(&[1, 32])).unwrap();
+    let value = anemll_mil::literal::blob_value(&half(&[32, 32]), WEIGHT_FILE_NAME, offset);
+    let weight = builder.constant(Some("weight"), value).unwrap();
+    let y = builder.linear(x, weight, None).unwrap();
+    builder.name_value(y, "y").unwrap();
+    let model =
+        function_model(builder.finish(&[y]).unwrap(), &DescriptionOptions::default()).unwrap();
+    let path = folder.join("twice.mlmodel");
+    std::fs::write(&path, coreml_proto::write(&model)).unwrap();
+    path
+}
+
+/// Another process cuts the weight file short while the session is open: an error that names the
+/// file if its weights were not needed yet, and no harm afterwards.
+#[test]
+fn a_weight_file_that_becomes_shorter_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = weighted(folder.path());
+    let weights = folder.path().join("weights/weight.bin");
+    let inputs = [halves("x", &[1, 32], &[1.5; 32])];
+    let whole = std::fs::read(&weights).unwrap();
+    let cut = || {
+        let file = std::fs::OpenOptions::new().write(true).open(&weights).unwrap();
+        file.set_len(200).unwrap();
+    };
+
+    let mut late = open(&path).unwrap();
+    cut();
+    let error = run(&mut *late, "main", &inputs, &[]).unwrap_err();
+    assert_eq!(error.code, codes::BLOB_INVALID, "{error:?}");
+    assert!(error.message.contains("weight.bin"), "{}", error.message);
+    assert!(error.message.contains("became shorter"), "{}", error.message);
+
+    std::fs::write(&weights, whole).unwrap();
+    let mut early = open(&path).unwrap();
+    let expected = run(&mut *early, "main", &inputs, &[]).unwrap();
+    cut();
+    let again = run(&mut *early, "main", &inputs, &[]).unwrap();
+    assert_eq!(floats(find(&again, "y")), [3.0; 32]);
+    assert_eq!(find(&again, "y").bytes, find(&expected, "y").bytes);
+}

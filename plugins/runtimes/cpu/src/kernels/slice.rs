@@ -204,7 +204,7 @@ fn slice_update(call: &Call<'_>) -> Outcome<Prepared> {
             return Ok(Tensor {
                 element,
                 layout: Layout::contiguous(&shape),
-                storage: Storage::Owned(Arc::clone(&state.buffer)),
+                storage: Storage::new(Arc::clone(&state.buffer)),
             });
         }
         let (element, layout) = (value.element, Layout::contiguous(value.shape()));
@@ -225,14 +225,11 @@ fn is_whole(value: &Tensor) -> bool {
 fn own(value: Tensor, frame: &Frame<'_>) -> Outcome<Buffer> {
     let (element, layout) = (value.element, Layout::contiguous(value.shape()));
     let value = if is_whole(&value) {
-        match value.storage {
-            Storage::Owned(shared) => match Arc::try_unwrap(shared) {
-                Ok(buffer) => return Ok(buffer),
-                Err(shared) => {
-                    Tensor { element, layout: layout.clone(), storage: Storage::Owned(shared) }
-                }
-            },
-            storage => Tensor { element, layout: layout.clone(), storage },
+        match Arc::try_unwrap(value.storage.into_shared()) {
+            Ok(buffer) => return Ok(buffer),
+            Err(shared) => {
+                Tensor { element, layout: layout.clone(), storage: Storage::new(shared) }
+            }
         }
     } else {
         value

@@ -18,7 +18,7 @@ fn read(call: &Call<'_>) -> Outcome<Prepared> {
         Ok(Tensor {
             element: state.element,
             layout: Layout::contiguous(&state.shape),
-            storage: Storage::Owned(Arc::clone(&state.buffer)),
+            storage: Storage::new(Arc::clone(&state.buffer)),
         })
     })
 }
@@ -39,18 +39,13 @@ fn write(call: &Call<'_>) -> Outcome<Prepared> {
             ));
         }
         let whole = data.layout.is_contiguous() && data.layout.offset() == 0;
-        match &data.storage {
-            Storage::Owned(buffer)
-                if whole && buffer.bytes().len() == state.buffer.bytes().len() =>
-            {
-                state.buffer = Arc::clone(buffer);
-            }
-            _ => {
-                let mut buffer = frame.pool.take_elements(data.element, data.count())?;
-                copy(&data, &mut buffer, &Layout::contiguous(data.shape()))?;
-                state.buffer = Arc::new(buffer);
-            }
-        }
+        state.buffer = if whole && data.storage.bytes().len() == state.buffer.bytes().len() {
+            data.storage.into_shared()
+        } else {
+            let mut buffer = frame.pool.take_elements(data.element, data.count())?;
+            copy(&data, &mut buffer, &Layout::contiguous(data.shape()))?;
+            Arc::new(buffer)
+        };
         Ok(Vec::new())
     })))
 }

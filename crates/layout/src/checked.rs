@@ -1,0 +1,269 @@
+//! Layouts as they come from combiners, checked as a whole.
+
+use crate::EVALUATE_DIRECTORY;
+use anemll_plugin_api::data::{Layout, PackageSpec, RunStep};
+use anemll_plugin_api::{Error, Result, codes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::ops::Deref;
+
+/// Most bytes of a stem or an id that becomes a file name: with the longest ending it stays below
+/// the 255 that file systems allow.
+const LONGEST_NAME: usize = 200;
+/// Stems that are names of other files of an output directory, or that Windows keeps to itself.
+const RESERVED: [&str; 11] = [
+    "meta.yaml",
+    "anemll-report.json",
+    "config.json",
+    "tokenizer.json",
+    "conversion",
+    "journal",
+    "lock",
+    "con",
+    "nul",
+    "prn",
+    "aux",
+];
+
+/// A layout that can be carried out: every name it gives stays in the output directory and is there
+/// once, on file systems that tell no capitals apart too; every function, weight file and package
+/// that it mentions is defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedLayout(Layout);
+
+impl CheckedLayout {
+    /// Checks what a combiner answered.
+    ///
+    /// # Errors
+    /// [`codes::LAYOUT_INVALID`].
+    pub fn new(layout: Layout) -> Result<Self> {
+        check(&layout)?;
+        Ok(Self(layout))
+    }
+}
+
+impl Deref for CheckedLayout {
+    type Target = Layout;
+
+    fn deref(&self) -> &Layout {
+        &self.0
+    }
+}
+
+/// The error of a layout that `what`.
+pub fn layout_error(what: impl Display) -> Error {
+    Error::new(codes::LAYOUT_INVALID, format!("the combiner's layout {what}"))
+        .with_hint("this is an error of the combiner plugin; choose another --combiner")
+}
+
+fn check(layout: &Layout) -> Result<()> {
+    let functions = unique("function", layout.functions.iter().map(|function| &function.id))?;
+    unique("weight file", layout.weight_files.iter().map(|file| &file.id))?;
+    unique("package", layout.packages.iter().map(|package| &package.stem))?;
+    let mut members: BTreeMap<&str, &[String]> = BTreeMap::new();
+    for file in &layout.weight_files {
+        check_file_name("the weight file", &file.id)?;
+        let owner = format!("the weight file {:?}", file.id);
+        unique(&format!("function of {owner}"), &file.functions)?;
+        for id in &file.functions {
+            refuse_unknown(&owner, "function", id, functions.contains(id.as_str()))?;
+        }
+        members.insert(&file.id, &file.functions);
+    }
+    for package in &layout.packages {
+        check_package(package, &members)?;
+    }
+    let packages: BTreeMap<String, &PackageSpec> =
+        layout.packages.iter().map(|package| (run_name(package), package)).collect();
+    let paths = &layout.paths;
+    for step in paths.infer.iter().chain(&paths.prefill).chain(&paths.evaluate) {
+        check_run_step(step, &packages)?;
+    }
+    Ok(())
+}
+
+fn check_package(package: &PackageSpec, members: &BTreeMap<&str, &[String]>) -> Result<()> {
+    let PackageSpec { stem, directory, weight_file, functions, .. } = package;
+    check_file_name("the package", stem)?;
+    if !directory.is_empty() && directory != EVALUATE_DIRECTORY {
+        return Err(layout_error(format!(
+            "puts the package {stem:?} into the directory {directory:?}; it may be empty or \
+             {EVALUATE_DIRECTORY:?}"
+        )));
+    }
+    let owner = format!("the package {stem:?}");
+    let Some(members) = members.get(weight_file.as_str()) else {
+        return refuse_unknown(&owner, "weight file", weight_file, false);
+    };
+    if functions.is_empty() {
+        return Err(layout_error(format!("has no function in {owner}")));
+    }
+    let names = functions.iter().map(|function| &function.name);
+    let names = unique(&format!("function of {owner}"), names)?;
+    for function in functions {
+        refuse_unknown(&owner, "function", &function.id, members.contains(&function.id))?;
+        if function.name.is_empty() || function.name.chars().any(char::is_control) {
+            return Err(layout_error(format!(
+                "calls a function of {owner} {:?}, which is no name",
+                function.name
+            )));
+        }
+    }
+    match &package.default_function {
+        Some(name) => {
+            refuse_unknown(&owner, "default function", name, names.contains(name.as_str()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_run_step(step: &RunStep, packages: &BTreeMap<String, &PackageSpec>) -> Result<()> {
+    let owner = "the order of the calls";
+    let Some(package) = packages.get(&step.package) else {
+        return refuse_unknown(owner, "package", &step.package, false);
+    };
+    let known = package.functions.iter().any(|function| function.name == step.function);
+    refuse_unknown(owner, "function", &step.function, known)
+}
+
+/// A package's directory and stem, as calls name it.
+fn run_name(package: &PackageSpec) -> String {
+    crate::run_step(package, "").package
+}
+
+fn refuse_unknown(owner: &str, kind: &str, name: &str, known: bool) -> Result<()> {
+    if known {
+        return Ok(());
+    }
+    Err(layout_error(format!("names the {kind} {name:?} in {owner}, but defines none such there")))
+}
+
+/// A name that is a file name on every system, in the characters that a prefix may have.
+fn check_file_name(kind: &str, name: &str) -> Result<()> {
+    let legal = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
+    let lower = name.to_ascii_lowercase();
+    let first = lower.split('.').next().unwrap_or_default();
+    let problem = if name.is_empty() {
+        "a name that is empty"
+    } else if name.len() > LONGEST_NAME {
+        "a name that is too long"
+    } else if !name.chars().all(legal) {
+        "a name with characters other than letters, digits, `_`, `-` and `.`"
+    } else if name.starts_with(['.', '-']) || name.ends_with('.') {
+        "a name that begins or ends with a mark"
+    } else if RESERVED.contains(&lower.as_str()) || RESERVED.contains(&first) {
+        "a name that is taken"
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(LONGEST_NAME).collect();
+    Err(layout_error(format!("gives {kind} {shown:?} {problem}")))
+}
+
+/// The names, each of which may be there only once, whatever its capitals are.
+fn unique<'a>(
+    kind: &str,
+    names: impl IntoIterator<Item = &'a String>,
+) -> Result<BTreeSet<&'a str>> {
+    let mut seen = BTreeSet::new();
+    let mut found = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name.to_lowercase()) {
+            return Err(layout_error(format!("has the {kind} {name:?} twice")));
+        }
+        found.insert(name.as_str());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{combined, part, run_step, steps, weight_file};
+    use anemll_plugin_api::data::{EvaluationPaths, FunctionSpec, PackageKind, Purpose};
+
+    fn function(id: &str) -> FunctionSpec {
+        FunctionSpec {
+            id: id.to_owned(),
+            embedding: false,
+            layers: None,
+            head: false,
+            purpose: Purpose::Infer,
+            argmax: false,
+        }
+    }
+
+    fn layout() -> Layout {
+        let packages = vec![
+            combined(1, "x_both".into(), "w", "one", "two", String::new(), BTreeMap::new()),
+            part(
+                PackageKind::Evaluate,
+                2,
+                "x_evaluate".into(),
+                "w",
+                "one",
+                String::new(),
+                BTreeMap::new(),
+            ),
+        ];
+        let paths = EvaluationPaths {
+            infer: vec![run_step(&packages[0], "infer")],
+            prefill: Vec::new(),
+            evaluate: vec![run_step(&packages[1], "main")],
+        };
+        Layout {
+            combiner: "x".into(),
+            prefix: "x".into(),
+            steps: steps(&["make", "test"]),
+            functions: vec![function("one"), function("two")],
+            weight_files: vec![weight_file("w", &["one", "two"])],
+            packages,
+            meta: Default::default(),
+            paths,
+        }
+    }
+
+    #[test]
+    fn a_sound_layout_passes() {
+        assert_eq!(CheckedLayout::new(layout()).unwrap().packages.len(), 2);
+    }
+
+    #[test]
+    fn layouts_that_cannot_be_carried_out_are_refused() {
+        type Damage = fn(&mut Layout);
+        let damages: [(&str, Damage); 24] = [
+            ("\"../x\"", |layout| layout.packages[0].stem = "../x".into()),
+            ("\"/x\"", |layout| layout.packages[0].stem = "/x".into()),
+            ("a\\\\b", |layout| layout.packages[0].stem = "a\\b".into()),
+            ("c:x", |layout| layout.packages[0].stem = "c:x".into()),
+            ("empty", |layout| layout.packages[0].stem.clear()),
+            (".anemll", |layout| layout.packages[0].stem = ".anemll".into()),
+            ("meta.yaml", |layout| layout.packages[0].stem = "Meta.yaml".into()),
+            ("NUL.x", |layout| layout.packages[0].stem = "NUL.x".into()),
+            ("too long", |layout| layout.packages[0].stem = "x".repeat(201)),
+            ("u{1b}", |layout| layout.packages[0].stem = "x\u{1b}[2J".into()),
+            ("twice", |layout| layout.packages[1].stem = "X_BOTH".into()),
+            ("\"..\"", |layout| layout.packages[0].directory = "..".into()),
+            ("\"/tmp\"", |layout| layout.packages[0].directory = "/tmp".into()),
+            ("evaluate/..", |layout| layout.packages[1].directory = ".anemll/evaluate/..".into()),
+            ("\"../w\"", |layout| layout.weight_files[0].id = "../w".into()),
+            ("twice", |layout| layout.weight_files.push(weight_file("W", &["one"]))),
+            ("\"v\"", |layout| layout.packages[0].weight_file = "v".into()),
+            ("\"three\"", |layout| layout.weight_files[0].functions.push("three".into())),
+            ("\"three\"", |layout| layout.packages[1].functions[0].id = "three".into()),
+            ("twice", |layout| layout.functions.push(function("one"))),
+            ("no function", |layout| layout.packages[0].functions.clear()),
+            ("default", |layout| layout.packages[0].default_function = Some("other".into())),
+            ("\"x_none\"", |layout| layout.paths.infer[0].package = "x_none".into()),
+            ("\"other\"", |layout| layout.paths.infer[0].function = "other".into()),
+        ];
+        for (what, damage) in damages {
+            let mut layout = layout();
+            damage(&mut layout);
+            let error = CheckedLayout::new(layout).unwrap_err();
+            assert_eq!(error.code, codes::LAYOUT_INVALID, "{what}");
+            assert!(error.message.contains(what), "{what}: {}", error.message);
+            assert!(!error.message.chars().any(char::is_control));
+        }
+    }
+}
