@@ -52,8 +52,8 @@ fn check_needs_the_configuration_alone() {
 fn check_names_every_key_that_would_be_refused() {
     let folder = config(|config| {
         config["hidden_act"] = json!("gelu");
-        config["sliding_window"] = json!(64);
-        config["use_sliding_window"] = json!(true);
+        config["num_experts"] = json!(8);
+        config["sliding_window"] = json!(0);
     });
     let output = check(folder.path(), &["--json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -63,8 +63,9 @@ fn check_names_every_key_that_would_be_refused() {
     let llama = frontends.iter().find(|frontend| frontend["id"] == "llama").unwrap();
     assert_eq!(llama["verdict"], "refuses");
     let said = llama["refusals"].to_string();
-    assert!(said.contains("hidden_act") && said.contains("sliding_window"), "{said}");
-    assert!(text(&output.stderr).contains("error[A0205]"), "{}", text(&output.stderr));
+    assert!(said.contains("hidden_act") && said.contains("num_experts"), "{said}");
+    assert!(said.contains("sliding_window"), "{said}");
+    assert!(text(&output.stderr).contains("error[A0204]"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -85,10 +85,11 @@ fn convert_compiles_and_so_do_parts() {
     // The forms of ANEMLL's script.
     let (one, notes) = into("1", &["--lut", "4"]);
     assert_eq!(names(&one, ""), COMPILED[1..2]);
-    assert!(notes.contains("note: guessed: "), "{notes}");
-    let (two, notes) = into("2", &["--chunk", "1", "--prefix", "llama", "--force-mlprogram"]);
+    assert_eq!(notes.lines().count(), 1, "{notes}");
+    assert!(notes.starts_with("note: ") && notes.contains(" guess"), "{notes}");
+    let (two, notes) = into("2", &["--chunk", "1", "--prefix", "llama", "--force-mlprogram", "-v"]);
     assert_eq!(names(&two, ""), COMPILED[..1]);
-    assert!(notes.contains("state"), "{notes}");
+    assert!(notes.contains("guessed: ") && notes.contains("state"), "{notes}");
     let (three, _) = into("3", &[]);
     assert_eq!(names(&three, ""), COMPILED[2..]);
     let (all, _) = into("all", &["--recursive", "--copy"]);
@@ -114,7 +115,34 @@ fn convert_compiles_and_so_do_parts() {
     assert!(monolithic.contains("llama_monolithic_combined.mlpackage, or llama_monolithic_full"));
     let chunks = refused(&mut compile(&["2", "--chunk", "2", "--input", input]), "A0501");
     assert!(chunks.contains("llama_FFN_PF_chunk_01of02.mlpackage and"), "{chunks}");
-    let there = refused(&mut compile(&["1", "--input", input]), "A0805");
+
+    // What is up to date is left alone, shared or not; what is not is kept, and stops nobody else.
+    let compiled = folder.path().join(COMPILED[1]);
+    let before = std::fs::metadata(&compiled).unwrap().modified().unwrap();
+    let notes = |arguments: &[&str]| {
+        let output = succeed(&mut compile(arguments));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert_eq!(notes(&["1", "--input", input, "--compiler", "mlmodelc"]), "1 up to date\n");
+    assert_eq!(std::fs::metadata(&compiled).unwrap().modified().unwrap(), before);
+    let all_again = ["all", "--input", input, "--compiler", "mlmodelc", "--output"];
+    let all = all.to_str().unwrap();
+    assert_eq!(notes(&[&all_again[..], &[all]].concat()), "5 up to date\n");
+    // A weight file of the same size with another byte, and a summary of another name.
+    let weights = Path::new(all).join(COMPILED[2]).join("weights/weight.bin");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    std::fs::write(Path::new(all).join(COMPILED[1]).join("metadata.json"), "[]").unwrap();
+    let output = run(&mut compile(&[&all_again[..], &[all]].concat()));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(told.matches("error[A0805]").count(), 2, "{told}");
+    assert!(told.contains("3 up to date, 2 failed") && told.contains("error[A0606]"), "{told}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3);
+
+    std::fs::write(compiled.join("model.mil"), "program").unwrap();
+    let there = refused(&mut compile(&["1", "--input", input, "--compiler", "mlmodelc"]), "A0805");
     assert!(there.contains("--force"), "{there}");
     succeed(&mut compile(&["1", "--input", input, "--force"]));
     assert_eq!(names(folder.path(), ".mlmodelc"), COMPILED);

@@ -55,7 +55,7 @@ fn check(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
     if let Some(range) = function.layers {
         if range.first >= range.end || range.end > spec.layers {
             return refuse(&format!(
-                "asks for layers {} to {} of {}",
+                "asks for layers from {} to before {}, of {}",
                 range.first, range.end, spec.layers
             ));
         }

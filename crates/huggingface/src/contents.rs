@@ -35,10 +35,15 @@ impl Instead {
         }
     }
 
-    /// As [`Self::of`], where the file is to be a text in UTF-8.
-    pub fn of_text(bytes: &[u8]) -> Option<Self> {
-        let no_text = || bytes.contains(&0) || std::str::from_utf8(bytes).is_err();
-        Self::of(bytes).or_else(|| no_text().then_some(Self::Binary))
+    /// The text in UTF-8 that a file is, or what is there instead.
+    pub fn text(bytes: &[u8]) -> Result<&str, Self> {
+        if let Some(found) = Self::of(bytes) {
+            return Err(found);
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !bytes.contains(&0) => Ok(text),
+            _ => Err(Self::Binary),
+        }
     }
 
     /// What it is, for an error.
@@ -88,9 +93,9 @@ mod tests {
         ] {
             assert_eq!(Instead::of(bytes), instead, "{}", bytes.escape_ascii());
         }
-        assert_eq!(Instead::of_text(b"{\"a\": \"\0\"}"), Some(Instead::Binary));
-        assert_eq!(Instead::of_text(&[0x7B, 0xFF]), Some(Instead::Binary));
-        assert_eq!(Instead::of_text("é".as_bytes()), None);
-        assert_eq!(Instead::of_text(b""), Some(Instead::Nothing));
+        assert_eq!(Instead::text(b"{\"a\": \"\0\"}"), Err(Instead::Binary));
+        assert_eq!(Instead::text(&[0x7B, 0xFF]), Err(Instead::Binary));
+        assert_eq!(Instead::text("é".as_bytes()), Ok("é"));
+        assert_eq!(Instead::text(b""), Err(Instead::Nothing));
     }
 }

@@ -29,10 +29,7 @@ pub(crate) fn instead(kind: ErrorKind, path: &Path, instead: Instead) -> Hugging
 
 /// Bytes as a text, unless they are something else instead.
 pub(crate) fn text<'a>(path: &Path, bytes: &'a [u8], kind: ErrorKind) -> Result<&'a str> {
-    if let Some(found) = Instead::of_text(bytes) {
-        return Err(instead(kind, path, found));
-    }
-    std::str::from_utf8(bytes).map_err(|_| instead(kind, path, Instead::Binary))
+    Instead::text(bytes).map_err(|found| instead(kind, path, found))
 }
 
 /// Bytes of a text that are shown of what is no JSON.

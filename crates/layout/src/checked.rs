@@ -73,6 +73,9 @@ fn check(layout: &Layout) -> Result<()> {
     for package in &layout.packages {
         check_package(package, &members)?;
     }
+    if let Some(step) = layout.steps.iter().find(|step| step.title.chars().any(char::is_control)) {
+        return Err(layout_error(format!("calls a step {:?}, which is no title", step.title)));
+    }
     let packages: BTreeMap<String, &PackageSpec> =
         layout.packages.iter().map(|package| (run_name(package), package)).collect();
     let paths = &layout.paths;
@@ -231,14 +234,14 @@ mod tests {
     #[test]
     fn layouts_that_cannot_be_carried_out_are_refused() {
         type Damage = fn(&mut Layout);
-        let damages: [(&str, Damage); 24] = [
+        let damages: [(&str, Damage); 25] = [
             ("\"../x\"", |layout| layout.packages[0].stem = "../x".into()),
             ("\"/x\"", |layout| layout.packages[0].stem = "/x".into()),
             ("a\\\\b", |layout| layout.packages[0].stem = "a\\b".into()),
             ("c:x", |layout| layout.packages[0].stem = "c:x".into()),
             ("empty", |layout| layout.packages[0].stem.clear()),
             (".anemll", |layout| layout.packages[0].stem = ".anemll".into()),
-            ("meta.yaml", |layout| layout.packages[0].stem = "Meta.yaml".into()),
+            ("taken", |layout| layout.packages[0].stem = "Meta.yaml".into()),
             ("NUL.x", |layout| layout.packages[0].stem = "NUL.x".into()),
             ("too long", |layout| layout.packages[0].stem = "x".repeat(201)),
             ("u{1b}", |layout| layout.packages[0].stem = "x\u{1b}[2J".into()),
@@ -256,6 +259,7 @@ mod tests {
             ("default", |layout| layout.packages[0].default_function = Some("other".into())),
             ("\"x_none\"", |layout| layout.paths.infer[0].package = "x_none".into()),
             ("\"other\"", |layout| layout.paths.infer[0].function = "other".into()),
+            ("no title", |layout| layout.steps[0].title = "\u{1b}[2J".into()),
         ];
         for (what, damage) in damages {
             let mut layout = layout();

@@ -22,4 +22,4 @@ pub use names::{chunk_suffix, lut_suffix, prefix};
 pub use packages::{
     EVALUATE_DIRECTORY, INFER, MAIN, PREFILL, combined, part, run_step, steps, weight_file,
 };
-pub use split::layer_ranges;
+pub use split::{layer_ranges, layers_text};

@@ -36,9 +36,25 @@ pub fn layer_ranges(layers: u32, chunks: u32) -> Result<Vec<LayerRange>> {
     Ok(ranges)
 }
 
+/// Layers in words, counted from 0 as the names of weights count them: `layers 0 to 14 of 30`,
+/// `layer 3 of 4`.
+pub fn layers_text(range: LayerRange, layers: u32) -> String {
+    let LayerRange { first, end } = range;
+    match end.saturating_sub(1) {
+        last if last > first => format!("layers {first} to {last} of {layers}"),
+        _ => format!("layer {first} of {layers}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_are_counted_from_0() {
+        assert_eq!(layers_text(LayerRange { first: 15, end: 30 }, 30), "layers 15 to 29 of 30");
+        assert_eq!(layers_text(LayerRange { first: 0, end: 1 }, 4), "layer 0 of 4");
+    }
 
     #[test]
     fn ranges_cover_all_layers_in_order_with_the_longer_ones_first() {

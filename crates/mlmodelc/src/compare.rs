@@ -130,7 +130,7 @@ fn compare_file(left: &Path, right: &Path, name: &Path) -> Result<Comparison> {
 }
 
 /// Offset of the first byte that differs; a shorter file differs where it ends.
-fn first_difference(left: &Path, right: &Path) -> Result<Option<u64>> {
+pub(crate) fn first_difference(left: &Path, right: &Path) -> Result<Option<u64>> {
     let open = |path: &Path| {
         anemll_files::open(path)
             .map(|file| BufReader::with_capacity(1 << 18, file))

@@ -78,27 +78,8 @@ pub fn compile(source: &Path, destination: &Path, options: &Options) -> Result<C
         let reason = "the name of a compiled model ends in .mlmodelc";
         return Err(CompileError::new(kind, destination, reason));
     }
-    // Other types are named before the strict reader sees fields that it does not know.
-    let model_path = match source.join("Manifest.json").is_file() {
-        true => Manifest::read(source)?.model_path(source)?,
-        false => source.to_owned(),
-    };
-    if model_path.is_file() {
-        refuse_other(&model_path)?;
-    }
-    let package = Package::open(source)?;
+    let Prepared { package, summary, data, analytics, weights, .. } = Prepared::of(source)?;
     let model = package.model();
-    if !SPECIFICATION_VERSIONS.contains(&model.specification_version) {
-        return Err(version_error(&model_path, model.specification_version));
-    }
-    package.check_weights()?;
-
-    let program = |reason: String| CompileError::new(ErrorKind::Program, &model_path, reason);
-    let summary = metadata::summary(model, &stem(source)).map_err(program)?;
-    let data = CoremlData::of_model(model).map_err(program)?;
-    let analytics = Analytics::of_model(&stem(&model_path), &hash_of(&model_path)?);
-    let weights = weight_files(&package)?;
-
     let staging = Staging::create(destination, options.replace)?;
     let (placement, weight_bytes, mut folders) = place(&staging, &weights, options.copy)?;
     folders.push(create_folder(staging.path().join(files::ANALYTICS_FOLDER))?);
@@ -118,6 +99,48 @@ pub fn compile(source: &Path, destination: &Path, options: &Options) -> Result<C
         guesses,
         leftover,
     })
+}
+
+/// A package that can be compiled, and what its compiled model will hold.
+pub(crate) struct Prepared {
+    pub(crate) package: Package,
+    pub(crate) model_path: PathBuf,
+    pub(crate) summary: metadata::Summary,
+    pub(crate) data: CoremlData,
+    pub(crate) analytics: Analytics,
+    /// Weight files by their place below the model's folder.
+    pub(crate) weights: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Prepared {
+    /// Opens and checks a package; weights are checked by their metadata, and not read.
+    pub(crate) fn of(source: &Path) -> Result<Self> {
+        // Other types are named before the strict reader sees fields that it does not know.
+        let model_path = match source.join("Manifest.json").is_file() {
+            true => Manifest::read(source)?.model_path(source)?,
+            false => source.to_owned(),
+        };
+        if model_path.is_file() {
+            refuse_other(&model_path)?;
+        }
+        let package = Package::open(source)?;
+        let model = package.model();
+        if !SPECIFICATION_VERSIONS.contains(&model.specification_version) {
+            return Err(version_error(&model_path, model.specification_version));
+        }
+        package.check_weights()?;
+        let program = |reason: String| CompileError::new(ErrorKind::Program, &model_path, reason);
+        let summary = metadata::summary(model, &stem(source)).map_err(program)?;
+        let data = CoremlData::of_model(model).map_err(program)?;
+        let analytics = Analytics::of_model(&stem(&model_path), &hash_of(&model_path)?);
+        let weights = weight_files(&package)?;
+        Ok(Self { package, model_path, summary, data, analytics, weights })
+    }
+
+    /// The error of a program that cannot be printed.
+    pub(crate) fn unprintable(&self, reason: &str) -> CompileError {
+        CompileError::new(ErrorKind::Program, &self.model_path, reason)
+    }
 }
 
 /// The parts of a model's compiled files whose form is guessed, each with the first place that needs

@@ -11,6 +11,7 @@ mod compare;
 mod compile;
 mod compiled;
 mod coremldata;
+mod current;
 mod error;
 pub mod metadata;
 mod model_type;
@@ -21,6 +22,7 @@ pub use compare::{Comparison, Difference, compare};
 pub use compile::{Compiled, Options, Weights, compile, guesses};
 pub use compiled::CompiledModel;
 pub use coremldata::CoremlData;
+pub use current::{is_current, is_made_from};
 pub use error::{CompileError, ErrorKind, Result};
 pub use model_type::{ModelType, model_type};
 

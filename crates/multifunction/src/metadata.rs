@@ -42,7 +42,8 @@ pub(crate) fn joined(parts: &[(&str, Metadata)], default: &str) -> Metadata {
 /// What the parts' descriptions begin with, up to a comma, else the default function's description;
 /// and the functions.
 fn description(parts: &[(&str, Metadata)], default: &str, names: &[&str]) -> String {
-    let texts: Vec<&str> = parts.iter().map(|(_, part)| part.short_description.as_str()).collect();
+    let texts: Vec<&str> =
+        parts.iter().map(|(_, part)| without_functions(&part.short_description)).collect();
     let first = texts.first().copied().unwrap_or_default();
     let same = texts.iter().fold(first.len(), |same, text| {
         let equal = first.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
@@ -55,15 +56,61 @@ fn description(parts: &[(&str, Metadata)], default: &str, names: &[&str]) -> Str
     };
     let of_default = parts.iter().find(|(name, _)| *name == default);
     let subject = match (common, of_default) {
-        ("", Some((_, part))) => part.short_description.as_str(),
+        ("", Some((_, part))) => without_functions(&part.short_description),
         (common, _) => common,
     };
+    with_functions(subject, names)
+}
+
+/// A description with the functions that a package holds behind it.
+fn with_functions(subject: &str, names: &[&str]) -> String {
     let list = match names {
         [] => String::new(),
         [only] => format!("function {only}"),
         [others @ .., last] => format!("functions {} and {last}", others.join(", ")),
     };
-    if subject.is_empty() { list } else { format!("{subject}, {list}") }
+    match (subject.is_empty(), list.is_empty()) {
+        (true, _) => list,
+        (_, true) => subject.to_owned(),
+        _ => format!("{subject}, {list}"),
+    }
+}
+
+/// A description without the lists of functions that joining and splitting put behind it.
+fn without_functions(description: &str) -> &str {
+    let mut rest = description;
+    loop {
+        let begin =
+            [", functions ", ", function "].iter().filter_map(|list| rest.rfind(list)).max();
+        match begin {
+            Some(begin) if is_list(&rest[begin + 2..]) => rest = &rest[..begin],
+            None | Some(_) => break,
+        }
+    }
+    if is_list(rest) { "" } else { rest }
+}
+
+/// Whether a text is `function NAME` or `functions NAME, NAME and NAME`.
+fn is_list(text: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+    };
+    match (text.strip_prefix("function "), text.strip_prefix("functions ")) {
+        (Some(name), _) => is_name(name),
+        (_, Some(names)) => names
+            .rsplit_once(" and ")
+            .is_some_and(|(others, last)| others.split(", ").all(is_name) && is_name(last)),
+        _ => false,
+    }
+}
+
+/// Metadata of a package with one function of another: what that one says, but for its other
+/// functions.
+pub(crate) fn of_one(mut metadata: Metadata, function: &str) -> Metadata {
+    metadata.user_defined.remove(FUNCTIONS);
+    metadata.short_description =
+        with_functions(without_functions(&metadata.short_description), &[function]);
+    metadata
 }
 
 #[cfg(test)]
@@ -103,6 +150,25 @@ mod tests {
         );
         assert_eq!(joined.author, "someone");
         assert_eq!(joined.short_description, "FFN, functions prefill and infer");
+    }
+
+    #[test]
+    fn lists_of_functions_do_not_pile_up() {
+        let names = ["infer", "prefill"];
+        let whole = part("llama layers 0 to 3 of 4, functions infer and prefill", &[]);
+        let split = names.map(|name| (name, of_one(whole.clone(), name)));
+        assert_eq!(split[1].1.short_description, "llama layers 0 to 3 of 4, function prefill");
+        let again = joined(&split, "infer");
+        assert_eq!(again.short_description, whole.short_description);
+        assert_eq!(joined(&[("a", again.clone()), ("b", again)], "a").short_description, {
+            "llama layers 0 to 3 of 4, functions a and b"
+        });
+        let piled = "x, function a, functions infer, b and prefill";
+        assert_eq!(without_functions(piled), "x");
+        for kept in ["x, function of time", "x, functions", "function", "", "x, functions a, b"] {
+            assert_eq!(without_functions(kept), kept);
+        }
+        assert_eq!(without_functions("function main"), "");
     }
 
     #[test]

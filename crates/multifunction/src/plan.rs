@@ -137,8 +137,8 @@ impl Plan {
         let shared = share(store, opened, None, cancelled)?;
         let mut model = shared.members.first().map(|member| member.model.clone());
         let mut model = model.take().ok_or_else(|| Error::combine("there is no function"))?;
-        if let Some(metadata) = &mut model.description.get_or_insert_default().metadata {
-            metadata.user_defined.remove(metadata::FUNCTIONS);
+        if let Some(found) = &mut model.description.get_or_insert_default().metadata {
+            *found = metadata::of_one(std::mem::take(found), function);
         }
         Self::finish(model, shared, None, 0)
     }

@@ -92,6 +92,20 @@ impl Store {
         .with_hint("choose another --output, move them away, or replace them with --force"))
     }
 
+    /// Takes what `step` makes for ours where the record says that the step was done, also if it
+    /// does not list each output: then the record was changed, and the step is done again.
+    ///
+    /// # Errors
+    /// [`codes::OUTPUT_RECORD_INVALID`] for a name that no output can have.
+    pub fn adopt(&mut self, step: u32, outputs: &[PathBuf]) -> Result<()> {
+        if self.view.recorded.contains(&step) {
+            for output in outputs {
+                self.view.owned.entry(OutputName::of_path(output)?).or_default();
+            }
+        }
+        Ok(())
+    }
+
     /// Gives every finished output, and `report` (a file in staging), its final name, and removes
     /// those of the conversion before which this one does not have: all of it, or nothing.
     ///

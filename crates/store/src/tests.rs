@@ -455,6 +455,22 @@ fn foreign_files_are_replaced_only_by_force() {
 }
 
 #[test]
+fn outputs_of_a_step_that_was_done_are_ours_whatever_its_record_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = identity(512);
+    let asked = request(folder.path(), &identity);
+    convert(system(), &asked, [&["one.json"], &["two.json"]]).unwrap();
+    edit(folder.path(), "two.json", "three.json");
+    let outputs = ["two.json".into()];
+    let mut store = Store::open(&asked).unwrap();
+    assert_eq!(store.refuse_foreign(&outputs).unwrap_err().code, codes::OUTPUT_NOT_OURS);
+    store.adopt(3, &outputs).unwrap();
+    assert!(store.refuse_foreign(&outputs).is_err(), "no step 3 was done");
+    store.adopt(2, &outputs).unwrap();
+    store.refuse_foreign(&outputs).unwrap();
+}
+
+#[test]
 fn the_model_is_never_touched() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");

@@ -5,7 +5,7 @@ use crate::record::{self, Conversion, StepRecord};
 use crate::store::Request;
 use crate::{FileRecord, Fingerprints, OWN, OutputName};
 use anemll_plugin_api::{Error, Result, codes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The record of a conversion, in the output directory.
@@ -25,6 +25,8 @@ pub struct View {
     pub(crate) finished: BTreeMap<u32, StepRecord>,
     /// What the record of the conversion in the directory lists: this one or an earlier one.
     pub(crate) owned: BTreeMap<OutputName, Vec<FileRecord>>,
+    /// Steps that the record says were done.
+    pub(crate) recorded: BTreeSet<u32>,
     pub(crate) fingerprints: Fingerprints,
 }
 
@@ -61,6 +63,8 @@ impl View {
         if let Some(earlier) = earlier {
             view.owned.extend(earlier.replaced.into_iter().map(|name| (name, Vec::new())));
             view.owned.extend(earlier.report);
+            let done = earlier.steps.iter().filter(|(_, step)| step.done);
+            view.recorded.extend(done.map(|(number, _)| *number));
             view.owned.extend(earlier.steps.values().flat_map(|step| step.outputs.clone()));
             if earlier.identity == *identity && !force {
                 view.finished = earlier.steps;

@@ -25,8 +25,9 @@ pub const EXAMPLES: &str = "Examples:
   anemll check ./SmolLM2-135M --context 4096 --json
   anemll check ./SmolLM2-135M --strict
 
-Only config.json is needed: of a model of the hub, no more is downloaded. What else is there is looked
-at too. Exit code 1 when the model cannot be converted, and with --strict when there are warnings.";
+Only config.json is needed: of a model of the hub, no more is downloaded. What else is there,
+is looked at too. The exit code is 1 when the model cannot be converted, and with --strict
+when there are warnings.";
 
 /// What can be typed.
 #[derive(Debug, Args)]
@@ -151,7 +152,9 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     if arguments.json {
         super::print_json(&checked)?;
     } else {
-        super::print(&wrapped_lines(&text(&checked, arguments), terminal::width()))?;
+        // Names and values come from files of others.
+        let text = terminal::plain_lines(&text(&checked, arguments));
+        super::print(&wrapped_lines(&text, terminal::width()))?;
     }
     let mut errors = checked.errors.into_iter();
     if let Some(first) = errors.next() {

@@ -9,11 +9,11 @@ use crate::services::{self, check_cancelled};
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Compiler, Error, Result, codes};
+use anemll_plugin_api::{Compiler, Error, Host, Result, codes};
 use clap::Args;
 use parts::Parts;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The compiler that this program brings for every system.
@@ -81,13 +81,21 @@ pub struct CompileArguments {
 struct Job {
     package: PathBuf,
     directory: PathBuf,
+    compiled: PathBuf,
 }
 
-/// Runs the command.
+/// What became of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Compiled,
+    UpToDate,
+}
+
+/// Runs the command. Each package has an outcome of its own: one that cannot be compiled does not
+/// keep the others from it.
 ///
 /// # Errors
-/// Packages that are missing, cannot be compiled, or whose compiled model is there already; all of
-/// that but the compiling itself is found before anything is written. With `--verify`:
+/// That of the package, where there is one; else [`codes::NOT_ALL_COMPILED`]. With `--verify`:
 /// [`codes::COMPILERS_DIFFER`].
 pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
     if arguments.split_rotate {
@@ -104,18 +112,34 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
         false => None,
     };
     let host = services::host();
-    let mut differing = 0;
+    let (mut outcomes, mut failures, mut differing) = (Vec::new(), Vec::new(), 0);
+    let mut guessed: BTreeSet<&'static str> = BTreeSet::new();
     for job in &jobs {
         check_cancelled()?;
-        let made = compiler.compile(&job.package, &job.directory, &Value::Null, &host)?;
-        super::print(&format!("{}\n", made.display()))?;
+        let outcome = match make(job, arguments, &id, compiler.as_ref(), &host) {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_cancelled() || jobs.len() == 1 => return Err(error),
+            Err(error) => {
+                super::say(&crate::error::render_short(&error));
+                failures.push(error);
+                continue;
+            }
+        };
+        outcomes.push(outcome);
+        super::print(&format!("{}\n", job.compiled.display()))?;
         if id == OURS || verifier.is_some() {
-            tell_guesses(&job.package)?;
+            guessed.extend(guesses(&job.package)?);
         }
         if let Some(verifier) = &verifier {
-            differing +=
-                usize::from(!verify::run(job, &made, verifier.as_ref(), id == OURS, &host)?);
+            let agree = verify::run(job, &job.compiled, verifier.as_ref(), id == OURS, &host)?;
+            differing += usize::from(!agree);
         }
+    }
+    tell(&outcomes, failures.len(), &guessed);
+    if !failures.is_empty() {
+        let message = format!("{} of {} packages were not compiled", failures.len(), jobs.len());
+        return Err(Error::new(codes::NOT_ALL_COMPILED, message)
+            .with_hint("mend what the errors above name, and run the same command again"));
     }
     match differing {
         0 => Ok(()),
@@ -124,6 +148,60 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
             format!("{APPLES} and {OURS} differ in {differing} of {} models", jobs.len()),
         )
         .with_hint("coremlcompiler is right: use what it made, and tell us what differs")),
+    }
+}
+
+/// Compiles a package, unless its compiled model is there and up to date.
+fn make(
+    job: &Job,
+    arguments: &CompileArguments,
+    id: &str,
+    compiler: &dyn Compiler,
+    host: &Host,
+) -> Result<Outcome> {
+    std::fs::metadata(&job.package).map_err(|source| {
+        let what = "the package cannot be read";
+        crate::error::io(codes::PACKAGE_UNREADABLE, what, &job.package, &source)
+    })?;
+    let there = job.compiled.symlink_metadata().is_ok();
+    if there && !arguments.force {
+        let current = match id {
+            OURS => {
+                let options =
+                    anemll_mlmodelc::Options { copy: arguments.copy, ..Default::default() };
+                anemll_mlmodelc::is_current(&job.package, &job.compiled, &options)
+            }
+            // Other compilers do not say what they would write.
+            _ => anemll_mlmodelc::is_made_from(&job.package, &job.compiled),
+        };
+        if current.map_err(from_compile)? {
+            return Ok(Outcome::UpToDate);
+        }
+    }
+    refuse_existing(&job.compiled, arguments.force)?;
+    compiler.compile(&job.package, &job.directory, &Value::Null, host)?;
+    Ok(Outcome::Compiled)
+}
+
+/// What came of it all, where that is not plain, and how many forms are guessed.
+fn tell(outcomes: &[Outcome], failed: usize, guessed: &BTreeSet<&'static str>) {
+    let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    let (compiled, up_to_date) = (count(Outcome::Compiled), count(Outcome::UpToDate));
+    if up_to_date > 0 || failed > 0 {
+        let parts = [(compiled, "compiled"), (up_to_date, "up to date"), (failed, "failed")];
+        let said: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        super::say(&said.join(", "));
+    }
+    if compiled > 0 && !guessed.is_empty() {
+        let forms = if guessed.len() == 1 { "1 form" } else { &format!("{} forms", guessed.len()) };
+        super::say(&format!(
+            "note: {forms} in what {OURS} wrote are guesses, which no output of Apple's compiler \
+             has shown: -v lists them, docs/reference/compiled-format.md tells the evidence"
+        ));
     }
 }
 
@@ -171,7 +249,7 @@ fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Bo
     Ok(compiler)
 }
 
-/// What is to be compiled, and where it goes; everything is looked at before anything is written.
+/// What is to be compiled, and where it goes.
 fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
     let packages = match Parts::asked_for(arguments)? {
         Some(parts) => parts.packages()?,
@@ -186,14 +264,6 @@ fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
             Error::new(codes::PACKAGE_UNREADABLE, "the path has no name to be compiled under")
                 .with_at(shown.clone())
         };
-        std::fs::metadata(&package).map_err(|source| {
-            crate::error::io(
-                codes::PACKAGE_UNREADABLE,
-                "the package cannot be read",
-                &package,
-                &source,
-            )
-        })?;
         let mut name = package.file_stem().ok_or_else(unnamed)?.to_owned();
         name.push(".mlmodelc");
         let beside = || match package.parent() {
@@ -211,8 +281,7 @@ fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
             .with_at(compiled.display().to_string())
             .with_hint("compile one of them into another --output-dir"));
         }
-        refuse_existing(&compiled, arguments.force)?;
-        jobs.push(Job { package, directory });
+        jobs.push(Job { package, directory, compiled });
     }
     Ok(jobs)
 }
@@ -228,7 +297,10 @@ fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     if !force {
-        return refusal("the compiled model is already there", "--force replaces it");
+        return refusal(
+            "a compiled model is already there, and is not what would be written",
+            "--force replaces it",
+        );
     }
     if !CompiledModel::is_at(compiled) {
         return refusal(
@@ -239,14 +311,9 @@ fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Says which parts of what `mlmodelc` writes for a package are guessed.
-fn tell_guesses(package: &Path) -> Result<()> {
+/// The forms in what `mlmodelc` writes for a package that are guessed.
+fn guesses(package: &Path) -> Result<Vec<&'static str>> {
     let opened = Package::open(package).map_err(crate::error::from_package)?;
-    for guess in anemll_mlmodelc::guesses(opened.model()).map_err(from_compile)? {
-        super::say(&format!(
-            "note: guessed: {} (`{}`): {}",
-            guess.what, guess.place, guess.evidence
-        ));
-    }
-    Ok(())
+    let found = anemll_mlmodelc::guesses(opened.model()).map_err(from_compile)?;
+    Ok(found.into_iter().map(|guess| guess.what).collect())
 }

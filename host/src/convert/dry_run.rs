@@ -55,7 +55,7 @@ pub(super) fn show(job: &Job<'_>, functions: &Functions) -> Result<()> {
     if job.arguments.wants_json() {
         return print_json(&plan);
     }
-    print(&plan.to_text())
+    print(&crate::terminal::plain_lines(&plan.to_text()))
 }
 
 /// Refuses a conversion that the disk has no room for.

@@ -120,7 +120,9 @@ pub fn run(
     }
     let leftovers = store.close();
     let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
-    for text in warnings.iter().chain(&leftovers) {
+    // The first were told before the work began.
+    let told = job.description.warnings.len();
+    for text in warnings.iter().skip(told).chain(&leftovers) {
         show(&Event::Warning { text });
     }
     let report = done?;
@@ -194,8 +196,8 @@ impl<'a> Job<'a> {
         let input = settings::model_input(arguments, &directory);
         let mut description = model_files::describe(frontend.as_ref(), &input, &directory)?;
         if !arguments.no_tokenizer {
-            refuse_missing_tokenizer(&directory)?;
             let found = model_files::check_companions(directory.path())?;
+            refuse_missing_tokenizer(&directory)?;
             description.notes.extend(found.notes);
             description.warnings.extend(found.warnings);
         }
@@ -275,6 +277,9 @@ impl<'a> Job<'a> {
         });
         for text in self.notes() {
             show(&Event::Note { text: &text });
+        }
+        for text in &self.description.warnings {
+            show(&Event::Warning { text });
         }
     }
 
@@ -432,13 +437,15 @@ impl<'a> Job<'a> {
     }
 
     /// Before any work: what the steps will make takes the place of nothing that is not ours.
-    fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &Store) -> Result<()> {
+    fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &mut Store) -> Result<()> {
         // What a compiler would make that cannot run here is in nobody's way.
         let check = self.compiler.as_ref().map(|compiler| compiler.check());
         let compiles = check.is_some_and(|check| check.is_ok_and(|answer| answer.available));
         let mut outputs = vec![PathBuf::from(REPORT)];
         for number in steps {
-            outputs.extend(work.steps.outputs(*number, compiles, work.small_files));
+            let made = work.steps.outputs(*number, compiles, work.small_files);
+            store.adopt(*number, &made)?;
+            outputs.extend(made);
         }
         store.refuse_foreign(&outputs)
     }

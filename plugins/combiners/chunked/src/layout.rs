@@ -2,7 +2,8 @@
 
 use anemll_layout::{
     INFER, MAIN, PREFILL, PartMetadata, check_model, chunk_suffix, combined, common_keys, file_key,
-    head_keys, layer_ranges, lut_key, lut_suffix, part, prefix, run_step, steps, weight_file,
+    head_keys, layer_ranges, layers_text, lut_key, lut_suffix, part, prefix, run_step, steps,
+    weight_file,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
@@ -181,13 +182,8 @@ impl<'a> Parts<'a> {
     }
 
     fn layers_text(&self, chunk: &Chunk) -> String {
-        let LayerRange { first, end } = chunk.layers;
-        format!(
-            "{} layers {} to {end} of {}",
-            self.model.architecture,
-            first + 1,
-            self.model.layers
-        )
+        let layers = layers_text(chunk.layers, self.model.layers);
+        format!("{} {layers}", self.model.architecture)
     }
 
     fn embeddings(&self) -> PackageSpec {

@@ -276,7 +276,7 @@ fn packages_say_what_they_are() {
     assert_eq!(combined.default_function.as_deref(), Some("infer"));
     assert_eq!(
         combined.short_description,
-        "LlamaForCausalLM layers 3 to 4 of 4, functions infer and prefill"
+        "LlamaForCausalLM layers 2 to 3 of 4, functions infer and prefill"
     );
     for (key, value) in [
         ("chunk_no", "2"),
