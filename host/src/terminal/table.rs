@@ -62,6 +62,8 @@ const SENTENCE: usize = 24;
 const LEAST: usize = 12;
 /// Shortest beginning that is told apart from the names.
 const PREFIX: usize = 4;
+/// Fewest names whose beginning and end are told apart; of two, both are better read whole.
+const FEWEST: usize = 3;
 /// What words of a name stand between.
 const BETWEEN: [char; 6] = ['_', '/', '.', '-', ' ', ':'];
 
@@ -135,7 +137,6 @@ impl Table {
         }
         left_out.sort_unstable();
         let mut text = String::new();
-        let indent = " ".repeat(self.indent);
         let told = match (common.prefix, common.suffix) {
             ("", "") => None,
             (prefix, "") => Some(format!("names begin with {prefix}")),
@@ -143,7 +144,7 @@ impl Table {
             (prefix, suffix) => Some(format!("names begin with {prefix} and end with {suffix}")),
         };
         if let Some(told) = told {
-            text += &format!("{indent}{told}\n");
+            text += &super::wrapped(told.split(' '), " ", self.indent, Some(width));
         }
         text += &self.lines(&shown, &common, Some(width));
         if let (Some(head), false) = (&self.head, left_out.is_empty()) {
@@ -166,6 +167,9 @@ impl Table {
         let Some(place) = flexible else { return Common::default() };
         let names: Vec<&str> =
             self.rows.iter().filter_map(|row| Some(row.get(place)?.text.as_str())).collect();
+        if names.len() < FEWEST {
+            return Common::default();
+        }
         let prefix = common_prefix(&names);
         let rest: Vec<&str> =
             names.iter().map(|name| name.strip_prefix(prefix).unwrap_or(name)).collect();
