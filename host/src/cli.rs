@@ -212,18 +212,18 @@ const CONVERT_EXAMPLES: &str = "Examples:
   anemll convert Qwen/Qwen3-0.6B -o ./qwen";
 
 const EVAL_EXAMPLES: &str = "Examples:
-  anemll eval --meta out/meta.yaml --tokens ids.npy --reference logits.npy
-  anemll eval -m out/meta.yaml --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
-  anemll eval --meta out/meta.yaml --text book.txt --max-tokens 4000
-  anemll eval --meta out4/meta.yaml --text book.txt --against out/meta.yaml
+  anemll eval out --tokens ids.npy --reference logits.npy
+  anemll eval out --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
+  anemll eval out --text book.txt --max-tokens 4000
+  anemll eval out4 --text book.txt --against out
 
 REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
 `indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
 
 const GENERATE_EXAMPLES: &str = "Examples:
-  anemll generate --meta out/meta.yaml --prompt \"Once upon a time\"
-  anemll generate -m out/meta.yaml -p \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7
-  anemll generate -m out/meta.yaml -p \"Once upon a time\" --max-tokens 20 --json";
+  anemll generate out --prompt \"Once upon a time\"
+  anemll generate out -p \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7
+  anemll generate out -p \"Once upon a time\" --max-tokens 20 --json";
 
 const PLUGIN_EXAMPLES: &str = "Examples:
   anemll plugin list
@@ -265,10 +265,10 @@ pub struct ConvertArguments {
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
     #[arg(long, value_name = "ID", default_value = "auto")]
@@ -286,7 +286,7 @@ pub struct ConvertArguments {
     #[arg(long)]
     pub argmax: bool,
     /// Pieces that the output head is split into; default by architecture.
-    #[arg(long, value_name = "N", value_parser = whole)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
@@ -387,6 +387,24 @@ impl ConvertArguments {
     }
 }
 
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConversionArguments {
+    /// The conversion: its directory, or the meta.yaml in it.
+    #[arg(value_name = "OUT", required_unless_present = "meta")]
+    pub conversion: Option<PathBuf>,
+    /// The same as OUT.
+    #[arg(short, long, value_name = "OUT", conflicts_with = "conversion")]
+    pub meta: Option<PathBuf>,
+}
+
+impl ConversionArguments {
+    /// The meta.yaml.
+    pub fn meta(&self) -> PathBuf {
+        let given = self.conversion.as_ref().or(self.meta.as_ref());
+        crate::meta::locate(given.map_or_else(|| std::path::Path::new(""), |path| path.as_path()))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EvaluationPath {
     /// Every token through `infer`, one at a time.
@@ -400,9 +418,8 @@ pub enum EvaluationPath {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("input").required(true).args(["tokens", "text"]))]
 pub struct EvalArguments {
-    /// meta.yaml of the conversion.
-    #[arg(short, long, value_name = "FILE")]
-    pub meta: PathBuf,
+    #[command(flatten)]
+    pub conversion: ConversionArguments,
     /// Token ids: a .npy array of integers.
     #[arg(long, value_name = "IDS.npy")]
     pub tokens: Option<PathBuf>,
@@ -412,17 +429,17 @@ pub struct EvalArguments {
     /// Logits of the original model at each token; without it, the perplexity is measured.
     #[arg(long, value_name = "REFERENCE", requires = "tokens", conflicts_with_all = ["text", "against", "max_tokens"])]
     pub reference: Option<PathBuf>,
-    /// meta.yaml of another conversion of the model, to compare the distributions with.
-    #[arg(long, value_name = "FILE")]
+    /// Another conversion of the model, to compare the distributions with: its directory or meta.yaml.
+    #[arg(long, value_name = "OUT")]
     pub against: Option<PathBuf>,
     /// Take only the first N tokens.
-    #[arg(long, value_name = "N", value_parser = whole)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub max_tokens: Option<u64>,
     /// Which functions to run.
     #[arg(long, value_enum, default_value_t = EvaluationPath::Evaluate)]
     pub path: EvaluationPath,
     /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
-    #[arg(long, value_name = "K", requires = "reference", value_parser = whole)]
+    #[arg(long, value_name = "K", requires = "reference", value_parser = count)]
     pub prefill_tokens: Option<u64>,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
@@ -439,16 +456,19 @@ pub struct SamplingArguments {
     #[arg(long, value_name = "T", value_parser = temperature)]
     pub temperature: Option<f32>,
     /// Draw from the K most likely tokens; 0: from all.
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<usize>,
+    #[arg(long, value_name = "K", value_parser = count)]
+    pub top_k: Option<u64>,
     /// Draw from the most likely tokens whose probabilities reach P together; 1: from all.
     #[arg(long, value_name = "P", value_parser = share)]
     pub top_p: Option<f32>,
     /// Draw from tokens that are at least P times as likely as the most likely one; 0: from all.
     #[arg(long, value_name = "P", value_parser = share)]
     pub min_p: Option<f32>,
+    /// Makes tokens that occurred less likely, above 1; 1: no difference (default: the model's, else 1).
+    #[arg(long, value_name = "P", value_parser = penalty)]
+    pub repetition_penalty: Option<f32>,
     /// Number that decides what is drawn; the same number gives the same text.
-    #[arg(long, value_name = "N", value_parser = whole)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub seed: Option<u64>,
 }
 
@@ -460,37 +480,48 @@ impl SamplingArguments {
             || self.top_p.is_some()
             || self.min_p.is_some()
     }
-}
 
-/// A number of things, or a seed.
-pub fn whole(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "take a whole number from 0 on".to_owned())
+    /// Whether an option was given that needs all logits.
+    pub fn needs_logits(&self) -> bool {
+        self.asks_to_sample() || self.repetition_penalty.is_some_and(|penalty| penalty != 1.0)
+    }
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("not a number from 0 on".to_owned()),
+        _ => Err("take a number from 0 on, such as 0.7".to_owned()),
+    }
+}
+
+/// A whole number from 0 on.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "take a whole number from 0 on".to_owned())
+}
+
+fn penalty(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("take a number above 0, such as 1.1".to_owned()),
     }
 }
 
 fn share(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("not a number from 0 to 1".to_owned()),
+        _ => Err("take a number from 0 to 1".to_owned()),
     }
 }
 
 #[derive(Debug, Args)]
 pub struct GenerateArguments {
-    /// meta.yaml of the conversion.
-    #[arg(short, long, value_name = "FILE")]
-    pub meta: PathBuf,
+    #[command(flatten)]
+    pub conversion: ConversionArguments,
     /// Text to continue.
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: String,
     /// Largest number of tokens to generate.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     pub max_tokens: u64,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]

@@ -1,9 +1,13 @@
 //! A conversation: its messages as tokens, and what is left out when they no longer fit.
 
 use crate::chat_template::{ChatTemplate, Message};
-use crate::tokenizer::Tokenizer;
+use crate::generation::bounded;
+use crate::tokenizer::{Bounded, Tokenizer};
 use anemll_plugin_api::Result;
 use std::collections::BTreeMap;
+
+/// Bytes of a message that may be too long for any context.
+const LONG: usize = 1 << 20;
 
 /// The messages so far, and how they are written.
 pub struct Conversation<'a> {
@@ -56,13 +60,25 @@ impl<'a> Conversation<'a> {
     /// turn is left out, for good; never the system message, never the newest turn.
     ///
     /// # Errors
-    /// The template's or the tokenizer's. The conversation is then as it was.
-    pub fn fit(&mut self, most: usize) -> Result<Fitted> {
+    /// The template's or the tokenizer's, and a newest turn far beyond the `context`. The
+    /// conversation is then as it was.
+    pub fn fit(&mut self, most: usize, context: usize) -> Result<Fitted> {
+        // A text far too long is refused before a template makes another one of it.
+        if let Some(newest) = self.messages.last().filter(|newest| newest.content.len() > LONG) {
+            let text = &newest.content;
+            bounded(
+                self.tokenizer.encode_bounded(text, false, context as u64)?,
+                text.len(),
+                context,
+            )?;
+        }
         let mut kept = self.messages.clone();
         let mut dropped = 0;
         loop {
-            let tokens = self.tokens(&kept)?;
-            let Some(turn) = oldest_turn(&kept).filter(|_| tokens.len() > most) else {
+            let (tokens, length) = self.tokens(&kept, most.max(context))?;
+            let fits = matches!(&tokens, Bounded::All(tokens) if tokens.len() <= most);
+            let Some(turn) = oldest_turn(&kept).filter(|_| !fits) else {
+                let tokens = bounded(tokens, length, context)?;
                 self.messages = kept;
                 return Ok(Fitted { tokens, dropped });
             };
@@ -71,14 +87,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn tokens(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        match &self.template {
-            Some(template) => {
-                let text = template.render(messages, &self.variables)?;
-                self.tokenizer.encode(&text, false)
-            }
-            None => self.tokenizer.encode(&plain(messages), true),
-        }
+    /// Tokens, counted up to `most`, and the bytes of the text that they are of.
+    fn tokens(&self, messages: &[Message], most: usize) -> Result<(Bounded, usize)> {
+        // A template writes the special tokens itself.
+        let (text, special) = match &self.template {
+            Some(template) => (template.render(messages, &self.variables)?, false),
+            None => (plain(messages), true),
+        };
+        Ok((self.tokenizer.encode_bounded(&text, special, most as u64)?, text.len()))
     }
 }
 
@@ -120,13 +136,13 @@ mod tests {
             conversation.answer(&format!(" answer {turn}"));
         }
         conversation.ask("last");
-        let whole = conversation.fit(usize::MAX).unwrap();
+        let whole = conversation.fit(usize::MAX, 512).unwrap();
         assert_eq!(whole.dropped, 0);
-        let fitted = conversation.fit(whole.tokens.len() - 1).unwrap();
+        let fitted = conversation.fit(whole.tokens.len() - 1, 512).unwrap();
         assert_eq!(fitted.dropped, 1);
         let text = tokenizer.decode(&fitted.tokens).unwrap();
         assert_eq!(text, "Be brief.\nquestion 1 answer 1\nquestion 2 answer 2\nlast");
-        let fitted = conversation.fit(0).unwrap();
+        let fitted = conversation.fit(0, 512).unwrap();
         assert_eq!(fitted.dropped, 2);
         assert_eq!(tokenizer.decode(&fitted.tokens).unwrap(), "Be brief.\nlast");
     }
@@ -140,7 +156,7 @@ mod tests {
         conversation.ask("a");
         conversation.answer("b");
         conversation.ask("c");
-        assert!(conversation.fit(0).is_err());
-        assert!(conversation.fit(10).is_ok());
+        assert!(conversation.fit(0, 512).is_err());
+        assert!(conversation.fit(10, 512).is_ok());
     }
 }

@@ -15,6 +15,13 @@ use std::path::{Path, PathBuf};
 
 pub use crate::meta::PATHS;
 
+/// The input that says which positions a token sees.
+const MASK: &str = "causal_mask";
+/// More tokens of context than any model has.
+const LONGEST: u64 = 1 << 22;
+/// Elements of the largest mask, which is made anew for every call.
+const LARGEST_MASK: u64 = 1 << 29;
+
 /// What the head gives for one token.
 #[derive(Debug, Clone)]
 pub enum Head {
@@ -80,8 +87,9 @@ impl Engine {
         for step in infer.iter().chain(&prefill).chain(&evaluate) {
             engine.open_step(step, runtime, host)?;
         }
-        engine.context = engine.mask_columns(&infer)?;
-        engine.batch = engine.mask_rows(&prefill)?;
+        (_, engine.context) = engine.mask(&infer, |tokens, _| tokens == 1)?;
+        let context = engine.context;
+        (engine.batch, _) = engine.mask(&prefill, |_, columns| columns == context)?;
         Ok(engine)
     }
 
@@ -117,16 +125,23 @@ impl Engine {
         })
     }
 
-    /// The shape of `causal_mask`, (1, 1, tokens, context), in the first step that has one.
-    fn mask_shape(&self, steps: &[RunStep]) -> Result<Vec<u64>> {
+    /// Tokens and context of `causal_mask`, (1, 1, tokens, context), in the first step that has one.
+    fn mask(&self, steps: &[RunStep], suits: impl Fn(u64, u64) -> bool) -> Result<(u64, u64)> {
         for step in steps {
             let signature = self.signature(step)?;
-            let mask = signature.inputs.iter().find(|input| input.name == "causal_mask");
-            if let Some([shape, ..]) = mask.map(|mask| mask.shapes.as_slice())
-                && shape.len() == 4
-            {
-                return Ok(shape.clone());
-            }
+            let mask = signature.inputs.iter().find(|input| input.name == MASK);
+            let Some([shape, ..]) = mask.map(|mask| mask.shapes.as_slice()) else { continue };
+            return match shape[..] {
+                [1, 1, tokens, context]
+                    if (1..=LONGEST).contains(&context)
+                        && (1..=context).contains(&tokens)
+                        && tokens * context <= LARGEST_MASK
+                        && suits(tokens, context) =>
+                {
+                    Ok((tokens, context))
+                }
+                _ => Err(self.unsuitable(step, shape)),
+            };
         }
         Err(Error::new(
             codes::META_INVALID,
@@ -135,12 +150,16 @@ impl Engine {
         .with_hint("the packages are not of an ANEMLL conversion"))
     }
 
-    fn mask_columns(&self, steps: &[RunStep]) -> Result<u64> {
-        Ok(self.mask_shape(steps)?[3])
-    }
-
-    fn mask_rows(&self, steps: &[RunStep]) -> Result<u64> {
-        Ok(self.mask_shape(steps)?[2])
+    fn unsuitable(&self, step: &RunStep, shape: &[u64]) -> Error {
+        Error::new(
+            codes::ENGINE_INTERFACE,
+            format!(
+                "`{MASK}` of `{}` in {} has the shape {shape:?}, which does not suit the conversion",
+                step.function, step.package
+            ),
+        )
+        .with_at(self.meta.directory.display().to_string())
+        .with_hint("the packages are damaged or of different conversions; convert the model again")
     }
 
     /// Context length in tokens.
@@ -160,7 +179,8 @@ impl Engine {
         let logits = signature.outputs.iter().filter(|output| output.name.starts_with("logits"));
         let sizes: Vec<u64> = logits.map(columns).collect::<Option<_>>()?;
         let sizes = if sizes.is_empty() { &self.head_sizes } else { &sizes };
-        Some(sizes.iter().sum()).filter(|total| *total > 0)
+        let total = sizes.iter().try_fold(0_u64, |total, size| total.checked_add(*size))?;
+        (total > 0).then_some(total)
     }
 
     /// Whether the head gives the largest logit only (`--argmax`).
@@ -397,10 +417,19 @@ fn largest_of_pieces(indices: &Tensor, largest: &Tensor, sizes: &[u64]) -> Resul
     let mut best: Option<(u32, f32)> = None;
     let mut offset = 0;
     for ((index, value), size) in indices.iter().zip(&largest).zip(sizes) {
+        let token = u64::try_from(*index).ok().filter(|index| index < size);
+        let token = token.and_then(|index| u32::try_from(index.checked_add(offset)?).ok());
+        let Some(token) = token else {
+            return Err(Error::new(
+                codes::META_INVALID,
+                format!("the head gives the index {index} in a piece of {size} tokens"),
+            )
+            .with_at("com.anemll.lm_head_chunk_sizes"));
+        };
         if best.is_none_or(|(_, known)| *value > known) {
-            best = Some(((offset + *index as u64) as u32, *value));
+            best = Some((token, *value));
         }
-        offset += size;
+        offset = offset.saturating_add(*size);
     }
     best.map(|(token, value)| Head::Largest(token, value)).ok_or_else(no_rows)
 }
@@ -479,6 +508,22 @@ mod tests {
         let rows = head_rows(&values, 2, &[]).unwrap();
         let Head::Logits(second) = &rows[1] else { panic!("logits are expected") };
         assert_eq!(second, &[3.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn an_index_outside_of_its_piece_is_an_error() {
+        for index in [-1_i32, 10, i32::MIN] {
+            let tensor = |name: &str, dtype, bytes: &[u8]| Tensor {
+                name: name.to_owned(),
+                dtype,
+                shape: vec![1],
+                bytes: bytes.to_vec(),
+            };
+            let indices = tensor("argmax_idx", DType::INT32, &index.to_le_bytes());
+            let largest = tensor("argmax_val", DType::FLOAT16, &f16::ONE.to_le_bytes());
+            assert!(largest_of_pieces(&indices, &largest, &[10]).is_err(), "{index}");
+            assert!(largest_of_pieces(&indices, &largest, &[u64::MAX]).is_ok() == (index == 10));
+        }
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! Measures between the logits of a conversion and those of the original model.
 
+use crate::arrays::{self, Arrays, MOST_ELEMENTS};
 use anemll_plugin_api::{Error, Result, codes};
-use npyz::{DType, NpyFile, TypeChar};
 use serde::Serialize;
-use std::io::{BufReader, Read};
 use std::path::Path;
-
-type Archive = npyz::npz::NpzArchive<BufReader<std::fs::File>>;
 
 /// Two largest reference logits closer than this are a tie: float16 cannot tell them apart.
 const TIE: f64 = 0.01;
@@ -100,41 +97,61 @@ impl Reference {
         self.len() == 0
     }
 
-    /// Reads a .npy array, or a .npz with `indices`, `logits` and `logsumexp`.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads a .npy array, or a .npz with `indices`, `logits` and `logsumexp`, of `tokens` rows and
+    /// at most `vocabulary` columns. Other sizes are refused before elements are read.
+    ///
+    /// # Errors
+    /// The file cannot be used, or is of other tokens or another model.
+    pub fn read(path: &Path, tokens: u64, vocabulary: u64) -> Result<Self> {
+        let check = |rows: u64, columns: u64| {
+            if rows != tokens {
+                return Err(Error::new(
+                    codes::EVALUATION_INPUT,
+                    format!("there are {tokens} tokens, but reference logits for {rows}"),
+                )
+                .with_at(path.display().to_string())
+                .with_hint("the reference has one row of logits for each token"));
+            }
+            if columns > vocabulary {
+                return Err(
+                    vocabulary_differs(vocabulary, columns).with_at(path.display().to_string())
+                );
+            }
+            Ok(rows.saturating_mul(columns))
+        };
         if path.extension().is_some_and(|extension| extension == "npz") {
-            return Self::read_top(path);
+            return Self::read_top(path, check);
         }
-        let file = open(path)?;
-        let array = NpyFile::new(file).map_err(|source| invalid(path, &source.to_string()))?;
-        let shape = array.shape().to_vec();
-        let vocabulary = match shape.as_slice() {
-            [_, columns] | [1, _, columns] if *columns > 0 => *columns as usize,
+        let array = arrays::open(path)?;
+        let shape = array.shape();
+        let (rows, columns) = match shape[..] {
+            [rows, columns] | [1, rows, columns] if columns > 0 => (rows, columns),
             _ => {
-                return Err(invalid(
-                    path,
-                    &format!("shape {shape:?}, expected (tokens, vocabulary)"),
-                ));
+                return Err(
+                    array.invalid(&format!("shape {shape:?}, expected (tokens, vocabulary)"))
+                );
             }
         };
-        Ok(Self::Full { vocabulary, logits: finite(floats(array, path)?, path)? })
+        let most = check(rows, columns)?;
+        Ok(Self::Full { vocabulary: columns as usize, logits: array.floats(most)? })
     }
 
-    fn read_top(path: &Path) -> Result<Self> {
-        let mut archive = npyz::npz::NpzArchive::new(open(path)?)
-            .map_err(|source| invalid(path, &source.to_string()))?;
-        let array = member(&mut archive, "indices", path)?;
-        let shape = array.shape().to_vec();
-        let indices = token_ids(array, path)?;
-        let array = member(&mut archive, "logits", path)?;
-        let logits_shape = array.shape().to_vec();
-        let logits = finite(floats(array, path)?, path)?;
-        let logsumexp = finite(floats(member(&mut archive, "logsumexp", path)?, path)?, path)?;
+    fn read_top(path: &Path, check: impl Fn(u64, u64) -> Result<u64>) -> Result<Self> {
+        let mut archive = Arrays::open(path)?;
+        let array = archive.array("indices")?;
+        let shape = array.shape();
         let [tokens, count] = shape[..] else {
-            return Err(invalid(path, "`indices` must have the shape (tokens, K)"));
+            return Err(array.invalid("the shape must be (tokens, K)"));
         };
+        let most = check(tokens, count)?;
+        let indices = array.token_ids(most)?;
+        let array = archive.array("logits")?;
+        let logits_shape = array.shape();
+        let logits = array.floats(most)?;
+        let logsumexp = archive.array("logsumexp")?.floats(tokens)?;
         if logits_shape != shape || logsumexp.len() as u64 != tokens || count == 0 {
-            return Err(invalid(path, "`indices`, `logits` and `logsumexp` do not match"));
+            let reason = "`indices`, `logits` and `logsumexp` do not match";
+            return Err(arrays::invalid(path, reason));
         }
         Ok(Self::Top { count: count as usize, indices, logits, logsumexp })
     }
@@ -144,7 +161,7 @@ impl Reference {
         match self {
             Self::Full { vocabulary, logits } => {
                 if ours.len() != *vocabulary {
-                    return Err(vocabulary_differs(ours.len(), *vocabulary));
+                    return Err(vocabulary_differs(ours.len() as u64, *vocabulary as u64));
                 }
                 let reference = &logits[position * vocabulary..(position + 1) * vocabulary];
                 let indices = 0..*vocabulary as u32;
@@ -154,7 +171,7 @@ impl Reference {
                 let row = position * count..(position + 1) * count;
                 let indices = &indices[row.clone()];
                 if let Some(index) = indices.iter().find(|index| **index as usize >= ours.len()) {
-                    return Err(vocabulary_differs(ours.len(), *index as usize + 1));
+                    return Err(vocabulary_differs(ours.len() as u64, u64::from(*index) + 1));
                 }
                 let total = f64::from(logsumexp[position]);
                 Ok(measure(position, ours, indices.iter().copied(), &logits[row], total))
@@ -251,99 +268,19 @@ pub fn summarize(per_position: Vec<Position>) -> Result<Evaluation> {
 }
 
 /// Reads token ids: integers of shape (tokens) or (1, tokens).
+///
+/// # Errors
+/// The file cannot be used.
 pub fn read_tokens(path: &Path) -> Result<Vec<u32>> {
-    let array = NpyFile::new(open(path)?).map_err(|source| invalid(path, &source.to_string()))?;
-    let shape = array.shape().to_vec();
+    let array = arrays::open(path)?;
+    let shape = array.shape();
     if !matches!(shape.as_slice(), [_] | [1, _]) {
-        return Err(invalid(path, &format!("shape {shape:?}, expected (tokens)")));
+        return Err(array.invalid(&format!("shape {shape:?}, expected (tokens)")));
     }
-    token_ids(array, path)
+    array.token_ids(MOST_ELEMENTS)
 }
 
-/// Elements as token ids.
-fn token_ids<R: Read>(array: NpyFile<R>, path: &Path) -> Result<Vec<u32>> {
-    let values: Vec<i64> = match type_of(&array) {
-        Some((TypeChar::Int, 4)) => {
-            integers(array.into_vec::<i32>(), path)?.into_iter().map(i64::from).collect()
-        }
-        Some((TypeChar::Int, 8)) => integers(array.into_vec::<i64>(), path)?,
-        Some((TypeChar::Uint, 4)) => {
-            integers(array.into_vec::<u32>(), path)?.into_iter().map(i64::from).collect()
-        }
-        _ => return Err(invalid(path, "token ids must be int32 or int64")),
-    };
-    values
-        .into_iter()
-        .map(|value| u32::try_from(value).map_err(|_| invalid(path, &format!("token id {value}"))))
-        .collect()
-}
-
-/// A reference that holds no number has nothing to say.
-fn finite(values: Vec<f32>, path: &Path) -> Result<Vec<f32>> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => Err(invalid(path, &format!("element {at} of the reference is {}", values[at]))),
-        None => Ok(values),
-    }
-}
-
-/// An array of an archive.
-fn member<'a>(
-    archive: &'a mut Archive,
-    name: &str,
-    path: &Path,
-) -> Result<NpyFile<impl Read + use<'a>>> {
-    archive
-        .by_name(name)
-        .map_err(|source| invalid(path, &source.to_string()))?
-        .ok_or_else(|| invalid(path, &format!("it has no array `{name}`")))
-}
-
-fn integers<T>(values: std::io::Result<Vec<T>>, path: &Path) -> Result<Vec<T>> {
-    values.map_err(|source| invalid(path, &source.to_string()))
-}
-
-fn type_of<R: Read>(array: &NpyFile<R>) -> Option<(TypeChar, u64)> {
-    match array.dtype() {
-        DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
-        _ => None,
-    }
-}
-
-fn floats<R: Read>(array: NpyFile<R>, path: &Path) -> Result<Vec<f32>> {
-    if array.order() != npyz::Order::C {
-        return Err(invalid(path, "the array is in Fortran order; save it in C order"));
-    }
-    let values = match type_of(&array) {
-        Some((TypeChar::Float, 2)) => array
-            .into_vec::<half::f16>()
-            .map(|values| values.into_iter().map(half::f16::to_f32).collect()),
-        Some((TypeChar::Float, 4)) => array.into_vec::<f32>(),
-        Some((TypeChar::Float, 8)) => array
-            .into_vec::<f64>()
-            .map(|values| values.into_iter().map(|value| value as f32).collect()),
-        Some((TypeChar::Int, 4)) => array
-            .into_vec::<i32>()
-            .map(|values| values.into_iter().map(|value| value as f32).collect()),
-        Some((TypeChar::Int, 8)) => array
-            .into_vec::<i64>()
-            .map(|values| values.into_iter().map(|value| value as f32).collect()),
-        _ => return Err(invalid(path, "elements must be float16, float32 or integers")),
-    };
-    values.map_err(|source| invalid(path, &source.to_string()))
-}
-
-fn open(path: &Path) -> Result<BufReader<std::fs::File>> {
-    std::fs::File::open(path)
-        .map(BufReader::new)
-        .map_err(|source| invalid(path, &source.to_string()))
-}
-
-fn invalid(path: &Path, reason: &str) -> Error {
-    Error::new(codes::EVALUATION_INPUT, format!("the array cannot be used: {reason}"))
-        .with_at(path.display().to_string())
-}
-
-fn vocabulary_differs(ours: usize, reference: usize) -> Error {
+fn vocabulary_differs(ours: u64, reference: u64) -> Error {
     Error::new(
         codes::EVALUATION_INPUT,
         format!("the conversion has {ours} logits, the reference {reference}"),
@@ -422,12 +359,6 @@ mod tests {
             let position = top.compare(0, &[3.0, bad]).unwrap();
             assert!(position.cosine.is_nan() && position.kl.is_nan() && !position.top1);
         }
-    }
-
-    #[test]
-    fn a_reference_without_numbers_is_refused() {
-        let error = finite(vec![1.0, f32::NAN], Path::new("logits.npy")).unwrap_err();
-        assert_eq!(error.code, codes::EVALUATION_INPUT);
     }
 
     #[test]

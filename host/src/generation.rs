@@ -7,6 +7,7 @@
 use crate::engine::Engine;
 use crate::sampling::Sampler;
 use crate::services::check_cancelled;
+use crate::tokenizer::Bounded;
 use anemll_plugin_api::{Error, Result, codes};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -75,6 +76,11 @@ impl Generator {
     /// Whether prompts go token by token through `infer`, not in batches through `prefill`.
     pub fn set_single_token(&mut self, single_token: bool) {
         self.single_token = single_token;
+    }
+
+    /// Tokens that the model has logits for, as far as that is known.
+    pub fn vocabulary(&self) -> Option<u64> {
+        self.engine.vocabulary()
     }
 
     /// Context length in tokens.
@@ -177,8 +183,30 @@ impl Generator {
     fn step(&mut self, token: u32) -> Result<u32> {
         let head = self.engine.infer(token, self.cached.len() as u64)?;
         self.cached.push(token);
-        self.sampler.next(head)
+        self.sampler.next(head, &self.cached)
     }
+}
+
+/// Checks the tokens of a prompt of `length` bytes, of which only as many were counted as show that
+/// there are too many.
+///
+/// # Errors
+/// There are more than the context has; the message says about how much fits.
+pub fn bounded(tokens: Bounded, length: usize, context: usize) -> Result<Vec<u32>> {
+    let (tokens, bytes) = match tokens {
+        Bounded::All(tokens) => return Ok(tokens),
+        Bounded::TooMany { tokens, bytes } => (tokens, bytes),
+    };
+    let fits = bytes.saturating_mul(context as u64) / tokens.max(1);
+    Err(Error::new(
+        codes::PROMPT_INVALID,
+        format!(
+            "the prompt of {length} bytes does not fit into the context of {context} tokens: its first {bytes} bytes have {tokens} already"
+        ),
+    )
+    .with_hint(format!(
+        "about {fits} bytes of this text fit; shorten it, or convert with a larger --context"
+    )))
 }
 
 fn empty_prompt() -> Error {

@@ -2,6 +2,7 @@
 //!
 //! No model, quantizer, layout or runtime is known here; all of that is in plugins.
 
+pub mod arrays;
 pub mod chat_template;
 pub mod cli;
 pub mod commands;
@@ -24,4 +25,5 @@ pub mod sampling;
 pub mod services;
 pub mod sizes;
 pub mod terminal;
-pub mod tokenizer;
+
+pub use anemll_tokenizer as tokenizer;

@@ -1,5 +1,6 @@
 //! Reading meta.yaml: which packages make up a conversion.
 
+use anemll_files::Limit;
 use anemll_plugin_api::data::{EvaluationPaths, RunStep};
 use anemll_plugin_api::{Error, Result, codes};
 use serde::Deserialize;
@@ -7,6 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 /// File with the evaluation functions' order, below the folder of our own files.
 pub const PATHS: &str = ".anemll/paths.json";
+
+/// The file that describes a conversion, in its directory.
+pub const FILE: &str = "meta.yaml";
 
 /// More than any model has layers.
 const MOST_CHUNKS: u32 = 999;
@@ -48,13 +52,18 @@ struct Parameters {
     monolithic_model: Option<String>,
 }
 
+/// The meta.yaml that a path means: the file itself, or that of the directory.
+pub fn locate(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(FILE) } else { path.to_owned() }
+}
+
 impl Meta {
     /// Reads meta.yaml, and the evaluation functions' order beside it if there is one.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| {
+        let text = anemll_files::read_text(path, Limit::RECORD).map_err(|source| {
             Error::new(codes::META_INVALID, format!("meta.yaml cannot be read: {source}"))
                 .with_at(path.display().to_string())
-                .with_hint("--meta takes the meta.yaml in the output directory of `anemll convert`")
+                .with_hint("take the output directory of `anemll convert`, or the meta.yaml in it")
         })?;
         let document: Document = serde_yaml_ng::from_str(&text).map_err(|source| {
             Error::new(codes::META_INVALID, format!("meta.yaml is not valid: {source}"))
@@ -63,7 +72,11 @@ impl Meta {
         let directory = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let mut paths = document.model_info.paths(path)?;
         let own = directory.join(PATHS);
-        if let Ok(text) = std::fs::read_to_string(&own) {
+        if own.exists() {
+            let text = anemll_files::read_text(&own, Limit::RECORD).map_err(|source| {
+                Error::new(codes::META_INVALID, format!("this file cannot be read: {source}"))
+                    .with_at(own.display().to_string())
+            })?;
             let found: EvaluationPaths = serde_json::from_str(&text).map_err(|source| {
                 Error::new(codes::META_INVALID, format!("not valid: {source}"))
                     .with_at(own.display().to_string())
@@ -217,6 +230,14 @@ mod tests {
         .unwrap();
         assert_eq!(meta.paths.infer.len(), 1);
         assert_eq!(meta.paths.infer[0].package, "qwen_monolithic_full");
+    }
+
+    #[test]
+    fn a_directory_means_the_file_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("meta.yaml");
+        assert_eq!(locate(directory.path()), file);
+        assert_eq!(locate(&file), file);
     }
 
     #[test]

@@ -8,19 +8,21 @@
 use crate::cli::EvaluationPath;
 use crate::engine::{Engine, Head};
 use crate::evaluation::{logsumexp, measure};
-use crate::progress::{Bar, Unit};
 use crate::services::check_cancelled;
 use anemll_plugin_api::{Error, Result, codes};
 use serde::Serialize;
 use std::collections::VecDeque;
 
-/// What is evaluated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens {
+/// Where the tokens of a text come from.
+pub trait Source {
     /// What every window begins with, such as a token for the beginning of a text.
-    pub lead: Vec<u32>,
-    /// The text.
-    pub text: Vec<u32>,
+    fn lead(&self) -> &[u32];
+
+    /// The next `count` tokens of the text; fewer at its end.
+    ///
+    /// # Errors
+    /// The text cannot be read or tokenized.
+    fn take(&mut self, count: usize) -> Result<Vec<u32>>;
 }
 
 /// What came of a text.
@@ -68,34 +70,33 @@ pub struct Distance {
     pub top1_agreement: f64,
 }
 
-/// The windows of a text: each at most `context` tokens, `lead` included, and at least two.
+/// How many tokens of the text a window of `context` tokens has beside the lead.
+fn room(lead: usize, context: u64) -> Result<usize> {
+    let room = usize::try_from(context).unwrap_or(usize::MAX).saturating_sub(lead);
+    if room == 0 || room + lead < 2 {
+        return Err(Error::new(
+            codes::EVALUATION_INPUT,
+            format!("a window of {context} tokens leaves none to score"),
+        )
+        .with_hint("convert with a larger --context"));
+    }
+    Ok(room)
+}
+
+/// Checks that every token is one of the model's.
 ///
 /// # Errors
-/// There is nothing to score.
-pub fn windows(tokens: &Tokens, context: u64) -> Result<Vec<Vec<u32>>> {
-    let refuse = |message: String, hint: &str| {
-        Err(Error::new(codes::EVALUATION_INPUT, message).with_hint(hint.to_owned()))
-    };
-    let room = usize::try_from(context).unwrap_or(usize::MAX).saturating_sub(tokens.lead.len());
-    if room == 0 || room + tokens.lead.len() < 2 {
-        return refuse(
-            format!("a window of {context} tokens leaves none to score"),
-            "convert with a larger --context",
-        );
+/// One is beyond the logits.
+pub fn check_vocabulary(engine: &Engine, tokens: &[u32]) -> Result<()> {
+    let Some(vocabulary) = engine.vocabulary() else { return Ok(()) };
+    match tokens.iter().find(|token| u64::from(**token) >= vocabulary) {
+        Some(token) => Err(Error::new(
+            codes::EVALUATION_INPUT,
+            format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
+        )
+        .with_hint("the tokens are of another model")),
+        None => Ok(()),
     }
-    let windows: Vec<Vec<u32>> = tokens
-        .text
-        .chunks(room)
-        .map(|part| tokens.lead.iter().chain(part).copied().collect())
-        .filter(|window: &Vec<u32>| window.len() > 1)
-        .collect();
-    if windows.is_empty() {
-        return refuse(
-            format!("{} tokens are too few: none has one before it", tokens.text.len()),
-            "give a longer text",
-        );
-    }
-    Ok(windows)
 }
 
 /// Adds up the scores of one conversion.
@@ -122,15 +123,17 @@ impl Sum {
     }
 }
 
-/// Runs all windows of a text; `reference` is another conversion and its name.
+/// Runs all windows of a text; `reference` is another conversion and its name. `progress` is told
+/// how many tokens are done.
 ///
 /// # Errors
 /// The conversions do not suit each other or the tokens; those of the runtime; Ctrl-C.
 pub fn evaluate_text(
     engine: &mut Engine,
     reference: Option<(&mut Engine, String)>,
-    tokens: &Tokens,
+    text: &mut dyn Source,
     path: EvaluationPath,
+    progress: &mut dyn FnMut(u64),
 ) -> Result<TextEvaluation> {
     let mut reference = reference;
     let mut context = engine.context();
@@ -142,22 +145,32 @@ pub fn evaluate_text(
             return Err(vocabularies_differ(ours, theirs).with_at(name.clone()));
         }
     }
-    let windows = windows(tokens, context)?;
+    let room = room(text.lead().len(), context)?;
+    let (mut tokens, mut windows) = (0, 0);
     let (mut ours, mut theirs) = (Sum::default(), Sum::default());
     let (mut scored, mut divergence, mut agreements) = (0, 0.0, 0);
-    let bar = Bar::new("scoring", tokens.text.len() as u64, Unit::Count("tokens"));
-    for window in &windows {
-        let mut rows = Rows::new(engine, window, path)?;
+    loop {
+        let part = text.take(room)?;
+        let ended = part.len() < room;
+        let before = tokens;
+        tokens += part.len() as u64;
+        let window: Vec<u32> = text.lead().iter().copied().chain(part).collect();
+        if window.len() < 2 {
+            break;
+        }
+        check_vocabulary(engine, &window)?;
+        windows += 1;
+        let mut rows = Rows::new(engine, &window, path)?;
         let mut reference_rows = match &mut reference {
-            Some((other, _)) => Some(Rows::new(other, window, path)?),
+            Some((other, _)) => Some(Rows::new(other, &window, path)?),
             None => None,
         };
-        for next in &window[1..] {
+        for (index, next) in window[1..].iter().enumerate() {
             check_cancelled()?;
+            progress(before + index as u64);
             let logits = rows.next()?;
             ours.add(&logits, *next);
             scored += 1;
-            bar.set(scored);
             let Some(reference_rows) = &mut reference_rows else { continue };
             let reference = reference_rows.next()?;
             if reference.len() != logits.len() {
@@ -170,11 +183,21 @@ pub fn evaluate_text(
             divergence += compared.kl;
             agreements += u64::from(compared.top1 || compared.tie);
         }
+        if ended {
+            break;
+        }
+    }
+    if windows == 0 {
+        return Err(Error::new(
+            codes::EVALUATION_INPUT,
+            format!("{tokens} tokens are too few: none has one before it"),
+        )
+        .with_hint("give a longer text"));
     }
     let share = |sum: f64| sum / scored as f64;
     Ok(TextEvaluation {
-        tokens: tokens.text.len() as u64,
-        windows: windows.len() as u64,
+        tokens,
+        windows,
         window_tokens: context,
         scored,
         model: ours.score(scored),
@@ -240,26 +263,13 @@ fn vocabularies_differ(ours: u64, theirs: u64) -> Error {
 mod tests {
     use super::*;
 
-    fn tokens(lead: &[u32], count: u32) -> Tokens {
-        Tokens { lead: lead.to_vec(), text: (10..10 + count).collect() }
-    }
-
     #[test]
-    fn windows_hold_the_whole_text_once_and_begin_alike() {
-        let found = windows(&tokens(&[], 7), 3).unwrap();
-        assert_eq!(found, [vec![10, 11, 12], vec![13, 14, 15]], "one token alone is not scored");
-        let found = windows(&tokens(&[1], 5), 3).unwrap();
-        assert_eq!(found, [vec![1, 10, 11], vec![1, 12, 13], vec![1, 14]]);
-        assert_eq!(windows(&tokens(&[], 4), 512).unwrap(), [vec![10, 11, 12, 13]]);
-    }
-
-    #[test]
-    fn nothing_to_score_is_an_error() {
-        for (lead, count, context) in
-            [(&[][..], 0, 8), (&[], 1, 8), (&[1], 0, 8), (&[], 9, 1), (&[1, 2], 9, 2), (&[], 9, 0)]
-        {
-            let error = windows(&tokens(lead, count), context).unwrap_err();
-            assert_eq!(error.code, codes::EVALUATION_INPUT, "{lead:?} {count} {context}");
+    fn a_window_without_room_is_an_error() {
+        assert_eq!(room(0, 8).unwrap(), 8);
+        assert_eq!(room(1, 2).unwrap(), 1);
+        for (lead, context) in [(0, 1), (2, 2), (3, 2), (0, 0)] {
+            let error = room(lead, context).unwrap_err();
+            assert_eq!(error.code, codes::EVALUATION_INPUT, "{lead} {context}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Choosing the next token from logits.
 //!
-//! The filters work in place, in this order: temperature, top-k, top-p, min-p. A token that a
+//! The filters work in place, in this order: repetition penalty, repeated sequences, temperature,
+//! top-k, top-p, min-p. A token that a
 //! filter takes away gets minus infinity. What is left is drawn from with a generator that gives
 //! the same numbers for the same seed on every system.
 
@@ -8,6 +9,7 @@ use crate::engine::Head;
 use anemll_plugin_api::{Error, Result, codes};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 /// How tokens are chosen.
@@ -21,15 +23,62 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keeps tokens at least P times as likely as the most likely one; 0 keeps all.
     pub min_p: f32,
+    /// Divides logits above 0 of tokens that occurred, and multiplies those below 0; 1 changes
+    /// nothing.
+    pub repetition_penalty: f32,
+    /// No sequence of this many tokens occurs twice; 0 allows all.
+    pub no_repeat_ngram: usize,
 }
 
 impl Sampling {
     /// The largest logit each time.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        repetition_penalty: 1.0,
+        no_repeat_ngram: 0,
+    };
 
     /// Whether the largest logit is always taken.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
+    }
+
+    /// Whether tokens that occurred change what is chosen.
+    pub fn looks_back(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.no_repeat_ngram > 0
+    }
+}
+
+/// Makes tokens that occurred less likely: logits above 0 are divided by `penalty`, those below 0
+/// multiplied, once for each token (Keskar et al. 2019, "CTRL", section 4.1; as
+/// `RepetitionPenaltyLogitsProcessor` of transformers).
+pub fn penalize_repetition(logits: &mut [f32], occurred: &[u32], penalty: f32) {
+    if penalty == 1.0 {
+        return;
+    }
+    for token in occurred.iter().collect::<BTreeSet<_>>() {
+        if let Some(logit) = logits.get_mut(*token as usize) {
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
+    }
+}
+
+/// Takes away the tokens that would end a sequence of `count` tokens which occurred already.
+pub fn ban_repeated_sequences(logits: &mut [f32], occurred: &[u32], count: usize) {
+    if count == 0 || occurred.len() + 1 < count {
+        return;
+    }
+    let last = &occurred[occurred.len() + 1 - count..];
+    for sequence in occurred.windows(count) {
+        if let Some((end, beginning)) = sequence.split_last()
+            && beginning == last
+            && let Some(logit) = logits.get_mut(*end as usize)
+        {
+            *logit = f32::NEG_INFINITY;
+        }
     }
 }
 
@@ -158,26 +207,32 @@ impl Sampler {
         self.sampling.is_greedy()
     }
 
-    /// The next token.
+    /// The next token after `occurred`, prompt and answer so far.
     ///
     /// # Errors
     /// A logit is NaN, no logit is finite, or only the largest logit is known and something else
     /// than that is asked for.
-    pub fn next(&mut self, head: Head) -> Result<u32> {
+    pub fn next(&mut self, head: Head, occurred: &[u32]) -> Result<u32> {
         if head.has_not_a_number() {
             return Err(unusable("the model gave a logit that is not a number"));
         }
         let mut logits = match head {
-            Head::Largest(token, _) if self.is_greedy() => return Ok(token),
+            Head::Largest(token, _) if self.is_greedy() && !self.sampling.looks_back() => {
+                return Ok(token);
+            }
             Head::Largest(..) => {
                 return Err(Error::new(
                     codes::USAGE,
                     "this conversion gives only the token with the largest logit",
                 ));
             }
-            head if self.is_greedy() => return Ok(head.best()),
             Head::Logits(logits) => logits,
         };
+        penalize_repetition(&mut logits, occurred, self.sampling.repetition_penalty);
+        ban_repeated_sequences(&mut logits, occurred, self.sampling.no_repeat_ngram);
+        if self.is_greedy() {
+            return Ok(Head::Logits(logits).best());
+        }
         apply_temperature(&mut logits, self.sampling.temperature);
         keep_top_k(&mut logits, self.sampling.top_k);
         keep_top_p(&mut logits, self.sampling.top_p);
@@ -265,20 +320,50 @@ mod tests {
         assert_eq!(draw(&logits, 1.0 - f64::EPSILON), 2);
         let sampling = Sampling { temperature: 1.0, ..Sampling::GREEDY };
         let mut sampler = Sampler::new(sampling, Some(1));
-        let count =
-            (0..4000).filter(|_| sampler.next(Head::Logits(logits.to_vec())).unwrap() == 0).count();
+        let count = (0..4000)
+            .filter(|_| sampler.next(Head::Logits(logits.to_vec()), &[]).unwrap() == 0)
+            .count();
         assert!((900..1100).contains(&count), "{count}");
     }
 
     #[test]
+    fn tokens_that_occurred_are_penalized_once() {
+        let mut logits = [2.0, -2.0, 3.0, 0.0];
+        penalize_repetition(&mut logits, &[1, 0, 1, 3, 9], 2.0);
+        assert_eq!(logits, [1.0, -4.0, 3.0, 0.0]);
+        let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY };
+        let mut sampler = Sampler::new(sampling, Some(0));
+        let head = || Head::Logits(vec![1.0, 3.0, 2.0]);
+        assert_eq!(sampler.next(head(), &[]).unwrap(), 1);
+        assert_eq!(sampler.next(head(), &[1]).unwrap(), 2);
+        assert_eq!(sampler.next(Head::Largest(1, 3.0), &[1]).unwrap_err().code, codes::USAGE);
+    }
+
+    #[test]
+    fn sequences_are_not_repeated() {
+        let banned = |occurred: &[u32], count| {
+            let mut logits = [0.0; 5];
+            ban_repeated_sequences(&mut logits, occurred, count);
+            (0..5).filter(|index| logits[*index] < 0.0).collect::<Vec<usize>>()
+        };
+        assert_eq!(banned(&[1, 2, 3, 1, 2], 3), [3]);
+        assert_eq!(banned(&[1, 2, 3, 1, 2], 2), [3]);
+        assert_eq!(banned(&[1, 2, 1, 3, 1], 2), [2, 3]);
+        assert_eq!(banned(&[1, 2, 2], 1), [1, 2]);
+        assert_eq!(banned(&[1, 2], 4), [] as [usize; 0]);
+        assert_eq!(banned(&[], 0), [] as [usize; 0]);
+    }
+
+    #[test]
     fn a_seed_gives_the_same_tokens_again() {
-        let sampling = Sampling { temperature: 1.0, top_k: 50, top_p: 0.95, min_p: 0.01 };
+        let sampling =
+            Sampling { temperature: 1.0, top_k: 50, top_p: 0.95, min_p: 0.01, ..Sampling::GREEDY };
         let tokens = |seed| {
             let mut sampler = Sampler::new(sampling, seed);
             (0..20)
                 .map(|step| {
                     let logits = (0..100).map(|index| ((index * 7 + step) % 13) as f32 / 4.0);
-                    sampler.next(Head::Logits(logits.collect())).unwrap()
+                    sampler.next(Head::Logits(logits.collect()), &[]).unwrap()
                 })
                 .collect::<Vec<u32>>()
         };
@@ -290,8 +375,8 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
         let mut sampler = Sampler::new(Sampling::GREEDY, Some(0));
-        assert_eq!(sampler.next(Head::Logits(vec![1.0, 4.0, 4.0])).unwrap(), 1);
-        assert_eq!(sampler.next(Head::Largest(9, 1.0)).unwrap(), 9);
+        assert_eq!(sampler.next(Head::Logits(vec![1.0, 4.0, 4.0]), &[]).unwrap(), 1);
+        assert_eq!(sampler.next(Head::Largest(9, 1.0), &[]).unwrap(), 9);
     }
 
     #[test]
@@ -299,11 +384,11 @@ mod tests {
         for temperature in [0.0, 1.0] {
             let sampling = Sampling { temperature, ..Sampling::GREEDY };
             let mut sampler = Sampler::new(sampling, Some(0));
-            let error = sampler.next(Head::Logits(vec![1.0, f32::NAN])).unwrap_err();
+            let error = sampler.next(Head::Logits(vec![1.0, f32::NAN]), &[]).unwrap_err();
             assert_eq!(error.code, codes::RUN_FAILED);
         }
         let mut sampler = Sampler::new(Sampling { temperature: 1.0, ..Sampling::GREEDY }, Some(0));
-        assert!(sampler.next(Head::Logits(vec![f32::NEG_INFINITY; 3])).is_err());
-        assert_eq!(sampler.next(Head::Largest(1, 0.0)).unwrap_err().code, codes::USAGE);
+        assert!(sampler.next(Head::Logits(vec![f32::NEG_INFINITY; 3]), &[]).is_err());
+        assert_eq!(sampler.next(Head::Largest(1, 0.0), &[]).unwrap_err().code, codes::USAGE);
     }
 }

@@ -98,6 +98,7 @@ codes! {
     VALUE_UNKNOWN = "A0705", "a function has no such value";
     RUN_FAILED = "A0706", "running a function failed";
     EVALUATION_INPUT = "A0707", "the tokens or reference logits cannot be used";
+    ENGINE_INTERFACE = "A0708", "the inputs of the packages do not suit each other";
 
     USAGE = "A0801", "the command line is wrong";
     LAYOUT_OPTION_INVALID = "A0802", "the packages cannot be laid out like this";
@@ -120,6 +121,7 @@ codes! {
     TOKENIZER_INVALID = "A0902", "the tokenizer cannot be used";
     PROMPT_INVALID = "A0903", "the prompt cannot be used";
     TOKENIZER_MISSING = "A0904", "the model has no tokenizer";
+    TOKENIZER_FAILED = "A0905", "the tokenizer's files contradict themselves";
 }
 
 /// The title of a code of [`ALL`].

@@ -233,9 +233,8 @@ fn prompts_that_cannot_be_run_say_why() {
     assert_eq!(numbers[1] + 1 - 64, numbers[2], "{text}");
 }
 
-#[test]
-fn a_tokenizer_of_another_model_names_both_sizes() {
-    let conversion = Conversion::new(&[]);
+/// Puts a token into the vocabulary whose id the model has no logits for.
+fn add_token_beyond(conversion: &Conversion) {
     conversion.edit("tokenizer.json", |tokenizer| {
         let token = serde_json::json!({
             "id": 1030, "content": "<|new|>", "single_word": false, "lstrip": false,
@@ -245,10 +244,176 @@ fn a_tokenizer_of_another_model_names_both_sizes() {
         vocabulary.insert("<|new|>".to_owned(), 1030.into());
         tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
     });
+}
+
+#[test]
+fn only_tokens_that_occur_count_against_the_vocabulary() {
+    let conversion = Conversion::new(&[]);
+    let prompt = ["--prompt", "Hi", "--max-tokens", "4"];
+    let before = ["chat", "generate"].map(|command| conversion.text(command, &prompt));
+    add_token_beyond(&conversion);
+    assert_eq!(["chat", "generate"].map(|command| conversion.text(command, &prompt)), before);
     for command in ["chat", "generate"] {
-        let text = conversion.refused(command, &["--prompt", "Hi"], "A0902");
-        assert!(text.contains("1031") && text.contains("1024"), "{text}");
+        let text = conversion.refused(command, &["--prompt", "Hi <|new|>"], "A0902");
+        assert!(
+            text.contains("1030") && text.contains("1024") && text.contains("<|new|>"),
+            "{text}"
+        );
     }
+}
+
+#[test]
+fn a_pad_token_that_only_the_config_adds_does_no_harm() {
+    let conversion = Conversion::new(&[]);
+    let prompt = ["--prompt", "Hi", "--max-tokens", "4"];
+    let before = conversion.text("chat", &prompt);
+    conversion.edit("tokenizer_config.json", |config| {
+        config.insert("pad_token".to_owned(), "[PAD]".into());
+    });
+    assert_eq!(conversion.text("chat", &prompt), before);
+}
+
+#[test]
+fn the_directory_stands_for_meta_yaml() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king", "--max-tokens", "4"];
+    for command in ["chat", "generate"] {
+        let expected = conversion.text(command, &options);
+        for path in [conversion.0.path().to_owned(), conversion.path("meta.yaml")] {
+            for flag in [&["--meta"][..], &[]] {
+                let mut line = anemll();
+                line.arg(command).args(flag).arg(&path).args(options).stdin(Stdio::null());
+                assert_eq!(String::from_utf8_lossy(&succeed(&mut line).stdout), expected);
+            }
+        }
+        let output = run(anemll().arg(command).args(options));
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_repetition_penalty_is_that_of_transformers() {
+    for name in ["tiny-llama", "tiny-qwen3"] {
+        let folder = tempfile::tempdir().unwrap();
+        convert(&model(name), folder.path(), &["--context", "64", "--batch", "8"]);
+        let conversion = Conversion(folder);
+        let path = workspace().join("tests/reference/generation").join(format!("{name}.json"));
+        let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let (prompt, tokens) = (golden["prompt"].as_str().unwrap(), golden["tokens"].to_string());
+        let options = ["--prompt", prompt, "--max-tokens", &tokens];
+        for case in golden["cases"].as_array().unwrap() {
+            let settings = case["settings"].as_object().unwrap();
+            conversion.edit("generation_config.json", |config| {
+                config.remove("repetition_penalty");
+                config.remove("no_repeat_ngram_size");
+                config.extend(settings.clone());
+            });
+            let expected = case["text"].as_str().unwrap();
+            assert_eq!(
+                conversion.text("generate", &options),
+                format!("{expected}\n"),
+                "{settings:?}"
+            );
+            let chat = [&options[..], &["--no-template", "--temperature", "0"]].concat();
+            assert_eq!(
+                format!("{prompt}{}", conversion.text("chat", &chat)),
+                format!("{expected}\n")
+            );
+            if let Some(penalty) = settings.get("repetition_penalty") {
+                // The option goes before the model's suggestion.
+                conversion.edit("generation_config.json", |config| {
+                    config.insert("repetition_penalty".to_owned(), 5.0.into());
+                });
+                let penalty = penalty.to_string();
+                let option = [&options[..], &["--repetition-penalty", &penalty]].concat();
+                assert_eq!(conversion.text("generate", &option), format!("{expected}\n"));
+            }
+        }
+    }
+}
+
+#[test]
+fn suggestions_that_do_not_count_are_named() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king", "--max-tokens", "2"];
+    let notes =
+        |conversion: &Conversion| stderr(&succeed(&mut conversion.command("chat", &options)));
+    assert!(!notes(&conversion).contains("no effect"), "{}", notes(&conversion));
+    conversion.edit("generation_config.json", |config| {
+        config.insert("num_beams".to_owned(), 4.into());
+        config.insert("typical_p".to_owned(), 1.0.into());
+        config.insert("suppress_tokens".to_owned(), serde_json::json!([7]));
+    });
+    let text = notes(&conversion);
+    assert!(text.contains("about `num_beams`, `suppress_tokens` has no effect"), "{text}");
+}
+
+#[test]
+fn bos_and_eos_come_from_the_class_and_the_map() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king said", "--max-tokens", "8"];
+    let expected = conversion.text("generate", &options);
+    // A post-processor that adds nothing, and a class that adds BOS all the same.
+    conversion.edit("tokenizer.json", |tokenizer| {
+        tokenizer.insert("post_processor".to_owned(), Value::Null);
+    });
+    let without = conversion.text("generate", &options);
+    assert_ne!(without, expected, "the test needs a prompt for which the first token matters");
+    conversion.edit("tokenizer_config.json", |config| {
+        config.insert("tokenizer_class".to_owned(), "LlamaTokenizerFast".into());
+    });
+    assert_eq!(conversion.text("generate", &options), expected);
+    conversion.edit("tokenizer_config.json", |config| {
+        config.insert("add_bos_token".to_owned(), false.into());
+    });
+    assert_eq!(conversion.text("generate", &options), without);
+    // The template's token from special_tokens_map.json.
+    conversion.set_template("{{ bos_token }}{{ messages[0].content }}");
+    conversion.edit("tokenizer_config.json", |config| {
+        for key in ["bos_token", "eos_token", "added_tokens_decoder"] {
+            config.remove(key);
+        }
+    });
+    assert!(conversion.path("special_tokens_map.json").exists());
+    let chat = [&options[..], &["--temperature", "0"]].concat();
+    assert_eq!(format!("The king said{}", conversion.text("chat", &chat)), expected);
+}
+
+#[test]
+fn texts_far_too_long_are_refused_by_their_beginning() {
+    let conversion = Conversion::new(&[]);
+    // One word of 8 MB.
+    let line = format!("{}\n", "the".repeat(2_700_000));
+    for options in [&["--no-template"][..], &[]] {
+        let output = conversion.pipe(options, &line);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("error[A0903]") && text.contains("8100000 bytes"), "{text}");
+        assert!(text.contains("bytes of this text fit"), "{text}");
+    }
+}
+
+#[test]
+fn damaged_tokenizers_are_one_error() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "Hi", "--max-tokens", "2"];
+    let whole = std::fs::read_to_string(conversion.path("tokenizer.json")).unwrap();
+    let refused = |contents: &str, text: &str| {
+        std::fs::write(conversion.path("tokenizer.json"), contents).unwrap();
+        let found = conversion.refused("chat", &options, "A0902");
+        assert!(found.contains(text), "{found}");
+    };
+    refused("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS");
+    refused("", "cannot be read");
+    refused("7", "cannot be read");
+    refused(&whole[..whole.len() / 2], "cannot be read");
+    // The library panics where a decoder is a number.
+    let mut value: Value = serde_json::from_str(&whole).unwrap();
+    value["decoder"] = 7.into();
+    std::fs::write(conversion.path("tokenizer.json"), value.to_string()).unwrap();
+    let output = run(&mut conversion.command("chat", &options));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
 }
 
 #[test]
@@ -283,17 +448,25 @@ fn every_option_of_chat_is_in_the_guide() {
 
 #[test]
 fn sampling_options_have_ranges() {
-    for option in [
-        ["--temperature", "-1"],
-        ["--temperature", "nan"],
-        ["--temperature", "inf"],
-        ["--top-p", "1.1"],
-        ["--min-p", "-0.1"],
-        ["--top-k", "-1"],
-        ["--seed", "x"],
+    for (option, value, wanted) in [
+        ("--temperature", "-1", "a number from 0 on"),
+        ("--temperature", "nan", "a number from 0 on"),
+        ("--temperature", "inf", "a number from 0 on"),
+        ("--top-p", "1.1", "a number from 0 to 1"),
+        ("--min-p", "-0.1", "a number from 0 to 1"),
+        ("--repetition-penalty", "-2", "a number above 0"),
+        ("--repetition-penalty", "0", "a number above 0"),
+        ("--top-k", "-1", "a whole number from 0 on"),
+        ("--max-tokens", "-1", "a whole number from 0 on"),
+        ("--seed", "x", "a whole number from 0 on"),
     ] {
-        let output = run(anemll().args(["chat", "--meta", "x"]).args(option));
-        assert_eq!(output.status.code(), Some(2), "{option:?}");
+        for command in ["chat", "generate"] {
+            let output = run(anemll().args([command, "--meta", "x", option, value]));
+            let text = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{option}: {text}");
+            let expected = format!("invalid value '{value}' for '{option}");
+            assert!(text.contains(&expected) && text.contains(wanted), "{option}: {text}");
+        }
     }
 }
 

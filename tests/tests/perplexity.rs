@@ -101,6 +101,68 @@ fn the_distance_between_conversions_is_that_of_their_logits() {
     assert_ne!(found["nll_mean"], same["nll_mean"]);
 }
 
+/// Only as much as is asked for is read and tokenized, also of one word of 60 MB.
+#[test]
+fn a_text_is_tokenized_as_far_as_it_is_needed() {
+    let conversion = conversion("tiny-llama", &["--lut", "none"]);
+    let short = conversion.path().join("short.txt");
+    let long = conversion.path().join("long.txt");
+    for unit in ["the", "One day the old man went into the wood. "] {
+        std::fs::write(&short, unit.repeat(2000)).unwrap();
+        std::fs::write(&long, unit.repeat(60_000_000 / unit.len())).unwrap();
+        let [first, second] = [&short, &long].map(|path| {
+            measure(conversion.path(), &["--max-tokens", "200", "--text", path.to_str().unwrap()])
+        });
+        assert_eq!(first["tokens"], 200);
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn arrays_that_promise_too_much_are_refused() {
+    let conversion = conversion("tiny-llama", &["--lut", "none"]);
+    let meta = conversion.path().join("meta.yaml");
+    let header = |shape: &str| {
+        let text = format!("{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((text.len() as u16).to_le_bytes());
+        bytes.extend(text.bytes());
+        bytes
+    };
+    let refused = |contents: &[u8], size: u64, text: &str| {
+        let path = conversion.path().join("ids.npy");
+        std::fs::write(&path, contents).unwrap();
+        if size > 0 {
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(size).unwrap();
+        }
+        let output = run(anemll().args(["eval", "--meta"]).arg(&meta).arg("--tokens").arg(&path));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("error[A0707]") && error.contains(text), "{error}");
+    };
+    refused(&header("(1000000000000,)"), 0, "the file has 0");
+    let whole = header("(1073741824,)");
+    refused(&whole, whole.len() as u64 + (4 << 30), "at most 67108864 elements");
+    let mut nested = b"\x93NUMPY\x01\x00\x21\x00".to_vec();
+    nested.extend([b'('; 33]);
+    refused(&nested, 0, "not that of a plain array");
+
+    // A reference of another model is refused before its logits are read.
+    let ids = golden("tiny-llama").join("ids.npy");
+    let path = conversion.path().join("logits.npy");
+    let wide = header("(300, 1000000)");
+    std::fs::write(&path, &wide).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(wide.len() as u64 + 4 * 300 * 1_000_000).unwrap();
+    let sizes = tempfile::tempdir().unwrap();
+    convert(&model("tiny-llama"), sizes.path(), &["--context", "320", "--batch", "32"]);
+    let mut command = anemll();
+    command.arg("eval").arg(sizes.path()).arg("--tokens").arg(&ids).arg("--reference").arg(&path);
+    let output = run(&mut command);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("has 1024 logits, the reference 1000000"), "{error}");
+}
+
 #[test]
 fn what_cannot_be_measured_is_one_error() {
     let conversion = conversion("tiny-llama", &["--lut", "none", "--argmax"]);
@@ -133,7 +195,7 @@ fn what_cannot_be_measured_is_one_error() {
     refused(&["--text", &text, "--path", "prefill"], 1, "error[A0801]");
     refused(&["--text", &text, "--path", "infer"], 1, "--argmax");
     refused(&["--text", "no such file"], 1, "error[A0707]");
-    refused(&["--text", conversion.path().to_str().unwrap()], 1, "not a file");
+    refused(&["--text", conversion.path().to_str().unwrap()], 1, "not a regular file");
     refused(&["--text", &file("latin", b"caf\xe9 au lait")], 1, "not UTF-8, from byte 3 on");
     refused(&["--text", &file("empty", b"")], 1, "too few");
     refused(&["--text", &text, "--max-tokens", "0"], 1, "too few");

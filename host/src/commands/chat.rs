@@ -2,7 +2,7 @@
 
 use super::transcript::Transcript;
 use crate::chat_template::ChatTemplate;
-use crate::cli::SamplingArguments;
+use crate::cli::{ConversionArguments, SamplingArguments};
 use crate::conversation::Conversation;
 use crate::engine::Engine;
 use crate::generation::{Answer, End, Generator};
@@ -15,24 +15,24 @@ use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
-  anemll chat --meta out/meta.yaml
-  anemll chat --meta out/meta.yaml --prompt \"What is the capital of France?\"
-  anemll chat --meta out/meta.yaml --system \"Answer in one word.\" < questions.txt
-  anemll chat --meta out/meta.yaml --prompt \"Write a poem.\" --save poem.json";
+  anemll chat out
+  anemll chat out --prompt \"What is the capital of France?\"
+  anemll chat out --system \"Answer in one word.\" < questions.txt
+  anemll chat out --prompt \"Write a poem.\" --save poem.json";
 
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct ChatArguments {
-    /// meta.yaml of the conversion.
-    #[arg(short, long, value_name = "FILE")]
-    pub meta: PathBuf,
+    /// Which conversion to talk with.
+    #[command(flatten)]
+    pub conversion: ConversionArguments,
     /// Ask this, and end after the answer.
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: Option<String>,
@@ -40,7 +40,7 @@ pub struct ChatArguments {
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     /// Largest number of tokens of an answer (default: what fits into the context).
-    #[arg(long, value_name = "N", value_parser = crate::cli::whole)]
+    #[arg(long, value_name = "N", value_parser = crate::cli::count)]
     pub max_tokens: Option<u64>,
     /// Write the conversation to this file as JSON, anew after each answer; it must not exist.
     #[arg(long, value_name = "FILE")]
@@ -77,7 +77,8 @@ const THINKING: &str = "enable_thinking";
 /// Runs the command.
 pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
     let transcript = arguments.save.as_deref().map(Transcript::new).transpose()?;
-    let files = Files { meta: &arguments.meta, tokenizer: arguments.tokenizer.as_deref() };
+    let meta = arguments.conversion.meta();
+    let files = Files { meta: &meta, tokenizer: arguments.tokenizer.as_deref() };
     let (tokenizer, mut generator) =
         open(files, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
             sampling(&arguments.sampling, suggested(tokenizer))
@@ -144,18 +145,20 @@ pub(super) fn open(
     let engine = Engine::open(meta, runtime.as_ref(), &host)?;
     let beside = meta.parent().unwrap_or(Path::new(""));
     let tokenizer = Tokenizer::open(files.tokenizer.unwrap_or(beside))?;
-    if let Some(vocabulary) = engine.vocabulary() {
-        tokenizer.check_vocabulary(vocabulary)?;
-    }
     let mut sampling = choose(&tokenizer);
-    if engine.gives_largest() && !sampling.is_greedy() {
-        if arguments.asks_to_sample() {
+    if engine.gives_largest() && (!sampling.is_greedy() || sampling.looks_back()) {
+        if arguments.needs_logits() {
             return Err(Error::new(
                 codes::USAGE,
-                "this conversion gives only the token with the largest logit: there is nothing to sample from",
+                "this conversion gives only the token with the largest logit: there is nothing to choose from",
             )
             .with_at(meta.display().to_string())
             .with_hint("leave the sampling options out, or convert without --argmax"));
+        }
+        if sampling.looks_back() {
+            super::say(
+                "note: the model's repetition penalty does not count: this conversion gives only the token with the largest logit",
+            );
         }
         sampling = Sampling::GREEDY;
     }
@@ -173,9 +176,13 @@ pub(super) fn sampling(arguments: &SamplingArguments, default: Sampling) -> Samp
     let usual = if default.is_greedy() && filters { 1.0 } else { default.temperature };
     Sampling {
         temperature: arguments.temperature.unwrap_or(usual),
-        top_k: arguments.top_k.unwrap_or(default.top_k),
+        top_k: arguments
+            .top_k
+            .map_or(default.top_k, |count| usize::try_from(count).unwrap_or(usize::MAX)),
         top_p: arguments.top_p.unwrap_or(default.top_p),
         min_p: arguments.min_p.unwrap_or(default.min_p),
+        repetition_penalty: arguments.repetition_penalty.unwrap_or(default.repetition_penalty),
+        no_repeat_ngram: default.no_repeat_ngram,
     }
 }
 
@@ -183,17 +190,75 @@ pub(super) fn sampling(arguments: &SamplingArguments, default: Sampling) -> Samp
 /// are left out.
 fn suggested(tokenizer: &Tokenizer) -> Sampling {
     let config = tokenizer.generation();
+    let constant = suggested_constant(tokenizer);
     if config.get("do_sample").and_then(serde_json::Value::as_bool) != Some(true) {
-        return Sampling::GREEDY;
+        return constant;
     }
-    let number = |key: &str, range: std::ops::RangeInclusive<f64>| {
-        config.get(key)?.as_f64().filter(|value| range.contains(value)).map(|value| value as f32)
-    };
     Sampling {
-        temperature: number("temperature", 0.0..=1000.0).unwrap_or(1.0),
-        top_k: number("top_k", 0.0..=1e9).map_or(0, |value| value as usize),
-        top_p: number("top_p", 0.0..=1.0).unwrap_or(1.0),
-        min_p: number("min_p", 0.0..=1.0).unwrap_or(0.0),
+        temperature: number(config, "temperature", 0.0, 1000.0).unwrap_or(1.0),
+        top_k: number(config, "top_k", 0.0, 1e9).map_or(0, |value| value as usize),
+        top_p: number(config, "top_p", 0.0, 1.0).unwrap_or(1.0),
+        min_p: number(config, "min_p", 0.0, 1.0).unwrap_or(0.0),
+        ..constant
+    }
+}
+
+/// What generation_config.json suggests whether or not tokens are drawn.
+pub(super) fn suggested_constant(tokenizer: &Tokenizer) -> Sampling {
+    let config = tokenizer.generation();
+    note_ignored(config);
+    Sampling {
+        repetition_penalty: number(config, "repetition_penalty", 1e-3, 1e3).unwrap_or(1.0),
+        no_repeat_ngram: number(config, "no_repeat_ngram_size", 0.0, 1e6)
+            .map_or(0, |value| value as usize),
+        ..Sampling::GREEDY
+    }
+}
+
+fn number(config: &serde_json::Value, key: &str, least: f64, most: f64) -> Option<f32> {
+    let value = config.get(key)?.as_f64()?;
+    (least..=most).contains(&value).then_some(value as f32)
+}
+
+/// Names what generation_config.json says that changes which tokens are chosen, and does not here.
+fn note_ignored(config: &serde_json::Value) {
+    use serde_json::json;
+    // Keys with the values that change nothing.
+    let neutral = [
+        ("num_beams", json!(1)),
+        ("num_beam_groups", json!(1)),
+        ("penalty_alpha", json!(0)),
+        ("typical_p", json!(1)),
+        ("epsilon_cutoff", json!(0)),
+        ("eta_cutoff", json!(0)),
+        ("encoder_repetition_penalty", json!(1)),
+        ("encoder_no_repeat_ngram_size", json!(0)),
+        ("min_length", json!(0)),
+        ("min_new_tokens", json!(0)),
+        ("guidance_scale", json!(1)),
+        ("bad_words_ids", json!([])),
+        ("suppress_tokens", json!([])),
+        ("begin_suppress_tokens", json!([])),
+        ("forced_bos_token_id", json!(null)),
+        ("forced_eos_token_id", json!(null)),
+        ("sequence_bias", json!({})),
+        ("exponential_decay_length_penalty", json!(null)),
+        ("stop_strings", json!([])),
+    ];
+    let counts = |key: &str, neutral: &serde_json::Value| {
+        config.get(key).is_some_and(|value| {
+            !value.is_null()
+                && value != neutral
+                && (value.as_f64().is_none() || value.as_f64() != neutral.as_f64())
+        })
+    };
+    let ignored: Vec<&str> =
+        neutral.iter().filter(|(key, value)| counts(key, value)).map(|(key, _)| *key).collect();
+    if !ignored.is_empty() {
+        super::say(&format!(
+            "note: what generation_config.json says about {} has no effect here",
+            ignored.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+        ));
     }
 }
 
@@ -212,37 +277,38 @@ impl Chat<'_> {
     /// the answer was shown.
     fn turn(&mut self, text: &str) -> Result<()> {
         self.conversation.ask(text);
-        let mut shown = String::new();
-        let result = self.answer(&mut shown);
-        if shown.is_empty() && result.is_err() {
+        let mut answer = String::new();
+        let result = self.answer(&mut answer);
+        if answer.is_empty() && result.is_err() {
             self.conversation.take_back();
         } else {
-            self.conversation.answer(&shown);
+            self.conversation.answer(&answer);
             if let Some(transcript) = &mut self.transcript {
                 transcript.add("user", text);
-                transcript.add("assistant", &shown);
+                transcript.add("assistant", &answer);
                 transcript.write()?;
             }
         }
-        let answer = result?;
+        let done = result?;
         if self.json {
             return super::print_json(&json!({
                 "prompt": text,
-                "answer": shown,
-                "prompt_tokens": answer.prompt_tokens,
-                "tokens": answer.tokens,
-                "tokens_per_second": answer.rate(),
-                "end": answer.end.name(),
+                "answer": answer,
+                "prompt_tokens": done.prompt_tokens,
+                "tokens": done.tokens,
+                "tokens_per_second": done.rate(),
+                "end": done.end.name(),
             }));
         }
-        super::say(&summary(&answer));
+        super::say(&summary(&done));
         Ok(())
     }
 
-    fn answer(&mut self, shown: &mut String) -> Result<Answer> {
+    /// Shows the answer to what was asked, and puts its text into `whole`.
+    fn answer(&mut self, whole: &mut String) -> Result<Answer> {
         let context = self.generator.context();
         let room = (context / ROOM).min(usize::try_from(self.most).unwrap_or(usize::MAX));
-        let fitted = self.conversation.fit(context.saturating_sub(room))?;
+        let fitted = self.conversation.fit(context.saturating_sub(room), context)?;
         if fitted.dropped > 0 {
             let turns = if fitted.dropped == 1 { "turn" } else { "turns" };
             super::say(&format!(
@@ -251,21 +317,32 @@ impl Chat<'_> {
             ));
             self.generator.reset()?;
         }
-        let mut stream = TextStream::new(self.tokenizer, &fitted.tokens);
+        self.generator.check_room(&fitted.tokens)?;
+        if let Some(vocabulary) = self.generator.vocabulary() {
+            self.tokenizer.check_vocabulary(&fitted.tokens, vocabulary)?;
+        }
+        let mut stream = TextStream::new(self.tokenizer, &fitted.tokens)?;
         let mut filter = EmptyThought { held: String::new(), active: self.hide_thoughts };
         let silent = self.json;
+        let mut shown = false;
         let mut write = |text: &str| {
-            shown.push_str(text);
-            if silent { Ok(()) } else { super::print(&crate::terminal::answer(text)) }
+            whole.push_str(text);
+            if silent {
+                return Ok(());
+            }
+            shown |= !text.is_empty();
+            super::print(&crate::terminal::answer(text))
         };
         let answer = self.generator.answer(&fitted.tokens, self.most, &mut |token| {
             write(&filter.push(&stream.push(token)?))
         });
-        if answer.is_ok() {
+        // What is still held belongs to the answer, also to one that was interrupted.
+        let reader_left = answer.as_ref().is_err_and(crate::error::is_reader_left);
+        if !reader_left {
             write(&filter.push(&stream.finish()?))?;
             write(&filter.finish())?;
         }
-        if !silent && (answer.is_ok() || !shown.is_empty()) {
+        if (answer.is_ok() || shown) && !reader_left && !silent {
             super::print("\n")?;
         }
         answer
@@ -377,14 +454,17 @@ fn answer_lines(chat: &mut Chat<'_>) -> Result<()> {
     }
 }
 
+/// Bytes of a line that are read; the context of no model holds as many.
+const LONGEST_LINE: u64 = 64_000_000;
+
 fn read_lines() -> Result<Receiver<Result<String>>> {
     let (sender, receiver) = sync_channel(1);
     let read = move || {
-        for line in std::io::stdin().lock().lines() {
-            let line = line.map_err(|source| {
-                Error::new(codes::PROMPT_INVALID, format!("standard input: {source}"))
-            });
+        let mut input = std::io::stdin().lock();
+        loop {
+            let line = read_line(&mut input);
             let last = line.is_err();
+            let Some(line) = line.transpose() else { break };
             if sender.send(line).is_err() || last {
                 break;
             }
@@ -394,6 +474,30 @@ fn read_lines() -> Result<Receiver<Result<String>>> {
     thread.map(|_| receiver).map_err(|source| {
         Error::new(codes::THREADS, format!("no thread to read standard input: {source}"))
     })
+}
+
+/// A line without its end; none at the end of the input.
+fn read_line(input: &mut impl BufRead) -> Result<Option<String>> {
+    let invalid = |reason: &str| {
+        Error::new(
+            codes::PROMPT_INVALID,
+            format!("a line of standard input cannot be used: {reason}"),
+        )
+    };
+    let mut line = Vec::new();
+    input
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut line)
+        .map_err(|source| invalid(&source.to_string()))?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+        return Err(invalid(&format!("it has more than {} MB", LONGEST_LINE / 1_000_000)));
+    }
+    let line = String::from_utf8(line).map_err(|_| invalid("it is not UTF-8"))?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
 #[cfg(test)]
@@ -421,7 +525,7 @@ mod tests {
 
     #[test]
     fn options_go_before_the_models_suggestions() {
-        let suggestion = Sampling { temperature: 0.6, top_k: 20, top_p: 0.95, min_p: 0.0 };
+        let suggestion = Sampling { temperature: 0.6, top_k: 20, top_p: 0.95, ..Sampling::GREEDY };
         let none = SamplingArguments::default();
         assert_eq!(sampling(&none, suggestion), suggestion);
         assert_eq!(sampling(&none, Sampling::GREEDY), Sampling::GREEDY);

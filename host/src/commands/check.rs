@@ -36,10 +36,10 @@ pub struct CheckArguments {
     #[command(flatten)]
     pub model: ModelArgument,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
     pub batch: u64,
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]

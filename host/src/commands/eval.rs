@@ -1,18 +1,18 @@
 //! `eval`: how far a conversion is from the original model, or how well it foretells a text.
 
+use crate::arrays::MOST_ELEMENTS;
 use crate::cli::{EvalArguments, EvaluationPath};
 use crate::engine::{Engine, Head};
 use crate::evaluation::{Position, Reference, read_tokens, summarize};
-use crate::perplexity::{Score, Tokens, evaluate_text};
+use crate::meta::locate;
+use crate::perplexity::{Score, Source, check_vocabulary, evaluate_text};
 use crate::plugins::Plugins;
 use crate::progress::{Bar, Unit};
 use crate::services::{self, check_cancelled};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Pieces, TextFile, Tokenizer};
 use anemll_plugin_api::{Error, Result, codes};
+use std::cell::Cell;
 use std::path::Path;
-
-/// Largest text file in bytes; all of it is tokenized at once.
-const LARGEST_TEXT: u64 = 64 << 20;
 
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
@@ -30,32 +30,55 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
         return Err(Error::new(codes::USAGE, "--path prefill needs --reference")
             .with_hint("a text runs through `evaluate` or `infer`"));
     }
-    let (mut tokens, at) = match (&arguments.tokens, &arguments.text) {
-        (Some(path), _) => (Tokens { lead: Vec::new(), text: read_tokens(path)? }, path),
-        (None, Some(path)) => {
-            let text = read_text(path)?;
-            let folder = arguments.meta.parent().unwrap_or_else(|| Path::new(""));
-            let (lead, text) = Tokenizer::open(folder)?.encode_with_lead(&text)?;
-            (Tokens { lead, text }, path)
-        }
-        (None, None) => return Err(Error::new(codes::USAGE, "eval needs --text or --tokens")),
-    };
-    if let Some(most) = arguments.max_tokens {
-        tokens.text.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-    }
+    let meta = arguments.conversion.meta();
+    let most = arguments.max_tokens.unwrap_or(u64::MAX);
     let host = services::host();
     let runtime = plugins.runtime(&arguments.runtime)?;
-    let mut engine = Engine::open(&arguments.meta, runtime.as_ref(), &host)?;
-    check_vocabulary(&engine, tokens.lead.iter().chain(&tokens.text), at)?;
+    let mut engine = Engine::open(&meta, runtime.as_ref(), &host)?;
     let mut other = match &arguments.against {
-        Some(meta) => Some((Engine::open(meta, runtime.as_ref(), &host)?, meta)),
+        Some(path) => Some((Engine::open(&locate(path), runtime.as_ref(), &host)?, locate(path))),
         None => None,
     };
     let reference = other.as_mut().map(|(engine, meta)| (engine, meta.display().to_string()));
-    let evaluation =
-        evaluate_text(&mut engine, reference, &tokens, arguments.path).map_err(|error| {
+    let run = |source: &mut dyn Source, at: &Path, progress: &mut dyn FnMut(u64)| {
+        evaluate_text(&mut engine, reference, source, arguments.path, progress).map_err(|error| {
             if error.at.is_none() { error.with_at(at.display().to_string()) } else { error }
-        })?;
+        })
+    };
+    let evaluation = match (&arguments.tokens, &arguments.text) {
+        (Some(path), _) => {
+            let mut tokens = read_tokens(path)?;
+            tokens.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+            let bar = Bar::new("scoring", tokens.len() as u64, Unit::Count("tokens"));
+            let mut source = List { tokens, given: 0 };
+            run(&mut source, path, &mut |done| bar.set(done))?
+        }
+        (None, Some(path)) => {
+            let tokenizer = Tokenizer::open(meta.parent().unwrap_or_else(|| Path::new("")))?;
+            let mut file = TextFile::open(path)?;
+            let size = file.size().max(1) as f64;
+            let read = Cell::new(0.0);
+            let mut source = Text {
+                lead: tokenizer.lead()?,
+                pieces: Pieces::of_file(&tokenizer, &mut file),
+                ready: Vec::new(),
+                given: 0,
+                left: most,
+                read: &read,
+            };
+            let (total, unit) = match arguments.max_tokens {
+                Some(most) => (most, Unit::Count("tokens")),
+                None => (size as u64, Unit::Bytes),
+            };
+            let bar = Bar::new("scoring", total, unit);
+            run(&mut source, path, &mut |done| {
+                // By whichever ends first, the text or what is asked for.
+                let share = (read.get() / size).max(done as f64 / most.max(1) as f64);
+                bar.set((share.min(1.0) * total as f64) as u64);
+            })?
+        }
+        (None, None) => return Err(Error::new(codes::USAGE, "eval needs --text or --tokens")),
+    };
     if arguments.json {
         return super::print_json(&evaluation);
     }
@@ -89,45 +112,65 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     super::print(&text)
 }
 
-/// A text with its line ends as `\n`.
-fn read_text(path: &Path) -> Result<String> {
-    let invalid = |reason: String| {
-        Error::new(codes::EVALUATION_INPUT, format!("the text cannot be used: {reason}"))
-            .with_at(path.display().to_string())
-    };
-    let metadata = std::fs::metadata(path).map_err(|source| invalid(source.to_string()))?;
-    if !metadata.is_file() {
-        return Err(invalid("it is not a file".to_owned()));
-    }
-    if metadata.len() > LARGEST_TEXT {
-        return Err(invalid(format!("{} bytes are more than {LARGEST_TEXT}", metadata.len()))
-            .with_hint("a text of some thousand tokens is enough"));
-    }
-    let bytes = std::fs::read(path).map_err(|source| invalid(source.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|source| {
-        let place = source.utf8_error().valid_up_to();
-        invalid(format!("it is not UTF-8, from byte {place} on"))
-    })?;
-    Ok(text.replace("\r\n", "\n"))
+/// Token ids that are all there.
+struct List {
+    tokens: Vec<u32>,
+    given: usize,
 }
 
-/// Every token must be one of the model's.
-fn check_vocabulary<'a>(
-    engine: &Engine,
-    tokens: impl IntoIterator<Item = &'a u32>,
-    at: &Path,
-) -> Result<()> {
-    let Some(vocabulary) = engine.vocabulary() else { return Ok(()) };
-    match tokens.into_iter().find(|token| u64::from(**token) >= vocabulary) {
-        Some(token) => Err(Error::new(
-            codes::EVALUATION_INPUT,
-            format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
-        )
-        .with_at(at.display().to_string())
-        .with_hint("the tokens are of another model")),
-        None => Ok(()),
+impl Source for List {
+    fn lead(&self) -> &[u32] {
+        &[]
+    }
+
+    fn take(&mut self, count: usize) -> Result<Vec<u32>> {
+        let rest = &self.tokens[self.given..];
+        let part = rest[..count.min(rest.len())].to_vec();
+        self.given += part.len();
+        Ok(part)
     }
 }
+
+/// A text that is tokenized as far as it is needed.
+struct Text<'a> {
+    lead: Vec<u32>,
+    pieces: Pieces<'a>,
+    /// Tokens of the last pieces, of which `given` are given out.
+    ready: Vec<u32>,
+    given: usize,
+    /// Tokens that are still asked for.
+    left: u64,
+    /// Bytes of the text that were given out as tokens.
+    read: &'a Cell<f64>,
+}
+
+impl Source for Text<'_> {
+    fn lead(&self) -> &[u32] {
+        &self.lead
+    }
+
+    fn take(&mut self, count: usize) -> Result<Vec<u32>> {
+        let count = count.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        while self.ready.len() - self.given < count {
+            check_cancelled()?;
+            let Some(more) = self.pieces.next()? else { break };
+            self.ready.drain(..self.given);
+            self.given = 0;
+            self.ready.extend(more);
+        }
+        let rest = &self.ready[self.given..];
+        let part = rest[..count.min(rest.len())].to_vec();
+        // Bytes by the share of tokens: a piece has many of both.
+        let waiting = (rest.len() - part.len()) as f64 * BYTES_OF_A_TOKEN;
+        self.read.set((self.pieces.bytes() as f64 - waiting).max(0.0));
+        self.given += part.len();
+        self.left -= part.len() as u64;
+        Ok(part)
+    }
+}
+
+/// About, to say how far a text is read.
+const BYTES_OF_A_TOKEN: f64 = 4.0;
 
 fn compare_with_reference(
     arguments: &EvalArguments,
@@ -136,22 +179,9 @@ fn compare_with_reference(
     plugins: &Plugins,
 ) -> Result<()> {
     let tokens = read_tokens(tokens_path)?;
-    let reference = Reference::read(reference_path)?;
-    if reference.len() != tokens.len() {
-        return Err(Error::new(
-            codes::EVALUATION_INPUT,
-            format!(
-                "there are {} tokens, but reference logits for {}",
-                tokens.len(),
-                reference.len()
-            ),
-        )
-        .with_at(reference_path.display().to_string())
-        .with_hint("the reference has one row of logits for each token"));
-    }
     let host = services::host();
     let runtime = plugins.runtime(&arguments.runtime)?;
-    let mut engine = Engine::open(&arguments.meta, runtime.as_ref(), &host)?;
+    let mut engine = Engine::open(&arguments.conversion.meta(), runtime.as_ref(), &host)?;
     if tokens.len() as u64 > engine.context() {
         return Err(Error::new(
             codes::EVALUATION_INPUT,
@@ -160,7 +190,10 @@ fn compare_with_reference(
         .with_at(tokens_path.display().to_string())
         .with_hint("give fewer tokens, or convert with a larger --context"));
     }
-    check_vocabulary(&engine, &tokens, tokens_path)?;
+    check_vocabulary(&engine, &tokens)
+        .map_err(|error| error.with_at(tokens_path.display().to_string()))?;
+    let vocabulary = engine.vocabulary().unwrap_or(MOST_ELEMENTS / tokens.len().max(1) as u64);
+    let reference = Reference::read(reference_path, tokens.len() as u64, vocabulary)?;
     let positions = match arguments.path {
         EvaluationPath::Infer => infer(&mut engine, &tokens, 0, &reference)?,
         EvaluationPath::Prefill => {

@@ -1,22 +1,29 @@
 //! `generate`: continues a text.
 
 use crate::cli::GenerateArguments;
-use crate::commands::chat::{Files, open, sampling};
+use crate::commands::chat::{Files, open, sampling, suggested_constant};
+use crate::generation::bounded;
 use crate::plugins::Plugins;
-use crate::sampling::Sampling;
 use crate::tokenizer::TextStream;
 use anemll_plugin_api::Result;
 use serde_json::json;
 
 /// Runs the command.
 pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
-    let sampling = sampling(&arguments.sampling, Sampling::GREEDY);
-    let files = Files { meta: &arguments.meta, tokenizer: None };
+    let meta = arguments.conversion.meta();
+    let files = Files { meta: &meta, tokenizer: None };
     let (tokenizer, mut generator) =
-        open(files, &arguments.runtime, plugins, &arguments.sampling, |_| sampling)?;
-    let prompt = tokenizer.encode(&arguments.prompt, true)?;
+        open(files, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
+            sampling(&arguments.sampling, suggested_constant(tokenizer))
+        })?;
+    let context = generator.context();
+    let prompt = tokenizer.encode_bounded(&arguments.prompt, true, context as u64)?;
+    let prompt = bounded(prompt, arguments.prompt.len(), context)?;
     generator.check_room(&prompt)?;
-    let mut stream = TextStream::new(&tokenizer, &prompt);
+    if let Some(vocabulary) = generator.vocabulary() {
+        tokenizer.check_vocabulary(&prompt, vocabulary)?;
+    }
+    let mut stream = TextStream::new(&tokenizer, &prompt)?;
     if arguments.json {
         let mut text = String::new();
         let answer = generator.answer(&prompt, arguments.max_tokens, &mut |token| {

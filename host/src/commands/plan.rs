@@ -54,10 +54,10 @@ pub struct PlanArguments {
     #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
     /// Context length in tokens; tables of positions grow with it.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
     pub batch: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]

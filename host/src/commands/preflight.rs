@@ -73,7 +73,7 @@ pub struct PreflightArguments {
     #[arg(long, value_name = "IDS.npy", conflicts_with = "prompt_file")]
     pub tokens: Option<PathBuf>,
     /// Most tokens that are run.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::whole)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
