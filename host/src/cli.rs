@@ -170,6 +170,12 @@ pub enum Command {
     /// Say which weights packages could share, without writing.
     #[command(after_help = crate::commands::dedup::EXAMPLES)]
     Dedup(crate::commands::dedup::DedupArguments),
+    /// Lay a finished conversion out as apps load it, with a model card and sums of every file.
+    #[command(after_help = crate::commands::export::EXAMPLES)]
+    Export(crate::commands::export::ExportArguments),
+    /// Check an export: every file, and, if asked, its logits against the original model.
+    #[command(after_help = crate::commands::verify::EXAMPLES)]
+    Verify(crate::commands::verify::VerifyArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArguments),

@@ -34,21 +34,18 @@ impl<'a> Conversation<'a> {
         variables: BTreeMap<&'static str, bool>,
         system: Option<&str>,
     ) -> Self {
-        let messages = system
-            .map(|text| Message { role: "system", content: text.to_owned() })
-            .into_iter()
-            .collect();
+        let messages = system.map(|text| Message::new("system", text)).into_iter().collect();
         Self { tokenizer, template, variables, messages }
     }
 
     /// Adds the user's message.
     pub fn ask(&mut self, text: &str) {
-        self.messages.push(Message { role: "user", content: text.to_owned() });
+        self.messages.push(Message::new("user", text));
     }
 
     /// Adds the model's answer.
     pub fn answer(&mut self, text: &str) {
-        self.messages.push(Message { role: "assistant", content: text.to_owned() });
+        self.messages.push(Message::new("assistant", text));
     }
 
     /// Takes the last message back.

@@ -70,11 +70,15 @@ enum Pass {
 impl Engine {
     /// Opens every package that meta.yaml names.
     pub fn open(meta: &Path, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
+        Self::open_meta(Meta::read(meta)?, runtime, host)
+    }
+
+    /// As [`Self::open`], of a meta.yaml that was read.
+    pub fn open_meta(meta: Meta, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
         let availability = runtime.check()?;
         if !availability.available {
             return Err(Error::new(codes::RUNTIME_UNAVAILABLE, availability.reason));
         }
-        let meta = Meta::read(meta)?;
         let mut engine = Self {
             sessions: BTreeMap::new(),
             signatures: BTreeMap::new(),

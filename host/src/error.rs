@@ -191,6 +191,26 @@ pub fn from_compile(source: CompileError) -> Error {
     }
 }
 
+/// An error about an export.
+pub fn from_export(source: anemll_export::ExportError) -> Error {
+    use anemll_export::ErrorKind as Kind;
+    let code = match source.kind() {
+        Kind::Cancelled => return Error::cancelled(),
+        Kind::Unfinished => codes::EXPORT_UNFINISHED,
+        Kind::NotCompiled => codes::EXPORT_NOT_COMPILED,
+        Kind::Target => codes::EXPORT_TARGET,
+        Kind::Exists => codes::OUTPUT_EXISTS,
+        Kind::Release => codes::RELEASE_INVALID,
+        Kind::Read => codes::PACKAGE_UNREADABLE,
+        Kind::Write => codes::OUTPUT_UNWRITABLE,
+    };
+    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
+    match source.hint() {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
 /// An error about packages that are being joined.
 pub fn from_multifunction(source: anemll_multifunction::Error) -> Error {
     use anemll_multifunction::Error as Joining;

@@ -9,6 +9,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // In the process that renders chat templates, this is all that happens.
+    if let Some(code) = anemll_chat_template::enter() {
+        return code;
+    }
     panics::caught(start).unwrap_or_else(|bug| {
         terminal::tell_always(&error::render_short(&bug));
         ExitCode::from(error::EXIT_BUG)
@@ -55,6 +59,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Combine(arguments) => return commands::combine::run(arguments),
         Command::Split(arguments) => return commands::split::run(arguments),
         Command::Dedup(arguments) => return commands::dedup::run(arguments),
+        Command::Export(arguments) => return commands::export::run(arguments),
         Command::Diff(arguments) => return commands::diff::run(arguments),
         Command::Inspect(arguments) => return commands::inspect::run(arguments),
         _ => {}
@@ -81,12 +86,14 @@ fn run(cli: &Cli) -> Result<()> {
         | Command::Combine(_)
         | Command::Split(_)
         | Command::Dedup(_)
+        | Command::Export(_)
         | Command::Diff(_)
         | Command::Inspect(_) => Ok(()),
         Command::Compile(arguments) => commands::compile::run(arguments, &plugins),
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
+        Command::Verify(arguments) => commands::verify::run(arguments, &plugins),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins),
         Command::Plugin(command) => commands::plugin::run(command, &plugins),
     }

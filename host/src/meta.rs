@@ -22,6 +22,18 @@ pub struct Meta {
     pub directory: PathBuf,
     /// Calls for one token, for a batch into the state, and for a batch to all logits.
     pub paths: EvaluationPaths,
+    /// Which of X.mlpackage and X.mlmodelc is opened where both are there.
+    pub form: Form,
+}
+
+/// The two forms of a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// .mlpackage, from which all else is made.
+    #[default]
+    Package,
+    /// .mlmodelc, which apps load.
+    Compiled,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,17 +98,33 @@ impl Meta {
         for step in paths.infer.iter().chain(&paths.prefill).chain(&paths.evaluate) {
             check_inside(&step.package, path)?;
         }
-        Ok(Self { directory, paths })
+        Ok(Self { directory, paths, form: Form::default() })
     }
 
-    /// The package of a step: X.mlpackage, or else X.mlmodelc.
+    /// The models that apps load, without the ending, in the order of their first call.
+    pub fn models(&self) -> Vec<String> {
+        let mut models: Vec<String> = Vec::new();
+        for step in self.paths.infer.iter().chain(&self.paths.prefill) {
+            if !models.contains(&step.package) {
+                models.push(step.package.clone());
+            }
+        }
+        models
+    }
+
+    /// The model of a step: X.mlpackage, or else X.mlmodelc; where [`Form::Compiled`] is wanted, the
+    /// other way round.
     pub fn package(&self, step: &RunStep) -> Result<PathBuf> {
         let package = self.directory.join(format!("{}.mlpackage", step.package));
         let compiled = self.directory.join(format!("{}.mlmodelc", step.package));
-        if package.exists() {
-            Ok(package)
-        } else if compiled.exists() {
-            Ok(compiled)
+        let (first, second) = match self.form {
+            Form::Package => (&package, &compiled),
+            Form::Compiled => (&compiled, &package),
+        };
+        if first.exists() {
+            Ok(first.clone())
+        } else if second.exists() {
+            Ok(second.clone())
         } else {
             Err(Error::new(
                 codes::META_INVALID,

@@ -1,7 +1,8 @@
 //! Finding plugins, and finding a component among them.
 //!
 //! Plugins come from `--plugin` (consent for this run), from the folder `plugins` beside the
-//! executable, and, in a build with the feature `builtin`, from the program itself. An id that
+//! executable or else `../lib/anemll/plugins`, where package managers put them, and, in a build with
+//! the feature `builtin`, from the program itself. An id that
 //! `--plugin` brings takes the place of one found elsewhere.
 //!
 //! What a plugin offers is read from its file. The library is opened, and with that may run, only
@@ -41,7 +42,7 @@ const COMPILERS: [&str; 2] = ["coremlcompiler", "mlmodelc"];
 pub enum Origin {
     /// `--plugin`.
     CommandLine,
-    /// The folder `plugins` beside the executable.
+    /// The folder of installed plugins.
     Installed,
     /// Linked into this program.
     Builtin,
@@ -412,16 +413,25 @@ fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Where installed plugins may be, from the folder of the program; the first that is there counts, so
+/// that two installations do not mix.
+const INSTALLED: [&str; 2] = ["plugins", "../lib/anemll/plugins"];
+
 /// The libraries of the plugin folder, and a sentence about where they were looked for.
 fn installed_libraries() -> (Vec<PathBuf>, String) {
     let program = std::env::current_exe().and_then(|path| path.canonicalize());
-    let folder = match program {
-        Ok(path) => path.parent().unwrap_or(Path::new("")).join("plugins"),
+    let beside = match program {
+        Ok(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
         Err(source) => {
             let why = format!("no plugin folder: it is not known where the program is ({source})");
             return (Vec::new(), why);
         }
     };
+    let place = INSTALLED.iter().find(|place| beside.join(place).is_dir());
+    let place = place.unwrap_or(&INSTALLED[0]);
+    let folder = beside.join(place);
+    // Without the dots of the second place.
+    let folder = folder.canonicalize().unwrap_or(folder);
     let shown = folder.display();
     let listing = match std::fs::read_dir(&folder) {
         Ok(listing) => listing,

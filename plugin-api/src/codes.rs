@@ -115,6 +115,12 @@ codes! {
     THREADS = "A0820", "the threads that share the work cannot be started";
     PANICKED = "A0821", "a bug in anemll: the program stopped where it must not";
     PREFLIGHT_FOUND = "A0822", "preflight found what --strict does not allow";
+    EXPORT_UNFINISHED = "A0830", "a conversion that is to be exported is not finished";
+    EXPORT_NOT_COMPILED = "A0831", "a model that is to be exported is not compiled";
+    EXPORT_TARGET = "A0832", "an export cannot be made in this directory";
+    RELEASE_INVALID = "A0833", "release.json cannot be used";
+    RELEASE_DIFFERS = "A0834", "an export is not as its release.json says";
+    RELEASE_FAR = "A0835", "an export is too far from its original model";
     INTERNAL = "A0890", "a bug in anemll";
 
     META_INVALID = "A0901", "meta.yaml cannot be used";
@@ -122,6 +128,9 @@ codes! {
     PROMPT_INVALID = "A0903", "the prompt cannot be used";
     TOKENIZER_MISSING = "A0904", "the model has no tokenizer";
     TOKENIZER_FAILED = "A0905", "the tokenizer's files contradict themselves";
+    TEMPLATE_INVALID = "A0910", "the chat template cannot be used";
+    TEMPLATE_LIMIT = "A0911", "the chat template needs more than it may have";
+    TEMPLATE_PROCESS = "A0912", "the process that renders chat templates does not work";
 }
 
 /// The title of a code of [`ALL`].

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_host::chat_template::{ChatTemplate, Message};
-use anemll_tests::{anemll, convert, model, run, succeed, workspace};
+use anemll_chat_template::{ChatTemplate, Message, Sandbox};
+use anemll_tests::{anemll, convert, model, program, run, succeed, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -197,23 +197,27 @@ fn bad_templates_are_one_error() {
     let prompt = ["--prompt", "Hi"];
     conversion
         .set_template("{{ bos_token }}\n{% for m in messages %}\n{{ m.content }\n{% endfor %}");
-    let text = conversion.refused("chat", &prompt, "A0902");
+    let text = conversion.refused("chat", &prompt, "A0910");
     assert!(text.contains("line 3") && text.contains("tokenizer_config.json"), "{text}");
     conversion.set_template(
         "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
     );
-    let text = conversion.refused("chat", &prompt, "A0902");
+    let text = conversion.refused("chat", &prompt, "A0911");
     assert!(text.contains("does not come to an end"), "{text}");
     conversion.set_template("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}");
-    conversion.refused("chat", &prompt, "A0902");
+    conversion.refused("chat", &prompt, "A0910");
     conversion.set_template("{{ raise_exception('not with me') }}");
     assert!(conversion.refused("chat", &prompt, "A0903").contains("not with me"));
     conversion.set_template("{{ messages[0].content.no_such_method() }}");
-    conversion.refused("chat", &prompt, "A0902");
+    conversion.refused("chat", &prompt, "A0910");
+    conversion.set_template("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}");
+    conversion.refused("chat", &prompt, "A0911");
+    conversion.set_template("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+    assert!(conversion.refused("chat", &prompt, "A0910").contains("Git LFS"));
     conversion.set_template(7);
-    conversion.refused("chat", &prompt, "A0902");
+    conversion.refused("chat", &prompt, "A0910");
     conversion.set_template(serde_json::json!([{ "name": "other", "template": "x" }]));
-    assert!(conversion.refused("chat", &prompt, "A0902").contains("`default`"));
+    assert!(conversion.refused("chat", &prompt, "A0910").contains("`default`"));
 }
 
 #[test]
@@ -470,11 +474,6 @@ fn sampling_options_have_ranges() {
     }
 }
 
-/// A golden message's role.
-fn role(name: &str) -> &'static str {
-    ["system", "user", "assistant"].into_iter().find(|role| *role == name).unwrap()
-}
-
 #[test]
 fn templates_render_as_in_transformers() {
     let folder = workspace().join("tests/reference/chat");
@@ -489,17 +488,10 @@ fn templates_render_as_in_transformers() {
         let tokens: BTreeMap<String, String> =
             serde_json::from_value(golden["tokens"].clone()).unwrap();
         let source = std::fs::read_to_string(&path).unwrap();
-        let template = ChatTemplate::new(&source, tokens, Path::new("template")).unwrap();
+        let (at, sandbox) = (Path::new("template"), Sandbox::in_program(program()));
+        let template = ChatTemplate::with_sandbox(&source, tokens, at, sandbox).unwrap();
         for case in golden["cases"].as_array().unwrap() {
-            let messages: Vec<Message> = case["messages"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|message| Message {
-                    role: role(message["role"].as_str().unwrap()),
-                    content: message["content"].as_str().unwrap().to_owned(),
-                })
-                .collect();
+            let messages: Vec<Message> = serde_json::from_value(case["messages"].clone()).unwrap();
             let variables: BTreeMap<&str, bool> = case["variables"]
                 .as_object()
                 .unwrap()

@@ -6,7 +6,7 @@ use anemll_host::cli;
 use anemll_tests::workspace;
 
 /// Flags of ANEMLL 0.3.5's scripts, a heading of the document each.
-const ANEMLL: [(&str, &str); 9] = [
+const ANEMLL: [(&str, &str); 10] = [
     (
         "convert_model.sh",
         "--model --output --context --batch --lut1 --lut2 --lut3 --no-lut --chunk --max-chunk-mb \
@@ -43,6 +43,7 @@ const ANEMLL: [(&str, &str); 9] = [
          --no-template --no-think --eval --cpu --mem-report --context-length --batch-size \
          --split-lm-head --debug --debug-argmax --st",
     ),
+    ("prepare_hf.sh", "--input --output --org --name --ios --zip"),
 ];
 
 /// The rows of a section: flag, kind, what it is here, the difference.

@@ -43,6 +43,44 @@ pub(crate) fn build(profile: &str) -> Result<Artifacts> {
     build_with(&arguments)
 }
 
+/// Builds the program with all plugins inside, apart from all other builds of it, and gives where
+/// it is.
+pub(crate) fn build_single(profile: &str) -> Result<PathBuf> {
+    let folder = target_directory()?.join("single");
+    let arguments = ["--profile", profile, "--package", "anemll", "--features", "builtin"];
+    let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
+    arguments.extend(["--target-dir".to_owned(), folder.display().to_string()]);
+    // No plugin is built as a library here.
+    let messages = build_messages(&arguments)?;
+    Ok(found(&messages)?.host)
+}
+
+/// The program and the plugins that an earlier build left in a folder.
+pub(crate) fn in_folder(folder: &Path) -> Result<Artifacts> {
+    let host = folder.join(format!("anemll{}", std::env::consts::EXE_SUFFIX));
+    if !host.is_file() {
+        return Err(format!("{} is not there; build it first", host.display()));
+    }
+    let mut plugins = Vec::new();
+    for package in list(&metadata()?["packages"]) {
+        for target in list(&package["targets"]).filter(|target| has(&target["kind"], "cdylib")) {
+            let name = target["name"].as_str().unwrap_or_default();
+            let path = folder.join(library_file_name(name));
+            if !path.is_file() {
+                return Err(format!("{} is not there; build it first", path.display()));
+            }
+            plugins.push(path);
+        }
+    }
+    plugins.sort();
+    Ok(Artifacts { host, plugins })
+}
+
+/// The packages that hold the program or a plugin library.
+pub(crate) fn packages() -> Result<Vec<String>> {
+    wanted_packages(&metadata()?)
+}
+
 /// Builds everything that the tests of the workspace link or open.
 pub(crate) fn build_for_tests() -> Result<Artifacts> {
     // Not xtask: it is what runs now, and some systems refuse to write to a running program.
@@ -51,6 +89,11 @@ pub(crate) fn build_for_tests() -> Result<Artifacts> {
 }
 
 fn build_with(arguments: &[String]) -> Result<Artifacts> {
+    found(&build_messages(arguments)?)
+}
+
+/// Builds, and gives the messages that cargo prints.
+fn build_messages(arguments: &[String]) -> Result<String> {
     let mut command = cargo();
     command
         .current_dir(workspace_root()?)
@@ -65,7 +108,7 @@ fn build_with(arguments: &[String]) -> Result<Artifacts> {
     if !output.status.success() {
         return Err(format!("the build failed ({})", output.status));
     }
-    found(&String::from_utf8_lossy(&output.stdout))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Reads the paths from the messages that cargo prints, one JSON object a line.
@@ -98,6 +141,10 @@ fn found(messages: &str) -> Result<Artifacts> {
 
 fn has_library_suffix(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION)
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 fn strings(list: &Value) -> impl Iterator<Item = &str> {

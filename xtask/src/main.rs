@@ -41,8 +41,9 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "dist",
-        arguments: "[--profile NAME]",
-        help: "build the program and its plugins into dist/ (profile: release)",
+        arguments: "[--profile NAME] [--archive [--single] [--url URL]] [--built DIR] [--output DIR]",
+        help: "build the program and its plugins into dist/ (profile: release); with --archive, make \
+               what a release needs in dist/release/: archive, wheel, sums, formula",
         run: dist::run,
     },
     Task {

@@ -1,7 +1,7 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
 use super::transcript::Transcript;
-use crate::chat_template::ChatTemplate;
+use crate::chat_template;
 use crate::cli::{ConversionArguments, SamplingArguments};
 use crate::conversation::Conversation;
 use crate::engine::Engine;
@@ -84,7 +84,7 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
             sampling(&arguments.sampling, suggested(tokenizer))
         })?;
     generator.set_single_token(arguments.single_token);
-    let template = if arguments.no_template { None } else { ChatTemplate::open(&tokenizer)? };
+    let template = if arguments.no_template { None } else { chat_template::open(&tokenizer)? };
     if template.is_none() && !arguments.no_template {
         super::say("note: the model has no chat template; texts are run as they are");
     }

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod doctor;
 pub mod eval;
 pub mod explain;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod plan;
@@ -18,6 +19,7 @@ pub mod preflight;
 mod sharing;
 pub mod split;
 mod transcript;
+pub mod verify;
 
 use anemll_plugin_api::{Error, Result, codes};
 use std::io::Write as _;

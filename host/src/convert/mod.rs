@@ -518,6 +518,7 @@ impl<'a> Job<'a> {
             anemll: env!("CARGO_PKG_VERSION").to_owned(),
             options: self.options.clone(),
             source_sha256: source_sha256.to_owned(),
+            source: anemll_export::SourceCard::read(self.directory.path()),
             arch: self.arch.clone(),
             model: self.description.clone(),
             plugins,

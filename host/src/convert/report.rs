@@ -21,6 +21,8 @@ pub(super) struct Report {
     pub(super) options: serde_json::Value,
     /// sha256 over config.json and the weights, in hexadecimal.
     pub(super) source_sha256: String,
+    /// What the model's own card says: its name on the hub, licence, languages.
+    pub(super) source: anemll_export::SourceCard,
     /// The frontend that lowered the model.
     pub(super) arch: String,
     /// What the frontend says of the model.

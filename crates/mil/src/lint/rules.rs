@@ -57,7 +57,11 @@ pub const RULES: &[Rule] = &[
                      runtimes tell the padded strides",
                 ),
             ),
-            case(WARNING, "the last axis is shorter than 32 elements", FOREIGN),
+            case(
+                WARNING,
+                "the last axis is shorter than 32 elements",
+                Concern::Options("a conversion without --argmax"),
+            ),
         ],
         reason: "Rows are padded to 64 bytes: an axis of size 1 costs 32 times its memory, and rows \
                  shorter than that were read as garbage by some systems.",
@@ -211,7 +215,7 @@ pub const RULES: &[Rule] = &[
             case(
                 WARNING,
                 "an operation that the engine does not have",
-                Concern::Options("no --argmax, where it was given"),
+                Concern::Options("a conversion without --argmax"),
             ),
         ],
         reason: "It runs on the CPU, and the work changes place twice.",

@@ -4,18 +4,17 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{Input, Operand};
 use crate::layout::{Layout, element_count};
-use crate::session::package_error;
+use crate::source::{Source, package_error};
 use crate::storage::{Buffer, Shelf, Storage};
 use crate::tensor::Tensor;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::{DataType, Literal, TensorType};
-use anemll_mlpackage::Package;
 use coreml_proto::mil;
 use coreml_proto::mil::value::Value as Place;
 use std::sync::Arc;
 
 /// The value as an operand. Weights come from the shelf; immediate values are copied.
-pub(crate) fn operand(value: &mil::Value, package: &Package, shelf: &Shelf) -> Outcome<Operand> {
+pub(crate) fn operand(value: &mil::Value, model: &Source, shelf: &Shelf) -> Outcome<Operand> {
     let kind = tensor_type(value).map_err(Failure::Invalid)?;
     if kind.data_type == DataType::String {
         let literal = Literal::from_value(value).map_err(Failure::Invalid)?;
@@ -33,7 +32,7 @@ pub(crate) fn operand(value: &mil::Value, package: &Package, shelf: &Shelf) -> O
         Some(Place::BlobFileValue(place)) => {
             let problem =
                 |error: anemll_mlpackage::PackageError| Failure::Host(package_error(&error));
-            let file = package.weight_file(&place.file_name).map_err(problem)?;
+            let file = model.weight_file(&place.file_name)?;
             let record = file.record(place.offset).map_err(problem)?;
             let stored = record.blob_type().data_type() as i32;
             if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {

@@ -1,10 +1,11 @@
-//! Runtime that executes ML Program packages on any CPU.
+//! Runtime that executes ML Programs on any CPU, from packages and from compiled models.
 //!
-//! A package's functions are planned once ([`plan`]) and run step by step. Values of fp16 are
+//! A model's functions are planned once ([`plan`]) and run step by step. Values of fp16 are
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
 //! inside an operation is f32. The option `activations` = `float32` leaves the rounding out: float16
 //! values, states and outputs are then f32, and inputs may be. Weights are read by position when a
-//! function that uses them is first prepared; palettized ones are decoded once per blob. The states of a package are shared by its functions, by name.
+//! function that uses them is first prepared; palettized ones are decoded once per blob. The states
+//! of a model are shared by its functions, by name.
 //!
 //! To add an operation: one entry in the list of a family in [`kernels`].
 
@@ -17,6 +18,7 @@ mod layout;
 mod plan;
 mod session;
 mod simd;
+mod source;
 mod storage;
 mod tensor;
 #[cfg(test)]

@@ -6,11 +6,11 @@ use crate::constant;
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Prepared, Step};
+use crate::source::Source;
 use crate::storage::Shelf;
 use crate::tensor::Tensor;
 use crate::wide;
 use anemll_mil::{Symbols, ValueType};
-use anemll_mlpackage::Package;
 use anemll_plugin_api::{Error, codes};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
@@ -53,9 +53,9 @@ struct PlannedOutput {
 /// Decoded constants by what they were decoded from, shared by the functions of a package.
 pub(crate) type ConstantCache = HashMap<Vec<u8>, Vec<Tensor>>;
 
-/// What planning needs to know about the package.
+/// What planning needs to know about the model.
 pub(crate) struct Planner<'a> {
-    pub(crate) package: &'a Package,
+    pub(crate) model: &'a Source,
     pub(crate) shelf: &'a Shelf,
     /// Index of each state of the session.
     pub(crate) states: &'a BTreeMap<String, usize>,
@@ -230,7 +230,7 @@ impl Building<'_, '_> {
             else {
                 return invalid("a constant needs `val` and one output");
             };
-            let operand = constant::operand(value, self.planner.package, self.planner.shelf)?;
+            let operand = constant::operand(value, self.planner.model, self.planner.shelf)?;
             self.define(&output.name, operand)?;
             return Ok(None);
         }
@@ -314,7 +314,7 @@ impl Building<'_, '_> {
                     None => invalid(format!("`{value}` is read before it is defined")),
                 },
                 Some(Binding::Value(value)) => {
-                    constant::operand(value, self.planner.package, self.planner.shelf)
+                    constant::operand(value, self.planner.model, self.planner.shelf)
                 }
                 None => invalid(format!("argument `{name}` is empty")),
             });
@@ -324,8 +324,7 @@ impl Building<'_, '_> {
         if operation.r#type.starts_with("constexpr_") {
             for (name, value) in &operation.attributes {
                 if name != "name" && !arguments.contains_key(name.as_str()) {
-                    let operand =
-                        constant::operand(value, self.planner.package, self.planner.shelf)?;
+                    let operand = constant::operand(value, self.planner.model, self.planner.shelf)?;
                     arguments.insert(name.as_str(), vec![operand]);
                 }
             }

@@ -1,15 +1,15 @@
-//! An open package: checks what comes in, keeps the states, hands out results.
+//! An open model: checks what comes in, keeps the states, hands out results.
 
 use crate::element::Element;
 use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
 use crate::plan::{ConstantCache, Plan, Planner, check_operations};
+use crate::source::Source;
 use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
 use anemll_mil::FunctionInterface;
 use anemll_mil::model::{block, program};
-use anemll_mlpackage::Package;
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{DType, Error, Host, Result, Session, Sink, TensorView, codes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,9 +19,9 @@ use std::sync::Arc;
 /// Largest state in bytes; a package that declares more is damaged or hostile.
 const LARGEST_STATE: usize = 1 << 38;
 
-/// An open package of the cpu runtime.
+/// An open package or compiled model of the cpu runtime.
 pub(crate) struct CpuSession {
-    package: Arc<Package>,
+    source: Arc<Source>,
     shelf: Arc<Shelf>,
     host: Host,
     description: SessionDescription,
@@ -41,30 +41,16 @@ struct Function {
     plan: Option<Plan>,
 }
 
-pub(crate) fn package_error(error: &anemll_mlpackage::PackageError) -> Error {
-    use anemll_mlpackage::ErrorKind;
-    let code = match error.kind() {
-        ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Io => codes::PACKAGE_UNREADABLE,
-        ErrorKind::Weights => codes::BLOB_INVALID,
-        _ => codes::PACKAGE_INVALID,
-    };
-    let made = Error::new(code, error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
-}
-
 fn graph_error(error: &dyn std::fmt::Display) -> Error {
     Error::new(codes::GRAPH_INVALID, error.to_string())
 }
 
 impl CpuSession {
-    /// Opens a package and checks that every operation of its functions is known. `wide` keeps
-    /// values declared as float16 in f32.
+    /// Opens a package or a compiled model, and checks that every operation of its functions is
+    /// known. `wide` keeps values declared as float16 in f32.
     pub(crate) fn open(path: &Path, wide: bool, shelf: &Arc<Shelf>, host: &Host) -> Result<Self> {
-        let package = Package::open(path).map_err(|error| package_error(&error))?;
-        let model = package.model();
+        let source = Source::open(path)?;
+        let model = source.model();
         let mut functions = BTreeMap::new();
         let mut states: Vec<StateValue> = Vec::new();
         let mut state_indices = BTreeMap::new();
@@ -108,7 +94,7 @@ impl CpuSession {
             functions.insert(name, Function { interface, inputs, plan: None });
         }
         Ok(Self {
-            package: Arc::new(package),
+            source: Arc::new(source),
             shelf: Arc::clone(shelf),
             host: host.clone(),
             description,
@@ -127,20 +113,20 @@ impl CpuSession {
             let known: Vec<&str> = self.functions.keys().map(String::as_str).collect();
             return Err(Error::new(
                 codes::FUNCTION_UNKNOWN,
-                format!("the package has no function `{name}`"),
+                format!("the model has no function `{name}`"),
             )
-            .with_at(self.package.path().display().to_string())
+            .with_at(self.source.path().display().to_string())
             .with_hint(format!("its functions are {}", known.join(", "))));
         };
         if entry.plan.is_none() {
-            let package = Arc::clone(&self.package);
-            let program = program(package.model()).map_err(|error| graph_error(&error))?;
+            let source = Arc::clone(&self.source);
+            let program = program(source.model()).map_err(|error| graph_error(&error))?;
             let Some(function) = program.functions.get(name) else {
                 return Err(graph_error(&format!("no function `{name}`")));
             };
             let block = block(function).map_err(|error| graph_error(&error))?;
             let mut planner = Planner {
-                package: &package,
+                model: &source,
                 shelf: &self.shelf,
                 states: &self.state_indices,
                 cache: &mut self.cache,

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid};
-use crate::session::package_error;
+use crate::source::package_error;
 use anemll_mlpackage::{BlobFile, BlobRecord};
 use bytemuck::Pod;
 use std::cell::RefCell;

@@ -1,0 +1,28 @@
+//! What stands in place of a template when a download went wrong.
+
+use crate::LARGEST_SOURCE;
+use crate::failure::{Failure, Kind};
+
+/// Refuses what is no template by its looks.
+pub(crate) fn check(source: &str) -> Result<(), Failure> {
+    let refuse = |reason: &str| Err(Failure::new(Kind::Invalid, None, reason));
+    if source.len() > LARGEST_SOURCE {
+        return refuse("it is longer than any template");
+    }
+    let text = source.trim_start_matches('\u{feff}').trim_start();
+    if text.starts_with("version https://git-lfs.github.com/spec/") {
+        return refuse("it is a pointer of Git LFS, not the file; `git lfs pull` fetches that");
+    }
+    let start: String = text.chars().take(64).collect::<String>().to_ascii_lowercase();
+    if start.starts_with("<!doctype html") || start.starts_with("<html") {
+        return refuse("it is a web page, as from a download that went wrong; fetch it again");
+    }
+    if source.contains(['\0', '\u{fffd}']) || source.chars().filter(|c| is_binary(*c)).count() > 8 {
+        return refuse("it is no text, so the file is damaged; fetch it again");
+    }
+    Ok(())
+}
+
+fn is_binary(character: char) -> bool {
+    character.is_control() && !character.is_whitespace()
+}

@@ -1,0 +1,227 @@
+//! The logits of an export against those of its original model.
+//!
+//! The original is converted to 16-bit floats in a temporary folder, and gives its logits through
+//! the evaluation functions. The export runs as apps run it: its compiled models, token by token.
+
+use super::VerifyArguments;
+use crate::cli::{Cli, Command};
+use crate::engine::{Engine, Head};
+use crate::error::from_export;
+use crate::evaluation::{argmax, logsumexp, measure};
+use crate::meta::{Form, Meta};
+use crate::plugins::Plugins;
+use crate::services::{self, check_cancelled};
+use crate::tokenizer::Tokenizer;
+use anemll_export::Release;
+use anemll_plugin_api::{Error, Result, codes};
+use clap::Parser as _;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// What both run on.
+const TEXT: &str = include_str!("text.txt");
+
+/// How far an export is from its original.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Comparison {
+    /// Tokens that were run.
+    tokens: u64,
+    /// Mean Kullback-Leibler divergence from the original's distributions, in nats; null where the
+    /// export gives no logits.
+    kl_mean: Option<f64>,
+    /// Share of tokens for which both have the same winner.
+    top1_agreement: f64,
+    /// Perplexity of the text under the export.
+    perplexity: Option<f64>,
+    /// Perplexity of the text under the original.
+    source_perplexity: f64,
+    /// Tokens at which the export's logits are not all finite.
+    not_finite: u64,
+}
+
+impl Comparison {
+    /// Whether the export is near enough, with numbers throughout.
+    pub(super) fn is_within(&self, limit: f64) -> bool {
+        self.not_finite == 0 && self.kl_mean.is_none_or(|kl| kl <= limit)
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("against the original, on {} tokens:\n", self.tokens);
+        if let Some(kl) = self.kl_mean {
+            text += &format!("  mean KL          {kl:.3e} nats\n");
+        }
+        text += &format!("  top-1 agreement  {:.1} %\n", 100.0 * self.top1_agreement);
+        if let Some(perplexity) = self.perplexity {
+            let original = self.source_perplexity;
+            text += &format!("  perplexity       {perplexity:.3} (original {original:.3})\n");
+        }
+        if self.not_finite > 0 {
+            text += &format!("  not finite       logits of {} tokens\n", self.not_finite);
+        }
+        text
+    }
+}
+
+/// Runs the export and its original.
+pub(super) fn compare(
+    arguments: &VerifyArguments,
+    source: &Path,
+    release: &Release,
+    plugins: &Plugins,
+) -> Result<Comparison> {
+    let scratch = scratch(arguments)?;
+    let unpacked = scratch.path().join("export");
+    fs_err::create_dir(&unpacked)
+        .map_err(|error| Error::new(codes::OUTPUT_UNWRITABLE, error.to_string()))?;
+    let folder = anemll_export::unpack(&arguments.directory, release, &unpacked, &mut |_| {
+        check_cancelled().is_ok()
+    })
+    .map_err(from_export)?;
+    let host = services::host();
+    let runtime = plugins.runtime(&arguments.runtime)?;
+    let meta = Meta { form: Form::Compiled, ..Meta::read(&folder.join("meta.yaml"))? };
+    let mut export = Engine::open_meta(meta, runtime.as_ref(), &host)?;
+    let tokenizer = Tokenizer::open(&folder)?;
+    let mut tokens = [tokenizer.lead()?, tokenizer.encode(TEXT, false)?].concat();
+    tokens.truncate(usize::try_from(arguments.max_tokens.min(export.context())).unwrap_or(2));
+    let output = scratch.path().join("original");
+    convert(arguments, plugins, source, &output, &export)?;
+    let mut original = Engine::open(&output.join("meta.yaml"), runtime.as_ref(), &host)?;
+    if let (Some(ours), Some(theirs)) = (export.vocabulary(), original.vocabulary())
+        && ours != theirs
+    {
+        return Err(other_model(ours, theirs).with_at(source.display().to_string()));
+    }
+    run(&mut export, &mut original, &tokens)
+}
+
+fn other_model(ours: u64, theirs: u64) -> Error {
+    Error::new(codes::RELEASE_FAR, format!("the export has {ours} logits, the original {theirs}"))
+        .with_hint("this is not the model that the export was made from")
+}
+
+fn run(export: &mut Engine, original: &mut Engine, tokens: &[u32]) -> Result<Comparison> {
+    let mut sums = Sums::default();
+    let batch = original.batch().max(1) as usize;
+    // Of the last token nothing is known that comes after it, but its winner counts.
+    for (number, part) in tokens.chunks(batch).enumerate() {
+        let first = number * batch;
+        let rows = original.evaluate(part, first as u64)?;
+        for (row, (token, theirs)) in part.iter().zip(&rows).enumerate() {
+            check_cancelled()?;
+            let position = first + row;
+            let ours = export.infer(*token, position as u64)?;
+            let Head::Logits(theirs) = theirs else {
+                return Err(Error::new(codes::INTERNAL, "evaluation functions give all logits"));
+            };
+            if let Head::Logits(ours) = &ours
+                && ours.len() != theirs.len()
+            {
+                return Err(other_model(ours.len() as u64, theirs.len() as u64));
+            }
+            sums.add(position, &ours, theirs, tokens.get(position + 1).copied());
+        }
+    }
+    Ok(sums.comparison(tokens.len() as u64))
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    divergence: f64,
+    winners: u64,
+    scored: u64,
+    nll: f64,
+    source_nll: f64,
+    with_logits: u64,
+    not_finite: u64,
+}
+
+impl Sums {
+    fn add(&mut self, position: usize, ours: &Head, theirs: &[f32], next: Option<u32>) {
+        let total = logsumexp(theirs);
+        let of = |logits: &[f32], total: f64, token: u32| {
+            total - f64::from(logits.get(token as usize).copied().unwrap_or(f32::NAN))
+        };
+        if let Some(next) = next {
+            self.scored += 1;
+            self.source_nll += of(theirs, total, next);
+        }
+        match ours {
+            Head::Logits(ours) if ours.iter().all(|value| value.is_finite()) => {
+                let indices = 0..theirs.len() as u32;
+                let compared = measure(position, ours, indices, theirs, total);
+                self.with_logits += 1;
+                self.divergence += compared.kl;
+                self.winners += u64::from(compared.top1 || compared.tie);
+                if let Some(next) = next {
+                    self.nll += of(ours, logsumexp(ours), next);
+                }
+            }
+            Head::Logits(_) => {
+                self.with_logits += 1;
+                self.not_finite += 1;
+            }
+            Head::Largest(token, value) => {
+                self.winners += u64::from(*token as usize == argmax(theirs));
+                self.not_finite += u64::from(!value.is_finite());
+            }
+        }
+    }
+
+    fn comparison(&self, tokens: u64) -> Comparison {
+        let mean = |sum: f64, count: u64| sum / count.max(1) as f64;
+        let logits = self.with_logits > 0 && self.not_finite == 0;
+        Comparison {
+            tokens,
+            kl_mean: logits.then(|| mean(self.divergence, tokens)),
+            top1_agreement: mean(self.winners as f64, tokens),
+            perplexity: logits.then(|| mean(self.nll, self.scored).exp()),
+            source_perplexity: mean(self.source_nll, self.scored).exp(),
+            not_finite: self.not_finite,
+        }
+    }
+}
+
+fn scratch(arguments: &VerifyArguments) -> Result<tempfile::TempDir> {
+    let parent = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    tempfile::Builder::new().prefix("anemll-verify-").tempdir_in(&parent).map_err(|source| {
+        Error::new(codes::OUTPUT_UNWRITABLE, format!("no temporary folder: {source}"))
+            .with_at(parent.display().to_string())
+            .with_hint("choose another folder with --scratch")
+    })
+}
+
+/// Converts the original to 16-bit floats, with the context of the export.
+fn convert(
+    arguments: &VerifyArguments,
+    plugins: &Plugins,
+    source: &Path,
+    output: &Path,
+    export: &Engine,
+) -> Result<()> {
+    super::super::say("converting the original to 16-bit floats in a temporary folder");
+    let text = |number: u64| OsString::from(number.to_string());
+    let mut line: Vec<OsString> = vec!["anemll".into(), "convert".into()];
+    line.extend(["--model".into(), source.as_os_str().to_owned()]);
+    line.extend(["--output".into(), output.as_os_str().to_owned()]);
+    line.extend([
+        "--context".into(),
+        text(export.context()),
+        "--batch".into(),
+        text(export.batch()),
+    ]);
+    for flag in ["--combiner", "chunked", "--chunk", "1", "--lut", "none", "--runtime", "none"] {
+        line.push(flag.into());
+    }
+    line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
+    if let Some(arch) = &arguments.arch {
+        line.extend(["--arch".into(), arch.into()]);
+    }
+    let parsed = Cli::try_parse_from(line)
+        .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;
+    let Command::Convert(conversion) = &parsed.command else {
+        return Err(Error::new(codes::INTERNAL, "`convert` was typed"));
+    };
+    crate::convert::run(conversion, plugins, "anemll verify", &|_| {})
+}
