@@ -3,10 +3,9 @@
 use super::finish::shipped;
 use super::packages::relative_path;
 use super::{Job, settings};
-use crate::cli::ProgressForm;
 use crate::commands::{print, print_json};
 use crate::sizes;
-use crate::terminal::size;
+use crate::terminal::{self, Column, Table, size};
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
 use anemll_plugin_api::{Error, Result, codes};
@@ -53,7 +52,7 @@ type Functions = BTreeMap<String, Checked<Referenced>>;
 /// Prints what a conversion would make.
 pub(super) fn show(job: &Job<'_>, functions: &Functions) -> Result<()> {
     let plan = plan(job, functions)?;
-    if job.arguments.progress == ProgressForm::Json {
+    if job.arguments.wants_json() {
         return print_json(&plan);
     }
     print(&crate::terminal::plain_lines(&plan.to_text()))
@@ -161,6 +160,7 @@ fn memory(functions: &Functions) -> Result<u64> {
 
 impl Plan {
     fn to_text(&self) -> String {
+        let width = terminal::width();
         let mut text = format!(
             "{}: {} ({}), {:.1} M parameters, combiner {}\n",
             self.model,
@@ -173,26 +173,27 @@ impl Plan {
             let _ = writeln!(text, "note: {note}");
         }
         let _ = writeln!(text, "steps: {}", self.steps.join(", "));
-        let width = self.packages.iter().map(|package| package.path.len()).max().unwrap_or(0);
         let _ = writeln!(text, "\npackages in {}:", self.output);
+        text = terminal::wrapped_lines(&terminal::plain_lines(&text), width);
+        let columns = [Column::Flexible, Column::Right, Column::Left, Column::Left];
+        let mut table = Table::new(&columns).leaving_out(&[2]);
         for package in &self.packages {
             let bytes = self.weight_files.get(&package.weight_file).copied().unwrap_or(0);
-            let _ = writeln!(
-                text,
-                "  {:width$}  {:>10}  {}{}",
-                package.path,
+            table.row([
+                package.path.clone(),
                 size(bytes),
                 package.functions.join(", "),
-                if package.ships { "  <- apps load this" } else { "" },
-            );
+                if package.ships { "apps load this" } else { "" }.to_owned(),
+            ]);
         }
-        let _ = writeln!(
-            text,
+        text += &table.render(width);
+        let needed = format!(
             "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
-             Nothing was written.",
+             Nothing was written.\n",
             size(self.disk_bytes),
             size(self.memory_bytes)
         );
+        text += &terminal::wrapped_lines(&needed, width);
         text
     }
 }

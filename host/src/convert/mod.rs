@@ -21,7 +21,7 @@ use crate::error::from_huggingface;
 use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need};
 use crate::plugins::{AUTOMATIC, Plugins};
-use crate::progress::Event;
+use crate::progress::{Event, Outcome, Shipped};
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::ModelDirectory;
 use anemll_layout::CheckedLayout;
@@ -34,6 +34,7 @@ use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -46,8 +47,10 @@ use work::Work;
 pub const REPORT: &str = "anemll-report.json";
 /// Name of the file by which chat programs find everything.
 const META: &str = "meta.yaml";
-/// What `--runtime` is to leave the test run out.
-const NO_RUNTIME: &str = "none";
+/// Our own runtime, which is the same on every system.
+const CPU: &str = "cpu";
+/// What `--compiler` and `--runtime` are to leave their step out.
+const NONE: &str = "none";
 
 pub use settings::without_run_flags;
 
@@ -70,7 +73,7 @@ pub fn run(
         return dry_run::show(&job, &functions);
     }
     job.show_start(show);
-    let source_sha256 = hash_source(&job.directory)?;
+    let source_sha256 = hash_source(&job.directory, show)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let small_files = SmallFiles::read(&job.directory, !arguments.no_tokenizer)?;
     let copies = Copies::default();
@@ -102,6 +105,7 @@ pub fn run(
             },
             small_files: &small_files,
             show,
+            bytes: Cell::default(),
         };
         job.run_steps(&work, selection, command_line, &mut store)?;
         let report = job.report(&source_sha256, &store)?;
@@ -129,11 +133,17 @@ pub fn run(
         show(&Event::Note { text: &text });
     }
     let meta = arguments.output.join(META);
+    let can_chat = meta.is_file() && arguments.output.join(TOKENIZER).is_file();
     let result = if meta.is_file() { meta } else { arguments.output.clone() };
-    show(&Event::Done {
+    show(&Event::Done(&Outcome {
         seconds: started.elapsed().as_secs_f64(),
         meta: &result.display().to_string(),
-    });
+        output: &arguments.output.display().to_string(),
+        files: job.shipped_files(&arguments.output),
+        tested: if report.test.done { &report.test.message } else { "" },
+        loaded_by_apple: report.test.done && job.is_apples(),
+        can_chat,
+    }));
     Ok(())
 }
 
@@ -156,7 +166,7 @@ struct Job<'a> {
     layout: CheckedLayout,
     options: Value,
     compiler_id: String,
-    compiler: Box<dyn Compiler>,
+    compiler: Option<Box<dyn Compiler>>,
     runtime: Option<Box<dyn Runtime>>,
 }
 
@@ -171,11 +181,16 @@ impl<'a> Job<'a> {
         let directory = open_model(arguments, show)?;
         let (arch, frontend) =
             plugins.frontend(directory.config_text(), arguments.arch.as_deref())?;
-        let compiler_id =
-            plugins.compiler_id(arguments.compiler.as_deref().unwrap_or(AUTOMATIC))?;
-        let compiler = plugins.compiler(&compiler_id)?;
+        let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
+            NONE => (NONE.to_owned(), None),
+            id => {
+                let id = plugins.compiler_id(id)?;
+                let compiler = plugins.compiler(&id)?;
+                (id, Some(compiler))
+            }
+        };
         let runtime = match arguments.runtime.as_str() {
-            NO_RUNTIME => None,
+            NONE => None,
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, &directory);
@@ -226,6 +241,28 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// What an app loads, as it is in the output directory.
+    fn shipped_files(&self, directory: &Path) -> Vec<Shipped> {
+        let packages = shipped(&self.layout).map(packages::relative_path);
+        packages
+            .filter_map(|package| {
+                let compiled = package.with_extension("mlmodelc");
+                let compiled = Some(compiled).filter(|path| directory.join(path).is_dir());
+                let path = compiled.as_ref().unwrap_or(&package);
+                Some(Shipped {
+                    name: path.to_string_lossy().replace('\\', "/"),
+                    bytes: finish::size(&directory.join(path)).ok()?,
+                    compiled: compiled.is_some(),
+                })
+            })
+            .collect()
+    }
+
+    /// Whether the test step ran on Apple's own system.
+    fn is_apples(&self) -> bool {
+        cfg!(target_vendor = "apple") && ![NONE, CPU].contains(&self.arguments.runtime.as_str())
+    }
+
     fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
         show(&Event::Started {
             model: &self.model_name,
@@ -250,8 +287,13 @@ impl<'a> Job<'a> {
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
         if self.quantization.as_ref().is_none_or(|stage| stage.id == settings::LUT_QUANTIZER) {
-            let typed =
-                if self.arguments.luts.is_typed() { "" } else { " (--lut none: all 16 bits)" };
+            let typed = if self.arguments.luts.is_typed() {
+                String::new()
+            } else {
+                let whole = self.settings.combiner == settings::WHOLE_COMBINER;
+                let scripts = lut::Luts::flags_of_scripts(whole);
+                format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
+            };
             notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
         }
         notes.extend(self.description.notes.iter().cloned());
@@ -322,6 +364,7 @@ impl<'a> Job<'a> {
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
         }
+        work.expect(&selected)?;
         for step in work.steps.iter() {
             if !selected.contains(&step.number) {
                 if selection == Selection::Unfinished {
@@ -349,14 +392,17 @@ impl<'a> Job<'a> {
                 }
                 Task::Compile => {
                     let demanded = demanded || self.arguments.compiler.is_some();
-                    let (outputs, outcome) = finish::compile(
-                        &self.compiler_id,
-                        self.compiler.as_ref(),
-                        demanded,
-                        &self.layout,
-                        store,
-                        self.host,
-                    )?;
+                    let (outputs, outcome) = match &self.compiler {
+                        Some(compiler) => finish::compile(
+                            &self.compiler_id,
+                            compiler.as_ref(),
+                            demanded,
+                            &self.layout,
+                            store,
+                            self.host,
+                        )?,
+                        None => (Vec::new(), StepReport::left_out("--compiler none")),
+                    };
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
@@ -393,7 +439,8 @@ impl<'a> Job<'a> {
     /// Before any work: what the steps will make takes the place of nothing that is not ours.
     fn refuse_foreign(&self, work: &Work<'_>, steps: &[u32], store: &mut Store) -> Result<()> {
         // What a compiler would make that cannot run here is in nobody's way.
-        let compiles = self.compiler.check().is_ok_and(|answer| answer.available);
+        let check = self.compiler.as_ref().map(|compiler| compiler.check());
+        let compiles = check.is_some_and(|check| check.is_ok_and(|answer| answer.available));
         let mut outputs = vec![PathBuf::from(REPORT)];
         for number in steps {
             let made = work.steps.outputs(*number, compiles, work.small_files);
@@ -422,7 +469,7 @@ impl<'a> Job<'a> {
             Some(runtime) => {
                 finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host)
             }
-            None => Ok(StepReport { done: false, message: "left out (--runtime none)".to_owned() }),
+            None => Ok(StepReport::left_out("--runtime none")),
         }
     }
 
@@ -457,7 +504,7 @@ impl<'a> Job<'a> {
         let plugins = self
             .components()
             .into_iter()
-            .chain(workers.into_iter().filter(|(_, id)| *id != NO_RUNTIME))
+            .chain(workers.into_iter().filter(|(_, id)| *id != NONE))
             .map(|(stage, id)| {
                 Ok(PluginReport {
                     stage: stage.name().to_owned(),
@@ -529,6 +576,10 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
     .with_hint("this is an error of the arch plugin")
 }
 
-fn hash_source(directory: &ModelDirectory) -> Result<String> {
-    directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
+fn hash_source(directory: &ModelDirectory, show: &dyn Fn(&Event<'_>)) -> Result<String> {
+    let progress = |done, total| {
+        show(&Event::Source { done, total });
+        check_cancelled().is_ok()
+    };
+    directory.source_sha256(progress).map_err(from_huggingface)
 }
