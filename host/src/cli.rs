@@ -11,23 +11,137 @@ use crate::commands::plan::{self, PlanArguments};
 use crate::commands::{diff, inspect};
 use crate::model_files::HeadChoice;
 use crate::progress::Display;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use clap::{
+    Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    ValueHint,
+};
+use std::ffi::OsString;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 /// Converts language models to Core ML packages for Apple's Neural Engine, on any system.
 #[derive(Debug, Parser)]
 #[command(name = "anemll", version, about, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
     /// Plugin library to load for this run; may be given several times.
-    #[arg(long = "plugin", value_name = "LIBRARY", global = true, help_heading = "Plugins")]
+    #[arg(long = "plugin", value_name = "LIBRARY", global = true, help_heading = EVERYWHERE)]
     pub plugins: Vec<PathBuf>,
 
     /// Say more on standard error (-v progress details, -vv everything).
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = EVERYWHERE)]
     pub verbose: u8,
+    /// Say nothing but errors on standard error; what was asked for still goes to standard output.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
+    pub quiet: bool,
+    /// Colours; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, global = true, help_heading = EVERYWHERE)]
+    pub color: When,
+    /// Threads that share the work (default: one for each processor).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), global = true, help_heading = EVERYWHERE)]
+    pub threads: Option<u16>,
 
     #[command(subcommand)]
     pub command: Command,
+}
+
+const EVERYWHERE: &str = "For every command";
+
+/// Whether something is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<When> for clap::ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+impl From<When> for anstream::ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+/// All that can be typed, as this program reads it.
+pub fn command() -> clap::Command {
+    complete(Cli::command())
+}
+
+/// A command and its own, in which a negative number is a value of the option before it, and shells
+/// know where a directory is wanted.
+fn complete(command: clap::Command) -> clap::Command {
+    let values = |argument: Arg| {
+        if !argument.get_action().takes_values() {
+            return argument;
+        }
+        let directory = argument
+            .get_value_names()
+            .is_some_and(|names| names.iter().any(|name| name == "DIR" || name == "MODEL"));
+        let argument = argument.allow_negative_numbers(true);
+        if directory { argument.value_hint(ValueHint::DirPath) } else { argument }
+    };
+    command.mut_args(values).mut_subcommands(complete)
+}
+
+/// Reads a command line, the program's name first. `--color` holds for its errors, too.
+///
+/// # Errors
+/// What cannot be understood, and help or a version that was asked for.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command().color(color(arguments).into());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// What `--color` says, before the rest is read: the errors of reading have colours as well.
+pub fn color(arguments: &[OsString]) -> When {
+    let mut words = arguments.iter().filter_map(|word| word.to_str()).peekable();
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.peek().copied(),
+            Some(rest) => rest.strip_prefix('='),
+            None if word == "--" => break,
+            None => None,
+        };
+        if let Some(when) = value.and_then(|value| When::from_str(value, false).ok()) {
+            return when;
+        }
+    }
+    When::Auto
+}
+
+/// The model of a command, named by `--model` or without it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ModelArgument {
+    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
+    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
+    #[arg(value_name = "MODEL")]
+    model_path: Option<PathBuf>,
+    /// The same, as an option.
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+}
+
+impl Deref for ModelArgument {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        // One of the two is there: the group demands it.
+        self.model.as_deref().or(self.model_path.as_deref()).unwrap_or(Path::new(""))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,17 +209,17 @@ pub enum Command {
 }
 
 const CONVERT_EXAMPLES: &str = "Examples:
-  anemll convert --model ./SmolLM2-135M --output ./out
-  anemll convert --model ./SmolLM2-135M --output ./out --dry-run
-  anemll convert --model ./SmolLM2-135M --output ./out --combiner monolithic --context 1024
-  anemll convert --model ./SmolLM2-135M --output ./out --chunk 4 --lut2 6 --lut3 8
-  anemll convert --model ./SmolLM2-135M --output ./out --lut none
-  anemll --plugin ./libllama.so convert --model ./SmolLM2-135M --output ./out --restart 5
-  anemll convert --model Qwen/Qwen3-0.6B --output ./qwen";
+  anemll convert ./SmolLM2-135M -o ./out
+  anemll convert ./SmolLM2-135M -o ./out --dry-run
+  anemll convert ./SmolLM2-135M -o ./out --combiner monolithic --context 1024
+  anemll convert ./SmolLM2-135M -o ./out --chunk 4 --lut2 6 --lut3 8
+  anemll convert ./SmolLM2-135M -o ./out --lut none
+  anemll --plugin ./libllama.so convert ./SmolLM2-135M -o ./out --restart 5
+  anemll convert Qwen/Qwen3-0.6B -o ./qwen";
 
 const EVAL_EXAMPLES: &str = "Examples:
   anemll eval out --tokens ids.npy --reference logits.npy
-  anemll eval out --tokens ids.npy --reference top256.npz --path prefill --prefill-tokens 125 --json
+  anemll eval out --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
   anemll eval out --text book.txt --max-tokens 4000
   anemll eval out4 --text book.txt --against out
 
@@ -114,7 +228,8 @@ REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz w
 
 const GENERATE_EXAMPLES: &str = "Examples:
   anemll generate out --prompt \"Once upon a time\"
-  anemll generate out --prompt \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7";
+  anemll generate out -p \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7
+  anemll generate out -p \"Once upon a time\" --max-tokens 20 --json";
 
 const PLUGIN_EXAMPLES: &str = "Examples:
   anemll plugin list
@@ -126,7 +241,8 @@ const RUN: &str = "Steps";
 #[derive(Debug, Clone, Default, Args)]
 pub struct LutArguments {
     /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
-    /// none for 16-bit floats. Default: layers 4, head 6 (monolithic: 4 for all).
+    /// none for 16-bit floats. Without a --lut flag: embeddings and head 8, layers 6, or 4 from 3 B
+    /// parameters on. With one, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for all).
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
     pub lut: Option<String>,
     /// Palettization of the embeddings.
@@ -149,18 +265,16 @@ impl LutArguments {
 
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
-    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
-    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Directory for the packages; made if it does not exist.
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
     #[arg(long, value_name = "ID", default_value = "auto")]
@@ -178,7 +292,7 @@ pub struct ConvertArguments {
     #[arg(long)]
     pub argmax: bool,
     /// Pieces that the output head is split into; default by architecture.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
@@ -197,7 +311,8 @@ pub struct ConvertArguments {
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
-    /// Compiler backend for the .mlmodelc step; default: coremlcompiler where it can run, else mlmodelc.
+    /// Compiler backend for the .mlmodelc step, or `none`; default: coremlcompiler where it can run,
+    /// else mlmodelc.
     #[arg(long, value_name = "ID")]
     pub compiler: Option<String>,
     /// Runtime for the test step, or `none`.
@@ -227,12 +342,12 @@ pub struct ConvertArguments {
     /// Do everything again, and replace the conversion of another model or with other options.
     #[arg(long, help_heading = RUN)]
     pub force: bool,
-    /// Say nothing but errors.
-    #[arg(long, conflicts_with = "progress")]
-    pub quiet: bool,
     /// How to tell what happens: lines on standard error, or JSON objects on standard output.
     #[arg(long, value_enum, default_value_t = ProgressForm::Lines)]
     pub progress: ProgressForm,
+    /// The same as --progress json; with --dry-run one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A number of chunks.
@@ -260,20 +375,21 @@ impl std::str::FromStr for ChunkCount {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressForm {
-    /// Lines for people, with a bar on a terminal.
+    /// Lines for people, with a bar on a terminal and a line each ten seconds elsewhere.
     Lines,
     /// One JSON object for each event.
     Json,
 }
 
 impl ConvertArguments {
+    /// Whether JSON is asked for.
+    pub fn wants_json(&self) -> bool {
+        self.json || self.progress == ProgressForm::Json
+    }
+
     /// How events are shown.
     pub fn display(&self) -> Display {
-        match self.progress {
-            _ if self.quiet => Display::Quiet,
-            ProgressForm::Lines => Display::Lines,
-            ProgressForm::Json => Display::Json,
-        }
+        if self.wants_json() { Display::Json } else { Display::Lines }
     }
 }
 
@@ -283,7 +399,7 @@ pub struct ConversionArguments {
     #[arg(value_name = "OUT", required_unless_present = "meta")]
     pub conversion: Option<PathBuf>,
     /// The same as OUT.
-    #[arg(long, value_name = "OUT", conflicts_with = "conversion")]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "conversion")]
     pub meta: Option<PathBuf>,
 }
 
@@ -323,13 +439,13 @@ pub struct EvalArguments {
     #[arg(long, value_name = "OUT")]
     pub against: Option<PathBuf>,
     /// Take only the first N tokens.
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub max_tokens: Option<u64>,
     /// Which functions to run.
     #[arg(long, value_enum, default_value_t = EvaluationPath::Evaluate)]
     pub path: EvaluationPath,
     /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
-    #[arg(long, value_name = "K", requires = "reference", value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", requires = "reference", value_parser = count)]
     pub prefill_tokens: Option<u64>,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
@@ -343,22 +459,22 @@ pub struct EvalArguments {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
     /// Divides the logits before a token is drawn; 0 takes the most likely token.
-    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = temperature)]
     pub temperature: Option<f32>,
     /// Draw from the K most likely tokens; 0: from all.
-    #[arg(long, value_name = "K", value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", value_parser = count)]
     pub top_k: Option<u64>,
     /// Draw from the most likely tokens whose probabilities reach P together; 1: from all.
-    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = share)]
     pub top_p: Option<f32>,
     /// Draw from tokens that are at least P times as likely as the most likely one; 0: from all.
-    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = share)]
     pub min_p: Option<f32>,
     /// Makes tokens that occurred less likely, above 1; 1: no difference (default: the model's, else 1).
-    #[arg(long, value_name = "P", value_parser = penalty, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = penalty)]
     pub repetition_penalty: Option<f32>,
     /// Number that decides what is drawn; the same number gives the same text.
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub seed: Option<u64>,
 }
 
@@ -408,14 +524,17 @@ pub struct GenerateArguments {
     #[command(flatten)]
     pub conversion: ConversionArguments,
     /// Text to continue.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT")]
     pub prompt: String,
     /// Largest number of tokens to generate.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     pub max_tokens: u64,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    /// Print one JSON object, at the end.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub sampling: SamplingArguments,
 }
@@ -428,4 +547,68 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_model_is_named_with_or_without_its_flag() {
+        for line in [
+            "anemll convert m -o o",
+            "anemll convert -m m -o o",
+            "anemll convert --output o --model m",
+        ] {
+            let Command::Convert(arguments) = parse(&words(line)).unwrap().command else {
+                panic!("{line}")
+            };
+            assert_eq!((&*arguments.model, &*arguments.output), (Path::new("m"), Path::new("o")));
+        }
+        for line in ["anemll convert -o o", "anemll convert m --model m -o o"] {
+            assert!(parse(&words(line)).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_for_every_command_stand_anywhere() {
+        for line in ["anemll -q --threads 3 plan m", "anemll plan m --quiet --threads=3"] {
+            let cli = parse(&words(line)).unwrap();
+            assert!(cli.quiet && cli.threads == Some(3), "{line}");
+        }
+        assert!(parse(&words("anemll plan m -q -v")).is_err());
+        assert_eq!(color(&words("anemll plan --color never m")), When::Never);
+        assert_eq!(color(&words("anemll --color=always")), When::Always);
+        assert_eq!(color(&words("anemll plan m")), When::Auto);
+        assert_eq!(color(&words("anemll -- --color=always")), When::Auto);
+    }
+
+    #[test]
+    fn negative_numbers_are_values() {
+        for line in [
+            "anemll generate --meta m --prompt p --temperature -1",
+            "anemll generate --meta m --prompt p --top-p -0.5",
+            "anemll generate --meta m --prompt p --seed -7",
+            "anemll convert m -o o --context -5",
+            "anemll plan m --overhead -1",
+            "anemll --threads -2 plan m",
+        ] {
+            let refusal = parse(&words(line)).unwrap_err();
+            assert_eq!(
+                refusal.kind(),
+                clap::error::ErrorKind::ValueValidation,
+                "{line}: {refusal}"
+            );
+            assert!(!refusal.to_string().contains("unexpected argument"), "{refusal}");
+        }
+    }
 }

@@ -12,6 +12,8 @@ pub use anemll_store::io_error as io;
 pub const EXIT_FAILED: u8 = 1;
 /// Exit code of a command line that could not be understood.
 pub const EXIT_USAGE: u8 = 2;
+/// Exit code of a bug in the program, as Rust's own for a panic.
+pub const EXIT_BUG: u8 = 101;
 /// Exit code after Ctrl-C.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
@@ -81,7 +83,7 @@ pub fn render_short(error: &Error) -> String {
 }
 
 /// A new file in the folder for temporary files: one that is there already may be a trap.
-fn write_log(text: &str) -> std::io::Result<std::path::PathBuf> {
+pub(crate) fn write_log(text: &str) -> std::io::Result<std::path::PathBuf> {
     let mut file = tempfile::Builder::new().prefix("anemll-error-").suffix(".txt").tempfile()?;
     std::io::Write::write_all(&mut file, text.as_bytes())?;
     let (_, path) = file.keep().map_err(|error| error.error)?;

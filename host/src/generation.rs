@@ -23,6 +23,17 @@ pub enum End {
     Context,
 }
 
+impl End {
+    /// The word for it in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Count => "max_tokens",
+            Self::Context => "context",
+        }
+    }
+}
+
 /// What an answer took.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer {

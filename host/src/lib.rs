@@ -17,6 +17,7 @@ pub mod meta;
 pub mod model_files;
 pub mod model_source;
 pub mod observation;
+pub mod panics;
 pub mod perplexity;
 pub mod plugins;
 pub mod progress;

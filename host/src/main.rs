@@ -1,12 +1,11 @@
 //! The program `anemll`.
 
-use anemll_host::cli::{Cli, Command};
+use anemll_host::cli::{self, Cli, Command};
 use anemll_host::plugins::Plugins;
-use anemll_host::progress::{Display, Event, Reporter};
-use anemll_host::{commands, convert, error, services, terminal};
-use anemll_plugin_api::Result;
-use clap::Parser as _;
-use std::io::Write as _;
+use anemll_host::progress::{Event, LogWriter, Reporter, shell_word};
+use anemll_host::{commands, convert, error, panics, services, terminal};
+use anemll_plugin_api::{Error, Result, codes};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,7 +13,16 @@ fn main() -> ExitCode {
     if let Some(code) = anemll_chat_template::enter() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    panics::caught(start).unwrap_or_else(|bug| {
+        terminal::tell_always(&error::render_short(&bug));
+        ExitCode::from(error::EXIT_BUG)
+    })
+}
+
+fn start() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    anstream::ColorChoice::from(cli::color(&arguments)).write_global();
+    let cli = match cli::parse(&arguments) {
         Ok(cli) => cli,
         Err(refusal) => {
             let _ = refusal.print();
@@ -25,13 +33,14 @@ fn main() -> ExitCode {
             };
         }
     };
-    log_to_stderr(cli.verbose);
+    terminal::set_quiet(cli.quiet);
+    log_to_stderr(&cli);
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) if error::is_different(&failure) => ExitCode::from(error::EXIT_FAILED),
         Err(failure) => {
-            say(&error::render_short(&failure));
+            terminal::tell_always(&error::render_short(&failure));
             ExitCode::from(error::exit_code(&failure))
         }
     }
@@ -39,9 +48,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
+    start_threads(cli.threads)?;
     // These need no plugins, and work where one of them is broken.
     match &cli.command {
-        Command::Completions(arguments) => return commands::completions::completions(arguments),
+        Command::Completions(arguments) => {
+            return commands::completions::completions(arguments, &cli.plugins);
+        }
         Command::Man(arguments) => return commands::completions::man(arguments),
         Command::Explain(arguments) => return commands::explain::run(arguments),
         Command::Combine(arguments) => return commands::combine::run(arguments),
@@ -53,14 +65,11 @@ fn run(cli: &Cli) -> Result<()> {
         _ => {}
     }
     let plugins = Plugins::discover(&cli.plugins)?;
-    let quiet = match &cli.command {
-        Command::Convert(arguments) => arguments.display() == Display::Quiet,
-        // They say it themselves.
-        Command::Plugin(_) | Command::Doctor(_) => true,
-        _ => false,
-    };
-    for text in plugins.warnings().iter().filter(|_| !quiet) {
-        say(&format!("warning: {}", terminal::plain(text)));
+    // These two say it themselves.
+    if !matches!(cli.command, Command::Plugin(_) | Command::Doctor(_)) {
+        for text in plugins.warnings() {
+            terminal::tell(&format!("warning: {text}"));
+        }
     }
     match &cli.command {
         Command::Convert(arguments) => {
@@ -90,23 +99,28 @@ fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// A line for the user. Nothing can be done when standard error is closed.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Starts the threads that share the work, since without them nothing can be done.
+fn start_threads(count: Option<u16>) -> Result<()> {
+    let count = count.map_or(0, usize::from);
+    rayon::ThreadPoolBuilder::new().num_threads(count).build_global().map_err(|source| {
+        Error::new(codes::THREADS, format!("the threads cannot be started: {source}"))
+            .with_hint("the system allows no more: end other programs, or take fewer: --threads 1")
+    })
 }
 
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
+fn log_to_stderr(cli: &Cli) {
+    let level = match cli.verbose {
+        _ if cli.quiet => tracing::Level::ERROR,
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::TRACE,
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(LogWriter::default)
         .with_ansi(false)
         .without_time()
-        .with_target(verbose > 1)
+        .with_target(cli.verbose > 1)
         .init();
 }
 
@@ -114,16 +128,7 @@ fn log_to_stderr(verbose: u8) {
 fn command_line() -> String {
     let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     convert::without_run_flags(arguments)
-        .map(|argument| quote(&argument))
+        .map(|argument| shell_word(&argument))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-fn quote(argument: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@".contains(&byte);
-    if !argument.is_empty() && argument.bytes().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', "'\\''"))
-    }
 }

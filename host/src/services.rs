@@ -1,6 +1,7 @@
 //! What the host gives to plugins: log, progress, cancel, threads, a scratch directory.
 
 use anemll_plugin_api::{Error, Host, HostServices, Level, Result, codes};
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -37,6 +38,19 @@ pub fn handle_interrupts() -> Result<()> {
         }
     })
     .map_err(|source| Error::new(codes::INTERNAL, format!("no handler for Ctrl-C: {source}")))
+}
+
+thread_local! {
+    /// Bytes of the weight that this thread has a plugin encode.
+    static ENCODING: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Lets a plugin encode a weight of so many bytes; the tasks that it shares out tell how far it is.
+pub fn encoding<R>(bytes: u64, work: impl FnOnce() -> R) -> R {
+    let before = ENCODING.replace(bytes);
+    let result = work();
+    ENCODING.set(before);
+    result
 }
 
 /// The host's services, behind every [`Host`] handle that a plugin holds.
@@ -77,6 +91,14 @@ impl HostServices for Services {
     }
 
     fn parallel(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        let bytes = ENCODING.get() / count.max(1) as u64;
+        let task = |index| {
+            task(index);
+            if bytes > 0 {
+                crate::progress::encoded(bytes);
+            }
+        };
+        let task = &task;
         if count == 1 {
             return task(0);
         }

@@ -1,8 +1,14 @@
-//! Text for a terminal: names from files made harmless, numbers for people, tables.
+//! Text for a terminal: names from files made harmless, numbers for people, colours, tables.
 
+mod table;
+
+pub use table::{Cell, Column, Table};
+
+use anstyle::{AnsiColor, Color, Style};
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use unicode_width::UnicodeWidthStr as _;
 
 /// A text of one line that cannot steer a terminal: control characters, and marks that turn the
 /// direction of writing, become escapes such as `\u{1b}`.
@@ -24,6 +30,178 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// As [`plain`], but lines stay lines.
 pub fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// What a model says, for the terminal that standard output is: lines and tabs stay, other control
+/// characters become escapes. Marks of direction and joiners are part of scripts and stay, too. What
+/// goes to a file or a pipe is what the model said.
+pub fn answer(text: &str) -> Cow<'_, str> {
+    if std::io::stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) }
+}
+
+/// A text for standard output: where that is a terminal, control characters but line ends and tabs
+/// become escapes, except in sequences that only choose a colour.
+pub fn output(text: &str) -> Cow<'_, str> {
+    if std::io::stdout().is_terminal() { with_colors_alone(text) } else { Cow::Borrowed(text) }
+}
+
+fn with_colors_alone(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split('\u{1b}');
+    let first = harmless(parts.next().unwrap_or_default());
+    let mut safe = first.into_owned();
+    for part in parts {
+        let length = part.strip_prefix('[').and_then(|rest| {
+            let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+            rest[end..].starts_with('m').then_some(end + 2)
+        });
+        match length {
+            Some(length) => {
+                safe.push('\u{1b}');
+                safe.push_str(&part[..length]);
+                safe.push_str(&harmless(&part[length..]));
+            }
+            None => {
+                safe.extend('\u{1b}'.escape_default());
+                safe.push_str(&harmless(part));
+            }
+        }
+    }
+    Cow::Owned(safe)
+}
+
+fn harmless(text: &str) -> Cow<'_, str> {
+    let controls = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if !text.chars().any(controls) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if controls(character) {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether only errors are told on standard error.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says whether only errors are to be told on standard error.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether only errors are told on standard error.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Where a text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+impl Stream {
+    /// Whether texts have colours there: `--color`, else `NO_COLOR`, `CLICOLOR_FORCE` and what the
+    /// terminal can.
+    pub fn has_colors(self) -> bool {
+        let choice = match self {
+            Self::Output => anstream::AutoStream::choice(&std::io::stdout()),
+            Self::Error => anstream::AutoStream::choice(&std::io::stderr()),
+        };
+        choice != anstream::ColorChoice::Never
+    }
+}
+
+const fn bold(color: AnsiColor) -> Style {
+    Style::new().fg_color(Some(Color::Ansi(color))).bold()
+}
+
+/// What failed.
+pub const BAD: Style = bold(AnsiColor::Red);
+/// What the user should look at.
+pub const DOUBTFUL: Style = bold(AnsiColor::Yellow);
+/// What is as it should be.
+pub const GOOD: Style = bold(AnsiColor::Green);
+/// What the user can do.
+pub const ADVICE: Style = bold(AnsiColor::Cyan);
+/// Titles.
+pub const TITLE: Style = Style::new().bold();
+
+/// A text in a style, where the stream has colours.
+pub fn painted(stream: Stream, style: Style, text: &str) -> String {
+    if stream.has_colors() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Writes a line for the user on standard error, unless `--quiet` was given. Nothing can be done when
+/// standard error is closed.
+pub fn tell(line: &str) {
+    if !is_quiet() {
+        tell_always(line);
+    }
+}
+
+/// [`tell`] for errors, which `--quiet` does not hold back.
+pub fn tell_always(line: &str) {
+    let line = plain_lines(line);
+    let text = if Stream::Error.has_colors() { highlighted(&line) } else { line };
+    crate::progress::beside_bars(|| {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    });
+}
+
+/// Lines with the words that they begin with in colours: `error[A0801]:`, `warning:`, `note:`, `hint:`.
+fn highlighted(text: &str) -> String {
+    let lines: Vec<String> = text
+        .split('\n')
+        .map(|line| {
+            let labels = [
+                ("error", BAD),
+                ("interrupted", BAD),
+                ("warning", DOUBTFUL),
+                ("note", TITLE),
+                ("hint", ADVICE),
+            ];
+            let label = labels.iter().find(|(label, _)| {
+                line.strip_prefix(label)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '[']))
+            });
+            let Some((_, style)) = label else { return line.to_owned() };
+            let (head, rest) = line.split_once(": ").unwrap_or((line, ""));
+            let colon = if head.len() < line.len() { ": " } else { "" };
+            format!("{style}{head}{style:#}{colon}{rest}")
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Columns that a text takes.
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// A duration for people: `4.2 s`, `2 min 5 s`, `1 h 3 min`.
+pub fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
+    duration_in_seconds(seconds)
+}
+
+/// A duration for people, in whole seconds.
+pub fn duration_in_seconds(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
 }
 
 fn steers(character: char) -> bool {
@@ -99,29 +277,68 @@ fn trimmed(text: String) -> String {
     }
 }
 
-/// Columns of standard output where it is a terminal; `None` where it is a file or a pipe, whose
-/// lines are not cut.
+/// Columns that lines of standard output may take: what the variable `COLUMNS` says, else the width of
+/// the terminal; `None` where it is a file or a pipe, whose lines are not cut.
 pub fn width() -> Option<usize> {
+    const LEAST: usize = 40;
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse::<usize>().ok());
+    if let Some(columns) = said.filter(|columns| *columns > 0) {
+        return Some(columns.max(LEAST));
+    }
     if !std::io::stdout().is_terminal() {
         return None;
     }
-    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(40))
+    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(LEAST))
+}
+
+/// The words of a sentence, a number with its unit as one; one that is longer than `width` is taken
+/// apart behind strokes, dots and the like.
+pub fn words(text: &str, width: Option<usize>) -> Vec<String> {
+    const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "s", "min", "h", "%"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let unit = UNITS.contains(&word.trim_end_matches([',', ';', '.', ')']));
+        match words.last_mut() {
+            Some(last) if unit && last.ends_with(|end: char| end.is_ascii_digit()) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    let Some(width) = width else { return words };
+    let apart = |word: String| {
+        if columns(&word) <= width {
+            return vec![word];
+        }
+        let mut parts = vec![String::new()];
+        for piece in word.split_inclusive(['/', '-', '_', '.', ',']) {
+            match parts.last_mut() {
+                Some(last) if columns(last) + columns(piece) <= width => last.push_str(piece),
+                _ => parts.push(piece.to_owned()),
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
+    };
+    words.into_iter().flat_map(apart).collect()
 }
 
 /// A text whose lines are at most `width` columns wide, where one is given: longer ones go on in the
-/// next line, indented by two more. Words that are longer themselves stay whole.
+/// next line, indented by two more.
 pub fn wrapped_lines(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
     let mut result = String::with_capacity(text.len() + text.len() / 16);
     for line in text.split_inclusive('\n') {
-        let indent = line.len() - line.trim_start_matches(' ').len();
+        let content = line.trim_end_matches('\n');
+        let indent = content.len() - content.trim_start_matches(' ').len();
+        let room = width.saturating_sub(indent + 2);
         let mut column = 0;
-        for word in line.trim_end_matches('\n').trim_start_matches(' ').split(' ') {
-            let length = word.chars().count();
+        for word in words(&content[indent..], Some(room)) {
             if column == 0 {
                 result.extend(std::iter::repeat_n(' ', indent));
                 column = indent;
-            } else if column + 1 + length > width {
+            } else if column + 1 + columns(&word) > width {
                 result.push('\n');
                 result.extend(std::iter::repeat_n(' ', indent + 2));
                 column = indent + 2;
@@ -129,102 +346,14 @@ pub fn wrapped_lines(text: &str, width: Option<usize>) -> String {
                 result.push(' ');
                 column += 1;
             }
-            result.push_str(word);
-            column += length;
+            result.push_str(&word);
+            column += columns(&word);
         }
         if line.ends_with('\n') {
             result.push('\n');
         }
     }
     result
-}
-
-/// How a column is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Column {
-    /// At the left.
-    Left,
-    /// At the right, for numbers.
-    Right,
-    /// At the left; cut in the middle where the line is too long. One column at most.
-    Flexible,
-}
-
-/// Rows of cells, set in columns of equal width.
-#[derive(Debug)]
-pub struct Table {
-    columns: Vec<Column>,
-    indent: usize,
-    head: Option<Vec<String>>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// A table without a head, indented by two.
-    pub fn new(columns: &[Column]) -> Self {
-        Self { columns: columns.to_vec(), indent: 2, head: None, rows: Vec::new() }
-    }
-
-    /// Gives the columns titles.
-    pub fn with_head(mut self, titles: &[&str]) -> Self {
-        self.head = Some(titles.iter().map(|title| (*title).to_owned()).collect());
-        self
-    }
-
-    /// Adds a row; its cells are made [`plain`].
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| plain(&cell).into_owned()).collect());
-    }
-
-    /// The lines, each at most `width` wide where one is given and the flexible column allows.
-    pub fn render(&self, width: Option<usize>) -> String {
-        let all = || self.head.iter().chain(&self.rows);
-        let length = |text: &str| text.chars().count();
-        let mut widths: Vec<usize> = (0..self.columns.len())
-            .map(|column| all().filter_map(|row| row.get(column)).map(|c| length(c)).max())
-            .map(|longest| longest.unwrap_or(0))
-            .collect();
-        if let (Some(width), Some(flexible)) =
-            (width, self.columns.iter().position(|column| *column == Column::Flexible))
-        {
-            let others: usize = widths.iter().sum::<usize>() - widths[flexible];
-            let gaps = self.indent + 2 * self.columns.len().saturating_sub(1);
-            let room = width.saturating_sub(others + gaps).max(12);
-            widths[flexible] = widths[flexible].min(room);
-        }
-        let mut text = String::new();
-        for row in all() {
-            let mut line = " ".repeat(self.indent);
-            for (index, (cell, (column, width))) in
-                row.iter().zip(self.columns.iter().zip(&widths)).enumerate()
-            {
-                if index > 0 {
-                    line.push_str("  ");
-                }
-                let cell = shortened(cell, *width);
-                let _ = match column {
-                    Column::Right => write!(line, "{cell:>width$}"),
-                    Column::Left | Column::Flexible => write!(line, "{cell:<width$}"),
-                };
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
-}
-
-/// Cuts the middle out of a text that is longer than `width`; beginning and end tell more.
-fn shortened(text: &str, width: usize) -> Cow<'_, str> {
-    let length = text.chars().count();
-    if length <= width {
-        return Cow::Borrowed(text);
-    }
-    let kept = width.saturating_sub(1);
-    let front = kept / 3;
-    let start: String = text.chars().take(front).collect();
-    let end: String = text.chars().skip(length - (kept - front)).collect();
-    Cow::Owned(format!("{start}…{end}"))
 }
 
 /// Words set in lines of at most `width` (100 where none is given) behind an indent.
@@ -240,7 +369,7 @@ pub fn wrapped<'a>(
     let mut empty = true;
     for word in words {
         let word = plain(word);
-        let needed = line.chars().count() + separator.len() + word.chars().count();
+        let needed = columns(&line) + separator.len() + columns(&word);
         if !empty && needed > width {
             text.push_str(line.trim_end());
             text.push('\n');
@@ -301,14 +430,47 @@ mod tests {
     }
 
     #[test]
-    fn long_names_lose_their_middle() {
-        let mut table = Table::new(&[Column::Right, Column::Flexible]).with_head(&["N", "NAME"]);
-        table.row(["7".to_owned(), "a".repeat(30) + "end"]);
-        table.row(["12".to_owned(), "b".to_owned()]);
-        let text = table.render(Some(24));
-        assert_eq!(text, "   N  NAME\n   7  aaaaa…aaaaaaaaaend\n  12  b\n");
-        assert!(text.lines().all(|line| line.chars().count() <= 24), "{text}");
-        assert!(table.render(None).contains(&"a".repeat(30)), "a pipe gets all");
+    fn answers_keep_their_script_but_steer_nothing() {
+        assert_eq!(harmless("a\tb\n👩‍👩‍👧 \u{200f}שלום"), "a\tb\n👩‍👩‍👧 \u{200f}שלום");
+        assert_eq!(harmless("\u{1b}]0;title\u{7}\r\u{9b}2J"), "\\u{1b}]0;title\\u{7}\\r\\u{9b}2J");
+    }
+
+    #[test]
+    fn of_sequences_only_colours_pass() {
+        let colours = "\u{1b}[1m\u{1b}[32mok\u{1b}[0m a\n";
+        assert_eq!(with_colors_alone(colours), colours);
+        assert_eq!(
+            with_colors_alone("a\u{1b}[2J\u{1b}]0;t\u{7}\u{1b}\u{1b}[38;5;1"),
+            "a\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{1b}\\u{1b}[38;5;1"
+        );
+    }
+
+    #[test]
+    fn words_at_the_beginning_have_colours() {
+        let text = highlighted("error[A0801]: no: such\n  --> hint: place\nhint: look\nnotes: 3");
+        let expected = format!(
+            "{BAD}error[A0801]{BAD:#}: no: such\n  --> hint: place\n{ADVICE}hint{ADVICE:#}: look\nnotes: 3"
+        );
+        assert_eq!(text, expected);
+        assert_eq!(highlighted("interrupted"), format!("{BAD}interrupted{BAD:#}"));
+    }
+
+    #[test]
+    fn durations_have_the_units_of_their_size() {
+        let text = [0.0, 4.23, 9.9, 59.4, 125.0, 3780.0].map(duration);
+        assert_eq!(text, ["0.0 s", "4.2 s", "9.9 s", "59 s", "2 min 5 s", "1 h 3 min"]);
+    }
+
+    #[test]
+    fn numbers_stay_with_their_units_and_paths_come_apart() {
+        let text = "alone 257 MB, in 3 s (45 %)";
+        assert_eq!(words(text, None), ["alone", "257 MB,", "in", "3 s", "(45 %)"]);
+        assert_eq!(
+            words("in /tmp/plugins/liblut.so", Some(14)),
+            ["in", "/tmp/plugins/", "liblut.so"]
+        );
+        assert_eq!(wrapped_lines("note: a b c\n\nend\n", Some(9)), "note: a b\n  c\n\nend\n");
+        assert_eq!(wrapped_lines("note: a b c d\n", None), "note: a b c d\n");
     }
 
     #[test]

@@ -116,6 +116,9 @@ codes! {
     OUTPUT_IS_MODEL = "A0811", "the output would take the place of the model's files";
     OUTPUT_RECORD_INVALID = "A0812", "a record in an output directory cannot be used";
     OUTPUT_LINK = "A0813", "a link or a file stands where the output directory has its own folders";
+    THREADS = "A0820", "the threads that share the work cannot be started";
+    PANICKED = "A0821", "a bug in anemll: the program stopped where it must not";
+    PREFLIGHT_FOUND = "A0822", "preflight found what --strict does not allow";
     EXPORT_UNFINISHED = "A0830", "a conversion that is to be exported is not finished";
     EXPORT_NOT_COMPILED = "A0831", "a model that is to be exported is not compiled";
     EXPORT_TARGET = "A0832", "an export cannot be made in this directory";

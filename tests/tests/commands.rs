@@ -162,8 +162,6 @@ fn plan_prints_a_number_for_scripts() {
     let palettized = chunks(&["--max-chunk-mb", "20", "--lut", "4"]);
     assert!(palettized < small, "{palettized}");
     assert!(chunks(&["--max-chunk-mb", "20", "--lut", "none", "--overhead", "1.9"]) > small);
-    // As convert takes it without a flag.
-    assert_eq!(chunks(&["--max-chunk-mb", "20"]), palettized);
     let output = plan(folder.path(), &["--auto", "--max-chunk-mb", "1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("--max-chunk-mb"), "{}", text(&output.stderr));
@@ -240,4 +238,94 @@ fn chat_saves_the_conversation_and_takes_another_tokenizer() {
     assert!(!chat(&[]).status.success());
     let elsewhere = chat(&["--tokenizer", model("tiny-llama").to_str().unwrap()]);
     assert_eq!(elsewhere.stdout, batches.stdout, "{}", text(&elsewhere.stderr));
+}
+
+#[test]
+fn default_bits_are_the_same_in_plan_and_in_both_kinds_of_run() {
+    let tiny = model("tiny-llama");
+    let output = plan(&tiny, &["--json"]);
+    let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let planned = planned["options"].as_array().unwrap().last().unwrap();
+    assert_eq!(planned["name"], "by default");
+    for (combiner, scripts) in [("monolithic", "--lut 4"), ("chunked", "--lut2 4 --lut3 6")] {
+        let folder = tempfile::tempdir().unwrap();
+        let convert = |more: &[&str]| {
+            let mut command = anemll();
+            command.current_dir(&folder).arg("convert").arg(&tiny).args(["-o", "out"]);
+            succeed(command.args(["--combiner", combiner]).args(more))
+        };
+        let dry = convert(&["--dry-run", "--json"]);
+        let dry: Value = serde_json::from_slice(&dry.stdout).unwrap();
+        let told = text(&convert(&[]).stderr);
+        let note = format!(
+            "note: weights: embeddings 8 bits, layers 6 bits, head 8 bits (ANEMLL's bits: {scripts}; \
+             16-bit floats: --lut none)"
+        );
+        assert!(told.lines().any(|line| line == note), "{told}");
+        let report = std::fs::read(folder.path().join("out/anemll-report.json")).unwrap();
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        let bits = json!({"embeddings": "8,8", "layers": "6,8", "head": "8,8"});
+        assert_eq!(report["options"]["lut"], bits);
+        let mut sum = 0;
+        for file in report["weight_files"].as_array().unwrap() {
+            assert_eq!(dry["weight_files"][file["id"].as_str().unwrap()], file["bytes"]);
+            sum += file["bytes"].as_u64().unwrap();
+        }
+        let whole = planned["monolithic"].as_u64().unwrap();
+        if combiner == "monolithic" {
+            assert!(whole.abs_diff(sum) < sum / 100, "{whole} and {sum}");
+        }
+    }
+}
+
+#[test]
+fn compiling_can_be_left_out_and_made_up_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let convert = |more: &[&str]| {
+        let mut command = anemll();
+        command.current_dir(&folder).arg("convert").arg(model("tiny-llama"));
+        command.args(["-o", "out", "--combiner", "monolithic", "--lut", "none"]);
+        text(&succeed(command.args(more)).stderr)
+    };
+    let compiled = folder.path().join("out/llama_monolithic_combined.mlmodelc");
+    let told = convert(&["--compiler", "none"]);
+    assert!(told.contains("step 4: compile: left out (--compiler none)"), "{told}");
+    assert!(told.contains("apps load    llama_monolithic_combined.mlpackage"), "{told}");
+    assert!(!compiled.exists());
+    let told = convert(&[]);
+    assert!(told.contains("step 4: compile: 1 package by mlmodelc"), "{told}");
+    assert!(compiled.is_dir());
+    let told = convert(&["--compiler", "none"]);
+    assert!(told.contains("step 4: compile: is finished"), "{told}");
+    assert!(told.contains("talk to it   anemll chat out"), "{told}");
+    assert!(compiled.is_dir());
+}
+
+#[test]
+fn what_is_said_for_scripts_is_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    convert(&model("tiny-llama"), &out, &["--combiner", "monolithic", "--lut", "none"]);
+    let meta = out.join("meta.yaml");
+    for command in ["generate", "chat"] {
+        let json = |json: bool| {
+            let mut line = anemll();
+            line.arg(command).arg("-m").arg(&meta).args([
+                "-p",
+                "Who are you?",
+                "--max-tokens",
+                "5",
+            ]);
+            let output = succeed(if json { line.arg("--json") } else { &mut line });
+            text(&output.stdout)
+        };
+        let found: Value = serde_json::from_str(&json(true)).unwrap();
+        assert_eq!(found["prompt"], "Who are you?");
+        assert_eq!(found["tokens"], 5);
+        assert_eq!(found["end"], "max_tokens");
+        let key = if command == "chat" { "answer" } else { "text" };
+        let said = json(false);
+        let said = said.trim_end_matches('\n');
+        assert!(said.ends_with(found[key].as_str().unwrap().trim_end_matches('\n')), "{said}");
+    }
 }

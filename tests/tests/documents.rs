@@ -26,9 +26,8 @@ fn lint_rules() {
 
 #[test]
 fn every_option_of_convert_is_in_the_guide() {
-    use clap::CommandFactory as _;
     let guide = std::fs::read_to_string(workspace().join("docs/guide/convert.md")).unwrap();
-    let command = anemll_host::cli::Cli::command();
+    let command = anemll_host::cli::command();
     let convert = command.find_subcommand("convert").unwrap();
     for argument in convert.get_arguments() {
         let Some(name) = argument.get_long() else { continue };

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_host::cli::Cli;
+use anemll_host::cli;
 use anemll_tests::workspace;
-use clap::CommandFactory as _;
 
 /// Flags of ANEMLL 0.3.5's scripts, a heading of the document each.
 const ANEMLL: [(&str, &str); 10] = [
@@ -62,7 +61,7 @@ fn rows(document: &str, heading: &str) -> Vec<[String; 4]> {
 
 /// Whether a command, such as `convert --chunk`, can be typed.
 fn exists(typed: &str) -> bool {
-    let mut root = Cli::command();
+    let mut root = cli::command();
     root.build();
     let mut command = &root;
     for word in typed.split(' ') {

@@ -55,9 +55,18 @@ fn peaks_are_those_of_transformers() {
     let mut command = preflight(&folder.join("model"));
     command.arg("--tokens").arg(folder.join("ids.npy"));
     let text = String::from_utf8(succeed(&mut command).stdout).unwrap();
-    assert!(text.contains("layer 1: beyond 65504, -12000"), "{text}");
-    assert!(text.contains("layer 2: within a factor of 2 of 65504, -449"), "{text}");
+    let row = |layer: &str| {
+        let row = text.lines().find(|line| line.trim_start().starts_with(layer)).unwrap();
+        row.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(row("1 ").starts_with("1 -12000") && row("1 ").contains("beyond 65504"), "{text}");
+    assert!(row("2 ").starts_with("2 -449") && row("2 ").contains("near 65504"), "{text}");
     assert!(text.contains("the logits are not all numbers"), "{text}");
+
+    // The same with an exit code that a script can use.
+    let output = run(command.arg("--strict"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("error[A0822]: --strict"));
 }
 
 #[test]
@@ -67,7 +76,7 @@ fn a_model_in_range_has_no_findings() {
     std::fs::write(&prompt, "Alice was beginning to get very tired of sitting by her sister")
         .unwrap();
     let mut command = preflight(&model("tiny-llama"));
-    let found = json(command.arg("--prompt-file").arg(&prompt));
+    let found = json(command.arg("--prompt-file").arg(&prompt).arg("--strict"));
     assert!(found["values"].as_array().unwrap().is_empty(), "{found}");
     assert_eq!(found["layers"].as_array().unwrap().len(), 5);
     assert_eq!(found["broken_positions"], 0);
@@ -80,7 +89,7 @@ fn a_model_in_range_has_no_findings() {
     let output = succeed(&mut command);
     assert!(String::from_utf8_lossy(&output.stderr).contains("the first 40 of 300 tokens"));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("nothing is beyond or near; the largest:"), "{text}");
+    assert!(text.contains("no value is beyond the range of float16, or near it"), "{text}");
 }
 
 /// `variants/float32-weights` with one tensor times `factor`.
@@ -107,7 +116,7 @@ fn weights_beyond_float16_are_told_first() {
     let mut command = preflight(folder.path());
     let text = String::from_utf8(succeed(command.arg("--tokens").arg(&ids)).stdout).unwrap();
     assert!(text.starts_with("weight beyond float16: "), "{text}");
-    assert!(text.contains(tensor) && text.contains("layer 1: beyond 65504"), "{text}");
+    assert!(text.contains(tensor) && text.contains("beyond 65504"), "{text}");
     let mut command = preflight(folder.path());
     let found = json(command.arg("--tokens").arg(&ids));
     assert_eq!(found["weights"][0]["tensor"], tensor);

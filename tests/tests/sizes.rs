@@ -32,7 +32,7 @@ fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
     else {
         unreachable!("the command is convert")
     };
-    let luts = Luts::new(&arguments.luts, false).unwrap();
+    let luts = Luts::new(&arguments.luts, false, description.parameters).unwrap();
     sizes::estimate(frontend.as_ref(), &input, &description, &luts, &Host::quiet()).unwrap()
 }
 

@@ -13,6 +13,7 @@ use crate::tokenizer::{TextStream, Tokenizer};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -33,13 +34,13 @@ pub struct ChatArguments {
     #[command(flatten)]
     pub conversion: ConversionArguments,
     /// Ask this, and end after the answer.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// System message that the conversation begins with.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     /// Largest number of tokens of an answer (default: what fits into the context).
-    #[arg(long, value_name = "N", value_parser = crate::cli::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = crate::cli::count)]
     pub max_tokens: Option<u64>,
     /// Write the conversation to this file as JSON, anew after each answer; it must not exist.
     #[arg(long, value_name = "FILE")]
@@ -59,6 +60,9 @@ pub struct ChatArguments {
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    /// Print one JSON object for each answer, a line each, instead of the answers.
+    #[arg(long)]
+    pub json: bool,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArguments,
@@ -100,6 +104,7 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
         generator: &mut generator,
         most: arguments.max_tokens.unwrap_or(u64::MAX),
         hide_thoughts: arguments.no_think && !switch,
+        json: arguments.json,
         transcript,
     };
     if let (Some(transcript), Some(system)) = (&mut chat.transcript, &arguments.system) {
@@ -107,7 +112,10 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
     }
     match &arguments.prompt {
         Some(text) => chat.turn(text),
-        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+        None if !arguments.json
+            && std::io::stdin().is_terminal()
+            && std::io::stdout().is_terminal() =>
+        {
             converse(&mut chat)
         }
         None => answer_lines(&mut chat),
@@ -260,6 +268,7 @@ struct Chat<'a> {
     generator: &'a mut Generator,
     most: u64,
     hide_thoughts: bool,
+    json: bool,
     transcript: Option<Transcript>,
 }
 
@@ -280,7 +289,18 @@ impl Chat<'_> {
                 transcript.write()?;
             }
         }
-        super::say(&summary(&result?));
+        let done = result?;
+        if self.json {
+            return super::print_json(&json!({
+                "prompt": text,
+                "answer": answer,
+                "prompt_tokens": done.prompt_tokens,
+                "tokens": done.tokens,
+                "tokens_per_second": done.rate(),
+                "end": done.end.name(),
+            }));
+        }
+        super::say(&summary(&done));
         Ok(())
     }
 
@@ -303,11 +323,15 @@ impl Chat<'_> {
         }
         let mut stream = TextStream::new(self.tokenizer, &fitted.tokens)?;
         let mut filter = EmptyThought { held: String::new(), active: self.hide_thoughts };
+        let silent = self.json;
         let mut shown = false;
         let mut write = |text: &str| {
             whole.push_str(text);
+            if silent {
+                return Ok(());
+            }
             shown |= !text.is_empty();
-            super::print(text)
+            super::print(&crate::terminal::answer(text))
         };
         let answer = self.generator.answer(&fitted.tokens, self.most, &mut |token| {
             write(&filter.push(&stream.push(token)?))
@@ -318,7 +342,7 @@ impl Chat<'_> {
             write(&filter.push(&stream.finish()?))?;
             write(&filter.finish())?;
         }
-        if (answer.is_ok() || shown) && !reader_left {
+        if (answer.is_ok() || shown) && !reader_left && !silent {
             super::print("\n")?;
         }
         answer
@@ -403,7 +427,7 @@ fn converse(chat: &mut Chat<'_>) -> Result<()> {
             Ok(()) => {}
             Err(error) if error.is_cancelled() && take_interrupt() => {}
             Err(error) if error.code == codes::PROMPT_INVALID => {
-                super::say(&crate::error::render(&error));
+                crate::terminal::tell_always(&crate::error::render(&error));
             }
             Err(error) => return Err(error),
         }
@@ -412,7 +436,7 @@ fn converse(chat: &mut Chat<'_>) -> Result<()> {
 
 /// Every line of standard input is a question.
 fn answer_lines(chat: &mut Chat<'_>) -> Result<()> {
-    let lines = read_lines();
+    let lines = read_lines()?;
     loop {
         // A blocked read cannot be interrupted, so another thread reads.
         let line = match lines.recv_timeout(Duration::from_millis(50)) {
@@ -433,9 +457,9 @@ fn answer_lines(chat: &mut Chat<'_>) -> Result<()> {
 /// Bytes of a line that are read; the context of no model holds as many.
 const LONGEST_LINE: u64 = 64_000_000;
 
-fn read_lines() -> Receiver<Result<String>> {
+fn read_lines() -> Result<Receiver<Result<String>>> {
     let (sender, receiver) = sync_channel(1);
-    std::thread::spawn(move || {
+    let read = move || {
         let mut input = std::io::stdin().lock();
         loop {
             let line = read_line(&mut input);
@@ -445,8 +469,11 @@ fn read_lines() -> Receiver<Result<String>> {
                 break;
             }
         }
-    });
-    receiver
+    };
+    let thread = std::thread::Builder::new().spawn(read);
+    thread.map(|_| receiver).map_err(|source| {
+        Error::new(codes::THREADS, format!("no thread to read standard input: {source}"))
+    })
 }
 
 /// A line without its end; none at the end of the input.

@@ -1,6 +1,7 @@
 //! `check`: whether a model can be converted: from its configuration, and from the other files that
 //! are there.
 
+use crate::cli::ModelArgument;
 use crate::error::from_huggingface;
 use crate::model_files::{self, HeadChoice, TOKENIZER};
 use crate::model_source::{self, Need};
@@ -15,14 +16,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
-  anemll check --model ./SmolLM2-135M
-  anemll check --model Qwen/Qwen3-0.6B
-  anemll check --model ./SmolLM2-135M --context 4096 --json
-  anemll check --model ./SmolLM2-135M --strict
+  anemll check ./SmolLM2-135M
+  anemll check Qwen/Qwen3-0.6B
+  anemll check ./SmolLM2-135M --context 4096 --json
+  anemll check ./SmolLM2-135M --strict
 
 Only config.json is needed: of a model of the hub, no more is downloaded. What else is there,
 is looked at too. The exit code is 1 when the model cannot be converted, and with --strict
@@ -31,15 +32,14 @@ when there are warnings.";
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
-    /// Model directory, config.json, entry of the Hugging Face cache, or name such as
-    /// Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
     pub batch: u64,
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]

@@ -32,7 +32,7 @@ pub struct CombineArguments {
     #[arg(value_name = "NAME=PACKAGE[:FUNCTION]")]
     pub functions: Vec<String>,
     /// The package to write; with --chunk or --monolithic the directory for the packages.
-    #[arg(long, visible_alias = "output-dir", value_name = "PATH")]
+    #[arg(short, long, visible_alias = "output-dir", value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// The function that runs when none is named (default: infer if there is one, else the first).
     #[arg(long, value_name = "NAME")]

@@ -40,7 +40,7 @@ pub struct CompileArguments {
     #[arg(value_name = "PACKAGE|PART", required = true)]
     pub targets: Vec<PathBuf>,
     /// Directory for the compiled models, made if it does not exist (default: where the package is).
-    #[arg(long, value_name = "DIR", visible_alias = "output")]
+    #[arg(short, long, value_name = "DIR", visible_alias = "output")]
     pub output_dir: Option<PathBuf>,
     /// Compiler backend: mlmodelc, coremlcompiler, or auto (coremlcompiler where it can run).
     #[arg(long, value_name = "ID", default_value = AUTOMATIC)]

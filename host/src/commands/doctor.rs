@@ -1,14 +1,15 @@
-//! `doctor`: what this machine can do, and what is missing.
+//! `doctor`: what this machine can do, and what is missing. It warns of nothing but what the user can
+//! mend; what a machine is not made for is told as a fact.
 
 use crate::machine;
 use crate::model_source::HubEnvironment;
 use crate::plugins::{Entry, Plugins};
+use crate::terminal::{self, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// For `--help`.
@@ -32,7 +33,7 @@ pub struct DoctorArguments {
 #[serde(rename_all = "lowercase")]
 enum Status {
     Ok,
-    /// Something will not work, or not well.
+    /// Something will not work, or not well, and can be mended.
     Warn,
     /// Nothing can be converted.
     Fail,
@@ -59,7 +60,8 @@ impl Line {
 
 /// Runs the command.
 pub fn run(arguments: &DoctorArguments, plugins: &Plugins) -> Result<()> {
-    let mut lines = vec![system(machine::macos_version().as_deref())];
+    let mut lines = vec![line("anemll", Status::Ok, program())];
+    lines.push(system(machine::macos_version().as_deref()));
     lines.push(processor());
     lines.push(memory(machine::memory()));
     let here = std::env::current_dir().unwrap_or_default();
@@ -73,7 +75,7 @@ pub fn run(arguments: &DoctorArguments, plugins: &Plugins) -> Result<()> {
     if arguments.json {
         super::print_json(&lines)?;
     } else {
-        super::print(&text(&lines))?;
+        super::print(&text(&lines, terminal::width()))?;
     }
     let failed = lines.iter().filter(|line| line.status == Status::Fail).count();
     if failed == 0 {
@@ -83,22 +85,29 @@ pub fn run(arguments: &DoctorArguments, plugins: &Plugins) -> Result<()> {
         .with_hint("do what stands below each line that begins with `fail`"))
 }
 
-fn text(lines: &[Line]) -> String {
-    let mut text = String::new();
+fn text(lines: &[Line], width: Option<usize>) -> String {
+    let mut table = Table::new(&[Column::Left, Column::Left, Column::Text]).without_indent();
     for Line { topic, status, message, hint } in lines {
         let status = match status {
-            Status::Ok => "ok",
-            Status::Warn => "warn",
-            Status::Fail => "fail",
+            Status::Ok => Cell::styled("ok", GOOD),
+            Status::Warn => Cell::styled("warn", DOUBTFUL),
+            Status::Fail => Cell::styled("fail", BAD),
         };
-        // Paths, and what plugins say.
-        let message = crate::terminal::plain(message);
-        let _ = writeln!(text, "{status:<5} {topic:<16} {message}");
+        table.row([status, Cell::from(*topic), Cell::from(message.as_str())]);
         if let Some(hint) = hint {
-            let _ = writeln!(text, "{:<22} {hint}", "");
+            table.row([Cell::from(""), Cell::from(""), Cell::from(*hint)]);
         }
     }
-    text
+    table.render(width)
+}
+
+/// What runs, and where it is.
+fn program() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match std::env::current_exe() {
+        Ok(path) => format!("{version}, {}", path.display()),
+        Err(_) => version.to_owned(),
+    }
 }
 
 /// macOS 15 is the first whose Core ML knows states, which every package here has.
@@ -115,7 +124,7 @@ fn system(macos: Option<&str>) -> Line {
     let message = format!("{name}, version {version}");
     if major.is_some_and(|major| major < FIRST_MACOS) {
         return line("system", Status::Warn, message)
-            .hint("models with states run on the Neural Engine from macOS 15 on");
+            .hint("update it: models with states run on the Neural Engine from macOS 15 on");
     }
     line("system", Status::Ok, message)
 }
@@ -127,8 +136,8 @@ fn processor() -> Line {
     if lacks.is_empty() {
         return line("processor", Status::Ok, message);
     }
-    line("processor", Status::Warn, format!("{message}; without {}", list(&lacks)))
-        .hint("the runtime `cpu` works, but slowly")
+    let slow = "the runtime `cpu` works, but slowly";
+    line("processor", Status::Ok, format!("{message}; without {}: {slow}", list(&lacks)))
 }
 
 /// Memory below which large models are likely to fail.
@@ -138,14 +147,14 @@ fn memory(memory: Option<machine::Memory>) -> Line {
     let Some(memory) = memory else {
         return line("memory", Status::Ok, "this system does not say how much there is");
     };
-    let total = gigabytes(memory.total);
+    let total = size(memory.total);
     let message = match memory.available {
-        Some(available) => format!("{} of {total} available", gigabytes(available)),
+        Some(available) => format!("{} of {total} available", size(available)),
         None => total,
     };
     if memory.available.unwrap_or(memory.total) < LITTLE_MEMORY {
         return line("memory", Status::Warn, message)
-            .hint("converting takes little, but the test step and `chat` hold the whole model");
+            .hint("end other programs: the test step and `chat` hold the whole model");
     }
     line("memory", Status::Ok, message)
 }
@@ -157,22 +166,26 @@ const NO_SPACE: u64 = 64 << 20;
 fn disk(topic: &'static str, path: &Path) -> Line {
     let shown = path.display();
     match machine::free_space(path) {
-        None => line(topic, Status::Warn, format!("{shown}: its free space cannot be found out")),
+        None => line(topic, Status::Ok, format!("{shown}: its free space cannot be found out")),
         Some(bytes) if bytes < NO_SPACE => {
-            line(topic, Status::Fail, format!("{} free in {shown}", gigabytes(bytes)))
+            line(topic, Status::Fail, format!("{} free in {shown}", size(bytes)))
                 .hint("free some space")
         }
         Some(bytes) if bytes < LITTLE_SPACE => {
-            line(topic, Status::Warn, format!("{} free in {shown}", gigabytes(bytes)))
+            line(topic, Status::Warn, format!("{} free in {shown}", size(bytes)))
                 .hint("a conversion takes about the size of its weights: see `anemll plan`")
         }
-        Some(bytes) => line(topic, Status::Ok, format!("{} free in {shown}", gigabytes(bytes))),
+        Some(bytes) => line(topic, Status::Ok, format!("{} free in {shown}", size(bytes))),
     }
 }
 
 fn plugin_lines(plugins: &Plugins) -> Vec<Line> {
     if plugins.entries().is_empty() {
-        return vec![line("plugins", Status::Warn, plugins.searched())];
+        // A program that was copied without its plugins can do nothing, and must say so.
+        return vec![line("plugins", Status::Fail, plugins.searched()).hint(
+            "the folder belongs beside the program, with the plugins of the same version: take it \
+             from where the program came from",
+        )];
     }
     plugins.entries().iter().map(plugin_line).collect()
 }
@@ -228,7 +241,6 @@ fn compilers(plugins: &Plugins) -> Vec<Line> {
                 entry.open().and_then(|plugin| plugin.compiler(&component.id, &Value::Null));
             let check = compiler.and_then(|compiler| compiler.check());
             available("compiler", &component.id, check)
-                .or_hint("without a compiler the packages stay .mlpackage: Xcode compiles them too")
         })
         .collect();
     or_none(lines, "compiler", "the packages stay .mlpackage: Xcode compiles them too")
@@ -248,13 +260,6 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
     or_none(lines, "runtime", "the test step, `chat` and `eval` need one; see --plugin")
 }
 
-impl Line {
-    /// The hint, where something is not as it should be.
-    fn or_hint(self, hint: &'static str) -> Self {
-        if self.status == Status::Ok { self } else { self.hint(hint) }
-    }
-}
-
 fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line {
     match check {
         Ok(Availability { available: true, reason }) if reason.is_empty() => {
@@ -264,7 +269,8 @@ fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line
             line(topic, Status::Ok, format!("{id}: {reason}"))
         }
         Ok(Availability { available: false, reason }) => {
-            line(topic, Status::Warn, format!("{id}: {reason}"))
+            // Another system or another program is nothing that this one could be mended by.
+            line(topic, Status::Ok, format!("{id}: not on this machine: {reason}"))
         }
         Err(error) => {
             line(topic, Status::Warn, format!("{id}: {} [{}]", error.message, error.code))
@@ -294,7 +300,7 @@ fn hub(environment: &HubEnvironment) -> Vec<Line> {
         None => "not there yet".to_owned(),
     };
     let free = machine::free_space(cache)
-        .map_or_else(String::new, |bytes| format!(", {} free", gigabytes(bytes)));
+        .map_or_else(String::new, |bytes| format!(", {} free", size(bytes)));
     let reach = match (cfg!(feature = "hub"), offline) {
         (false, _) => "this build downloads nothing".to_owned(),
         (true, true) => "HF_HUB_OFFLINE is set: nothing is downloaded".to_owned(),
@@ -313,10 +319,6 @@ fn hub(environment: &HubEnvironment) -> Vec<Line> {
 
 fn list(names: &[&str]) -> String {
     if names.is_empty() { "nothing special".to_owned() } else { names.join(", ") }
-}
-
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / f64::from(1 << 30))
 }
 
 #[cfg(test)]
@@ -338,7 +340,7 @@ mod tests {
     fn tokens_are_never_printed() {
         let variable = |name: &str| (name == "HF_TOKEN").then(|| "hf_secret".to_owned());
         let lines = hub(&HubEnvironment::from(variable, None));
-        let text = text(&lines);
+        let text = text(&lines, None);
         assert!(text.contains("there is one") && !text.contains("hf_secret"), "{text}");
         assert!(!serde_json::to_string(&lines).unwrap().contains("hf_secret"));
     }

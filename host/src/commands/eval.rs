@@ -7,14 +7,12 @@ use crate::evaluation::{Position, Reference, read_tokens, summarize};
 use crate::meta::locate;
 use crate::perplexity::{Score, Source, check_vocabulary, evaluate_text};
 use crate::plugins::Plugins;
+use crate::progress::{Bar, Unit};
 use crate::services::{self, check_cancelled};
 use crate::tokenizer::{Pieces, TextFile, Tokenizer};
 use anemll_plugin_api::{Error, Result, codes};
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::cell::Cell;
-use std::io::IsTerminal as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
@@ -51,10 +49,9 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
         (Some(path), _) => {
             let mut tokens = read_tokens(path)?;
             tokens.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-            let mut progress = Progress::new();
-            let total = tokens.len().max(1) as f64;
+            let bar = Bar::new("scoring", tokens.len() as u64, Unit::Count("tokens"));
             let mut source = List { tokens, given: 0 };
-            run(&mut source, path, &mut |done| progress.show(done, done as f64 / total))?
+            run(&mut source, path, &mut |done| bar.set(done))?
         }
         (None, Some(path)) => {
             let tokenizer = Tokenizer::open(meta.parent().unwrap_or_else(|| Path::new("")))?;
@@ -69,11 +66,15 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
                 left: most,
                 read: &read,
             };
-            let mut progress = Progress::new();
+            let (total, unit) = match arguments.max_tokens {
+                Some(most) => (most, Unit::Count("tokens")),
+                None => (size as u64, Unit::Bytes),
+            };
+            let bar = Bar::new("scoring", total, unit);
             run(&mut source, path, &mut |done| {
                 // By whichever ends first, the text or what is asked for.
                 let share = (read.get() / size).max(done as f64 / most.max(1) as f64);
-                progress.show(done, share);
+                bar.set((share.min(1.0) * total as f64) as u64);
             })?
         }
         (None, None) => return Err(Error::new(codes::USAGE, "eval needs --text or --tokens")),
@@ -171,61 +172,6 @@ impl Source for Text<'_> {
 /// About, to say how far a text is read.
 const BYTES_OF_A_TOKEN: f64 = 4.0;
 
-/// Says on standard error how far a long evaluation is: a bar on a terminal, else a line from time
-/// to time.
-struct Progress {
-    started: Instant,
-    told: Instant,
-    bar: Option<ProgressBar>,
-}
-
-/// Shorter evaluations need no word.
-const QUIET: Duration = Duration::from_secs(3);
-/// Between two lines where there is no terminal.
-const PAUSE: Duration = Duration::from_secs(30);
-/// Steps of the bar.
-const STEPS: u64 = 1000;
-
-impl Progress {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { started: now, told: now, bar: None }
-    }
-
-    /// `done` tokens, which are `share` of all that there is to do.
-    fn show(&mut self, done: u64, share: f64) {
-        let spent = self.started.elapsed();
-        let terminal = std::io::stderr().is_terminal();
-        let pause = if terminal { Duration::from_millis(200) } else { PAUSE };
-        let first = self.told == self.started;
-        if spent < QUIET || share <= 0.0 || (!first && self.told.elapsed() < pause) {
-            return;
-        }
-        self.told = Instant::now();
-        let rest = spent.as_secs_f64() * (1.0 / share.clamp(1e-9, 1.0) - 1.0);
-        let rest = HumanDuration(Duration::from_secs_f64(rest.min(1e9)));
-        let text = format!("{:.1} %, {done} tokens, about {rest} left", share.min(1.0) * 100.0);
-        if !terminal {
-            return super::say(&text);
-        }
-        let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{bar:32} {msg}");
-            ProgressBar::new(STEPS)
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_position((share.min(1.0) * STEPS as f64) as u64);
-        bar.set_message(text);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 fn compare_with_reference(
     arguments: &EvalArguments,
     tokens_path: &Path,
@@ -296,8 +242,10 @@ fn infer(
     reference: &Reference,
 ) -> Result<Vec<Position>> {
     let mut positions = Vec::new();
+    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (position, token) in tokens.iter().enumerate().skip(first) {
         check_cancelled()?;
+        bar.set(position as u64);
         let head = engine.infer(*token, position as u64)?;
         positions.push(compare(&head, position, reference)?);
     }
@@ -308,9 +256,11 @@ fn infer(
 fn evaluate(engine: &mut Engine, tokens: &[u32], reference: &Reference) -> Result<Vec<Position>> {
     let mut positions = Vec::new();
     let batch = engine.batch() as usize;
+    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (number, batch_tokens) in tokens.chunks(batch).enumerate() {
         check_cancelled()?;
         let first = number * batch;
+        bar.set(first as u64);
         let rows = engine.evaluate(batch_tokens, first as u64)?;
         for (row, head) in rows.iter().enumerate() {
             positions.push(compare(head, first + row, reference)?);

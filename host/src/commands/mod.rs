@@ -24,8 +24,10 @@ pub mod verify;
 use anemll_plugin_api::{Error, Result, codes};
 use std::io::Write as _;
 
-/// Writes to standard output; a reader that went away ends the command without an error.
+/// Writes to standard output, nothing that steers a terminal; a reader that went away ends the
+/// command without an error.
 pub fn print(text: &str) -> Result<()> {
+    let text = crate::terminal::output(text);
     let mut output = std::io::stdout().lock();
     output
         .write_all(text.as_bytes())
@@ -41,9 +43,9 @@ pub fn unprintable(source: &std::io::Error) -> Error {
     }
 }
 
-/// A line for the user on standard error. Nothing can be done when that is closed.
+/// A line for the user on standard error, unless `--quiet` was given.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    crate::terminal::tell(line);
 }
 
 /// Prints a value as one line of JSON.

@@ -1,6 +1,6 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
-use crate::cli::LutArguments;
+use crate::cli::{LutArguments, ModelArgument};
 use crate::convert::lut::{Lut, Luts};
 use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
@@ -9,7 +9,7 @@ use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
 use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
-use crate::terminal::size;
+use crate::terminal::{self, Column, Table, size};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
@@ -17,32 +17,31 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
-  anemll plan --model ./SmolLM2-135M
-  anemll plan --model Qwen/Qwen3-0.6B --max-chunk-mb 950 --lut 6
-  anemll plan --model ./SmolLM2-135M --lut2 4 --lut3 6 --context 2048 --json
-  anemll plan --model ./SmolLM2-135M --lut 4 --auto
+  anemll plan ./SmolLM2-135M
+  anemll plan Qwen/Qwen3-0.6B --max-chunk-mb 950 --lut 6
+  anemll plan ./SmolLM2-135M --lut2 4 --lut3 6 --context 2048 --json
+  anemll plan ./SmolLM2-135M --lut 4 --auto
 
 Only config.json is needed. --auto prints a number for scripts:
-anemll convert --chunk $(anemll plan --model DIR --lut 4 --auto) …";
+anemll convert --chunk $(anemll plan DIR --lut 4 --auto) …";
 
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// Model directory, config.json, entry of the Hugging Face cache, or name such as
-    /// Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Largest chunk in MB of 1000000 bytes, overhead included.
     #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_chunk_mb: u64,
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.10, value_parser = overhead)]
     pub overhead: f64,
-    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none.
+    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none. Without a flag:
+    /// what `convert` takes by default.
     #[arg(long, value_name = "LUT")]
     pub lut: Option<String>,
     /// Palettization of the embeddings.
@@ -55,10 +54,10 @@ pub struct PlanArguments {
     #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
     /// Context length in tokens; tables of positions grow with it.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
     pub batch: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -83,7 +82,7 @@ const MOST_LINES: u32 = 12;
 
 /// Sizes at one choice of bits.
 #[derive(Debug, Serialize)]
-struct Column {
+struct Sizes {
     /// `float16`, `LUT4`, or what was asked for.
     name: String,
     #[serde(flatten)]
@@ -101,7 +100,9 @@ struct Column {
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let taken = taken(arguments)?;
+    let typed = LutArguments::from(arguments);
+    // A flag that cannot be understood is told before anything is looked for.
+    Luts::new(&typed, false, 0)?;
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
@@ -124,12 +125,13 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     let host = services::host();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
+    let taken = Choice::taken(&typed, description.parameters)?;
     let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
     let column = |choice: &Choice| {
         let sizes = inventory.sizes(&choice.chunked);
         let monolithic = inventory.sizes(&choice.whole).monolithic_file();
         let why_not_monolithic = why_not_whole(&description, monolithic, &limits);
-        Column {
+        Sizes {
             name: choice.name.clone(),
             monolithic,
             chunks: sizes.chunks_within(&limits),
@@ -144,7 +146,7 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         return super::print(&format!("{chunks}\n"));
     }
     let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Column> = usual.iter().chain([&taken]).map(column).collect();
+    let columns: Vec<Sizes> = usual.iter().chain([&taken]).map(column).collect();
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
@@ -175,27 +177,39 @@ impl Choice {
         let name = bits.map_or_else(|| "float16".to_owned(), |bits| format!("LUT{bits}"));
         Self { name, chunked, whole: Luts { embeddings: lut, ..chunked } }
     }
+
+    /// What `convert` takes with the same flags, or with none.
+    fn taken(typed: &LutArguments, parameters: u64) -> Result<Self> {
+        let flags = [
+            ("--lut", &typed.lut),
+            ("--lut1", &typed.lut1),
+            ("--lut2", &typed.lut2),
+            ("--lut3", &typed.lut3),
+        ];
+        let name: Vec<String> = flags
+            .into_iter()
+            .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
+            .collect();
+        Ok(Self {
+            name: if name.is_empty() { "by default".to_owned() } else { name.join(" ") },
+            chunked: Luts::new(typed, false, parameters)?,
+            whole: Luts::new(typed, true, parameters)?,
+        })
+    }
 }
 
-/// The bits that `convert` takes with the same `--lut` flags, or with none.
-fn taken(arguments: &PlanArguments) -> Result<Choice> {
-    let flags = [
-        ("--lut", &arguments.lut),
-        ("--lut1", &arguments.lut1),
-        ("--lut2", &arguments.lut2),
-        ("--lut3", &arguments.lut3),
-    ];
-    let typed: Vec<String> = flags
-        .iter()
-        .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
-        .collect();
-    let name = if typed.is_empty() { "by default".to_owned() } else { typed.join(" ") };
-    let [lut, lut1, lut2, lut3] = flags.map(|(_, text)| text.clone());
-    let luts = LutArguments { lut, lut1, lut2, lut3 };
-    Ok(Choice { name, chunked: Luts::new(&luts, false)?, whole: Luts::new(&luts, true)? })
+impl From<&PlanArguments> for LutArguments {
+    fn from(arguments: &PlanArguments) -> Self {
+        Self {
+            lut: arguments.lut.clone(),
+            lut1: arguments.lut1.clone(),
+            lut2: arguments.lut2.clone(),
+            lut3: arguments.lut3.clone(),
+        }
+    }
 }
 
-fn too_large(arguments: &PlanArguments, column: &Column) -> Error {
+fn too_large(arguments: &PlanArguments, column: &Sizes) -> Error {
     let largest = column.sizes.layers.iter().copied().max().unwrap_or(0);
     Error::new(
         codes::LAYOUT_OPTION_INVALID,
@@ -215,9 +229,9 @@ fn text(
     limits: &Limits,
     name: &str,
     description: &ModelDescription,
-    columns: &[Column],
+    columns: &[Sizes],
 ) -> Result<String> {
-    let mut text = format!(
+    let text = format!(
         "{name}: {}, {} layers, {:.1} M parameters, context {}\n\
          sizes are of weight files, times {:.2}\n\n",
         description.architecture,
@@ -226,16 +240,17 @@ fn text(
         arguments.context,
         arguments.overhead,
     );
-    let mut row = |first: &str, cell: &dyn Fn(&Column) -> String| {
-        let mut line = format!("{first:<26}");
-        for column in columns {
-            let width = column.name.chars().count().max(9);
-            let _ = write!(line, "  {:>width$}", cell(column));
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
+    let mut kinds = vec![Column::Left];
+    kinds.extend(columns.iter().map(|_| Column::Right));
+    // Where there is no room, what was asked for, or the default, is kept.
+    let others: Vec<usize> = (1..columns.len()).collect();
+    let mut titles = vec![""];
+    titles.extend(columns.iter().map(|column| column.name.as_str()));
+    let mut table = Table::new(&kinds).with_head(&titles).without_indent().leaving_out(&others);
+    let mut row = |first: &str, cell: &dyn Fn(&Sizes) -> String| {
+        table.row(std::iter::once(first.to_owned()).chain(columns.iter().map(cell)));
     };
     let megabytes = |bytes: u64| size(scaled(bytes, arguments));
-    row("", &|column| column.name.clone());
     row("embeddings", &|column| megabytes(column.sizes.embeddings_file()));
     row("layers", &|column| {
         let all = column.sizes.chunk_files(1).unwrap_or_default();
@@ -268,9 +283,8 @@ fn text(
         (_, Some(1)) => "1 chunk".to_owned(),
         (_, Some(chunks)) => format!("{chunks} chunks"),
     });
-    let _ = writeln!(
-        text,
-        "\n! is more than --max-chunk-mb {}, or more than {} layers in a chunk",
+    let mut end = format!(
+        "\n! is more than --max-chunk-mb {}, or more than {} layers in a chunk\n",
         arguments.max_chunk_mb, limits.layers
     );
     if let Some(column) = columns.last() {
@@ -278,9 +292,12 @@ fn text(
             Some(reason) => format!("not monolithic: {reason}"),
             None => "what fits into one package is one package".to_owned(),
         };
-        let _ = writeln!(text, "{}: {why}", column.name);
+        let _ = writeln!(end, "{}: {why}", column.name);
     }
-    Ok(text)
+    let width = terminal::width();
+    Ok(terminal::wrapped_lines(&text, width)
+        + &table.render(width)
+        + &terminal::wrapped_lines(&end, width))
 }
 
 /// Layers of each chunk: `8+8+7+7`, shortened where chunks are many.

@@ -2,7 +2,7 @@
 
 use crate::cli::PluginCommand;
 use crate::plugins::{Entry, Origin, Plugins};
-use crate::terminal::plain;
+use crate::terminal::{self, BAD, Cell, Column, GOOD, Table, plain};
 use anemll_plugin_api::Result;
 use serde::Serialize;
 
@@ -32,28 +32,26 @@ pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
     if *json {
         return super::print_json(&rows);
     }
-    let mut text = format!(
-        "{:<10} {:<16} {:<9} {:<10} {:<8} {}\n",
-        "STAGE", "ID", "VERSION", "ORIGIN", "STATUS", "SUMMARY"
-    );
-    for row in &rows {
-        let summary = if row.status == "ok" { row.summary.to_owned() } else { row.status.clone() };
-        let status = if row.status == "ok" { "ok" } else { "refused" };
-        text += &format!(
-            "{:<10} {:<16} {:<9} {:<10} {:<8} {}\n",
-            row.stage,
-            row.id,
-            plain(row.version),
-            row.origin,
-            status,
-            plain(&summary)
-        );
-    }
     if rows.is_empty() {
         let searched = plain(plugins.searched());
-        text += &format!("no plugins are found; name one with --plugin PATH\n{searched}\n");
+        return super::print(&format!(
+            "no plugins are found; name one with --plugin PATH\n{searched}\n"
+        ));
     }
-    super::print(&text)
+    let columns =
+        [Column::Left, Column::Left, Column::Left, Column::Left, Column::Left, Column::Text];
+    let head = ["STAGE", "ID", "VERSION", "ORIGIN", "STATUS", "SUMMARY"];
+    let mut table = Table::new(&columns).with_head(&head).without_indent().leaving_out(&[3, 2]);
+    for row in &rows {
+        let (status, summary) = match row.status.as_str() {
+            "ok" => (Cell::styled("ok", GOOD), row.summary),
+            refusal => (Cell::styled("refused", BAD), refusal),
+        };
+        let [stage, id, version, origin] =
+            [row.stage, row.id, row.version, row.origin].map(Cell::from);
+        table.row([stage, id, version, origin, status, Cell::from(summary)]);
+    }
+    super::print(&table.render(terminal::width()))
 }
 
 fn rows(entry: &Entry) -> Vec<Row<'_>> {

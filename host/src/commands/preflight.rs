@@ -4,7 +4,7 @@
 //! their evaluation functions twice: with activations in f32, where the largest value of every
 //! operation is noted, and rounded to float16 as on the Neural Engine.
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ModelArgument};
 use crate::engine::{Engine, Head};
 use crate::error::{from_huggingface, from_package};
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
@@ -12,8 +12,9 @@ use crate::model_files::HeadChoice;
 use crate::model_source::{Need, Source};
 use crate::observation::Observer;
 use crate::plugins::Plugins;
-use crate::progress::{Display, Reporter};
+use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use crate::services::{self, check_cancelled};
+use crate::terminal::{self, Column, Table};
 use crate::tokenizer::Tokenizer;
 use anemll_huggingface::ConfigFile;
 use anemll_mil::{DataType, Symbols, ValueType, model};
@@ -28,8 +29,12 @@ use std::path::{Path, PathBuf};
 
 /// Examples for the help.
 pub const EXAMPLES: &str = "Examples:
-  anemll preflight --model ./Qwen3-0.6B --prompt-file prompt.txt
-  anemll preflight --model ./Qwen3-0.6B --tokens ids.npy --json";
+  anemll preflight ./Qwen3-0.6B --prompt-file prompt.txt
+  anemll preflight ./Qwen3-0.6B --tokens ids.npy --json
+  anemll preflight ./Qwen3-0.6B --tokens ids.npy --strict
+
+Exit code 0 whatever is found, 1 when the model could not be run. With --strict also 1 when a weight or
+a value is beyond the range of 16-bit floats, or logits are no numbers; a value near it is none.";
 
 /// The largest finite float16.
 const LIMIT: f32 = 65504.0;
@@ -59,9 +64,9 @@ const MOVING: [&str; 13] = [
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct PreflightArguments {
-    /// Model directory, or a name on the hub, such as Qwen/Qwen3-0.6B.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgument,
     /// Text to run, tokenized by the model's tokenizer.
     #[arg(long, value_name = "FILE", required_unless_present = "tokens")]
     pub prompt_file: Option<PathBuf>,
@@ -69,7 +74,7 @@ pub struct PreflightArguments {
     #[arg(long, value_name = "IDS.npy", conflicts_with = "prompt_file")]
     pub tokens: Option<PathBuf>,
     /// Most tokens that are run.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -83,6 +88,9 @@ pub struct PreflightArguments {
     /// Where the temporary packages go, which are as large as the model in 16-bit floats.
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
+    /// Exit code 1 when something is beyond the range of 16-bit floats.
+    #[arg(long)]
+    pub strict: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -157,11 +165,19 @@ struct Rounding {
 pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let wide = plugins.runtime_with(&arguments.runtime, &json!({"activations": "float32"}))?;
     let narrow = plugins.runtime(&arguments.runtime)?;
-    let model = find_model(arguments, plugins)?;
+    let reporter = Reporter::new(Display::Lines);
+    // Bars alone: what the conversion says is of no use here.
+    let bars = |event: &Event<'_>| {
+        if event.line().is_none() {
+            reporter.show(event);
+        }
+    };
+    let model = find_model(arguments, plugins, &bars)?;
     let tokens = tokens(arguments, &model)?;
     let folder = scratch(arguments)?;
     let batch = batch(arguments, &model)?;
-    convert(arguments, plugins, &model, folder.path(), batch)?;
+    convert(arguments, plugins, &model, folder.path(), batch, &bars)?;
+    drop(reporter);
     let weights = weight_findings(&folder.path().join(crate::convert::REPORT))?;
 
     let host = services::host();
@@ -178,6 +194,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     }
     let mut peaks = Peaks::new(&exact.evaluation_functions()?, exact.batch())?;
     let mut positions = Vec::new();
+    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (number, part) in tokens.chunks(exact.batch() as usize).enumerate() {
         check_cancelled()?;
         peaks.first = number as u64 * exact.batch();
@@ -191,23 +208,40 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
             position.position = peaks.first + row as u64;
             positions.push(position);
         }
+        bar.set(peaks.first + peaks.tokens);
     }
+    drop(bar);
     let broken = positions.iter().filter(|position| position.kl.is_nan()).count() as u64;
     let findings = peaks.findings(weights, tokens.len() as u64, broken, &summarize(positions)?);
     if arguments.json {
-        return super::print_json(&findings);
+        super::print_json(&findings)?;
+    } else {
+        super::print(&findings.text(terminal::width()))?;
     }
-    super::print(&findings.text())
+    match findings.beyond() {
+        0 => Ok(()),
+        _ if !arguments.strict => Ok(()),
+        count => Err(Error::new(
+            codes::PREFLIGHT_FOUND,
+            format!(
+                "--strict: {count} finding{} beyond the range of 16-bit floats",
+                if count == 1 { "" } else { "s" }
+            ),
+        )),
+    }
 }
 
 /// The model's directory: of a model of the hub, the weights are downloaded when the configuration
 /// is fine.
-fn find_model(arguments: &PreflightArguments, plugins: &Plugins) -> Result<PathBuf> {
-    let reporter = Reporter::new(Display::Lines);
-    let source = Source::open(&arguments.model, &|event| reporter.show(event))?;
+fn find_model(
+    arguments: &PreflightArguments,
+    plugins: &Plugins,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<PathBuf> {
+    let source = Source::open(&arguments.model, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     plugins.frontend(config.text(), arguments.arch.as_deref())?;
-    source.with(Need::Weights, &|event| reporter.show(event))
+    source.with(Need::Weights, show)
 }
 
 /// The tokens to run, cut to the context.
@@ -272,6 +306,7 @@ fn convert(
     model: &Path,
     output: &Path,
     batch: u64,
+    show: &dyn Fn(&Event<'_>),
 ) -> Result<()> {
     super::say("converting to 16-bit floats in a temporary folder");
     let text = |number: u64| std::ffi::OsString::from(number.to_string());
@@ -294,7 +329,7 @@ fn convert(
     let Command::Convert(conversion) = &parsed.command else {
         return Err(Error::new(codes::INTERNAL, "`convert` was typed"));
     };
-    crate::convert::run(conversion, plugins, "anemll preflight", &|_| {})
+    crate::convert::run(conversion, plugins, "anemll preflight", show)
 }
 
 /// What the conversion's report says of weights beyond float16.
@@ -489,67 +524,91 @@ impl Observer for Peaks {
 }
 
 impl Preflight {
-    fn text(&self) -> String {
-        let mut lines = Vec::new();
+    /// How much there is that 16-bit floats cannot hold: weights, values, and logits without numbers.
+    fn beyond(&self) -> u64 {
+        let values = self.values.iter().filter(|peak| peak.range == "beyond").count();
+        (self.weights.len() + values) as u64 + u64::from(self.broken_positions > 0)
+    }
+
+    fn text(&self, width: Option<usize>) -> String {
+        let mut text = String::new();
         for weight in &self.weights {
-            lines.push(format!(
+            let line = format!(
                 "weight beyond float16: {} values of `{}` (clamped for this run)",
                 weight.clamped, weight.tensor
-            ));
+            );
+            text += &terminal::wrapped(line.split(' '), " ", 0, width);
         }
-        lines
-            .push(format!("largest activations over {} tokens, computed in float32:", self.tokens));
+        text += &terminal::wrapped(
+            format!(
+                "largest activations over {} tokens, computed in float32; of the layers within the \
+                 range, the one with the largest:",
+                self.tokens
+            )
+            .split(' '),
+            " ",
+            0,
+            width,
+        );
+        let columns = [
+            Column::Left,
+            Column::Right,
+            Column::Left,
+            Column::Right,
+            Column::Right,
+            Column::Left,
+            Column::Flexible,
+        ];
+        let head = ["LAYER", "LARGEST", "RANGE", "TOKEN", "MORE", "OPERATION", "VALUE"];
+        let mut table = Table::new(&columns).with_head(&head).leaving_out(&[5, 4]);
         for peak in self.layers.iter().filter(|peak| peak.range != "within") {
-            let others = self
-                .values
-                .iter()
-                .filter(|value| value.layer == peak.layer)
-                .count()
-                .saturating_sub(1);
-            let more = if others > 0 {
-                format!(", and {others} more value{}", if others == 1 { "" } else { "s" })
-            } else {
-                String::new()
-            };
-            lines.push(format!("  {}{more}", peak.line()));
+            let same = self.values.iter().filter(|value| value.layer == peak.layer).count();
+            table.row(peak.cells(same.saturating_sub(1)));
         }
         let rest = self.layers.iter().filter(|peak| peak.range == "within");
         if let Some(peak) = rest.max_by(|a, b| a.peak.abs().total_cmp(&b.peak.abs())) {
-            let most = self.layers.iter().all(|peak| peak.range == "within");
-            let what =
-                if most { "nothing is beyond or near; the largest:" } else { "largest elsewhere:" };
-            lines.push(format!("  {what} {}", peak.line()));
+            table.row(peak.cells(0));
         }
-        lines.push(format!(
+        text += &table.render(width);
+        let more = if self.values.is_empty() {
+            "no value is beyond the range of float16, or near it"
+        } else {
+            "MORE: further values of the layer that are beyond float16 or near it; --json lists them"
+        };
+        text += &terminal::wrapped(more.split(' '), " ", 0, width);
+        let rounding = format!(
             "float16 against float32: mean KL {:.3e}, top-1 agreement {:.2} %, smallest cosine {:.7}",
             self.rounding.kl_mean,
             100.0 * self.rounding.top1_agreement,
             self.rounding.cosine_min
-        ));
+        );
+        text += &terminal::wrapped(rounding.split(' '), " ", 0, width);
         if self.broken_positions > 0 {
-            lines.push(format!(
-                "at {} of {} tokens the logits are not all numbers",
+            text += &format!(
+                "at {} of {} tokens the logits are not all numbers\n",
                 self.broken_positions, self.tokens
-            ));
+            );
         }
-        lines.push(String::new());
-        lines.join("\n")
+        text
     }
 }
 
 impl Peak {
-    fn line(&self) -> String {
-        let place = self
-            .layer
-            .map_or_else(|| "outside of the layers".to_owned(), |layer| format!("layer {layer}"));
-        let range = match self.range {
-            "beyond" => " beyond 65504,",
-            "near" => " within a factor of 2 of 65504,",
-            _ => "",
-        };
-        let token =
-            self.position.map_or_else(String::new, |position| format!(" at token {position}"));
-        format!("{place}:{range} {}{token} (`{}`, {})", self.peak, self.value, self.operation)
+    fn cells(&self, more: usize) -> [String; 7] {
+        [
+            self.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string()),
+            self.peak.to_string(),
+            match self.range {
+                "beyond" => "beyond 65504",
+                "near" => "near 65504",
+                other => other,
+            }
+            .to_owned(),
+            self.position.map_or_else(String::new, |position| position.to_string()),
+            if more > 0 { more.to_string() } else { String::new() },
+            self.operation.clone(),
+            self.value.clone(),
+        ]
     }
 }
 

@@ -22,7 +22,7 @@ pub struct SplitArguments {
     #[arg(long, value_name = "NAME")]
     pub function: String,
     /// The package to write, with the weights of this function only.
-    #[arg(long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH")]
     pub output: PathBuf,
     /// Replace a package that exists.
     #[arg(long)]

@@ -33,7 +33,7 @@ pub(super) fn settings(
     plugins: &Plugins,
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
-    let luts = |combiner: &str| luts(arguments, combiner);
+    let luts = |combiner: &str| luts(arguments, combiner, model.description.parameters);
     let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
         (AUTO, chunk) => auto(arguments, chunk, plugins, model, &limits)?,
@@ -69,11 +69,12 @@ fn auto(
         let reason = format!("combiner {WHOLE_COMBINER}: `{CHUNKED}` is not installed");
         return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
     }
+    let parameters = model.description.parameters;
     let mut why_not = format!("`{WHOLE_COMBINER}` is not installed");
     if chunk == Some(ChunkCount::Auto) {
         "--chunk auto was given".clone_into(&mut why_not);
     } else if installed(WHOLE_COMBINER) {
-        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER)?)?.monolithic_file();
+        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER, parameters)?)?.monolithic_file();
         let Some(reason) = sizes::why_not_whole(model.description, whole, limits) else {
             let reason =
                 format!("combiner {WHOLE_COMBINER}: {} of weights in one file", size(whole));
@@ -81,7 +82,7 @@ fn auto(
         };
         why_not = reason;
     }
-    let sizes = model.sizes(&luts(arguments, CHUNKED)?)?;
+    let sizes = model.sizes(&luts(arguments, CHUNKED, parameters)?)?;
     let (chunks, fit) = chunks_within(&sizes, arguments, limits)?;
     Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
 }
@@ -111,11 +112,11 @@ fn chunks_within(
 }
 
 /// Bits of each part. A quantizer of another kind is asked by options of its own.
-fn luts(arguments: &ConvertArguments, combiner: &str) -> Result<Luts> {
+fn luts(arguments: &ConvertArguments, combiner: &str, parameters: u64) -> Result<Luts> {
     let other = arguments.quantizer.as_deref().is_some_and(|id| id != LUT_QUANTIZER);
     let own_options = arguments.quantizer.is_some() && !arguments.quantizer_option.is_empty();
     if (other || own_options) && !arguments.luts.is_typed() {
         return Ok(Luts::default());
     }
-    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER)
+    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER, parameters)
 }

@@ -5,11 +5,11 @@ use super::finish::{SmallFiles, shipped};
 use super::packages::relative_path;
 use super::steps::Selection;
 use super::{Job, hash_source, settings};
-use crate::cli::ProgressForm;
 use crate::commands::{print, print_json};
 use crate::model_source::Source;
+use crate::progress::Event;
 use crate::sizes;
-use crate::terminal::size;
+use crate::terminal::{self, Column, Table, size};
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
@@ -59,11 +59,16 @@ type Functions = BTreeMap<String, Checked<Referenced>>;
 
 /// Prints what a conversion would make. Of a model whose weights are not on this machine, the
 /// configuration is enough.
-pub(super) fn run(job: &Job<'_>, weights: Option<&ModelDirectory>, source: &Source) -> Result<()> {
+pub(super) fn run(
+    job: &Job<'_>,
+    weights: Option<&ModelDirectory>,
+    source: &Source,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<()> {
     let functions = job.lower()?;
     let mut plan = plan(job, &functions)?;
     match weights {
-        Some(directory) => plan.finished = finished(job, directory)?,
+        Some(directory) => plan.finished = finished(job, directory, show)?,
         None => {
             job.steps()?.selection(job.arguments)?;
             let later = if source.is_whole() { "" } else { "; the conversion downloads them" };
@@ -77,19 +82,29 @@ pub(super) fn run(job: &Job<'_>, weights: Option<&ModelDirectory>, source: &Sour
             }
         }
     }
-    if job.arguments.progress == ProgressForm::Json {
+    if job.arguments.wants_json() {
         return print_json(&plan);
     }
     print(&crate::terminal::plain_lines(&plan.to_text()))
 }
 
 /// The steps that a conversion would find finished.
-fn finished(job: &Job<'_>, directory: &ModelDirectory) -> Result<Vec<u32>> {
+fn finished(
+    job: &Job<'_>,
+    directory: &ModelDirectory,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<Vec<u32>> {
     let arguments = job.arguments;
     let small_files = SmallFiles::read(directory, !arguments.no_tokenizer)?;
+    // The plan is all that is printed on standard output.
+    let bars = |event: &Event<'_>| {
+        if !arguments.wants_json() {
+            show(event);
+        }
+    };
     // Only what was begun is compared with the weights, which takes a while.
     let begun = anemll_store::is_begun(&arguments.output);
-    let source_sha256 = if begun { hash_source(directory)? } else { String::new() };
+    let source_sha256 = if begun { hash_source(directory, &bars)? } else { String::new() };
     let identity = Identity::new(source_sha256, job.options.clone(), job.plugin_list()?);
     let request = Request {
         directory: &arguments.output,
@@ -211,6 +226,7 @@ fn memory(functions: &Functions) -> Result<u64> {
 
 impl Plan {
     fn to_text(&self) -> String {
+        let width = terminal::width();
         let mut text = format!(
             "{}: {} ({}), {:.1} M parameters, combiner {}\n",
             self.model,
@@ -229,26 +245,27 @@ impl Plan {
                 let _ = writeln!(text, "step {number}: {title}: is finished");
             }
         }
-        let width = self.packages.iter().map(|package| package.path.len()).max().unwrap_or(0);
         let _ = writeln!(text, "\npackages in {}:", self.output);
+        text = terminal::wrapped_lines(&terminal::plain_lines(&text), width);
+        let columns = [Column::Flexible, Column::Right, Column::Left, Column::Left];
+        let mut table = Table::new(&columns).leaving_out(&[2]);
         for package in &self.packages {
             let bytes = self.weight_files.get(&package.weight_file).copied().unwrap_or(0);
-            let _ = writeln!(
-                text,
-                "  {:width$}  {:>10}  {}{}",
-                package.path,
+            table.row([
+                package.path.clone(),
                 size(bytes),
                 package.functions.join(", "),
-                if package.ships { "  <- apps load this" } else { "" },
-            );
+                if package.ships { "apps load this" } else { "" }.to_owned(),
+            ]);
         }
-        let _ = writeln!(
-            text,
+        text += &table.render(width);
+        let needed = format!(
             "\nPackages of one weight file share it on disk. Disk needed: {}; memory: about {}.\n\
-             Nothing was written.",
+             Nothing was written.\n",
             size(self.disk_bytes),
             size(self.memory_bytes)
         );
+        text += &terminal::wrapped_lines(&needed, width);
         text
     }
 }

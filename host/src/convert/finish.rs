@@ -138,6 +138,15 @@ pub(super) fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
     })
 }
 
+/// Bytes of the files of a package.
+pub(super) fn size(path: &Path) -> std::io::Result<u64> {
+    let metadata = fs_err::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    fs_err::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
+}
+
 /// Runs a few tokens: the packages load, and what they give is finite.
 pub(super) fn test(
     runtime: &dyn Runtime,

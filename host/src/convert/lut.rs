@@ -1,5 +1,7 @@
 //! `--lut` and its kin: how many bits each part of the model gets.
 //!
+//! Without a flag, embeddings and head take 8 bits and layers 6, or 4 where the model is large.
+//!
 //! The flags are ANEMLL's: in the chunked layout `--lut1`, `--lut2` and `--lut3` are for embeddings,
 //! layers and head, and `--lut` stands for the latter two; in the monolithic layout `--lut` stands
 //! for all, with `--lut-embeddings` and `--lut-lmhead` for exceptions.
@@ -13,6 +15,9 @@ use serde_json::{Map, Value, json};
 const BITS: [u32; 6] = [1, 2, 3, 4, 6, 8];
 /// Output channels that share a LUT when no number is given.
 const DEFAULT_GROUP: u32 = 8;
+/// From this many parameters on, layers take 4 bits by default: a large model loses less by it, and
+/// its size matters more.
+const LARGE: u64 = 3_000_000_000;
 
 /// Palettization of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +79,25 @@ impl Lut {
 }
 
 impl Luts {
-    /// What the flags mean; `whole` for a layout in which `--lut` stands for the embeddings too.
+    /// What is taken when no flag is typed, for a model of so many parameters.
+    pub fn usual(parameters: u64) -> Self {
+        let bits = |bits| Some(Lut { bits, group: Some(DEFAULT_GROUP) });
+        let layers = if parameters < LARGE { bits(6) } else { bits(4) };
+        Self { embeddings: bits(8), layers, head: bits(8) }
+    }
+
+    /// What the flags mean for a model of so many parameters; `whole` for a layout in which `--lut`
+    /// stands for the embeddings too.
     ///
-    /// Without a flag the bits are those of ANEMLL's scripts: 4 for all parts in the monolithic
+    /// One flag is enough to mean ANEMLL's bits for the other parts: 4 for all in the monolithic
     /// layout; 4 for the layers, 6 for the head and none for the embeddings in the chunked one.
     ///
     /// # Errors
     /// [`codes::USAGE`] for a flag that cannot be understood.
-    pub fn new(arguments: &LutArguments, whole: bool) -> Result<Self> {
+    pub fn new(arguments: &LutArguments, whole: bool, parameters: u64) -> Result<Self> {
+        if !arguments.is_typed() {
+            return Ok(Self::usual(parameters));
+        }
         let parse = |flag: &str, text: &Option<String>| {
             text.as_deref().map(|text| Lut::parse(flag, text)).transpose()
         };
@@ -98,6 +114,11 @@ impl Luts {
             layers: parse("--lut2", &arguments.lut2)?.unwrap_or(defaults.layers),
             head: parse("--lut3", &arguments.lut3)?.unwrap_or(defaults.head),
         })
+    }
+
+    /// The flags that give the bits of ANEMLL's scripts.
+    pub(super) fn flags_of_scripts(whole: bool) -> &'static str {
+        if whole { "--lut 4" } else { "--lut2 4 --lut3 6" }
     }
 
     /// One line for users, such as `layers 4 bits, head 6 bits`.
@@ -156,6 +177,15 @@ mod tests {
         LutArguments { lut: Some(lut.to_owned()), ..LutArguments::default() }
     }
 
+    /// What typed flags mean, which does not depend on the model.
+    fn typed(arguments: &LutArguments, whole: bool) -> Result<Luts> {
+        let luts = Luts::new(arguments, whole, 0);
+        if let Ok(luts) = &luts {
+            assert_eq!(Luts::new(arguments, whole, u64::MAX).unwrap(), *luts);
+        }
+        luts
+    }
+
     #[test]
     fn the_forms_of_the_flag() {
         let lut = |bits, group| Some(Lut { bits, group });
@@ -175,31 +205,54 @@ mod tests {
 
     #[test]
     fn one_flag_stands_for_what_anemll_has_it_stand_for() {
-        let chunked = Luts::new(&arguments("4"), false).unwrap();
+        let chunked = typed(&arguments("4"), false).unwrap();
         assert_eq!(
             chunked.options(),
             json!({"embeddings": "none", "layers": "4,8", "head": "4,8"})
         );
-        let whole = Luts::new(&arguments("4,16"), true).unwrap();
+        let whole = typed(&arguments("4,16"), true).unwrap();
         assert_eq!(whole.bits().embeddings, Some(4));
         assert_eq!(whole.group_keys()["lut_lmhead_per_channel"], 16);
         let apart = LutArguments { lut3: Some("6".to_owned()), ..arguments("none") };
-        let apart = Luts::new(&apart, false).unwrap();
+        let apart = typed(&apart, false).unwrap();
         assert_eq!((apart.bits().layers, apart.bits().head), (None, Some(6)));
-        assert!(Luts::new(&arguments("none"), true).unwrap().is_none());
+        assert!(typed(&arguments("none"), true).unwrap().is_none());
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_scripts() {
-        let bits = |whole| {
-            let bits = Luts::new(&LutArguments::default(), whole).unwrap().bits();
+    fn without_a_flag_the_bits_are_by_size() {
+        let bits = |parameters| {
+            [false, true].map(|whole| {
+                let luts = Luts::new(&LutArguments::default(), whole, parameters).unwrap();
+                let bits = luts.bits();
+                [bits.embeddings, bits.layers, bits.head]
+            })
+        };
+        assert_eq!(bits(2_999_999_999), [[Some(8), Some(6), Some(8)]; 2]);
+        assert_eq!(bits(3_000_000_000), [[Some(8), Some(4), Some(8)]; 2]);
+    }
+
+    #[test]
+    fn the_flags_of_the_scripts_give_their_bits() {
+        let bits = |line: &str, whole| {
+            let mut words = line.split(' ');
+            let mut flags = LutArguments::default();
+            while let (Some(flag), Some(value)) = (words.next(), words.next()) {
+                let value = Some(value.to_owned());
+                match flag {
+                    "--lut" => flags.lut = value,
+                    "--lut2" => flags.lut2 = value,
+                    _ => flags.lut3 = value,
+                }
+            }
+            let bits = typed(&flags, whole).unwrap().bits();
             [bits.embeddings, bits.layers, bits.head]
         };
-        assert_eq!(bits(false), [None, Some(4), Some(6)]);
-        assert_eq!(bits(true), [Some(4), Some(4), Some(4)]);
+        assert_eq!(bits(Luts::flags_of_scripts(false), false), [None, Some(4), Some(6)]);
+        assert_eq!(bits(Luts::flags_of_scripts(true), true), [Some(4); 3]);
         let head = LutArguments { lut3: Some("none".to_owned()), ..LutArguments::default() };
-        assert_eq!(Luts::new(&head, true).unwrap().bits().layers, Some(4));
-        assert_eq!(Luts::new(&head, true).unwrap().bits().head, None);
-        assert_eq!(Luts::new(&head, false).unwrap().summary(), "layers 4 bits");
+        assert_eq!(typed(&head, true).unwrap().bits().layers, Some(4));
+        assert_eq!(typed(&head, true).unwrap().bits().head, None);
+        assert_eq!(typed(&head, false).unwrap().summary(), "layers 4 bits");
     }
 }

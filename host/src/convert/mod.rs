@@ -22,7 +22,7 @@ use crate::error::from_huggingface;
 use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
-use crate::progress::Event;
+use crate::progress::{Event, Outcome, Shipped};
 use crate::services::{self, check_cancelled};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_layout::CheckedLayout;
@@ -35,6 +35,7 @@ use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -47,8 +48,10 @@ use work::Work;
 pub const REPORT: &str = "anemll-report.json";
 /// Name of the file by which chat programs find everything.
 const META: &str = "meta.yaml";
-/// What `--runtime` is to leave the test run out.
-const NO_RUNTIME: &str = "none";
+/// Our own runtime, which is the same on every system.
+const CPU: &str = "cpu";
+/// What `--compiler` and `--runtime` are to leave their step out.
+const NONE: &str = "none";
 
 pub use settings::without_run_flags;
 
@@ -76,7 +79,7 @@ pub fn run(
     let (output, model) = (&arguments.output, source.directory());
     anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
     if arguments.dry_run {
-        return dry_run::run(&outline, local.as_ref(), &source);
+        return dry_run::run(&outline, local.as_ref(), &source, show);
     }
     refuse_unwritable(output)?;
     let (directory, job) = match local {
@@ -89,7 +92,7 @@ pub fn run(
     };
     let functions = job.lower()?;
     job.show_start(show);
-    let source_sha256 = hash_source(&directory)?;
+    let source_sha256 = hash_source(&directory, show)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
     let copies = Copies::default();
@@ -121,6 +124,7 @@ pub fn run(
             },
             small_files: &small_files,
             show,
+            bytes: Cell::default(),
         };
         job.run_steps(&work, selection, command_line, &mut store)?;
         let report = job.report(directory.path(), &source_sha256, &store)?;
@@ -148,11 +152,17 @@ pub fn run(
         show(&Event::Note { text: &text });
     }
     let meta = arguments.output.join(META);
+    let can_chat = meta.is_file() && arguments.output.join(TOKENIZER).is_file();
     let result = if meta.is_file() { meta } else { arguments.output.clone() };
-    show(&Event::Done {
+    show(&Event::Done(&Outcome {
         seconds: started.elapsed().as_secs_f64(),
         meta: &result.display().to_string(),
-    });
+        output: &arguments.output.display().to_string(),
+        files: job.shipped_files(&arguments.output),
+        tested: if report.test.done { &report.test.message } else { "" },
+        loaded_by_apple: report.test.done && job.is_apples(),
+        can_chat,
+    }));
     Ok(())
 }
 
@@ -174,7 +184,7 @@ struct Job<'a> {
     layout: CheckedLayout,
     options: Value,
     compiler_id: String,
-    compiler: Box<dyn Compiler>,
+    compiler: Option<Box<dyn Compiler>>,
     runtime: Option<Box<dyn Runtime>>,
 }
 
@@ -189,11 +199,16 @@ impl<'a> Job<'a> {
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
         let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
-        let compiler_id =
-            plugins.compiler_id(arguments.compiler.as_deref().unwrap_or(AUTOMATIC))?;
-        let compiler = plugins.compiler(&compiler_id)?;
+        let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
+            NONE => (NONE.to_owned(), None),
+            id => {
+                let id = plugins.compiler_id(id)?;
+                let compiler = plugins.compiler(&id)?;
+                (id, Some(compiler))
+            }
+        };
         let runtime = match arguments.runtime.as_str() {
-            NO_RUNTIME => None,
+            NONE => None,
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, config.value(), directory);
@@ -246,6 +261,28 @@ impl<'a> Job<'a> {
         Self::new(self.arguments, self.plugins, self.host, config, Some(directory))
     }
 
+    /// What an app loads, as it is in the output directory.
+    fn shipped_files(&self, directory: &Path) -> Vec<Shipped> {
+        let packages = shipped(&self.layout).map(packages::relative_path);
+        packages
+            .filter_map(|package| {
+                let compiled = package.with_extension("mlmodelc");
+                let compiled = Some(compiled).filter(|path| directory.join(path).is_dir());
+                let path = compiled.as_ref().unwrap_or(&package);
+                Some(Shipped {
+                    name: path.to_string_lossy().replace('\\', "/"),
+                    bytes: finish::size(&directory.join(path)).ok()?,
+                    compiled: compiled.is_some(),
+                })
+            })
+            .collect()
+    }
+
+    /// Whether the test step ran on Apple's own system.
+    fn is_apples(&self) -> bool {
+        cfg!(target_vendor = "apple") && ![NONE, CPU].contains(&self.arguments.runtime.as_str())
+    }
+
     fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
         show(&Event::Started {
             model: &self.model_name,
@@ -270,8 +307,13 @@ impl<'a> Job<'a> {
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
         if self.quantization.as_ref().is_none_or(|stage| stage.id == settings::LUT_QUANTIZER) {
-            let typed =
-                if self.arguments.luts.is_typed() { "" } else { " (--lut none: all 16 bits)" };
+            let typed = if self.arguments.luts.is_typed() {
+                String::new()
+            } else {
+                let whole = self.settings.combiner == settings::WHOLE_COMBINER;
+                let scripts = lut::Luts::flags_of_scripts(whole);
+                format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
+            };
             notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
         }
         notes.extend(self.description.notes.iter().cloned());
@@ -342,6 +384,7 @@ impl<'a> Job<'a> {
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
         }
+        work.expect(&selected)?;
         for step in work.steps.iter() {
             if !selected.contains(&step.number) {
                 if selection == Selection::Unfinished {
@@ -369,14 +412,17 @@ impl<'a> Job<'a> {
                 }
                 Task::Compile => {
                     let demanded = demanded || self.arguments.compiler.is_some();
-                    let (outputs, outcome) = finish::compile(
-                        &self.compiler_id,
-                        self.compiler.as_ref(),
-                        demanded,
-                        &self.layout,
-                        store,
-                        self.host,
-                    )?;
+                    let (outputs, outcome) = match &self.compiler {
+                        Some(compiler) => finish::compile(
+                            &self.compiler_id,
+                            compiler.as_ref(),
+                            demanded,
+                            &self.layout,
+                            store,
+                            self.host,
+                        )?,
+                        None => (Vec::new(), StepReport::left_out("--compiler none")),
+                    };
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
@@ -428,7 +474,8 @@ impl<'a> Job<'a> {
         mut adopt: impl FnMut(u32, &[PathBuf]) -> Result<()>,
     ) -> Result<Vec<PathBuf>> {
         // What a compiler would make that cannot run here is in nobody's way.
-        let compiles = self.compiler.check().is_ok_and(|answer| answer.available);
+        let check = self.compiler.as_ref().map(|compiler| compiler.check());
+        let compiles = check.is_some_and(|check| check.is_ok_and(|answer| answer.available));
         let mut outputs = vec![PathBuf::from(REPORT)];
         for number in numbers {
             let made = steps.outputs(*number, compiles, small_files);
@@ -457,7 +504,7 @@ impl<'a> Job<'a> {
             Some(runtime) => {
                 finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host)
             }
-            None => Ok(StepReport { done: false, message: "left out (--runtime none)".to_owned() }),
+            None => Ok(StepReport::left_out("--runtime none")),
         }
     }
 
@@ -492,7 +539,7 @@ impl<'a> Job<'a> {
         let plugins = self
             .components()
             .into_iter()
-            .chain(workers.into_iter().filter(|(_, id)| *id != NO_RUNTIME))
+            .chain(workers.into_iter().filter(|(_, id)| *id != NONE))
             .map(|(stage, id)| {
                 Ok(PluginReport {
                     stage: stage.name().to_owned(),
@@ -620,6 +667,10 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
     .with_hint("this is an error of the arch plugin")
 }
 
-fn hash_source(directory: &ModelDirectory) -> Result<String> {
-    directory.source_sha256(|_, _| check_cancelled().is_ok()).map_err(from_huggingface)
+fn hash_source(directory: &ModelDirectory, show: &dyn Fn(&Event<'_>)) -> Result<String> {
+    let progress = |done, total| {
+        show(&Event::Source { done, total });
+        check_cancelled().is_ok()
+    };
+    directory.source_sha256(progress).map_err(from_huggingface)
 }

@@ -123,6 +123,13 @@ pub(super) struct LintReport {
     pub(super) places: Vec<String>,
 }
 
+impl StepReport {
+    /// A step that a flag leaves out.
+    pub(super) fn left_out(flag: &str) -> Self {
+        Self { done: false, message: format!("left out ({flag})") }
+    }
+}
+
 /// What the lint found in the packages that ship, under one rule and for one reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct LintSummary {

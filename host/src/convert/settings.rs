@@ -48,15 +48,20 @@ pub(super) fn check_arguments(arguments: &ConvertArguments) -> Result<()> {
 }
 
 /// Flags that say how a run goes, not what it makes, and whether a value follows.
-const RUN_FLAGS: [(&str, bool); 8] = [
+const RUN_FLAGS: [(&str, bool); 13] = [
     ("--restart", true),
     ("--only", true),
     ("--progress", true),
+    ("--color", true),
+    ("--threads", true),
     ("--force", false),
+    ("--json", false),
     ("--quiet", false),
+    ("-q", false),
     ("--skip-check", false),
     ("--verbose", false),
     ("-v", false),
+    ("-vv", false),
 ];
 
 /// A command line without the flags that change nothing in the output, so that meta.yaml is the
@@ -207,6 +212,12 @@ mod tests {
         };
         assert_eq!(
             kept("anemll convert --restart 3 --model m --only=4 --lut2 4 --force -v --output o"),
+            "anemll convert --model m --lut2 4 --output o"
+        );
+        assert_eq!(
+            kept(
+                "anemll -q --threads 2 convert --color=never --model m --lut2 4 --output o --json"
+            ),
             "anemll convert --model m --lut2 4 --output o"
         );
     }

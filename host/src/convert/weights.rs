@@ -8,7 +8,7 @@
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::statistics::Statistics;
 use crate::error::{from_huggingface, from_package};
-use crate::services::check_cancelled;
+use crate::services::{self, check_cancelled};
 use anemll_huggingface::{
     Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_f32, to_fp16,
 };
@@ -106,6 +106,27 @@ pub(super) struct WeightFileResult {
     pub(super) weights: Vec<WeightReport>,
 }
 
+/// How far the writing of a weight file is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    /// Weights and tables that are written.
+    pub(super) done: u64,
+    /// Weights and tables that there are.
+    pub(super) total: u64,
+    /// Bytes of the written ones, as 16-bit floats.
+    pub(super) done_bytes: u64,
+    /// Bytes of all, as 16-bit floats.
+    pub(super) total_bytes: u64,
+}
+
+/// Bytes of an item before it is palettized.
+pub(super) fn item_bytes(item: &Item) -> u64 {
+    match item {
+        Item::Weight(weight) => weight.shape.iter().product::<u64>().saturating_mul(2),
+        Item::Table { bytes, .. } => bytes.len() as u64,
+    }
+}
+
 /// Share of a weight's values that may become zero without a remark.
 const FEW_ZEROS: f64 = 0.001;
 /// Share of a weight's values that may be subnormal without a remark: of normally distributed
@@ -149,14 +170,20 @@ pub(super) fn vanishing(weights: &[WeightReport]) -> Vec<String> {
 
 impl WeightJob<'_> {
     /// Writes the weights of `functions` (id and model, in file order) to `path`; `progress` hears
-    /// how many are done, and of how many.
+    /// how far it is.
     pub(super) fn write(
         &self,
         functions: &[(&str, &Model)],
         path: &Path,
-        progress: &dyn Fn(u64, u64),
+        progress: &dyn Fn(Written),
     ) -> Result<WeightFileResult> {
         let items = collect(functions)?;
+        let mut written = Written {
+            total: items.len() as u64,
+            total_bytes: items.iter().map(|(_, item)| item_bytes(item)).sum(),
+            ..Written::default()
+        };
+        progress(written);
         let plan = self.plan(&items, functions)?;
         let mut writer = BlobWriter::create(path).map_err(from_package)?;
         let mut resolved = BTreeMap::new();
@@ -179,8 +206,10 @@ impl WeightJob<'_> {
                     reports.push(report);
                 }
                 resolved.insert(key.clone(), replacement);
+                written.done += 1;
+                written.done_bytes += item_bytes(item);
             }
-            progress(resolved.len() as u64, items.len() as u64);
+            progress(written);
         }
         // What was read must be what was hashed.
         self.directory.check_unchanged().map_err(from_huggingface)?;
@@ -272,7 +301,10 @@ impl WeightJob<'_> {
             Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
             None => None,
         };
-        encode(tensor, statistics, decision, quantization, self.host, fp16)
+        let bytes = bytes.len() as u64;
+        services::encoding(bytes, || {
+            encode(tensor, statistics, decision, quantization, self.host, fp16)
+        })
     }
 
     /// Whether zeros stand in for a weight.

@@ -6,7 +6,7 @@ use super::packages::{PackageContext, PackageInput, of_record, relative_path};
 use super::report::{PackageReport, WeightFileReport};
 use super::steps::Steps;
 use super::weight_record::{self, WeightRecord};
-use super::weights::WeightJob;
+use super::weights::{self, WeightJob, Written};
 use crate::progress::Event;
 use crate::services::check_cancelled;
 use anemll_layout::layout_error;
@@ -16,6 +16,7 @@ use anemll_plugin_api::data::{Layout, WeightFile};
 use anemll_plugin_api::{Error, Result, codes};
 use anemll_store::Store;
 use coreml_proto::Model;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,17 @@ pub(super) struct Work<'a> {
     pub(super) packages: PackageContext<'a>,
     pub(super) small_files: &'a SmallFiles,
     pub(super) show: &'a dyn Fn(&Event<'_>),
+    /// Bytes of the weights that this run writes and has written, as 16-bit floats.
+    pub(super) bytes: Cell<Bytes>,
+}
+
+/// How much of a run's weights is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Bytes {
+    /// Bytes of the weight files that are written.
+    done: u64,
+    /// Bytes of all that the run writes.
+    total: u64,
 }
 
 impl Work<'_> {
@@ -83,14 +95,47 @@ impl Work<'_> {
         }
     }
 
+    /// Reckons what the steps of a run will write, so that its progress can be told.
+    pub(super) fn expect(&self, steps: &[u32]) -> Result<()> {
+        let mut total = 0;
+        for file in &self.layout.weight_files {
+            if steps.contains(&self.steps.owner(&file.id)) {
+                let items = super::references::collect(&self.members(file)?)?;
+                total += items.iter().map(|(_, item)| weights::item_bytes(item)).sum::<u64>();
+            }
+        }
+        self.bytes.set(Bytes { done: 0, total });
+        Ok(())
+    }
+
+    /// The functions of a weight file, each with its id.
+    fn members<'b>(&'b self, file: &'b WeightFile) -> Result<Vec<(&'b str, &'b Model)>> {
+        file.functions.iter().map(|id| Ok((id.as_str(), self.function(id)?))).collect()
+    }
+
     fn write_weights(&self, file: &WeightFile, store: &Store) -> Result<()> {
-        let members = file
-            .functions
-            .iter()
-            .map(|id| Ok((id.as_str(), self.function(id)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let members = self.members(file)?;
         let path = store.place(Path::new(&fresh_weights(&file.id)))?;
-        let progress = |done, total| (self.show)(&Event::Weights { file: &file.id, done, total });
+        let before = self.bytes.get();
+        let files = &self.layout.weight_files;
+        let number =
+            files.iter().position(|other| other.id == file.id).map_or(1, |place| place + 1);
+        let progress = |written: Written| {
+            (self.show)(&Event::Weights {
+                file: &file.id,
+                number,
+                files: files.len(),
+                done: written.done,
+                total: written.total,
+                done_bytes: before.done + written.done_bytes,
+                // A plan that was not made counts this file alone.
+                total_bytes: before.total.max(before.done + written.total_bytes),
+            });
+            if written.done == written.total {
+                let done = before.done + written.total_bytes;
+                self.bytes.set(Bytes { done, ..before });
+            }
+        };
         let result = self.weights.write(&members, &path, &progress)?;
         tracing::info!("weights {}: {} bytes", file.id, result.bytes);
         let record = WeightRecord {

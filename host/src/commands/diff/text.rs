@@ -105,7 +105,7 @@ fn function(found: &FunctionDifference, width: Option<usize>) -> String {
         }
         text += &more(list.len(), 2);
     }
-    text
+    terminal::wrapped_lines(&text, width)
 }
 
 fn weights(found: &WeightsDifference, width: Option<usize>) -> String {
@@ -118,6 +118,7 @@ fn weights(found: &WeightsDifference, width: Option<usize>) -> String {
         found.removed.len(),
         found.added.len()
     );
+    text = terminal::wrapped_lines(&text, width);
     let name = |difference: &WeightDifference| match &difference.other_name {
         Some(other) => format!("{} → {other}", difference.name),
         None => difference.name.clone(),
@@ -148,7 +149,7 @@ fn weights(found: &WeightsDifference, width: Option<usize>) -> String {
         let columns =
             [Column::Right, Column::Right, Column::Right, Column::Right, Column::Flexible];
         let head = ["COSINE", "LARGEST ERROR", "MEAN ERROR", "DIFFER", "DIFFERENT WEIGHTS"];
-        let mut table = Table::new(&columns).with_head(&head);
+        let mut table = Table::new(&columns).with_head(&head).leaving_out(&[2, 1, 3]);
         for difference in worst.iter().take(SHOWN) {
             let cells = match (&difference.error, &difference.problem) {
                 (Some(error), _) => [

@@ -43,7 +43,7 @@ fn summary(found: &Inspection, width: Option<usize>) -> String {
         text += &terminal::wrapped(line.split(' '), " ", 2, width);
     }
     text.push('\n');
-    let mut table = Table::new(&[Column::Left, Column::Flexible]);
+    let mut table = Table::new(&[Column::Left, Column::Text]);
     let mut row = |key: &str, value: String| table.row([key.to_owned(), value]);
     let form = found.form.title();
     row(
@@ -148,10 +148,10 @@ fn layers(layers: &[LayerInspection], total: u64, width: Option<usize>) -> Strin
         Column::Right,
         Column::Right,
         Column::Right,
-        Column::Flexible,
+        Column::Left,
     ];
     let head = ["LAYER", "WEIGHTS", "VALUES", "BITS", "SIZE", "SHARE", ""];
-    let mut table = Table::new(&columns).with_head(&head);
+    let mut table = Table::new(&columns).with_head(&head).leaving_out(&[6, 1, 2]);
     let mut index = 0;
     while let Some(first) = layers.get(index) {
         let same = |layer: &&LayerInspection| {
@@ -211,7 +211,11 @@ fn weights(found: &Inspection, all: bool, width: Option<usize>) -> String {
     }
     columns.push(Column::Flexible);
     head.push("NAME");
-    let mut table = Table::new(&columns).with_head(&head);
+    // Size, shape and name are kept longest.
+    let order = ["TYPE", "SHARED", "BITS", "ENTRIES USED", "FORM", "SMALLEST", "LARGEST", "SHAPE"];
+    let place = |title: &&str| head.iter().position(|other| other == title);
+    let leave_out: Vec<usize> = order.iter().filter_map(place).collect();
+    let mut table = Table::new(&columns).with_head(&head).leaving_out(&leave_out);
     for weight in shown {
         let mut cells = vec![
             size(weight.bytes),
@@ -256,7 +260,7 @@ fn values(weight: &WeightInspection) -> [String; 3] {
 
 /// Weights that cannot be read, or hold what is no number.
 fn problems(found: &Inspection, width: Option<usize>) -> String {
-    let mut table = Table::new(&[Column::Left, Column::Flexible]);
+    let mut table = Table::new(&[Column::Left, Column::Text]);
     let mut any = false;
     for weight in &found.weights {
         if let Some(problem) = problem(weight) {

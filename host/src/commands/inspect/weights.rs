@@ -2,6 +2,7 @@
 
 use super::open::Opened;
 use crate::error::from_package;
+use crate::progress::{Bar, Unit};
 use crate::services;
 use anemll_mil::{DataType, model};
 use anemll_plugin_api::Result;
@@ -216,6 +217,8 @@ pub fn weights(
         places.dedup();
         places.windows(2).any(|pair| pair[0] != pair[1])
     };
+    let bar =
+        values.then(|| Bar::new("reading weights", listed.len() as u64, Unit::Count("weights")));
     let look = |weight: Weight<'_>| -> Result<WeightInspection> {
         services::check_cancelled()?;
         let decoder = weight.functions.first().and_then(|name| decoders.get(name));
@@ -229,6 +232,9 @@ pub fn weights(
                 }
                 Err(problem) => found.problem = Some(problem),
             }
+        }
+        if let Some(bar) = &bar {
+            bar.add(1);
         }
         Ok(found)
     };
