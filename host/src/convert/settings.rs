@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// The quantizer of the `--lut` flags.
 pub(super) const LUT_QUANTIZER: &str = "lut";
+/// Those that take the options which the `--lut` flags become.
+const LUT_QUANTIZERS: [&str; 2] = [LUT_QUANTIZER, "lut-aware"];
 /// The combiner for which `--lut` stands for the embeddings too, as ANEMLL's script has it.
 pub(super) const WHOLE_COMBINER: &str = "monolithic";
 
@@ -106,7 +108,7 @@ pub(super) fn quantization(
         options.insert(name.to_owned(), value);
     }
     let id = match &arguments.quantizer {
-        Some(id) if id != LUT_QUANTIZER && arguments.luts.is_typed() => {
+        Some(id) if !LUT_QUANTIZERS.contains(&id.as_str()) && arguments.luts.is_typed() => {
             return Err(Error::new(
                 codes::USAGE,
                 format!("the --lut flags belong to the quantizer `{LUT_QUANTIZER}`, not `{id}`"),

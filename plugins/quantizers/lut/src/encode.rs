@@ -1,6 +1,8 @@
 //! A weight as indices and tables.
 
+use crate::aware::Aware;
 use crate::options::Lut;
+use anemll_gptq::{GptqError, Method, Moments, Quantized};
 use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack};
 use anemll_plugin_api::data::{Encoded, EncodedArgument, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
@@ -19,7 +21,16 @@ struct Job<'a> {
     bits: u32,
     /// Elements that share a table.
     group: usize,
-    importance: Option<Vec<f32>>,
+    knowledge: Knowledge,
+}
+
+/// What is known of the weight's inputs.
+enum Knowledge {
+    Nothing,
+    /// The mean square of each input.
+    Importance(Vec<f32>),
+    /// The mean products of two inputs, and what to do with them.
+    Moments(Box<Moments>, Method),
 }
 
 /// What one task makes.
@@ -34,10 +45,11 @@ pub(crate) fn encode(
     tensor: TensorView<'_>,
     decision: &Value,
     statistics: Option<TensorView<'_>>,
+    aware: Option<&Aware>,
     sink: &mut dyn Sink,
     host: &Host,
 ) -> Result<Encoded> {
-    let job = Job::new(tensor, decision, statistics)?;
+    let job = Job::new(tensor, decision, statistics, aware)?;
     let index_type = DType::from_name(&format!("uint{}", job.bits)).ok_or_else(|| {
         Error::new(codes::INTERNAL, format!("there are no unsigned integers of {} bits", job.bits))
     })?;
@@ -83,6 +95,7 @@ impl<'a> Job<'a> {
         tensor: TensorView<'a>,
         decision: &Value,
         statistics: Option<TensorView<'_>>,
+        aware: Option<&Aware>,
     ) -> Result<Self> {
         let name = tensor.name();
         let lut = Lut::deserialize(decision)
@@ -109,9 +122,11 @@ impl<'a> Job<'a> {
                     bad(name, &format!("groups of {group} do not divide its {rows} channels"))
                 })?,
         };
-        let importance =
-            statistics.map(|statistics| diagonal(name, statistics, columns)).transpose()?;
-        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, importance })
+        let knowledge = match statistics {
+            None => Knowledge::Nothing,
+            Some(statistics) => knowledge(name, statistics, columns, aware)?,
+        };
+        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, knowledge })
     }
 
     fn elements(&self) -> usize {
@@ -144,33 +159,58 @@ impl<'a> Job<'a> {
 
     /// The groups in `bytes`, which begin at byte `start` of the tensor.
     fn piece(&self, start: usize, bytes: &[u8], host: &Host) -> Result<Piece> {
-        let mut palettizer = Palettizer::new();
-        let mut values: Vec<f16> = Vec::with_capacity(self.group);
-        let mut entries = vec![f16::ZERO; 1 << self.bits];
-        let mut indices = vec![0; bytes.len() / 2];
-        let mut lut = Vec::with_capacity(bytes.len() / 2 / self.group * entries.len() * 2);
-        let mut error = GroupError::default();
-        for (at, indices) in indices.chunks_exact_mut(self.group).enumerate() {
-            host.check_cancelled()?;
-            let from = at * self.group * 2;
-            let group = bytes[from..from + self.group * 2].as_chunks::<2>().0;
-            values.clear();
-            values.extend(group.iter().map(|bytes| f16::from_le_bytes(*bytes)));
-            let found = palettizer.group(
-                &values,
-                self.columns,
-                self.bits,
-                self.importance.as_deref(),
-                &mut entries,
-                indices,
-            );
-            let first_row = (start + from) / 2 / self.columns;
-            error = error.and(found.map_err(|error| self.refuse(error, first_row))?);
-            lut.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
-        }
+        host.check_cancelled()?;
+        let halves = bytes.as_chunks::<2>().0.iter();
+        let values: Vec<f16> = halves.map(|bytes| f16::from_le_bytes(*bytes)).collect();
+        let first_row = start / 2 / self.columns;
+        let (lut, indices, error) = match &self.knowledge {
+            Knowledge::Moments(moments, method) => {
+                let Quantized { lut, indices, error, .. } = anemll_gptq::quantize(
+                    &values,
+                    self.group / self.columns,
+                    self.bits,
+                    moments,
+                    *method,
+                )
+                .map_err(|error| match error {
+                    GptqError::Palette(error) => self.refuse(error, first_row),
+                    error => bad(self.tensor.name(), &error.to_string()),
+                })?;
+                (lut, indices, error)
+            }
+            Knowledge::Importance(importance) => {
+                self.palettes(&values, Some(importance), first_row, host)?
+            }
+            Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
+        };
         let indices = pack(&indices, self.bits)
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
+        let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         Ok(Piece { lut, indices, error })
+    }
+
+    /// Tables with the least squared error, group by group.
+    fn palettes(
+        &self,
+        values: &[f16],
+        importance: Option<&[f32]>,
+        first_row: usize,
+        host: &Host,
+    ) -> Result<(Vec<f16>, Vec<u8>, GroupError)> {
+        let entries = 1_usize << self.bits;
+        let mut palettizer = Palettizer::new();
+        let mut lut = vec![f16::ZERO; values.len() / self.group * entries];
+        let mut indices = vec![0; values.len()];
+        let mut error = GroupError::default();
+        let groups = values.chunks_exact(self.group).zip(indices.chunks_exact_mut(self.group));
+        for (at, ((values, indices), lut)) in groups.zip(lut.chunks_exact_mut(entries)).enumerate()
+        {
+            host.check_cancelled()?;
+            let found = palettizer.group(values, self.columns, self.bits, importance, lut, indices);
+            let row = first_row + at * self.group / self.columns;
+            error = error.and(found.map_err(|error| self.refuse(error, row))?);
+        }
+        Ok((lut, indices, error))
     }
 
     /// An error of a group that begins at `first_row`.
@@ -197,25 +237,41 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The importance of each column: the statistics, or their diagonal.
-fn diagonal(name: &str, statistics: TensorView<'_>, columns: usize) -> Result<Vec<f32>> {
+/// What statistics tell of the inputs: one float32 for each, or for each two of them. Without
+/// `aware`, mean products count by their diagonal alone.
+fn knowledge(
+    name: &str,
+    statistics: TensorView<'_>,
+    columns: usize,
+    aware: Option<&Aware>,
+) -> Result<Knowledge> {
     let size = columns as u64;
-    let step = match statistics.shape() {
-        [count] if *count == size => 1,
-        [rows, count] if *rows == size && *count == size => columns + 1,
-        shape => {
-            return Err(bad(
-                name,
-                &format!("statistics of shape {shape:?} do not fit {columns} input channels"),
-            ));
-        }
-    };
     if statistics.dtype() != DType::FLOAT32 {
         let kind = statistics.dtype().name();
         return Err(bad(name, &format!("its statistics are {kind}, not float32")));
     }
-    let values = statistics.bytes().as_chunks::<4>().0;
-    Ok(values.iter().step_by(step).map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    let values = statistics.bytes().as_chunks::<4>().0.iter();
+    let values = values.map(|bytes| f32::from_le_bytes(*bytes));
+    match (statistics.shape(), aware) {
+        ([count], _) if *count == size => Ok(Knowledge::Importance(values.collect())),
+        ([rows, count], None | Some(Aware { method: None, .. }))
+            if *rows == size && *count == size =>
+        {
+            Ok(Knowledge::Importance(values.step_by(columns + 1).collect()))
+        }
+        ([rows, count], Some(Aware { method: Some(method), damping }))
+            if *rows == size && *count == size =>
+        {
+            let values: Vec<f32> = values.collect();
+            let moments = Moments::new(&values, columns, *damping)
+                .map_err(|error| bad(name, &error.to_string()))?;
+            Ok(Knowledge::Moments(Box::new(moments), *method))
+        }
+        (shape, _) => Err(bad(
+            name,
+            &format!("statistics of shape {shape:?} do not fit {columns} input channels"),
+        )),
+    }
 }
 
 fn bad(name: &str, reason: &str) -> Error {

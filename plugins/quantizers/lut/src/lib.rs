@@ -5,7 +5,11 @@
 //! 16-bit tables. It takes the weights that ANEMLL takes: the embedding, the matrices of attention
 //! and MLP, and the head, each with options of its own. Gains of norms, biases and tables stay
 //! float16.
+//!
+//! The component `lut-aware` writes the same forms, but chooses tables and indices by what the
+//! weights do to the inputs that a calibration saw; see `aware.rs`.
 
+mod aware;
 mod encode;
 mod options;
 mod plan;
@@ -14,22 +18,32 @@ use anemll_plugin_api::data::{Encoded, Plan, PlanRequest, Stage};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{Host, Plugin, Quantizer, Result, Sink, TensorView, Value};
 
+pub use aware::Aware;
 pub use options::{Lut, Options};
 
-/// The quantizer's id.
+/// The id of the quantizer with the least squared error of weights.
 pub const ID: &str = "lut";
+/// The id of the quantizer with the least error of the weights' products.
+pub const AWARE_ID: &str = "lut-aware";
 
-/// The quantizer.
+/// The quantizers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LutQuantizer {
     options: Options,
+    aware: Option<Aware>,
 }
 
 impl LutQuantizer {
-    /// With these options.
+    /// `lut` with these options.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self { options, aware: None }
+    }
+
+    /// `lut-aware` with these options.
+    #[must_use]
+    pub fn aware(options: Options, aware: Aware) -> Self {
+        Self { options, aware: Some(aware) }
     }
 }
 
@@ -46,7 +60,7 @@ impl Quantizer for LutQuantizer {
         sink: &mut dyn Sink,
         host: &Host,
     ) -> Result<Encoded> {
-        encode::encode(tensor, decision, statistics, sink, host)
+        encode::encode(tensor, decision, statistics, self.aware.as_ref(), sink, host)
     }
 }
 
@@ -60,6 +74,9 @@ impl Plugin for LutPlugin {
     fn quantizer(id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
         match id {
             ID => Ok(Box::new(LutQuantizer::new(Options::parse(options)?))),
+            AWARE_ID => {
+                Ok(Box::new(LutQuantizer::aware(Options::parse(options)?, Aware::parse(options)?)))
+            }
             _ => Err(no_such_component(Stage::Quantizer, id)),
         }
     }

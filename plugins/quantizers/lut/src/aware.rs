@@ -1,0 +1,120 @@
+//! What `lut-aware` does with the statistics of a weight's inputs.
+
+use anemll_gptq::Method;
+use anemll_plugin_api::{Error, Result, Value, codes};
+
+/// Share of the mean square of all inputs that is added to each one's.
+const DAMPING: f32 = 0.01;
+
+/// Most passes over a weight that can be asked for.
+const MOST_TURNS: u32 = 20;
+/// Indices with errors passed on, and no turns after it: with few tokens these follow the texts more
+/// than the model.
+const GPTQ: Method = Method { feedback: 3, rounds: 0, passes: 0 };
+/// The same, then entries and indices in turns.
+const LNQ: Method = Method { feedback: 3, rounds: 2, passes: 2 };
+
+/// How tables and indices follow the inputs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Aware {
+    /// What is done with mean products of two inputs; none takes mean squares as the importance
+    /// of columns, and no more.
+    pub method: Option<Method>,
+    /// Share of the mean square of all inputs that is added to each one's, above zero.
+    pub damping: f32,
+}
+
+impl Default for Aware {
+    fn default() -> Self {
+        Self { method: Some(GPTQ), damping: DAMPING }
+    }
+}
+
+impl Aware {
+    /// Reads `method` (`diagonal`, `gptq` or `lnq`), `turns` and `damping`.
+    ///
+    /// # Errors
+    /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
+    pub fn parse(options: &Value) -> Result<Self> {
+        let mut aware = Self::default();
+        match options.get("method") {
+            None | Some(Value::Null) => {}
+            Some(name) => {
+                aware.method = match name.as_str() {
+                    Some("diagonal") => None,
+                    Some("gptq") => Some(GPTQ),
+                    Some("lnq") => Some(LNQ),
+                    _ => {
+                        return Err(refuse("method", name, "diagonal, gptq or lnq"));
+                    }
+                };
+            }
+        }
+        match (options.get("turns"), &mut aware.method) {
+            (None | Some(Value::Null), _) => {}
+            (Some(value), method) => {
+                let turns = value
+                    .as_u64()
+                    .and_then(|turns| u32::try_from(turns).ok())
+                    .filter(|turns| (1..=MOST_TURNS).contains(turns))
+                    .ok_or_else(|| refuse("turns", value, "a whole number from 1 to 20"))?;
+                if let Some(method) = method {
+                    method.feedback = turns;
+                }
+            }
+        }
+        match options.get("damping") {
+            None | Some(Value::Null) => {}
+            Some(value) => {
+                aware.damping = value
+                    .as_f64()
+                    .filter(|damping| *damping > 0.0 && *damping <= 1.0)
+                    .ok_or_else(|| {
+                    refuse("damping", value, "a number above 0, at most 1")
+                })? as f32;
+            }
+        }
+        Ok(aware)
+    }
+}
+
+fn refuse(name: &str, value: &Value, expected: &str) -> Error {
+    Error::new(
+        codes::PLUGIN_OPTION_INVALID,
+        format!("option \"{name}\" of `lut-aware` is {value}, not {expected}"),
+    )
+    .with_at(name)
+    .with_hint(format!("give {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn options_have_defaults_and_bounds() {
+        assert_eq!(Aware::parse(&Value::Null).unwrap(), Aware::default());
+        let aware = Aware::parse(&json!({"method": "gptq", "damping": 0.1})).unwrap();
+        assert_eq!(aware.method, Some(GPTQ));
+        assert_eq!(Aware::parse(&json!({"method": "lnq"})).unwrap().method, Some(LNQ));
+        assert_eq!(aware.damping, 0.1);
+        let one = Aware::parse(&json!({"turns": 1})).unwrap();
+        assert_eq!(one.method, Some(Method { feedback: 1, ..GPTQ }));
+        assert_eq!(Aware::parse(&json!({"method": "diagonal"})).unwrap().method, None);
+        for (name, value) in [
+            ("method", json!("best")),
+            ("method", json!(2)),
+            ("turns", json!(0)),
+            ("turns", json!(21)),
+            ("turns", json!(1.5)),
+            ("damping", json!(0)),
+            ("damping", json!(1.5)),
+            ("damping", json!("0.1")),
+        ] {
+            let error = Aware::parse(&json!({ name: value })).unwrap_err();
+            assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
+            assert_eq!(error.at.as_deref(), Some(name));
+        }
+    }
+}
