@@ -10,9 +10,9 @@ const DAMPING: f32 = 0.01;
 const MOST_TURNS: u32 = 20;
 /// Indices with errors passed on, and no turns after it: with few tokens these follow the texts more
 /// than the model.
-const GPTQ: Method = Method { feedback: 3, rounds: 0, passes: 0 };
+const GPTQ: Method = Method { feedback: 1, rounds: 0, passes: 0 };
 /// The same, then entries and indices in turns.
-const LNQ: Method = Method { feedback: 3, rounds: 2, passes: 2 };
+const LNQ: Method = Method { feedback: 1, rounds: 2, passes: 2 };
 
 /// How tables and indices follow the inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,8 +99,8 @@ mod tests {
         assert_eq!(aware.method, Some(GPTQ));
         assert_eq!(Aware::parse(&json!({"method": "lnq"})).unwrap().method, Some(LNQ));
         assert_eq!(aware.damping, 0.1);
-        let one = Aware::parse(&json!({"turns": 1})).unwrap();
-        assert_eq!(one.method, Some(Method { feedback: 1, ..GPTQ }));
+        let one = Aware::parse(&json!({"turns": 4})).unwrap();
+        assert_eq!(one.method, Some(Method { feedback: 4, ..GPTQ }));
         assert_eq!(Aware::parse(&json!({"method": "diagonal"})).unwrap().method, None);
         for (name, value) in [
             ("method", json!("best")),
