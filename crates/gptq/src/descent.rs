@@ -1,6 +1,6 @@
 //! Indices by coordinate descent.
 
-use crate::quantize::{State, nearest, table_of};
+use crate::state::{State, nearest, table_of};
 
 /// Gives every element in turn the entry that is best while all others stay, and says how many
 /// changed. The loss can only become smaller.

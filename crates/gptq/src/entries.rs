@@ -1,7 +1,7 @@
 //! Entries by least squares, the indices given.
 
 use crate::matrix::{Matrix, multiply_add};
-use crate::quantize::State;
+use crate::state::State;
 use half::f16;
 
 /// Steps of the search: the matrix of a table is small and, scaled by its diagonal, well-behaved.
@@ -63,7 +63,7 @@ pub(crate) fn improve(state: &mut State<'_>) {
             *entry = rounded.to_f32();
         }
     }
-    sort(state);
+    state.sort();
 }
 
 /// The sums over each group's elements of what they are worth, by the element's entry.
@@ -84,23 +84,4 @@ fn scatter(state: &State<'_>, groups: usize, worth: impl Fn(usize) -> f32) -> Ve
 fn dots(left: &[f64], right: &[f64], size: usize) -> Vec<f64> {
     let groups = left.chunks_exact(size).zip(right.chunks_exact(size));
     groups.map(|(left, right)| left.iter().zip(right).map(|(a, b)| a * b).sum()).collect()
-}
-
-/// Sorts the entries of each table, and changes the indices with them.
-pub(crate) fn sort(state: &mut State<'_>) {
-    let tables = state.tables.chunks_exact_mut(state.entries);
-    for (table, indices) in tables.zip(state.indices.chunks_mut(state.group)) {
-        if table.is_sorted() {
-            continue;
-        }
-        let mut order: Vec<usize> = (0..table.len()).collect();
-        order.sort_by(|a, b| table[*a].total_cmp(&table[*b]));
-        let mut place = vec![0; table.len()];
-        let sorted: Vec<f32> = order.iter().map(|from| table[*from]).collect();
-        for (to, from) in order.iter().enumerate() {
-            place[*from] = to as u8;
-        }
-        table.copy_from_slice(&sorted);
-        indices.iter_mut().for_each(|index| *index = place[usize::from(*index)]);
-    }
 }

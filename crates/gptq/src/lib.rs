@@ -20,11 +20,11 @@ mod entries;
 mod matrix;
 mod moments;
 mod quantize;
-mod sums;
+mod state;
 
 pub use moments::Moments;
-pub use quantize::{Method, Quantized, quantize};
-pub use sums::{Inputs, mirror};
+pub use quantize::{Method, quantize};
+pub use state::Quantized;
 
 /// What can be wrong with a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

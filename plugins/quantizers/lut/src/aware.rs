@@ -8,10 +8,7 @@ const DAMPING: f32 = 0.01;
 
 /// Most passes over a weight that can be asked for.
 const MOST_TURNS: u32 = 20;
-/// Indices with errors passed on, and no turns after it: with few tokens these follow the texts more
-/// than the model.
-const GPTQ: Method = Method { feedback: 1, rounds: 0, passes: 0 };
-/// The same, then entries and indices in turns.
+/// Entries and indices in turns after the errors are passed on.
 const LNQ: Method = Method { feedback: 1, rounds: 2, passes: 2 };
 
 /// How tables and indices follow the inputs.
@@ -26,7 +23,7 @@ pub struct Aware {
 
 impl Default for Aware {
     fn default() -> Self {
-        Self { method: Some(GPTQ), damping: DAMPING }
+        Self { method: Some(Method::default()), damping: DAMPING }
     }
 }
 
@@ -42,7 +39,7 @@ impl Aware {
             Some(name) => {
                 aware.method = match name.as_str() {
                     Some("diagonal") => None,
-                    Some("gptq") => Some(GPTQ),
+                    Some("gptq") => Some(Method::default()),
                     Some("lnq") => Some(LNQ),
                     _ => {
                         return Err(refuse("method", name, "diagonal, gptq or lnq"));
@@ -96,11 +93,11 @@ mod tests {
     fn options_have_defaults_and_bounds() {
         assert_eq!(Aware::parse(&Value::Null).unwrap(), Aware::default());
         let aware = Aware::parse(&json!({"method": "gptq", "damping": 0.1})).unwrap();
-        assert_eq!(aware.method, Some(GPTQ));
+        assert_eq!(aware.method, Some(Method::default()));
         assert_eq!(Aware::parse(&json!({"method": "lnq"})).unwrap().method, Some(LNQ));
         assert_eq!(aware.damping, 0.1);
         let one = Aware::parse(&json!({"turns": 4})).unwrap();
-        assert_eq!(one.method, Some(Method { feedback: 4, ..GPTQ }));
+        assert_eq!(one.method, Some(Method { feedback: 4, ..Method::default() }));
         assert_eq!(Aware::parse(&json!({"method": "diagonal"})).unwrap().method, None);
         for (name, value) in [
             ("method", json!("best")),
