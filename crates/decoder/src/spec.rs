@@ -7,7 +7,6 @@ use half::f16;
 use crate::config::LARGEST_SIZE;
 use crate::error::{key_invalid, shape_invalid};
 use crate::rope::{Frequencies, LARGEST_TABLE};
-use crate::weights::Weight;
 
 /// Name of the state that holds keys and values; the apps look for it.
 pub const STATE_NAME: &str = "model_model_kv_cache_0";
@@ -217,31 +216,6 @@ impl DecoderSpec {
     /// of layer i is row i, its value row i + layers.
     pub fn state_shape(&self) -> [u64; 4] {
         [2 * u64::from(self.layers), self.key_value_heads, self.state_length(), self.head_dimension]
-    }
-
-    /// Every weight of the model, embedding first, head last.
-    pub fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
-        let layers = (0..self.layers)
-            .flat_map(|layer| self.layer_weights().map(move |weight| Weight::Layer(layer, weight)));
-        let head = (0..self.head_splits.len()).map(Weight::Head);
-        std::iter::once(Weight::Embedding).chain(layers).chain([Weight::FinalNorm]).chain(head)
-    }
-
-    /// Elements of all tensors that the model reads, a tied head once; saturates.
-    pub fn parameters(&self) -> u64 {
-        let count = |shape: Vec<u64>| {
-            shape.iter().fold(1_u64, |product, size| product.saturating_mul(*size))
-        };
-        let of = |weight| count(self.reference(weight).shape);
-        let layer = self
-            .layer_weights()
-            .fold(0_u64, |sum, weight| sum.saturating_add(of(Weight::Layer(0, weight))));
-        let head = if self.tied_embeddings { 0 } else { of(Weight::Head(0)) };
-        layer
-            .saturating_mul(u64::from(self.layers))
-            .saturating_add(of(Weight::Embedding))
-            .saturating_add(of(Weight::FinalNorm))
-            .saturating_add(head)
     }
 
     /// Remarks for the report on what float16 changes.

@@ -104,6 +104,31 @@ const KEYS: &str = "num_key_value_heads*head_dim";
 const INNER: &str = "intermediate_size";
 
 impl DecoderSpec {
+    /// Every weight of the model, embedding first, head last.
+    pub fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
+        let layers = (0..self.layers)
+            .flat_map(|layer| self.layer_weights().map(move |weight| Weight::Layer(layer, weight)));
+        let head = (0..self.head_splits.len()).map(Weight::Head);
+        std::iter::once(Weight::Embedding).chain(layers).chain([Weight::FinalNorm]).chain(head)
+    }
+
+    /// Elements of all tensors that the model reads, a tied head once; saturates.
+    pub fn parameters(&self) -> u64 {
+        let count = |shape: Vec<u64>| {
+            shape.iter().fold(1_u64, |product, size| product.saturating_mul(*size))
+        };
+        let of = |weight| count(self.reference(weight).shape);
+        let layer = self
+            .layer_weights()
+            .fold(0_u64, |sum, weight| sum.saturating_add(of(Weight::Layer(0, weight))));
+        let head = if self.tied_embeddings { 0 } else { of(Weight::Head(0)) };
+        layer
+            .saturating_mul(u64::from(self.layers))
+            .saturating_add(of(Weight::Embedding))
+            .saturating_add(of(Weight::FinalNorm))
+            .saturating_add(head)
+    }
+
     /// The weights of one layer in the order in which it uses them.
     pub fn layer_weights(&self) -> impl Iterator<Item = LayerWeight> + use<> {
         let mut weights = vec![LayerWeight::InputNorm];

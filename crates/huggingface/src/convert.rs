@@ -1,7 +1,8 @@
 //! Conversion of source weights to float16, with nothing lost unseen.
 
+use crate::decode::{CHUNK, decode};
 use crate::error::{ErrorKind, Result};
-use crate::tensor::{SourceType, TensorData};
+use crate::tensor::TensorData;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -11,9 +12,6 @@ pub const LARGEST_FP16: f32 = 65504.0;
 /// Absolute values from here on round to infinity: the middle between the largest finite float16
 /// and the power of two after it (which rounds to even, that is up).
 const ROUNDS_TO_INFINITY: f32 = 65520.0;
-
-/// Elements converted at once; the buffers stay in the first-level cache.
-const CHUNK: usize = 1024;
 
 /// What is done to a value before it is rounded, and what happens when it is too large.
 ///
@@ -102,32 +100,6 @@ pub fn to_f32(tensor: &TensorData<'_>) -> Result<Vec<f32>> {
         Ok(())
     })?;
     Ok(output)
-}
-
-/// Little-endian source elements as float32, which holds every one of them exactly.
-pub(crate) fn decode(source_type: SourceType, bytes: &[u8], values: &mut [f32]) {
-    match source_type {
-        SourceType::Float32 => {
-            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *value = f32::from_le_bytes(*bytes);
-            }
-        }
-        SourceType::BFloat16 => {
-            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-            }
-        }
-        _ => {
-            let mut halves = [f16::ZERO; CHUNK];
-            for (values, bytes) in values.chunks_mut(CHUNK).zip(bytes.chunks(2 * CHUNK)) {
-                let halves = &mut halves[..values.len()];
-                for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *half = f16::from_bits(u16::from_le_bytes(*bytes));
-                }
-                halves.convert_to_f32_slice(values);
-            }
-        }
-    }
 }
 
 /// Some elements of a tensor, beginning with the element `start`.

@@ -2,8 +2,8 @@
 
 use crate::contents::Instead;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
+use crate::info::{SourceType, TensorInfo};
 use crate::json::{self, Entries};
-use crate::tensor::{SourceType, TensorInfo};
 use safetensors::tensor::Metadata;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;

@@ -32,8 +32,8 @@ pub use fingerprint::{FileRecord, Fingerprints, sha256};
 pub use identity::Identity;
 pub use name::OutputName;
 pub use record::StepRecord;
-pub use store::{Request, Store};
-pub use view::{View, is_begun, refuse_conflict};
+pub use store::Store;
+pub use view::{Request, View, is_begun, refuse_conflict};
 
 /// The folder of our own files inside an output directory.
 pub const OWN: &str = ".anemll";

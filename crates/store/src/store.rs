@@ -6,7 +6,9 @@ use crate::disk::{
 use crate::error::{PathError, unwritable};
 use crate::record::{self, StepRecord};
 use crate::source::Source;
-use crate::view::{STAGING, STEPS, View, busy, refuse_file, refuse_no_folder, step_file};
+use crate::view::{
+    LOCK, Request, STAGING, STEPS, View, busy, refuse_file, refuse_no_folder, step_file,
+};
 use crate::{Identity, OWN, OutputName};
 use anemll_plugin_api::{Error, Result, codes};
 use serde::Serialize;
@@ -15,23 +17,8 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The lock of a run, below the folder of our own files.
-pub(crate) const LOCK: &str = "lock";
 /// How often the lock is tried where runs that end take its file away.
 const LOCK_TRIES: u32 = 100;
-
-/// What a run wants of an output directory.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The output directory; it need not exist.
-    pub directory: &'a Path,
-    /// The conversion.
-    pub identity: &'a Identity,
-    /// Whether to do everything again, and to replace what is not of this conversion.
-    pub force: bool,
-    /// The model's directory, which is not touched even by force.
-    pub model: Option<&'a Path>,
-}
 
 /// An output directory, locked, with a staging folder.
 #[derive(Debug)]

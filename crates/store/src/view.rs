@@ -3,14 +3,15 @@
 use crate::disk::{exists, is_folder};
 use crate::record::{self, Conversion, StepRecord};
 use crate::source::Source;
-use crate::store::{LOCK, Request};
-use crate::{FileRecord, Fingerprints, OWN, OutputName};
+use crate::{FileRecord, Fingerprints, Identity, OWN, OutputName};
 use anemll_plugin_api::{Error, Result, codes};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
+/// The lock of a run, below the folder of our own files.
+pub(crate) const LOCK: &str = "lock";
 /// The record of a conversion, in the output directory.
 pub(crate) const CONVERSION: &str = ".anemll/conversion.json";
 /// Records of finished steps, in a staging folder.
@@ -19,6 +20,19 @@ pub(crate) const STEPS: &str = ".steps";
 const MOST_NAMES: usize = 5;
 /// First part of the names of staging folders.
 pub(crate) const STAGING: &str = "staging-";
+
+/// What a run wants of an output directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The output directory; it need not exist.
+    pub directory: &'a Path,
+    /// The conversion.
+    pub identity: &'a Identity,
+    /// Whether to do everything again, and to replace what is not of this conversion.
+    pub force: bool,
+    /// The model's directory, which is not touched even by force.
+    pub model: Option<&'a Path>,
+}
 
 /// What an output directory holds for one conversion: its finished steps and their outputs, in the
 /// staging folder or under their final names.
