@@ -153,7 +153,7 @@ fn a_group_that_does_not_divide_is_replaced_and_named() {
     let arguments = [&SIZES[..], &["--lut", "4,7"]].concat();
     let printed = convert(&model("tiny-llama"), output.path(), &arguments);
     let text = String::from_utf8_lossy(&printed.stderr);
-    let note = "groups of 4 output channels, not 7: 128 is no multiple";
+    let note = "groups of 4 output channels, not 7: 128 is not a multiple";
     assert!(
         text.lines().any(|line| line.starts_with("warning: ") && line.contains(note)),
         "{text}"

@@ -112,7 +112,7 @@ fn what_the_document_promises_exists() {
                     let known = script != "convert_model.sh" && script != "combine_models.py";
                     assert!(!difference.is_empty() || known, "{script}: {flag}: why?");
                 }
-                other => panic!("{script}: {flag}: `{other}` is no kind"),
+                other => panic!("{script}: {flag}: `{other}` is not a kind"),
             }
         }
     }

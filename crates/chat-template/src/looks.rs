@@ -18,7 +18,7 @@ pub(crate) fn check(source: &str) -> Result<(), Failure> {
         return refuse("it is a web page, as from a download that went wrong; fetch it again");
     }
     if source.contains(['\0', '\u{fffd}']) || source.chars().filter(|c| is_binary(*c)).count() > 8 {
-        return refuse("it is no text, so the file is damaged; fetch it again");
+        return refuse("it is not text, so the file is damaged; fetch it again");
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ impl Release {
                 return Err(refuse(format!("its schema is {number}, known is {SCHEMA}"))
                     .with_hint("a newer anemll can read it"));
             }
-            None => return Err(refuse("this is no release.json of anemll".to_owned())),
+            None => return Err(refuse("this is not a release.json of anemll".to_owned())),
         }
         let release: Self = serde_json::from_value(schema)
             .map_err(|error| refuse(format!("not as it should be: {error}")))?;

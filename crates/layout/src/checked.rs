@@ -74,7 +74,10 @@ fn check(layout: &Layout) -> Result<()> {
         check_package(package, &members)?;
     }
     if let Some(step) = layout.steps.iter().find(|step| step.title.chars().any(char::is_control)) {
-        return Err(layout_error(format!("calls a step {:?}, which is no title", step.title)));
+        return Err(layout_error(format!(
+            "gives a step the title {:?}, which has control characters",
+            step.title
+        )));
     }
     let packages: BTreeMap<String, &PackageSpec> =
         layout.packages.iter().map(|package| (run_name(package), package)).collect();
@@ -107,7 +110,7 @@ fn check_package(package: &PackageSpec, members: &BTreeMap<&str, &[String]>) -> 
         refuse_unknown(&owner, "function", &function.id, members.contains(&function.id))?;
         if function.name.is_empty() || function.name.chars().any(char::is_control) {
             return Err(layout_error(format!(
-                "calls a function of {owner} {:?}, which is no name",
+                "gives a function of {owner} the name {:?}, which is empty or has control characters",
                 function.name
             )));
         }

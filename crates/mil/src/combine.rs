@@ -237,7 +237,7 @@ pub fn combine_sources(
     for FunctionSource { name, model, function } in functions {
         let place = |error: Error| error.in_function(name);
         if !identifier::is_legal(name) {
-            return Err(Error::new(format!("{name:?} is no legal name for a function")));
+            return Err(Error::new(format!("{name:?} is not a legal name for a function")));
         }
         specification_version = specification_version.max(model.specification_version);
         let (function, features) = pick(model, name, *function).map_err(place)?;

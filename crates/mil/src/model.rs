@@ -38,7 +38,7 @@ pub struct DescriptionOptions {
 /// of unknown shape without enumerated shapes, enumerated shapes of no input or of another rank.
 pub fn function_model(function: mil::Function, options: &DescriptionOptions) -> Result<Model> {
     let opset = Opset::from_name(&function.opset)
-        .ok_or_else(|| Error::new(format!("{:?} is no opset", function.opset)))?;
+        .ok_or_else(|| Error::new(format!("{:?} is not an opset", function.opset)))?;
     let block = block(&function)?;
     let symbols = Symbols::default();
     let mut description = ModelDescription::default();
@@ -57,7 +57,9 @@ pub fn function_model(function: mil::Function, options: &DescriptionOptions) -> 
     }
     for name in options.enumerated_shapes.keys() {
         if !description.input.iter().any(|input| &input.name == name) {
-            return Err(Error::new(format!("shapes are given for `{name}`, which is no input")));
+            return Err(Error::new(format!(
+                "shapes are given for `{name}`, which is not an input"
+            )));
         }
     }
     let made = block.operations.iter().flat_map(|operation| &operation.outputs);

@@ -71,7 +71,7 @@ impl DataType {
             .iter()
             .copied()
             .find(|kind| kind.to_proto() == number)
-            .ok_or_else(|| format!("{number} is no data type of MIL"))
+            .ok_or_else(|| format!("{number} is not a data type of MIL"))
     }
 
     /// Protobuf number.

@@ -114,7 +114,7 @@ fn several_functions() {
     combined_refused("needs specification version 9, not 8", |model| {
         model.specification_version = 8;
     });
-    combined_refused("is no legal name for a function", |model| {
+    combined_refused("is not a legal name for a function", |model| {
         let function = program(model).functions.remove("prefill").unwrap();
         program(model).functions.insert("pre fill".to_owned(), function);
     });
@@ -237,7 +237,7 @@ fn described_outputs_and_states() {
 
 #[test]
 fn blocks_and_names() {
-    refused("\"CoreML99\" is no known opset", |model| {
+    refused("\"CoreML99\" is not a known opset", |model| {
         function(model, "main").opset = "CoreML99".to_owned();
     });
     refused("there is no block for opset CoreML8", |model| {
@@ -261,10 +261,10 @@ fn blocks_and_names() {
         let input = function(model, "main").inputs[0].clone();
         function(model, "main").inputs.push(input);
     });
-    refused("\"hidden states\" is no legal name", |model| {
+    refused("\"hidden states\" is not a legal name", |model| {
         function(model, "main").inputs[0].name = "hidden states".to_owned();
     });
-    refused("\"1st\" is no legal name", |model| {
+    refused("\"1st\" is not a legal name", |model| {
         operation(model, "transpose").outputs[0].name = "1st".to_owned();
     });
     refused("two values are named `hidden_states`", |model| {
@@ -300,7 +300,7 @@ fn blocks_and_names() {
 
 #[test]
 fn operations() {
-    refused("`frobnicate` is no operation", |model| {
+    refused("`frobnicate` is not an operation", |model| {
         operation(model, "conv").r#type = "frobnicate".to_owned();
     });
     refused("parameter `weight` is missing", |model| {
@@ -396,7 +396,7 @@ fn values() {
         };
         tensor.rank = 3;
     });
-    refused("99 is no data type", |model| {
+    refused("99 is not a data type", |model| {
         let Some(mil::value_type::Type::TensorType(tensor)) =
             &mut operation(model, "softmax").outputs[0].r#type.as_mut().unwrap().r#type
         else {

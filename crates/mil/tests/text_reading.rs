@@ -96,7 +96,7 @@ fn errors_say_where() {
         ("program(1.3)\n  [x", "line 2, column 5: expected `=`, found the end of the text"),
         ("program(1.3)\n{\n} é", "line 3, column 3: expected the end of the text, found `é`"),
         ("program(1.3)\n{ fun", "line 2, column 3: expected `func`, found `fun`"),
-        ("program(1.3)\n{ func m<ios9>", "line 2, column 10: `ios9` is no known opset"),
+        ("program(1.3)\n{ func m<ios9>", "line 2, column 10: `ios9` is not a known opset"),
         (
             "program(1.3)\n{ func m<ios18>() {} -> (); func m<ios18>() {} -> (); }",
             "line 2, column 29: two functions are named `m`",

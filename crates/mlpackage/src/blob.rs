@@ -380,6 +380,6 @@ mod tests {
         let mut writer = BlobWriter::create(folder.path().join("c")).unwrap();
         let error = writer.copy(&file, &record).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
-        assert!(writer.finish().is_err(), "what came of it is no weight file");
+        assert!(writer.finish().is_err(), "what came of it is not a weight file");
     }
 }

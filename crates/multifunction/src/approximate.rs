@@ -49,7 +49,7 @@ impl FromStr for Tolerance {
         for part in text.split(',') {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| format!("`{part}` is not KEY=NUMBER"))?;
-            let number: f64 = value.parse().map_err(|_| format!("`{value}` is no number"))?;
+            let number: f64 = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
             let (low, high) = match key {
                 "cos" => (f64::MIN_POSITIVE, 1.0),
                 "mae" | "max" => (0.0, f64::MAX),

@@ -200,7 +200,7 @@ const DAMAGES: &[Damage] = &[
             block(model).operations.last_mut().unwrap().blocks.push(inner);
         });
     }),
-    ("`launch` is no operation", |path| {
+    ("`launch` is not an operation", |path| {
         change_model(path, |m| block(m).operations.last_mut().unwrap().r#type = "launch".into());
     }),
     ("can be trained", |path| change_model(path, |model| model.is_updatable = true)),

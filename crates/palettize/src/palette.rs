@@ -78,7 +78,7 @@ pub fn palettize(
     let group = columns.checked_mul(group_rows).filter(|group| *group > 0);
     let Some(group) = group.filter(|group| values.len().is_multiple_of(*group)) else {
         return Err(PaletteError::Size(format!(
-            "{} values are no groups of {group_rows} rows of {columns} columns",
+            "{} values are not groups of {group_rows} rows of {columns} columns",
             values.len()
         )));
     };
@@ -333,7 +333,7 @@ fn check(
     }
     let size = |message: String| Err(PaletteError::Size(message));
     if values.is_empty() || columns == 0 || !values.len().is_multiple_of(columns) {
-        return size(format!("{} values are no rows of {columns} columns", values.len()));
+        return size(format!("{} values are not rows of {columns} columns", values.len()));
     }
     if u32::try_from(values.len()).is_err() {
         return size(format!("a group of {} values is too large", values.len()));

@@ -31,7 +31,7 @@ impl OutputName {
             None => Ok(Self(text.to_owned())),
             Some(problem) => Err(Error::new(
                 codes::OUTPUT_RECORD_INVALID,
-                format!("{text:?} is no name of an output: it {problem}"),
+                format!("{text:?} is not a name of an output: it {problem}"),
             )),
         }
     }

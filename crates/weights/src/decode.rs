@@ -170,7 +170,7 @@ impl<'a> Decoder<'a> {
         let shape: Vec<usize> = kind
             .fixed_shape()
             .and_then(|shape| shape.into_iter().map(|size| usize::try_from(size).ok()).collect())
-            .ok_or_else(|| format!("{kind} is no size that can be stored"))?;
+            .ok_or_else(|| format!("{kind} is not a size that can be stored"))?;
         element_count(&shape)?;
         let source = match blob_of(value) {
             Some(blob) => {
@@ -256,10 +256,11 @@ impl<'a> Call<'_, 'a> {
                 .producers
                 .get(name)
                 .and_then(|operation| operation.attributes.get("val"))
-                .ok_or_else(|| format!("`{parameter}` is no constant"))?,
+                .ok_or_else(|| format!("`{parameter}` is not a constant"))?,
         };
         let literal = Literal::from_value(value)?;
-        let integers = literal.integers().ok_or_else(|| format!("`{parameter}` is no integers"))?;
+        let integers =
+            literal.integers().ok_or_else(|| format!("`{parameter}` is not a list of integers"))?;
         let sizes: Option<Vec<usize>> =
             integers.iter().map(|size| usize::try_from(*size).ok()).collect();
         sizes.map(Some).ok_or_else(|| format!("`{parameter}` holds a negative size"))
@@ -269,10 +270,10 @@ impl<'a> Call<'_, 'a> {
         let value = match self.optional(parameter) {
             None => return Ok(None),
             Some(Bound::Value(value)) => Literal::from_value(value)?,
-            Some(Bound::Name(_)) => return Err(format!("`{parameter}` is no immediate value")),
+            Some(Bound::Name(_)) => return Err(format!("`{parameter}` is not an immediate value")),
         };
         let axis = value.integers().and_then(|all| all.first().copied());
-        let axis = axis.ok_or_else(|| format!("`{parameter}` is no integer"))?;
+        let axis = axis.ok_or_else(|| format!("`{parameter}` is not an integer"))?;
         let place = if axis < 0 { axis + rank as i64 } else { axis };
         match usize::try_from(place) {
             Ok(place) if place < rank => Ok(Some(place)),

@@ -304,7 +304,7 @@ fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
     }
     if !CompiledModel::is_at(compiled) {
         return refusal(
-            "something that is no compiled model has this name",
+            "something that is not a compiled model has this name",
             "remove it, or choose another --output-dir",
         );
     }

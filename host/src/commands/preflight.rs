@@ -34,7 +34,7 @@ pub const EXAMPLES: &str = "Examples:
   anemll preflight ./Qwen3-0.6B --tokens ids.npy --strict
 
 Exit code 0 whatever is found, 1 when the model could not be run. With --strict also 1 when a weight or
-a value is beyond the range of 16-bit floats, or logits are no numbers; a value near it is none.";
+a value is beyond the range of 16-bit floats, or logits are not numbers; a value near it does not count.";
 
 /// The largest finite float16.
 const LIMIT: f32 = 65504.0;

@@ -172,7 +172,7 @@ pub(super) fn test(
             return Err(Error::new(
                 codes::RUN_FAILED,
                 format!(
-                    "the converted model gives values that are no numbers at position {position}"
+                    "the converted model gives values that are not numbers at position {position}"
                 ),
             )
             .with_hint(

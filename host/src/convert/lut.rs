@@ -55,7 +55,7 @@ impl Lut {
             return Ok(None);
         }
         let (bits, group) = text.split_once(',').unwrap_or((text, ""));
-        let bits: u32 = bits.trim().parse().map_err(|_| refuse("the bits are no number"))?;
+        let bits: u32 = bits.trim().parse().map_err(|_| refuse("the bits are not a number"))?;
         if !BITS.contains(&bits) {
             return Err(refuse("no such number of bits"));
         }
@@ -63,7 +63,7 @@ impl Lut {
             "" if text.contains(',') => return Err(refuse("the group is missing")),
             "" => Some(DEFAULT_GROUP),
             "tensor" | "0" => None,
-            group => Some(group.parse().map_err(|_| refuse("the group is no number"))?),
+            group => Some(group.parse().map_err(|_| refuse("the group is not a number"))?),
         };
         Ok(Some(Self { bits, group }))
     }

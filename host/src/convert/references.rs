@@ -49,7 +49,7 @@ pub(crate) struct ConstexprArgument {
 impl ConstexprArgument {
     fn tensor_type(&self) -> Result<TensorType> {
         let data_type = DataType::from_name(&self.dtype)
-            .ok_or_else(|| invalid(format!("`{}` is no data type", self.dtype)))?;
+            .ok_or_else(|| invalid(format!("`{}` is not a data type", self.dtype)))?;
         Ok(TensorType::new(data_type, &self.shape))
     }
 }

@@ -111,7 +111,7 @@ pub fn manifest(data: &[u8]) -> String {
     archive::lay_out(&entries, folder.path());
     let mut answers = String::new();
     if let Some(manifest) = say(&mut answers, "read", Manifest::read(folder.path())) {
-        assert!(manifest.items().contains_key(manifest.root()), "the root is no item");
+        assert!(manifest.items().contains_key(manifest.root()), "the root is not an item");
         let inside = folder.path().canonicalize().map(|root| root.join("Data"));
         let model = manifest.model_path(folder.path());
         assert!(

@@ -96,7 +96,7 @@ impl Writer {
                         ValueKind::Bool => key.is_true().to_string(),
                         ValueKind::Number => json_number(&key),
                         kind => {
-                            return Err(refuse(format!("`tojson`: a key is no text but {kind}")));
+                            return Err(refuse(format!("`tojson`: a key is not text but {kind}")));
                         }
                     };
                     self.string(&name)?;

@@ -471,7 +471,7 @@ fn translate(text: &str, table: &Value) -> Outcome<String> {
                     let character = character.ok_or_else(|| refuse("`translate`: no character"))?;
                     translated.push(character.encode_utf8(&mut [0; 4]))?;
                 }
-                _ => return Err(refuse("`translate`: the table has what is no text")),
+                _ => return Err(refuse("`translate`: an entry of the table is not text")),
             },
         }
     }

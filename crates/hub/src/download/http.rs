@@ -322,7 +322,10 @@ fn next_hop(endpoint: &Url, from: &Url, location: Option<&str>) -> Result<Url, F
         return Err(Failure::answer(from, "the hub redirects without saying where to"));
     };
     let Some(next) = from.join(location) else {
-        return Err(Failure::answer(from, "the hub redirects to what is no web address"));
+        return Err(Failure::answer(
+            from,
+            "the hub redirects to something that is not a web address",
+        ));
     };
     if endpoint.is_https() && !next.is_https() {
         let message = "the hub redirects to an address without encryption";

@@ -80,7 +80,7 @@ impl Job {
         sender: Sender<Message>,
     ) -> Result<Self> {
         let Some(endpoint) = Url::parse(&environment.endpoint) else {
-            return Err(HubError::new(ErrorKind::Unreachable, "HF_ENDPOINT is no web address")
+            return Err(HubError::new(ErrorKind::Unreachable, "HF_ENDPOINT is not a web address")
                 .with_at(environment.endpoint.clone())
                 .with_hint("set it to an address such as https://huggingface.co, or unset it"));
         };
@@ -619,7 +619,7 @@ impl Job {
     fn url(&self, path: &str) -> Result<Url> {
         let endpoint = &self.environment.endpoint;
         Url::parse(&format!("{endpoint}{path}"))
-            .ok_or_else(|| self.failed(ErrorKind::Unreachable, "HF_ENDPOINT is no web address"))
+            .ok_or_else(|| self.failed(ErrorKind::Unreachable, "HF_ENDPOINT is not a web address"))
     }
 
     fn resolve(&self, revision: &str, file: &str) -> Result<Url> {

@@ -40,7 +40,7 @@ struct Large {
 /// no model needs them.
 pub(super) fn read_tree(json: &[u8], listing: &mut Listing) -> Result<(), String> {
     let entries: Vec<TreeEntry> =
-        serde_json::from_slice(json).map_err(|source| format!("it is no listing: {source}"))?;
+        serde_json::from_slice(json).map_err(|source| format!("it is not a listing: {source}"))?;
     for entry in entries {
         if entry.kind != "file" || !is_plain(&entry.path) {
             continue;

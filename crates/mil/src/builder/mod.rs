@@ -483,7 +483,7 @@ impl FunctionBuilder {
 
     fn claim(&mut self, name: &str) -> Result<()> {
         if !identifier::is_legal(name) || identifier::is_reserved(name) {
-            return Err(Error::new(format!("{name:?} is no legal name for a value")));
+            return Err(Error::new(format!("{name:?} is not a legal name for a value")));
         }
         if !self.names.insert(name.to_owned()) {
             return Err(Error::new(format!("the name `{name}` is taken")));

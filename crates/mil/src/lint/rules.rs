@@ -51,7 +51,7 @@ pub const RULES: &[Rule] = &[
         cases: &[
             case(
                 PERFORMANCE,
-                "the last axis is no multiple of 64 bytes",
+                "the last axis is not a multiple of 64 bytes",
                 Concern::Graph(
                     "the pieces of the head and the mask have the sizes that ANEMLL's apps expect; \
                      runtimes tell the padded strides",
@@ -281,7 +281,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "ANE-041",
         title: "a state's last axis is a multiple of 32",
-        cases: &[case(ERROR, "a state's last axis is no multiple of 32", MODEL)],
+        cases: &[case(ERROR, "a state's last axis is not a multiple of 32", MODEL)],
         reason: "Loading or predicting fails: 256 works, 270 does not.",
         evidence: "M",
         sources: "apple/coremltools issue 2631, M4 with macOS 15.2, open.",

@@ -34,7 +34,7 @@ pub(super) fn alignment(view: &FunctionView<'_>, _: &LintOptions, report: &mut R
         } else if last < 32 {
             "the last axis is shorter than 32, which some systems read as garbage"
         } else {
-            "the last axis is no multiple of 64 bytes, so rows are padded"
+            "the last axis is not a multiple of 64 bytes, so rows are padded"
         };
         report.add_case(usize::from(last < 32), name, reason);
     }

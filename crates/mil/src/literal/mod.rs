@@ -239,7 +239,7 @@ pub fn tensor_bytes(value: &mil::Value) -> Result<(TensorType, Cow<'_, [u8]>), S
     let kind = tensor_type(value)?;
     let count = checked_field(value, &kind)?;
     let immediate_value::Value::Tensor(tensor) = immediate(value)? else {
-        return Err("the value is no tensor".to_owned());
+        return Err("the value is not a tensor".to_owned());
     };
     if let Some(Field::Bytes(bytes)) = &tensor.value {
         return Ok((kind, Cow::Borrowed(&bytes.values)));
@@ -403,7 +403,7 @@ fn decode_tensor(value: &mil::Value) -> Result<TensorLiteral, String> {
     let count = usize::try_from(count).map_err(|_| format!("{kind} is too large"))?;
     let shape = kind.fixed_shape().unwrap_or_default();
     let immediate_value::Value::Tensor(tensor) = immediate(value)? else {
-        return Err("the value is no tensor".to_owned());
+        return Err("the value is not a tensor".to_owned());
     };
     let elements = match &tensor.value {
         None => unpack(kind.data_type, &[], 0),

@@ -21,7 +21,7 @@ const SOFTMAX: &[Parameter] =
 fn gelu(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     let mode = arguments.text("mode", "EXACT")?;
     if !["EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"].contains(&mode.as_str()) {
-        return Err(format!("{mode:?} is no mode of gelu"));
+        return Err(format!("{mode:?} is not a mode of gelu"));
     }
     same_as_x(arguments)
 }

@@ -78,7 +78,7 @@ impl<'a> Arguments<'a> {
     /// The tensor type of a given parameter.
     pub fn tensor(&self, name: &str) -> Result<&'a TensorType, String> {
         let operand = self.operand(name).ok_or_else(|| format!("parameter `{name}` is missing"))?;
-        operand.kind.tensor().ok_or_else(|| format!("parameter `{name}` is no tensor"))
+        operand.kind.tensor().ok_or_else(|| format!("parameter `{name}` is not a tensor"))
     }
 
     /// The tensor type of a parameter that may be left out.
@@ -181,9 +181,9 @@ impl<'a> Arguments<'a> {
             return Ok(default);
         }
         let text = self.text(name, "")?;
-        DataType::from_name(&text)
-            .filter(|kind| allowed.contains(kind))
-            .ok_or_else(|| format!("parameter `{name}` is {text:?}, which is no type it can give"))
+        DataType::from_name(&text).filter(|kind| allowed.contains(kind)).ok_or_else(|| {
+            format!("parameter `{name}` is {text:?}, which is not a type it can give")
+        })
     }
 
     /// An axis of a tensor of this rank, counted from the front; negative ones count from the end.

@@ -58,7 +58,7 @@ impl Window {
         };
         let pad_type = arguments.text("pad_type", "valid")?;
         if !["valid", "custom", "same", "same_lower"].contains(&pad_type.as_str()) {
-            return Err(format!("{pad_type:?} is no pad_type"));
+            return Err(format!("{pad_type:?} is not a pad_type"));
         }
         Ok(Self {
             kernel,

@@ -102,7 +102,7 @@ fn mode(arguments: &Arguments<'_>) -> Result<(), String> {
     let mode = arguments.text("mode", "add")?;
     match mode.as_str() {
         "add" | "div" | "max" | "min" | "mul" | "sub" | "update" => Ok(()),
-        _ => Err(format!("{mode:?} is no mode of scatter")),
+        _ => Err(format!("{mode:?} is not a mode of scatter")),
     }
 }
 

@@ -60,7 +60,7 @@ fn matmul(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
         _ => matrix(y, transpose_y),
     };
     let (Some((x_batch, rows, x_inner)), Some((y_batch, y_inner, columns))) = (left, right) else {
-        return Err(format!("{x} and {y} are no matrices"));
+        return Err(format!("{x} and {y} are not matrices"));
     };
     if !x_inner.could_equal(y_inner) {
         return Err(format!("inner sizes {x_inner} and {y_inner} differ ({x} times {y})"));
@@ -79,7 +79,7 @@ fn matmul(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
 fn einsum(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     let equation = arguments.text("equation", "")?;
     let compact: String = equation.chars().filter(|letter| *letter != ' ').collect();
-    let malformed = || format!("{equation:?} is no equation for two tensors");
+    let malformed = || format!("{equation:?} is not an equation for two tensors");
     let (inputs, result) = compact.split_once("->").ok_or_else(malformed)?;
     let terms: Vec<&str> = inputs.split(',').collect();
     let operands = arguments.operands("values");

@@ -229,7 +229,7 @@ pub fn find(name: &str, opset: Opset) -> Result<&'static OpDefinition, String> {
         Some(first) => {
             format!("`{name}` needs opset {}, the function has {}", first.name(), opset.name())
         }
-        None => format!("`{name}` is no operation that is known here"),
+        None => format!("`{name}` is not an operation that is known here"),
     })
 }
 

@@ -79,13 +79,13 @@ fn recurrent(
     let directions = match direction.as_str() {
         "forward" | "reverse" => 1,
         "bidirectional" if both_ways => 2,
-        _ => return Err(format!("{direction:?} is no direction")),
+        _ => return Err(format!("{direction:?} is not a direction")),
     };
     for name in ["recurrent_activation", "cell_activation", "activation"] {
         let activation = arguments.text(name, "tanh")?.to_lowercase();
         let known = ["tanh", "scaled_tanh", "sigmoid", "hard_sigmoid", "relu", "linear"];
         if !known.contains(&activation.as_str()) {
-            return Err(format!("`{name}` is {activation:?}, which is no activation"));
+            return Err(format!("`{name}` is {activation:?}, which is not an activation"));
         }
     }
     let size = hidden_size(arguments, gates, "")?;

@@ -176,7 +176,9 @@ fn to_space(arguments: &Arguments<'_>, name: &str) -> Result<Vec<ValueType>, Str
     };
     let channels = match channels {
         Dimension::Fixed(size) if size % area == 0 => Dimension::Fixed(size / area),
-        Dimension::Fixed(size) => return Err(format!("{size} channels are no multiple of {area}")),
+        Dimension::Fixed(size) => {
+            return Err(format!("{size} channels are not a multiple of {area}"));
+        }
         Dimension::Symbol(_) => arguments.fresh(),
     };
     let shape = vec![batch, channels, grown(height)?, grown(width)?];

@@ -146,7 +146,7 @@ fn pad(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
     let (x, pad) = (arguments.tensor("x")?, arguments.tensor("pad")?);
     let mode = arguments.text("mode", "constant")?;
     if !["constant", "reflect", "replicate"].contains(&mode.as_str()) {
-        return Err(format!("{mode:?} is no mode of pad"));
+        return Err(format!("{mode:?} is not a mode of pad"));
     }
     let mut shape = x.shape.clone();
     let Some(amounts) = arguments.integers("pad")? else {

@@ -80,7 +80,7 @@ impl<'t> Parser<'t> {
         let start = self.cursor.offset();
         let tag = self.cursor.name("an opset such as `ios18`")?;
         let opset = opset_of_tag(tag)
-            .ok_or_else(|| self.cursor.error_at(start, format!("`{tag}` is no known opset")))?;
+            .ok_or_else(|| self.cursor.error_at(start, format!("`{tag}` is not a known opset")))?;
         self.cursor.expect(b'>')?;
         let mut scopes = Scopes::new();
         let inputs = self.parameters(&mut scopes)?;

@@ -69,7 +69,7 @@ fn function(
     added: Option<Added>,
 ) -> Result<(), WriteError> {
     let opset = Opset::from_name(&function.opset)
-        .ok_or_else(|| wrong(format!("{:?} is no known opset", function.opset)))?;
+        .ok_or_else(|| wrong(format!("{:?} is not a known opset", function.opset)))?;
     let block = model::block(function)?;
     if !block.inputs.is_empty() {
         return Err(wrong("the block of the function has inputs of its own"));

@@ -21,7 +21,7 @@ impl Printer<'_> {
         match &value.value {
             Some(Storage::BlobFileValue(blob)) => {
                 if !matches!(kind.r#type, Some(Type::TensorType(_))) {
-                    return Err(wrong("a value of a weight file is no tensor"));
+                    return Err(wrong("a value of a weight file is not a tensor"));
                 }
                 self.put("BLOBFILE(path = ");
                 self.scalar_type(DataType::String);

@@ -38,7 +38,7 @@ pub(super) fn check_model(model: &Model, program: &mil::Program) -> Result<()> {
     }
     for name in program.functions.keys() {
         if !crate::identifier::is_legal(name) {
-            return Err(Error::new(format!("{name:?} is no legal name for a function")));
+            return Err(Error::new(format!("{name:?} is not a legal name for a function")));
         }
     }
     let default = &description.default_function_name;

@@ -32,7 +32,7 @@ pub(super) fn check(
     weights: &Weights<'_>,
 ) -> Result<Signature> {
     let opset = Opset::from_name(&function.opset)
-        .ok_or_else(|| Error::new(format!("{:?} is no known opset", function.opset)))?;
+        .ok_or_else(|| Error::new(format!("{:?} is not a known opset", function.opset)))?;
     if opset.specification_version() > specification_version {
         return Err(Error::new(format!(
             "opset {} needs specification version {}, the model has {specification_version}",
@@ -156,7 +156,7 @@ fn check_name(name: &str) -> Result<()> {
     if identifier::is_legal(name) {
         Ok(())
     } else {
-        Err(Error::new(format!("{name:?} is no legal name for a value")))
+        Err(Error::new(format!("{name:?} is not a legal name for a value")))
     }
 }
 

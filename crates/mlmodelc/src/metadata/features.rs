@@ -56,7 +56,7 @@ fn object(feature: &FeatureDescription, guesses: &mut Guesses) -> Result<Value, 
         }
         other => {
             guesses.add(
-                "metadata.json: a feature that is no array or state",
+                "metadata.json: a feature that is not an array or state",
                 &feature.name,
                 VIEWER,
             );

@@ -91,7 +91,7 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Decision {
         (Some(asked), Some(taken)) if taken != asked => Some(if asked > channels {
             format!("groups of {taken} output channels, not {asked}: there are no more")
         } else {
-            format!("groups of {taken} output channels, not {asked}: {channels} is no multiple")
+            format!("groups of {taken} output channels, not {asked}: {channels} is not a multiple")
         }),
         _ => None,
     };

@@ -351,12 +351,12 @@ fn the_plan_takes_the_weights_of_each_part() {
             "embedding": [true, {"bits": 8, "group": null}, null],
             "q": lut(4, 8, Value::Null),
             "down": lut(4, 8, Value::Null),
-            "odd": lut(4, 6, json!("groups of 6 output channels, not 8: 60 is no multiple")),
+            "odd": lut(4, 6, json!("groups of 6 output channels, not 8: 60 is not a multiple")),
             "few": lut(4, 4, json!("groups of 4 output channels, not 8: there are no more")),
-            "prime": lut(4, 1, json!("groups of 1 output channels, not 8: 61 is no multiple")),
-            "head": lut(6, 25, json!("groups of 25 output channels, not 50: 125 is no multiple")),
+            "prime": lut(4, 1, json!("groups of 1 output channels, not 8: 61 is not a multiple")),
+            "head": lut(6, 25, json!("groups of 25 output channels, not 50: 125 is not a multiple")),
             "small": [false, null, "stays float16, since it has no more than 2048 elements"],
-            "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is no multiple")),
+            "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is not a multiple")),
         })
     );
     let [none, _] = both(&Value::Null).map(|it| it.plan(&request, &Host::quiet()).unwrap());

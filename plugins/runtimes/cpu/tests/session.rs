@@ -169,7 +169,7 @@ fn taps_show_inner_values_as_they_were() {
     let inputs = write_inputs(2, [1.0, 2.0]);
     let taps = [update.as_str(), "update", "after"];
     let outputs = run(&mut *session, "write", &inputs, &taps).unwrap();
-    assert_eq!(outputs.len(), 4, "two outputs, two taps that are no outputs");
+    assert_eq!(outputs.len(), 4, "two outputs, two taps that are not outputs");
     assert_eq!(floats(find(&outputs, update)), [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0]);
     assert_eq!(floats(find(&outputs, "update")), [1.0, 2.0]);
     // A tap does not change what the state holds.
@@ -225,7 +225,7 @@ fn files_that_are_no_packages_are_refused() {
     let error = open(&compiled).err().unwrap();
     assert_eq!(error.code, codes::COMPILED_INVALID, "{error}");
     let text = folder.path().join("text.mlmodel");
-    std::fs::write(&text, b"this is no model").unwrap();
+    std::fs::write(&text, b"this is not a model").unwrap();
     assert_eq!(open(&text).err().unwrap().code, codes::PACKAGE_INVALID);
 }
 

@@ -170,7 +170,7 @@ impl Call<'_> {
         match self.single(name)? {
             None => Ok(None),
             Some(Operand::Tensor(input)) => Ok(Some(input.clone())),
-            Some(_) => invalid(format!("argument `{name}` is no tensor")),
+            Some(_) => invalid(format!("argument `{name}` is not a tensor")),
         }
     }
 
@@ -186,7 +186,7 @@ impl Call<'_> {
             .iter()
             .map(|operand| match operand {
                 Operand::Tensor(input) => Ok(input.clone()),
-                _ => invalid(format!("argument `{name}` holds something that is no tensor")),
+                _ => invalid(format!("argument `{name}` holds something that is not a tensor")),
             })
             .collect()
     }
@@ -195,7 +195,7 @@ impl Call<'_> {
     pub(crate) fn state(&self, name: &str) -> Outcome<usize> {
         match self.single(name)? {
             Some(Operand::State(index)) => Ok(*index),
-            _ => invalid(format!("argument `{name}` is no state")),
+            _ => invalid(format!("argument `{name}` is not a state")),
         }
     }
 
@@ -204,7 +204,7 @@ impl Call<'_> {
         match self.single(name)? {
             None => Ok(None),
             Some(Operand::Text(text)) => Ok(Some(text)),
-            Some(_) => invalid(format!("argument `{name}` is no constant string")),
+            Some(_) => invalid(format!("argument `{name}` is not a constant string")),
         }
     }
 

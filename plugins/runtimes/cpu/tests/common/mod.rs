@@ -92,7 +92,7 @@ pub(crate) fn floats(tensor: &Tensor) -> Vec<f32> {
             let words = tensor.bytes.chunks_exact(4);
             words.map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
         }
-        other => panic!("{other} is no float type that is used here"),
+        other => panic!("{other} is not a float type that is used here"),
     }
 }
 
