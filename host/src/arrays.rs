@@ -135,6 +135,9 @@ impl<'a, R: Read> Array<'a, R> {
     }
 
     fn check_elements(&self, most: u64) -> Result<()> {
+        if self.file.order() != npyz::Order::C {
+            return Err(self.invalid("the array is in Fortran order; save it in C order"));
+        }
         if self.elements().is_some_and(|count| count <= most) {
             return Ok(());
         }
@@ -155,7 +158,7 @@ impl<'a, R: Read> Array<'a, R> {
             Some((TypeChar::Int, 4)) => self.collect(|value: i32| id(value.into())),
             Some((TypeChar::Int, 8)) => self.collect(id),
             Some((TypeChar::Uint, 4)) => self.collect(|value: u32| id(value.into())),
-            _ => Err(self.invalid("token ids must be int32 or int64")),
+            _ => Err(self.invalid("token ids must be int32, int64 or uint32")),
         }
     }
 
@@ -165,29 +168,26 @@ impl<'a, R: Read> Array<'a, R> {
     /// There are more, they are no numbers, or in another order than row by row.
     pub fn floats(self, most: u64) -> Result<Vec<f32>> {
         self.check_elements(most)?;
-        if self.file.order() != npyz::Order::C {
-            return Err(self.invalid("the array is in Fortran order; save it in C order"));
-        }
         match self.kind() {
             Some((TypeChar::Float, 2)) => self.finite(half::f16::to_f32),
             Some((TypeChar::Float, 4)) => self.finite(|value: f32| value),
             Some((TypeChar::Float, 8)) => self.finite(|value: f64| value as f32),
             Some((TypeChar::Int, 4)) => self.finite(|value: i32| value as f32),
             Some((TypeChar::Int, 8)) => self.finite(|value: i64| value as f32),
-            _ => Err(self.invalid("elements must be float16, float32 or integers")),
+            _ => Err(self.invalid("elements must be float16, float32, float64, int32 or int64")),
         }
     }
 
     /// A reference that holds no number has nothing to say.
     fn finite<T: npyz::Deserialize>(self, number: impl Fn(T) -> f32) -> Result<Vec<f32>> {
-        let (path, mut at) = (self.path, 0_u64);
+        let (path, name, mut at) = (self.path, self.name.clone(), 0_u64);
         self.collect(|value| {
             let value = number(value);
             at += 1;
             if value.is_finite() {
                 return Ok(value);
             }
-            Err(invalid(path, &format!("element {} of the reference is {value}", at - 1)))
+            Err(invalid(path, &format!("{name}element {} is {value}", at - 1)))
         })
     }
 

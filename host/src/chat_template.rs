@@ -48,8 +48,16 @@ pub fn find(directory: &Path, settings: &serde_json::Value) -> Result<Option<(St
     let folder = directory.join(FOLDER);
     for path in [folder.join(format!("{DEFAULT}.jinja")), directory.join(FILE)] {
         match anemll_files::read(&path, Limit::TEMPLATE) {
-            // What is no text is for the template's own check to tell.
-            Ok(bytes) => return Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), path))),
+            Ok(bytes) => {
+                return match String::from_utf8(bytes) {
+                    Ok(text) => Ok(Some((text, path))),
+                    Err(_) => {
+                        let reason =
+                            "it is not text in UTF-8, so the file is damaged; fetch it again";
+                        Err(invalid(&path, reason.to_owned()))
+                    }
+                };
+            }
             Err(source) if source.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(invalid(&path, format!("it cannot be read: {source}"))),
         }
@@ -65,7 +73,7 @@ pub fn find(directory: &Path, settings: &serde_json::Value) -> Result<Option<(St
                 .and_then(|entry| entry.get("template")?.as_str());
             match default {
                 Some(text) => Ok(Some((text.to_owned(), path))),
-                None => Err(invalid(&path, format!("none in its list is named `{DEFAULT}`"))),
+                None => Err(invalid(&path, format!("its list has no template named `{DEFAULT}`"))),
             }
         }
         Some(_) => Err(invalid(&path, "`chat_template` is neither a text nor a list".to_owned())),

@@ -48,22 +48,45 @@ fn start() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     services::handle_interrupts()?;
-    start_threads(cli.threads)?;
-    // These need no plugins, and work where one of them is broken.
+    // Those that only print texts work where no thread can be started.
+    let prints =
+        matches!(cli.command, Command::Completions(_) | Command::Man(_) | Command::Explain(_));
+    if !prints {
+        start_threads(cli.threads)?;
+    }
+    // Only those look for plugins that need them: one may be broken.
+    let plugins = || find_plugins(cli);
     match &cli.command {
         Command::Completions(arguments) => {
-            return commands::completions::completions(arguments, &cli.plugins);
+            commands::completions::completions(arguments, &cli.plugins)
         }
-        Command::Man(arguments) => return commands::completions::man(arguments),
-        Command::Explain(arguments) => return commands::explain::run(arguments),
-        Command::Combine(arguments) => return commands::combine::run(arguments),
-        Command::Split(arguments) => return commands::split::run(arguments),
-        Command::Dedup(arguments) => return commands::dedup::run(arguments),
-        Command::Export(arguments) => return commands::export::run(arguments),
-        Command::Diff(arguments) => return commands::diff::run(arguments),
-        Command::Inspect(arguments) => return commands::inspect::run(arguments),
-        _ => {}
+        Command::Man(arguments) => commands::completions::man(arguments),
+        Command::Explain(arguments) => commands::explain::run(arguments),
+        Command::Combine(arguments) => commands::combine::run(arguments),
+        Command::Split(arguments) => commands::split::run(arguments),
+        Command::Dedup(arguments) => commands::dedup::run(arguments),
+        Command::Export(arguments) => commands::export::run(arguments),
+        Command::Diff(arguments) => commands::diff::run(arguments),
+        Command::Inspect(arguments) => commands::inspect::run(arguments),
+        Command::Convert(arguments) => {
+            let reporter = Reporter::new(arguments.display());
+            let show = |event: &Event<'_>| reporter.show(event);
+            convert::run(arguments, &plugins()?, &command_line(), &show)
+        }
+        Command::Check(arguments) => commands::check::run(arguments, &plugins()?),
+        Command::Plan(arguments) => commands::plan::run(arguments, &plugins()?),
+        Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins()?),
+        Command::Compile(arguments) => commands::compile::run(arguments, &plugins()?),
+        Command::Chat(arguments) => commands::chat::run(arguments, &plugins()?),
+        Command::Eval(arguments) => commands::eval::run(arguments, &plugins()?),
+        Command::Generate(arguments) => commands::generate::run(arguments, &plugins()?),
+        Command::Verify(arguments) => commands::verify::run(arguments, &plugins()?),
+        Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins()?),
+        Command::Plugin(command) => commands::plugin::run(command, &plugins()?),
     }
+}
+
+fn find_plugins(cli: &Cli) -> Result<Plugins> {
     let plugins = Plugins::discover(&cli.plugins)?;
     // These two say it themselves.
     if !matches!(cli.command, Command::Plugin(_) | Command::Doctor(_)) {
@@ -71,32 +94,7 @@ fn run(cli: &Cli) -> Result<()> {
             terminal::tell(&format!("warning: {text}"));
         }
     }
-    match &cli.command {
-        Command::Convert(arguments) => {
-            let reporter = Reporter::new(arguments.display());
-            let show = |event: &Event<'_>| reporter.show(event);
-            convert::run(arguments, &plugins, &command_line(), &show)
-        }
-        Command::Check(arguments) => commands::check::run(arguments, &plugins),
-        Command::Plan(arguments) => commands::plan::run(arguments, &plugins),
-        Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins),
-        Command::Completions(_)
-        | Command::Man(_)
-        | Command::Explain(_)
-        | Command::Combine(_)
-        | Command::Split(_)
-        | Command::Dedup(_)
-        | Command::Export(_)
-        | Command::Diff(_)
-        | Command::Inspect(_) => Ok(()),
-        Command::Compile(arguments) => commands::compile::run(arguments, &plugins),
-        Command::Chat(arguments) => commands::chat::run(arguments, &plugins),
-        Command::Eval(arguments) => commands::eval::run(arguments, &plugins),
-        Command::Generate(arguments) => commands::generate::run(arguments, &plugins),
-        Command::Verify(arguments) => commands::verify::run(arguments, &plugins),
-        Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins),
-        Command::Plugin(command) => commands::plugin::run(command, &plugins),
-    }
+    Ok(plugins)
 }
 
 /// Starts the threads that share the work, since without them nothing can be done.

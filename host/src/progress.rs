@@ -2,6 +2,7 @@
 //! objects; all of it on one way for every command.
 
 use crate::terminal::{self, plain, plain_lines};
+pub use anemll_export::shell_word;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -162,16 +163,6 @@ impl Outcome<'_> {
     }
 }
 
-/// A word as it can be typed in a shell.
-pub fn shell_word(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// [`shell_word`] of a path.
 pub fn shell_path(path: &Path) -> String {
     shell_word(&path.to_string_lossy())
@@ -272,7 +263,7 @@ impl Reporter {
 
     /// Bytes are told as JSON when another percent of them is done.
     fn is_news(&self, event: &Event<'_>) -> bool {
-        if !matches!(event, Event::Source { .. }) {
+        if !matches!(event, Event::Source { .. } | Event::Download { .. }) {
             return true;
         }
         let Some((what, done, total)) = event.progress() else { return true };

@@ -155,20 +155,6 @@ pub fn why_not_whole(
     }
 }
 
-/// What the parts of a model take at these bits. `input` needs no tensors.
-///
-/// # Errors
-/// As [`Inventory::read`].
-pub fn estimate(
-    frontend: &dyn ArchFrontend,
-    input: &ModelInput,
-    description: &ModelDescription,
-    luts: &Luts,
-    host: &Host,
-) -> Result<PartSizes> {
-    Ok(Inventory::read(frontend, input, description, host)?.sizes(luts))
-}
-
 /// Where in a model a weight or table belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {

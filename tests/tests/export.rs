@@ -404,7 +404,7 @@ fn a_release_json_that_is_none_is_refused() {
         (of(json!([file("a"), file("a")])).to_string(), "twice"),
         (of(json!([file("release.json")])).to_string(), "twice"),
         ("{".to_owned(), "no JSON"),
-        ("{}".to_owned(), "no release.json"),
+        ("{}".to_owned(), "not a release.json"),
         (json!({ "schema": 2 }).to_string(), "schema"),
         (json!({ "schema": 1 }).to_string(), "not as it should be"),
     ];

@@ -33,7 +33,8 @@ fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
         unreachable!("the command is convert")
     };
     let luts = Luts::new(&arguments.luts, false, description.parameters).unwrap();
-    sizes::estimate(frontend.as_ref(), &input, &description, &luts, &Host::quiet()).unwrap()
+    let host = Host::quiet();
+    sizes::Inventory::read(frontend.as_ref(), &input, &description, &host).unwrap().sizes(&luts)
 }
 
 /// Bytes of the weight files of a conversion by id.

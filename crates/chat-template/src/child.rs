@@ -63,7 +63,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T,
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let reason = reason.unwrap_or_else(|| "for no reason that it tells".to_owned());
+        let reason = reason.unwrap_or_else(|| "it did not say why".to_owned());
         Err(Failure::new(Kind::Limit, None, &format!("the template engine gave up: {reason}")))
     })
 }

@@ -49,7 +49,7 @@ impl Failure {
     /// The error for users; `at` says where the template is from.
     pub(crate) fn into_error(self, at: &str) -> Error {
         let Self { kind, line, reason } = self;
-        let line = line.map_or_else(String::new, |line| format!(" at its line {line}"));
+        let line = line.map_or_else(String::new, |line| format!(" at line {line}"));
         let (code, message) = match kind {
             Kind::Invalid => {
                 (codes::TEMPLATE_INVALID, format!("the chat template cannot be used: {reason}"))

@@ -3,7 +3,7 @@
 use crate::LARGEST_SOURCE;
 use crate::failure::{Failure, Kind};
 
-/// Refuses what is no template by its looks.
+/// Refuses what does not look like a template.
 pub(crate) fn check(source: &str) -> Result<(), Failure> {
     let refuse = |reason: &str| Err(Failure::new(Kind::Invalid, None, reason));
     if source.len() > LARGEST_SOURCE {
@@ -17,7 +17,7 @@ pub(crate) fn check(source: &str) -> Result<(), Failure> {
     if start.starts_with("<!doctype html") || start.starts_with("<html") {
         return refuse("it is a web page, as from a download that went wrong; fetch it again");
     }
-    if source.contains(['\0', '\u{fffd}']) || source.chars().filter(|c| is_binary(*c)).count() > 8 {
+    if source.contains('\0') || source.chars().filter(|c| is_binary(*c)).count() > 8 {
         return refuse("it is not text, so the file is damaged; fetch it again");
     }
     Ok(())

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_chat_template::{ChatTemplate, Message, Sandbox};
+use anemll_plugin_api::codes;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +46,7 @@ fn snippets_render_as_in_jinja2() {
         serde_json::from_value(golden["tokens"].clone()).unwrap();
     let messages: Vec<Message> = serde_json::from_value(golden["messages"].clone()).unwrap();
     let snippets = golden["snippets"].as_array().unwrap();
-    assert!(snippets.len() >= 150, "{} snippets only", snippets.len());
+    assert!(snippets.len() >= 700, "{} snippets only", snippets.len());
     let mut failures = Vec::new();
     let mut different = 0;
     for snippet in snippets {
@@ -59,7 +60,11 @@ fn snippets_render_as_in_jinja2() {
         .and_then(|template| template.render(&messages, &BTreeMap::new()));
         let same = match (&rendered, snippet["text"].as_str()) {
             (Ok(text), Some(expected)) => text == expected,
-            (rendered, expected) => rendered.is_err() && expected.is_none(),
+            // Refused as jinja2 refuses it, and not for a limit.
+            (Err(error), None) => {
+                [codes::TEMPLATE_INVALID, codes::PROMPT_INVALID].contains(&error.code.as_str())
+            }
+            _ => false,
         };
         if DIFFERENT.iter().any(|(known, _)| *known == source) {
             assert!(!same, "{source} is as in jinja2 now");

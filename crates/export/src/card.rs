@@ -40,6 +40,17 @@ pub struct SourceCard {
 }
 
 impl SourceCard {
+    /// What of it has the form that it should have: a report may come from anybody.
+    pub(crate) fn checked(self) -> Self {
+        let identifier = |text: &String| license::is_identifier(text);
+        Self {
+            base_model: self.base_model.filter(|name| crate::is_repository(name)),
+            license: self.license.filter(identifier),
+            language: self.language.into_iter().filter(identifier).take(MOST_LANGUAGES).collect(),
+            ..self
+        }
+    }
+
     /// Reads README.md of a model directory, or else its licence file. A folder of the Hugging Face
     /// cache also tells the model's name. What cannot be read or understood says nothing.
     pub fn read(directory: &Path) -> Self {
@@ -296,10 +307,9 @@ impl Card {
 
     fn usage(&self, forms: &[FormFacts], here: Option<&str>) -> String {
         let form = here.or_else(|| forms.first().map(|form| form.name)).unwrap_or_default();
-        let folder = if here.is_some() { String::new() } else { format!("{form}/") };
+        let place = if here.is_some() { "." } else { form };
         let mut text = String::from("\n## How to run\n\n");
         if form == "standard" {
-            let place = if here.is_some() { "." } else { "standard" };
             let _ = writeln!(
                 text,
                 "Unpack the models first:\n\n    (cd {place} && for zip in *.zip; do unzip -q \
@@ -308,8 +318,7 @@ impl Card {
         }
         let _ = writeln!(
             text,
-            "With `anemll`, on any system:\n\n    anemll verify .\n    anemll chat --meta \
-             {folder}meta.yaml\n"
+            "With `anemll`, on any system:\n\n    anemll verify .\n    anemll chat {place}\n"
         );
         text += "On iPhone, iPad and Mac, ANEMLL's apps load the folder with `meta.yaml`; ANEMLL Chat \
                  also loads a repository of the hub by its name. iOS 18 or macOS 15 is needed.\n";

@@ -99,8 +99,9 @@ pub fn export(request: &Request<'_>, progress: Progress<'_>) -> Result<Exported>
     let texts = text_files::collect(&conversion)?;
     let staging = target.staging()?;
     let mut notes = texts.notes;
-    let from_report = serde_json::from_value(conversion.report["source"].clone());
-    let source = request.source.clone().or(from_report.unwrap_or_default());
+    let from_report: SourceCard =
+        serde_json::from_value(conversion.report["source"].clone()).unwrap_or_default();
+    let source = request.source.clone().or(from_report.checked());
     if source.license.is_none() {
         notes.push(
             "the licence of the original model is not known: name the model with --model, or the \

@@ -29,7 +29,7 @@ pub use error::{ErrorKind, ExportError, Result};
 pub use export::{Exported, FormSummary, Forms, Request, export};
 pub use release::{Content, FileEntry, NAME as RELEASE, Recipe, Release, SCHEMA};
 pub use unpack::unpack;
-pub use upload::{is_repository, upload_commands};
+pub use upload::{is_repository, shell_word, upload_commands};
 pub use verify::{Finding, Status, Verification, verify};
 pub use zip_folder::Compression;
 

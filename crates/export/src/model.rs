@@ -4,6 +4,7 @@ use crate::Progress;
 use crate::error::{ErrorKind, ExportError, Result};
 use crate::sums::Sums;
 use crate::tree;
+use crate::upload::shell_word;
 use anemll_files::Limit;
 use anemll_mlmodelc::Analytics;
 use anemll_mlpackage::Manifest;
@@ -85,8 +86,8 @@ impl Conversion {
         if !there(&compiled) {
             let compile = format!(
                 "compile it first: anemll compile {} --output-dir {}",
-                package.display(),
-                self.directory.display()
+                shell_word(&package.to_string_lossy()),
+                shell_word(&self.directory.to_string_lossy())
             );
             return Err(match there(&package) {
                 true => ExportError::new(
@@ -159,8 +160,8 @@ impl Conversion {
         )
         .with_hint(format!(
             "compile it again: anemll compile {} --output-dir {} --force",
-            package.display(),
-            self.directory.display()
+            shell_word(&package.to_string_lossy()),
+            shell_word(&self.directory.to_string_lossy())
         )))
     }
 

@@ -47,7 +47,7 @@ impl Target {
                 .with_hint("choose a directory beside it with --to"));
         }
         let Some(parent) = place.parent().map(Path::to_owned) else {
-            return Err(refuse("this is not a directory that an export can be made in"));
+            return Err(refuse("an export cannot be made here"));
         };
         let mut checked = Self { path: place, parent, earlier: None };
         let Some(metadata) = metadata else { return Ok(checked) };

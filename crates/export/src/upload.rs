@@ -21,20 +21,20 @@ pub fn is_repository(text: &str) -> bool {
 /// The commands of Hugging Face's `hf` that upload the forms of an export. The apps look for their
 /// files at the top of a repository, so a form is uploaded there; with two, the zips go below.
 pub fn upload_commands(repository: &str, export: &Path, forms: &[&str]) -> Vec<String> {
-    let repository = quoted(repository);
+    let repository = shell_word(repository);
     forms
         .iter()
         .enumerate()
         .map(|(index, form)| {
-            let folder = quoted(&export.join(form).to_string_lossy());
+            let folder = shell_word(&export.join(form).to_string_lossy());
             let place = if index == 0 { "." } else { form };
             format!("hf upload {repository} {folder} {place}")
         })
         .collect()
 }
 
-/// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
+/// A word as it can be typed in a POSIX shell.
+pub fn shell_word(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@%".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         word.to_owned()

@@ -11,7 +11,8 @@
 //!    Frantar et al. 2022, arXiv 2210.17323), in the form of successive cancellation by a Cholesky
 //!    factor, the columns with the largest moments first;
 //! 3. in turns, entries by least squares for the given indices, and indices by coordinate descent
-//!    for the given entries (LNQ, Kim et al. 2025, arXiv 2505.07004). Both can only lower the loss.
+//!    for the given entries (LNQ, Kim et al. 2025, arXiv 2505.07004). Descent can only lower the loss;
+//!    entries do so up to their rounding to float16.
 //!
 //! No I/O and no threads: the caller gives pieces of whole groups to as many threads as it likes.
 

@@ -5,6 +5,8 @@ use crate::matrix::{Matrix, multiply_add};
 
 /// Columns that are factored at once.
 const BLOCK: usize = 64;
+/// Largest difference of the two moments of a pair of inputs, as a share of their sizes.
+const SKEW: f32 = 1e-3;
 /// Times that the damping is multiplied by ten before a matrix is given up.
 const TRIES: u32 = 6;
 
@@ -50,6 +52,18 @@ impl Moments {
         let importance: Vec<f32> = moments.iter().step_by(columns + 1).copied().collect();
         if let Some(row) = importance.iter().position(|value| *value < 0.0) {
             return Err(GptqError::Moment { row, column: row, value: importance[row] });
+        }
+        for row in 0..columns {
+            for column in 0..row {
+                let (a, b) = (moments[row * columns + column], moments[column * columns + row]);
+                let scale = (importance[row] * importance[column]).sqrt();
+                if (a - b).abs() > SKEW * scale.max(f32::MIN_POSITIVE) {
+                    return Err(GptqError::Size(format!(
+                        "the second moments of the inputs {row} and {column} are {a} one way and {b} \
+                         the other"
+                    )));
+                }
+            }
         }
         let mut order: Vec<u32> = (0..columns as u32).collect();
         order.sort_by(|a, b| {
@@ -233,6 +247,8 @@ pub(crate) mod tests {
         assert!(matches!(error, GptqError::Moment { row: 1, column: 2, .. }), "{error}");
         let error = Moments::new(&[1.0, 0.0, 0.0, -2.0], 2, 0.01).unwrap_err();
         assert_eq!(error, GptqError::Moment { row: 1, column: 1, value: -2.0 });
+        // One triangle alone.
+        assert!(matches!(Moments::new(&[1.0, 0.5, 0.0, 1.0], 2, 0.01), Err(GptqError::Size(_))));
         assert!(matches!(Moments::new(&[1.0; 5], 2, 0.01), Err(GptqError::Size(_))));
         assert!(matches!(Moments::new(&[1.0; 4], 2, 0.0), Err(GptqError::Size(_))));
         // 1000 times the diagonal beside it.

@@ -141,7 +141,7 @@ fn refuse_unknown(owner: &str, kind: &str, name: &str, known: bool) -> Result<()
     if known {
         return Ok(());
     }
-    Err(layout_error(format!("names the {kind} {name:?} in {owner}, but defines none such there")))
+    Err(layout_error(format!("names the {kind} {name:?} in {owner}, but does not define it")))
 }
 
 /// A name that is a file name on every system, in the characters that a prefix may have.
@@ -262,7 +262,7 @@ mod tests {
             ("default", |layout| layout.packages[0].default_function = Some("other".into())),
             ("\"x_none\"", |layout| layout.paths.infer[0].package = "x_none".into()),
             ("\"other\"", |layout| layout.paths.infer[0].function = "other".into()),
-            ("no title", |layout| layout.steps[0].title = "\u{1b}[2J".into()),
+            ("has control characters", |layout| layout.steps[0].title = "\u{1b}[2J".into()),
         ];
         for (what, damage) in damages {
             let mut layout = layout();

@@ -84,7 +84,7 @@ fn what_does_not_fit_is_refused() {
     refused(&[], "infer", "no function");
     refused(&[("infer", model())], "prefill", "`prefill` is not among them");
     refused(&[("infer", model()), ("infer", model())], "infer", "two functions are named");
-    refused(&[("in fer", model())], "in fer", "no legal name");
+    refused(&[("in fer", model())], "in fer", "not a legal name");
     refused(
         &[("a", model()), ("b", base::combined())],
         "a",

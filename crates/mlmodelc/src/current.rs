@@ -56,6 +56,11 @@ pub fn is_made_from(source: &Path, compiled: &Path) -> Result<bool> {
     if analytics.is_none_or(|found| hash(&found) != hash(&prepared.analytics)) {
         return Ok(false);
     }
+    // What it says of itself is worth nothing where the rest is gone.
+    let there = |name: &str| anemll_files::open(&compiled.join(name)).is_ok();
+    if ![files::PROGRAM, files::DESCRIPTION].into_iter().all(there) {
+        return Ok(false);
+    }
     same_weights(&prepared, compiled, false)
 }
 
@@ -105,6 +110,9 @@ fn same_weights(prepared: &Prepared, compiled: &Path, copy: bool) -> Result<bool
     }
     for (inner, source) in &prepared.weights {
         let target = compiled.join(inner);
+        if !target.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            return Ok(false);
+        }
         match (is_one_file(source, &target)?, copy) {
             (true, true) => return Ok(false),
             (true, false) => {}

@@ -46,7 +46,7 @@ fn functions_that_cannot_stand_together() {
     check(&[("a", &a), ("b", &older)], "opsets differ: `a` has CoreML8, `b` has CoreML7");
     check(&[("a", &a), ("a", &a)], "two functions are named `a`");
     for name in ["", "in fer", "9a", "a:b", "ü", "a\0"] {
-        check(&[(name, &a)], "no legal name");
+        check(&[(name, &a)], "not a legal name");
     }
     let other = Options { default: Some("decode".to_owned()), ..Options::default() };
     refused(folder, &[("infer", &a)], &other, "`decode` is not among `infer`");

@@ -31,7 +31,7 @@ impl OutputName {
             None => Ok(Self(text.to_owned())),
             Some(problem) => Err(Error::new(
                 codes::OUTPUT_RECORD_INVALID,
-                format!("{text:?} is not a name of an output: it {problem}"),
+                format!("{text:?} cannot be the name of an output: it {problem}"),
             )),
         }
     }
@@ -79,7 +79,7 @@ impl TryFrom<String> for OutputName {
     }
 }
 
-/// Why a text is no name of an output.
+/// Why a text cannot be the name of an output.
 fn problem(text: &str) -> Option<&'static str> {
     let parts: Vec<&str> = text.split('/').collect();
     if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {

@@ -256,9 +256,16 @@ impl Store {
         self.journal = true;
         match self.read_journal(&path) {
             Ok(journal) => {
-                if !self.is_decided(&journal) && is_folder(&self.own().join(&journal.staging)) {
+                let decided = self.is_decided(&journal);
+                if !decided && is_folder(&self.own().join(&journal.staging)) {
                     self.undo(&journal)?;
                     self.sync_folders(&journal)?;
+                } else if !decided {
+                    self.warnings.push(
+                        "a run that was stopped left files of two conversions here, and what would \
+                         set that right is gone: convert again with --force"
+                            .to_owned(),
+                    );
                 }
             }
             Err(_) if self.force => {}

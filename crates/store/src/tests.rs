@@ -552,7 +552,7 @@ fn records_reach_nothing_outside() {
             for identity in &identities {
                 let error = refused(&request(&output, identity));
                 assert_eq!(error.code, codes::OUTPUT_RECORD_INVALID, "{name}: {error}");
-                assert!(error.message.contains("no name of an output"), "{error}");
+                assert!(error.message.contains("cannot be the name of an output"), "{error}");
                 let _ = convert(system(), &request(&output, identity), NEW);
             }
             convert(system(), &Request { force: true, ..request(&output, &identities[1]) }, NEW)

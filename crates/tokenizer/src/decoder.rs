@@ -425,6 +425,7 @@ mod tests {
         ];
         let mut random = ChaCha8Rng::seed_from_u64(9);
         let mut draw = |count: usize| random.next_u32() as usize % count;
+        let mut compared = 0;
         for round in 0..6000 {
             let chosen: Vec<Value> =
                 (0..1 + draw(3)).map(|_| stages[draw(stages.len())].clone()).collect();
@@ -434,7 +435,9 @@ mod tests {
             // The library subtracts from zero where a stage leaves the list of a later one empty.
             let Ok(whole) = guarded(|| decoder.decode(owned).unwrap()) else { continue };
             assert_eq!(streamed(Some(&decoder), &list), whole, "{round}: {list:?} {chosen:?}");
+            compared += 1;
         }
+        assert!(compared > 4000, "{compared}");
     }
 
     #[test]

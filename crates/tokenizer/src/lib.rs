@@ -388,14 +388,19 @@ fn set_around(
     named: &BTreeMap<&'static str, String>,
 ) -> std::result::Result<(), String> {
     let Some((bos, eos)) = class.around else { return Ok(()) };
-    // Where there is no such token, transformers refuses the directory.
-    let wanted = |key: &str, default: bool, name: &str| {
-        let adds = settings.get(key).map_or(default, is_true);
-        let text = named.get(name).filter(|_| adds)?;
+    let adds = |key: &str, default: bool| settings.get(key).map_or(default, is_true);
+    let token = |name: &str| {
+        let text = named.get(name)?;
         Some((text.clone(), inner.token_to_id(text)?))
     };
-    let before = wanted("add_bos_token", bos, "bos_token");
-    let behind = wanted("add_eos_token", eos, "eos_token");
+    let (adds_bos, adds_eos) = (adds("add_bos_token", bos), adds("add_eos_token", eos));
+    let (before, behind) = (token("bos_token"), token("eos_token"));
+    // Where such a token is missing, transformers refuses the directory; tokenizer.json stays as it
+    // is.
+    if (adds_bos && before.is_none()) || (adds_eos && behind.is_none()) {
+        return Ok(());
+    }
+    let (before, behind) = (before.filter(|_| adds_bos), behind.filter(|_| adds_eos));
     let special =
         |token: &(String, u32)| json!({ "SpecialToken": { "id": token.0, "type_id": 0 } });
     let text = |id: &str, kind: u32| json!({ "Sequence": { "id": id, "type_id": kind } });

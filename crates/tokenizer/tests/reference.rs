@@ -58,6 +58,7 @@ fn compare(file: &str, counts: impl Fn(&str) -> bool) -> usize {
         if case.get("refused").is_some() || !counts(name) {
             continue;
         }
+        assert_eq!(case["ids"].as_array().unwrap().len(), texts.len(), "{name}");
         for (text, expected) in texts.iter().zip(case["ids"].as_array().unwrap()) {
             for (special, expected) in [(true, &expected[0]), (false, &expected[1])] {
                 let found = tokenizer.encode(text, special).unwrap();

@@ -157,7 +157,7 @@ pub(super) fn open(
         }
         if sampling.looks_back() {
             super::say(
-                "note: the model's repetition penalty does not count: this conversion gives only the token with the largest logit",
+                "note: this conversion gives only the token with the largest logit, so the model's settings against repetition have no effect",
             );
         }
         sampling = Sampling::GREEDY;
@@ -216,8 +216,14 @@ pub(super) fn suggested_constant(tokenizer: &Tokenizer) -> Sampling {
 }
 
 fn number(config: &serde_json::Value, key: &str, least: f64, most: f64) -> Option<f32> {
-    let value = config.get(key)?.as_f64()?;
-    (least..=most).contains(&value).then_some(value as f32)
+    let value = config.get(key).filter(|value| !value.is_null())?;
+    let number = value.as_f64().filter(|number| (least..=most).contains(number));
+    if number.is_none() {
+        super::say(&format!(
+            "note: `{key}` in generation_config.json is {value}, which cannot be used"
+        ));
+    }
+    number.map(|number| number as f32)
 }
 
 /// Names what generation_config.json says that changes which tokens are chosen, and does not here.

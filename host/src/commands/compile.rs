@@ -127,7 +127,7 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
         };
         outcomes.push(outcome);
         super::print(&format!("{}\n", job.compiled.display()))?;
-        if id == OURS || verifier.is_some() {
+        if outcome == Outcome::Compiled && (id == OURS || verifier.is_some()) {
             guessed.extend(guesses(&job.package)?);
         }
         if let Some(verifier) = &verifier {
@@ -197,10 +197,13 @@ fn tell(outcomes: &[Outcome], failed: usize, guessed: &BTreeSet<&'static str>) {
         super::say(&said.join(", "));
     }
     if compiled > 0 && !guessed.is_empty() {
-        let forms = if guessed.len() == 1 { "1 form" } else { &format!("{} forms", guessed.len()) };
+        let forms = match guessed.len() {
+            1 => "1 form is a guess".to_owned(),
+            count => format!("{count} forms are guesses"),
+        };
         super::say(&format!(
-            "note: {forms} in what {OURS} wrote are guesses, which no output of Apple's compiler \
-             has shown: -v lists them, docs/reference/compiled-format.md tells the evidence"
+            "note: in what {OURS} wrote, {forms}, not seen in any output of Apple's compiler: -v \
+             lists them, and docs/reference/compiled-format.md gives the evidence"
         ));
     }
 }

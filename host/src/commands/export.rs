@@ -3,6 +3,7 @@
 use crate::error::from_export;
 use crate::meta::Meta;
 use crate::model_source::{self, HubEnvironment, Need};
+use crate::progress::shell_path;
 use crate::services::check_cancelled;
 use crate::terminal::{self, Column, Table};
 use anemll_export::{Compression, Exported, Forms, Request, SourceCard};
@@ -184,7 +185,7 @@ fn text(exported: &Exported, target: &Path, commands: &[String]) -> String {
     }
     text.push('\n');
     if commands.is_empty() {
-        text += &format!("next: anemll verify {}\n", target.display());
+        text += &format!("next: anemll verify {}\n", shell_path(target));
     }
     for command in commands {
         text += command;

@@ -4,10 +4,11 @@ use super::lut::Luts;
 use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
 use crate::cli::{ChunkCount, ConvertArguments};
 use crate::plugins::Plugins;
-use crate::sizes::{self, Limits, PartSizes};
+use crate::sizes::{self, Inventory, Limits, PartSizes};
 use crate::terminal::size;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
+use std::cell::OnceCell;
 
 /// What `--combiner` is to be chosen by size.
 pub(super) const AUTO: &str = "auto";
@@ -19,11 +20,17 @@ pub(super) struct Model<'a> {
     pub(super) input: &'a ModelInput,
     pub(super) description: &'a ModelDescription,
     pub(super) host: &'a Host,
+    /// What it is made of, once somebody asked.
+    pub(super) inventory: OnceCell<Inventory>,
 }
 
 impl Model<'_> {
     fn sizes(&self, luts: &Luts) -> Result<PartSizes> {
-        sizes::estimate(self.frontend, self.input, self.description, luts, self.host)
+        if let Some(inventory) = self.inventory.get() {
+            return Ok(inventory.sizes(luts));
+        }
+        let read = Inventory::read(self.frontend, self.input, self.description, self.host)?;
+        Ok(self.inventory.get_or_init(|| read).sizes(luts))
     }
 }
 

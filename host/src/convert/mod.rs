@@ -36,6 +36,7 @@ use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
 use std::cell::Cell;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -75,7 +76,9 @@ pub fn run(
     // it and what depends on it are fine.
     plugins.frontend(config.text(), arguments.arch.as_deref())?;
     let local = local_weights(&source)?;
-    let outline = Job::new(arguments, plugins, &host, &config, local.as_ref())?;
+    // What is lowered is what is hashed.
+    let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
+    let outline = Job::new(arguments, plugins, &host, config, local.as_ref())?;
     let (output, model) = (&arguments.output, source.directory());
     anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
     if arguments.dry_run {
@@ -221,6 +224,7 @@ impl<'a> Job<'a> {
             input: &input,
             description: &description,
             host,
+            inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
         let combiner = plugins.combiner(&settings.combiner)?;

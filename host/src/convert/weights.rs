@@ -315,6 +315,10 @@ impl WeightJob<'_> {
     /// Reads a weight as fp16, transformed, in the element order of the package.
     fn read(&self, weight: &Weight, plan: &Plan) -> Result<(Vec<f16>, Fp16Report)> {
         let reference = &weight.reference;
+        // A weight that the index promises is not absent but not fetched.
+        if let Some(absence) = self.directory.absence(&reference.tensor) {
+            return Err(from_huggingface(absence));
+        }
         if self.is_missing(weight) {
             let elements: u64 = weight.shape.iter().product();
             return Ok((vec![f16::ZERO; elements as usize], Fp16Report::default()));

@@ -177,7 +177,7 @@ fn read(model: &Path, need: Need) -> Result<Reading> {
         Error::new(codes::MODEL_DIRECTORY_UNREADABLE, "Model directory does not exist")
             .with_at(model.display().to_string())
             .with_cause(as_a_path(model))
-            .with_cause("as a name on the hub: it is none, which would be ORGANIZATION/NAME")
+            .with_cause("as a name on the hub: it is not of the form ORGANIZATION/NAME")
             .with_hint("check the --model path; a model of the hub is named like Qwen/Qwen3-0.6B")
     })
 }
@@ -333,7 +333,7 @@ mod tests {
         let error = refused("./no/such/path", environment("1", "http://hub.invalid"));
         assert_eq!(error.code, codes::MODEL_DIRECTORY_UNREADABLE);
         has(&error, "as a path: /");
-        has(&error, "as a name on the hub: it is none");
+        has(&error, "as a name on the hub: it is not");
         let error = refused("no/such", environment("1", "http://hub.invalid"));
         assert_eq!(error.code, codes::HUB_OFFLINE);
         has(&error, "no/such does not exist");

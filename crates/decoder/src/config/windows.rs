@@ -133,7 +133,7 @@ fn idle_within(config: &Config<'_>, window: u64, context: u64) -> Result<String>
     let what = if config.get(WINDOW).is_some() {
         format!("= {window}")
     } else {
-        format!("is not given, which means {window},")
+        format!("(not given, so {window})")
     };
     // A token sees itself and the `window - 1` before it.
     if window >= context {
@@ -196,7 +196,7 @@ mod tests {
             (
                 json!({"use_sliding_window": true, "max_window_layers": 0}),
                 Some(
-                    "config.json: `sliding_window` is not given, which means 4096, does not act \
+                    "config.json: `sliding_window` (not given, so 4096) does not act \
                       within a context of 512 tokens",
                 ),
             ),
@@ -257,7 +257,7 @@ mod tests {
         };
         assert!(of(&json!({"sliding_window": null}), 9999).unwrap().is_empty());
         assert_eq!(of(&json!({"sliding_window": 9}), 9).unwrap().len(), 1);
-        assert!(of(&json!({}), 4096).unwrap()[0].contains("is not given, which means 4096"));
+        assert!(of(&json!({}), 4096).unwrap()[0].contains("(not given, so 4096)"));
         for (value, window) in [(json!({}), 4096), (json!({"sliding_window": 100}), 100)] {
             let error = of(&value, window + 1).unwrap_err();
             assert_eq!(error.at.unwrap(), "config.json: sliding_window");

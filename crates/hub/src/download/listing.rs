@@ -25,8 +25,7 @@ struct TreeEntry {
     kind: String,
     path: String,
     oid: String,
-    #[serde(default)]
-    size: u64,
+    size: Option<u64>,
     lfs: Option<Large>,
 }
 
@@ -46,9 +45,10 @@ pub(super) fn read_tree(json: &[u8], listing: &mut Listing) -> Result<(), String
             continue;
         }
         let (hash, size) = match &entry.lfs {
-            Some(large) => (&large.oid, large.size),
+            Some(large) => (&large.oid, Some(large.size)),
             None => (&entry.oid, entry.size),
         };
+        let Some(size) = size else { return Err(format!("it gives no size for {}", entry.path)) };
         let Some(sum) = Sum::parse(hash) else {
             return Err(format!("it names no hash of {}", entry.path));
         };
@@ -74,7 +74,8 @@ struct Sibling {
 
 impl Info {
     pub(super) fn read(json: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).map_err(|source| format!("it describes no model: {source}"))
+        serde_json::from_slice(json)
+            .map_err(|source| format!("it does not describe a model: {source}"))
     }
 
     /// The names of the files.

@@ -109,7 +109,10 @@ fn final_names_are_checked_and_reach_the_operation() {
     let x = builder.input("x", f16_type(&[4])).unwrap();
     let y = builder.relu(x).unwrap();
     for bad in ["", "1x", "a.b", "tensor"] {
-        assert!(builder.name_value(y, bad).unwrap_err().message.contains("no legal name"), "{bad}");
+        assert!(
+            builder.name_value(y, bad).unwrap_err().message.contains("not a legal name"),
+            "{bad}"
+        );
     }
     assert!(builder.name_value(y, "x").unwrap_err().message.contains("taken"));
     assert!(builder.name_value(x, "other").unwrap_err().message.contains("is an input"));
@@ -137,7 +140,7 @@ fn errors_name_operation_and_operands() {
          (x = `x` tensor<fp16, [2, 3]>, y = `y` tensor<fp16, [4]>)"
     );
     let error = builder.op("frobnicate", vec![]).unwrap_err().to_string();
-    assert!(error.contains("no operation"), "{error}");
+    assert!(error.contains("not an operation"), "{error}");
     let error = builder.op("relu", vec![("x", x.into()), ("z", y.into())]).unwrap_err();
     assert!(error.message.contains("there is no parameter `z`"), "{error}");
     let error = builder.op("add", vec![("x", x.into())]).unwrap_err();

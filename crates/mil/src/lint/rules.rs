@@ -577,7 +577,7 @@ pub const RULES: &[Rule] = &[
 /// The rule of this id, in any case, with or without its `ANE-`.
 pub fn rule(id: &str) -> Option<&'static Rule> {
     let wanted = id.to_ascii_uppercase();
-    RULES.iter().find(|rule| rule.id == wanted)
+    RULES.iter().find(|rule| rule.id == wanted || rule.id.strip_prefix("ANE-") == Some(&*wanted))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn forms_follow_the_opset() {
     let new = find("constexpr_lut_to_dense", Opset::CoreML8).unwrap();
     assert_eq!(new.placement, Placement::ConstantInputs);
     assert!(find("slice_update", Opset::CoreML7).unwrap_err().contains("needs opset CoreML8"));
-    assert!(find("frobnicate", Opset::CoreML8).unwrap_err().contains("no operation"));
+    assert!(find("frobnicate", Opset::CoreML8).unwrap_err().contains("not an operation"));
 }
 
 /// A builder with some inputs, and shorthands.

@@ -22,6 +22,9 @@ use std::path::Path;
 /// What both run on.
 const TEXT: &str = include_str!("text.txt");
 
+/// Least share of equal winners where an export gives no logits.
+const LEAST_AGREEMENT: f64 = 0.5;
+
 /// How far an export is from its original.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Comparison {
@@ -43,7 +46,22 @@ pub(super) struct Comparison {
 impl Comparison {
     /// Whether the export is near enough, with numbers throughout.
     pub(super) fn is_within(&self, limit: f64) -> bool {
-        self.not_finite == 0 && self.kl_mean.is_none_or(|kl| kl <= limit)
+        let near = match self.kl_mean {
+            Some(kl) => kl <= limit,
+            None => self.top1_agreement >= LEAST_AGREEMENT,
+        };
+        self.not_finite == 0 && near
+    }
+
+    /// What is wrong with an export that is not near enough.
+    pub(super) fn fault(&self, limit: f64) -> String {
+        match self.kl_mean {
+            _ if self.not_finite > 0 => {
+                format!("the export's logits are not finite at {} tokens", self.not_finite)
+            }
+            Some(_) => format!("the export is further from its original than --max-kl {limit}"),
+            None => "the export and its original agree on fewer than half of the tokens".to_owned(),
+        }
     }
 
     pub(super) fn text(&self) -> String {
@@ -186,7 +204,7 @@ impl Sums {
 fn scratch(arguments: &VerifyArguments) -> Result<tempfile::TempDir> {
     let parent = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
     tempfile::Builder::new().prefix("anemll-verify-").tempdir_in(&parent).map_err(|source| {
-        Error::new(codes::OUTPUT_UNWRITABLE, format!("no temporary folder: {source}"))
+        Error::new(codes::OUTPUT_UNWRITABLE, format!("cannot make a temporary folder: {source}"))
             .with_at(parent.display().to_string())
             .with_hint("choose another folder with --scratch")
     })
@@ -215,6 +233,9 @@ fn convert(
         line.push(flag.into());
     }
     line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
+    if let Some(head) = arguments.head {
+        line.extend(["--head".into(), head.name().into()]);
+    }
     if let Some(arch) = &arguments.arch {
         line.extend(["--arch".into(), arch.into()]);
     }

@@ -3,6 +3,7 @@
 mod against;
 
 use crate::error::from_export;
+use crate::model_files::HeadChoice;
 use crate::plugins::Plugins;
 use crate::services::check_cancelled;
 use crate::terminal::{self, Column, Table};
@@ -42,6 +43,10 @@ pub struct VerifyArguments {
     /// Largest mean KL divergence from the original, in nats, that is still taken.
     #[arg(long, value_name = "NATS", default_value_t = 1.0, requires = "source")]
     pub max_kl: f64,
+    /// Which weight the original's head has, where it is tied to the embedding and another one is
+    /// stored.
+    #[arg(long, value_name = "HEAD", value_enum, requires = "source")]
+    pub head: Option<HeadChoice>,
     /// Arch frontend for the original, where several accept it.
     #[arg(long, value_name = "ID", requires = "source")]
     pub arch: Option<String>,
@@ -85,11 +90,11 @@ pub fn run(arguments: &VerifyArguments, plugins: &Plugins) -> Result<()> {
         }
         _ => None,
     };
-    let near = comparison.as_ref().is_none_or(|comparison| comparison.is_within(arguments.max_kl));
+    let far = comparison.as_ref().filter(|comparison| !comparison.is_within(arguments.max_kl));
     if arguments.json {
         super::print_json(&Answer {
             schema: SCHEMA,
-            ok: whole && near,
+            ok: whole && far.is_none(),
             name: &verification.release.name,
             verification: &verification,
             source: comparison.as_ref(),
@@ -111,15 +116,12 @@ pub fn run(arguments: &VerifyArguments, plugins: &Plugins) -> Result<()> {
         .with_at(directory.display().to_string())
         .with_hint("download or copy the export again, or export anew"));
     }
-    if !near {
-        return Err(Error::new(
-            codes::RELEASE_FAR,
-            format!("the export is further from its original than --max-kl {}", arguments.max_kl),
-        )
-        .with_at(directory.display().to_string())
-        .with_hint(
-            "it is of another model, or has too few bits: convert with more, --lut 6 or 8",
-        ));
+    if let Some(comparison) = far {
+        return Err(Error::new(codes::RELEASE_FAR, comparison.fault(arguments.max_kl))
+            .with_at(directory.display().to_string())
+            .with_hint(
+                "it is of another model, or has too few bits: convert with more, --lut 6 or 8",
+            ));
     }
     Ok(())
 }

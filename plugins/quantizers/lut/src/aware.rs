@@ -55,13 +55,15 @@ impl Aware {
                     .and_then(|turns| u32::try_from(turns).ok())
                     .filter(|turns| (1..=MOST_TURNS).contains(turns))
                     .ok_or_else(|| refuse("turns", value, "a whole number from 1 to 20"))?;
-                if let Some(method) = method {
-                    method.feedback = turns;
+                match method {
+                    Some(method) => method.feedback = turns,
+                    None => return Err(unused("turns")),
                 }
             }
         }
         match options.get("damping") {
             None | Some(Value::Null) => {}
+            Some(_) if aware.method.is_none() => return Err(unused("damping")),
             Some(value) => {
                 aware.damping = value
                     .as_f64()
@@ -73,6 +75,15 @@ impl Aware {
         }
         Ok(aware)
     }
+}
+
+fn unused(name: &str) -> Error {
+    Error::new(
+        codes::PLUGIN_OPTION_INVALID,
+        format!("option \"{name}\" of `lut-aware` does nothing with the method `diagonal`"),
+    )
+    .with_at(name)
+    .with_hint("leave it out, or take the method gptq or lnq")
 }
 
 fn refuse(name: &str, value: &Value, expected: &str) -> Error {
@@ -99,6 +110,10 @@ mod tests {
         let one = Aware::parse(&json!({"turns": 4})).unwrap();
         assert_eq!(one.method, Some(Method { feedback: 4, ..Method::default() }));
         assert_eq!(Aware::parse(&json!({"method": "diagonal"})).unwrap().method, None);
+        for name in ["turns", "damping"] {
+            let error = Aware::parse(&json!({"method": "diagonal", name: 1})).unwrap_err();
+            assert_eq!(error.at.as_deref(), Some(name));
+        }
         for (name, value) in [
             ("method", json!("best")),
             ("method", json!(2)),

@@ -98,8 +98,9 @@ impl<'a> Job<'a> {
         aware: Option<&Aware>,
     ) -> Result<Self> {
         let name = tensor.name();
-        let lut = Lut::deserialize(decision)
-            .map_err(|error| bad(name, &format!("the decision {decision} is none: {error}")))?;
+        let lut = Lut::deserialize(decision).map_err(|error| {
+            bad(name, &format!("the decision {decision} cannot be read: {error}"))
+        })?;
         if !BITS.contains(&lut.bits) {
             return Err(bad(name, &format!("tables cannot have {} bits", lut.bits)));
         }
@@ -253,7 +254,14 @@ fn knowledge(
     let values = statistics.bytes().as_chunks::<4>().0.iter();
     let values = values.map(|bytes| f32::from_le_bytes(*bytes));
     match (statistics.shape(), aware) {
-        ([count], _) if *count == size => Ok(Knowledge::Importance(values.collect())),
+        ([count], None | Some(Aware { method: None, .. })) if *count == size => {
+            Ok(Knowledge::Importance(values.collect()))
+        }
+        ([count], Some(_)) if *count == size => Err(bad(
+            name,
+            "its statistics have mean squares alone; the methods `gptq` and `lnq` need mean products of \
+             every two inputs, `diagonal` does not",
+        )),
         ([rows, count], None | Some(Aware { method: None, .. }))
             if *rows == size && *count == size =>
         {

@@ -14,9 +14,9 @@ mod encode;
 mod options;
 mod plan;
 
-use anemll_plugin_api::data::{Encoded, Plan, PlanRequest, Stage};
+use anemll_plugin_api::data::{Encoded, Plan, PlanRequest, Stage, WeightInfo};
 use anemll_plugin_api::no_such_component;
-use anemll_plugin_api::{Host, Plugin, Quantizer, Result, Sink, TensorView, Value};
+use anemll_plugin_api::{Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes};
 
 pub use aware::Aware;
 pub use options::{Lut, Options};
@@ -49,7 +49,23 @@ impl LutQuantizer {
 
 impl Quantizer for LutQuantizer {
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
-        plan::plan(&self.options, &request.weights)
+        let plan = plan::plan(&self.options, &request.weights)?;
+        // Without statistics it would be `lut` under another name.
+        let encoded = |weight: &&WeightInfo| {
+            weight.role != "embedding"
+                && plan.decisions.get(&weight.id).is_some_and(|decision| decision.encode)
+        };
+        if self.aware.is_some()
+            && request.statistics.is_empty()
+            && request.weights.iter().any(|weight| encoded(&weight))
+        {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_REQUEST,
+                "`lut-aware` needs statistics of the weights' inputs",
+            )
+            .with_hint("give them with --statistics FILE, or take --quantizer lut"));
+        }
+        Ok(plan)
     }
 
     fn encode(

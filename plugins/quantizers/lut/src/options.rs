@@ -77,7 +77,7 @@ fn whole<T: std::str::FromStr>(text: &str) -> Option<T> {
 fn refuse(name: &str, text: &str, reason: &str) -> Error {
     Error::new(
         codes::PLUGIN_OPTION_INVALID,
-        format!("option {name:?} of `lut` {reason}: {:?}", text),
+        format!("option {name:?} of the quantizer {reason}: {:?}", text),
     )
     .with_at(name)
     .with_hint(

@@ -36,7 +36,7 @@ fn check_groups(options: &Options, weights: &[WeightInfo]) -> Result<()> {
             return Err(Error::new(
                 codes::PLUGIN_OPTION_INVALID,
                 format!(
-                    "option \"{name}\" of `lut` asks for groups of {group} output channels, but no \
+                    "option \"{name}\" of the quantizer asks for groups of {group} output channels, but no \
                      weight of that part has more than {most}"
                 ),
             )
