@@ -274,7 +274,19 @@ mod tests {
         assert!(refused(&npy(&header("(2,)"), &[0; 4])).contains("promises 8 bytes"));
         assert!(refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("too long"));
         assert!(refused(b"").contains("no .npy array"));
+        let turned = "{'descr': '<i4', 'fortran_order': True, 'shape': (2, 2), }\n";
+        assert!(refused(&npy(turned, &[0; 16])).contains("Fortran"));
         let negative = npy(&header("(1,)"), &(-1_i32).to_le_bytes());
         assert!(refused(&negative).contains("token id -1"));
+    }
+    #[test]
+    fn a_reference_that_is_not_finite_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logits.npy");
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n";
+        let bytes = [1.0_f32, f32::NAN].map(f32::to_le_bytes).concat();
+        std::fs::write(&path, npy(header, &bytes)).unwrap();
+        let error = open(&path).unwrap().floats(2).unwrap_err();
+        assert!(error.message.contains("element 1 is NaN"), "{error}");
     }
 }

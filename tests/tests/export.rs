@@ -551,6 +551,18 @@ fn an_export_is_compared_with_its_original() {
     // Another model is further away than the bits are.
     let (status, other, told) = compare("tiny-qwen3", &["--max-kl", &(kl * 1.5).to_string()]);
     assert_eq!(status, Some(1), "{other} {told}");
+    // Without logits, winners are counted.
+    let winners = folder.path().join("winners");
+    let flags = ["--context", "256", "--compiler", "mlmodelc", "--argmax"];
+    convert(&model("tiny-llama"), &winners, &flags);
+    let target = folder.path().join("winners-release");
+    exported(&winners, &target, &[]);
+    for (source, expected) in [("tiny-llama", 0), ("tiny-qwen3", 1)] {
+        let mut command = anemll();
+        command.arg("verify").arg(&target).arg("--source").arg(model(source));
+        let output = run(command.args(["--max-tokens", "40"]));
+        assert_eq!(output.status.code(), Some(expected), "{source}: {}", text(&output.stderr));
+    }
     // A whole conversion without loss is as near as the arithmetic allows.
     let exact = folder.path().join("exact");
     convert(&model("tiny-llama"), &exact, &["--context", "256", "--compiler", "mlmodelc"]);

@@ -586,6 +586,7 @@ mod tests {
 
     #[test]
     fn rules_are_sorted_and_complete() {
+        assert_eq!(rule("017").map(|rule| rule.id), Some("ANE-017"));
         assert!(RULES.windows(2).all(|pair| pair[0].id < pair[1].id), "the list must be in order");
         for rule in RULES {
             let number = rule.id.strip_prefix("ANE-").unwrap();

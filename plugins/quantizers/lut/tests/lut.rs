@@ -407,3 +407,78 @@ fn options_that_do_not_suit_are_refused() {
         assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
     }
 }
+
+/// Mean products of inputs of which each depends on the one before it.
+fn products(columns: usize) -> Vec<f32> {
+    let size = |at: usize| 1.0 + (at % 5) as f32;
+    (0..columns * columns)
+        .map(|at| {
+            let (row, column) = (at / columns, at % columns);
+            size(row) * size(column) * 0.8_f32.powi(row.abs_diff(column) as i32)
+        })
+        .collect()
+}
+
+/// Several tasks, so that rows of later pieces count, too.
+#[test]
+fn moments_lower_the_error_of_products_and_threads_change_nothing() {
+    let (rows, columns) = (8 * 500, 96);
+    let values = values(rows * columns, 3);
+    let tensor = tensor(&[rows as u64, columns as u64, 1, 1], &values);
+    let decision = json!({"bits": 3, "group": 8});
+    let products = products(columns);
+    let full = floats(&[columns as u64; 2], &products);
+    let lost = |(encoded, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
+        let decoded = decode(encoded, tensors);
+        let rest: Vec<f64> =
+            values.iter().zip(&decoded).map(|(a, b)| a.to_f64() - b.to_f64()).collect();
+        let line = |row: &[f64], at: usize| -> f64 {
+            let products = &products[at * columns..(at + 1) * columns];
+            products.iter().zip(row).map(|(product, rest)| f64::from(*product) * rest).sum()
+        };
+        let row = |row: &[f64]| -> f64 { (0..columns).map(|at| row[at] * line(row, at)).sum() };
+        rest.chunks_exact(columns).map(row).sum()
+    };
+    let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
+    let (_, threads) = TestHost::new();
+    let [plain, _] = both(&Value::Null);
+    let plain = encode(&*plain, &tensor, &decision, Some(&full), &Host::quiet()).unwrap();
+    for method in ["gptq", "lnq"] {
+        let options = json!({ "method": method });
+        let aware = LutPlugin::quantizer("lut-aware", &options).unwrap();
+        let one = encode(&*aware, &tensor, &decision, Some(&full), &Host::quiet()).unwrap();
+        let other = loaded.quantizer("lut-aware", &options).unwrap();
+        assert_eq!(one, encode(&*other, &tensor, &decision, Some(&full), &threads).unwrap());
+        assert!(lost(&one) < 0.7 * lost(&plain), "{method}: {} {}", lost(&one), lost(&plain));
+    }
+}
+
+#[test]
+fn what_statistics_lack_is_said_and_not_done_without() {
+    let values = values(8 * 16, 5);
+    let tensor = tensor(&[8, 16], &values);
+    let decision = json!({"bits": 4, "group": 8});
+    let squares = floats(&[16], &[1.0; 16]);
+    let host = Host::quiet();
+    let aware = LutPlugin::quantizer("lut-aware", &json!({"layers": "4"})).unwrap();
+    let error = encode(&*aware, &tensor, &decision, Some(&squares), &host).unwrap_err();
+    assert!(error.message.contains("mean products of every two inputs"), "{error}");
+    let diagonal = LutPlugin::quantizer("lut-aware", &json!({"method": "diagonal"})).unwrap();
+    let [lut, _] = both(&Value::Null);
+    assert_eq!(
+        encode(&*diagonal, &tensor, &decision, Some(&squares), &host).unwrap(),
+        encode(&*lut, &tensor, &decision, Some(&squares), &host).unwrap()
+    );
+    let request = PlanRequest {
+        weights: vec![WeightInfo {
+            id: "w".to_owned(),
+            role: "mlp.up".to_owned(),
+            shape: vec![64, 64],
+            ..WeightInfo::default()
+        }],
+        ..PlanRequest::default()
+    };
+    let error = aware.plan(&request, &host).unwrap_err();
+    assert!(error.message.contains("needs statistics"), "{error}");
+    assert!(error.hint.unwrap().contains("--statistics"));
+}
