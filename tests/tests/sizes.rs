@@ -26,15 +26,16 @@ fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
         batch: 64,
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input).unwrap();
+    let host = Host::quiet();
+    let opened = frontend.open(&input, &host).unwrap();
+    let description = opened.describe();
     let line = ["anemll", "convert", "--model", "m", "--output", "o"];
     let Command::Convert(arguments) = Cli::try_parse_from(line.iter().chain(luts)).unwrap().command
     else {
         unreachable!("the command is convert")
     };
     let luts = Luts::new(&arguments.luts, false, description.parameters).unwrap();
-    let host = Host::quiet();
-    sizes::Inventory::read(frontend.as_ref(), &input, &description, &host).unwrap().sizes(&luts)
+    sizes::Inventory::read(opened.as_ref(), &description, &host).unwrap().sizes(&luts)
 }
 
 /// Bytes of the weight files of a conversion by id.

@@ -6,8 +6,8 @@ use crate::cli::{ChunkCount, ConvertArguments};
 use crate::plugins::Plugins;
 use crate::sizes::{self, Inventory, Limits, PartSizes};
 use crate::terminal::size;
-use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
+use anemll_plugin_api::data::{ModelDescription, Stage};
+use anemll_plugin_api::{ArchModel, Error, Host, Result, codes};
 use std::cell::OnceCell;
 
 /// What `--combiner` is to be chosen by size.
@@ -16,8 +16,7 @@ const CHUNKED: &str = "chunked";
 
 /// A model whose size decides.
 pub(super) struct Model<'a> {
-    pub(super) frontend: &'a dyn ArchFrontend,
-    pub(super) input: &'a ModelInput,
+    pub(super) model: &'a dyn ArchModel,
     pub(super) description: &'a ModelDescription,
     pub(super) host: &'a Host,
     /// What it is made of, once somebody asked.
@@ -29,7 +28,7 @@ impl Model<'_> {
         if let Some(inventory) = self.inventory.get() {
             return Ok(inventory.sizes(luts));
         }
-        let read = Inventory::read(self.frontend, self.input, self.description, self.host)?;
+        let read = Inventory::read(self.model, self.description, self.host)?;
         Ok(self.inventory.get_or_init(|| read).sizes(luts))
     }
 }

@@ -19,7 +19,7 @@ mod work;
 use crate::cli::ConvertArguments;
 use crate::commands::check::has_weights;
 use crate::error::from_huggingface;
-use crate::model_files::{self, TOKENIZER};
+use crate::model_files::{self, OpenModel, TOKENIZER};
 use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::{Event, Outcome, Shipped};
@@ -27,9 +27,9 @@ use crate::services::{self, check_cancelled};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::data::{ModelDescription, Stage};
 use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Host, Result, Runtime, codes,
+    ArchModel, Combiner, Compiler, ComponentOptions, Error, Host, Result, Runtime, codes,
 };
 use anemll_store::{Identity, Request, StepRecord, Store};
 use finish::{SmallFiles, shipped};
@@ -179,8 +179,7 @@ struct Job<'a> {
     host: &'a Host,
     model_name: String,
     arch: String,
-    frontend: Box<dyn ArchFrontend>,
-    input: ModelInput,
+    model: Box<dyn ArchModel>,
     description: ModelDescription,
     settings: Settings,
     /// Why the combiner and its chunks were chosen, where the user left it open.
@@ -220,18 +219,18 @@ impl<'a> Job<'a> {
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, config.value(), directory);
-        let description = match directory {
-            Some(directory) => describe(arguments, frontend.as_ref(), &input, directory)?,
-            None => frontend.describe(&input)?,
-        };
-        let model = auto::Model {
-            frontend: frontend.as_ref(),
-            input: &input,
+        let OpenModel { model, mut description } =
+            model_files::open(frontend.as_ref(), &input, directory, host)?;
+        if let Some(directory) = directory {
+            add_companions(arguments, directory, &mut description)?;
+        }
+        let opened = auto::Model {
+            model: model.as_ref(),
             description: &description,
             host,
             inventory: OnceCell::new(),
         };
-        let (settings, choice) = auto::settings(arguments, plugins, &model)?;
+        let (settings, choice) = auto::settings(arguments, plugins, &opened)?;
         let combiner = plugins.combiner(&settings.combiner, &ComponentOptions::new())?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
@@ -250,8 +249,7 @@ impl<'a> Job<'a> {
             plugins,
             host,
             arch,
-            frontend,
-            input,
+            model,
             description,
             settings,
             choice,
@@ -338,7 +336,7 @@ impl<'a> Job<'a> {
         let mut functions = BTreeMap::new();
         for function in &self.layout.functions {
             check_cancelled()?;
-            let bytes = self.frontend.lower(&self.input, function, self.host)?;
+            let bytes = self.model.lower(function, self.host)?;
             let model = coreml_proto::read_model(&bytes).map_err(|source| {
                 Error::new(
                     codes::GRAPH_INVALID,
@@ -576,21 +574,19 @@ impl<'a> Job<'a> {
     }
 }
 
-/// What the frontend says of a model whose files are there, and what is to be said of the files.
-fn describe(
+/// Adds to the description of a model what is to be said of the files beside its weights.
+fn add_companions(
     arguments: &ConvertArguments,
-    frontend: &dyn ArchFrontend,
-    input: &ModelInput,
     directory: &ModelDirectory,
-) -> Result<ModelDescription> {
-    let mut description = model_files::describe(frontend, input, directory)?;
+    description: &mut ModelDescription,
+) -> Result<()> {
     if !arguments.no_tokenizer {
         let found = model_files::check_companions(directory.path())?;
         refuse_missing_tokenizer(directory.path())?;
         description.notes.extend(found.notes);
         description.warnings.extend(found.warnings);
     }
-    Ok(description)
+    Ok(())
 }
 
 /// The weights that are on this machine, if there are any.
