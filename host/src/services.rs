@@ -125,8 +125,4 @@ impl HostServices for Services {
         // A second thread may have been faster; its directory is then the one in use.
         Ok(self.scratch.get_or_init(|| made).path().to_owned())
     }
-
-    fn extension(&self, id: &str, _request: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, format!("this host has no extension `{id}`")))
-    }
 }

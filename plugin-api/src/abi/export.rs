@@ -22,32 +22,51 @@ use super::v1::{
 };
 use crate::data::{NamedFunction, PlanRequest};
 use crate::{
-    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Plugin, Quantizer, Result,
-    Runtime, Session, TensorView,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Error, Plugin, Quantizer,
+    Result, Runtime, Session, TensorView, codes,
 };
 
 /// A component of a plugin as the host gets it.
 struct Guarded<T> {
     component: QuietDrop<T>,
     manifest: &'static str,
+    /// The panic of an entry that changes the component. Whatever it left half done is then never
+    /// looked at again: every later call fails.
+    panicked: Option<Error>,
 }
 
 impl<T> Guarded<T> {
     fn new(component: T, manifest: &'static str) -> RBox<Self> {
-        RBox::new(Self { component: QuietDrop::new(component), manifest })
+        RBox::new(Self { component: QuietDrop::new(component), manifest, panicked: None })
     }
 
     fn call<R>(&self, entry: &str, function: impl FnOnce(&T) -> Result<R>) -> Abi<R> {
-        guarded(self.manifest, entry, || function(self.component.get()))
+        to_abi(self.usable().and_then(|()| {
+            catch_in_plugin(self.manifest, entry, || function(self.component.get()))
+        }))
     }
 
     fn call_mut<R>(&mut self, entry: &str, function: impl FnOnce(&mut T) -> Result<R>) -> Abi<R> {
-        guarded(self.manifest, entry, || function(self.component.get_mut()))
+        let result = self.usable().and_then(|()| {
+            catch_in_plugin(self.manifest, entry, || function(self.component.get_mut()))
+        });
+        if let Err(error) = &result
+            && error.code == codes::PLUGIN_PANICKED
+        {
+            self.panicked.get_or_insert_with(|| error.clone());
+        }
+        to_abi(result)
     }
-}
 
-fn guarded<R>(manifest: &str, entry: &str, function: impl FnOnce() -> Result<R>) -> Abi<R> {
-    to_abi(catch_in_plugin(manifest, entry, function))
+    fn usable(&self) -> Result<()> {
+        match &self.panicked {
+            None => Ok(()),
+            Some(first) => {
+                let message = format!("it cannot be used after an earlier call: {}", first.message);
+                Err(Error { message, ..first.clone() })
+            }
+        }
+    }
 }
 
 fn json<T: serde::Serialize>(entry: &str, value: &T) -> Result<RString> {
@@ -281,5 +300,5 @@ fn construct<P: Plugin, R, F: FnOnce(&ComponentOptions) -> Result<R>>(
     options: RStr<'_>,
     make: F,
 ) -> Abi<R> {
-    guarded(P::MANIFEST, entry, || make(&request(entry, options)?))
+    to_abi(catch_in_plugin(P::MANIFEST, entry, || make(&request(entry, options)?)))
 }

@@ -80,9 +80,8 @@ pub trait AbiHostServices: Send + Sync {
     fn cancelled(&self) -> Abi<bool>;
     fn threads(&self) -> u64;
     fn parallel(&self, count: u64, task: TaskRef<'_>) -> Abi<()>;
-    fn scratch_directory(&self) -> Abi<RVec<u8>>;
     #[sabi(last_prefix_field)]
-    fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> Abi<RString>;
+    fn scratch_directory(&self) -> Abi<RVec<u8>>;
 }
 pub type HostBox = AbiHostServices_TO<'static, RBox<()>>;
 
