@@ -4,9 +4,9 @@
 
 use anemll_arch_llama as _;
 use anemll_host::cli::{Cli, Command};
-use anemll_host::convert::lut::Luts;
 use anemll_host::plugins::Plugins;
 use anemll_host::sizes::{self, PartSizes};
+use anemll_pipeline::lut::Luts;
 use anemll_plugin_api::Host;
 use anemll_plugin_api::data::ModelInput;
 use anemll_tests::{convert, model};
@@ -32,7 +32,7 @@ fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
     else {
         unreachable!("the command is convert")
     };
-    let luts = Luts::new(&arguments.luts, false, description.parameters).unwrap();
+    let luts = Luts::new(&(&arguments.luts).into(), false, description.parameters).unwrap();
     let host = Host::quiet();
     sizes::Inventory::read(frontend.as_ref(), &input, &description, &host).unwrap().sizes(&luts)
 }

@@ -1,7 +1,6 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
-use crate::cli::{LutArguments, ModelArgument};
-use crate::convert::lut::{Lut, Luts};
+use crate::arguments::{ModelArgument, count};
 use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
@@ -11,6 +10,7 @@ use crate::services;
 use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
 use crate::terminal::{self, Column, Table, size};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
+use anemll_pipeline::lut::{Lut, LutFlags, Luts};
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
@@ -54,10 +54,10 @@ pub struct PlanArguments {
     #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
     /// Context length in tokens; tables of positions grow with it.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -100,7 +100,7 @@ struct Sizes {
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let typed = LutArguments::from(arguments);
+    let typed = LutFlags::from(arguments);
     // A flag that cannot be understood is told before anything is looked for.
     Luts::new(&typed, false, 0)?;
     let reporter = Reporter::new(Display::Lines);
@@ -179,7 +179,7 @@ impl Choice {
     }
 
     /// What `convert` takes with the same flags, or with none.
-    fn taken(typed: &LutArguments, parameters: u64) -> Result<Self> {
+    fn taken(typed: &LutFlags, parameters: u64) -> Result<Self> {
         let flags = [
             ("--lut", &typed.lut),
             ("--lut1", &typed.lut1),
@@ -198,7 +198,7 @@ impl Choice {
     }
 }
 
-impl From<&PlanArguments> for LutArguments {
+impl From<&PlanArguments> for LutFlags {
     fn from(arguments: &PlanArguments) -> Self {
         Self {
             lut: arguments.lut.clone(),

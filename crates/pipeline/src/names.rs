@@ -1,0 +1,6 @@
+//! Files of an output directory that are the same whatever the layout is.
+
+/// Name of the report in the output directory.
+pub const REPORT: &str = "anemll-report.json";
+/// Name of the file by which chat programs find everything.
+pub(crate) const META: &str = "meta.yaml";

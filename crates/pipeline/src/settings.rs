@@ -1,0 +1,166 @@
+//! What the flags of `convert` come to once the defaults are filled in.
+
+use super::lut::Luts;
+use super::weights::Quantization;
+use crate::model_files::tensor_infos;
+use crate::plugins::Plugins;
+use crate::request::ConvertRequest;
+use anemll_huggingface::ModelDirectory;
+use anemll_plugin_api::data::{LayoutOptions, ModelInput};
+use anemll_plugin_api::{Error, Result, codes};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The quantizer of the `--lut` flags.
+pub(super) const LUT_QUANTIZER: &str = "lut";
+/// Those that take the options which the `--lut` flags become.
+const LUT_QUANTIZERS: [&str; 2] = [LUT_QUANTIZER, "lut-aware"];
+/// The combiner for which `--lut` stands for the embeddings too, as ANEMLL's script has it.
+pub(super) const WHOLE_COMBINER: &str = "monolithic";
+
+/// How the model is cut, and how many bits its parts get.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    /// Id of the combiner.
+    pub(super) combiner: String,
+    /// Chunks of the layers; none leaves it to the combiner.
+    pub(super) chunks: Option<u32>,
+    /// Bits of each part.
+    pub(super) luts: Luts,
+}
+
+/// Refuses what cannot be, whatever the model is.
+pub(super) fn check_arguments(arguments: &ConvertRequest) -> Result<()> {
+    let refuse = |message: String, hint: &str| {
+        Err(Error::new(codes::USAGE, message).with_hint(hint.to_owned()))
+    };
+    if arguments.context == 0 || arguments.batch == 0 {
+        return refuse(
+            "--context and --batch must be at least 1".to_owned(),
+            "the defaults are 512 and 64",
+        );
+    }
+    if arguments.batch > arguments.context {
+        return refuse(
+            format!("--batch {} is more than --context {}", arguments.batch, arguments.context),
+            "choose a batch that divides the context, such as 64",
+        );
+    }
+    Ok(())
+}
+
+/// The quantizer stage, if there is one.
+pub(super) fn quantization(
+    arguments: &ConvertRequest,
+    luts: &Luts,
+    plugins: &Plugins,
+) -> Result<Option<Quantization>> {
+    let mut options = match luts.options() {
+        Value::Object(options) if !luts.is_none() => options,
+        _ => Map::new(),
+    };
+    for option in &arguments.quantizer_option {
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("--quantizer-option {option}: expected NAME=VALUE"),
+            ));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        options.insert(name.to_owned(), value);
+    }
+    let id = match &arguments.quantizer {
+        Some(id) if !LUT_QUANTIZERS.contains(&id.as_str()) && arguments.luts.is_typed() => {
+            return Err(Error::new(
+                codes::USAGE,
+                format!("the --lut flags belong to the quantizer `{LUT_QUANTIZER}`, not `{id}`"),
+            )
+            .with_hint("leave --quantizer out, or give its options with --quantizer-option"));
+        }
+        Some(id) => id.as_str(),
+        None if !luts.is_none() => LUT_QUANTIZER,
+        None if options.is_empty() => return Ok(None),
+        None => {
+            return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
+        }
+    };
+    let options = Value::Object(options);
+    let quantizer = plugins.quantizer(id, &options).map_err(|error| {
+        if arguments.luts.is_typed() || arguments.quantizer.is_some() {
+            return error;
+        }
+        error.with_hint(
+            "weights are palettized by default: name the quantizer's library with --plugin PATH, \
+             or convert to 16-bit floats with --lut none",
+        )
+    })?;
+    Ok(Some(Quantization { id: id.to_owned(), quantizer, options, statistics: None }))
+}
+
+/// What a frontend is told of the model; of its tensors nothing, where only the configuration is
+/// known.
+pub(super) fn model_input(
+    arguments: &ConvertRequest,
+    config: &Value,
+    directory: Option<&ModelDirectory>,
+) -> ModelInput {
+    let mut options = Map::new();
+    if let Some(splits) = arguments.split_lm_head {
+        options.insert("split_lm_head".to_owned(), json!(splits));
+    }
+    if let Some(head) = arguments.head {
+        options.insert("head".to_owned(), json!(head.name()));
+    }
+    if arguments.allow_missing_weights {
+        options.insert("allow_missing_weights".to_owned(), json!(true));
+    }
+    ModelInput {
+        config: config.clone(),
+        tensors: directory.map(tensor_infos).unwrap_or_default(),
+        context: arguments.context,
+        batch: arguments.batch,
+        options: Value::Object(options),
+    }
+}
+
+impl Settings {
+    /// What the combiner is told.
+    pub(super) fn layout_options(&self, arguments: &ConvertRequest) -> LayoutOptions {
+        let metadata = BTreeMap::from([(
+            "com.anemll.tool_version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        )]);
+        LayoutOptions {
+            chunks: self.chunks,
+            prefix: arguments.prefix.clone(),
+            argmax: arguments.argmax,
+            bits: self.luts.bits(),
+            metadata,
+        }
+    }
+
+    /// The options that decide the output, as they stand in the packages, the report and the record
+    /// by which a later run knows this conversion.
+    pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Value {
+        let mut options = json!({
+            "context": arguments.context,
+            "batch": arguments.batch,
+            "combiner": self.combiner,
+            "chunk": self.chunks,
+            "prefix": arguments.prefix,
+            "argmax": arguments.argmax,
+            "split_lm_head": arguments.split_lm_head,
+            "lut": self.luts.options(),
+            "quantizer": arguments.quantizer,
+            "quantizer_option": arguments.quantizer_option,
+            "clamp": arguments.clamp,
+        });
+        if let Some(head) = arguments.head {
+            options["head"] = json!(head.name());
+        }
+        if arguments.allow_missing_weights {
+            options["allow_missing_weights"] = json!(true);
+        }
+        options
+    }
+}
