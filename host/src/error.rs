@@ -3,7 +3,7 @@
 use anemll_plugin_api::{Error, codes};
 use std::fmt::Write as _;
 
-pub use anemll_errors::{from_compile, from_huggingface, from_package, io};
+pub use anemll_errors::{from_huggingface, from_package, io};
 
 /// Exit code of a command that failed.
 pub const EXIT_FAILED: u8 = 1;

@@ -2,7 +2,6 @@
 //! them do not know.
 
 use anemll_huggingface::HuggingFaceError;
-use anemll_mlmodelc::CompileError;
 use anemll_mlpackage::PackageError;
 use anemll_plugin_api::{Error, codes};
 
@@ -44,40 +43,7 @@ pub fn from_huggingface(source: HuggingFaceError) -> Error {
     }
 }
 
-fn package_code(kind: anemll_mlpackage::ErrorKind) -> &'static str {
-    use anemll_mlpackage::ErrorKind as Kind;
-    match kind {
-        Kind::Exists => codes::OUTPUT_EXISTS,
-        Kind::DiskFull | Kind::Permission => codes::OUTPUT_UNWRITABLE,
-        Kind::Usage => codes::INTERNAL,
-        Kind::NotFound | Kind::NotAPackage | Kind::Io => codes::PACKAGE_UNREADABLE,
-        Kind::Weights => codes::BLOB_INVALID,
-        _ => codes::PACKAGE_INVALID,
-    }
-}
-
-/// An error about a package that is being written.
+/// An error about a package or a compiled model.
 pub fn from_package(source: PackageError) -> Error {
-    let code = package_code(source.kind());
-    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
-    match source.hint() {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
-}
-
-/// An error about a package that is being compiled, or a compiled model.
-pub fn from_compile(source: CompileError) -> Error {
-    use anemll_mlmodelc::ErrorKind as Kind;
-    let code = match source.kind() {
-        Kind::ModelType => codes::COMPILE_NOT_A_PROGRAM,
-        Kind::Compiled => codes::COMPILED_INVALID,
-        Kind::Package(kind) => package_code(kind),
-        _ => codes::COMPILE_FAILED,
-    };
-    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
-    match source.hint() {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
+    source.into()
 }

@@ -3,7 +3,6 @@
 use super::graph::WeightPair;
 use crate::inspect::open::Opened;
 use crate::inspect::weights::form;
-use anemll_errors::from_package;
 use anemll_mil::model;
 use anemll_mlpackage::{BlobFile, BlobRecord};
 use anemll_plugin_api::Result;
@@ -205,8 +204,7 @@ fn pair(
         problem: None,
     };
     let compared = match (ours.values(first), theirs.values(second)) {
-        (Ok(first), Ok(second)) => Comparison::of(&first, &second)
-            .map_err(from_package)?
+        (Ok(first), Ok(second)) => Comparison::of(&first, &second)?
             .ok_or_else(|| format!("{} values became {}", first.count(), second.count())),
         (Err(problem), _) => Err(format!("in the first: {problem}")),
         (_, Err(problem)) => Err(format!("in the second: {problem}")),
@@ -264,8 +262,8 @@ fn equal(
     while start < size {
         // At most the buffers' length.
         let piece = usize::try_from((size - start).min(length as u64)).unwrap_or_default();
-        file.read_at(&record, start, &mut a[..piece]).map_err(from_package)?;
-        other_file.read_at(&other, start, &mut b[..piece]).map_err(from_package)?;
+        file.read_at(&record, start, &mut a[..piece])?;
+        other_file.read_at(&other, start, &mut b[..piece])?;
         if a[..piece] != b[..piece] {
             return Ok(false);
         }

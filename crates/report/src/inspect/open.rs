@@ -1,6 +1,5 @@
 //! What can be looked at: packages, model files, compiled models.
 
-use anemll_errors::{from_compile, from_package};
 use anemll_mil::text::TextOptions;
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::{Package, PackageError};
@@ -65,7 +64,7 @@ impl Opened {
     /// Opens a package, a model file or a compiled model.
     pub fn open(path: &Path) -> Result<Self> {
         let source = if CompiledModel::is_at(path) {
-            let model = CompiledModel::open(path).map_err(from_compile)?;
+            let model = CompiledModel::open(path)?;
             let program = path.join(anemll_mlmodelc::files::PROGRAM);
             let program_bytes = fs_err::metadata(program).map_or(0, |metadata| metadata.len());
             Source::Compiled { model: Box::new(model), program_bytes }
@@ -166,7 +165,7 @@ fn list(folder: &Path, before: &str, depth: usize, parts: &mut Vec<Part>) {
 /// What is neither package nor model, said of all that can be looked at.
 fn not_understood(error: PackageError) -> Error {
     let kind = error.kind();
-    let error = from_package(error);
+    let error = Error::from(error);
     match kind {
         anemll_mlpackage::ErrorKind::NotAPackage => error
             .with_hint("give the path of a .mlpackage, a .mlmodelc or a .mlmodel of an ML Program"),

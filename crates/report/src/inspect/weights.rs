@@ -1,7 +1,6 @@
 //! The weights of a model, what each takes, and the layers that they belong to.
 
 use super::open::Opened;
-use anemll_errors::from_package;
 use anemll_mil::{DataType, model};
 use anemll_plugin_api::Result;
 use anemll_services as services;
@@ -226,9 +225,9 @@ pub fn weights(
         if let (true, None, Some(decoder)) = (values, &found.problem, decoder) {
             match decoder.values(weight.name) {
                 Ok(decoded) => {
-                    let statistics = Statistics::of(&decoded, BINS).map_err(from_package)?;
+                    let statistics = Statistics::of(&decoded, BINS)?;
                     found.statistics = Some(statistics.into());
-                    found.tables = TableUse::of(&decoded).map_err(from_package)?.map(Tables::from);
+                    found.tables = TableUse::of(&decoded)?.map(Tables::from);
                 }
                 Err(problem) => found.problem = Some(problem),
             }

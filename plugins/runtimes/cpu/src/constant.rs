@@ -4,7 +4,7 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{Input, Operand};
 use crate::layout::{Layout, element_count};
-use crate::source::{Source, package_error};
+use crate::source::Source;
 use crate::storage::{Buffer, Shelf, Storage};
 use crate::tensor::Tensor;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
@@ -30,10 +30,8 @@ pub(crate) fn operand(value: &mil::Value, model: &Source, shelf: &Shelf) -> Outc
     };
     let storage = match &value.value {
         Some(Place::BlobFileValue(place)) => {
-            let problem =
-                |error: anemll_mlpackage::PackageError| Failure::Host(package_error(&error));
             let file = model.weight_file(&place.file_name)?;
-            let record = file.record(place.offset).map_err(problem)?;
+            let record = file.record(place.offset)?;
             let stored = record.blob_type().data_type() as i32;
             if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {
                 return invalid(format!(
