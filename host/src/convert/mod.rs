@@ -4,15 +4,19 @@
 mod auto;
 mod dry_run;
 mod finish;
+mod in_order;
 pub mod lut;
 mod meta;
 mod packages;
+mod quantization;
 pub(crate) mod references;
 mod report;
 mod settings;
 mod statistics;
 mod steps;
 mod weight_record;
+mod weight_report;
+mod weight_values;
 mod weights;
 mod work;
 
@@ -32,6 +36,7 @@ use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, R
 use anemll_store::{Identity, Request, StepRecord, Store};
 use finish::{SmallFiles, shipped};
 use packages::{Copies, PackageContext, relative_path};
+use quantization::Quantization;
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
 use settings::Settings;
@@ -42,7 +47,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steps::{Selection, Steps, Task, Workers};
 use weight_record::WeightRecord;
-use weights::{Quantization, WeightJob};
+use weight_values::WeightSource;
+use weights::WeightJob;
 use work::Work;
 
 /// Name of the report in the output directory.
@@ -112,9 +118,11 @@ pub fn run(
             steps: &steps,
             functions: &functions,
             weights: WeightJob {
-                directory: &directory,
-                clamp: arguments.clamp,
-                allow_missing: arguments.allow_missing_weights,
+                source: WeightSource {
+                    directory: &directory,
+                    clamp: arguments.clamp,
+                    allow_missing: arguments.allow_missing_weights,
+                },
                 quantization: job.quantization.as_ref(),
                 host: &host,
             },
@@ -230,7 +238,7 @@ impl<'a> Job<'a> {
         let combiner = plugins.combiner(&settings.combiner)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
-            statistics::attach(quantization, arguments.statistics.as_deref(), directory)?;
+            quantization::attach(quantization, arguments.statistics.as_deref(), directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
         let layout = CheckedLayout::new(layout)?;
@@ -430,7 +438,7 @@ impl<'a> Job<'a> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let directory = work.weights.directory.path();
+                    let directory = work.weights.source.directory.path();
                     let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
                     let outputs = work.small_files.write(store, &meta, &self.layout)?;
                     inputs = work.small_files.fingerprint();

@@ -1,7 +1,7 @@
 //! What the flags of `convert` come to once the defaults are filled in.
 
 use super::lut::Luts;
-use super::weights::Quantization;
+use super::quantization::Quantization;
 use crate::cli::ConvertArguments;
 use crate::model_files::tensor_infos;
 use crate::plugins::Plugins;
