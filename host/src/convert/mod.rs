@@ -32,7 +32,9 @@ use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::{
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Host, Result, Runtime, codes,
+};
 use anemll_store::{Identity, Request, StepRecord, Store};
 use finish::{SmallFiles, shipped};
 use packages::{Copies, PackageContext, relative_path};
@@ -80,7 +82,8 @@ pub fn run(
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
-    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let asked = settings::frontend_options(arguments);
+    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
@@ -209,7 +212,9 @@ impl<'a> Job<'a> {
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+        let asked = settings::frontend_options(arguments);
+        let (arch, frontend) =
+            plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
             NONE => (NONE.to_owned(), None),
             id => {
@@ -235,7 +240,7 @@ impl<'a> Job<'a> {
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
-        let combiner = plugins.combiner(&settings.combiner)?;
+        let combiner = plugins.combiner(&settings.combiner, &ComponentOptions::new())?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
             quantization::attach(quantization, arguments.statistics.as_deref(), directory)?;

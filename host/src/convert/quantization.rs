@@ -6,17 +6,14 @@ use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{Plan, PlanRequest, WeightInfo};
 use anemll_plugin_api::{Error, Host, Quantizer, Result, codes};
 use coreml_proto::Model;
-use serde_json::Value;
 use std::path::Path;
 
-/// A quantizer and the options of its plan.
+/// A quantizer and the statistics that it is given.
 pub(super) struct Quantization {
     /// Its id.
     pub(super) id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
-    /// Options as the user gave them.
-    pub(super) options: Value,
     /// Statistics of the weights' inputs, if the user gave any.
     pub(super) statistics: Option<Statistics>,
 }
@@ -91,7 +88,6 @@ impl Quantization {
             weights,
             programs: programs.iter().map(Vec::as_slice).collect(),
             statistics,
-            options: self.options.clone(),
         };
         let plan = self.quantizer.plan(&request, host)?;
         let known = |id: &String| request.weights.iter().any(|weight| weight.id == *id);
