@@ -7,8 +7,8 @@ use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_host::sizes::{self, PartSizes};
 use anemll_pipeline::lut::Luts;
-use anemll_plugin_api::Host;
 use anemll_plugin_api::data::ModelInput;
+use anemll_plugin_api::{ComponentOptions, Host};
 use anemll_tests::{convert, model};
 use clap::Parser as _;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use std::path::Path;
 fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
     let plugins = Plugins::discover(&[]).unwrap();
     let text = std::fs::read_to_string(model.join("config.json")).unwrap();
-    let (_, frontend) = plugins.frontend(&text, None).unwrap();
+    let (_, frontend) = plugins.frontend(&text, None, &ComponentOptions::new()).unwrap();
     let input = ModelInput {
         config: serde_json::from_str(&text).unwrap(),
         context: 512,

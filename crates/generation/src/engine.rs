@@ -100,7 +100,7 @@ impl Engine {
     fn open_step(&mut self, step: &RunStep, runtime: &dyn Runtime, host: &Host) -> Result<()> {
         let path = self.meta.package(step)?;
         if !self.sessions.contains_key(&path) {
-            let session = runtime.open(&path, &serde_json::Value::Null, host)?;
+            let session = runtime.open(&path, host)?;
             let description = session.describe();
             if let Some(sizes) = description.metadata.get("com.anemll.lm_head_chunk_sizes") {
                 self.head_sizes =

@@ -11,6 +11,7 @@ use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
 use crate::request::ConvertRequest;
 use crate::settings;
+use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
 use crate::work::Work;
 use anemll_errors::from_huggingface;
@@ -40,7 +41,8 @@ pub fn run(
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
-    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let asked = settings::frontend_options(arguments);
+    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
@@ -75,9 +77,11 @@ pub fn run(
             steps: &steps,
             functions: &functions,
             weights: WeightJob {
-                directory: &directory,
-                clamp: arguments.clamp,
-                allow_missing: arguments.allow_missing_weights,
+                source: WeightSource {
+                    directory: &directory,
+                    clamp: arguments.clamp,
+                    allow_missing: arguments.allow_missing_weights,
+                },
                 quantization: job.quantization.as_ref(),
                 host: &host,
             },
@@ -146,7 +150,8 @@ pub fn dry_run(
     settings::check_arguments(arguments)?;
     let source = Source::open(&arguments.model, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
-    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let asked = settings::frontend_options(arguments);
+    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
     let local = local_weights(&source)?;
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
     let job = Job::new(arguments, plugins, &host, config, local.as_ref())?;

@@ -75,7 +75,7 @@ impl Job<'_> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let directory = work.weights.directory.path();
+                    let directory = work.weights.source.directory.path();
                     let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
                     let outputs = work.small_files.write(store, &meta, &self.layout)?;
                     inputs = work.small_files.fingerprint();

@@ -8,18 +8,20 @@ use crate::model_source::{self};
 use crate::names::REPORT;
 use crate::packages::relative_path;
 use crate::plugins::{AUTOMATIC, Plugins};
+use crate::quantization::Quantization;
 use crate::report::{PluginReport, Report, StepReport};
 use crate::request::{CPU, ConvertRequest, NONE};
 use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
-use crate::weights::Quantization;
-use crate::{auto, finish, lut, meta, packages, report, settings, statistics, weight_record};
+use crate::{auto, finish, lut, meta, packages, quantization, report, settings, weight_record};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::{
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Host, Result, Runtime, codes,
+};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
 use serde_json::Value;
@@ -59,7 +61,9 @@ impl<'a> Job<'a> {
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+        let asked = settings::frontend_options(arguments);
+        let (arch, frontend) =
+            plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
             NONE => (NONE.to_owned(), None),
             id => {
@@ -85,10 +89,10 @@ impl<'a> Job<'a> {
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
-        let combiner = plugins.combiner(&settings.combiner)?;
+        let combiner = plugins.combiner(&settings.combiner, &ComponentOptions::new())?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
-            statistics::attach(quantization, arguments.statistics.as_deref(), directory)?;
+            quantization::attach(quantization, arguments.statistics.as_deref(), directory)?;
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
         layout.meta.extend(settings.luts.group_keys());
         let layout = CheckedLayout::new(layout)?;

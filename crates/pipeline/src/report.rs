@@ -2,7 +2,7 @@
 //!
 //! The schema is described in docs/reference/report.md.
 
-use super::weights::WeightReport;
+use super::weight_report::WeightReport;
 use anemll_plugin_api::data::ModelDescription;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ impl WeightFileReport {
         let missing = self.weights.iter().filter(|weight| weight.missing).map(|weight| {
             format!("`{}` is missing from the model directory: it is all zeros", weight.tensor)
         });
-        let vanishing = super::weights::vanishing(&self.weights);
+        let vanishing = super::weight_report::vanishing(&self.weights);
         notes.chain(clamped).chain(missing).chain(vanishing).collect()
     }
 }

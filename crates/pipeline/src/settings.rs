@@ -1,14 +1,14 @@
 //! What the flags of `convert` come to once the defaults are filled in.
 
 use super::lut::Luts;
-use super::weights::Quantization;
-use crate::model_files::tensor_infos;
+use super::quantization::Quantization;
+use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
 use crate::request::ConvertRequest;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutOptions, ModelInput};
-use anemll_plugin_api::{Error, Result, codes};
-use serde_json::{Map, Value, json};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The quantizer of the `--lut` flags.
@@ -55,10 +55,10 @@ pub(super) fn quantization(
     luts: &Luts,
     plugins: &Plugins,
 ) -> Result<Option<Quantization>> {
-    let mut options = match luts.options() {
-        Value::Object(options) if !luts.is_none() => options,
-        _ => Map::new(),
-    };
+    let mut options = ComponentOptions::new();
+    if !luts.is_none() {
+        options = luts.options().try_into()?;
+    }
     for option in &arguments.quantizer_option {
         let Some((name, value)) = option.split_once('=') else {
             return Err(Error::new(
@@ -67,7 +67,7 @@ pub(super) fn quantization(
             ));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        options.insert(name.to_owned(), value);
+        options.insert(name, value);
     }
     let id = match &arguments.quantizer {
         Some(id) if !LUT_QUANTIZERS.contains(&id.as_str()) && arguments.luts.is_typed() => {
@@ -84,7 +84,6 @@ pub(super) fn quantization(
             return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
         }
     };
-    let options = Value::Object(options);
     let quantizer = plugins.quantizer(id, &options).map_err(|error| {
         if arguments.luts.is_typed() || arguments.quantizer.is_some() {
             return error;
@@ -94,7 +93,16 @@ pub(super) fn quantization(
              or convert to 16-bit floats with --lut none",
         )
     })?;
-    Ok(Some(Quantization { id: id.to_owned(), quantizer, options, statistics: None }))
+    Ok(Some(Quantization { id: id.to_owned(), quantizer, statistics: None }))
+}
+
+/// What is asked of the frontend.
+pub(super) fn frontend_options(arguments: &ConvertRequest) -> ComponentOptions {
+    model_files::frontend_options(
+        arguments.split_lm_head,
+        arguments.head,
+        arguments.allow_missing_weights,
+    )
 }
 
 /// What a frontend is told of the model; of its tensors nothing, where only the configuration is
@@ -104,22 +112,11 @@ pub(super) fn model_input(
     config: &Value,
     directory: Option<&ModelDirectory>,
 ) -> ModelInput {
-    let mut options = Map::new();
-    if let Some(splits) = arguments.split_lm_head {
-        options.insert("split_lm_head".to_owned(), json!(splits));
-    }
-    if let Some(head) = arguments.head {
-        options.insert("head".to_owned(), json!(head.name()));
-    }
-    if arguments.allow_missing_weights {
-        options.insert("allow_missing_weights".to_owned(), json!(true));
-    }
     ModelInput {
         config: config.clone(),
         tensors: directory.map(tensor_infos).unwrap_or_default(),
         context: arguments.context,
         batch: arguments.batch,
-        options: Value::Object(options),
     }
 }
 

@@ -4,7 +4,6 @@
 //! tensor for each weight, of its name.
 
 use super::references::Weight;
-use super::weights::Quantization;
 use anemll_files::Limit;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::Plan;
@@ -35,36 +34,12 @@ struct Place {
 /// One number for each input of each weight: far less than the weights themselves.
 const LIMIT: Limit = Limit::new("a file of statistics", 4_000_000_000);
 
-/// Gives a conversion's quantizer the statistics of the file, if one was named. Without a directory
-/// of weights, the names in it are not checked.
-///
-/// # Errors
-/// There is no quantizer to use them, or the file cannot be used.
-pub(super) fn attach(
-    quantization: Option<Quantization>,
-    path: Option<&Path>,
-    directory: Option<&ModelDirectory>,
-) -> Result<Option<Quantization>> {
-    match (quantization, path) {
-        (Some(quantization), Some(path)) => {
-            let statistics = Some(Statistics::read(path, directory)?);
-            Ok(Some(Quantization { statistics, ..quantization }))
-        }
-        (None, Some(_)) => Err(Error::new(codes::USAGE, "--statistics needs a quantizer")
-            .with_hint("give bits with --lut, or a quantizer with --quantizer")),
-        (quantization, None) => Ok(quantization),
-    }
-}
-
-impl Quantization {
-    /// sha256 of the statistics file in hexadecimal: other statistics make another conversion.
-    pub(super) fn statistics_sha256(&self) -> Option<&str> {
-        self.statistics.as_ref().map(|statistics| statistics.sha256.as_str())
-    }
-}
-
 impl Statistics {
-    fn read(path: &Path, directory: Option<&ModelDirectory>) -> Result<Self> {
+    /// Reads a file. Without a directory of weights, the names in it are not checked.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub(super) fn read(path: &Path, directory: Option<&ModelDirectory>) -> Result<Self> {
         let at = path.display().to_string();
         let invalid =
             |reason: String| Error::new(codes::STATISTICS_INVALID, reason).with_at(at.clone());
@@ -102,6 +77,11 @@ impl Statistics {
         }
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { at, sha256, bytes, tensors })
+    }
+
+    /// sha256 of the file in hexadecimal: other statistics make another conversion.
+    pub(super) fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// The statistics of a weight's input under `name`; none for a table that is looked up, and for
