@@ -5,6 +5,7 @@
 pub mod arrays;
 pub mod chat_template;
 pub mod cli;
+pub mod combiners;
 pub mod commands;
 pub mod conversation;
 pub mod convert;
@@ -13,7 +14,6 @@ pub mod error;
 pub mod evaluation;
 pub mod generation;
 pub mod machine;
-pub mod meta;
 pub mod model_files;
 pub mod model_source;
 pub mod observation;

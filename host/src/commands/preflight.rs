@@ -181,7 +181,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let weights = weight_findings(&folder.path().join(crate::convert::REPORT))?;
 
     let host = services::host();
-    let meta = folder.path().join("meta.yaml");
+    let meta = folder.path().join(anemll_conversion::META);
     let mut exact = Engine::open(&meta, wide.as_ref(), &host)?;
     let mut rounded = Engine::open(&meta, narrow.as_ref(), &host)?;
     if let Some(vocabulary) = exact.vocabulary()
@@ -192,7 +192,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
             format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
         ));
     }
-    let mut peaks = Peaks::new(&exact.evaluation_functions()?, exact.batch())?;
+    let mut peaks = Peaks::new(&exact.evaluation_functions(), exact.batch())?;
     let mut positions = Vec::new();
     let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (number, part) in tokens.chunks(exact.batch() as usize).enumerate() {
@@ -314,7 +314,7 @@ fn convert(
     line.extend(["--model".into(), model.as_os_str().to_owned()]);
     line.extend(["--output".into(), output.as_os_str().to_owned()]);
     line.extend(["--context".into(), text(arguments.context), "--batch".into(), text(batch)]);
-    for flag in ["--combiner", "chunked", "--chunk", "1", "--lut", "none", "--runtime", "none"] {
+    for flag in ["--chunk", "1", "--lut", "none", "--runtime", "none"] {
         line.push(flag.into());
     }
     line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));

@@ -24,13 +24,14 @@ use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::{Event, Outcome, Shipped};
 use crate::services::{self, check_cancelled};
+use anemll_conversion::{Description, META, shipped};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
 use anemll_store::{Identity, Request, StepRecord, Store};
-use finish::{SmallFiles, shipped};
+use finish::SmallFiles;
 use packages::{Copies, PackageContext, relative_path};
 use report::{PluginReport, Report, StepReport};
 use serde_json::Value;
@@ -47,8 +48,6 @@ use work::Work;
 
 /// Name of the report in the output directory.
 pub const REPORT: &str = "anemll-report.json";
-/// Name of the file by which chat programs find everything.
-const META: &str = "meta.yaml";
 /// Our own runtime, which is the same on every system.
 const CPU: &str = "cpu";
 /// What `--compiler` and `--runtime` are to leave their step out.
@@ -105,7 +104,8 @@ pub fn run(
         force: arguments.force,
         model: Some(directory.path()),
     })?;
-    let done = job.steps().and_then(|steps| {
+    let steps = job.steps();
+    let done = (|| {
         let selection = steps.selection(arguments)?;
         let work = Work {
             layout: &job.layout,
@@ -136,7 +136,7 @@ pub fn run(
         check_cancelled()?;
         store.publish(relative)?;
         Ok(report)
-    });
+    })();
     if done.as_ref().is_err_and(Error::is_cancelled) {
         store.discard();
     }
@@ -227,12 +227,11 @@ impl<'a> Job<'a> {
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
-        let combiner = plugins.combiner(&settings.combiner)?;
+        let combiner = plugins.combiner_with(&settings.combiner, &settings.options)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
             statistics::attach(quantization, arguments.statistics.as_deref(), directory)?;
-        let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
-        layout.meta.extend(settings.luts.group_keys());
+        let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
         let mut options = settings.options_json(arguments);
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
@@ -314,8 +313,7 @@ impl<'a> Job<'a> {
             let typed = if self.arguments.luts.is_typed() {
                 String::new()
             } else {
-                let whole = self.settings.combiner == settings::WHOLE_COMBINER;
-                let scripts = lut::Luts::flags_of_scripts(whole);
+                let scripts = lut::Luts::flags_of_scripts(self.settings.whole);
                 format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
             };
             notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
@@ -324,7 +322,7 @@ impl<'a> Job<'a> {
         notes
     }
 
-    fn steps(&self) -> Result<Steps<'_>> {
+    fn steps(&self) -> Steps<'_> {
         Steps::new(&self.layout)
     }
 
@@ -432,7 +430,8 @@ impl<'a> Job<'a> {
                 Task::Files => {
                     let directory = work.weights.directory.path();
                     let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
-                    let outputs = work.small_files.write(store, &meta, &self.layout)?;
+                    let description = self.run_description(work.functions)?;
+                    let outputs = work.small_files.write(store, &meta, &description)?;
                     inputs = work.small_files.fingerprint();
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)
@@ -489,6 +488,26 @@ impl<'a> Job<'a> {
         Ok(outputs)
     }
 
+    /// What is in the conversion and how it is run.
+    fn run_description(
+        &self,
+        functions: &BTreeMap<String, Checked<Referenced>>,
+    ) -> Result<Description> {
+        let run = &self.layout.run;
+        let mut outputs = Vec::new();
+        for call in [run.infer.last(), run.evaluate.last()].into_iter().flatten() {
+            let function = anemll_layout::called(&self.layout, call);
+            let Some(function) = function.and_then(|id| functions.get(id)) else { continue };
+            let interface = anemll_mil::interface(function.model())
+                .map_err(|source| graph_error(&self.arch, &call.function, &source))?;
+            let found = interface.into_iter().flat_map(|function| function.outputs);
+            outputs.extend(found.map(|output| output.name));
+        }
+        outputs.dedup();
+        let outputs = outputs.iter().map(String::as_str);
+        Ok(Description::of_layout(&self.layout, &self.description, outputs))
+    }
+
     fn meta(&self, directory: &Path, command_line: &str, source_sha256: &str) -> Result<String> {
         // A broken file recommends nothing; the job has told of it.
         let (generation, _) = model_files::generation(directory);
@@ -514,7 +533,7 @@ impl<'a> Job<'a> {
 
     /// The report of all that is finished.
     fn report(&self, directory: &Path, source_sha256: &str, store: &Store) -> Result<Report> {
-        let steps = self.steps()?;
+        let steps = self.steps();
         let step_report = |task: Task| {
             let record = store.view().records().find(|record| steps.task(record.number) == task);
             record.map_or_else(StepReport::default, |record| StepReport {
