@@ -88,7 +88,9 @@ impl ConversionArguments {
     /// The meta.yaml.
     pub fn meta(&self) -> PathBuf {
         let given = self.conversion.as_ref().or(self.meta.as_ref());
-        crate::meta::locate(given.map_or_else(|| std::path::Path::new(""), |path| path.as_path()))
+        anemll_conversion::locate(
+            given.map_or_else(|| std::path::Path::new(""), |path| path.as_path()),
+        )
     }
 }
 

@@ -13,8 +13,8 @@ pub mod panics;
 pub mod progress;
 
 pub use anemll_generation::{
-    arrays, chat_template, conversation, engine, evaluation, generation, meta, observation,
-    perplexity, sampling,
+    arrays, chat_template, conversation, engine, evaluation, generation, observation, perplexity,
+    sampling,
 };
 pub use anemll_pipeline::{model_files, model_source, plugins, sizes};
 pub use anemll_services as services;

@@ -1,22 +1,19 @@
-//! Running a conversion: the packages of meta.yaml, called in the order in which an app calls them.
+//! Running a conversion: its packages, called in the order that its description gives.
 //!
-//! How the apps drive the packages (ANEMLL's contract): the causal mask is 0 where the column is
+//! How functions are driven (ANEMLL's contract): the causal mask is 0 where the column is
 //! at most the row's position and minus infinity elsewhere; prefill takes full batches from
 //! `current_pos` on; a last batch that is not full is padded here, which changes nothing that is
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
 
-use crate::meta::Meta;
 use crate::observation::{Observer, ObservingSink};
-use anemll_plugin_api::data::{EvaluationPaths, FunctionSignature, RunStep, ValueInfo};
+use anemll_conversion::{Conversion, FILE, InputNames, LargestNames};
+use anemll_layout::anemll;
+use anemll_plugin_api::data::{FunctionSignature, RunStep};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor, codes};
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use crate::meta::PATHS;
-
-/// The input that says which positions a token sees.
-const MASK: &str = "causal_mask";
 /// More tokens of context than any model has.
 const LONGEST: u64 = 1 << 22;
 /// Elements of the largest mask, which is made anew for every call.
@@ -51,12 +48,24 @@ impl Head {
 
 /// An open conversion.
 pub struct Engine {
-    sessions: BTreeMap<PathBuf, Box<dyn Session>>,
-    signatures: BTreeMap<(PathBuf, String), FunctionSignature>,
-    meta: Meta,
+    /// One for each package.
+    sessions: Vec<Box<dyn Session>>,
+    infer: Vec<Call>,
+    prefill: Vec<Call>,
+    evaluate: Vec<Call>,
+    conversion: Conversion,
     context: u64,
     batch: u64,
+    /// Tokens of each piece of the head.
     head_sizes: Vec<u64>,
+}
+
+/// A function as it is called; all of it was found when the conversion was opened.
+struct Call {
+    /// Of the package, in [`Engine::sessions`].
+    session: usize,
+    path: PathBuf,
+    signature: FunctionSignature,
 }
 
 /// Which calls a pass makes.
@@ -67,73 +76,113 @@ enum Pass {
     Evaluate,
 }
 
-impl Engine {
-    /// Opens every package that meta.yaml names.
-    pub fn open(meta: &Path, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
-        Self::open_meta(Meta::read(meta)?, runtime, host)
+/// Packages while they are opened.
+struct Opening<'a> {
+    conversion: &'a Conversion,
+    runtime: &'a dyn Runtime,
+    host: &'a Host,
+    sessions: Vec<Box<dyn Session>>,
+    /// Of each package: its place in `sessions`, where it is, and its functions.
+    packages: BTreeMap<&'a str, (usize, PathBuf, Vec<FunctionSignature>)>,
+    head_sizes: Vec<u64>,
+}
+
+impl<'a> Opening<'a> {
+    fn calls(&mut self, steps: &'a [RunStep]) -> Result<Vec<Call>> {
+        steps.iter().map(|step| self.call(step)).collect()
     }
 
-    /// As [`Self::open`], of a meta.yaml that was read.
-    pub fn open_meta(meta: Meta, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
+    fn call(&mut self, step: &'a RunStep) -> Result<Call> {
+        if !self.packages.contains_key(&*step.package) {
+            let path = self.conversion.package(&step.package)?;
+            let session = self.runtime.open(&path, self.host)?;
+            let description = session.describe();
+            if let Some(sizes) = description.metadata.get(anemll::HEAD_SIZES) {
+                self.head_sizes = anemll::head_sizes(sizes);
+            }
+            let opened = (self.sessions.len(), path, description.functions);
+            self.packages.insert(&step.package, opened);
+            self.sessions.push(session);
+        }
+        let (session, path, functions) = &self.packages[&*step.package];
+        let signature = functions.iter().find(|function| function.name == step.function);
+        let signature = signature.ok_or_else(|| {
+            Error::new(
+                codes::FUNCTION_UNKNOWN,
+                format!("the package has no function `{}`", step.function),
+            )
+            .with_at(path.display().to_string())
+            .with_hint("`anemll inspect` shows the functions of a package")
+        })?;
+        Ok(Call { session: *session, path: path.clone(), signature: signature.clone() })
+    }
+}
+
+impl Engine {
+    /// Opens every package of the conversion that a meta.yaml is of.
+    pub fn open(meta: &Path, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
+        Self::open_conversion(Conversion::read(meta)?, runtime, host)
+    }
+
+    /// As [`Self::open`], of a conversion that was read. All that is needed of the file system is
+    /// asked here, and not again at every token.
+    pub fn open_conversion(
+        conversion: Conversion,
+        runtime: &dyn Runtime,
+        host: &Host,
+    ) -> Result<Self> {
         let availability = runtime.check()?;
         if !availability.available {
             return Err(Error::new(codes::RUNTIME_UNAVAILABLE, availability.reason));
         }
-        let mut engine = Self {
-            sessions: BTreeMap::new(),
-            signatures: BTreeMap::new(),
-            meta,
-            context: 0,
-            batch: 0,
+        let mut opening = Opening {
+            conversion: &conversion,
+            runtime,
+            host,
+            sessions: Vec::new(),
+            packages: BTreeMap::new(),
             head_sizes: Vec::new(),
         };
-        let EvaluationPaths { infer, prefill, evaluate } = engine.meta.paths.clone();
-        for step in infer.iter().chain(&prefill).chain(&evaluate) {
-            engine.open_step(step, runtime, host)?;
-        }
-        (_, engine.context) = engine.mask(&infer, |tokens, _| tokens == 1)?;
-        let context = engine.context;
-        (engine.batch, _) = engine.mask(&prefill, |_, columns| columns == context)?;
+        let run = &conversion.description.run;
+        let infer = opening.calls(&run.infer)?;
+        let prefill = opening.calls(&run.prefill)?;
+        let evaluate = opening.calls(&run.evaluate)?;
+        let Opening { sessions, head_sizes, .. } = opening;
+        let head_sizes = match &conversion.description.head.sizes {
+            sizes if sizes.is_empty() => head_sizes,
+            sizes => sizes.clone(),
+        };
+        let mut engine = Self {
+            sessions,
+            infer,
+            prefill,
+            evaluate,
+            conversion,
+            context: 0,
+            batch: 0,
+            head_sizes,
+        };
+        let said = &engine.conversion.description;
+        let (context, batch) = (said.context, said.batch);
+        let is = |said: Option<u64>, found| said.is_none_or(|said| said == found);
+        let suits = |tokens, columns| tokens == 1 && is(context, columns);
+        (_, engine.context) = engine.mask(&engine.infer, suits)?;
+        let columns = engine.context;
+        let suits = |tokens, found| found == columns && is(batch, tokens);
+        // Without prefill, a batch is what evaluation takes.
+        let batched = if engine.prefill.is_empty() { &engine.evaluate } else { &engine.prefill };
+        engine.batch = match batched.is_empty() {
+            true => 1,
+            false => engine.mask(batched, suits)?.0,
+        };
         Ok(engine)
     }
 
-    fn open_step(&mut self, step: &RunStep, runtime: &dyn Runtime, host: &Host) -> Result<()> {
-        let path = self.meta.package(step)?;
-        if !self.sessions.contains_key(&path) {
-            let session = runtime.open(&path, host)?;
-            let description = session.describe();
-            if let Some(sizes) = description.metadata.get("com.anemll.lm_head_chunk_sizes") {
-                self.head_sizes =
-                    sizes.split(',').filter_map(|size| size.trim().parse().ok()).collect();
-            }
-            for signature in description.functions {
-                self.signatures.insert((path.clone(), signature.name.clone()), signature);
-            }
-            self.sessions.insert(path.clone(), session);
-        }
-        if self.signatures.contains_key(&(path.clone(), step.function.clone())) {
-            return Ok(());
-        }
-        Err(Error::new(
-            codes::FUNCTION_UNKNOWN,
-            format!("the package has no function `{}`", step.function),
-        )
-        .with_at(path.display().to_string())
-        .with_hint("`anemll inspect` shows the functions of a package"))
-    }
-
-    fn signature(&self, step: &RunStep) -> Result<&FunctionSignature> {
-        let path = self.meta.package(step)?;
-        self.signatures.get(&(path, step.function.clone())).ok_or_else(|| {
-            Error::new(codes::FUNCTION_UNKNOWN, format!("no function `{}`", step.function))
-        })
-    }
-
-    /// Tokens and context of `causal_mask`, (1, 1, tokens, context), in the first step that has one.
-    fn mask(&self, steps: &[RunStep], suits: impl Fn(u64, u64) -> bool) -> Result<(u64, u64)> {
-        for step in steps {
-            let signature = self.signature(step)?;
-            let mask = signature.inputs.iter().find(|input| input.name == MASK);
+    /// Tokens and context of the mask, (1, 1, tokens, context), in the first call that has one.
+    fn mask(&self, calls: &[Call], suits: impl Fn(u64, u64) -> bool) -> Result<(u64, u64)> {
+        let name = &self.conversion.description.inputs.mask;
+        for call in calls {
+            let mask = call.signature.inputs.iter().find(|input| input.name == *name);
             let Some([shape, ..]) = mask.map(|mask| mask.shapes.as_slice()) else { continue };
             return match shape[..] {
                 [1, 1, tokens, context]
@@ -144,25 +193,26 @@ impl Engine {
                 {
                     Ok((tokens, context))
                 }
-                _ => Err(self.unsuitable(step, shape)),
+                _ => Err(self.unsuitable(call, shape)),
             };
         }
         Err(Error::new(
             codes::META_INVALID,
-            "no function takes a `causal_mask` of shape (1, 1, tokens, context)",
+            format!("no function takes a `{name}` of shape (1, 1, tokens, context)"),
         )
         .with_hint("the packages are not of an ANEMLL conversion"))
     }
 
-    fn unsuitable(&self, step: &RunStep, shape: &[u64]) -> Error {
+    fn unsuitable(&self, call: &Call, shape: &[u64]) -> Error {
+        let package = call.path.file_stem().unwrap_or_default().to_string_lossy();
         Error::new(
             codes::ENGINE_INTERFACE,
             format!(
-                "`{MASK}` of `{}` in {} has the shape {shape:?}, which does not suit the conversion",
-                step.function, step.package
+                "`{}` of `{}` in {package} has the shape {shape:?}, which does not suit the conversion",
+                self.conversion.description.inputs.mask, call.signature.name
             ),
         )
-        .with_at(self.meta.directory.display().to_string())
+        .with_at(self.conversion.directory.display().to_string())
         .with_hint("the packages are damaged or of different conversions; convert the model again")
     }
 
@@ -178,24 +228,44 @@ impl Engine {
 
     /// Tokens that the model knows, as far as the head's pieces tell.
     pub fn vocabulary(&self) -> Option<u64> {
-        let signature = self.signature(self.meta.paths.infer.last()?).ok()?;
-        let columns = |output: &ValueInfo| output.shapes.first()?.last().copied();
-        let logits = signature.outputs.iter().filter(|output| output.name.starts_with("logits"));
-        let sizes: Vec<u64> = logits.map(columns).collect::<Option<_>>()?;
+        let outputs = &self.infer.last()?.signature.outputs;
+        let logits = self.logits(self.infer.last()?);
+        let columns = |name: &String| {
+            outputs.iter().find(|output| output.name == *name)?.shapes.first()?.last().copied()
+        };
+        let sizes: Vec<u64> = logits.iter().map(columns).collect::<Option<_>>()?;
         let sizes = if sizes.is_empty() { &self.head_sizes } else { &sizes };
         let total = sizes.iter().try_fold(0_u64, |total, size| total.checked_add(*size))?;
         (total > 0).then_some(total)
     }
 
+    /// The outputs of a call that are logits: those that the description names, or, where it names
+    /// none, those that are called so.
+    fn logits(&self, call: &Call) -> Vec<String> {
+        let outputs = || call.signature.outputs.iter().map(|output| output.name.as_str());
+        let named = &self.conversion.description.head.logits;
+        if named.is_empty() {
+            return anemll::logits(outputs());
+        }
+        named.iter().filter(|name| outputs().any(|output| output == *name)).cloned().collect()
+    }
+
+    /// The outputs of a call that are the largest logits, where it gives those.
+    fn largest(&self, call: &Call) -> Option<&LargestNames> {
+        let names = self.conversion.description.head.largest.as_ref()?;
+        let gives =
+            |name: &String| call.signature.outputs.iter().any(|output| output.name == *name);
+        (gives(&names.index) && gives(&names.value)).then_some(names)
+    }
+
     /// Whether the head gives the largest logit only (`--argmax`).
     pub fn gives_largest(&self) -> bool {
-        let head = self.meta.paths.infer.last().and_then(|step| self.signature(step).ok());
-        head.is_some_and(|head| head.outputs.iter().any(|output| output.name == "argmax_idx"))
+        self.infer.last().is_some_and(|call| self.largest(call).is_some())
     }
 
     /// Empties every state.
     pub fn reset(&mut self) -> Result<()> {
-        self.sessions.values_mut().try_for_each(|session| session.reset())
+        self.sessions.iter_mut().try_for_each(|session| session.reset())
     }
 
     /// One token at `position` through `infer`.
@@ -205,8 +275,17 @@ impl Engine {
     }
 
     /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded.
+    /// Without functions for it, token by token through `infer`.
     pub fn prefill(&mut self, tokens: &[u32], position: u64) -> Result<()> {
         let mut position = position;
+        if self.prefill.is_empty() {
+            for token in tokens {
+                anemll_services::check_cancelled()?;
+                self.infer(*token, position)?;
+                position += 1;
+            }
+            return Ok(());
+        }
         for batch in tokens.chunks(self.batch as usize) {
             anemll_services::check_cancelled()?;
             self.pass(Pass::Prefill, batch, position, None)?;
@@ -228,24 +307,21 @@ impl Engine {
         position: u64,
         observer: Option<&mut dyn Observer>,
     ) -> Result<Vec<Head>> {
-        if self.meta.paths.evaluate.is_empty() {
+        if self.evaluate.is_empty() {
             return Err(Error::new(
                 codes::FUNCTION_UNKNOWN,
                 "this conversion has no evaluation functions",
             )
-            .with_at(self.meta.directory.join(PATHS).display().to_string())
+            .with_at(self.conversion.directory.join(FILE).display().to_string())
             .with_hint("convert the model again, or take --path infer"));
         }
         self.pass(Pass::Evaluate, tokens, position, observer)
     }
 
     /// The packages and functions of an evaluation, in their order.
-    ///
-    /// # Errors
-    /// A package that is not there.
-    pub fn evaluation_functions(&self) -> Result<Vec<(PathBuf, String)>> {
-        let steps = self.meta.paths.evaluate.iter();
-        steps.map(|step| Ok((self.meta.package(step)?, step.function.clone()))).collect()
+    pub fn evaluation_functions(&self) -> Vec<(PathBuf, String)> {
+        let calls = self.evaluate.iter();
+        calls.map(|call| (call.path.clone(), call.signature.name.clone())).collect()
     }
 
     fn pass(
@@ -266,86 +342,104 @@ impl Engine {
             )
             .with_hint("give fewer tokens, or convert with a larger --context"));
         }
-        let steps = match pass {
-            Pass::Infer => self.meta.paths.infer.clone(),
-            Pass::Prefill => self.meta.paths.prefill.clone(),
-            Pass::Evaluate => self.meta.paths.evaluate.clone(),
+        let calls = match pass {
+            Pass::Infer => &self.infer,
+            Pass::Prefill => &self.prefill,
+            Pass::Evaluate => &self.evaluate,
         };
         let width = if pass == Pass::Infer { 1 } else { self.batch };
-        let mut values = inputs(tokens, width, position, self.context);
-        for step in &steps {
+        let description = &self.conversion.description;
+        let mut values = inputs(&description.inputs, tokens, width, position, self.context);
+        for call in calls {
             // Reborrowed by hand: the shorter lifetime has to be that of the trait object, too.
             let observer = observer.as_mut().map(|observer| &mut **observer as &mut dyn Observer);
-            self.step(step, &mut values, observer)?;
+            let session = self.sessions.get_mut(call.session).ok_or_else(no_rows)?;
+            step(session.as_mut(), call, &description.run.feeds, &mut values, observer)?;
         }
         if pass == Pass::Prefill {
             return Ok(Vec::new());
         }
-        let rows = head_rows(&values, width, &self.head_sizes)?;
+        let last = calls.last().ok_or_else(no_rows)?;
+        let rows = match self.largest(last) {
+            Some(names) => match (values.get(&names.index), values.get(&names.value)) {
+                (Some(indices), Some(largest)) => {
+                    vec![largest_of_pieces(indices, largest, &self.head_sizes)?]
+                }
+                _ => return Err(no_rows()),
+            },
+            None => head_rows(&values, width, &self.logits(last))?,
+        };
         Ok(rows.into_iter().take(tokens.len()).collect())
-    }
-
-    fn step(
-        &mut self,
-        step: &RunStep,
-        values: &mut BTreeMap<String, Tensor>,
-        observer: Option<&mut dyn Observer>,
-    ) -> Result<()> {
-        let path = self.meta.package(step)?;
-        let mut given = Vec::new();
-        let signature = self.signature(step)?.clone();
-        for input in &signature.inputs {
-            let Some(tensor) = values.get(&input.name) else {
-                return Err(Error::new(
-                    codes::INPUT_INVALID,
-                    format!(
-                        "`{}` takes the input `{}`, which this program does not know",
-                        step.function, input.name
-                    ),
-                )
-                .with_at(path.display().to_string()));
-            };
-            given.push(tensor.view()?);
-        }
-        let session = self.sessions.get_mut(&path).ok_or_else(no_rows)?;
-        let in_package = |error: Error| match error.is_cancelled() {
-            true => error,
-            false => error.with_cause(format!("in the package {}", path.display())),
-        };
-        let tensors = match observer {
-            None => {
-                let mut sink = MemorySink::new();
-                session.run(&step.function, &given, &[], &mut sink).map_err(in_package)?;
-                sink.into_tensors()?
-            }
-            Some(observer) => {
-                let taps = observer.taps(&path, &step.function);
-                let names: Vec<&str> = taps.iter().map(String::as_str).collect();
-                let outputs = signature.outputs.iter().map(|output| output.name.as_str());
-                let mut sink = ObservingSink::new(&step.function, observer, &taps, outputs);
-                session.run(&step.function, &given, &names, &mut sink).map_err(in_package)?;
-                sink.into_outputs()
-            }
-        };
-        drop(given);
-        for mut tensor in tensors {
-            // One part's output is the next part's input.
-            if tensor.name == "output_hidden_states" {
-                tensor.name = "hidden_states".to_owned();
-            }
-            values.insert(tensor.name.clone(), tensor);
-        }
-        Ok(())
     }
 }
 
+/// Calls a function with the values that it takes, and adds to them what it gives.
+fn step(
+    session: &mut dyn Session,
+    call: &Call,
+    feeds: &BTreeMap<String, String>,
+    values: &mut BTreeMap<String, Tensor>,
+    observer: Option<&mut dyn Observer>,
+) -> Result<()> {
+    let Call { path, signature, .. } = call;
+    let function = &signature.name;
+    let mut given = Vec::new();
+    for input in &signature.inputs {
+        let Some(tensor) = values.get(&input.name) else {
+            return Err(Error::new(
+                codes::INPUT_INVALID,
+                format!(
+                    "`{function}` takes the input `{}`, which this program does not know",
+                    input.name
+                ),
+            )
+            .with_at(path.display().to_string()));
+        };
+        given.push(tensor.view()?);
+    }
+    let in_package = |error: Error| match error.is_cancelled() {
+        true => error,
+        false => error.with_cause(format!("in the package {}", path.display())),
+    };
+    let tensors = match observer {
+        None => {
+            let mut sink = MemorySink::new();
+            session.run(function, &given, &[], &mut sink).map_err(in_package)?;
+            sink.into_tensors()?
+        }
+        Some(observer) => {
+            let taps = observer.taps(path, function);
+            let names: Vec<&str> = taps.iter().map(String::as_str).collect();
+            let outputs = signature.outputs.iter().map(|output| output.name.as_str());
+            let mut sink = ObservingSink::new(function, observer, &taps, outputs);
+            session.run(function, &given, &names, &mut sink).map_err(in_package)?;
+            sink.into_outputs()
+        }
+    };
+    drop(given);
+    for mut tensor in tensors {
+        // One part's output is the next part's input.
+        if let Some(input) = feeds.get(&tensor.name) {
+            tensor.name.clone_from(input);
+        }
+        values.insert(tensor.name.clone(), tensor);
+    }
+    Ok(())
+}
+
 fn no_rows() -> Error {
-    Error::new(codes::META_INVALID, "the last package that meta.yaml names gives no logits")
+    Error::new(codes::META_INVALID, "the last function of the conversion gives no logits")
         .with_hint("`anemll inspect` shows the outputs of a package; the head's are `logits1`, …")
 }
 
 /// The inputs that a host makes: tokens, positions, the causal mask.
-fn inputs(tokens: &[u32], width: u64, position: u64, context: u64) -> BTreeMap<String, Tensor> {
+fn inputs(
+    names: &InputNames,
+    tokens: &[u32],
+    width: u64,
+    position: u64,
+    context: u64,
+) -> BTreeMap<String, Tensor> {
     let count = width as usize;
     let ids: Vec<i32> =
         (0..count).map(|row| tokens.get(row).map_or(0, |token| *token as i32)).collect();
@@ -361,32 +455,17 @@ fn inputs(tokens: &[u32], width: u64, position: u64, context: u64) -> BTreeMap<S
         (name.to_owned(), tensor)
     };
     BTreeMap::from([
-        tensor("input_ids", DType::INT32, &[1, width], bytemuck::cast_slice(&ids)),
-        tensor("position_ids", DType::INT32, &[width], bytemuck::cast_slice(&positions)),
-        tensor("current_pos", DType::INT32, &[1], bytemuck::cast_slice(&positions[..1])),
-        tensor("causal_mask", DType::FLOAT16, &[1, 1, width, context], bytemuck::cast_slice(&mask)),
+        tensor(&names.tokens, DType::INT32, &[1, width], bytemuck::cast_slice(&ids)),
+        tensor(&names.positions, DType::INT32, &[width], bytemuck::cast_slice(&positions)),
+        tensor(&names.position, DType::INT32, &[1], bytemuck::cast_slice(&positions[..1])),
+        tensor(&names.mask, DType::FLOAT16, &[1, 1, width, context], bytemuck::cast_slice(&mask)),
     ])
 }
 
-/// `logits1`, `logits2`, … put together row by row, or the argmax pair.
-fn head_rows(
-    values: &BTreeMap<String, Tensor>,
-    width: u64,
-    head_sizes: &[u64],
-) -> Result<Vec<Head>> {
-    if let (Some(indices), Some(largest)) = (values.get("argmax_idx"), values.get("argmax_val")) {
-        return largest_of_pieces(indices, largest, head_sizes).map(|head| vec![head]);
-    }
-    let mut pieces = Vec::new();
-    for number in 1.. {
-        match values
-            .get(&format!("logits{number}"))
-            .or_else(|| values.get("logits").filter(|_| number == 1))
-        {
-            Some(tensor) => pieces.push(tensor.floats()?),
-            None => break,
-        }
-    }
+/// The pieces of the logits put together row by row.
+fn head_rows(values: &BTreeMap<String, Tensor>, width: u64, names: &[String]) -> Result<Vec<Head>> {
+    let pieces = names.iter().map(|name| values.get(name).ok_or_else(no_rows)?.floats());
+    let pieces = pieces.collect::<Result<Vec<_>>>()?;
     if pieces.is_empty() {
         return Err(no_rows());
     }
@@ -416,7 +495,7 @@ fn largest_of_pieces(indices: &Tensor, largest: &Tensor, sizes: &[u64]) -> Resul
                 sizes.len()
             ),
         )
-        .with_at("com.anemll.lm_head_chunk_sizes"));
+        .with_at(anemll::HEAD_SIZES));
     }
     let mut best: Option<(u32, f32)> = None;
     let mut offset = 0;
@@ -428,7 +507,7 @@ fn largest_of_pieces(indices: &Tensor, largest: &Tensor, sizes: &[u64]) -> Resul
                 codes::META_INVALID,
                 format!("the head gives the index {index} in a piece of {size} tokens"),
             )
-            .with_at("com.anemll.lm_head_chunk_sizes"));
+            .with_at(anemll::HEAD_SIZES));
         };
         if best.is_none_or(|(_, known)| *value > known) {
             best = Some((token, *value));
@@ -488,7 +567,7 @@ mod tests {
 
     #[test]
     fn the_mask_opens_columns_up_to_the_position() {
-        let values = inputs(&[5, 6], 3, 2, 8);
+        let values = inputs(&InputNames::default(), &[5, 6], 3, 2, 8);
         let mask = values["causal_mask"].floats().unwrap();
         let open: Vec<usize> =
             mask.chunks(8).map(|row| row.iter().filter(|value| **value == 0.0).count()).collect();
@@ -509,7 +588,7 @@ mod tests {
             piece("logits1", &[1.0, 2.0, 3.0, 4.0]),
             piece("logits2", &[5.0, 6.0]),
         ]);
-        let rows = head_rows(&values, 2, &[]).unwrap();
+        let rows = head_rows(&values, 2, &["logits1".to_owned(), "logits2".to_owned()]).unwrap();
         let Head::Logits(second) = &rows[1] else { panic!("logits are expected") };
         assert_eq!(second, &[3.0, 4.0, 6.0]);
     }

@@ -7,7 +7,6 @@ pub mod conversation;
 pub mod engine;
 pub mod evaluation;
 pub mod generation;
-pub mod meta;
 pub mod observation;
 pub mod perplexity;
 pub mod sampling;

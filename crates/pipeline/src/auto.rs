@@ -1,16 +1,16 @@
 //! `--combiner auto` and `--chunk auto`: how a model is cut where the user leaves it open.
 
 use super::lut::Luts;
-use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
+use super::settings::{self, LUT_QUANTIZER, Settings};
+use crate::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
 use crate::plugins::Plugins;
 use crate::request::{AUTO, ChunkCount, ConvertRequest};
-use crate::sizes::{self, Inventory, Limits, PartSizes};
-use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
+use crate::sizes::{Inventory, Limits, PartSizes};
+use anemll_layout::CheckedLayout;
+use anemll_plugin_api::data::{ModelDescription, ModelInput};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Host, Result, codes};
 use anemll_terminal::size;
 use std::cell::OnceCell;
-
-const CHUNKED: &str = "chunked";
 
 /// A model whose size decides.
 pub(super) struct Model<'a> {
@@ -38,90 +38,141 @@ pub(super) fn settings(
     plugins: &Plugins,
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
-    let luts = |combiner: &str| luts(arguments, combiner, model.description.parameters);
+    let mut wishes = Wishes { argmax: arguments.argmax, ..Wishes::default() };
+    for option in &arguments.combiner_option {
+        let (name, value) = settings::named_value("--combiner-option", option)?;
+        wishes.options.insert(name, value);
+    }
     let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
-    let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
-        (AUTO, chunk) => auto(arguments, chunk, plugins, model, &limits)?,
-        (combiner, Some(ChunkCount::Auto)) => {
-            let sizes = model.sizes(&luts(combiner)?)?;
-            let (chunks, reason) = chunks_within(&sizes, arguments, &limits)?;
-            (combiner.to_owned(), Some(chunks), Some(reason))
+    let chooser = Chooser { arguments, plugins, model, limits: &limits, wishes };
+    let (candidate, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
+        (AUTO, chunk) => chooser.auto(chunk)?,
+        (id, Some(ChunkCount::Auto)) => {
+            let candidate = Candidate::named(plugins, id)?;
+            let (chunks, reason) = chooser.cut(&candidate)?;
+            (candidate, Some(chunks), Some(reason))
         }
-        (combiner, Some(ChunkCount::Count(count))) => (combiner.to_owned(), Some(count), None),
-        (combiner, None) => (combiner.to_owned(), None, None),
+        (id, Some(ChunkCount::Count(count))) => (Candidate::named(plugins, id)?, Some(count), None),
+        (id, None) => (Candidate::named(plugins, id)?, None, None),
     };
-    let luts = luts(&combiner)?;
-    Ok((Settings { combiner, chunks, luts }, reason))
+    let (options, layout) = chooser.layout(&candidate, chunks)?;
+    let whole = is_whole(&layout);
+    let luts = luts(arguments, whole, model.description.parameters)?;
+    let combiner = candidate.id().to_owned();
+    Ok((Settings { combiner, options, chunks, whole, luts }, reason))
 }
 
-type Choice = (String, Option<u32>, Option<String>);
+/// What a choice is made by.
+struct Chooser<'a> {
+    arguments: &'a ConvertRequest,
+    plugins: &'a Plugins,
+    model: &'a Model<'a>,
+    limits: &'a Limits,
+    wishes: Wishes,
+}
 
-fn auto(
-    arguments: &ConvertRequest,
-    chunk: Option<ChunkCount>,
-    plugins: &Plugins,
-    model: &Model<'_>,
-    limits: &Limits,
-) -> Result<Choice> {
-    let installed = |id: &str| {
-        plugins.components(Stage::Combiner).iter().any(|(_, component)| component.id == id)
-    };
-    if let Some(ChunkCount::Count(count)) = chunk {
-        let reason = format!("combiner {CHUNKED}: --chunk {count} was given");
-        return Ok((CHUNKED.to_owned(), Some(count), Some(reason)));
-    }
-    if !installed(CHUNKED) && installed(WHOLE_COMBINER) {
-        let reason = format!("combiner {WHOLE_COMBINER}: `{CHUNKED}` is not installed");
-        return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
-    }
-    let parameters = model.description.parameters;
-    let mut why_not = format!("`{WHOLE_COMBINER}` is not installed");
-    if chunk == Some(ChunkCount::Auto) {
-        "--chunk auto was given".clone_into(&mut why_not);
-    } else if installed(WHOLE_COMBINER) {
-        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER, parameters)?)?.monolithic_file();
-        let Some(reason) = sizes::why_not_whole(model.description, whole, limits) else {
-            let reason =
-                format!("combiner {WHOLE_COMBINER}: {} of weights in one file", size(whole));
-            return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
+/// A combiner, its chunks, and why.
+type Choice<'a> = (Candidate<'a>, Option<u32>, Option<String>);
+
+impl<'a> Chooser<'a> {
+    fn auto(&self, chunk: Option<ChunkCount>) -> Result<Choice<'a>> {
+        let all = Candidate::by_preference(self.plugins, &self.wishes, chunk.is_some())?;
+        let single = all.len() == 1;
+        let mut why: Option<String> = match chunk {
+            Some(ChunkCount::Auto) => Some("--chunk auto was given".to_owned()),
+            None if single => Some("no other combiner is installed".to_owned()),
+            _ => None,
         };
-        why_not = reason;
+        let mut failure = None;
+        for candidate in all {
+            let id = candidate.id();
+            if let Some(ChunkCount::Count(count)) = chunk {
+                let reason = format!("combiner {id}: --chunk {count} was given");
+                return Ok((candidate, Some(count), Some(reason)));
+            }
+            if candidate.cuts() {
+                match self.cut(&candidate) {
+                    Ok((chunks, fit)) => {
+                        let why = why.map_or_else(String::new, |why| format!("{why}; "));
+                        let reason = format!("combiner {id}: {why}{fit}");
+                        return Ok((candidate, Some(chunks), Some(reason)));
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            } else if single {
+                let reason = why.map(|why| format!("combiner {id}: {why}"));
+                return Ok((candidate, None, reason));
+            } else {
+                let (_, layout) = self.layout(&candidate, None)?;
+                let sizes = self.sizes(&layout)?;
+                let fitting = self.fitting();
+                let Some(reason) = fitting.why_not(&layout, &sizes) else {
+                    let bytes = size(largest_file(&layout, &sizes));
+                    let fit = match layout.weight_files.len() {
+                        1 => format!("{bytes} of weights in one file"),
+                        _ => format!("at most {bytes} of weights in one file"),
+                    };
+                    return Ok((candidate, None, Some(format!("combiner {id}: {fit}"))));
+                };
+                why.get_or_insert(reason);
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            let why = why.unwrap_or_default();
+            Error::new(codes::LAYOUT_OPTION_INVALID, format!("no combiner suits this model: {why}"))
+                .with_hint("choose one yourself with --combiner, or allow more with --max-chunk-mb")
+        }))
     }
-    let sizes = model.sizes(&luts(arguments, CHUNKED, parameters)?)?;
-    let (chunks, fit) = chunks_within(&sizes, arguments, limits)?;
-    Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
-}
 
-fn chunks_within(
-    sizes: &PartSizes,
-    arguments: &ConvertRequest,
-    limits: &Limits,
-) -> Result<(u32, String)> {
-    let Some(chunks) = sizes.chunks_within(limits) else {
-        let layer = sizes.layers.iter().copied().max().unwrap_or(0);
-        return Err(Error::new(
-            codes::LAYOUT_OPTION_INVALID,
-            format!(
-                "one layer takes {}, more than --max-chunk-mb {} allows with {:.0} % to spare",
-                size(layer),
-                arguments.max_chunk_mb,
-                (limits.overhead - 1.0) * 100.0
-            ),
-        )
-        .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
-    };
-    let largest = sizes.chunk_files(chunks)?.into_iter().max().unwrap_or(0);
-    let plural = if chunks == 1 { "" } else { "s" };
-    let fit = format!("{chunks} chunk{plural} of at most {}", size(largest));
-    Ok((chunks, fit))
+    fn fitting(&self) -> Fitting<'_> {
+        Fitting { model: self.model.description, limits: self.limits }
+    }
+
+    /// The options of a combiner, and how it lays the model out with them; bits are not known yet.
+    fn layout(
+        &self,
+        candidate: &Candidate<'_>,
+        chunks: Option<u32>,
+    ) -> Result<(ComponentOptions, CheckedLayout)> {
+        let options = candidate.options(chunks, &self.wishes)?;
+        let request = settings::layout_request(self.arguments);
+        let layout = candidate.layout(self.model.description, &options, &request)?;
+        Ok((options, layout))
+    }
+
+    fn sizes(&self, layout: &CheckedLayout) -> Result<PartSizes> {
+        let parameters = self.model.description.parameters;
+        self.model.sizes(&luts(self.arguments, is_whole(layout), parameters)?)
+    }
+
+    /// The fewest chunks that devices can load, and how large they are.
+    fn cut(&self, candidate: &Candidate<'_>) -> Result<(u32, String)> {
+        let sizes = self.sizes(&self.layout(candidate, Some(1))?.1)?;
+        let layout = |chunks| Ok(self.layout(candidate, Some(chunks))?.1);
+        let Some((chunks, largest)) = self.fitting().chunks(&sizes, layout)? else {
+            let layer = sizes.layers.iter().copied().max().unwrap_or(0);
+            return Err(Error::new(
+                codes::LAYOUT_OPTION_INVALID,
+                format!(
+                    "one layer takes {}, more than --max-chunk-mb {} allows with {:.0} % to spare",
+                    size(layer),
+                    self.arguments.max_chunk_mb,
+                    (self.limits.overhead - 1.0) * 100.0
+                ),
+            )
+            .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
+        };
+        let plural = if chunks == 1 { "" } else { "s" };
+        Ok((chunks, format!("{chunks} chunk{plural} of at most {}", size(largest))))
+    }
 }
 
 /// Bits of each part. A quantizer of another kind is asked by options of its own.
-fn luts(arguments: &ConvertRequest, combiner: &str, parameters: u64) -> Result<Luts> {
+fn luts(arguments: &ConvertRequest, whole: bool, parameters: u64) -> Result<Luts> {
     let other = arguments.quantizer.as_deref().is_some_and(|id| id != LUT_QUANTIZER);
     let own_options = arguments.quantizer.is_some() && !arguments.quantizer_option.is_empty();
     if (other || own_options) && !arguments.luts.is_typed() {
         return Ok(Luts::default());
     }
-    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER, parameters)
+    Luts::new(&arguments.luts, whole, parameters)
 }

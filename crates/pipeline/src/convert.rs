@@ -6,7 +6,7 @@ use crate::finish::SmallFiles;
 use crate::job::{Job, refuse_missing_tokenizer};
 use crate::model_files::{self, TOKENIZER, has_weights, hash_source};
 use crate::model_source::{Need, Source};
-use crate::names::{META, REPORT};
+use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
 use crate::request::ConvertRequest;
@@ -14,6 +14,7 @@ use crate::settings;
 use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
 use crate::work::Work;
+use anemll_conversion::META;
 use anemll_errors::from_huggingface;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_plugin_api::{Error, Result, codes};
@@ -70,7 +71,8 @@ pub fn run(
         force: arguments.force,
         model: Some(directory.path()),
     })?;
-    let done = job.steps().and_then(|steps| {
+    let steps = job.steps();
+    let done = (|| {
         let selection = steps.selection(arguments)?;
         let work = Work {
             layout: &job.layout,
@@ -103,7 +105,7 @@ pub fn run(
         check_cancelled()?;
         store.publish(relative)?;
         Ok(report)
-    });
+    })();
     if done.as_ref().is_err_and(Error::is_cancelled) {
         store.discard();
     }

@@ -1,7 +1,7 @@
 //! `--dry-run`: what a conversion would make and take, and what of it is there, without touching
 //! anything.
 
-use super::finish::{SmallFiles, shipped};
+use super::finish::SmallFiles;
 use super::packages::relative_path;
 use super::steps::Selection;
 use crate::event::Event;
@@ -10,6 +10,7 @@ use crate::model_files::hash_source;
 use crate::model_source::Source;
 use crate::settings;
 use crate::sizes;
+use anemll_conversion::shipped;
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::PackageKind;
@@ -72,7 +73,7 @@ pub(super) fn look(
     match weights {
         Some(directory) => plan.finished = finished(job, directory, show)?,
         None => {
-            job.steps()?.selection(job.arguments)?;
+            job.steps().selection(job.arguments)?;
             let later = if source.is_whole() { "" } else { "; the conversion downloads them" };
             plan.notes.push(format!(
                 "the weights are not here{later}; only the configuration was looked at"
@@ -106,7 +107,7 @@ fn finished(
         model: Some(directory.path()),
     };
     let mut view = View::look(&request)?;
-    let steps = job.steps()?;
+    let steps = job.steps();
     let selection = steps.selection(arguments)?;
     let to_run = steps.to_run(selection, &view, job.workers(&small_files))?;
     let outputs =
@@ -175,12 +176,7 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<DryRun> {
         parameters: job.description.parameters,
         combiner: job.settings.combiner.clone(),
         notes,
-        steps: job
-            .layout
-            .steps
-            .iter()
-            .map(|step| format!("{} {}", step.number, step.title))
-            .collect(),
+        steps: job.steps().iter().map(|step| format!("{} {}", step.number, step.title)).collect(),
         finished: Vec::new(),
         packages: job
             .layout

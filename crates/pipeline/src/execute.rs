@@ -77,7 +77,8 @@ impl Job<'_> {
                 Task::Files => {
                     let directory = work.weights.source.directory.path();
                     let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
-                    let outputs = work.small_files.write(store, &meta, &self.layout)?;
+                    let description = self.run_description(work.functions)?;
+                    let outputs = work.small_files.write(store, &meta, &description)?;
                     inputs = work.small_files.fingerprint();
                     let outcome = StepReport { done: true, message: String::new() };
                     (outputs, Vec::new(), "", outcome)

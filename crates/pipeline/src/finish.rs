@@ -2,11 +2,11 @@
 
 use super::packages::relative_path;
 use super::report::StepReport;
-use crate::names::META;
+use anemll_conversion::{Description, FILE, META, shipped};
 use anemll_errors::from_huggingface;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
-use anemll_plugin_api::data::{Layout, ModelDescription, PackageKind, PackageSpec};
+use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
@@ -54,16 +54,21 @@ impl SmallFiles {
 
     /// What [`Self::write`] makes, in the output directory.
     pub(super) fn outputs(&self) -> Vec<PathBuf> {
-        let own = [anemll_generation::engine::PATHS, META].map(PathBuf::from);
+        let own = [FILE, META].map(PathBuf::from);
         self.files.iter().map(|(name, _)| PathBuf::from(name)).chain(own).collect()
     }
 
-    /// Copies them, and writes meta.yaml and the order of the functions.
-    pub(super) fn write(&self, store: &Store, meta: &str, layout: &Layout) -> Result<Vec<PathBuf>> {
+    /// Copies them, and writes meta.yaml and the description.
+    pub(super) fn write(
+        &self,
+        store: &Store,
+        meta: &str,
+        description: &Description,
+    ) -> Result<Vec<PathBuf>> {
         for (name, bytes) in &self.files {
             store.write(Path::new(name), bytes)?;
         }
-        store.write_json(Path::new(anemll_generation::engine::PATHS), &layout.paths)?;
+        store.write_json(Path::new(FILE), description)?;
         store.write(Path::new(META), meta.as_bytes())?;
         Ok(self.outputs())
     }
@@ -122,21 +127,6 @@ pub(super) fn compiled_name(package: &PackageSpec) -> String {
     format!("{}.mlmodelc", package.stem)
 }
 
-/// The packages that an app loads: combined ones, and parts which no combined one replaces.
-pub(super) fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
-    let combined: Vec<&str> = layout
-        .packages
-        .iter()
-        .filter(|package| package.kind == PackageKind::Combined)
-        .map(|package| package.weight_file.as_str())
-        .collect();
-    layout.packages.iter().filter(move |package| match package.kind {
-        PackageKind::Combined => true,
-        PackageKind::Part => !combined.contains(&package.weight_file.as_str()),
-        PackageKind::Evaluate => false,
-    })
-}
-
 /// Bytes of the files of a package.
 pub(super) fn size(path: &Path) -> std::io::Result<u64> {
     let metadata = fs_err::symlink_metadata(path)?;
@@ -187,9 +177,7 @@ pub(super) fn test(
 /// name already.
 fn gather(layout: &Layout, store: &Store) -> Result<()> {
     let packages = layout.packages.iter().map(relative_path);
-    for relative in
-        packages.chain([PathBuf::from(META), PathBuf::from(anemll_generation::engine::PATHS)])
-    {
+    for relative in packages.chain([PathBuf::from(META), PathBuf::from(FILE)]) {
         store.gather(&relative)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! once.
 
 use crate::event::{Event, Shipped};
-use crate::finish::{SmallFiles, shipped};
+use crate::finish::SmallFiles;
 use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self};
 use crate::names::REPORT;
@@ -15,13 +15,12 @@ use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
 use crate::{auto, finish, lut, meta, packages, quantization, report, settings, weight_record};
+use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Host, Result, Runtime, codes,
-};
+use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
 use serde_json::Value;
@@ -89,12 +88,11 @@ impl<'a> Job<'a> {
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
-        let combiner = plugins.combiner(&settings.combiner, &ComponentOptions::new())?;
+        let combiner = plugins.combiner(&settings.combiner, &settings.options)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
             quantization::attach(quantization, arguments.statistics.as_deref(), directory)?;
-        let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
-        layout.meta.extend(settings.luts.group_keys());
+        let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
         let mut options = settings.options_json(arguments);
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
@@ -176,8 +174,7 @@ impl<'a> Job<'a> {
             let typed = if self.arguments.luts.is_typed() {
                 String::new()
             } else {
-                let whole = self.settings.combiner == settings::WHOLE_COMBINER;
-                let scripts = lut::Luts::flags_of_scripts(whole);
+                let scripts = lut::Luts::flags_of_scripts(self.settings.whole);
                 format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
             };
             notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
@@ -186,7 +183,7 @@ impl<'a> Job<'a> {
         notes
     }
 
-    pub(crate) fn steps(&self) -> Result<Steps<'_>> {
+    pub(crate) fn steps(&self) -> Steps<'_> {
         Steps::new(&self.layout)
     }
 
@@ -260,6 +257,26 @@ impl<'a> Job<'a> {
         Ok(outputs)
     }
 
+    /// What is in the conversion and how it is run.
+    pub(crate) fn run_description(
+        &self,
+        functions: &BTreeMap<String, Checked<Referenced>>,
+    ) -> Result<Description> {
+        let run = &self.layout.run;
+        let mut outputs = Vec::new();
+        for call in [run.infer.last(), run.evaluate.last()].into_iter().flatten() {
+            let function = anemll_layout::called(&self.layout, call);
+            let Some(function) = function.and_then(|id| functions.get(id)) else { continue };
+            let interface = anemll_mil::interface(function.model())
+                .map_err(|source| graph_error(&self.arch, &call.function, &source))?;
+            let found = interface.into_iter().flat_map(|function| function.outputs);
+            outputs.extend(found.map(|output| output.name));
+        }
+        outputs.dedup();
+        let outputs = outputs.iter().map(String::as_str);
+        Ok(Description::of_layout(&self.layout, &self.description, outputs))
+    }
+
     pub(crate) fn meta(
         &self,
         directory: &Path,
@@ -295,7 +312,7 @@ impl<'a> Job<'a> {
         source_sha256: &str,
         store: &Store,
     ) -> Result<Report> {
-        let steps = self.steps()?;
+        let steps = self.steps();
         let step_report = |task: Task| {
             let record = store.view().records().find(|record| steps.task(record.number) == task);
             record.map_or_else(StepReport::default, |record| StepReport {

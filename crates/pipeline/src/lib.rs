@@ -4,6 +4,7 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
+pub mod combiners;
 mod convert;
 mod dry_run;
 pub mod event;

@@ -6,7 +6,7 @@
 //! layers and head, and `--lut` stands for the latter two; in the monolithic layout `--lut` stands
 //! for all, with `--lut-embeddings` and `--lut-lmhead` for exceptions.
 
-use anemll_plugin_api::data::BitsPerPart;
+use anemll_layout::Parts;
 use anemll_plugin_api::{Error, Result, codes};
 use serde_json::{Map, Value, json};
 
@@ -156,9 +156,9 @@ impl Luts {
     }
 
     /// For file names and metadata.
-    pub fn bits(&self) -> BitsPerPart {
+    pub fn bits(&self) -> Parts<Option<u32>> {
         let bits = |lut: Option<Lut>| lut.map(|lut| lut.bits);
-        BitsPerPart {
+        Parts {
             embeddings: bits(self.embeddings),
             layers: bits(self.layers),
             head: bits(self.head),
@@ -174,17 +174,15 @@ impl Luts {
         })
     }
 
-    /// The keys of meta.yaml beside those with the bits; 0 is one LUT for the whole tensor.
-    pub(super) fn group_keys(&self) -> Map<String, Value> {
-        let parts = [
-            ("lut_embeddings_per_channel", self.embeddings),
-            ("lut_ffn_per_channel", self.layers),
-            ("lut_lmhead_per_channel", self.head),
-        ];
-        parts
-            .into_iter()
-            .filter_map(|(key, lut)| Some((key.to_owned(), json!(lut?.group.unwrap_or(0)))))
-            .collect()
+    /// What the combiner is told, for names and metadata.
+    pub(super) fn labels(&self) -> Map<String, Value> {
+        let parts = [("embeddings", self.embeddings), ("layers", self.layers), ("head", self.head)];
+        let of = |(part, lut): (&str, Option<Lut>)| {
+            let Lut { bits, group } = lut?;
+            let bits = (format!("bits.{part}"), json!(bits));
+            Some([bits, (format!("group.{part}"), json!(group.unwrap_or(0)))])
+        };
+        parts.into_iter().filter_map(of).flatten().collect()
     }
 }
 
@@ -231,7 +229,7 @@ mod tests {
         );
         let whole = typed(&arguments("4,16"), true).unwrap();
         assert_eq!(whole.bits().embeddings, Some(4));
-        assert_eq!(whole.group_keys()["lut_lmhead_per_channel"], 16);
+        assert_eq!(whole.labels()["group.head"], 16);
         let apart = LutFlags { lut3: Some("6".to_owned()), ..arguments("none") };
         let apart = typed(&apart, false).unwrap();
         assert_eq!((apart.bits().layers, apart.bits().head), (None, Some(6)));

@@ -33,7 +33,7 @@ pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
     }
     // What the combiner knows (files, chunks, bits) has the last word.
     parameters.extend(layout.meta.clone());
-    let kind = parameters.get("model_type").cloned().unwrap_or_else(|| json!("chunked"));
+    let kind = parameters.get("model_type").cloned().unwrap_or_else(|| json!(layout.combiner));
     let document = json!({
         "model_info": {
             "name": format!("anemll-{model_name}-ctx{}", description.context),

@@ -2,5 +2,3 @@
 
 /// Name of the report in the output directory.
 pub const REPORT: &str = "anemll-report.json";
-/// Name of the file by which chat programs find everything.
-pub(crate) const META: &str = "meta.yaml";

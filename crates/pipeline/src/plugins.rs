@@ -184,6 +184,12 @@ impl Plugins {
                 _ => Ok(first),
             };
         }
+        Err(self.not_found(stage, &format!("there is no {} `{id}`", stage.name())))
+    }
+
+    /// The error of a component that is not there: `what`, which are, and where plugins were looked
+    /// for.
+    pub fn not_found(&self, stage: Stage, what: &str) -> Error {
         let all = self.components(stage);
         let ids: Vec<&str> = all.iter().map(|(_, component)| component.id.as_str()).collect();
         let have = if ids.is_empty() {
@@ -191,13 +197,10 @@ impl Plugins {
         } else {
             format!("installed: {}", ids.join(", "))
         };
-        let error = Error::new(
-            codes::PLUGIN_NOT_FOUND,
-            format!("there is no {} `{id}`; {have}", stage.name()),
-        );
-        Err(self.say_where(error).with_hint(
+        let error = Error::new(codes::PLUGIN_NOT_FOUND, format!("{what}; {have}"));
+        self.say_where(error).with_hint(
             "name its library with --plugin PATH; `anemll plugin list` shows what is found",
-        ))
+        )
     }
 
     /// Adds where plugins were looked for, and which files there cannot be used.
@@ -234,7 +237,7 @@ impl Plugins {
         Ok(json!({ "stage": stage.name(), "id": id, "version": version, "library": library }))
     }
 
-    /// The combiner `id`.
+    /// The combiner `id`, made with options of its manifest.
     pub fn combiner(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         self.plugin(Stage::Combiner, id)?.combiner(id, options)
     }

@@ -26,6 +26,8 @@ pub struct ConvertRequest {
     pub combiner: String,
     /// Chunks of the layers; none leaves it to the combiner.
     pub chunk: Option<ChunkCount>,
+    /// Options of the combiner, `NAME=VALUE`.
+    pub combiner_option: Vec<String>,
     /// Largest weight file in MB of 1000000 bytes, where size decides.
     pub max_chunk_mb: u32,
     /// First part of the file names; the model's own when absent.
@@ -76,6 +78,7 @@ impl ConvertRequest {
             batch: 64,
             combiner: AUTO.to_owned(),
             chunk: None,
+            combiner_option: Vec::new(),
             max_chunk_mb: 950,
             prefix: None,
             argmax: false,
@@ -98,11 +101,10 @@ impl ConvertRequest {
         }
     }
 
-    /// The model as it is, in 16-bit floats, to be measured and thrown away: in one chunk, with
-    /// weights beyond float16 clamped, and not run.
+    /// The model as it is, in 16-bit floats, to be measured and thrown away: in one
+    /// chunk, with weights beyond float16 clamped, and not run.
     pub fn unquantized(model: &Path, output: &Path) -> Self {
         Self {
-            combiner: "chunked".to_owned(),
             chunk: Some(ChunkCount::Count(1)),
             luts: LutFlags { lut: Some("none".to_owned()), ..LutFlags::default() },
             runtime: NONE.to_owned(),

@@ -6,7 +6,7 @@ use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
 use crate::request::ConvertRequest;
 use anemll_huggingface::ModelDirectory;
-use anemll_plugin_api::data::{LayoutOptions, ModelInput};
+use anemll_plugin_api::data::{LayoutRequest, ModelInput};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,16 +15,19 @@ use std::collections::BTreeMap;
 pub(super) const LUT_QUANTIZER: &str = "lut";
 /// Those that take the options which the `--lut` flags become.
 const LUT_QUANTIZERS: [&str; 2] = [LUT_QUANTIZER, "lut-aware"];
-/// The combiner for which `--lut` stands for the embeddings too, as ANEMLL's script has it.
-pub(super) const WHOLE_COMBINER: &str = "monolithic";
 
 /// How the model is cut, and how many bits its parts get.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
     /// Id of the combiner.
     pub(super) combiner: String,
+    /// What the combiner is made with.
+    pub(super) options: ComponentOptions,
     /// Chunks of the layers; none leaves it to the combiner.
     pub(super) chunks: Option<u32>,
+    /// Whether the embedding is in a function with layers. `--lut` then stands for it too, as
+    /// ANEMLL's script for whole models has it.
+    pub(super) whole: bool,
     /// Bits of each part.
     pub(super) luts: Luts,
 }
@@ -60,13 +63,7 @@ pub(super) fn quantization(
         options = luts.options().try_into()?;
     }
     for option in &arguments.quantizer_option {
-        let Some((name, value)) = option.split_once('=') else {
-            return Err(Error::new(
-                codes::USAGE,
-                format!("--quantizer-option {option}: expected NAME=VALUE"),
-            ));
-        };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let (name, value) = named_value("--quantizer-option", option)?;
         options.insert(name, value);
     }
     let id = match &arguments.quantizer {
@@ -121,19 +118,9 @@ pub(super) fn model_input(
 }
 
 impl Settings {
-    /// What the combiner is told.
-    pub(super) fn layout_options(&self, arguments: &ConvertRequest) -> LayoutOptions {
-        let metadata = BTreeMap::from([(
-            "com.anemll.tool_version".to_owned(),
-            env!("CARGO_PKG_VERSION").to_owned(),
-        )]);
-        LayoutOptions {
-            chunks: self.chunks,
-            prefix: arguments.prefix.clone(),
-            argmax: arguments.argmax,
-            bits: self.luts.bits(),
-            metadata,
-        }
+    /// What the combiner is asked.
+    pub(super) fn layout_request(&self, arguments: &ConvertRequest) -> LayoutRequest {
+        LayoutRequest { labels: self.luts.labels(), ..layout_request(arguments) }
     }
 
     /// The options that decide the output, as they stand in the packages, the report and the record
@@ -158,6 +145,26 @@ impl Settings {
         if arguments.allow_missing_weights {
             options["allow_missing_weights"] = json!(true);
         }
+        if !arguments.combiner_option.is_empty() {
+            options["combiner_option"] = json!(arguments.combiner_option);
+        }
         options
     }
+}
+
+/// What any combiner is asked, whatever becomes of the weights.
+pub(super) fn layout_request(arguments: &ConvertRequest) -> LayoutRequest {
+    let metadata = BTreeMap::from([(
+        "com.anemll.tool_version".to_owned(),
+        env!("CARGO_PKG_VERSION").to_owned(),
+    )]);
+    LayoutRequest { prefix: arguments.prefix.clone(), metadata, ..LayoutRequest::default() }
+}
+
+/// NAME=VALUE as it was typed after `flag`: a JSON value, or else a text.
+pub(super) fn named_value<'a>(flag: &str, option: &'a str) -> Result<(&'a str, Value)> {
+    let Some((name, value)) = option.split_once('=') else {
+        return Err(Error::new(codes::USAGE, format!("{flag} {option}: expected NAME=VALUE")));
+    };
+    Ok((name, serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))))
 }

@@ -6,11 +6,9 @@
 
 use crate::lut::{Lut, Luts};
 use crate::references::{Item, Weight, collect};
-use anemll_layout::layer_ranges;
 use anemll_mil::lint;
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, ModelInput, Purpose};
 use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
-use anemll_terminal::size;
 use coreml_proto::Model;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -46,49 +44,40 @@ impl PartSizes {
         self.head.saturating_add(UNIT)
     }
 
-    /// Bytes of the weight file of a chunk with these layers, which infer and prefill share.
-    pub fn chunk_file(&self, layers: LayerRange) -> u64 {
-        let range = layers.first as usize..layers.end as usize;
-        let last = if range.end == self.layers.len() { self.last_chunk } else { 0 };
-        let own = self.layers.get(range).unwrap_or_default();
-        own.iter()
-            .fold(UNIT, |sum, bytes| sum.saturating_add(*bytes))
-            .saturating_add(self.every_chunk)
-            .saturating_add(last)
+    /// Bytes of a weight file with all layers.
+    pub fn layers_file(&self) -> u64 {
+        let all = LayerRange { first: 0, end: self.layer_count() };
+        self.file(&[&function("layers", false, Some(all), Purpose::Infer)])
     }
 
-    /// Bytes of each chunk's weight file.
-    ///
-    /// # Errors
-    /// [`codes::LAYOUT_OPTION_INVALID`] unless there is at least one chunk, and a layer for each.
-    pub fn chunk_files(&self, chunks: u32) -> Result<Vec<u64>> {
-        let ranges = layer_ranges(self.layer_count(), chunks)?;
-        Ok(ranges.into_iter().map(|range| self.chunk_file(range)).collect())
-    }
-
-    /// The smallest number of chunks whose weight files and layers are within the limits; none
-    /// when not even a layer of its own fits.
-    pub fn chunks_within(&self, limits: &Limits) -> Option<u32> {
-        let most = limits.file_bytes();
-        (1..=self.layer_count()).find(|chunks| {
-            self.layer_count().div_ceil(*chunks) <= limits.layers
-                && self.chunk_files(*chunks).is_ok_and(|all| all.iter().all(|one| *one <= most))
-        })
-    }
-
-    /// Bytes of the one weight file of a monolithic conversion.
-    pub fn monolithic_file(&self) -> u64 {
-        let layers = self.chunk_file(LayerRange { first: 0, end: self.layer_count() });
-        layers.saturating_add(self.embeddings).saturating_add(self.head)
-    }
-
-    /// Bytes of all weight files of a chunked conversion.
-    ///
-    /// # Errors
-    /// As [`Self::chunk_files`].
-    pub fn chunked_files(&self, chunks: u32) -> Result<u64> {
-        let ends = self.embeddings_file().saturating_add(self.head_file());
-        Ok(self.chunk_files(chunks)?.into_iter().fold(ends, u64::saturating_add))
+    /// Bytes of the weight file that these functions share.
+    pub fn file(&self, functions: &[&FunctionSpec]) -> u64 {
+        let mut bytes = UNIT;
+        let mut add = |more: u64| bytes = bytes.saturating_add(more);
+        if functions.iter().any(|function| function.embedding) {
+            add(self.embeddings);
+        }
+        if functions.iter().any(|function| function.head) {
+            add(self.head);
+        }
+        let within = |layer: u32| {
+            functions
+                .iter()
+                .filter_map(|function| function.layers)
+                .any(|range| (range.first..range.end).contains(&layer))
+        };
+        for (layer, bytes) in (0..).zip(&self.layers) {
+            if within(layer) {
+                add(*bytes);
+            }
+        }
+        if functions.iter().any(|function| function.layers.is_some()) {
+            add(self.every_chunk);
+        }
+        if self.layer_count().checked_sub(1).is_some_and(within) {
+            add(self.last_chunk);
+        }
+        bytes
     }
 
     /// Layers, as the description counts them.
@@ -126,32 +115,6 @@ impl Limits {
             return lint::weight_file_limit(self.chunk_bytes);
         }
         (self.chunk_bytes as f64 / self.overhead) as u64
-    }
-}
-
-/// Beyond this a model is cut into chunks, even if one file would be small enough: ANEMLL's advice
-/// for its monolithic models is 1 to 3 B parameters.
-const WHOLE_PARAMETERS: u64 = 3_000_000_000;
-
-/// Why a model is not to be one package of `bytes` of weights; none where it may be.
-pub fn why_not_whole(
-    description: &ModelDescription,
-    bytes: u64,
-    limits: &Limits,
-) -> Option<String> {
-    let (parameters, layers) = (description.parameters, description.layers);
-    if parameters > WHOLE_PARAMETERS {
-        Some(format!("{:.1} B parameters are more than 3 B", parameters as f64 / 1e9))
-    } else if layers > limits.layers {
-        Some(format!("{layers} layers are more than {} in one function", limits.layers))
-    } else if bytes > limits.file_bytes() {
-        let megabytes = limits.chunk_bytes / 1_000_000;
-        Some(format!(
-            "{} of weights in one file would pass --max-chunk-mb {megabytes}",
-            size(bytes)
-        ))
-    } else {
-        None
     }
 }
 
@@ -331,68 +294,6 @@ fn record(bytes: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn sizes() -> PartSizes {
-        PartSizes {
-            embeddings: 1000,
-            layers: vec![100, 100, 100, 200, 100],
-            every_chunk: 10,
-            last_chunk: 5,
-            head: 2000,
-        }
-    }
-
-    #[test]
-    fn chunks_have_their_layers_and_what_every_chunk_has() {
-        let sizes = sizes();
-        assert_eq!(sizes.chunk_files(1).unwrap(), [64 + 600 + 10 + 5]);
-        assert_eq!(sizes.chunk_files(2).unwrap(), [64 + 300 + 10, 64 + 300 + 10 + 5]);
-        assert_eq!(sizes.monolithic_file(), 64 + 1000 + 600 + 15 + 2000);
-        assert_eq!(sizes.chunked_files(2).unwrap(), 1064 + 2064 + 374 + 379);
-        for chunks in [0, 6] {
-            let error = sizes.chunk_files(chunks).unwrap_err();
-            assert_eq!(error.code, codes::LAYOUT_OPTION_INVALID);
-        }
-    }
-
-    #[test]
-    fn the_fewest_chunks_that_fit() {
-        let sizes = sizes();
-        let within = |sizes: &PartSizes, chunk_bytes: u64, layers: u32| {
-            sizes.chunks_within(&Limits { chunk_bytes, overhead: 1.0, layers })
-        };
-        assert_eq!(within(&sizes, 679, 20), Some(1));
-        assert_eq!(within(&sizes, 678, 20), Some(2));
-        assert_eq!(within(&sizes, 379, 20), Some(2));
-        assert_eq!(within(&sizes, 378, 20), Some(3));
-        assert_eq!(within(&sizes, 274, 20), Some(4));
-        assert_eq!(within(&sizes, 273, 20), None);
-        assert_eq!(within(&sizes, 679, 5), Some(1));
-        assert_eq!(within(&sizes, 679, 4), Some(2));
-        assert_eq!(within(&sizes, 679, 1), Some(5));
-        assert_eq!(within(&PartSizes::default(), u64::MAX, 20), None);
-    }
-
-    /// What is chosen here is what the lint accepts: to the byte, and to the layer.
-    #[test]
-    fn the_limits_are_those_of_the_lint() {
-        let limits = Limits::of_megabytes(950);
-        let found = |bytes: u64| anemll_mil::lint(&coreml_proto::Model::default(), bytes).len();
-        assert_eq!(found(limits.file_bytes()), 0);
-        assert_eq!(found(limits.file_bytes() + 1), 1);
-        let model = |parameters: u64, layers: u32| ModelDescription {
-            parameters,
-            layers,
-            ..ModelDescription::default()
-        };
-        let why = |model: ModelDescription, bytes: u64| why_not_whole(&model, bytes, &limits);
-        assert_eq!(why(model(3_000_000_000, 20), limits.file_bytes()), None);
-        let reason = why(model(134_515_008, 30), 78_800_000).unwrap();
-        assert_eq!(reason, "30 layers are more than 20 in one function");
-        let reason = why(model(1, 20), limits.file_bytes() + 1).unwrap();
-        assert_eq!(reason, "864 MB of weights in one file would pass --max-chunk-mb 950");
-        assert!(why(model(3_100_000_000, 1), 1).unwrap().contains("3.1 B parameters"));
-    }
-
     #[test]
     fn sizes_beyond_all_bounds_do_not_overflow() {
         let huge = PartSizes {
@@ -402,8 +303,8 @@ mod tests {
             last_chunk: u64::MAX,
             head: u64::MAX,
         };
-        assert_eq!(huge.monolithic_file(), u64::MAX);
-        assert_eq!(huge.chunked_files(3).unwrap(), u64::MAX);
+        let all = Some(LayerRange { first: 0, end: 3 });
+        assert_eq!(huge.file(&[&function("all", true, all, Purpose::Infer)]), u64::MAX);
         assert_eq!(record(u64::MAX), u64::MAX);
     }
 

@@ -1,11 +1,12 @@
 //! The steps of a conversion: which there are, which of them a run does, and what each needs.
 
-use super::finish::{SmallFiles, compiled_name, shipped};
+use super::finish::{SmallFiles, compiled_name};
 use super::packages::{of_record, relative_path};
 use super::report::PackageReport;
 use super::weight_record;
 use crate::request::{ConvertRequest, NONE};
-use anemll_layout::layout_error;
+use anemll_conversion::{META, shipped};
+use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::{Layout, PackageKind, PackageSpec, Step};
 use anemll_plugin_api::{Error, Result, codes};
 use anemll_store::{OutputName, StepRecord, View};
@@ -44,50 +45,40 @@ pub(super) struct Workers<'a> {
     pub(super) small_files: &'a SmallFiles,
 }
 
-/// The steps of a layout. The last three are compile, small files and test, whatever the combiner
-/// calls them; those before make packages.
+/// The host's own steps, which follow those of the combiner.
+const OWN: [(&str, Task); 3] =
+    [("compile", Task::Compile), ("tokenizer and meta.yaml", Task::Files), ("test", Task::Test)];
+
+/// The steps of a conversion: the combiner's, which make packages, and then the host's.
 pub(super) struct Steps<'a> {
     layout: &'a Layout,
+    all: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(layout: &'a Layout) -> Result<Self> {
-        let steps = Self { layout };
-        if !layout.steps.iter().map(|step| step.number).eq(1..=steps.count()) || steps.count() < 4 {
-            return Err(layout_error("does not number its steps from 1, with at least 4 of them"));
-        }
-        let misplaced = layout.packages.iter().find(|package| {
-            package.kind != PackageKind::Evaluate
-                && (package.step == 0 || steps.task(package.step) != Task::Packages)
-        });
-        match misplaced {
-            Some(package) => Err(layout_error(format!(
-                "makes `{}` in step {}, which is not one of the steps for packages",
-                package.stem, package.step
-            ))),
-            None => Ok(steps),
-        }
+    pub(super) fn new(layout: &'a CheckedLayout) -> Self {
+        let own = OWN.iter().map(|(title, _)| (*title).to_owned());
+        let titles = layout.steps.iter().map(|step| step.title.clone()).chain(own);
+        let all = (1..).zip(titles).map(|(number, title)| Step { number, title }).collect();
+        Self { layout, all }
     }
 
     fn count(&self) -> u32 {
-        self.layout.steps.len() as u32
+        self.all.len() as u32
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Step> {
-        self.layout.steps.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Step> {
+        self.all.iter()
     }
 
     pub(super) fn task(&self, number: u32) -> Task {
-        match self.count().saturating_sub(number) {
-            0 => Task::Test,
-            1 => Task::Files,
-            2 => Task::Compile,
-            _ => Task::Packages,
-        }
+        let before = self.layout.steps.len();
+        let own = (number as usize).checked_sub(before + 1).and_then(|place| OWN.get(place));
+        own.map_or(Task::Packages, |(_, task)| *task)
     }
 
-    fn title(&self, number: u32) -> &'a str {
-        let step = self.layout.steps.iter().find(|step| step.number == number);
+    fn title(&self, number: u32) -> &str {
+        let step = self.all.iter().find(|step| step.number == number);
         step.map_or("", |step| step.title.as_str())
     }
 
@@ -284,7 +275,7 @@ impl<'a> Steps<'a> {
             Task::Compile => needs.extend(shipped(self.layout).map(made)),
             Task::Test => {
                 needs.extend(shipped(self.layout).map(made));
-                needs.push((self.count() - 1, PathBuf::from(crate::names::META)));
+                needs.push((self.count() - 1, PathBuf::from(META)));
             }
         }
         needs

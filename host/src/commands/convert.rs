@@ -39,9 +39,13 @@ pub struct ConvertArguments {
     /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
     #[arg(long, value_name = "ID", default_value = "auto")]
     pub combiner: String,
-    /// Number of chunks that the layers are divided into (combiner `chunked`; default 2), or auto.
+    /// Number of chunks that the layers are divided into, or auto; for a combiner with the option
+    /// `chunks`.
     #[arg(long, value_name = "N|auto")]
     pub chunk: Option<ChunkCount>,
+    /// Option for the combiner, as NAME=VALUE; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub combiner_option: Vec<String>,
     /// Largest weight file in MB for `--chunk auto` and `--combiner auto`.
     #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_chunk_mb: u32,
@@ -141,6 +145,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             batch: typed.batch,
             combiner: typed.combiner.clone(),
             chunk: typed.chunk,
+            combiner_option: typed.combiner_option.clone(),
             max_chunk_mb: typed.max_chunk_mb,
             prefix: typed.prefix.clone(),
             argmax: typed.argmax,

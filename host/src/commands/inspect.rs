@@ -1,9 +1,7 @@
 //! `inspect`: what is in a package, a model file or a compiled model.
 
 use crate::error::io;
-use crate::meta::Meta;
 use anemll_mil::text::{self, WriteError};
-use anemll_plugin_api::data::RunStep;
 use anemll_plugin_api::{Error, Result, codes};
 use anemll_report::inspect::findings::{self, FindingInspection};
 use anemll_report::inspect::open::Opened;
@@ -90,7 +88,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
 
 /// The meta.yaml of a conversion, where the path is one or its directory.
 fn conversion(path: &Path) -> Option<PathBuf> {
-    const META: &str = "meta.yaml";
+    use anemll_conversion::META;
     if path.file_name().is_some_and(|name| name == META) {
         return Some(path.to_owned());
     }
@@ -131,18 +129,12 @@ fn lint_conversion(meta: &Path, arguments: &InspectArguments) -> Result<()> {
             .with_at(arguments.path.display().to_string())
             .with_hint("--lint looks at all that ships; else name one of the packages"));
     }
-    let meta = Meta::read(meta)?;
-    let mut steps: Vec<&RunStep> = Vec::new();
-    for step in meta.paths.infer.iter().chain(&meta.paths.prefill) {
-        if steps.iter().all(|known| known.package != step.package) {
-            steps.push(step);
-        }
-    }
+    let read = anemll_conversion::Conversion::read(meta)?;
     let mut conversion = Conversion { schema: SCHEMA, packages: Vec::new() };
-    for step in steps {
-        let path = meta.package(step)?;
+    for model in read.description.models() {
+        let path = read.package(model)?;
         let findings = findings::of(&Opened::open(&path)?, None);
-        let name = path.strip_prefix(&meta.directory).unwrap_or(&path);
+        let name = path.strip_prefix(&read.directory).unwrap_or(&path);
         let path = name.to_string_lossy().replace('\\', "/");
         conversion.packages.push(Package { path, findings });
     }

@@ -182,7 +182,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let weights = weight_findings(&folder.path().join(anemll_pipeline::REPORT))?;
 
     let host = services::host();
-    let meta = folder.path().join("meta.yaml");
+    let meta = folder.path().join(anemll_conversion::META);
     let mut exact = Engine::open(&meta, wide.as_ref(), &host)?;
     let mut rounded = Engine::open(&meta, narrow.as_ref(), &host)?;
     if let Some(vocabulary) = exact.vocabulary()
@@ -193,7 +193,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
             format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
         ));
     }
-    let mut peaks = Peaks::new(&exact.evaluation_functions()?, exact.batch())?;
+    let mut peaks = Peaks::new(&exact.evaluation_functions(), exact.batch())?;
     let mut positions = Vec::new();
     let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (number, part) in tokens.chunks(exact.batch() as usize).enumerate() {

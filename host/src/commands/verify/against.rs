@@ -7,10 +7,10 @@ use super::VerifyArguments;
 use crate::engine::{Engine, Head};
 use crate::error::from_export;
 use crate::evaluation::{argmax, logsumexp, measure};
-use crate::meta::{Form, Meta};
 use crate::plugins::Plugins;
 use crate::services::{self, check_cancelled};
 use crate::tokenizer::Tokenizer;
+use anemll_conversion::{Conversion, Form, META};
 use anemll_export::Release;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{Error, Result, codes};
@@ -96,14 +96,15 @@ pub(super) fn compare(
     .map_err(from_export)?;
     let host = services::host();
     let runtime = plugins.runtime(&arguments.runtime)?;
-    let meta = Meta { form: Form::Compiled, ..Meta::read(&folder.join("meta.yaml"))? };
-    let mut export = Engine::open_meta(meta, runtime.as_ref(), &host)?;
+    let mut conversion = Conversion::read(&folder.join(META))?;
+    conversion.form = Form::Compiled;
+    let mut export = Engine::open_conversion(conversion, runtime.as_ref(), &host)?;
     let tokenizer = Tokenizer::open(&folder)?;
     let mut tokens = [tokenizer.lead()?, tokenizer.encode(TEXT, false)?].concat();
     tokens.truncate(usize::try_from(arguments.max_tokens.min(export.context())).unwrap_or(2));
     let output = scratch.path().join("original");
     convert(arguments, plugins, source, &output, &export)?;
-    let mut original = Engine::open(&output.join("meta.yaml"), runtime.as_ref(), &host)?;
+    let mut original = Engine::open(&output.join(META), runtime.as_ref(), &host)?;
     if let (Some(ours), Some(theirs)) = (export.vocabulary(), original.vocabulary())
         && ours != theirs
     {

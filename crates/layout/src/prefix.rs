@@ -1,6 +1,7 @@
-//! File names of packages.
+//! The prefix of package names.
 
-use anemll_plugin_api::data::{LayoutOptions, ModelDescription};
+use crate::LayoutOptions;
+use anemll_plugin_api::data::ModelDescription;
 use anemll_plugin_api::{Error, Result, codes};
 
 /// Most characters of a prefix. The longest suffix is far below the 255 bytes that file systems
@@ -36,16 +37,6 @@ pub fn prefix(model: &ModelDescription, options: &LayoutOptions) -> Result<Strin
     .with_hint("give a prefix such as `llama`"))
 }
 
-/// `_lut4` for 4 bits, nothing for float16.
-pub fn lut_suffix(bits: Option<u32>) -> String {
-    bits.map_or_else(String::new, |bits| format!("_lut{bits}"))
-}
-
-/// `_chunk_01of02` for the first of two; `number` counts from 1.
-pub fn chunk_suffix(number: u32, chunks: u32) -> String {
-    format!("_chunk_{number:02}of{chunks:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,13 +65,5 @@ mod tests {
             assert_eq!(error.code, codes::LAYOUT_OPTION_INVALID, "{prefix:?}");
             assert!(!error.message.contains(['\0', '\n']), "{:?}", error.message);
         }
-    }
-
-    #[test]
-    fn suffixes() {
-        assert_eq!(lut_suffix(None), "");
-        assert_eq!(lut_suffix(Some(6)), "_lut6");
-        assert_eq!(chunk_suffix(1, 2), "_chunk_01of02");
-        assert_eq!(chunk_suffix(12, 126), "_chunk_12of126");
     }
 }
