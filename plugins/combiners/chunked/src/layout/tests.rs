@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anemll_layout::Parts as PerPart;
 use anemll_plugin_api::codes;
 use anemll_plugin_api::data::{Manifest, RunStep};
-use anemll_plugin_api::{ComponentOptions, Plugin as _};
+use anemll_plugin_api::{ComponentOptions, Plugin as _, Value};
 use serde_json::json;
 
 use super::*;

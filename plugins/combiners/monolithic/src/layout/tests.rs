@@ -1,7 +1,7 @@
 use anemll_layout::Parts;
 use anemll_plugin_api::codes;
 use anemll_plugin_api::data::{Manifest, RunStep};
-use anemll_plugin_api::{ComponentOptions, Plugin as _};
+use anemll_plugin_api::{ComponentOptions, Plugin as _, Value};
 use serde_json::json;
 
 use super::*;
