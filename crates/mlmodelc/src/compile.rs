@@ -311,7 +311,6 @@ fn bring_to_disk(written: &[WrittenFile], folders: &[PathBuf]) -> Result<()> {
         let failed = |error| PackageError::writing(&one.path, "cannot write", &error);
         one.file.sync_all().map_err(failed)
     };
-    let sync_folder = |folder: &PathBuf| -> Result<()> { Ok(sync_folder(folder)?) };
     let thread = std::thread::Builder::new;
     std::thread::scope(|scope| {
         let of_files: Vec<_> = written

@@ -112,7 +112,10 @@ impl<'a> Side<'a> {
 
     fn values(&self, weight: &Weight<'_>) -> std::result::Result<Values<'a>, String> {
         let decoder = weight.functions.first().and_then(|name| self.decoders.get(name));
-        decoder.ok_or("its function cannot be read")?.values(weight.name)
+        decoder
+            .ok_or("its function cannot be read")?
+            .values(weight.name)
+            .map_err(|error| error.to_string())
     }
 
     /// The record of a part that stands in a weight file.

@@ -229,7 +229,7 @@ pub fn weights(
                     found.statistics = Some(statistics.into());
                     found.tables = TableUse::of(&decoded)?.map(Tables::from);
                 }
-                Err(problem) => found.problem = Some(problem),
+                Err(problem) => found.problem = Some(problem.to_string()),
             }
         }
         if let Some(bar) = &bar {

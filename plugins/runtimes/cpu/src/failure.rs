@@ -39,6 +39,15 @@ impl From<anemll_mlpackage::PackageError> for Failure {
     }
 }
 
+impl From<anemll_weights::DecodeError> for Failure {
+    fn from(error: anemll_weights::DecodeError) -> Self {
+        match error.file() {
+            Some(file) => file.clone().into(),
+            None => Self::Invalid(error.to_string()),
+        }
+    }
+}
+
 /// Without a place: where one operation is the obvious one.
 impl From<Failure> for anemll_plugin_api::Error {
     fn from(failure: Failure) -> Self {

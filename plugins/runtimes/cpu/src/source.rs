@@ -3,6 +3,7 @@
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::{BlobFile, Package};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_weights::WeightFiles;
 use coreml_proto::Model;
 use std::path::Path;
 
@@ -45,16 +46,20 @@ impl Source {
         }
     }
 
+    /// The weight files by the names that the program gives them.
+    pub(crate) fn weight_files(&self) -> &WeightFiles {
+        match self {
+            Self::Package(package) => package.weight_files(),
+            Self::Compiled(model) => model.weight_files(),
+        }
+    }
+
     /// The weight file that the program names so.
     ///
     /// # Errors
     /// The program names no such file.
     pub(crate) fn weight_file(&self, name: &str) -> Result<&BlobFile> {
-        let files = match self {
-            Self::Package(package) => package.weight_files(),
-            Self::Compiled(model) => model.weight_files(),
-        };
-        files.get(name).ok_or_else(|| {
+        self.weight_files().get(name).ok_or_else(|| {
             let reason = format!("the program does not refer to a weight file {name:?}");
             Error::new(codes::PACKAGE_INVALID, reason).with_at(self.path().display().to_string())
         })
