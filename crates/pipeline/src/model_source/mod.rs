@@ -210,7 +210,7 @@ fn fetch(
         }
         return Err(error.with_hint(format!(
             "unset HF_HUB_OFFLINE to download from {}, or give a directory",
-            environment.endpoint
+            environment.shown_endpoint()
         )));
     }
     ask(name, need, environment, show).map_err(|source| match source.kind() {
@@ -230,7 +230,7 @@ fn fetch(
                 .with_at(name.to_string())
                 .with_cause(path)
                 .with_cause(cache);
-            let at = source.at().unwrap_or(&environment.endpoint);
+            let at = source.at().map_or_else(|| environment.shown_endpoint(), str::to_owned);
             error = error.with_cause(format!("{at}: {}", source.message()));
             for cause in source.causes() {
                 error = error.with_cause(cause.clone());
