@@ -60,15 +60,23 @@ impl<'a> Arrays<'a> {
     /// An array by its name.
     ///
     /// # Errors
-    /// There is no such array, or it is damaged.
+    /// There is no such array, it is damaged, or the archive has other bytes for it than its header
+    /// promises, which is how files are made that grow without end when they are unpacked.
     pub fn array(&mut self, name: &str) -> Result<Array<'a, impl Read>> {
         let member = self
             .archive
             .zip_archive()
             .by_name(&format!("{name}.npy"))
             .map_err(|source| invalid(self.path, &format!("the array `{name}`: {source}")))?;
-        let (array, _) = Array::read(member, self.path, format!("`{name}`: "))?;
-        Ok(array)
+        let size = member.size();
+        let (array, header) = Array::read(member, self.path, format!("`{name}`: "))?;
+        let data = size.saturating_sub(header);
+        match array.bytes() {
+            Some(bytes) if bytes != data => Err(array.invalid(&format!(
+                "its header promises {bytes} bytes of elements, and the archive has {data}"
+            ))),
+            _ => Ok(array),
+        }
     }
 }
 
