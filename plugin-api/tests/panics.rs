@@ -25,11 +25,34 @@ impl ArchFrontend for Panicking {
         panic!("boom in accepts")
     }
 
-    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
-        panic!("boom in describe")
+    /// Contexts that let a model be opened: 1, whose description panics, and 2.
+    fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        match model.context {
+            0 => panic!("boom in open"),
+            context => Ok(Box::new(PanickingModel { context })),
+        }
+    }
+}
+
+struct PanickingModel {
+    context: u64,
+}
+
+impl Drop for PanickingModel {
+    fn drop(&mut self) {
+        panic!("boom in drop");
+    }
+}
+
+impl ArchModel for PanickingModel {
+    fn describe(&self) -> ModelDescription {
+        match self.context {
+            1 => panic!("boom in describe"),
+            _ => ModelDescription::default(),
+        }
     }
 
-    fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
         panic!("boom in {}", "lower")
     }
 }
@@ -200,12 +223,11 @@ fn every_entry_of_every_component_is_guarded() {
 
     let frontend = plugin.arch_frontend("stub", &none).unwrap();
     check(frontend.accepts("{}"), "arch.accepts", "boom in accepts");
-    check(frontend.describe(&ModelInput::default()), "arch.describe", "boom in describe");
-    check(
-        frontend.lower(&ModelInput::default(), &function(), &host),
-        "arch.lower",
-        "boom in lower",
-    );
+    let model = |context| ModelInput { context, ..ModelInput::default() };
+    check(frontend.open(&model(0), &host), "arch.open", "boom in open");
+    check(frontend.open(&model(1), &host), "model.describe", "boom in describe");
+    let opened = frontend.open(&model(2), &host).unwrap();
+    check(opened.lower(&function(), &host), "model.lower", "boom in lower");
 
     let quantizer = plugin.quantizer("stub", &none).unwrap();
     check(quantizer.plan(&PlanRequest::default(), &host), "quantizer.plan", "boom in plan");

@@ -33,15 +33,16 @@ fn estimate(
         batch: 64,
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input).unwrap();
+    let host = Host::quiet();
+    let opened = frontend.open(&input, &host).unwrap();
+    let description = opened.describe();
     let line = ["anemll", "convert", "--model", "m", "--output", "o"];
     let Command::Convert(arguments) = Cli::try_parse_from(line.iter().chain(luts)).unwrap().command
     else {
         unreachable!("the command is convert")
     };
     let luts = Luts::new(&(&arguments.luts).into(), false, description.parameters).unwrap();
-    let host = Host::quiet();
-    let inventory = sizes::Inventory::read(frontend.as_ref(), &input, &description, &host).unwrap();
+    let inventory = sizes::Inventory::read(opened.as_ref(), &description, &host).unwrap();
     let sizes = inventory.sizes(&luts);
     let combiner = plugins.combiner(combiner, options).unwrap();
     let layout = combiner.layout(&description, &LayoutRequest::default()).unwrap();

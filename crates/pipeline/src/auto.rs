@@ -7,15 +7,14 @@ use crate::plugins::Plugins;
 use crate::request::{AUTO, ChunkCount, ConvertRequest};
 use crate::sizes::{Inventory, Limits, PartSizes};
 use anemll_layout::CheckedLayout;
-use anemll_plugin_api::data::{ModelDescription, ModelInput};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::data::ModelDescription;
+use anemll_plugin_api::{ArchModel, ComponentOptions, Error, Host, Result, codes};
 use anemll_terminal::size;
 use std::cell::OnceCell;
 
 /// A model whose size decides.
 pub(super) struct Model<'a> {
-    pub(super) frontend: &'a dyn ArchFrontend,
-    pub(super) input: &'a ModelInput,
+    pub(super) model: &'a dyn ArchModel,
     pub(super) description: &'a ModelDescription,
     pub(super) host: &'a Host,
     /// What it is made of, once somebody asked.
@@ -27,7 +26,7 @@ impl Model<'_> {
         if let Some(inventory) = self.inventory.get() {
             return Ok(inventory.sizes(luts));
         }
-        let read = Inventory::read(self.frontend, self.input, self.description, self.host)?;
+        let read = Inventory::read(self.model, self.description, self.host)?;
         Ok(self.inventory.get_or_init(|| read).sizes(luts))
     }
 }

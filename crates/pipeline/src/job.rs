@@ -3,7 +3,7 @@
 
 use crate::event::{Event, Shipped};
 use crate::finish::SmallFiles;
-use crate::model_files::{self, TOKENIZER};
+use crate::model_files::{self, OpenModel, TOKENIZER};
 use crate::model_source::{self};
 use crate::names::REPORT;
 use crate::packages::relative_path;
@@ -19,8 +19,8 @@ use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::data::{ModelDescription, Stage};
+use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime, codes};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
 use serde_json::Value;
@@ -35,8 +35,7 @@ pub(crate) struct Job<'a> {
     pub(crate) host: &'a Host,
     pub(crate) model_name: String,
     pub(crate) arch: String,
-    pub(crate) frontend: Box<dyn ArchFrontend>,
-    pub(crate) input: ModelInput,
+    pub(crate) model: Box<dyn ArchModel>,
     pub(crate) description: ModelDescription,
     pub(crate) settings: Settings,
     /// Why the combiner and its chunks were chosen, where the user left it open.
@@ -76,18 +75,18 @@ impl<'a> Job<'a> {
             id => Some(plugins.runtime(id)?),
         };
         let input = settings::model_input(arguments, config.value(), directory);
-        let description = match directory {
-            Some(directory) => describe(arguments, frontend.as_ref(), &input, directory)?,
-            None => frontend.describe(&input)?,
-        };
-        let model = auto::Model {
-            frontend: frontend.as_ref(),
-            input: &input,
+        let OpenModel { model, mut description } =
+            model_files::open(frontend.as_ref(), &input, directory, host)?;
+        if let Some(directory) = directory {
+            add_companions(arguments, directory, &mut description)?;
+        }
+        let opened = auto::Model {
+            model: model.as_ref(),
             description: &description,
             host,
             inventory: OnceCell::new(),
         };
-        let (settings, choice) = auto::settings(arguments, plugins, &model)?;
+        let (settings, choice) = auto::settings(arguments, plugins, &opened)?;
         let combiner = plugins.combiner(&settings.combiner, &settings.options)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
@@ -105,8 +104,7 @@ impl<'a> Job<'a> {
             plugins,
             host,
             arch,
-            frontend,
-            input,
+            model,
             description,
             settings,
             choice,
@@ -192,7 +190,7 @@ impl<'a> Job<'a> {
         let mut functions = BTreeMap::new();
         for function in &self.layout.functions {
             check_cancelled()?;
-            let bytes = self.frontend.lower(&self.input, function, self.host)?;
+            let bytes = self.model.lower(function, self.host)?;
             let model = coreml_proto::read_model(&bytes).map_err(|source| {
                 Error::new(
                     codes::GRAPH_INVALID,
@@ -369,21 +367,19 @@ impl<'a> Job<'a> {
     }
 }
 
-/// What the frontend says of a model whose files are there, and what is to be said of the files.
-fn describe(
+/// Adds to the description of a model what is to be said of the files beside its weights.
+fn add_companions(
     arguments: &ConvertRequest,
-    frontend: &dyn ArchFrontend,
-    input: &ModelInput,
     directory: &ModelDirectory,
-) -> Result<ModelDescription> {
-    let mut description = model_files::describe(frontend, input, directory)?;
+    description: &mut ModelDescription,
+) -> Result<()> {
     if !arguments.no_tokenizer {
         let found = model_files::check_companions(directory.path())?;
         refuse_missing_tokenizer(directory.path())?;
         description.notes.extend(found.notes);
         description.warnings.extend(found.warnings);
     }
-    Ok(description)
+    Ok(())
 }
 
 /// A conversion without a tokenizer is of no use to an app.

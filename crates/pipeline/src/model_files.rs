@@ -5,7 +5,7 @@ use crate::event::Event;
 use anemll_errors::from_huggingface;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Error, Host, Result, codes};
 use anemll_services::check_cancelled;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -76,18 +76,40 @@ pub fn tensor_infos(directory: &ModelDirectory) -> BTreeMap<String, TensorInfo> 
     directory.tensors().iter().map(|(name, tensor)| (name.clone(), info(tensor))).collect()
 }
 
-/// What a frontend says of a model whose weights are there. The remarks of the directory are added,
+/// A model as a frontend has read it.
+pub struct OpenModel {
+    /// By which its functions are lowered.
+    pub model: Box<dyn ArchModel>,
+    /// What the frontend says of it, with the remarks on its files.
+    pub description: ModelDescription,
+}
+
+/// Has a frontend read a model. Where the weights are there, the remarks of the directory are added,
 /// and a stored head is compared with the embedding that it is tied to.
 ///
 /// # Errors
 /// Those of the frontend, where a tensor is missing that the index names with the reason; a stored
 /// head that differs from the embedding.
-pub fn describe(
+pub fn open(
     frontend: &dyn ArchFrontend,
     input: &ModelInput,
+    directory: Option<&ModelDirectory>,
+    host: &Host,
+) -> Result<OpenModel> {
+    let Some(directory) = directory else {
+        let model = frontend.open(input, host)?;
+        let description = model.describe();
+        return Ok(OpenModel { model, description });
+    };
+    let model = frontend.open(input, host).map_err(|error| explain(error, directory))?;
+    let description = with_remarks(model.describe(), directory)?;
+    Ok(OpenModel { model, description })
+}
+
+fn with_remarks(
+    mut description: ModelDescription,
     directory: &ModelDirectory,
 ) -> Result<ModelDescription> {
-    let mut description = frontend.describe(input).map_err(|error| explain(error, directory))?;
     description.notes.extend(directory.notes().iter().cloned());
     let Some(stored) = &description.stored_head else { return Ok(description) };
     let tensor = |name| directory.tensor(name).map_err(from_huggingface);

@@ -8,7 +8,7 @@
 //! What a plugin offers is read from its file. The library is opened, and with that may run, only
 //! when one of its components is used.
 
-use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Stage};
+use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Refusal, Stage};
 use anemll_plugin_api::{
     ArchFrontend, Combiner, Compiler, ComponentOptions, Error, LoadOptions, LoadedPlugin,
     Quantizer, Result, Runtime, builtin_plugins, codes, manifest_of_file,
@@ -342,6 +342,10 @@ impl Plugins {
         }
         let rank = best.iter().map(|candidate| candidate.rank).max();
         best.retain(|candidate| Some(candidate.rank) == rank);
+        // One that takes the model as it is goes before those that know it and refuse it.
+        if best.iter().any(|candidate| candidate.refused.is_none()) {
+            best.retain(|candidate| candidate.refused.is_none());
+        }
         if best.len() > 1 {
             let ids: Vec<&str> = best.iter().map(|candidate| candidate.id.as_str()).collect();
             return Err(Error::new(
@@ -351,7 +355,10 @@ impl Plugins {
             .with_hint("choose one with --arch ID"));
         }
         let best = best.pop().ok_or_else(|| self.unknown_architecture(&parsed))?;
-        Ok(best.id)
+        match best.refused {
+            Some(refused) => Err(refused),
+            None => Ok(best.id),
+        }
     }
 
     fn unknown_architecture(&self, parsed: &Value) -> Error {
@@ -380,10 +387,12 @@ impl Plugins {
     }
 }
 
-/// A frontend that accepts a model.
+/// A frontend that knows a model.
 struct Candidate {
     id: String,
     rank: MatchRank,
+    /// Why it cannot take it all the same.
+    refused: Option<Error>,
 }
 
 /// Asks a frontend whether it accepts a config.json.
@@ -394,9 +403,10 @@ fn consider(
     accepting: &mut Vec<Candidate>,
 ) -> Result<()> {
     // What is asked of the one that is chosen in the end is no matter of the others.
-    let rank = plugin.arch_frontend(id, &ComponentOptions::new())?.accepts(config)?.rank;
-    if rank != MatchRank::None {
-        accepting.push(Candidate { id: id.to_owned(), rank });
+    let verdict = plugin.arch_frontend(id, &ComponentOptions::new())?.accepts(config)?;
+    if verdict.rank != MatchRank::None {
+        let refused = Refusal::to_error(&verdict.refusals);
+        accepting.push(Candidate { id: id.to_owned(), rank: verdict.rank, refused });
     }
     Ok(())
 }

@@ -7,8 +7,8 @@
 use crate::lut::{Lut, Luts};
 use crate::references::{Item, Weight, collect};
 use anemll_mil::lint;
-use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, ModelInput, Purpose};
-use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
+use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, Purpose};
+use anemll_plugin_api::{ArchModel, Error, Host, Result, codes};
 use coreml_proto::Model;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -135,18 +135,17 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Has the frontend lower a model's functions; `input` needs no tensors.
+    /// Has the frontend lower a model's functions.
     ///
     /// # Errors
     /// Those of the frontend, and [`codes::GRAPH_INVALID`] for answers of it that are no programs.
     pub fn read(
-        frontend: &dyn ArchFrontend,
-        input: &ModelInput,
+        model: &dyn ArchModel,
         description: &ModelDescription,
         host: &Host,
     ) -> Result<Self> {
         let lower = |spec: FunctionSpec| -> Result<Model> {
-            let bytes = frontend.lower(input, &spec, host)?;
+            let bytes = model.lower(&spec, host)?;
             coreml_proto::read_model(&bytes).map_err(|source| {
                 let id = &spec.id;
                 Error::new(codes::GRAPH_INVALID, format!("no valid model for `{id}`: {source}"))

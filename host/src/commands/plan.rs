@@ -179,17 +179,18 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         batch: arguments.batch,
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input).or_else(|error| {
+    let host = services::host();
+    let model = frontend.open(&input, &host).or_else(|error| {
         // What the configuration says of the weights, they may know better where they are there.
         let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
         input.tensors = tensor_infos(&weights);
-        frontend.describe(&input)
+        frontend.open(&input, &host)
     })?;
-    let host = services::host();
+    let description = model.describe();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
     let taken = Choice::taken(&typed, description.parameters)?;
-    let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
+    let inventory = Inventory::read(model.as_ref(), &description, &host)?;
     let layouts = Layouts::of_all(plugins, &description)?;
     let fitting = Fitting { model: &description, limits: &limits };
     let column = |choice: &Choice| {

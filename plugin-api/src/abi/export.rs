@@ -14,15 +14,16 @@ use super::convert::{
 use super::guard::{QuietDrop, catch_in_plugin};
 use super::services::{BorrowedSink, borrow_host};
 use super::v1::{
-    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiCombiner, AbiCombiner_TO, AbiCompiler,
-    AbiCompiler_TO, AbiNamedBytes, AbiQuantizer, AbiQuantizer_TO, AbiRuntime, AbiRuntime_TO,
-    AbiSession, AbiSession_TO, AbiTensor, ArchFrontendBox, Blob, CombinerBox, CompilerBox, HostBox,
-    PluginModule, PluginModule_Ref, QuantizerBox, RuntimeBox, SessionBox, SinkMut,
+    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiArchModel, AbiArchModel_TO, AbiCombiner,
+    AbiCombiner_TO, AbiCompiler, AbiCompiler_TO, AbiNamedBytes, AbiQuantizer, AbiQuantizer_TO,
+    AbiRuntime, AbiRuntime_TO, AbiSession, AbiSession_TO, AbiTensor, ArchFrontendBox, ArchModelBox,
+    Blob, CombinerBox, CompilerBox, HostBox, PluginModule, PluginModule_Ref, QuantizerBox,
+    RuntimeBox, SessionBox, SinkMut,
 };
 use crate::data::{NamedFunction, PlanRequest};
 use crate::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Plugin, Quantizer, Result, Runtime,
-    Session, TensorView,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Plugin, Quantizer, Result,
+    Runtime, Session, TensorView,
 };
 
 /// A component of a plugin as the host gets it.
@@ -59,17 +60,25 @@ impl AbiArchFrontend for Guarded<Box<dyn ArchFrontend>> {
         self.call(entry, |frontend| json(entry, &frontend.accepts(config.as_str())?))
     }
 
-    fn describe(&self, model: RStr<'_>) -> Abi<RString> {
-        let entry = "arch.describe";
-        self.call(entry, |frontend| json(entry, &frontend.describe(&request(entry, model)?)?))
+    fn open(&self, model: RStr<'_>, host: HostBox) -> Abi<ArchModelBox> {
+        let entry = "arch.open";
+        self.call(entry, |frontend| {
+            let model = frontend.open(&request(entry, model)?, &borrow_host(host))?;
+            Ok(AbiArchModel_TO::from_ptr(Guarded::new(model, self.manifest), TD_Opaque))
+        })
+    }
+}
+
+impl AbiArchModel for Guarded<Box<dyn ArchModel>> {
+    fn describe(&self) -> Abi<RString> {
+        let entry = "model.describe";
+        self.call(entry, |model| json(entry, &model.describe()))
     }
 
-    fn lower(&self, model: RStr<'_>, function: RStr<'_>, host: HostBox) -> Abi<Blob> {
-        let entry = "arch.lower";
-        self.call(entry, |frontend| {
-            let model = request(entry, model)?;
-            let function = request(entry, function)?;
-            frontend.lower(&model, &function, &borrow_host(host)).map(coreml_blob)
+    fn lower(&self, function: RStr<'_>, host: HostBox) -> Abi<Blob> {
+        let entry = "model.lower";
+        self.call(entry, |model| {
+            model.lower(&request(entry, function)?, &borrow_host(host)).map(coreml_blob)
         })
     }
 }
