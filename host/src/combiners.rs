@@ -10,8 +10,8 @@ use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::{
     ComponentManifest, FunctionSpec, Layout, LayoutRequest, ModelDescription, Stage,
 };
-use anemll_plugin_api::{Error, Result, codes};
-use serde_json::{Map, Value, json};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use serde_json::{Value, json};
 
 /// The option of combiners that cut the layers into so many pieces.
 const CHUNKS: &str = "chunks";
@@ -30,14 +30,14 @@ pub struct Wishes {
     /// `--argmax`.
     pub argmax: bool,
     /// `--combiner-option`: names and values.
-    pub options: Map<String, Value>,
+    pub options: ComponentOptions,
 }
 
 impl Wishes {
     /// Whether a combiner has what is wished for.
     fn can(&self, candidate: &Candidate<'_>) -> bool {
         (!self.argmax || candidate.has(ARGMAX))
-            && self.options.keys().all(|name| candidate.has(name))
+            && self.options.iter().all(|(name, _)| candidate.has(name))
     }
 }
 
@@ -94,7 +94,7 @@ impl<'a> Candidate<'a> {
     ///
     /// # Errors
     /// [`codes::USAGE`]: a flag is for an option that it does not have.
-    pub fn options(&self, chunks: Option<u32>, wishes: &Wishes) -> Result<Value> {
+    pub fn options(&self, chunks: Option<u32>, wishes: &Wishes) -> Result<ComponentOptions> {
         let mut options = wishes.options.clone();
         let argmax = wishes.argmax.then(|| json!(true));
         let flags = [("--chunk", CHUNKS, chunks.map(Value::from)), ("--argmax", ARGMAX, argmax)];
@@ -103,9 +103,9 @@ impl<'a> Candidate<'a> {
             if !self.has(name) {
                 return Err(self.lacks(flag, name));
             }
-            options.insert(name.to_owned(), value);
+            options.insert(name, value);
         }
-        Ok(Value::Object(options))
+        Ok(options)
     }
 
     /// The error of a flag for an option that it does not have.
@@ -126,10 +126,10 @@ impl<'a> Candidate<'a> {
     pub fn layout(
         &self,
         model: &ModelDescription,
-        options: &Value,
+        options: &ComponentOptions,
         request: &LayoutRequest,
     ) -> Result<CheckedLayout> {
-        let combiner = self.plugins.combiner_with(self.id(), options)?;
+        let combiner = self.plugins.combiner(self.id(), options)?;
         CheckedLayout::new(combiner.layout(model, request)?)
     }
 }

@@ -95,7 +95,7 @@ impl<'a> Opening<'a> {
     fn call(&mut self, step: &'a RunStep) -> Result<Call> {
         if !self.packages.contains_key(&*step.package) {
             let path = self.conversion.package(&step.package)?;
-            let session = self.runtime.open(&path, &serde_json::Value::Null, self.host)?;
+            let session = self.runtime.open(&path, self.host)?;
             let description = session.describe();
             if let Some(sizes) = description.metadata.get(anemll::HEAD_SIZES) {
                 self.head_sizes = anemll::head_sizes(sizes);

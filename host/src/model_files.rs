@@ -4,7 +4,7 @@
 use crate::error::from_huggingface;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
-use anemll_plugin_api::{ArchFrontend, Error, Result, codes};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
 use clap::ValueEnum;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,6 +44,26 @@ impl HeadChoice {
             Self::Stored => "stored",
         }
     }
+}
+
+/// What is asked of the frontend that is chosen: pieces of the head, which weight it has, and whether
+/// weights may be missing.
+pub fn frontend_options(
+    pieces: Option<u64>,
+    head: Option<HeadChoice>,
+    allow_missing_weights: bool,
+) -> ComponentOptions {
+    let mut options = ComponentOptions::new();
+    if let Some(pieces) = pieces {
+        options.insert("split_lm_head", pieces);
+    }
+    if let Some(head) = head {
+        options.insert("head", head.name());
+    }
+    if allow_missing_weights {
+        options.insert("allow_missing_weights", true);
+    }
+    options
 }
 
 /// Names, types and shapes of all tensors, for a frontend.

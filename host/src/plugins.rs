@@ -10,8 +10,8 @@
 
 use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Stage};
 use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, Error, LoadOptions, LoadedPlugin, Quantizer, Result, Runtime,
-    builtin_plugins, codes, manifest_of_file,
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, LoadOptions, LoadedPlugin,
+    Quantizer, Result, Runtime, builtin_plugins, codes, manifest_of_file,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -252,22 +252,22 @@ impl Plugins {
     }
 
     /// The combiner `id`, made with options of its manifest.
-    pub fn combiner_with(&self, id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+    pub fn combiner(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         self.plugin(Stage::Combiner, id)?.combiner(id, options)
     }
 
     /// The quantizer `id`.
-    pub fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    pub fn quantizer(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         self.plugin(Stage::Quantizer, id)?.quantizer(id, options)
     }
 
     /// The compiler backend `id`.
     pub fn compiler(&self, id: &str) -> Result<Box<dyn Compiler>> {
-        self.plugin(Stage::Compiler, id)?.compiler(id, &Value::Null)
+        self.compiler_with(id, &ComponentOptions::new())
     }
 
     /// The compiler backend `id`, made with these options.
-    pub fn compiler_with(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    pub fn compiler_with(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         self.plugin(Stage::Compiler, id)?.compiler(id, options)
     }
 
@@ -308,26 +308,32 @@ impl Plugins {
 
     /// The runtime `id`.
     pub fn runtime(&self, id: &str) -> Result<Box<dyn Runtime>> {
-        self.plugin(Stage::Runtime, id)?.runtime(id, &Value::Null)
+        self.runtime_with(id, &ComponentOptions::new())
     }
 
     /// The runtime `id`, made with options of its manifest.
-    pub fn runtime_with(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+    pub fn runtime_with(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         self.plugin(Stage::Runtime, id)?.runtime(id, options)
     }
 
-    /// The arch frontend for a config.json: `requested`, or the one that accepts it best.
+    /// The arch frontend for a config.json, made with these options: `requested`, or the one that
+    /// accepts the configuration best.
     pub fn frontend(
         &self,
         config: &str,
         requested: Option<&str>,
+        options: &ComponentOptions,
     ) -> Result<(String, Box<dyn ArchFrontend>)> {
-        if let Some(id) = requested {
-            return Ok((
-                id.to_owned(),
-                self.plugin(Stage::Arch, id)?.arch_frontend(id, &Value::Null)?,
-            ));
-        }
+        let id = match requested {
+            Some(id) => id.to_owned(),
+            None => self.accepting(config)?,
+        };
+        let frontend = self.plugin(Stage::Arch, &id)?.arch_frontend(&id, options)?;
+        Ok((id, frontend))
+    }
+
+    /// The arch frontend that accepts a config.json best.
+    fn accepting(&self, config: &str) -> Result<String> {
         let parsed: Value = serde_json::from_str(config).unwrap_or_default();
         let model_type = parsed["model_type"].as_str().unwrap_or_default();
         // Those that name the model's type first: the libraries of the others stay closed.
@@ -359,7 +365,7 @@ impl Plugins {
             .with_hint("choose one with --arch ID"));
         }
         let best = best.pop().ok_or_else(|| self.unknown_architecture(&parsed))?;
-        Ok((best.id, best.frontend))
+        Ok(best.id)
     }
 
     fn unknown_architecture(&self, parsed: &Value) -> Error {
@@ -392,7 +398,6 @@ impl Plugins {
 struct Candidate {
     id: String,
     rank: MatchRank,
-    frontend: Box<dyn ArchFrontend>,
 }
 
 /// Asks a frontend whether it accepts a config.json.
@@ -402,10 +407,10 @@ fn consider(
     config: &str,
     accepting: &mut Vec<Candidate>,
 ) -> Result<()> {
-    let frontend = plugin.arch_frontend(id, &Value::Null)?;
-    let rank = frontend.accepts(config)?.rank;
+    // What is asked of the one that is chosen in the end is no matter of the others.
+    let rank = plugin.arch_frontend(id, &ComponentOptions::new())?.accepts(config)?.rank;
     if rank != MatchRank::None {
-        accepting.push(Candidate { id: id.to_owned(), rank, frontend });
+        accepting.push(Candidate { id: id.to_owned(), rank });
     }
     Ok(())
 }

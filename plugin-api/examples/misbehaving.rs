@@ -39,7 +39,7 @@ impl Plugin for MisbehavingPlugin {
         "components": [{"stage": "arch", "id": "misbehaving"}]
     }"#;
 
-    fn arch_frontend(id: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(id: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         match id {
             "misbehaving" => Ok(Box::new(Misbehaving)),
             _ => Err(no_such_component(Stage::Arch, id)),

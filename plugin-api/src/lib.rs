@@ -20,8 +20,8 @@
 //!     FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, Verdict,
 //! };
 //! use anemll_plugin_api::{
-//!     ArchFrontend, Error, Host, LoadedPlugin, Plugin, Result, Value, codes, no_such_component,
-//!     testing,
+//!     ArchFrontend, ComponentOptions, Error, Host, LoadedPlugin, Plugin, Result, Value, codes,
+//!     no_such_component, testing,
 //! };
 //!
 //! struct Tiny;
@@ -72,7 +72,7 @@
 //!         }]
 //!     }"#;
 //!
-//!     fn arch_frontend(id: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+//!     fn arch_frontend(id: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
 //!         match id {
 //!             "tiny" => Ok(Box::new(Tiny)),
 //!             _ => Err(no_such_component(Stage::Arch, id)),
@@ -83,7 +83,7 @@
 //! // In the crate's tests: through the whole boundary, without a library file.
 //! let plugin = LoadedPlugin::of::<TinyPlugin>()?;
 //! testing::check_plugin(&plugin)?;
-//! let frontend = plugin.arch_frontend("tiny", &Value::Null)?;
+//! let frontend = plugin.arch_frontend("tiny", &ComponentOptions::new())?;
 //! let verdict = frontend.accepts(r#"{"model_type": "tiny"}"#)?;
 //! assert_eq!(verdict.rank, MatchRank::ModelType);
 //! # Ok::<(), Error>(())
@@ -128,6 +128,7 @@ mod loaded;
 #[cfg(feature = "loader")]
 mod loader;
 mod macros;
+mod options;
 mod plugin;
 mod sink;
 mod stages;
@@ -140,12 +141,13 @@ pub use host::{Host, HostServices, Level};
 pub use loaded::{ABI_EPOCH, Builtin, LoadedPlugin, Origin, builtin_plugins};
 #[cfg(feature = "loader")]
 pub use loader::{LoadOptions, manifest_of_file};
+pub use options::ComponentOptions;
 pub use plugin::{Plugin, no_such_component};
 pub use sink::{MemorySink, Sink};
 pub use stages::{ArchFrontend, Combiner, Compiler, Quantizer, Runtime, Session};
 pub use tensor::{Tensor, TensorView};
 
-/// `serde_json`'s value, in which options are given.
+/// `serde_json`'s value: configurations, values of options, decisions of quantizers.
 pub use serde_json::Value;
 
 /// What the macros expand to; no one else's business.

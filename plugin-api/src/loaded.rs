@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::abi::export::Exported;
 use crate::abi::remote::RemotePlugin;
 use crate::abi::v1::{EPOCH, PluginModule_Ref};
 use crate::data::{Manifest, Stage};
-use crate::{ArchFrontend, Combiner, Compiler, Error, Plugin, Quantizer, Result, Runtime, codes};
+use crate::{
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Plugin, Quantizer, Result, Runtime,
+    codes,
+};
 
 /// The ABI epoch that this crate offers to plugins, and that plugins built with it need.
 pub const ABI_EPOCH: u32 = EPOCH;
@@ -108,12 +109,16 @@ impl LoadedPlugin {
         }
     }
 
-    /// Makes an arch frontend; `options` is an object or null, see
+    /// Makes an arch frontend. The options are checked and completed by
     /// [`ComponentManifest::complete_options`](crate::data::ComponentManifest::complete_options).
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`], [`codes::PLUGIN_OPTION_INVALID`], those of the plugin.
-    pub fn arch_frontend(&self, id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    pub fn arch_frontend(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn ArchFrontend>> {
         self.remote.arch_frontend(id, &self.options(Stage::Arch, id, options)?)
     }
 
@@ -121,7 +126,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    pub fn quantizer(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         self.remote.quantizer(id, &self.options(Stage::Quantizer, id, options)?)
     }
 
@@ -129,7 +134,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn combiner(&self, id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+    pub fn combiner(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         self.remote.combiner(id, &self.options(Stage::Combiner, id, options)?)
     }
 
@@ -137,7 +142,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn compiler(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    pub fn compiler(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         self.remote.compiler(id, &self.options(Stage::Compiler, id, options)?)
     }
 
@@ -145,7 +150,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn runtime(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+    pub fn runtime(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         self.remote.runtime(id, &self.options(Stage::Runtime, id, options)?)
     }
 
@@ -154,7 +159,12 @@ impl LoadedPlugin {
         &self.remote
     }
 
-    fn options(&self, stage: Stage, id: &str, given: &Value) -> Result<Value> {
+    fn options(
+        &self,
+        stage: Stage,
+        id: &str,
+        given: &ComponentOptions,
+    ) -> Result<ComponentOptions> {
         match self.manifest.component(stage, id) {
             Some(component) => component.complete_options(given),
             None => {

@@ -99,13 +99,7 @@ pub trait Compiler: Send + Sync {
     ///
     /// # Errors
     /// [`crate::codes::COMPILER_UNAVAILABLE`], [`crate::codes::COMPILE_FAILED`].
-    fn compile(
-        &self,
-        package: &Path,
-        output_directory: &Path,
-        options: &Value,
-        host: &Host,
-    ) -> Result<PathBuf>;
+    fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf>;
 }
 
 /// Stage 5: executes packages.
@@ -121,7 +115,7 @@ pub trait Runtime: Send + Sync {
     /// # Errors
     /// [`crate::codes::PACKAGE_UNREADABLE`] and its neighbours,
     /// [`crate::codes::OPERATION_UNSUPPORTED`], [`crate::codes::RUNTIME_UNAVAILABLE`].
-    fn open(&self, package: &Path, options: &Value, host: &Host) -> Result<Box<dyn Session>>;
+    fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>>;
 }
 
 /// An open package with its states, which are zero at first and after [`Self::reset`].

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 #[derive(Default)]
 struct Stub {
-    options: Value,
+    options: ComponentOptions,
 }
 
 fn numbered(index: usize) -> Error {
@@ -172,7 +172,7 @@ impl Compiler for Stub {
         Ok(Availability { available: false, reason: "never".into() })
     }
 
-    fn compile(&self, package: &Path, output: &Path, _: &Value, _: &Host) -> Result<PathBuf> {
+    fn compile(&self, package: &Path, output: &Path, _: &Host) -> Result<PathBuf> {
         Ok(output.join(package))
     }
 }
@@ -182,7 +182,7 @@ impl Runtime for Stub {
         Ok(Availability { available: true, reason: String::new() })
     }
 
-    fn open(&self, _: &Path, _: &Value, host: &Host) -> Result<Box<dyn Session>> {
+    fn open(&self, _: &Path, host: &Host) -> Result<Box<dyn Session>> {
         Ok(Box::new(StubSession { host: host.clone(), runs: 0 }))
     }
 }
@@ -246,27 +246,27 @@ impl Plugin for StubPlugin {
             {"stage": "quantizer", "id": "stub"}, {"stage": "combiner", "id": "stub"},
             {"stage": "compiler", "id": "stub"}, {"stage": "runtime", "id": "stub"}]}"#;
 
-    fn arch_frontend(id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(id: &str, options: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         known(Stage::Arch, id)?;
         Ok(Box::new(Stub { options: options.clone() }))
     }
 
-    fn quantizer(id: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(id: &str, _: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         known(Stage::Quantizer, id)?;
         Ok(Box::new(Stub::default()))
     }
 
-    fn combiner(id: &str, _: &Value) -> Result<Box<dyn Combiner>> {
+    fn combiner(id: &str, _: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         known(Stage::Combiner, id)?;
         Ok(Box::new(Stub::default()))
     }
 
-    fn compiler(id: &str, _: &Value) -> Result<Box<dyn Compiler>> {
+    fn compiler(id: &str, _: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         known(Stage::Compiler, id)?;
         Ok(Box::new(Stub::default()))
     }
 
-    fn runtime(id: &str, _: &Value) -> Result<Box<dyn Runtime>> {
+    fn runtime(id: &str, _: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         known(Stage::Runtime, id)?;
         Ok(Box::new(Stub::default()))
     }
@@ -309,19 +309,19 @@ fn registered_plugins_are_found() {
 #[test]
 fn unlisted_ids_and_wrong_options_are_refused_before_the_plugin_is_asked() {
     let plugin = plugin();
-    let error = plugin.arch_frontend("other", &Value::Null).err().unwrap();
+    let error = plugin.arch_frontend("other", &ComponentOptions::new()).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_NO_SUCH_COMPONENT);
     assert_eq!(error.hint.unwrap(), "its arch components: stub");
-    let error = plugin.arch_frontend("stub", &json!({"mode": 3})).err().unwrap();
+    let error = plugin.arch_frontend("stub", &testing::options(json!({"mode": 3}))).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
-    let error = plugin.runtime("stub", &json!({"mode": "x"})).err().unwrap();
+    let error = plugin.runtime("stub", &testing::options(json!({"mode": "x"}))).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
 }
 
 #[test]
 fn data_arrives_and_defaults_are_filled_in() {
     let plugin = plugin();
-    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let verdict = frontend.accepts("{\"model_type\":\"stub\"}").unwrap();
     assert_eq!(verdict.rank, MatchRank::ModelType);
     assert_eq!(verdict.reason, r#"{"mode":"plain"}"#);
@@ -331,7 +331,7 @@ fn data_arrives_and_defaults_are_filled_in() {
     // The order of keys and every digit included.
     assert_eq!(description.notes, [config.to_string()]);
     assert_eq!(description.context, 512);
-    let combiner = plugin.combiner("stub", &Value::Null).unwrap();
+    let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
     let mut request = LayoutRequest::default();
     request.labels.insert("bits.layers".to_owned(), json!(3));
     assert_eq!(combiner.layout(&description, &request).unwrap().prefix, "3");
@@ -339,7 +339,7 @@ fn data_arrives_and_defaults_are_filled_in() {
 
 #[test]
 fn an_endless_error_is_cut_and_made_printable() {
-    let frontend = plugin().arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin().arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let error = frontend.accepts("endless").unwrap_err();
     assert_eq!(error.code, codes::PLUGIN_BAD_ANSWER);
     assert_eq!(error.causes[0], "the error came with the code `no code`");
@@ -355,7 +355,7 @@ fn an_endless_error_is_cut_and_made_printable() {
 fn tensors_and_programs_are_not_copied() {
     let plugin = plugin();
     let host = Host::quiet();
-    let quantizer = plugin.quantizer("stub", &Value::Null).unwrap();
+    let quantizer = plugin.quantizer("stub", &ComponentOptions::new()).unwrap();
     // An odd address: nothing may insist on alignment either.
     let buffer = [0u8; 65];
     let bytes = &buffer[1..];
@@ -376,14 +376,13 @@ fn tensors_and_programs_are_not_copied() {
         weights: vec![weight("a"), weight("b")],
         programs: programs.iter().map(Vec::as_slice).collect(),
         statistics: vec![TensorView::new("b", DType::FLOAT32, &[8], &statistics_bytes).unwrap()],
-        options: Value::Null,
     };
     let plan = quantizer.plan(&request, &host).unwrap();
     assert_eq!(plan.decisions["a"].parameters, json!([place(&programs[0]), 0]));
     let places = [place(&programs[1]), place(&statistics_bytes)];
     assert_eq!(plan.decisions["b"].parameters, json!(places));
 
-    let combiner = plugin.combiner("stub", &Value::Null).unwrap();
+    let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
     let functions = [NamedFunction { name: "infer", model: &programs[0] }];
     let combined = combiner.combine(&functions, &CombineOptions::default(), &host).unwrap();
     assert_eq!(combined, format!("infer {}", place(&programs[0])).into_bytes());
@@ -391,7 +390,7 @@ fn tensors_and_programs_are_not_copied() {
 
 #[test]
 fn what_does_not_fit_a_sink_is_refused_even_if_the_plugin_looks_away() {
-    let quantizer = plugin().quantizer("stub", &Value::Null).unwrap();
+    let quantizer = plugin().quantizer("stub", &ComponentOptions::new()).unwrap();
     let tensor = TensorView::new("w", DType::FLOAT16, &[1], &[0, 0]).unwrap();
     let cases = [
         ("past the end", codes::PLUGIN_SINK_MISUSED),
@@ -418,7 +417,7 @@ fn what_does_not_fit_a_sink_is_refused_even_if_the_plugin_looks_away() {
 
 #[test]
 fn parallel_calls_run_all_and_the_first_error_wins() {
-    let frontend = plugin().arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin().arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let (told, host) = TestHost::new();
     let model = ModelInput::default();
     let answer = frontend.lower(&model, &function("works"), &host).unwrap();
@@ -437,12 +436,12 @@ fn parallel_calls_run_all_and_the_first_error_wins() {
 fn cancelling_reaches_a_plugin_and_comes_back() {
     let plugin = plugin();
     let (control, host) = TestHost::new();
-    let runtime = plugin.runtime("stub", &Value::Null).unwrap();
-    let mut session = runtime.open(Path::new("x"), &Value::Null, &host).unwrap();
+    let runtime = plugin.runtime("stub", &ComponentOptions::new()).unwrap();
+    let mut session = runtime.open(Path::new("x"), &host).unwrap();
     let mut sink = MemorySink::new();
     session.run("right", &[], &[], &mut sink).unwrap();
     control.cancel();
-    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
     for id in ["works", "is cancelled"] {
         let error = frontend.lower(&ModelInput::default(), &function(id), &host).unwrap_err();
         assert!(error.is_cancelled(), "{error:?}");
@@ -453,8 +452,8 @@ fn cancelling_reaches_a_plugin_and_comes_back() {
 
 #[test]
 fn a_session_keeps_its_state_and_its_outputs_are_checked() {
-    let runtime = plugin().runtime("stub", &Value::Null).unwrap();
-    let mut session = runtime.open(Path::new("x"), &Value::Null, &Host::quiet()).unwrap();
+    let runtime = plugin().runtime("stub", &ComponentOptions::new()).unwrap();
+    let mut session = runtime.open(Path::new("x"), &Host::quiet()).unwrap();
     let bytes = [0u8; 4];
     let input = TensorView::new("x", DType::FLOAT16, &[2], &bytes).unwrap();
     for runs in [1, 2] {
@@ -485,7 +484,7 @@ fn a_session_keeps_its_state_and_its_outputs_are_checked() {
 
 #[test]
 fn paths_arrive_byte_by_byte() {
-    let compiler = plugin().compiler("stub", &Value::Null).unwrap();
+    let compiler = plugin().compiler("stub", &ComponentOptions::new()).unwrap();
     let host = Host::quiet();
     assert!(!compiler.check().unwrap().available);
     #[cfg(unix)]
@@ -496,5 +495,5 @@ fn paths_arrive_byte_by_byte() {
     #[cfg(not(unix))]
     let name = PathBuf::from("modèle.mlpackage");
     let output = Path::new("out");
-    assert_eq!(compiler.compile(&name, output, &Value::Null, &host).unwrap(), output.join(&name));
+    assert_eq!(compiler.compile(&name, output, &host).unwrap(), output.join(&name));
 }

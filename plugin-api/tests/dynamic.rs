@@ -46,7 +46,7 @@ fn a_library_is_read_opened_and_used() {
     check_plugin(&LoadedPlugin::open(&path).unwrap()).unwrap();
 
     let (told, host) = TestHost::new();
-    let frontend = plugin.arch_frontend("misbehaving", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("misbehaving", &ComponentOptions::new()).unwrap();
     let answer = frontend.lower(&ModelInput::default(), &function("works"), &host).unwrap();
     assert_eq!(answer, b"works");
     assert_eq!(told.lines(), [(Level::Info, "hello from a library".to_owned())]);
@@ -59,7 +59,7 @@ fn a_library_is_read_opened_and_used() {
 fn panics_of_a_library_are_errors() {
     let Some(path) = library() else { return };
     let plugin = LoadedPlugin::open(&path).unwrap();
-    let frontend = plugin.arch_frontend("misbehaving", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("misbehaving", &ComponentOptions::new()).unwrap();
     let (_, host) = TestHost::new();
     let errors = [
         (frontend.accepts("panic").unwrap_err(), "arch.accepts`: boom in a library"),

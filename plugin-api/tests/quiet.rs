@@ -31,7 +31,7 @@ impl Plugin for StubPlugin {
     const MANIFEST: &'static str = r#"{"name": "stub", "version": "0", "abi": 1,
         "components": [{"stage": "arch", "id": "stub"}]}"#;
 
-    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(_: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         Ok(Box::new(Panicking))
     }
 }
@@ -43,7 +43,7 @@ fn guarded_panics_are_not_printed_and_others_are() {
         PRINTED.fetch_add(1, Ordering::SeqCst);
     }));
     let plugin = LoadedPlugin::of::<StubPlugin>().unwrap();
-    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let error = frontend.accepts("{}").unwrap_err();
     let (_, host) = testing::TestHost::new();
     let function = FunctionSpec {

@@ -14,7 +14,7 @@ use anemll_plugin_api::data::{
     Axis, Decision, Encoded, EncodedArgument, Plan, PlanRequest, Transform, WeightInfo,
 };
 use anemll_plugin_api::{
-    DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
+    ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
 };
 use anemll_runtime_cpu as _;
 use anemll_tests::{evaluate, golden, model};
@@ -59,7 +59,10 @@ fn diagonal((shape, values): &Matrix) -> Vec<f32> {
 
 /// 8-bit integers with one scale for each output row, which is the largest value's without
 /// statistics, and the best of some with them.
-struct RowScaled;
+struct RowScaled {
+    /// What to do wrong, or null.
+    broken: Value,
+}
 
 /// How much each input of `mlp.down` is made smaller, so that its large inputs lose less: powers of
 /// two, which change no digit of a weight.
@@ -73,7 +76,7 @@ fn factors(statistics: Option<&Matrix>, count: u64) -> Vec<f32> {
 impl Quantizer for RowScaled {
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         assert!(!request.programs.is_empty(), "the plan sees the programs");
-        if request.options["break"] == "plan" {
+        if self.broken == "plan" {
             let decision = Decision { encode: true, parameters: Value::Null, note: None };
             return Ok(Plan {
                 decisions: BTreeMap::from([("no such weight".to_owned(), decision)]),
@@ -93,7 +96,7 @@ impl Quantizer for RowScaled {
             if weight.shape.len() < 2 || weight.role == "embedding" {
                 continue;
             }
-            let parameters = serde_json::json!({ "break": request.options["break"] });
+            let parameters = serde_json::json!({ "break": self.broken });
             let note = Some("8 bits".to_owned());
             plan.decisions.insert(weight.id.clone(), Decision { encode: true, parameters, note });
             // silu(gate) * up is linear in up: what multiplies columns of down can divide rows of up.
@@ -185,9 +188,10 @@ impl Plugin for TestPlugin {
         }]
     }"#;
 
-    fn quantizer(id: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(id: &str, options: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
+        let broken = options.get("break").cloned().unwrap_or_default();
         match id {
-            "row-scaled" => Ok(Box::new(RowScaled)),
+            "row-scaled" => Ok(Box::new(RowScaled { broken })),
             _ => Err(Error::new(codes::PLUGIN_NO_SUCH_COMPONENT, id.to_owned())),
         }
     }

@@ -7,7 +7,7 @@ use anemll_plugin_api::data::{
     FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, StoredHead, Verdict,
 };
 use anemll_plugin_api::{
-    ArchFrontend, Error, Host, Level, Result, Value, codes, no_such_component,
+    ArchFrontend, ComponentOptions, Error, Host, Level, Result, Value, codes, no_such_component,
 };
 
 use crate::config::{Config, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, check_keys, read_rope};
@@ -22,6 +22,8 @@ use crate::tensors::{check_input, tensors_of};
 const HEAD: &str = "head";
 /// The option that says how many pieces the head has.
 const SPLIT: &str = "split_lm_head";
+/// The option that lets weights be missing.
+const ALLOW_MISSING: &str = "allow_missing_weights";
 /// Most pieces of the head.
 const LARGEST_SPLIT: u64 = 64;
 
@@ -130,7 +132,18 @@ enum Question {
 #[derive(Debug, Clone, Copy)]
 pub struct DecoderFrontend {
     component: &'static Component,
+    choices: Choices,
+}
+
+/// What the options of a frontend come to.
+#[derive(Debug, Clone, Copy)]
+struct Choices {
+    /// Pieces of the head.
     head_pieces: u64,
+    /// Which weight the head has, where that is asked for.
+    head: Option<Head>,
+    /// Whether weights may be missing.
+    allow_missing: bool,
 }
 
 /// A model: its specification, and what else the description says.
@@ -149,19 +162,51 @@ impl Component {
     ///
     /// # Errors
     /// Another id, or options that cannot be.
-    pub fn frontend(&'static self, id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    pub fn frontend(
+        &'static self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn ArchFrontend>> {
         if id != self.id {
             return Err(no_such_component(Stage::Arch, id));
         }
-        let head_pieces = head_pieces(options)?.unwrap_or(self.head_pieces);
-        Ok(Box::new(DecoderFrontend { component: self, head_pieces }))
+        Ok(Box::new(DecoderFrontend::with_options(self, options)?))
+    }
+}
+
+impl Choices {
+    fn new(component: &Component, options: &ComponentOptions) -> Result<Self> {
+        let head = match options.string(HEAD)? {
+            None => None,
+            Some("tied") => Some(Head::Tied),
+            Some("stored") => Some(Head::Stored),
+            Some(_) => return Err(options.refuse(HEAD, "\"tied\" or \"stored\"")),
+        };
+        let head_pieces = options.integer(SPLIT)?.unwrap_or(component.head_pieces);
+        if !(1..=LARGEST_SPLIT).contains(&head_pieces) {
+            let expected = format!("a whole number from 1 to {LARGEST_SPLIT}");
+            return Err(options.refuse(SPLIT, &expected));
+        }
+        let allow_missing = options.boolean(ALLOW_MISSING)?.unwrap_or(false);
+        Ok(Self { head_pieces, head, allow_missing })
     }
 }
 
 impl DecoderFrontend {
     /// The frontend of a component without options.
     pub const fn new(component: &'static Component) -> Self {
-        Self { component, head_pieces: component.head_pieces }
+        let choices =
+            Choices { head_pieces: component.head_pieces, head: None, allow_missing: false };
+        Self { component, choices }
+    }
+
+    /// The frontend of a component with options: `split_lm_head`, `head` (`tied` or `stored`) and
+    /// `allow_missing_weights`.
+    ///
+    /// # Errors
+    /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
+    pub fn with_options(component: &'static Component, options: &ComponentOptions) -> Result<Self> {
+        Ok(Self { component, choices: Choices::new(component, options)? })
     }
 
     /// The family of a configuration, and how well it suits. As transformers has it, `model_type`
@@ -184,19 +229,19 @@ impl DecoderFrontend {
 
     /// Reads the configuration and checks the tensors, if they are known.
     fn read(&self, model: &ModelInput, question: Question) -> Result<Reading> {
-        let pieces = head_pieces(&model.options)?.unwrap_or(self.head_pieces);
         let family = self.family(&model.config).map(|(family, _)| family);
         let Some(family) = family.or_else(|| self.component.families.first()) else {
             return Err(Error::new(codes::INTERNAL, "the component has no families"));
         };
-        let mut reading = read(family, model, pieces)?;
+        let mut reading = read(family, model, &self.choices)?;
         let names = TensorNames::find(&model.tensors);
         reading.notes.extend(names.note());
         let config = Config::new(&model.config)?;
         let wanted = tensors_of(&reading.spec);
         let believe = question == Question::Describes;
         reading.notes.extend(check_quantization(&config, &model.tensors, &wanted, believe)?);
-        reading.notes.extend(check_input(&reading.spec, model, &names)?);
+        let allow_missing = self.choices.allow_missing;
+        reading.notes.extend(check_input(&reading.spec, model, &names, allow_missing)?);
         Ok(reading)
     }
 }
@@ -253,8 +298,9 @@ impl ArchFrontend for DecoderFrontend {
     }
 }
 
-/// Reads a configuration for a context, a batch and `pieces` pieces of the head.
-fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
+/// Reads a configuration for a context and a batch.
+fn read(family: &Family, model: &ModelInput, choices: &Choices) -> Result<Reading> {
+    let pieces = choices.head_pieces;
     let config = Config::new(&model.config)?;
     let form = (family.form)(&config, model.context)?;
     let mut tables = form.keys;
@@ -314,7 +360,7 @@ fn read(family: &Family, model: &ModelInput, pieces: u64) -> Result<Reading> {
         ));
     }
     let names = TensorNames::find(&model.tensors);
-    let (tied_embeddings, stored_head) = head(&config, model, &names, &mut notes)?;
+    let (tied_embeddings, stored_head) = head(&config, model, &names, choices.head, &mut notes)?;
     let spec = DecoderSpec {
         layers: layers(&config)?,
         hidden_size,
@@ -358,12 +404,13 @@ fn head(
     config: &Config<'_>,
     model: &ModelInput,
     names: &TensorNames,
+    asked: Option<Head>,
     notes: &mut Vec<String>,
 ) -> Result<(bool, Option<StoredHead>)> {
     const KEY: &str = "tie_word_embeddings";
     let tied = config.boolean(KEY)?.unwrap_or(false);
     let stored = model.tensors.contains_key(&names.head);
-    match head_option(&model.options)? {
+    match asked {
         Some(Head::Tied) => {
             if !tied || stored {
                 notes
@@ -414,33 +461,4 @@ fn other_architecture(config: &Config<'_>, name: &str) -> Result<Option<String>>
     let given = config.texts("architectures")?;
     let other = !given.is_empty() && !given.contains(&name);
     Ok(other.then(|| format!("config.json: `architectures` = {given:?} is read as {name}")))
-}
-
-/// The option `head`, if it is given.
-fn head_option(options: &Value) -> Result<Option<Head>> {
-    match options.get(HEAD) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text == "tied" => Ok(Some(Head::Tied)),
-        Some(Value::String(text)) if text == "stored" => Ok(Some(Head::Stored)),
-        Some(value) => Err(Error::new(
-            codes::PLUGIN_OPTION_INVALID,
-            format!("`{HEAD}` is {value}, not \"tied\" or \"stored\""),
-        )
-        .with_at(HEAD)),
-    }
-}
-
-/// The option `split_lm_head`, if it is given.
-fn head_pieces(options: &Value) -> Result<Option<u64>> {
-    match options.get(SPLIT) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64() {
-            Some(pieces) if (1..=LARGEST_SPLIT).contains(&pieces) => Ok(Some(pieces)),
-            _ => Err(Error::new(
-                codes::PLUGIN_OPTION_INVALID,
-                format!("`{SPLIT}` is {value}, not a whole number from 1 to {LARGEST_SPLIT}"),
-            )
-            .with_at(SPLIT)),
-        },
-    }
 }

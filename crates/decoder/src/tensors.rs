@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anemll_plugin_api::data::{ModelInput, TensorInfo, WeightReference};
-use anemll_plugin_api::{Error, Result, Value, codes};
+use anemll_plugin_api::{Error, Result, codes};
 
 use crate::names::TensorNames;
 use crate::spec::DecoderSpec;
@@ -15,9 +15,6 @@ const SHOWN: usize = 5;
 /// Element types that weights may have.
 const DTYPES: &[&str] = &["float16", "bfloat16", "float32"];
 
-/// The option of [`ModelInput`] that lets weights be missing.
-const ALLOW_MISSING: &str = "allow_missing_weights";
-
 /// Names of all tensors that the model reads.
 pub(crate) fn tensors_of(spec: &DecoderSpec) -> BTreeSet<String> {
     spec.weights().map(|weight| spec.reference(weight).tensor).collect()
@@ -25,8 +22,8 @@ pub(crate) fn tensors_of(spec: &DecoderSpec) -> BTreeSet<String> {
 
 /// Checks that every weight is there with the shape that the configuration gives it and a dtype
 /// that can be read. Returns remarks on tensors that nothing uses. No tensors at all means that
-/// only the configuration is known, and passes. The option `allow_missing_weights` lets weights be
-/// missing, which the host then fills with zeros.
+/// only the configuration is known, and passes. With `allow_missing`, weights may be missing, which
+/// the host then fills with zeros.
 ///
 /// # Errors
 /// The first weights that are missing or wrong, with the configuration keys behind their shapes.
@@ -34,9 +31,9 @@ pub fn check_input(
     spec: &DecoderSpec,
     model: &ModelInput,
     names: &TensorNames,
+    allow_missing: bool,
 ) -> Result<Vec<String>> {
-    let allow_missing = model.options.get(ALLOW_MISSING).and_then(Value::as_bool);
-    check(spec, &model.tensors, allow_missing.unwrap_or(false)).map_err(|error| {
+    check(spec, &model.tensors, allow_missing).map_err(|error| {
         match names.hint().filter(|_| error.code == codes::WEIGHT_MISSING) {
             Some(hint) => error.with_hint(hint),
             None => error,

@@ -4,7 +4,7 @@ use crate::LayoutOptions;
 use anemll_plugin_api::data::{
     CombineOptions, Layout, LayoutRequest, ModelDescription, NamedFunction, Stage,
 };
-use anemll_plugin_api::{Combiner, Host, Result, Value, no_such_component};
+use anemll_plugin_api::{Combiner, ComponentOptions, Host, Result, no_such_component};
 
 /// Lays a model out.
 pub type LayoutFunction = fn(&ModelDescription, &LayoutOptions) -> Result<Layout>;
@@ -13,7 +13,7 @@ pub type LayoutFunction = fn(&ModelDescription, &LayoutOptions) -> Result<Layout
 #[derive(Debug, Clone)]
 pub struct LayoutCombiner {
     layout: LayoutFunction,
-    options: Value,
+    options: ComponentOptions,
 }
 
 impl LayoutCombiner {
@@ -24,7 +24,7 @@ impl LayoutCombiner {
     pub fn boxed(
         id: &str,
         own: &str,
-        options: &Value,
+        options: &ComponentOptions,
         layout: LayoutFunction,
     ) -> Result<Box<dyn Combiner>> {
         if id == own {

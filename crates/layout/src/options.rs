@@ -1,7 +1,7 @@
 //! What our layouts are made from: the host's request and the combiner's own options, read.
 
 use anemll_plugin_api::data::LayoutRequest;
-use anemll_plugin_api::{Error, Result, Value, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, Value, codes};
 use serde_json::Map;
 use std::collections::BTreeMap;
 
@@ -38,9 +38,9 @@ impl LayoutOptions {
     /// speak; others are left alone.
     ///
     /// # Errors
-    /// [`codes::LAYOUT_OPTION_INVALID`] for values of another type than the manifest says, and for
-    /// bits that no lookup table has.
-    pub fn new(options: &Value, request: &LayoutRequest) -> Result<Self> {
+    /// [`codes::PLUGIN_OPTION_INVALID`] for options of another type than the manifest says,
+    /// [`codes::LAYOUT_OPTION_INVALID`] for bits that no lookup table has.
+    pub fn new(options: &ComponentOptions, request: &LayoutRequest) -> Result<Self> {
         let bits = label(&request.labels, "bits")?;
         for (part, bits) in
             [("embeddings", bits.embeddings), ("layers", bits.layers), ("head", bits.head)]
@@ -49,11 +49,11 @@ impl LayoutOptions {
                 return Err(invalid("bits per weight must be from 1 to 8", part));
             }
         }
-        let chunks = number(&options["chunks"]);
+        let chunks = options.integer("chunks")?.map(u32::try_from).transpose();
         Ok(Self {
-            chunks: chunks.map_err(|()| invalid("must be a whole number", "chunks"))?,
+            chunks: chunks.map_err(|_| options.refuse("chunks", "a smaller number"))?,
             prefix: request.prefix.clone(),
-            argmax: options["argmax"] == true,
+            argmax: options.boolean("argmax")?.unwrap_or(false),
             bits,
             groups: label(&request.labels, "group")?,
             metadata: request.metadata.clone(),
@@ -92,7 +92,10 @@ mod tests {
     fn options(labels: Value) -> Result<LayoutOptions> {
         let Value::Object(labels) = labels else { panic!("labels are an object") };
         let request = LayoutRequest { labels, ..LayoutRequest::default() };
-        LayoutOptions::new(&json!({ "chunks": 3, "argmax": true }), &request)
+        LayoutOptions::new(
+            &ComponentOptions::new().with("chunks", 3).with("argmax", true),
+            &request,
+        )
     }
 
     #[test]
@@ -101,7 +104,8 @@ mod tests {
         assert_eq!((found.chunks, found.argmax), (Some(3), true));
         assert_eq!(found.bits, Parts { head: Some(6), ..Parts::default() });
         assert_eq!(found.groups.head, Some(0));
-        let nothing = LayoutOptions::new(&Value::Null, &LayoutRequest::default()).unwrap();
+        let nothing =
+            LayoutOptions::new(&ComponentOptions::new(), &LayoutRequest::default()).unwrap();
         assert_eq!(nothing, LayoutOptions::default());
     }
 

@@ -10,10 +10,10 @@ use crate::progress::{Display, Reporter};
 use crate::terminal::{self, size, wrapped_lines};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Error, Result, codes};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -180,20 +180,13 @@ fn describe(
     config: &ConfigFile,
     weights: Option<&ModelDirectory>,
 ) -> Result<(String, ModelDescription)> {
-    let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
-    let mut options = Map::new();
-    if let Some(pieces) = arguments.split_lm_head {
-        options.insert("split_lm_head".to_owned(), json!(pieces));
-    }
-    if let Some(head) = arguments.head {
-        options.insert("head".to_owned(), json!(head.name()));
-    }
+    let options = model_files::frontend_options(arguments.split_lm_head, arguments.head, false);
+    let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref(), &options)?;
     let input = ModelInput {
         config: config.value().clone(),
         tensors: weights.map(model_files::tensor_infos).unwrap_or_default(),
         context: arguments.context,
         batch: arguments.batch,
-        options: Value::Object(options),
     };
     let description = match weights {
         Some(directory) => model_files::describe(frontend.as_ref(), &input, directory)?,
@@ -230,13 +223,14 @@ fn opinions(plugins: &Plugins, config: &Value, only: Option<&str>) -> Result<Vec
 }
 
 fn opinion(plugin: &Entry, id: &str, config: &Value) -> Result<Opinion> {
-    let frontend = match plugin.open().and_then(|plugin| plugin.arch_frontend(id, &Value::Null)) {
-        Ok(frontend) => frontend,
-        Err(error) => {
-            let (id, reason) = (id.to_owned(), error.message);
-            return Ok(Opinion { id, verdict: "no", reason, refusals: Vec::new() });
-        }
-    };
+    let frontend =
+        match plugin.open().and_then(|plugin| plugin.arch_frontend(id, &ComponentOptions::new())) {
+            Ok(frontend) => frontend,
+            Err(error) => {
+                let (id, reason) = (id.to_owned(), error.message);
+                return Ok(Opinion { id, verdict: "no", reason, refusals: Vec::new() });
+            }
+        };
     let refusals = refusals(frontend.as_ref(), config);
     let (verdict, reason) = match frontend.accepts(&config.to_string()) {
         Ok(answer) if answer.rank == MatchRank::None => ("no", answer.reason),
@@ -377,6 +371,7 @@ mod tests {
     use super::*;
     use anemll_plugin_api::data::{FunctionSpec, Verdict};
     use anemll_plugin_api::{Error, Host, codes};
+    use serde_json::json;
 
     /// Refuses keys that begin with `bad`, in their order, and needs `size`.
     struct Picky;

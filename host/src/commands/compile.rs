@@ -9,10 +9,9 @@ use crate::services::{self, check_cancelled};
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Compiler, Error, Host, Result, codes};
+use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result, codes};
 use clap::Args;
 use parts::Parts;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -179,7 +178,7 @@ fn make(
         }
     }
     refuse_existing(&job.compiled, arguments.force)?;
-    compiler.compile(&job.package, &job.directory, &Value::Null, host)?;
+    compiler.compile(&job.package, &job.directory, host)?;
     Ok(Outcome::Compiled)
 }
 
@@ -217,13 +216,13 @@ fn compiler(
     let id = plugins.compiler_id(requested)?;
     let known = plugins.components(Stage::Compiler);
     let component = known.iter().find(|(_, component)| component.id == id);
-    let mut options = Map::new();
+    let mut options = ComponentOptions::new();
     for (name, set) in [("copy", arguments.copy), ("force_mlprogram", arguments.force_mlprogram)] {
         if set && component.is_some_and(|(_, component)| component.options.contains_key(name)) {
-            options.insert(name.to_owned(), true.into());
+            options.insert(name, true);
         }
     }
-    let compiler = plugins.compiler_with(&id, &options.into())?;
+    let compiler = plugins.compiler_with(&id, &options)?;
     let availability = compiler.check()?;
     if !availability.available {
         return Err(Error::new(

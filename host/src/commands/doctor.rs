@@ -6,10 +6,9 @@ use crate::model_source::HubEnvironment;
 use crate::plugins::{Entry, Plugins};
 use crate::terminal::{self, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
 use anemll_plugin_api::data::{Availability, Stage};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 use std::path::Path;
 
 /// For `--help`.
@@ -237,8 +236,8 @@ fn compilers(plugins: &Plugins) -> Vec<Line> {
         .components(Stage::Compiler)
         .into_iter()
         .map(|(entry, component)| {
-            let compiler =
-                entry.open().and_then(|plugin| plugin.compiler(&component.id, &Value::Null));
+            let none = ComponentOptions::new();
+            let compiler = entry.open().and_then(|plugin| plugin.compiler(&component.id, &none));
             let check = compiler.and_then(|compiler| compiler.check());
             available("compiler", &component.id, check)
         })
@@ -251,8 +250,8 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
         .components(Stage::Runtime)
         .into_iter()
         .map(|(entry, component)| {
-            let runtime =
-                entry.open().and_then(|plugin| plugin.runtime(&component.id, &Value::Null));
+            let none = ComponentOptions::new();
+            let runtime = entry.open().and_then(|plugin| plugin.runtime(&component.id, &none));
             let check = runtime.and_then(|runtime| runtime.check());
             available("runtime", &component.id, check)
         })

@@ -15,7 +15,7 @@ use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -171,12 +171,12 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
-    let (_, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let (_, frontend) =
+        plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
     let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
         batch: arguments.batch,
-        options: json!({}),
         ..ModelInput::default()
     };
     let description = frontend.describe(&input).or_else(|error| {

@@ -19,11 +19,11 @@ use crate::tokenizer::Tokenizer;
 use anemll_huggingface::ConfigFile;
 use anemll_mil::{DataType, Symbols, ValueType, model};
 use anemll_mlpackage::Package;
-use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
+use anemll_plugin_api::{ComponentOptions, DType, Error, Result, Tensor, codes};
 use clap::{Args, Parser as _};
 use coreml_proto::mil;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -163,7 +163,8 @@ struct Rounding {
 
 /// Runs the command.
 pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
-    let wide = plugins.runtime_with(&arguments.runtime, &json!({"activations": "float32"}))?;
+    let unrounded = ComponentOptions::new().with("activations", "float32");
+    let wide = plugins.runtime_with(&arguments.runtime, &unrounded)?;
     let narrow = plugins.runtime(&arguments.runtime)?;
     let reporter = Reporter::new(Display::Lines);
     // Bars alone: what the conversion says is of no use here.
@@ -240,7 +241,7 @@ fn find_model(
 ) -> Result<PathBuf> {
     let source = Source::open(&arguments.model, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
-    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
     source.with(Need::Weights, show)
 }
 

@@ -9,8 +9,7 @@ use crate::sizes::{Inventory, Limits, PartSizes};
 use crate::terminal::size;
 use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::{ModelDescription, ModelInput};
-use anemll_plugin_api::{ArchFrontend, Error, Host, Result, codes};
-use serde_json::Value;
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Host, Result, codes};
 use std::cell::OnceCell;
 
 /// What `--combiner` is to be chosen by size.
@@ -45,7 +44,7 @@ pub(super) fn settings(
     let mut wishes = Wishes { argmax: arguments.argmax, ..Wishes::default() };
     for option in &arguments.combiner_option {
         let (name, value) = settings::named_value("--combiner-option", option)?;
-        wishes.options.insert(name.to_owned(), value);
+        wishes.options.insert(name, value);
     }
     let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let chooser = Chooser { arguments, plugins, model, limits: &limits, wishes };
@@ -137,7 +136,7 @@ impl<'a> Chooser<'a> {
         &self,
         candidate: &Candidate<'_>,
         chunks: Option<u32>,
-    ) -> Result<(Value, CheckedLayout)> {
+    ) -> Result<(ComponentOptions, CheckedLayout)> {
         let options = candidate.options(chunks, &self.wishes)?;
         let request = settings::layout_request(self.arguments);
         let layout = candidate.layout(self.model.description, &options, &request)?;

@@ -10,7 +10,6 @@ use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
 use anemll_store::Store;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -103,7 +102,7 @@ pub(super) fn compile(
         check_cancelled()?;
         let path = store.view().locate(&relative_path(package));
         let staging = store.view().staging();
-        let compiled = compiler.compile(&path, staging, &Value::Null, host)?;
+        let compiled = compiler.compile(&path, staging, host)?;
         let name = compiled_name(package);
         let expected = staging.join(&name);
         let is_model = expected.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())

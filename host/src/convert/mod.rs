@@ -73,7 +73,8 @@ pub fn run(
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
-    plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let asked = settings::frontend_options(arguments);
+    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
@@ -201,7 +202,9 @@ impl<'a> Job<'a> {
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+        let asked = settings::frontend_options(arguments);
+        let (arch, frontend) =
+            plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
             NONE => (NONE.to_owned(), None),
             id => {
@@ -227,7 +230,7 @@ impl<'a> Job<'a> {
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
-        let combiner = plugins.combiner_with(&settings.combiner, &settings.options)?;
+        let combiner = plugins.combiner(&settings.combiner, &settings.options)?;
         let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
         let quantization =
             statistics::attach(quantization, arguments.statistics.as_deref(), directory)?;

@@ -3,12 +3,12 @@
 use super::lut::Luts;
 use super::weights::Quantization;
 use crate::cli::ConvertArguments;
-use crate::model_files::tensor_infos;
+use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput};
-use anemll_plugin_api::{Error, Result, codes};
-use serde_json::{Map, Value, json};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The quantizer of the `--lut` flags.
@@ -22,7 +22,7 @@ pub(super) struct Settings {
     /// Id of the combiner.
     pub(super) combiner: String,
     /// What the combiner is made with.
-    pub(super) options: Value,
+    pub(super) options: ComponentOptions,
     /// Chunks of the layers; none leaves it to the combiner.
     pub(super) chunks: Option<u32>,
     /// Whether the embedding is in a function with layers. `--lut` then stands for it too, as
@@ -96,13 +96,13 @@ pub(super) fn quantization(
     luts: &Luts,
     plugins: &Plugins,
 ) -> Result<Option<Quantization>> {
-    let mut options = match luts.options() {
-        Value::Object(options) if !luts.is_none() => options,
-        _ => Map::new(),
-    };
+    let mut options = ComponentOptions::new();
+    if !luts.is_none() {
+        options = luts.options().try_into()?;
+    }
     for option in &arguments.quantizer_option {
         let (name, value) = named_value("--quantizer-option", option)?;
-        options.insert(name.to_owned(), value);
+        options.insert(name, value);
     }
     let id = match &arguments.quantizer {
         Some(id) if !LUT_QUANTIZERS.contains(&id.as_str()) && arguments.luts.is_typed() => {
@@ -119,7 +119,6 @@ pub(super) fn quantization(
             return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
         }
     };
-    let options = Value::Object(options);
     let quantizer = plugins.quantizer(id, &options).map_err(|error| {
         if arguments.luts.is_typed() || arguments.quantizer.is_some() {
             return error;
@@ -129,7 +128,16 @@ pub(super) fn quantization(
              or convert to 16-bit floats with --lut none",
         )
     })?;
-    Ok(Some(Quantization { id: id.to_owned(), quantizer, options, statistics: None }))
+    Ok(Some(Quantization { id: id.to_owned(), quantizer, statistics: None }))
+}
+
+/// What is asked of the frontend.
+pub(super) fn frontend_options(arguments: &ConvertArguments) -> ComponentOptions {
+    model_files::frontend_options(
+        arguments.split_lm_head,
+        arguments.head,
+        arguments.allow_missing_weights,
+    )
 }
 
 /// What a frontend is told of the model; of its tensors nothing, where only the configuration is
@@ -139,22 +147,11 @@ pub(super) fn model_input(
     config: &Value,
     directory: Option<&ModelDirectory>,
 ) -> ModelInput {
-    let mut options = Map::new();
-    if let Some(splits) = arguments.split_lm_head {
-        options.insert("split_lm_head".to_owned(), json!(splits));
-    }
-    if let Some(head) = arguments.head {
-        options.insert("head".to_owned(), json!(head.name()));
-    }
-    if arguments.allow_missing_weights {
-        options.insert("allow_missing_weights".to_owned(), json!(true));
-    }
     ModelInput {
         config: config.clone(),
         tensors: directory.map(tensor_infos).unwrap_or_default(),
         context: arguments.context,
         batch: arguments.batch,
-        options: Value::Object(options),
     }
 }
 

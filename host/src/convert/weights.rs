@@ -23,7 +23,6 @@ use coreml_proto::Model;
 use half::f16;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -68,14 +67,12 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
-/// A quantizer and the options of its plan.
+/// A quantizer and the statistics that it is given.
 pub(super) struct Quantization {
     /// Its id.
     pub(super) id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
-    /// Options as the user gave them.
-    pub(super) options: Value,
     /// Statistics of the weights' inputs, if the user gave any.
     pub(super) statistics: Option<Statistics>,
 }
@@ -257,7 +254,6 @@ impl WeightJob<'_> {
             weights,
             programs: programs.iter().map(Vec::as_slice).collect(),
             statistics,
-            options: quantization.options.clone(),
         };
         let plan = quantization.quantizer.plan(&request, self.host)?;
         let known = |id: &String| request.weights.iter().any(|weight| weight.id == *id);

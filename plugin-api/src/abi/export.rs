@@ -21,7 +21,8 @@ use super::v1::{
 };
 use crate::data::{NamedFunction, PlanRequest};
 use crate::{
-    ArchFrontend, Combiner, Compiler, Plugin, Quantizer, Result, Runtime, Session, TensorView,
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Plugin, Quantizer, Result, Runtime,
+    Session, TensorView,
 };
 
 /// A component of a plugin as the host gets it.
@@ -79,7 +80,6 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
         statistics: RSlice<'_, AbiTensor<'_>>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RString> {
         let entry = "quantizer.plan";
@@ -91,7 +91,6 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
                     .iter()
                     .map(|statistics| tensor_from_abi(*statistics))
                     .collect::<Result<_>>()?,
-                options: request(entry, options)?,
             };
             json(entry, &quantizer.plan(&plan_request, &borrow_host(host))?)
         })
@@ -156,15 +155,13 @@ impl AbiCompiler for Guarded<Box<dyn Compiler>> {
         &self,
         package: RSlice<'_, u8>,
         output_directory: RSlice<'_, u8>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RVec<u8>> {
         let entry = "compiler.compile";
         self.call(entry, |compiler| {
             let package: PathBuf = path_from_bytes(package.as_slice())?;
             let output = path_from_bytes(output_directory.as_slice())?;
-            let options: Value = request(entry, options)?;
-            let made = compiler.compile(&package, &output, &options, &borrow_host(host))?;
+            let made = compiler.compile(&package, &output, &borrow_host(host))?;
             Ok(path_to_bytes(&made)?.to_vec().into())
         })
     }
@@ -176,12 +173,11 @@ impl AbiRuntime for Guarded<Box<dyn Runtime>> {
         self.call(entry, |runtime| json(entry, &runtime.check()?))
     }
 
-    fn open(&self, package: RSlice<'_, u8>, options: RStr<'_>, host: HostBox) -> Abi<SessionBox> {
+    fn open(&self, package: RSlice<'_, u8>, host: HostBox) -> Abi<SessionBox> {
         let entry = "runtime.open";
         self.call(entry, |runtime| {
             let package = path_from_bytes(package.as_slice())?;
-            let options: Value = request(entry, options)?;
-            let session = runtime.open(&package, &options, &borrow_host(host))?;
+            let session = runtime.open(&package, &borrow_host(host))?;
             Ok(AbiSession_TO::from_ptr(Guarded::new(session, self.manifest), TD_Opaque))
         })
     }
@@ -271,7 +267,7 @@ impl<P: Plugin> Exported<P> {
     }
 }
 
-fn construct<P: Plugin, R, F: FnOnce(&Value) -> Result<R>>(
+fn construct<P: Plugin, R, F: FnOnce(&ComponentOptions) -> Result<R>>(
     entry: &str,
     options: RStr<'_>,
     make: F,

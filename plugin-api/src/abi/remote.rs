@@ -21,8 +21,8 @@ use crate::data::{
     ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
 };
 use crate::{
-    ArchFrontend, Combiner, Compiler, DType, Host, Quantizer, Result, Runtime, Session, Sink,
-    TensorView,
+    ArchFrontend, Combiner, Compiler, ComponentOptions, DType, Host, Quantizer, Result, Runtime,
+    Session, Sink, TensorView,
 };
 
 /// A plugin's root module, and the plugin's name for error messages.
@@ -47,38 +47,51 @@ impl RemotePlugin {
         Remote { object, plugin: self.name.clone() }
     }
 
-    pub(crate) fn arch_frontend(&self, id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
-        let object = from_abi(self.module.new_arch()(id.into(), text(options).as_str().into()))?;
-        Ok(Box::new(self.remote(object)))
-    }
-
-    pub(crate) fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    pub(crate) fn arch_frontend(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn ArchFrontend>> {
         let object =
-            from_abi(self.module.new_quantizer()(id.into(), text(options).as_str().into()))?;
+            from_abi(self.module.new_arch()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
 
-    pub(crate) fn combiner(&self, id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+    pub(crate) fn quantizer(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn Quantizer>> {
         let object =
-            from_abi(self.module.new_combiner()(id.into(), text(options).as_str().into()))?;
+            from_abi(self.module.new_quantizer()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
 
-    pub(crate) fn compiler(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    pub(crate) fn combiner(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn Combiner>> {
         let object =
-            from_abi(self.module.new_compiler()(id.into(), text(options).as_str().into()))?;
+            from_abi(self.module.new_combiner()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
 
-    pub(crate) fn runtime(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
-        let object = from_abi(self.module.new_runtime()(id.into(), text(options).as_str().into()))?;
+    pub(crate) fn compiler(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn Compiler>> {
+        let object =
+            from_abi(self.module.new_compiler()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
-}
 
-/// A JSON value as text.
-fn text(value: &Value) -> String {
-    value.to_string()
+    pub(crate) fn runtime(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
+        let object =
+            from_abi(self.module.new_runtime()(id.into(), options.to_string().as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
 }
 
 impl ArchFrontend for Remote<ArchFrontendBox> {
@@ -107,7 +120,6 @@ impl Quantizer for Remote<QuantizerBox> {
     fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan> {
         let entry = "quantizer.plan";
         let weights = to_json(entry, &request.weights)?;
-        let options = text(&request.options);
         let programs: Vec<RSlice<'_, u8>> =
             request.programs.iter().map(|program| RSlice::from_slice(program)).collect();
         let statistics: Vec<AbiTensor<'_>> =
@@ -117,7 +129,6 @@ impl Quantizer for Remote<QuantizerBox> {
             weights.as_str().into(),
             RSlice::from_slice(&programs),
             RSlice::from_slice(&statistics),
-            options.as_str().into(),
             lent,
         );
         answer(&self.plugin, entry, &failure.settle(from_abi(plan))?)
@@ -132,7 +143,7 @@ impl Quantizer for Remote<QuantizerBox> {
         host: &Host,
     ) -> Result<Encoded> {
         let entry = "quantizer.encode";
-        let decision = text(decision);
+        let decision = decision.to_string();
         let (lent, failure) = lend_host(host);
         let mut lent_sink = Mutex::new(LentSink::new(sink));
         let encoded = self.object.encode(
@@ -208,19 +219,11 @@ impl Compiler for Remote<CompilerBox> {
         answer(&self.plugin, "compiler.check", &from_abi(self.object.check())?)
     }
 
-    fn compile(
-        &self,
-        package: &Path,
-        output_directory: &Path,
-        options: &Value,
-        host: &Host,
-    ) -> Result<PathBuf> {
-        let options = text(options);
+    fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
         let (lent, failure) = lend_host(host);
         let made = self.object.compile(
             path_to_bytes(package)?.into(),
             path_to_bytes(output_directory)?.into(),
-            options.as_str().into(),
             lent,
         );
         path_from_bytes(&failure.settle(from_abi(made))?)
@@ -232,11 +235,9 @@ impl Runtime for Remote<RuntimeBox> {
         answer(&self.plugin, "runtime.check", &from_abi(self.object.check())?)
     }
 
-    fn open(&self, package: &Path, options: &Value, host: &Host) -> Result<Box<dyn Session>> {
-        let options = text(options);
+    fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>> {
         let (lent, failure) = lend_host(host);
-        let session =
-            self.object.open(path_to_bytes(package)?.into(), options.as_str().into(), lent);
+        let session = self.object.open(path_to_bytes(package)?.into(), lent);
         let object = failure.settle(from_abi(session))?;
         let description = from_abi(object.describe())?;
         Ok(Box::new(RemoteSession {

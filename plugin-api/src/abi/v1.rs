@@ -114,7 +114,6 @@ pub trait AbiQuantizer: Send + Sync {
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
         statistics: RSlice<'_, AbiTensor<'_>>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RString>;
     #[sabi(last_prefix_field)]
@@ -152,7 +151,6 @@ pub trait AbiCompiler: Send + Sync {
         &self,
         package: RSlice<'_, u8>,
         output_directory: RSlice<'_, u8>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RVec<u8>>;
 }
@@ -163,7 +161,7 @@ pub type CompilerBox = AbiCompiler_TO<'static, RBox<()>>;
 pub trait AbiRuntime: Send + Sync {
     fn check(&self) -> Abi<RString>;
     #[sabi(last_prefix_field)]
-    fn open(&self, package: RSlice<'_, u8>, options: RStr<'_>, host: HostBox) -> Abi<SessionBox>;
+    fn open(&self, package: RSlice<'_, u8>, host: HostBox) -> Abi<SessionBox>;
 }
 pub type RuntimeBox = AbiRuntime_TO<'static, RBox<()>>;
 

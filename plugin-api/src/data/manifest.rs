@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Error, Result, codes, limits};
+use crate::{ComponentOptions, Error, Result, codes, limits};
 
 /// The five stages of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -198,22 +198,16 @@ impl Manifest {
 }
 
 impl ComponentManifest {
-    /// The options that the component is made with: `given`, an object or null, checked against the
-    /// schema, and the default of every option that is not given.
+    /// The options that the component is made with: those given, checked against the schema, and the
+    /// default of every option that is not given.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] for unknown options and for values that do not suit.
-    pub fn complete_options(&self, given: &Value) -> Result<Value> {
+    pub fn complete_options(&self, given: &ComponentOptions) -> Result<ComponentOptions> {
         let refuse = |name: &str, why: String| {
             Err(Error::new(codes::PLUGIN_OPTION_INVALID, why).with_at(name))
         };
-        let none = Map::new();
-        let given = match given {
-            Value::Null => &none,
-            Value::Object(given) => given,
-            _ => return refuse(&self.id, "options must be an object".to_owned()),
-        };
-        for (name, value) in given {
+        for (name, value) in given.iter() {
             let Some(option) = self.options.get(name) else {
                 let known: Vec<&str> = self.options.keys().map(String::as_str).collect();
                 let why = format!("{} `{}` has no option {name:?}", self.stage.name(), self.id);
@@ -227,13 +221,13 @@ impl ComponentManifest {
                 return refuse(name, format!("option {name:?} of `{}` {why}", self.id));
             }
         }
-        let mut complete = Map::new();
+        let mut complete = ComponentOptions::new();
         for (name, option) in &self.options {
             if let Some(value) = given.get(name).or(option.default.as_ref()) {
                 complete.insert(name.clone(), value.clone());
             }
         }
-        Ok(Value::Object(complete))
+        Ok(complete)
     }
 
     fn check(&self) -> Result<()> {
@@ -355,6 +349,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::testing;
 
     fn manifest() -> Value {
         json!({
@@ -439,13 +434,13 @@ mod tests {
     fn options_are_checked_and_completed() {
         let manifest = Manifest::parse(&manifest().to_string()).unwrap();
         let component = &manifest.components[0];
-        assert_eq!(component.complete_options(&Value::Null).unwrap(), json!({"split": 8}));
+        let complete = |given: Value| component.complete_options(&testing::options(given));
+        assert_eq!(complete(json!({})).unwrap(), testing::options(json!({"split": 8})));
         assert_eq!(
-            component.complete_options(&json!({"style": "b", "split": 64})).unwrap(),
-            json!({"split": 64, "style": "b"})
+            complete(json!({"style": "b", "split": 64})).unwrap(),
+            testing::options(json!({"split": 64, "style": "b"}))
         );
         for bad in [
-            json!([]),
             json!({"split": 0}),
             json!({"split": 65}),
             json!({"split": 8.0}),
@@ -453,7 +448,7 @@ mod tests {
             json!({"style": "c"}),
             json!({"colour": "red"}),
         ] {
-            let error = component.complete_options(&bad).unwrap_err();
+            let error = complete(bad.clone()).unwrap_err();
             assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID, "{bad}");
         }
     }

@@ -50,9 +50,6 @@ pub struct ModelInput {
     pub context: u64,
     /// Tokens of one prefill call.
     pub batch: u64,
-    /// The frontend's options, an object; see its manifest.
-    #[serde(default)]
-    pub options: Value,
 }
 
 /// The state that all functions of a model share.
@@ -100,7 +97,7 @@ pub struct ModelDescription {
     /// The shared state.
     pub state: StateInfo,
     /// A head's weight that is stored although the head is tied to the embedding. The host compares
-    /// the two, and asks which one counts where they differ (the option `head` of [`ModelInput`]).
+    /// the two, and asks which one counts where they differ (the option `head` of the frontend).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_head: Option<StoredHead>,
     /// Remarks for the report: approximations, what was left out because it has no effect.

@@ -46,8 +46,6 @@ pub struct PlanRequest<'a> {
     /// (the mean square of each input) or `[in, in]` (the mean products of two), finite. They are
     /// those of the original model; transforms do not change them.
     pub statistics: Vec<TensorView<'a>>,
-    /// The quantizer's options, an object; see its manifest.
-    pub options: Value,
 }
 
 /// What is to happen to one weight.

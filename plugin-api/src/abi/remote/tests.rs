@@ -52,7 +52,6 @@ impl AbiQuantizer for Garbage {
         _: RStr<'_>,
         _: RSlice<'_, RSlice<'_, u8>>,
         _: RSlice<'_, AbiTensor<'_>>,
-        _: RStr<'_>,
         _: HostBox,
     ) -> Abi<RString> {
         self.text()
@@ -85,13 +84,7 @@ impl AbiCompiler for Garbage {
         self.text()
     }
 
-    fn compile(
-        &self,
-        _: RSlice<'_, u8>,
-        _: RSlice<'_, u8>,
-        _: RStr<'_>,
-        _: HostBox,
-    ) -> Abi<RVec<u8>> {
+    fn compile(&self, _: RSlice<'_, u8>, _: RSlice<'_, u8>, _: HostBox) -> Abi<RVec<u8>> {
         // An error without end, with a code that is none.
         RResult::RErr(PluginError {
             code: "\u{1b}".into(),
@@ -109,7 +102,7 @@ impl AbiRuntime for Garbage {
         self.text()
     }
 
-    fn open(&self, _: RSlice<'_, u8>, _: RStr<'_>, _: HostBox) -> Abi<SessionBox> {
+    fn open(&self, _: RSlice<'_, u8>, _: HostBox) -> Abi<SessionBox> {
         RResult::ROk(AbiSession_TO::from_ptr(RBox::new(*self), TD_Opaque))
     }
 }
@@ -187,7 +180,7 @@ fn garbage_from_a_plugin_is_refused_with_its_name_and_the_entry() {
 
         let runtime = remote(AbiRuntime_TO::from_ptr(RBox::new(garbage), TD_Opaque));
         refused(runtime.check(), "runtime.check");
-        refused(runtime.open(Path::new("x"), &Value::Null, &host), "session.describe");
+        refused(runtime.open(Path::new("x"), &host), "session.describe");
     }
 }
 
@@ -202,7 +195,7 @@ fn nesting_without_end_is_refused() {
 fn an_error_without_end_is_cut() {
     let compiler = remote(AbiCompiler_TO::from_ptr(RBox::new(Garbage("")), TD_Opaque));
     let (package, output) = (Path::new("a"), Path::new("b"));
-    let error = compiler.compile(package, output, &Value::Null, &Host::quiet()).unwrap_err();
+    let error = compiler.compile(package, output, &Host::quiet()).unwrap_err();
     assert_eq!(error.code, codes::PLUGIN_BAD_ANSWER);
     assert_eq!(error.causes.len(), crate::limits::CAUSES);
     assert_eq!(error.causes[0], "the error came with the code `\u{fffd}`");
@@ -255,11 +248,11 @@ struct CountingPlugin;
 impl Plugin for CountingPlugin {
     const MANIFEST: &'static str = "{\"name\": \"counting\"}";
 
-    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(_: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         Ok(Box::new(Counting))
     }
 
-    fn quantizer(_: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(_: &str, _: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         Ok(Box::new(Counting))
     }
 }

@@ -8,7 +8,8 @@ use anemll_plugin_api::data::{
     FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
     TensorInfo,
 };
-use anemll_plugin_api::{ArchFrontend, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::testing::options;
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
@@ -39,6 +40,11 @@ fn without(key: &str) -> Value {
 
 fn input(config: Value) -> ModelInput {
     ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
+}
+
+/// The frontend with options.
+fn made(given: Value) -> Result<Box<dyn ArchFrontend>> {
+    LlamaPlugin::arch_frontend("llama", &options(given))
 }
 
 fn describe(config: Value) -> Result<ModelDescription> {
@@ -93,13 +99,11 @@ fn the_manifest_agrees_with_the_code() {
         (component.id.as_str(), component.model_types.as_slice()),
         ("llama", &["llama".into(), "mistral".into()][..])
     );
-    let frontend = LlamaPlugin::arch_frontend(
-        "llama",
-        &json!({"split_lm_head": component.options["split_lm_head"].default}),
-    );
+    let options = component.complete_options(&ComponentOptions::new()).unwrap();
+    let frontend = LlamaPlugin::arch_frontend("llama", &options);
     assert_eq!(frontend.unwrap().describe(&input(config())).unwrap().head_splits, [16; 8]);
     assert_eq!(
-        LlamaPlugin::arch_frontend("qwen", &json!({})).err().unwrap().code,
+        LlamaPlugin::arch_frontend("qwen", &ComponentOptions::new()).err().unwrap().code,
         codes::PLUGIN_NO_SUCH_COMPONENT
     );
 }
@@ -273,12 +277,8 @@ fn lengths_and_options_are_checked() {
             frontend.describe(&ModelInput { context, batch, ..input(config()) }).unwrap_err();
         assert_eq!(error.code, codes::SHAPE_INVALID, "{context}, {batch}");
     }
-    let split = |value: Value| {
-        frontend
-            .describe(&ModelInput { options: json!({"split_lm_head": value}), ..input(config()) })
-    };
+    let split = |value: Value| made(json!({"split_lm_head": value}))?.describe(&input(config()));
     assert_eq!(split(json!(1)).unwrap().head_splits, [128]);
-    assert_eq!(split(Value::Null).unwrap().head_splits, [16; 8]);
     for value in [json!(0), json!(65), json!(-1), json!("8"), json!(2.5)] {
         let error = split(value).unwrap_err();
         assert_eq!(
@@ -412,12 +412,11 @@ fn mistral_is_taken_only_where_it_is_llama() {
 
 #[test]
 fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
-    let model = |options: Value| ModelInput {
+    let model = ModelInput {
         tensors: tensors("model."),
-        options,
         ..input(with(json!({"tie_word_embeddings": true})))
     };
-    let description = frontend().describe(&model(json!({}))).unwrap();
+    let description = frontend().describe(&model).unwrap();
     let stored = description.stored_head.unwrap();
     assert!(description.tied_embeddings);
     assert_eq!(
@@ -425,18 +424,17 @@ fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
         ("lm_head.weight", "model.embed_tokens.weight")
     );
     for (choice, tied) in [("tied", true), ("stored", false)] {
-        let description = frontend().describe(&model(json!({"head": choice}))).unwrap();
+        let description = made(json!({"head": choice})).unwrap().describe(&model).unwrap();
         assert_eq!((description.tied_embeddings, description.stored_head), (tied, None));
         assert!(description.notes.iter().any(|note| note.contains("as asked for")), "{choice}");
     }
-    let error = frontend().describe(&model(json!({"head": "both"}))).unwrap_err();
+    let error = made(json!({"head": "both"})).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
     // Without a stored one there is nothing to choose, and nothing to say.
-    let mut bare = model(json!({}));
+    let mut bare = model;
     bare.tensors.remove("lm_head.weight");
     assert_eq!(frontend().describe(&bare).unwrap().stored_head, None);
-    bare.options = json!({"head": "stored"});
-    let error = frontend().describe(&bare).unwrap_err();
+    let error = made(json!({"head": "stored"})).unwrap().describe(&bare).unwrap_err();
     assert_eq!(error.code, codes::WEIGHT_MISSING);
 }
 

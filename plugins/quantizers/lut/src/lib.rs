@@ -16,7 +16,9 @@ mod plan;
 
 use anemll_plugin_api::data::{Encoded, Plan, PlanRequest, Stage, WeightInfo};
 use anemll_plugin_api::no_such_component;
-use anemll_plugin_api::{Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes};
+use anemll_plugin_api::{
+    ComponentOptions, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
+};
 
 pub use aware::Aware;
 pub use options::{Lut, Options};
@@ -87,7 +89,7 @@ pub struct LutPlugin;
 impl Plugin for LutPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn quantizer(id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(id: &str, options: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         match id {
             ID => Ok(Box::new(LutQuantizer::new(Options::parse(options)?))),
             AWARE_ID => {

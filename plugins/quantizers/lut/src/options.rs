@@ -1,7 +1,7 @@
 //! How many bits each part of the model gets.
 
 use anemll_palettize::BITS;
-use anemll_plugin_api::{Error, Result, Value, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use serde::{Deserialize, Serialize};
 
 /// Output channels that share a table when no number is given.
@@ -33,11 +33,10 @@ impl Options {
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
-    pub fn parse(options: &Value) -> Result<Self> {
-        let part = |name: &str| match options.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Lut::parse(name, text),
-            Some(other) => Err(refuse(name, &other.to_string(), "is not a text")),
+    pub fn parse(options: &ComponentOptions) -> Result<Self> {
+        let part = |name: &str| match options.string(name)? {
+            None => Ok(None),
+            Some(text) => Lut::parse(name, text),
         };
         Ok(Self { embeddings: part("embeddings")?, layers: part("layers")?, head: part("head")? })
     }
@@ -89,6 +88,7 @@ fn refuse(name: &str, text: &str, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anemll_plugin_api::testing::options;
     use serde_json::json;
 
     #[test]
@@ -107,8 +107,8 @@ mod tests {
         ] {
             assert_eq!(Lut::parse("layers", text).unwrap(), expected, "{text}");
         }
-        assert_eq!(Options::parse(&Value::Null).unwrap(), Options::default());
-        let options = Options::parse(&json!({"layers": "4", "head": "6,tensor"})).unwrap();
+        assert_eq!(Options::parse(&ComponentOptions::new()).unwrap(), Options::default());
+        let options = Options::parse(&options(json!({"layers": "4", "head": "6,tensor"}))).unwrap();
         assert_eq!(
             options,
             Options { embeddings: None, layers: lut(4, Some(8)), head: lut(6, None) }
@@ -142,7 +142,7 @@ mod tests {
             "4,00",
             "\u{1b}[2J",
         ] {
-            let error = Options::parse(&json!({ "head": text })).unwrap_err();
+            let error = Options::parse(&options(json!({ "head": text }))).unwrap_err();
             assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID, "{text}");
             assert_eq!(error.at.as_deref(), Some("head"));
             assert!(error.message.contains("\"head\""), "{error}");
@@ -150,7 +150,7 @@ mod tests {
             assert!(!error.message.contains(char::is_control));
         }
         for value in [json!(4), json!({"bits": 4}), json!(true), json!(["4"])] {
-            let error = Options::parse(&json!({ "layers": value })).unwrap_err();
+            let error = Options::parse(&options(json!({ "layers": value }))).unwrap_err();
             assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
         }
     }

@@ -12,9 +12,7 @@ use anemll_mlpackage::{
     BlobFile, BlobType, BlobWriter, WEIGHT_FILE_NAME, WeightsSource, WriteOptions, write_package,
 };
 use anemll_plugin_api::data::FunctionSignature;
-use anemll_plugin_api::{
-    DType, Host, HostServices, Level, MemorySink, Runtime, Session, Tensor, Value,
-};
+use anemll_plugin_api::{DType, Host, HostServices, Level, MemorySink, Runtime, Session, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use coreml_proto::mil::value::Value as Place;
 use half::f16;
@@ -393,7 +391,7 @@ fn main() -> Outcome<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let host = Host::new(Arc::new(Threads(pool)));
         let opening = Instant::now();
-        let mut session = CpuRuntime::default().open(&path, &Value::Null, &host)?;
+        let mut session = CpuRuntime::default().open(&path, &host)?;
         println!("{threads} threads: opened in {:.0?}", opening.elapsed());
         for signature in session.describe().functions {
             let rate = measure(&mut *session, &signature)?;

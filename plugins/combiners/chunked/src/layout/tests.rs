@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anemll_layout::Parts as PerPart;
 use anemll_plugin_api::codes;
 use anemll_plugin_api::data::{Manifest, RunStep};
-use anemll_plugin_api::{Plugin as _, Value};
+use anemll_plugin_api::{ComponentOptions, Plugin as _, Value};
 use serde_json::json;
 
 use super::*;
@@ -305,7 +305,7 @@ fn the_plugin_is_what_its_manifest_says() {
     let manifest: Manifest = serde_json::from_str(ChunkedPlugin::MANIFEST).unwrap();
     assert_eq!(manifest.name, crate::ID);
     for component in &manifest.components {
-        assert!(ChunkedPlugin::combiner(&component.id, &json!({})).is_ok());
+        assert!(ChunkedPlugin::combiner(&component.id, &ComponentOptions::new()).is_ok());
     }
-    assert!(ChunkedPlugin::combiner("other", &json!({})).is_err());
+    assert!(ChunkedPlugin::combiner("other", &ComponentOptions::new()).is_err());
 }

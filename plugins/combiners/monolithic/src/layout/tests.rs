@@ -1,7 +1,7 @@
 use anemll_layout::Parts;
 use anemll_plugin_api::codes;
 use anemll_plugin_api::data::{Manifest, RunStep};
-use anemll_plugin_api::{Plugin as _, Value};
+use anemll_plugin_api::{ComponentOptions, Plugin as _, Value};
 use serde_json::json;
 
 use super::*;
@@ -147,7 +147,7 @@ fn the_plugin_is_what_its_manifest_says() {
     let manifest: Manifest = serde_json::from_str(MonolithicPlugin::MANIFEST).unwrap();
     assert_eq!(manifest.name, crate::ID);
     for component in &manifest.components {
-        assert!(MonolithicPlugin::combiner(&component.id, &json!({})).is_ok());
+        assert!(MonolithicPlugin::combiner(&component.id, &ComponentOptions::new()).is_ok());
     }
-    assert!(MonolithicPlugin::combiner("other", &json!({})).is_err());
+    assert!(MonolithicPlugin::combiner("other", &ComponentOptions::new()).is_err());
 }

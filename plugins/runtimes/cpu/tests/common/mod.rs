@@ -4,8 +4,7 @@
 
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{
-    DType, Error, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor, Value,
-    codes,
+    DType, Error, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor, codes,
 };
 use anemll_runtime_cpu::CpuRuntime;
 use std::path::{Path, PathBuf};
@@ -13,12 +12,12 @@ use std::sync::Arc;
 
 /// Opens a package with the cpu runtime on the calling thread.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Session>> {
-    CpuRuntime::default().open(path, &Value::Null, &Host::quiet())
+    CpuRuntime::default().open(path, &Host::quiet())
 }
 
 /// Opens a package with a host that runs the calls of one operation on several threads.
 pub(crate) fn open_threaded(path: &Path, threads: usize) -> Result<Box<dyn Session>> {
-    CpuRuntime::default().open(path, &Value::Null, &Host::new(Arc::new(Threads(threads))))
+    CpuRuntime::default().open(path, &Host::new(Arc::new(Threads(threads))))
 }
 
 struct Threads(usize);
