@@ -38,8 +38,8 @@ impl LayoutOptions {
     /// speak; others are left alone.
     ///
     /// # Errors
-    /// [`codes::LAYOUT_OPTION_INVALID`] for values of another type than the manifest says, and for
-    /// bits that no lookup table has.
+    /// [`codes::PLUGIN_OPTION_INVALID`] for options of another type than the manifest says,
+    /// [`codes::LAYOUT_OPTION_INVALID`] for bits that no lookup table has.
     pub fn new(options: &ComponentOptions, request: &LayoutRequest) -> Result<Self> {
         let bits = label(&request.labels, "bits")?;
         for (part, bits) in
@@ -49,9 +49,9 @@ impl LayoutOptions {
                 return Err(invalid("bits per weight must be from 1 to 8", part));
             }
         }
-        let chunks = number(options.get("chunks").unwrap_or(&Value::Null));
+        let chunks = options.integer("chunks")?.map(u32::try_from).transpose();
         Ok(Self {
-            chunks: chunks.map_err(|()| invalid("must be a whole number", "chunks"))?,
+            chunks: chunks.map_err(|_| options.refuse("chunks", "a smaller number"))?,
             prefix: request.prefix.clone(),
             argmax: options.boolean("argmax")?.unwrap_or(false),
             bits,
@@ -92,8 +92,10 @@ mod tests {
     fn options(labels: Value) -> Result<LayoutOptions> {
         let Value::Object(labels) = labels else { panic!("labels are an object") };
         let request = LayoutRequest { labels, ..LayoutRequest::default() };
-        let options = ComponentOptions::new().with("chunks", 3).with("argmax", true);
-        LayoutOptions::new(&options, &request)
+        LayoutOptions::new(
+            &ComponentOptions::new().with("chunks", 3).with("argmax", true),
+            &request,
+        )
     }
 
     #[test]

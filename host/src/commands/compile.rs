@@ -24,8 +24,9 @@ pub const EXAMPLES: &str = "Examples:
   anemll compile out/llama_embeddings.mlpackage --output-dir compiled
   anemll compile 2 --lut 4 --chunk 2 --prefix llama --input out --output compiled
   anemll compile all --input out --recursive --output compiled
+  anemll compile out
 
-A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
+Of a conversion (its directory), what apps load is compiled. A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
 Weights are shared with the package by hard links where the file system can, so never change a
 package in place. On a Mac with Xcode, Apple's coremlcompiler is used unless --compiler says else.";
 
@@ -34,8 +35,8 @@ const PARTS: &str = "Parts of a conversion";
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "a doc comment on a type would become help text")]
 pub struct CompileArguments {
-    /// Packages (.mlpackage, or .mlmodel with its weights), or one PART of a conversion.
-    #[arg(value_name = "PACKAGE|PART", required = true)]
+    /// Packages (.mlpackage, or .mlmodel with its weights), conversions, or one PART of a conversion.
+    #[arg(value_name = "PACKAGE|OUT|PART", required = true)]
     pub targets: Vec<PathBuf>,
     /// Directory for the compiled models, made if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
@@ -254,7 +255,7 @@ fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Bo
 fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
     let packages = match Parts::asked_for(arguments)? {
         Some(parts) => parts.packages()?,
-        None => arguments.targets.clone(),
+        None => named(&arguments.targets)?,
     };
     let input = arguments.input_dir.as_ref();
     let mut taken: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
@@ -285,6 +286,21 @@ fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
         jobs.push(Job { package, directory, compiled });
     }
     Ok(jobs)
+}
+
+/// The packages that are named, and of conversions those that apps load.
+fn named(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut packages = Vec::new();
+    for target in targets {
+        let Some(conversion) = super::conversion_at(target)? else {
+            packages.push(target.clone());
+            continue;
+        };
+        for model in conversion.description.models() {
+            packages.push(conversion.directory.join(format!("{model}.mlpackage")));
+        }
+    }
+    Ok(packages)
 }
 
 /// A compiled model gives way to --force, and nothing else does.

@@ -29,7 +29,7 @@ pub fn feeds() -> BTreeMap<String, String> {
     BTreeMap::from([(HIDDEN_OUTPUT.to_owned(), HIDDEN.to_owned())])
 }
 
-/// Those of a function's outputs that are logits, in the order of the vocabulary.
+/// Those of the outputs that are logits, each once, in the order of the vocabulary.
 pub fn logits<'a>(outputs: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<(u32, &str)> = outputs
         .into_iter()
@@ -39,6 +39,7 @@ pub fn logits<'a>(outputs: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         })
         .collect();
     found.sort_unstable();
+    found.dedup();
     found.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn logits_come_in_the_order_of_their_numbers() {
-        let names = ["logits10", "argmax_idx", "logits2", "logits1", "logits_x"];
+        let names = ["logits10", "argmax_idx", "logits2", "logits1", "logits_x", "logits2"];
         assert_eq!(logits(names), ["logits1", "logits2", "logits10"]);
         assert_eq!(logits(["logits"]), ["logits"]);
         assert_eq!(head_sizes("8, 8,4"), [8, 8, 4]);

@@ -220,6 +220,7 @@ impl Wanted<'_> {
                 sources,
                 parts: Some(PartsCheck { expected }),
                 output: output.join(self.name(prefix, combined, lut, number)),
+                default: None,
             });
             if missing.len() > LONGEST_LIST {
                 break;
