@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::data::{
-    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutOptions, ModelDescription,
+    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutRequest, ModelDescription,
     ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
 };
 use crate::{Host, Result, Sink, TensorView};
@@ -74,11 +74,12 @@ pub trait Quantizer: Send + Sync {
 
 /// Stage 3: says which packages there are, and joins functions into one model.
 pub trait Combiner: Send + Sync {
-    /// The packages, their functions and names, the steps, and the order in which they are run.
+    /// The packages, their functions and names, the steps that make them, and the order in which
+    /// they are run. Compiling, the small files and the test are the host's.
     ///
     /// # Errors
     /// [`crate::codes::LAYOUT_OPTION_INVALID`] for options that do not suit the model.
-    fn layout(&self, model: &ModelDescription, options: &LayoutOptions) -> Result<Layout>;
+    fn layout(&self, model: &ModelDescription, request: &LayoutRequest) -> Result<Layout>;
 
     /// Joins single functions into a serialized multifunction `CoreML.Specification.Model`.
     ///

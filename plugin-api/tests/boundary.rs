@@ -160,10 +160,10 @@ impl Quantizer for Stub {
 }
 
 impl Combiner for Stub {
-    fn layout(&self, _: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+    fn layout(&self, _: &ModelDescription, request: &LayoutRequest) -> Result<Layout> {
         Ok(Layout {
             combiner: "stub".into(),
-            prefix: options.chunks.unwrap_or_default().to_string(),
+            prefix: request.labels["bits.layers"].to_string(),
             ..Layout::default()
         })
     }
@@ -362,8 +362,9 @@ fn data_arrives_and_defaults_are_filled_in() {
     }
     assert_eq!([&OPENED, &DESCRIBED].map(|count| count.load(Ordering::SeqCst)), [1, 1]);
     let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
-    let options = LayoutOptions { chunks: Some(3), ..LayoutOptions::default() };
-    assert_eq!(combiner.layout(&description, &options).unwrap().prefix, "3");
+    let mut request = LayoutRequest::default();
+    request.labels.insert("bits.layers".to_owned(), json!(3));
+    assert_eq!(combiner.layout(&description, &request).unwrap().prefix, "3");
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Quantizer for Panicking {
 }
 
 impl Combiner for Panicking {
-    fn layout(&self, _: &ModelDescription, _: &LayoutOptions) -> Result<Layout> {
+    fn layout(&self, _: &ModelDescription, _: &LayoutRequest) -> Result<Layout> {
         panic!("boom in layout")
     }
 
@@ -269,7 +269,7 @@ fn every_entry_of_every_component_is_guarded() {
 
     let combiner = plugin.combiner("stub", &none).unwrap();
     check(
-        combiner.layout(&ModelDescription::default(), &LayoutOptions::default()),
+        combiner.layout(&ModelDescription::default(), &LayoutRequest::default()),
         "combiner.layout",
         "boom in layout",
     );

@@ -83,7 +83,7 @@ fn configuration_and_tensors_cross_once_whatever_is_lowered() {
     let cli = Cli::try_parse_from(line).unwrap();
     let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
     let plugins = Plugins::discover(&[]).unwrap();
-    anemll_host::convert::run(arguments, &plugins, "anemll convert", &|_| {}).unwrap();
+    anemll_pipeline::run(&(&**arguments).into(), &plugins, "anemll convert", &|_| {}).unwrap();
     assert!(output.join("meta.yaml").is_file());
     assert_eq!(OPENED.each_ref().map(count), [0, 1]);
     assert_eq!(count(&DESCRIBED), 1);

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_host::cli::{Cli, Command};
-use anemll_host::convert;
 use anemll_host::plugins::Plugins;
 use anemll_host::progress::Event;
 use anemll_plugin_api::codes;
@@ -466,7 +465,8 @@ fn weights_that_change_while_they_are_read_are_one_error() {
                 change(&folder.path().join(WEIGHTS));
             }
         };
-        let error = convert::run(arguments, &plugins, "anemll convert", &show).unwrap_err();
+        let error = anemll_pipeline::run(&(&**arguments).into(), &plugins, "anemll convert", &show)
+            .unwrap_err();
         assert_eq!(error.code, codes::WEIGHTS_CHANGED, "{error}");
         assert!(error.at.as_ref().unwrap().ends_with(WEIGHTS), "{error}");
         assert!(!output.path().join("meta.yaml").exists());

@@ -156,7 +156,7 @@ mod linked_in {
         ])
         .unwrap();
         let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
-        anemll_host::convert::run(arguments, plugins, "anemll convert", &|_| {})
+        anemll_pipeline::run(&(&**arguments).into(), plugins, "anemll convert", &|_| {})
             .unwrap_or_else(|error| panic!("{}", anemll_host::error::render(&error)));
     }
 

@@ -209,7 +209,7 @@ fn convert(output: &std::path::Path, options: &[&str]) -> Result<()> {
     let cli = Cli::try_parse_from(arguments).unwrap();
     let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
     let plugins = Plugins::discover(&[])?;
-    anemll_host::convert::run(arguments, &plugins, "anemll convert", &|_| {})
+    anemll_pipeline::run(&(&**arguments).into(), &plugins, "anemll convert", &|_| {})
 }
 
 #[test]

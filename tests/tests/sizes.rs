@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_arch_llama as _;
+use anemll_combiner_chunked as _;
+use anemll_combiner_monolithic as _;
 use anemll_host::cli::{Cli, Command};
-use anemll_host::convert::lut::Luts;
 use anemll_host::plugins::Plugins;
-use anemll_host::sizes::{self, PartSizes};
-use anemll_plugin_api::data::ModelInput;
+use anemll_host::sizes;
+use anemll_pipeline::lut::Luts;
+use anemll_plugin_api::data::{LayoutRequest, ModelInput};
 use anemll_plugin_api::{ComponentOptions, Host};
 use anemll_tests::{convert, model};
 use clap::Parser as _;
@@ -15,8 +17,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What is estimated from config.json alone.
-fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
+/// What is estimated from config.json alone: the bytes of a layout's weight files by id.
+fn estimate(
+    model: &Path,
+    luts: &[&str],
+    combiner: &str,
+    options: &ComponentOptions,
+) -> BTreeMap<String, u64> {
     let plugins = Plugins::discover(&[]).unwrap();
     let text = std::fs::read_to_string(model.join("config.json")).unwrap();
     let (_, frontend) = plugins.frontend(&text, None, &ComponentOptions::new()).unwrap();
@@ -34,8 +41,16 @@ fn estimate(model: &Path, luts: &[&str]) -> PartSizes {
     else {
         unreachable!("the command is convert")
     };
-    let luts = Luts::new(&arguments.luts, false, description.parameters).unwrap();
-    sizes::Inventory::read(opened.as_ref(), &description, &host).unwrap().sizes(&luts)
+    let luts = Luts::new(&(&arguments.luts).into(), false, description.parameters).unwrap();
+    let inventory = sizes::Inventory::read(opened.as_ref(), &description, &host).unwrap();
+    let sizes = inventory.sizes(&luts);
+    let combiner = plugins.combiner(combiner, options).unwrap();
+    let layout = combiner.layout(&description, &LayoutRequest::default()).unwrap();
+    let bytes = |functions: &[String]| {
+        let all = layout.functions.iter().filter(|function| functions.contains(&function.id));
+        sizes.file(&all.collect::<Vec<_>>())
+    };
+    layout.weight_files.iter().map(|file| (file.id.clone(), bytes(&file.functions))).collect()
 }
 
 /// Bytes of the weight files of a conversion by id.
@@ -53,9 +68,13 @@ fn converted(model: &Path, arguments: &[&str]) -> BTreeMap<String, u64> {
 }
 
 #[track_caller]
-fn near(estimated: u64, real: u64) {
-    let difference = estimated.abs_diff(real);
-    assert!(difference * 50 <= real, "estimated {estimated} bytes, it is {real}");
+fn near(estimated: &BTreeMap<String, u64>, real: &BTreeMap<String, u64>) {
+    assert!(estimated.keys().eq(real.keys()), "{estimated:?} {real:?}");
+    for (id, real) in real {
+        let estimated = estimated[id];
+        let difference = estimated.abs_diff(*real);
+        assert!(difference * 50 <= *real, "{id}: estimated {estimated} bytes, it is {real}");
+    }
 }
 
 const NONE: &[&str] = &["--lut", "none"];
@@ -65,15 +84,10 @@ const PARTS: &[&str] = &["--lut1", "8,tensor", "--lut2", "4", "--lut3", "6,16"];
 fn chunked_estimates_are_within_two_percent_of_the_files() {
     for (name, luts) in [("tiny-llama", PARTS), ("variants/tied", NONE)] {
         let model = model(name);
-        let sizes = estimate(&model, luts);
+        let estimated =
+            estimate(&model, luts, "chunked", &ComponentOptions::new().with("chunks", 2));
         let layout = ["--combiner", "chunked", "--chunk", "2", "--runtime", "none"];
-        let files = converted(&model, &[&layout, luts].concat());
-        near(sizes.embeddings_file(), files["embeddings"]);
-        near(sizes.head_file(), files["lm_head"]);
-        let chunks = sizes.chunk_files(2).unwrap();
-        near(chunks[0], files["chunk_01"]);
-        near(chunks[1], files["chunk_02"]);
-        near(sizes.chunked_files(2).unwrap(), files.values().sum());
+        near(&estimated, &converted(&model, &[&layout, luts].concat()));
     }
 }
 
@@ -81,10 +95,8 @@ fn chunked_estimates_are_within_two_percent_of_the_files() {
 fn monolithic_estimates_are_within_two_percent_of_the_file() {
     for (name, luts) in [("tiny-llama", NONE), ("variants/all-biases", PARTS)] {
         let model = model(name);
-        let sizes = estimate(&model, luts);
+        let estimated = estimate(&model, luts, "monolithic", &ComponentOptions::new());
         let layout = ["--combiner", "monolithic", "--runtime", "none"];
-        let files = converted(&model, &[&layout, luts].concat());
-        assert_eq!(files.len(), 1, "{files:?}");
-        near(sizes.monolithic_file(), files.values().sum());
+        near(&estimated, &converted(&model, &[&layout, luts].concat()));
     }
 }

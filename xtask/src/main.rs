@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod ci;
+mod circles;
 mod command;
 mod demo;
 mod dist;
@@ -51,6 +52,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         help: "let coremltools check packages of every shipped model and layout; needs Python",
         run: witness::run,
+    },
+    Task {
+        name: "circles",
+        arguments: "",
+        help: "look for files of a crate, and crates, that use each other in a circle",
+        run: circles::run,
     },
     Task {
         name: "ci",

@@ -1,9 +1,9 @@
 //! `check`: whether a model can be converted: from its configuration, and from the other files that
 //! are there.
 
-use crate::cli::ModelArgument;
+use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::error::from_huggingface;
-use crate::model_files::{self, HeadChoice, TOKENIZER};
+use crate::model_files::{self, TOKENIZER, has_weights};
 use crate::model_source::{self, Need};
 use crate::plugins::{Entry, Plugins};
 use crate::progress::{Display, Reporter};
@@ -35,17 +35,17 @@ pub struct CheckArguments {
     #[command(flatten)]
     pub model: ModelArgument,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadChoice>,
+    pub head: Option<HeadArgument>,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
@@ -183,7 +183,11 @@ fn describe(
     config: &ConfigFile,
     weights: Option<&ModelDirectory>,
 ) -> Result<(String, ModelDescription)> {
-    let options = model_files::frontend_options(arguments.split_lm_head, arguments.head, false);
+    let options = model_files::frontend_options(
+        arguments.split_lm_head,
+        arguments.head.map(Into::into),
+        false,
+    );
     let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref(), &options)?;
     let input = ModelInput {
         config: config.value().clone(),
@@ -271,14 +275,6 @@ fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
             (Err(from_huggingface(error)), line)
         }
     }
-}
-
-/// Whether there are weights in a form that cannot be read.
-pub(crate) fn has_weights(directory: &Path) -> bool {
-    std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
-        let path = entry.path();
-        path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")
-    })
 }
 
 fn text(checked: &Checked, arguments: &CheckArguments) -> String {

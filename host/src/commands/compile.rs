@@ -3,7 +3,6 @@
 mod parts;
 mod verify;
 
-use crate::error::from_compile;
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::services::{self, check_cancelled};
 use anemll_mlmodelc::CompiledModel;
@@ -25,8 +24,9 @@ pub const EXAMPLES: &str = "Examples:
   anemll compile out/llama_embeddings.mlpackage --output-dir compiled
   anemll compile 2 --lut 4 --chunk 2 --prefix llama --input out --output compiled
   anemll compile all --input out --recursive --output compiled
+  anemll compile out
 
-A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
+Of a conversion (its directory), what apps load is compiled. A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
 Weights are shared with the package by hard links where the file system can, so never change a
 package in place. On a Mac with Xcode, Apple's coremlcompiler is used unless --compiler says else.";
 
@@ -35,8 +35,8 @@ const PARTS: &str = "Parts of a conversion";
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "a doc comment on a type would become help text")]
 pub struct CompileArguments {
-    /// Packages (.mlpackage, or .mlmodel with its weights), or one PART of a conversion.
-    #[arg(value_name = "PACKAGE|PART", required = true)]
+    /// Packages (.mlpackage, or .mlmodel with its weights), conversions, or one PART of a conversion.
+    #[arg(value_name = "PACKAGE|OUT|PART", required = true)]
     pub targets: Vec<PathBuf>,
     /// Directory for the compiled models, made if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
@@ -173,7 +173,7 @@ fn make(
             // Other compilers do not say what they would write.
             _ => anemll_mlmodelc::is_made_from(&job.package, &job.compiled),
         };
-        if current.map_err(from_compile)? {
+        if current? {
             return Ok(Outcome::UpToDate);
         }
     }
@@ -255,7 +255,7 @@ fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Bo
 fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
     let packages = match Parts::asked_for(arguments)? {
         Some(parts) => parts.packages()?,
-        None => arguments.targets.clone(),
+        None => named(&arguments.targets)?,
     };
     let input = arguments.input_dir.as_ref();
     let mut taken: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
@@ -288,6 +288,21 @@ fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
+/// The packages that are named, and of conversions those that apps load.
+fn named(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut packages = Vec::new();
+    for target in targets {
+        let Some(conversion) = super::conversion_at(target)? else {
+            packages.push(target.clone());
+            continue;
+        };
+        for model in conversion.description.models() {
+            packages.push(conversion.directory.join(format!("{model}.mlpackage")));
+        }
+    }
+    Ok(packages)
+}
+
 /// A compiled model gives way to --force, and nothing else does.
 fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
     let refusal = |message: &str, hint: &str| {
@@ -315,7 +330,7 @@ fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
 
 /// The forms in what `mlmodelc` writes for a package that are guessed.
 fn guesses(package: &Path) -> Result<Vec<&'static str>> {
-    let opened = Package::open(package).map_err(crate::error::from_package)?;
-    let found = anemll_mlmodelc::guesses(opened.model()).map_err(from_compile)?;
+    let opened = Package::open(package)?;
+    let found = anemll_mlmodelc::guesses(opened.model())?;
     Ok(found.into_iter().map(|guess| guess.what).collect())
 }

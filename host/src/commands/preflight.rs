@@ -4,11 +4,10 @@
 //! their evaluation functions twice: with activations in f32, where the largest value of every
 //! operation is noted, and rounded to float16 as on the Neural Engine.
 
-use crate::cli::{Cli, Command, ModelArgument};
+use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::engine::{Engine, Head};
 use crate::error::{from_huggingface, from_package};
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
-use crate::model_files::HeadChoice;
 use crate::model_source::{Need, Source};
 use crate::observation::Observer;
 use crate::plugins::Plugins;
@@ -19,8 +18,9 @@ use crate::tokenizer::Tokenizer;
 use anemll_huggingface::ConfigFile;
 use anemll_mil::{DataType, Symbols, ValueType, model};
 use anemll_mlpackage::Package;
+use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{ComponentOptions, DType, Error, Result, Tensor, codes};
-use clap::{Args, Parser as _};
+use clap::Args;
 use coreml_proto::mil;
 use serde::Serialize;
 use serde_json::Value;
@@ -74,14 +74,14 @@ pub struct PreflightArguments {
     #[arg(long, value_name = "IDS.npy", conflicts_with = "prompt_file")]
     pub tokens: Option<PathBuf>,
     /// Most tokens that are run.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadChoice>,
+    pub head: Option<HeadArgument>,
     /// Runtime plugin; it must be able to compute with activations in f32.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
@@ -179,10 +179,10 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let batch = batch(arguments, &model)?;
     convert(arguments, plugins, &model, folder.path(), batch, &bars)?;
     drop(reporter);
-    let weights = weight_findings(&folder.path().join(crate::convert::REPORT))?;
+    let weights = weight_findings(&folder.path().join(anemll_pipeline::REPORT))?;
 
     let host = services::host();
-    let meta = folder.path().join("meta.yaml");
+    let meta = folder.path().join(anemll_conversion::META);
     let mut exact = Engine::open(&meta, wide.as_ref(), &host)?;
     let mut rounded = Engine::open(&meta, narrow.as_ref(), &host)?;
     if let Some(vocabulary) = exact.vocabulary()
@@ -193,7 +193,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
             format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
         ));
     }
-    let mut peaks = Peaks::new(&exact.evaluation_functions()?, exact.batch())?;
+    let mut peaks = Peaks::new(&exact.evaluation_functions(), exact.batch())?;
     let mut positions = Vec::new();
     let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
     for (number, part) in tokens.chunks(exact.batch() as usize).enumerate() {
@@ -310,27 +310,14 @@ fn convert(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<()> {
     super::say("converting to 16-bit floats in a temporary folder");
-    let text = |number: u64| std::ffi::OsString::from(number.to_string());
-    let mut line: Vec<std::ffi::OsString> = vec!["anemll".into(), "convert".into()];
-    line.extend(["--model".into(), model.as_os_str().to_owned()]);
-    line.extend(["--output".into(), output.as_os_str().to_owned()]);
-    line.extend(["--context".into(), text(arguments.context), "--batch".into(), text(batch)]);
-    for flag in ["--combiner", "chunked", "--chunk", "1", "--lut", "none", "--runtime", "none"] {
-        line.push(flag.into());
-    }
-    line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
-    if let Some(arch) = &arguments.arch {
-        line.extend(["--arch".into(), arch.into()]);
-    }
-    if let Some(head) = arguments.head {
-        line.extend(["--head".into(), head.name().into()]);
-    }
-    let parsed = Cli::try_parse_from(line)
-        .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;
-    let Command::Convert(conversion) = &parsed.command else {
-        return Err(Error::new(codes::INTERNAL, "`convert` was typed"));
+    let request = ConvertRequest {
+        context: arguments.context,
+        batch,
+        head: arguments.head.map(Into::into),
+        arch: arguments.arch.clone(),
+        ..ConvertRequest::unquantized(model, output)
     };
-    crate::convert::run(conversion, plugins, "anemll preflight", show)
+    anemll_pipeline::run(&request, plugins, "anemll preflight", show)
 }
 
 /// What the conversion's report says of weights beyond float16.

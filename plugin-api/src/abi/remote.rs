@@ -17,7 +17,7 @@ use super::v1::{
     PluginModule_Ref, QuantizerBox, RuntimeBox, SessionBox,
 };
 use crate::data::{
-    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutOptions, ModelDescription,
+    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutRequest, ModelDescription,
     ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
 };
 use crate::{
@@ -202,11 +202,11 @@ impl Quantizer for Remote<QuantizerBox> {
 }
 
 impl Combiner for Remote<CombinerBox> {
-    fn layout(&self, model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+    fn layout(&self, model: &ModelDescription, request: &LayoutRequest) -> Result<Layout> {
         let entry = "combiner.layout";
         let model = to_json(entry, model)?;
-        let options = to_json(entry, options)?;
-        let layout = self.object.layout(model.as_str().into(), options.as_str().into());
+        let request = to_json(entry, request)?;
+        let layout = self.object.layout(model.as_str().into(), request.as_str().into());
         answer(&self.plugin, entry, &from_abi(layout)?)
     }
 

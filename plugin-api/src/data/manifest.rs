@@ -100,6 +100,10 @@ pub struct ComponentManifest {
     /// One line that says what it does.
     #[serde(default)]
     pub summary: String,
+    /// For combiners: the place among those that `--combiner auto` tries, smallest first; the first
+    /// whose packages a device can load is taken. One without a place is taken only when it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<u32>,
     /// The options that it takes, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, OptionSpec>,

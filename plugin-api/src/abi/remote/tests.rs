@@ -183,7 +183,7 @@ fn garbage_from_a_plugin_is_refused_with_its_name_and_the_entry() {
         refused(quantizer.encode(tensor, &Value::Null, None, &mut sink, &host), "quantizer.encode");
 
         let combiner = remote(AbiCombiner_TO::from_ptr(RBox::new(garbage), TD_Opaque));
-        let (model, options) = (ModelDescription::default(), LayoutOptions::default());
+        let (model, options) = (ModelDescription::default(), LayoutRequest::default());
         refused(combiner.layout(&model, &options), "combiner.layout");
         refused(combiner.combine(&[], &CombineOptions::default(), &host), "combiner.combine");
 

@@ -18,8 +18,8 @@ pub struct ChunkedPlugin;
 impl Plugin for ChunkedPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn combiner(id: &str, _options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
-        LayoutCombiner::boxed(id, ID, layout::layout)
+    fn combiner(id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
+        LayoutCombiner::boxed(id, ID, options, layout::layout)
     }
 }
 

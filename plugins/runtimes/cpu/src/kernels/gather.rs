@@ -1,6 +1,6 @@
 //! Picking elements by index.
 
-use super::{Call, Definition, Prepared, axis_index, checked_count, step};
+use super::{Call, Definition, Step, axis_index, checked_count, step};
 use crate::failure::{Outcome, invalid};
 use crate::tensor::Tensor;
 
@@ -17,7 +17,7 @@ fn position(index: i64, size: usize) -> Outcome<usize> {
 }
 
 /// `gather`: result = x's axes before `axis`, the indices' axes, x's axes after it.
-fn gather(call: &Call<'_>) -> Outcome<Prepared> {
+fn gather(call: &Call<'_>) -> Outcome<Step> {
     let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
     let axis = call.integer("axis")?.unwrap_or(0);
     let batch = call.integer("batch_dims")?.unwrap_or(0);
@@ -67,7 +67,7 @@ fn gather(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `gather_along_axis`: result[.., i, ..] = x[.., indices[.., i, ..], ..].
-fn gather_along_axis(call: &Call<'_>) -> Outcome<Prepared> {
+fn gather_along_axis(call: &Call<'_>) -> Outcome<Step> {
     let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
     let axis = call.integer("axis")?.unwrap_or(0);
     step(move |frame| {

@@ -1,6 +1,6 @@
 //! Choosing between two values.
 
-use super::{Call, Definition, Frame, Prepared, broadcast_shape, checked_count, step};
+use super::{Call, Definition, Frame, Step, broadcast_shape, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -10,7 +10,7 @@ use bytemuck::Pod;
 pub(super) const ALL: &[Definition] = &[Definition::new("select", select)];
 
 /// `select`: a where the condition holds, else b; all three broadcast.
-fn select(call: &Call<'_>) -> Outcome<Prepared> {
+fn select(call: &Call<'_>) -> Outcome<Step> {
     let (condition, a, b) = (call.tensor("cond")?, call.tensor("a")?, call.tensor("b")?);
     step(move |frame| {
         let (condition, a, b) = (condition.get(frame)?, a.get(frame)?, b.get(frame)?);
