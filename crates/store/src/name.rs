@@ -119,7 +119,7 @@ mod tests {
             "chat_template.jinja",
             "merges.txt",
             "anemll-report.json",
-            ".anemll/paths.json",
+            "anemll-run.json",
             ".anemll/evaluate/llama_evaluate_chunk_01of02.mlpackage",
             ".anemll/weights/chunk_01.json",
         ] {
@@ -154,7 +154,7 @@ mod tests {
             ".anemll/staging-0/x.json",
             ".anemll/evaluate",
             ".anemll/weights/../../x.json",
-            ".ANEMLL/paths.json",
+            ".ANEMLL/run.json",
         ] {
             let error = OutputName::new(name).unwrap_err();
             assert_eq!(error.code, codes::OUTPUT_RECORD_INVALID, "{name:?}");
