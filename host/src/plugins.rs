@@ -17,19 +17,9 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+// A crate that nothing names is not linked.
 #[cfg(feature = "builtin")]
-mod builtin {
-    //! A crate that nothing names is not linked; these lines name each.
-    use anemll_arch_llama as _;
-    use anemll_arch_qwen2_5 as _;
-    use anemll_arch_qwen3 as _;
-    use anemll_combiner_chunked as _;
-    use anemll_combiner_monolithic as _;
-    use anemll_compiler_coremlcompiler as _;
-    use anemll_compiler_mlmodelc as _;
-    use anemll_quantizer_lut as _;
-    use anemll_runtime_cpu as _;
-}
+use anemll_shipped as _;
 
 /// The compiler that means: the first of [`COMPILERS`] that can run here.
 pub const AUTOMATIC: &str = "auto";

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_arch_llama as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::convert::lut::Luts;
 use anemll_host::plugins::Plugins;
 use anemll_host::sizes::{self, PartSizes};
 use anemll_plugin_api::Host;
 use anemll_plugin_api::data::ModelInput;
+use anemll_shipped as _;
 use anemll_tests::{convert, model};
 use clap::Parser as _;
 use serde_json::Value;
