@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_combiner_monolithic as _;
+use anemll_shipped as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_plugin_api::data::{
