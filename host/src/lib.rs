@@ -2,8 +2,6 @@
 //! calls.
 
 pub mod arguments;
-#[cfg(feature = "builtin")]
-mod builtin;
 pub mod cli;
 pub mod command_line;
 pub mod commands;
@@ -11,6 +9,10 @@ pub mod error;
 pub mod machine;
 pub mod panics;
 pub mod progress;
+
+// A crate that nothing names is not linked.
+#[cfg(feature = "builtin")]
+use anemll_shipped as _;
 
 pub use anemll_generation::{
     arrays, chat_template, conversation, engine, evaluation, generation, observation, perplexity,

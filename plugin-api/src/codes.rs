@@ -126,7 +126,7 @@ codes! {
     RELEASE_FAR = "A0835", "an export is too far from its original model";
     INTERNAL = "A0890", "a bug in anemll";
 
-    META_INVALID = "A0901", "meta.yaml cannot be used";
+    META_INVALID = "A0901", "meta.yaml or anemll-run.json cannot be used";
     TOKENIZER_INVALID = "A0902", "the tokenizer cannot be used";
     PROMPT_INVALID = "A0903", "the prompt cannot be used";
     TOKENIZER_MISSING = "A0904", "the model has no tokenizer";

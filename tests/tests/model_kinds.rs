@@ -448,7 +448,10 @@ fn check_names_every_key_that_is_refused() {
 /// process, so that a fault would end the test.
 #[test]
 fn weights_that_change_while_they_are_read_are_one_error() {
-    let plugins = Plugins::discover(&PLUGINS.map(anemll_tests::library)).unwrap();
+    let plugins = Plugins::discover(
+        &PLUGINS.iter().map(|name| anemll_tests::library(name)).collect::<Vec<_>>(),
+    )
+    .unwrap();
     let conversion = |when: &dyn Fn(&Event<'_>) -> bool, change: &dyn Fn(&Path)| {
         let folder = copy("tiny-llama");
         let output = tempfile::tempdir().unwrap();

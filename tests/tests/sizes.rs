@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_arch_llama as _;
-use anemll_combiner_chunked as _;
-use anemll_combiner_monolithic as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_host::sizes;
 use anemll_pipeline::lut::Luts;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput};
 use anemll_plugin_api::{ComponentOptions, Host};
+use anemll_shipped as _;
 use anemll_tests::{convert, model};
 use clap::Parser as _;
 use serde_json::Value;

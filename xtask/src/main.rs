@@ -62,7 +62,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "ci",
         arguments: "",
-        help: "all that continuous integration does: format, licences, clippy, witness, tests",
+        help: "all that continuous integration does, as .ci/run has it",
         run: ci::run,
     },
 ];

@@ -133,7 +133,7 @@ mod tests {
             "merges.txt",
             "anemll-report.json",
             "additional_chat_templates/tool_use.jinja",
-            ".anemll/paths.json",
+            "anemll-run.json",
             ".anemll/evaluate/llama_evaluate_chunk_01of02.mlpackage",
             ".anemll/weights/chunk_01.json",
         ] {
@@ -177,7 +177,7 @@ mod tests {
             ".anemll/staging-0/x.json",
             ".anemll/evaluate",
             ".anemll/weights/../../x.json",
-            ".ANEMLL/paths.json",
+            ".ANEMLL/run.json",
         ] {
             let error = OutputName::new(name).unwrap_err();
             assert_eq!(error.code, codes::OUTPUT_RECORD_INVALID, "{name:?}");

@@ -16,7 +16,7 @@ use crate::services::{self, check_cancelled};
 use crate::terminal::{self, Column, Table};
 use crate::tokenizer::Tokenizer;
 use anemll_huggingface::ConfigFile;
-use anemll_mil::{DataType, Symbols, ValueType, model};
+use anemll_mil::{DataType, Symbols, ValueType, model, ops};
 use anemll_mlpackage::Package;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{ComponentOptions, DType, Error, Result, Tensor, codes};
@@ -44,23 +44,6 @@ const NEAR: f32 = LIMIT / 2.0;
 const SCHEMA: u32 = 1;
 /// Batches to choose from: one that is no size of the model tells which axis counts tokens.
 const BATCHES: [u64; 7] = [64, 96, 160, 32, 224, 48, 61];
-/// Operations that only move elements, whose results have the peaks of their operands.
-const MOVING: [&str; 13] = [
-    "cast",
-    "concat",
-    "const",
-    "expand_dims",
-    "identity",
-    "read_state",
-    "reshape",
-    "slice_by_index",
-    "slice_update",
-    "split",
-    "squeeze",
-    "tile",
-    "transpose",
-];
-
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct PreflightArguments {
@@ -376,7 +359,8 @@ impl Peaks {
                 }
                 let negates =
                     kind == "mul" && reads(operation).any(|name| minus_one.contains(name));
-                if negates || MOVING.contains(&kind) || kind.starts_with("constexpr_") {
+                // What only moves elements has the peaks of its operands.
+                if negates || ops::facts(kind).moves() || ops::is_constant(kind) {
                     continue;
                 }
                 for output in &operation.outputs {

@@ -9,7 +9,7 @@ use super::align::align;
 use super::{Change, signature};
 use crate::inspect::features::{self, FunctionInspection};
 use anemll_mil::types::{Symbols, ValueType};
-use anemll_mil::{Elements, Literal, model};
+use anemll_mil::{Elements, Literal, model, ops};
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::{Model, mil};
 use serde::Serialize;
@@ -171,7 +171,7 @@ impl<'a> Graph<'a> {
         let mut results: HashMap<&str, (usize, usize)> = HashMap::new();
         let mut nodes: Vec<Node<'_>> = Vec::new();
         for operation in &block.operations {
-            if operation.r#type == "const" || operation.r#type.starts_with("constexpr_") {
+            if ops::is_constant(&operation.r#type) {
                 for output in &operation.outputs {
                     constants.insert(&output.name, operation);
                 }

@@ -3,7 +3,7 @@
 use anemll_mil::types::{Symbols, ValueType};
 use anemll_mil::{DataType, TensorType, model};
 use anemll_terminal as terminal;
-use coreml_proto::array_feature_type::{ArrayDataType, ShapeFlexibility};
+use coreml_proto::array_feature_type::ShapeFlexibility;
 use coreml_proto::image_feature_type::{ColorSpace, SizeFlexibility};
 use coreml_proto::{
     ArrayFeatureType, FeatureDescription, ImageFeatureType, Model, feature_type, mil,
@@ -154,14 +154,7 @@ fn unsigned(sizes: &[i64]) -> Vec<u64> {
 }
 
 fn read_array(found: &mut Feature, array: &ArrayFeatureType, program: Option<&TensorType>) {
-    let declared = match ArrayDataType::try_from(array.data_type) {
-        Ok(ArrayDataType::Float16) => Some(DataType::Float16),
-        Ok(ArrayDataType::Float32) => Some(DataType::Float32),
-        Ok(ArrayDataType::Double) => Some(DataType::Float64),
-        Ok(ArrayDataType::Int8) => Some(DataType::Int8),
-        Ok(ArrayDataType::Int32) => Some(DataType::Int32),
-        _ => None,
-    };
+    let declared = DataType::from_array_type(array.data_type);
     let data_type = declared.or_else(|| program.map(|tensor| tensor.data_type));
     found.dtype = data_type.map_or("unknown", DataType::name).to_owned();
     found.shape = unsigned(&array.shape);

@@ -36,8 +36,9 @@ pub(crate) fn operand(value: &mil::Value, model: &Source, shelf: &Shelf) -> Outc
         Some(Place::BlobFileValue(place)) => {
             let file = model.weight_file(&place.file_name)?;
             let record = file.record(place.offset)?;
-            let stored = record.blob_type().data_type() as i32;
-            if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {
+            if record.blob_type().data_type() != kind.data_type
+                || record.size_in_bytes() != bytes as u64
+            {
                 return invalid(format!(
                     "the weight record at offset {} holds {} bytes of {}, the program says {kind}",
                     place.offset,
@@ -97,8 +98,7 @@ pub(crate) fn element(kind: &TensorType) -> Outcome<Element> {
 }
 
 fn element_of(data_type: DataType) -> Outcome<Element> {
-    Element::from_mil(data_type.to_proto())
-        .map_or_else(|| unsupported(format!("values of type {data_type}")), Ok)
+    Element::of(data_type).map_or_else(|| unsupported(format!("values of type {data_type}")), Ok)
 }
 
 /// Sizes of all axes; an error if one is unknown.

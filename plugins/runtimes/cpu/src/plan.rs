@@ -10,7 +10,7 @@ use crate::source::Source;
 use crate::storage::Shelf;
 use crate::tensor::Tensor;
 use crate::wide;
-use anemll_mil::{Symbols, ValueType};
+use anemll_mil::{Symbols, ValueType, ops};
 use anemll_plugin_api::{Error, codes};
 use anemll_weights::Decoder;
 use coreml_proto::mil;
@@ -106,7 +106,7 @@ pub(crate) fn check_operations(name: &str, block: &mil::Block) -> Result<(), Err
 
 /// Whether an operation makes a weight of stored data, which is done once, before any run.
 fn is_constexpr(operation: &mil::Operation) -> bool {
-    operation.r#type.starts_with("constexpr_")
+    ops::is_constexpr(&operation.r#type)
 }
 
 /// Names of the values that an operation reads.

@@ -46,12 +46,10 @@ fn gather(call: &Call<'_>) -> Outcome<Step> {
         let middle: usize = x.shape()[batch..axis].iter().product();
         let inner: usize = x.shape()[axis + 1..].iter().product();
         let each = positions.len() / batches.max(1);
-        let Some(width) = x.element.size().map(|size| size * inner) else {
-            return invalid("packed elements");
-        };
+        let width = x.element.size() * inner;
         let mut buffer = frame.pool.take_elements(x.element, checked_count(&shape)?)?;
         if width > 0 {
-            let start = x.layout.offset() * x.element.bits() / 8;
+            let start = x.layout.offset() * x.element.size();
             let source = &x.storage.bytes()[start..];
             let mut pieces = buffer.bytes_mut().chunks_exact_mut(width);
             for outer in 0..batches * middle {
@@ -81,7 +79,7 @@ fn gather_along_axis(call: &Call<'_>) -> Outcome<Step> {
         }
         let (size, each) = (x.shape()[axis], indices.shape()[axis]);
         let inner: usize = x.shape()[axis + 1..].iter().product();
-        let Some(width) = x.element.size() else { return invalid("packed elements") };
+        let width = x.element.size();
         let shape = indices.shape().to_vec();
         let mut buffer = frame.pool.take_elements(x.element, indices.count())?;
         let start = x.layout.offset() * width;

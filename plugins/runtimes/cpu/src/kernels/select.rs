@@ -2,7 +2,7 @@
 
 use super::{Call, Definition, Frame, Step, broadcast_shape, checked_count, step};
 use crate::element::Element;
-use crate::failure::{Outcome, invalid, unsupported};
+use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 use bytemuck::Pod;
@@ -26,11 +26,10 @@ fn select(call: &Call<'_>) -> Outcome<Step> {
         let shape = broadcast_shape(&shape, condition.shape())?;
         checked_count(&shape)?;
         match a.element.size() {
-            Some(1) => choose::<u8>(frame, condition, a, b, &shape),
-            Some(2) => choose::<u16>(frame, condition, a, b, &shape),
-            Some(4) => choose::<u32>(frame, condition, a, b, &shape),
-            Some(8) => choose::<u64>(frame, condition, a, b, &shape),
-            _ => unsupported("packed elements"),
+            1 => choose::<u8>(frame, condition, a, b, &shape),
+            2 => choose::<u16>(frame, condition, a, b, &shape),
+            4 => choose::<u32>(frame, condition, a, b, &shape),
+            _ => choose::<u64>(frame, condition, a, b, &shape),
         }
     })
 }
