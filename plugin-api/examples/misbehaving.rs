@@ -11,17 +11,23 @@ impl ArchFrontend for Misbehaving {
             text if text.contains("panic") => panic!("boom in a library"),
             "index" => {
                 let empty: [u8; 0] = std::hint::black_box([]);
-                Ok(Verdict { rank: MatchRank::None, reason: empty[config_json.len()].to_string() })
+                Ok(Verdict::none(empty[config_json.len()].to_string()))
             }
-            _ => Ok(Verdict { rank: MatchRank::None, reason: "another model".into() }),
+            _ => Ok(Verdict::none("another model")),
         }
     }
 
-    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
-        Ok(ModelDescription::default())
+    fn open(&self, _: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl ArchModel for Misbehaving {
+    fn describe(&self) -> ModelDescription {
+        ModelDescription::default()
     }
 
-    fn lower(&self, _: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
         host.log(Level::Info, "misbehaving", "hello from a library");
         host.parallel(10, &|index| match function.id.as_str() {
             "panic" => panic!("boom in call {index}"),

@@ -4,7 +4,7 @@
 //!
 //! | stage | trait | what it does |
 //! |---|---|---|
-//! | `arch` | [`ArchFrontend`] | turns a Hugging Face configuration into ML Program functions |
+//! | `arch` | [`ArchFrontend`], [`ArchModel`] | turns a Hugging Face configuration into ML Program functions |
 //! | `quantizer` | [`Quantizer`] | decides how each weight is stored, and stores it |
 //! | `combiner` | [`Combiner`] | lays out packages, and joins functions into one |
 //! | `compiler` | [`Compiler`] | compiles a package for deployment |
@@ -17,44 +17,62 @@
 //!
 //! ```
 //! use anemll_plugin_api::data::{
-//!     FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, Verdict,
+//!     FunctionSpec, MatchRank, ModelDescription, ModelInput, Refusal, Stage, Verdict,
 //! };
 //! use anemll_plugin_api::{
-//!     ArchFrontend, ComponentOptions, Error, Host, LoadedPlugin, Plugin, Result, Value, codes,
-//!     no_such_component, testing,
+//!     ArchFrontend, ArchModel, ComponentOptions, Error, Host, LoadedPlugin, Plugin, Result, Value,
+//!     codes, no_such_component, testing,
 //! };
 //!
 //! struct Tiny;
+//!
+//! struct TinyModel {
+//!     context: u64,
+//!     batch: u64,
+//! }
+//!
+//! /// Whatever cannot be honoured is refused by key, before a weight is touched.
+//! fn refusals(config: &Value) -> Vec<Refusal> {
+//!     match &config["sliding_window"] {
+//!         Value::Null => Vec::new(),
+//!         window => vec![Refusal::new(
+//!             codes::CONFIG_KEY_UNSUPPORTED,
+//!             "sliding_window",
+//!             format!("`sliding_window` = {window}: attention is over the whole context here"),
+//!         )],
+//!     }
+//! }
 //!
 //! impl ArchFrontend for Tiny {
 //!     fn accepts(&self, config_json: &str) -> Result<Verdict> {
 //!         let config: Value = serde_json::from_str(config_json)
 //!             .map_err(|error| Error::new(codes::CONFIG_UNREADABLE, error.to_string()))?;
 //!         if config["model_type"] != "tiny" {
-//!             let reason = "not a tiny model".to_owned();
-//!             return Ok(Verdict { rank: MatchRank::None, reason });
+//!             return Ok(Verdict::none("not a tiny model"));
 //!         }
-//!         // Whatever cannot be honoured is refused by key, before a weight is touched.
-//!         if !config["sliding_window"].is_null() {
-//!             return Err(Error::new(
-//!                 codes::CONFIG_KEY_UNSUPPORTED,
-//!                 "a sliding window is not supported",
-//!             )
-//!             .with_at("sliding_window"));
-//!         }
-//!         Ok(Verdict { rank: MatchRank::ModelType, reason: "model_type is tiny".to_owned() })
+//!         let verdict = Verdict::new(MatchRank::ModelType, "model_type is tiny");
+//!         Ok(verdict.with_refusals(refusals(&config)))
 //!     }
 //!
-//!     fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-//!         Ok(ModelDescription {
+//!     fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+//!         match Refusal::to_error(&refusals(&model.config)) {
+//!             Some(refused) => Err(refused),
+//!             None => Ok(Box::new(TinyModel { context: model.context, batch: model.batch })),
+//!         }
+//!     }
+//! }
+//!
+//! impl ArchModel for TinyModel {
+//!     fn describe(&self) -> ModelDescription {
+//!         ModelDescription {
 //!             model_type: "tiny".to_owned(),
-//!             context: model.context,
-//!             batch: model.batch,
+//!             context: self.context,
+//!             batch: self.batch,
 //!             ..ModelDescription::default()
-//!         })
+//!         }
 //!     }
 //!
-//!     fn lower(&self, _: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+//!     fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
 //!         host.progress(&function.id, 0, 1)?;
 //!         // A serialized `CoreML.Specification.Model`, its weights by reference, would stand here.
 //!         Err(Error::new(codes::NOT_YET_SUPPORTED, "the tiny frontend has no graph yet"))
@@ -144,7 +162,7 @@ pub use loader::{LoadOptions, manifest_of_file};
 pub use options::ComponentOptions;
 pub use plugin::{Plugin, no_such_component};
 pub use sink::{MemorySink, Sink};
-pub use stages::{ArchFrontend, Combiner, Compiler, Quantizer, Runtime, Session};
+pub use stages::{ArchFrontend, ArchModel, Combiner, Compiler, Quantizer, Runtime, Session};
 pub use tensor::{Tensor, TensorView};
 
 /// `serde_json`'s value: configurations, values of options, decisions of quantizers.

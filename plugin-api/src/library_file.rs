@@ -5,13 +5,13 @@ use std::path::Path;
 
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::read::{ExportTarget, File, FileKind, NameOrOrdinal, ReadCache, ReadRef};
-use object::{Architecture, BinaryFormat, Object, ObjectKind, ObjectSegment};
+use object::{Architecture, BinaryFormat, Object, ObjectKind, ObjectSegment, ObjectSymbol};
 
 use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
 use crate::{Error, Result, codes, limits};
 
 /// The name of the manifest symbol, as the linker knows it outside of Mach-O.
-pub(crate) const MANIFEST_SYMBOL: &str = "ANEMLL_PLUGIN_MANIFEST";
+const MANIFEST_SYMBOL: &str = "ANEMLL_PLUGIN_MANIFEST";
 
 /// Most exported names that are looked at.
 const EXPORTS: usize = 1 << 20;
@@ -98,6 +98,7 @@ fn read(path: &Path) -> Result<RawManifest> {
     let header: [u8; MANIFEST_HEADER] =
         bytes_at(&library, data, address, MANIFEST_HEADER as u64)?.try_into().unwrap_or_default();
     let (length, epoch) = parse_header(&header)?;
+    check_size(&library, address, MANIFEST_HEADER as u64 + length as u64)?;
     let json =
         bytes_at(&library, data, address.saturating_add(MANIFEST_HEADER as u64), length as u64)?;
     let json = String::from_utf8(json.to_vec()).map_err(|_| invalid("it is not UTF-8"))?;
@@ -107,7 +108,7 @@ fn read(path: &Path) -> Result<RawManifest> {
 }
 
 /// The length of the JSON and the ABI epoch.
-pub(crate) fn parse_header(header: &[u8; MANIFEST_HEADER]) -> Result<(usize, u32)> {
+fn parse_header(header: &[u8; MANIFEST_HEADER]) -> Result<(usize, u32)> {
     if header[..8] != MANIFEST_MAGIC {
         return Err(invalid("it does not begin as a manifest does"));
     }
@@ -161,6 +162,27 @@ fn manifest_address<'data, R: ReadRef<'data>>(library: &File<'data, R>) -> Resul
     }
     Err(Error::new(codes::PLUGIN_NO_MANIFEST, "the library is not an anemll plugin")
         .with_hint(format!("a plugin exports the symbol {MANIFEST_SYMBOL}; see `export_plugin!`")))
+}
+
+/// Whether the symbol at `address` has the size that its header says, where the format records sizes:
+/// ELF does.
+fn check_size<'data, R: ReadRef<'data>>(
+    library: &File<'data, R>,
+    address: u64,
+    expected: u64,
+) -> Result<()> {
+    if library.format() != BinaryFormat::Elf {
+        return Ok(());
+    }
+    let is_it = |symbol: &object::Symbol<'data, '_, R>| {
+        symbol.address() == address && symbol.name_bytes() == Ok(MANIFEST_SYMBOL.as_bytes())
+    };
+    match library.dynamic_symbols().take(EXPORTS).find(is_it).map(|symbol| symbol.size()) {
+        Some(size) if size != expected => Err(invalid(&format!(
+            "its symbol has {size} bytes, but its header makes that {expected}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes of the loaded image; reads no more of the file than these.

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
-use crate::abi::header::MANIFEST_HEADER;
 use crate::abi::load::{ModuleFailure, module_of};
 use crate::data::Manifest;
-use crate::library_file::{MANIFEST_SYMBOL, RawManifest, parse_header, read_manifest};
+use crate::library_file::{RawManifest, read_manifest};
 use crate::loaded::other_epoch;
 use crate::{ABI_EPOCH, Error, LoadedPlugin, Origin, Result, codes};
 
@@ -45,9 +44,9 @@ impl LoadedPlugin {
     /// 6. [`codes::PLUGIN_DUPLICATE_ID`], [`codes::PLUGIN_OPTIONS_SCHEMA`]: the manifest contradicts
     ///    itself;
     /// 7. [`codes::PLUGIN_OPEN_FAILED`]: the system cannot load it (from here on, it has run);
-    /// 8. [`codes::PLUGIN_MANIFEST_DIFFERS`]: what was loaded is not what was read;
-    /// 9. [`codes::PLUGIN_LAYOUT_DIFFERS`]: built with an incompatible version of this crate; the
-    ///    long report is in a file that the hint names.
+    /// 8. [`codes::PLUGIN_LAYOUT_DIFFERS`]: built with an incompatible version of this crate; the
+    ///    long report is in a file that the hint names;
+    /// 9. [`codes::PLUGIN_MANIFEST_DIFFERS`]: what was loaded is not what was read.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, &LoadOptions::default())
     }
@@ -69,9 +68,10 @@ fn open(path: &Path, raw: &RawManifest, options: &LoadOptions) -> Result<LoadedP
         Error::new(codes::PLUGIN_UNREADABLE, format!("the plugin cannot be read: {error}"))
     })?;
     let library = open_library(&absolute)?;
-    compare_manifest(library, raw)?;
     let module =
         module_of(library).map_err(|failure| does_not_fit(&manifest.name, &failure, options))?;
+    // The file may have been exchanged between reading and opening, or a library of that name be
+    // loaded already. The module brings its manifest with a length, so no memory is read on trust.
     if module.manifest()().as_str() != raw.json {
         return Err(differs());
     }
@@ -126,35 +126,6 @@ fn text_of(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
-    }
-}
-
-/// Whether the library in memory has the manifest that was read from the file.
-#[allow(unsafe_code)]
-fn compare_manifest(library: &'static Library, raw: &RawManifest) -> Result<()> {
-    // SAFETY: the symbol is only taken as an address here.
-    let symbol = unsafe { library.get::<*const u8>(MANIFEST_SYMBOL) };
-    let start: *const u8 = match symbol {
-        Ok(symbol) => *symbol,
-        Err(_) => return Err(differs()),
-    };
-    if start.is_null() {
-        return Err(differs());
-    }
-    let mut header = [0; MANIFEST_HEADER];
-    // SAFETY: the file's symbol of this name has at least a header, and the library is never
-    // closed. Were the file exchanged between reading and opening, a plugin that is shorter would
-    // still be followed by its other constants.
-    unsafe { std::ptr::copy_nonoverlapping(start, header.as_mut_ptr(), MANIFEST_HEADER) };
-    match parse_header(&header) {
-        Ok((length, epoch)) if length == raw.json.len() && epoch == raw.epoch => {}
-        _ => return Err(differs()),
-    }
-    // SAFETY: the header in memory says that this many bytes follow it.
-    let json = unsafe { std::slice::from_raw_parts(start.add(MANIFEST_HEADER), raw.json.len()) };
-    match json == raw.json.as_bytes() {
-        true => Ok(()),
-        false => Err(differs()),
     }
 }
 

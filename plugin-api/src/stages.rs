@@ -16,20 +16,26 @@ use crate::{Host, Result, Sink, TensorView};
 /// Stage 1: turns a Hugging Face configuration into ML Program functions.
 pub trait ArchFrontend: Send + Sync {
     /// Whether this frontend is the one for a `config.json`, given as text; it looks at nothing
-    /// else. A configuration of another architecture is [`crate::data::MatchRank::None`], not an
-    /// error.
+    /// else. A configuration of another architecture is [`crate::data::MatchRank::None`]. One of this
+    /// architecture that cannot be expressed has its rank, and a refusal for every key in the way
+    /// ([`crate::codes::CONFIG_KEY_UNSUPPORTED`] and its neighbours).
     ///
     /// # Errors
-    /// A configuration of this architecture that cannot be expressed, by key
-    /// ([`crate::codes::CONFIG_KEY_UNSUPPORTED`] and its neighbours).
+    /// A text that is no configuration.
     fn accepts(&self, config_json: &str) -> Result<Verdict>;
 
-    /// The model's sizes, names and state, as the combiner and the report need them.
+    /// Reads a model, once for all that is asked of it.
     ///
     /// # Errors
-    /// As [`Self::accepts`], and [`crate::codes::WEIGHT_SHAPE`] or
+    /// The refusals of [`Self::accepts`], and [`crate::codes::WEIGHT_SHAPE`] or
     /// [`crate::codes::WEIGHT_MISSING`] when the tensors are known and do not suit.
-    fn describe(&self, model: &ModelInput) -> Result<ModelDescription>;
+    fn open(&self, model: &ModelInput, host: &Host) -> Result<Box<dyn ArchModel>>;
+}
+
+/// A model that a frontend has read.
+pub trait ArchModel: Send + Sync {
+    /// The model's sizes, names and state, as the combiner and the report need them.
+    fn describe(&self) -> ModelDescription;
 
     /// One function as a serialized `CoreML.Specification.Model`: specification version 9, its
     /// description with inputs, outputs, states and enumerated shapes, and an ML Program with the
@@ -37,8 +43,8 @@ pub trait ArchFrontend: Send + Sync {
     /// [references](crate::data::WeightReference), tables are immediate.
     ///
     /// # Errors
-    /// As [`Self::describe`].
-    fn lower(&self, model: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>>;
+    /// Functions whose pieces do not go together.
+    fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>>;
 }
 
 /// Stage 2: decides how each weight is stored, and stores it.

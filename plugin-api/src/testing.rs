@@ -161,10 +161,6 @@ impl HostServices for TestHost {
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
     }
-
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, format!("unknown extension `{id}`")))
-    }
 }
 
 #[cfg(test)]

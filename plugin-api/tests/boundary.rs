@@ -23,27 +23,42 @@ impl ArchFrontend for Stub {
     fn accepts(&self, config_json: &str) -> Result<Verdict> {
         match config_json {
             "{\"model_type\":\"stub\"}" => {
-                Ok(Verdict { rank: MatchRank::ModelType, reason: self.options.to_string() })
+                Ok(Verdict::new(MatchRank::ModelType, self.options.to_string())
+                    .with_refusals(vec![Refusal::new("A0205", "a.b", "no").with_hint("yes")]))
             }
             "endless" => {
                 let mut error = Error::new("no code", "x".repeat(100_000));
                 error.causes = vec!["y\u{1b}]0;".repeat(2_000); 1_000];
                 Err(error.with_hint("z\n".repeat(10_000)))
             }
-            _ => Ok(Verdict { rank: MatchRank::None, reason: "another model".into() }),
+            _ => Ok(Verdict::none("another model")),
         }
     }
 
-    fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-        Ok(ModelDescription {
-            context: model.context,
-            notes: vec![model.config.to_string()],
+    fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        OPENED.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(StubModel(model.clone())))
+    }
+}
+
+/// Models that were opened, and descriptions that were made: what of a model crossed.
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+static DESCRIBED: AtomicUsize = AtomicUsize::new(0);
+
+struct StubModel(ModelInput);
+
+impl ArchModel for StubModel {
+    fn describe(&self) -> ModelDescription {
+        DESCRIBED.fetch_add(1, Ordering::SeqCst);
+        ModelDescription {
+            context: self.0.context,
+            notes: vec![self.0.config.to_string()],
             ..ModelDescription::default()
-        })
+        }
     }
 
     /// Works in parallel as the function's id says.
-    fn lower(&self, _: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
         let calls = AtomicUsize::new(0);
         let sum = AtomicUsize::new(0);
         host.parallel(100, &|index| {
@@ -282,6 +297,11 @@ fn plugin() -> LoadedPlugin {
     LoadedPlugin::of::<StubPlugin>().unwrap()
 }
 
+fn open(plugin: &LoadedPlugin, host: &Host) -> Box<dyn ArchModel> {
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
+    frontend.open(&ModelInput::default(), host).unwrap()
+}
+
 fn function(id: &str) -> FunctionSpec {
     FunctionSpec {
         id: id.into(),
@@ -327,10 +347,20 @@ fn data_arrives_and_defaults_are_filled_in() {
     assert_eq!(verdict.reason, r#"{"mode":"plain"}"#);
     let config = json!({"rms_norm_eps": 1e-5, "b": 1, "a": null});
     let model = ModelInput { config: config.clone(), context: 512, ..ModelInput::default() };
-    let description = frontend.describe(&model).unwrap();
+    let host = Host::quiet();
+    let opened = frontend.open(&model, &host).unwrap();
+    let description = opened.describe();
     // The order of keys and every digit included.
     assert_eq!(description.notes, [config.to_string()]);
     assert_eq!(description.context, 512);
+    let refusals = [Refusal::new("A0205", "a.b", "no").with_hint("yes")];
+    assert_eq!(verdict.refusals, refusals);
+    // Whatever is asked of a model, it crosses once, and so does its description.
+    for _ in 0..3 {
+        opened.lower(&function("works"), &host).unwrap();
+        assert_eq!(opened.describe(), description);
+    }
+    assert_eq!([&OPENED, &DESCRIBED].map(|count| count.load(Ordering::SeqCst)), [1, 1]);
     let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
     let mut request = LayoutRequest::default();
     request.labels.insert("bits.layers".to_owned(), json!(3));
@@ -417,16 +447,15 @@ fn what_does_not_fit_a_sink_is_refused_even_if_the_plugin_looks_away() {
 
 #[test]
 fn parallel_calls_run_all_and_the_first_error_wins() {
-    let frontend = plugin().arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let (told, host) = TestHost::new();
-    let model = ModelInput::default();
-    let answer = frontend.lower(&model, &function("works"), &host).unwrap();
+    let model = open(&plugin(), &host);
+    let answer = model.lower(&function("works"), &host).unwrap();
     assert_eq!(String::from_utf8(answer).unwrap(), "100 4950 2");
     assert_eq!(told.lines(), [(Level::Warn, "done\u{fffd} 100 4950 2".to_owned())]);
     for _ in 0..20 {
-        let error = frontend.lower(&model, &function("fails"), &host).unwrap_err();
+        let error = model.lower(&function("fails"), &host).unwrap_err();
         assert_eq!(error, numbered(20));
-        let error = frontend.lower(&model, &function("panics"), &host).unwrap_err();
+        let error = model.lower(&function("panics"), &host).unwrap_err();
         assert_eq!(error.code, codes::PLUGIN_PANICKED);
         assert!(error.message.contains("parallel call 20 panicked: call 20"), "{error}");
     }
@@ -441,9 +470,9 @@ fn cancelling_reaches_a_plugin_and_comes_back() {
     let mut sink = MemorySink::new();
     session.run("right", &[], &[], &mut sink).unwrap();
     control.cancel();
-    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
+    let model = open(&plugin, &host);
     for id in ["works", "is cancelled"] {
-        let error = frontend.lower(&ModelInput::default(), &function(id), &host).unwrap_err();
+        let error = model.lower(&function(id), &host).unwrap_err();
         assert!(error.is_cancelled(), "{error:?}");
     }
     // A session keeps the host that it was opened with.

@@ -47,11 +47,12 @@ fn a_library_is_read_opened_and_used() {
 
     let (told, host) = TestHost::new();
     let frontend = plugin.arch_frontend("misbehaving", &ComponentOptions::new()).unwrap();
-    let answer = frontend.lower(&ModelInput::default(), &function("works"), &host).unwrap();
+    let model = frontend.open(&ModelInput::default(), &host).unwrap();
+    let answer = model.lower(&function("works"), &host).unwrap();
     assert_eq!(answer, b"works");
     assert_eq!(told.lines(), [(Level::Info, "hello from a library".to_owned())]);
     told.cancel();
-    let error = frontend.lower(&ModelInput::default(), &function("works"), &host).unwrap_err();
+    let error = model.lower(&function("works"), &host).unwrap_err();
     assert!(error.is_cancelled());
 }
 
@@ -61,12 +62,13 @@ fn panics_of_a_library_are_errors() {
     let plugin = LoadedPlugin::open(&path).unwrap();
     let frontend = plugin.arch_frontend("misbehaving", &ComponentOptions::new()).unwrap();
     let (_, host) = TestHost::new();
+    let model = frontend.open(&ModelInput::default(), &host).unwrap();
     let errors = [
         (frontend.accepts("panic").unwrap_err(), "arch.accepts`: boom in a library"),
         (frontend.accepts("index").unwrap_err(), "arch.accepts`: index out of bounds"),
         (
-            frontend.lower(&ModelInput::default(), &function("panic"), &host).unwrap_err(),
-            "arch.lower`: parallel call 0 panicked: boom in call 0",
+            model.lower(&function("panic"), &host).unwrap_err(),
+            "model.lower`: parallel call 0 panicked: boom in call 0",
         ),
     ];
     for (error, text) in errors {

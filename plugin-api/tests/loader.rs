@@ -10,6 +10,12 @@ use anemll_plugin_api::*;
 /// that of the file's segment.
 #[cfg(target_os = "linux")]
 fn library(name: &str, bytes: &[u8], size: u64) -> Vec<u8> {
+    library_with(name, bytes, size, bytes.len() as u64)
+}
+
+/// The same, with a symbol that says it had `symbol_size` bytes.
+#[cfg(target_os = "linux")]
+fn library_with(name: &str, bytes: &[u8], size: u64, symbol_size: u64) -> Vec<u8> {
     let machine: u16 = match std::env::consts::ARCH {
         "x86_64" => 62,
         "aarch64" => 183,
@@ -48,7 +54,7 @@ fn library(name: &str, bytes: &[u8], size: u64) -> Vec<u8> {
     file.extend_from_slice(&[0; 24]);
     file.extend_from_slice(&1u32.to_le_bytes());
     file.extend_from_slice(&[0x11, 0, 1, 0]);
-    for value in [data_at, bytes.len() as u64] {
+    for value in [data_at, symbol_size] {
         file.extend_from_slice(&value.to_le_bytes());
     }
     // Sections: none, the symbols, their names.
@@ -186,6 +192,12 @@ fn each_way_in_which_a_manifest_is_wrong_has_its_code() {
     }
     let outside = refusal(&library("ANEMLL_PLUGIN_MANIFEST", &right, 8));
     assert_eq!(outside.code, codes::PLUGIN_MANIFEST_INVALID);
+    // The symbol is as long as its header says, no shorter and no longer.
+    for size in [0, 8, right.len() as u64 - 1, right.len() as u64 + 1, u64::MAX] {
+        let error = refusal(&library_with("ANEMLL_PLUGIN_MANIFEST", &right, 2048, size));
+        assert_eq!(error.code, codes::PLUGIN_MANIFEST_INVALID);
+        assert!(error.message.contains(&format!("its symbol has {size} bytes")), "{error}");
+    }
     let disagrees = of(&symbol(1, &MANIFEST.replace("\"abi\": 1", "\"abi\": 2")));
     assert_eq!(disagrees.code, codes::PLUGIN_MANIFEST_INVALID);
 

@@ -25,11 +25,34 @@ impl ArchFrontend for Panicking {
         panic!("boom in accepts")
     }
 
-    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
-        panic!("boom in describe")
+    /// Contexts that let a model be opened: 1, whose description panics, and 2.
+    fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        match model.context {
+            0 => panic!("boom in open"),
+            context => Ok(Box::new(PanickingModel { context })),
+        }
+    }
+}
+
+struct PanickingModel {
+    context: u64,
+}
+
+impl Drop for PanickingModel {
+    fn drop(&mut self) {
+        panic!("boom in drop");
+    }
+}
+
+impl ArchModel for PanickingModel {
+    fn describe(&self) -> ModelDescription {
+        match self.context {
+            1 => panic!("boom in describe"),
+            _ => ModelDescription::default(),
+        }
     }
 
-    fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
         panic!("boom in {}", "lower")
     }
 }
@@ -79,6 +102,7 @@ impl Runtime for Panicking {
     fn open(&self, package: &Path, _: &Host) -> Result<Box<dyn Session>> {
         match package.to_str() {
             Some("runs") => Ok(Box::new(PanickingSession { describes: true })),
+            Some("panics once") => Ok(Box::new(OnceSession)),
             Some("does not describe") => Ok(Box::new(PanickingSession { describes: false })),
             _ => panic!("boom in open"),
         }
@@ -103,6 +127,33 @@ impl Session for PanickingSession {
 
     fn run(&mut self, _: &str, _: &[TensorView<'_>], _: &[&str], _: &mut dyn Sink) -> Result<()> {
         panic!("boom in run")
+    }
+}
+
+/// Panics when it runs certain functions, and never else.
+struct OnceSession;
+
+impl Session for OnceSession {
+    fn describe(&self) -> SessionDescription {
+        SessionDescription::default()
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        function: &str,
+        _: &[TensorView<'_>],
+        _: &[&str],
+        _: &mut dyn Sink,
+    ) -> Result<()> {
+        match function {
+            "panics" => panic!("boom in run"),
+            "in a task" => Host::quiet().parallel(2, &|_| panic!("boom in a task")),
+            _ => Err(Error::new(codes::RUN_FAILED, "it fails")),
+        }
     }
 }
 
@@ -200,12 +251,11 @@ fn every_entry_of_every_component_is_guarded() {
 
     let frontend = plugin.arch_frontend("stub", &none).unwrap();
     check(frontend.accepts("{}"), "arch.accepts", "boom in accepts");
-    check(frontend.describe(&ModelInput::default()), "arch.describe", "boom in describe");
-    check(
-        frontend.lower(&ModelInput::default(), &function(), &host),
-        "arch.lower",
-        "boom in lower",
-    );
+    let model = |context| ModelInput { context, ..ModelInput::default() };
+    check(frontend.open(&model(0), &host), "arch.open", "boom in open");
+    check(frontend.open(&model(1), &host), "model.describe", "boom in describe");
+    let opened = frontend.open(&model(2), &host).unwrap();
+    check(opened.lower(&function(), &host), "model.lower", "boom in lower");
 
     let quantizer = plugin.quantizer("stub", &none).unwrap();
     check(quantizer.plan(&PlanRequest::default(), &host), "quantizer.plan", "boom in plan");
@@ -245,10 +295,39 @@ fn every_entry_of_every_component_is_guarded() {
         "session.describe",
         "boom in describe",
     );
-    let mut session = runtime.open(Path::new("runs"), &host).unwrap();
-    check(session.reset(), "session.reset", "boom in reset");
-    check(session.run("main", &[], &[], &mut sink), "session.run", "boom in run");
+    let open = || runtime.open(Path::new("runs"), &host).unwrap();
+    check(open().reset(), "session.reset", "boom in reset");
+    check(open().run("main", &[], &[], &mut sink), "session.run", "boom in run");
     // Here the components are dropped, which panics as well, and is no more than let go.
+}
+
+#[test]
+fn a_session_that_panicked_fails_every_later_call() {
+    let plugin = load::<StubPlugin>();
+    let runtime = plugin.runtime("stub", &ComponentOptions::new()).unwrap();
+    let mut session = runtime.open(Path::new("panics once"), &Host::quiet()).unwrap();
+    let mut sink = MemorySink::new();
+    // An error that is no panic leaves it usable.
+    let error = session.run("fails", &[], &[], &mut sink).unwrap_err();
+    assert_eq!(error.code, codes::RUN_FAILED);
+    session.reset().unwrap();
+    for function in ["panics", "in a task"] {
+        let mut session = runtime.open(Path::new("panics once"), &Host::quiet()).unwrap();
+        let first = session.run(function, &[], &[], &mut sink).unwrap_err();
+        assert_eq!(first.code, codes::PLUGIN_PANICKED, "{first}");
+        for _ in 0..2 {
+            let again = [session.reset(), session.run("works", &[], &[], &mut sink)];
+            for error in again.map(Result::unwrap_err) {
+                assert_eq!(error.code, codes::PLUGIN_PANICKED);
+                assert_eq!(
+                    error.message,
+                    format!("it cannot be used after an earlier call: {}", first.message)
+                );
+                assert_eq!((&error.at, &error.hint), (&first.at, &first.hint));
+            }
+        }
+        assert!(runtime.open(Path::new("panics once"), &Host::quiet()).unwrap().reset().is_ok());
+    }
 }
 
 #[test]
@@ -297,7 +376,6 @@ impl Quantizer for Caller {
             "progress" => host.progress("work", 1, 2),
             "parallel" => host.parallel(3, &|_| Ok(())),
             "scratch_directory" => host.scratch_directory().map(drop),
-            "extension" => host.extension("x", "{}").map(drop),
             other => panic!("unknown service {other}"),
         };
         let error = result.expect_err("the host's panic must reach the plugin");
@@ -341,8 +419,7 @@ impl Plugin for CallerPlugin {
 #[test]
 fn a_panic_in_a_service_of_the_host_reaches_plugin_and_host() {
     let plugin = load::<CallerPlugin>();
-    let services =
-        ["log", "threads", "cancelled", "progress", "parallel", "scratch_directory", "extension"];
+    let services = ["log", "threads", "cancelled", "progress", "parallel", "scratch_directory"];
     for service in services {
         for look_away in [false, true] {
             let options =

@@ -141,7 +141,7 @@ fn it_takes_part_where_none_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let command = |others: bool| {
         let mut command = Command::new(program());
-        for plugin in PLUGINS {
+        for plugin in &*PLUGINS {
             if others || !["chunked", "monolithic"].contains(&plugin) {
                 command.arg("--plugin").arg(library(plugin));
             }

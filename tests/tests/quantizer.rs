@@ -3,11 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_arch_llama as _;
-use anemll_combiner_chunked as _;
-use anemll_combiner_monolithic as _;
-use anemll_compiler_coremlcompiler as _;
-use anemll_compiler_mlmodelc as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_plugin_api::data::{
@@ -16,7 +11,7 @@ use anemll_plugin_api::data::{
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
 };
-use anemll_runtime_cpu as _;
+use anemll_shipped as _;
 use anemll_tests::{evaluate, golden, model};
 use clap::Parser as _;
 use half::f16;
@@ -209,7 +204,7 @@ fn convert(output: &std::path::Path, options: &[&str]) -> Result<()> {
     let cli = Cli::try_parse_from(arguments).unwrap();
     let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
     let plugins = Plugins::discover(&[])?;
-    anemll_host::convert::run(arguments, &plugins, "anemll convert", &|_| {})
+    anemll_pipeline::run(&(&**arguments).into(), &plugins, "anemll convert", &|_| {})
 }
 
 #[test]

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_arch_llama as _;
-use anemll_combiner_chunked as _;
-use anemll_combiner_monolithic as _;
 use anemll_host::cli::{Cli, Command};
-use anemll_host::convert::lut::Luts;
 use anemll_host::plugins::Plugins;
 use anemll_host::sizes;
+use anemll_pipeline::lut::Luts;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput};
 use anemll_plugin_api::{ComponentOptions, Host};
+use anemll_shipped as _;
 use anemll_tests::{convert, model};
 use clap::Parser as _;
 use serde_json::Value;
@@ -33,15 +31,16 @@ fn estimate(
         batch: 64,
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input).unwrap();
+    let host = Host::quiet();
+    let opened = frontend.open(&input, &host).unwrap();
+    let description = opened.describe();
     let line = ["anemll", "convert", "--model", "m", "--output", "o"];
     let Command::Convert(arguments) = Cli::try_parse_from(line.iter().chain(luts)).unwrap().command
     else {
         unreachable!("the command is convert")
     };
-    let luts = Luts::new(&arguments.luts, false, description.parameters).unwrap();
-    let host = Host::quiet();
-    let inventory = sizes::Inventory::read(frontend.as_ref(), &input, &description, &host).unwrap();
+    let luts = Luts::new(&(&arguments.luts).into(), false, description.parameters).unwrap();
+    let inventory = sizes::Inventory::read(opened.as_ref(), &description, &host).unwrap();
     let sizes = inventory.sizes(&luts);
     let combiner = plugins.combiner(combiner, options).unwrap();
     let layout = combiner.layout(&description, &LayoutRequest::default()).unwrap();

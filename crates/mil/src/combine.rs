@@ -1,9 +1,10 @@
 //! Joining functions into one model, and reading what a model's functions take and give.
 
+use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::model::{MAIN, block, program, value_type};
-use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
+use crate::types::{Dimension, Symbols, TensorType, ValueType};
 use coreml_proto::array_feature_type::ShapeFlexibility;
 use coreml_proto::{
     FeatureDescription, FunctionDescription, Metadata, Model, ModelDescription, feature_type, mil,

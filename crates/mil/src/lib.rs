@@ -9,6 +9,7 @@
 
 pub mod builder;
 pub mod combine;
+pub mod dtype;
 pub mod error;
 pub mod identifier;
 pub mod lint;
@@ -25,13 +26,14 @@ pub use combine::{
     FunctionInterface, FunctionSource, Port, combine_functions, combine_sources, extract_function,
     interface,
 };
+pub use dtype::DataType;
 pub use error::{Error, Result};
 pub use lint::{ChipFloor, Concern, Finding, LintOptions, Severity, lint, lint_with};
 pub use literal::{Elements, Literal, TensorLiteral};
 pub use model::{DescriptionOptions, function_model, op_histogram};
 pub use ops::{OpDefinition, Opset};
 pub use references::{BlobReference, blob_references, blob_references_mut};
-pub use types::{DataType, Dimension, Symbols, TensorType, ValueType};
+pub use types::{Dimension, Symbols, TensorType, ValueType};
 pub use validate::{
     BlobCatalog, BlobInfo, Checked, Referenced, Resolved, validate_referenced, validate_resolved,
 };

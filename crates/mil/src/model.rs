@@ -1,9 +1,10 @@
 //! Models as a whole: the program inside, and a description made from a function.
 
+use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::ops::Opset;
-use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
-use coreml_proto::array_feature_type::{ArrayDataType, EnumeratedShapes, Shape, ShapeFlexibility};
+use crate::types::{Dimension, Symbols, TensorType, ValueType};
+use coreml_proto::array_feature_type::{EnumeratedShapes, Shape, ShapeFlexibility};
 use coreml_proto::{
     ArrayFeatureType, FeatureDescription, FeatureType, Metadata, Model, ModelDescription,
     StateFeatureType, feature_type, mil, model, state_feature_type,
@@ -140,18 +141,6 @@ pub(crate) fn value_type(value: &mil::NamedValueType, symbols: &Symbols) -> Resu
         .map_err(|error| Error::new(format!("`{}`: {error}", value.name)))
 }
 
-/// The data type of a description, where models take it.
-pub(crate) fn array_data_type(kind: DataType) -> Option<ArrayDataType> {
-    Some(match kind {
-        DataType::Float16 => ArrayDataType::Float16,
-        DataType::Float32 => ArrayDataType::Float32,
-        DataType::Float64 => ArrayDataType::Double,
-        DataType::Int8 => ArrayDataType::Int8,
-        DataType::Int32 => ArrayDataType::Int32,
-        _ => return None,
-    })
-}
-
 fn array(
     name: &str,
     kind: &TensorType,
@@ -159,7 +148,7 @@ fn array(
     shape_flexibility: Option<ShapeFlexibility>,
 ) -> Result<ArrayFeatureType> {
     let data_type = match kind.data_type {
-        DataType::Float16 | DataType::Float32 | DataType::Int32 => array_data_type(kind.data_type),
+        DataType::Float16 | DataType::Float32 | DataType::Int32 => kind.data_type.array_type(),
         _ => None,
     };
     let data_type = data_type.ok_or_else(|| {

@@ -3,8 +3,8 @@
 
 mod common;
 
+use anemll_mil::DataType;
 use anemll_mil::text::{self, guesses};
-use anemll_mil::types::DataType;
 use common::programs::*;
 use coreml_proto::array_feature_type::{EnumeratedShapes, Shape, ShapeFlexibility, ShapeRange};
 use coreml_proto::{

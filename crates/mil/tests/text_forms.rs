@@ -6,8 +6,9 @@
 
 mod common;
 
+use anemll_mil::DataType;
 use anemll_mil::text::{self, Dialect, Document, guesses};
-use anemll_mil::types::{DataType, TensorType, ValueType};
+use anemll_mil::types::{TensorType, ValueType};
 use common::programs::*;
 use coreml_proto::mil;
 use coreml_proto::mil::value::immediate_value::Value as Immediate;

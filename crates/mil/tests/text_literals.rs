@@ -3,8 +3,9 @@
 
 mod common;
 
+use anemll_mil::DataType;
 use anemll_mil::Elements;
-use anemll_mil::types::{DataType, Dimension, TensorType, ValueType};
+use anemll_mil::types::{Dimension, TensorType, ValueType};
 use common::programs::*;
 use coreml_proto::mil;
 use coreml_proto::mil::tensor_value::{

@@ -3,8 +3,8 @@
 
 mod common;
 
+use anemll_mil::DataType;
 use anemll_mil::text::{self, MAXIMUM_BLOCK_DEPTH, TextOptions, WriteError, parse};
-use anemll_mil::types::DataType;
 use common::programs::*;
 use coreml_proto::mil;
 use std::fmt::Write as _;

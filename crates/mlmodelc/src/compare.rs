@@ -5,8 +5,8 @@
 
 use crate::compiled::read;
 use crate::coremldata::with_sorted_entries;
-use crate::error::{CompileError, Result};
 use crate::{Analytics, CoremlData, files};
+use anemll_mlpackage::{PackageError, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -52,7 +52,7 @@ pub fn compare(left: &Path, right: &Path) -> Result<Vec<(PathBuf, Comparison)>> 
     for folder in [left, right] {
         if !folder.is_dir() {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(CompileError::io(folder, "cannot open", &error));
+            return Err(PackageError::reading(folder, "cannot open", &error));
         }
         list(folder, Path::new(""), &mut names)?;
     }
@@ -75,7 +75,7 @@ pub fn compare(left: &Path, right: &Path) -> Result<Vec<(PathBuf, Comparison)>> 
 }
 
 fn list(folder: &Path, inner: &Path, names: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let failed = |error: std::io::Error| CompileError::io(folder, "cannot list", &error);
+    let failed = |error: std::io::Error| PackageError::reading(folder, "cannot list", &error);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let inner = inner.join(entry.file_name());
@@ -93,7 +93,7 @@ fn compare_file(left: &Path, right: &Path, name: &Path) -> Result<Comparison> {
     let text = name.to_string_lossy().replace('\\', "/");
     let first = first_difference(&left.join(name), &right.join(name))?;
     let Some(first) = first else { return Ok(Comparison::Equal) };
-    let pair = || Ok::<_, CompileError>((read(left, &text)?, read(right, &text)?));
+    let pair = || Ok::<_, PackageError>((read(left, &text)?, read(right, &text)?));
     let differences = match text.as_str() {
         files::PROGRAM => {
             let (left, right) = pair()?;
@@ -134,13 +134,13 @@ pub(crate) fn first_difference(left: &Path, right: &Path) -> Result<Option<u64>>
     let open = |path: &Path| {
         anemll_files::open(path)
             .map(|file| BufReader::with_capacity(1 << 18, file))
-            .map_err(|error| CompileError::io(path, "cannot open", &error))
+            .map_err(|error| PackageError::reading(path, "cannot open", &error))
     };
     let (mut one, mut two) = (open(left)?, open(right)?);
     let mut offset = 0;
     loop {
         let failed =
-            |path: &Path, error: std::io::Error| CompileError::io(path, "cannot read", &error);
+            |path: &Path, error: std::io::Error| PackageError::reading(path, "cannot read", &error);
         let left = one.fill_buf().map_err(|error| failed(left, error))?;
         let right = two.fill_buf().map_err(|error| failed(right, error))?;
         if left.is_empty() && right.is_empty() {

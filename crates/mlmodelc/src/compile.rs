@@ -1,12 +1,11 @@
 //! Writing a compiled model so that it is there completely or not at all.
 
-use crate::error::{CompileError, ErrorKind, Result};
 use crate::{
     Analytics, CoremlData, SPECIFICATION_VERSIONS, files, metadata, model_type::refuse_other,
 };
 use anemll_mil::text::{self, Guess, TextOptions, WriteError};
 use anemll_mlpackage::{
-    ErrorKind as PackageKind, Manifest, Package, Placement, Staging, place_file, sync_folder,
+    ErrorKind, Manifest, Package, PackageError, Placement, Result, Staging, place_file, sync_folder,
 };
 use coreml_proto::Model;
 use sha2::{Digest, Sha256};
@@ -74,9 +73,9 @@ pub struct Compiled {
 /// What [`ErrorKind`] lists; see there.
 pub fn compile(source: &Path, destination: &Path, options: &Options) -> Result<Compiled> {
     if destination.extension().is_none_or(|extension| extension != "mlmodelc") {
-        let kind = ErrorKind::Package(PackageKind::Usage);
+        let kind = ErrorKind::Usage;
         let reason = "the name of a compiled model ends in .mlmodelc";
-        return Err(CompileError::new(kind, destination, reason));
+        return Err(PackageError::new(kind, destination, reason));
     }
     let Prepared { package, summary, data, analytics, weights, .. } = Prepared::of(source)?;
     let model = package.model();
@@ -129,7 +128,7 @@ impl Prepared {
             return Err(version_error(&model_path, model.specification_version));
         }
         package.check_weights()?;
-        let program = |reason: String| CompileError::new(ErrorKind::Program, &model_path, reason);
+        let program = |reason: String| PackageError::new(ErrorKind::Program, &model_path, reason);
         let summary = metadata::summary(model, &stem(source)).map_err(program)?;
         let data = CoremlData::of_model(model).map_err(program)?;
         let analytics = Analytics::of_model(&stem(&model_path), &hash_of(&model_path)?);
@@ -138,8 +137,8 @@ impl Prepared {
     }
 
     /// The error of a program that cannot be printed.
-    pub(crate) fn unprintable(&self, reason: &str) -> CompileError {
-        CompileError::new(ErrorKind::Program, &self.model_path, reason)
+    pub(crate) fn unprintable(&self, reason: &str) -> PackageError {
+        PackageError::new(ErrorKind::Program, &self.model_path, reason)
     }
 }
 
@@ -150,13 +149,13 @@ impl Prepared {
 /// [`ErrorKind::Program`] for models that cannot be compiled.
 pub fn guesses(model: &Model) -> Result<Vec<Guess>> {
     let summary = metadata::summary(model, "")
-        .map_err(|reason| CompileError::new(ErrorKind::Program, "model.mlmodel", reason))?;
+        .map_err(|reason| PackageError::new(ErrorKind::Program, "model.mlmodel", reason))?;
     Ok([text::guesses(model), summary.guesses].concat())
 }
 
-fn version_error(path: &Path, version: i32) -> CompileError {
+fn version_error(path: &Path, version: i32) -> PackageError {
     let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
-    CompileError::new(
+    PackageError::new(
         ErrorKind::Version,
         path,
         format!(
@@ -178,7 +177,7 @@ fn stem(path: &Path) -> String {
 
 /// SHA-256 of a file.
 fn hash_of(path: &Path) -> Result<[u8; 32]> {
-    let failed = |error: std::io::Error| CompileError::io(path, "cannot read", &error);
+    let failed = |error: std::io::Error| PackageError::reading(path, "cannot read", &error);
     let mut hash = Sha256::new();
     let mut file = BufReader::with_capacity(1 << 18, anemll_files::open(path).map_err(failed)?);
     loop {
@@ -206,7 +205,7 @@ fn weight_files(package: &Package) -> Result<BTreeMap<PathBuf, PathBuf>> {
         if folder.is_dir() {
             let root = folder
                 .canonicalize()
-                .map_err(|error| CompileError::io(&folder, "cannot open", &error))?;
+                .map_err(|error| PackageError::reading(&folder, "cannot open", &error))?;
             walk(&root, &root, Path::new(files::WEIGHTS), DEEPEST, &mut found)?;
         }
     }
@@ -220,15 +219,16 @@ fn walk(
     depth: usize,
     found: &mut BTreeMap<PathBuf, PathBuf>,
 ) -> Result<()> {
-    let failed = |error: std::io::Error| CompileError::io(folder, "cannot list", &error);
+    let failed = |error: std::io::Error| PackageError::reading(folder, "cannot list", &error);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let (path, inner) = (entry.path(), inner.join(entry.file_name()));
-        let real =
-            path.canonicalize().map_err(|error| CompileError::io(&path, "cannot open", &error))?;
+        let real = path
+            .canonicalize()
+            .map_err(|error| PackageError::reading(&path, "cannot open", &error))?;
         if !real.starts_with(root) || depth == 0 {
-            let kind = ErrorKind::Package(PackageKind::PathEscape);
-            return Err(CompileError::new(kind, path, "leads out of the package").with_hint(
+            let kind = ErrorKind::PathEscape;
+            return Err(PackageError::new(kind, path, "leads out of the package").with_hint(
                 "if the package holds symbolic links, make a copy that follows them (cp -RL)",
             ));
         }
@@ -280,12 +280,12 @@ fn write_program(
     options: &TextOptions,
 ) -> Result<WrittenFile> {
     let path = staging.path().join(files::PROGRAM);
-    let failed = |error: std::io::Error| CompileError::io(&path, "cannot write", &error);
+    let failed = |error: std::io::Error| PackageError::writing(&path, "cannot write", &error);
     let mut output = BufWriter::with_capacity(1 << 16, File::create_new(&path).map_err(failed)?);
     text::write(package.model(), options, &mut output).map_err(|error| match error {
         WriteError::Output(error) => failed(error),
         WriteError::Model(error) => {
-            CompileError::new(ErrorKind::Program, package.model_path(), error.to_string())
+            PackageError::new(ErrorKind::Program, package.model_path(), error.to_string())
         }
     })?;
     let file = output.into_inner().map_err(|error| failed(error.into_error()))?;
@@ -300,7 +300,7 @@ fn write_file(staging: &Staging, inner: &str, bytes: &[u8]) -> Result<WrittenFil
     });
     match written {
         Ok(file) => Ok(WrittenFile { path, file }),
-        Err(error) => Err(CompileError::io(&path, "cannot write", &error)),
+        Err(error) => Err(PackageError::writing(&path, "cannot write", &error)),
     }
 }
 
@@ -308,10 +308,9 @@ fn write_file(staging: &Staging, inner: &str, bytes: &[u8]) -> Result<WrittenFil
 /// together what is asked for together, and each wait costs as much as all of them.
 fn bring_to_disk(written: &[WrittenFile], folders: &[PathBuf]) -> Result<()> {
     let sync_file = |one: &WrittenFile| {
-        let failed = |error| CompileError::io(&one.path, "cannot write", &error);
+        let failed = |error| PackageError::writing(&one.path, "cannot write", &error);
         one.file.sync_all().map_err(failed)
     };
-    let sync_folder = |folder: &PathBuf| -> Result<()> { Ok(sync_folder(folder)?) };
     let thread = std::thread::Builder::new;
     std::thread::scope(|scope| {
         let of_files: Vec<_> = written
@@ -338,6 +337,6 @@ fn bring_to_disk(written: &[WrittenFile], folders: &[PathBuf]) -> Result<()> {
 fn create_folder(path: PathBuf) -> Result<PathBuf> {
     match std::fs::create_dir_all(&path) {
         Ok(()) => Ok(path),
-        Err(error) => Err(CompileError::io(&path, "cannot create the folder", &error)),
+        Err(error) => Err(PackageError::writing(&path, "cannot create the folder", &error)),
     }
 }

@@ -1,10 +1,11 @@
 //! Reading a compiled model, whoever made it.
 
-use crate::error::{CompileError, ErrorKind, Result};
 use crate::{Analytics, CoremlData, files};
 use anemll_files::Limit;
 use anemll_mil::text::{self, Dialect};
-use anemll_mlpackage::{BlobFile, check_weight_records, open_weight_files};
+use anemll_mlpackage::{
+    BlobFile, ErrorKind, PackageError, Result, check_weight_records, open_weight_files,
+};
 use coreml_proto::{Model, model};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,8 +45,8 @@ impl CompiledModel {
         let path = path.as_ref();
         if !Self::is_at(path) {
             std::fs::metadata(path)
-                .map_err(|error| CompileError::io(path, "cannot open", &error))?;
-            return Err(CompileError::new(
+                .map_err(|error| PackageError::reading(path, "cannot open", &error))?;
+            return Err(PackageError::new(
                 ErrorKind::Compiled,
                 path,
                 "not a compiled model: coremldata.bin is missing",
@@ -53,7 +54,7 @@ impl CompiledModel {
             .with_hint("give the path of a folder whose name ends in .mlmodelc"));
         }
         let damaged = |name: &str, reason: String| {
-            CompileError::new(ErrorKind::Compiled, path.join(name), reason)
+            PackageError::new(ErrorKind::Compiled, path.join(name), reason)
                 .with_hint("compile the package again, or copy the whole folder again")
         };
         let data = CoremlData::from_bytes(&read(path, files::DESCRIPTION)?)
@@ -154,7 +155,7 @@ impl CompiledModel {
     /// The first record that is not so.
     pub fn check_weights(&self) -> Result<()> {
         let program = self.path.join(files::PROGRAM);
-        Ok(check_weight_records(&self.model, &program, &self.weight_files)?)
+        check_weight_records(&self.model, &program, &self.weight_files)
     }
 }
 
@@ -172,12 +173,12 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let limit = if name == files::PROGRAM { Limit::MIL_TEXT } else { Limit::METADATA };
     let bytes = anemll_files::read(&path, limit).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => {
-            CompileError::new(ErrorKind::Compiled, &path, error.to_string())
+            PackageError::new(ErrorKind::Compiled, &path, error.to_string())
         }
-        _ => CompileError::io(&path, "cannot read", &error),
+        _ => PackageError::reading(&path, "cannot read", &error),
     })?;
     if bytes.starts_with(b"version https://git-lfs") {
-        return Err(CompileError::new(
+        return Err(PackageError::new(
             ErrorKind::Compiled,
             path,
             "this is a Git LFS pointer, not the file",

@@ -2,9 +2,9 @@
 
 use crate::compile::{Options, Prepared};
 use crate::compiled::{CompiledModel, read};
-use crate::error::{CompileError, Result};
 use crate::{Analytics, files, metadata};
 use anemll_mil::text::{self, WriteError};
+use anemll_mlpackage::{PackageError, Result};
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn is_current(source: &Path, compiled: &Path, options: &Options) -> Result<b
         Ok(()) => {}
         Err(WriteError::Output(_)) if found.differs => return Ok(false),
         Err(WriteError::Output(error)) => {
-            return Err(CompileError::io(&path, "cannot read", &error));
+            return Err(PackageError::reading(&path, "cannot read", &error));
         }
         Err(WriteError::Model(error)) => return Err(prepared.unprintable(&error.to_string())),
     }
@@ -124,7 +124,7 @@ fn same_weights(prepared: &Prepared, compiled: &Path, copy: bool) -> Result<bool
 }
 
 fn list(folder: &Path, inner: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let failed = |error: std::io::Error| CompileError::io(folder, "cannot list", &error);
+    let failed = |error: std::io::Error| PackageError::reading(folder, "cannot list", &error);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -151,7 +151,7 @@ fn is_one_file(one: &Path, other: &Path) -> Result<bool> {
         let node = |path: &Path| {
             std::fs::metadata(path)
                 .map(|found| (found.dev(), found.ino()))
-                .map_err(|error| CompileError::io(path, "cannot open", &error))
+                .map_err(|error| PackageError::reading(path, "cannot open", &error))
         };
         Ok(node(one)? == node(other)?)
     }

@@ -12,7 +12,6 @@ mod compile;
 mod compiled;
 mod coremldata;
 mod current;
-mod error;
 pub mod metadata;
 mod model_type;
 mod wire;
@@ -23,7 +22,6 @@ pub use compile::{Compiled, Options, Weights, compile, guesses};
 pub use compiled::CompiledModel;
 pub use coremldata::CoremlData;
 pub use current::{is_current, is_made_from};
-pub use error::{CompileError, ErrorKind, Result};
 pub use model_type::{ModelType, model_type};
 
 /// Specification versions that are written and read.

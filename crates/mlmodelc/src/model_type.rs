@@ -3,7 +3,7 @@
 //! The messages of other types are not in our schema, and a model of one of them may be large: only
 //! the tags of its outermost fields are read.
 
-use crate::error::{CompileError, ErrorKind, Result};
+use anemll_mlpackage::{ErrorKind, PackageError, Result};
 use std::fmt;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
@@ -99,7 +99,7 @@ impl fmt::Display for ModelType {
 /// # Errors
 /// What the system says.
 pub fn model_type(path: &Path) -> Result<Option<ModelType>> {
-    let failed = |error: std::io::Error| CompileError::io(path, "cannot read", &error);
+    let failed = |error: std::io::Error| PackageError::reading(path, "cannot read", &error);
     let file = anemll_files::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     scan(&mut BufReader::new(file), length).map_err(failed)
@@ -108,7 +108,7 @@ pub fn model_type(path: &Path) -> Result<Option<ModelType>> {
 /// An error for a model of another type.
 pub(crate) fn refuse_other(path: &Path) -> Result<()> {
     match model_type(path)? {
-        Some(kind) if !kind.is_ml_program() => Err(CompileError::new(
+        Some(kind) if !kind.is_ml_program() => Err(PackageError::new(
             ErrorKind::ModelType,
             path,
             format!("the model is of the type `{kind}`, only ML Programs can be compiled here"),

@@ -5,14 +5,14 @@
 mod common;
 
 use anemll_mil::{DataType, TensorType, ValueType};
-use anemll_mlmodelc::{CompileError, CompiledModel, ErrorKind, Options, compile};
-use anemll_mlpackage::ErrorKind as PackageKind;
+use anemll_mlmodelc::{CompiledModel, Options, compile};
+use anemll_mlpackage::{ErrorKind, PackageError};
 use coreml_proto::Model;
 use coreml_proto::mil::argument::binding::Binding;
 use std::path::Path;
 
 /// Spoils a good package, and gives the error of compiling it.
-fn refused(spoil: impl FnOnce(&Path)) -> CompileError {
+fn refused(spoil: impl FnOnce(&Path)) -> PackageError {
     let folder = tempfile::tempdir().unwrap();
     let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
     spoil(&package);
@@ -24,7 +24,7 @@ fn refused(spoil: impl FnOnce(&Path)) -> CompileError {
 }
 
 /// Spoils the model.
-fn refused_model(spoil: impl FnOnce(&mut Model)) -> CompileError {
+fn refused_model(spoil: impl FnOnce(&mut Model)) -> PackageError {
     refused(|package| {
         let mut model = common::two_functions();
         spoil(&mut model);
@@ -33,7 +33,7 @@ fn refused_model(spoil: impl FnOnce(&mut Model)) -> CompileError {
 }
 
 /// Spoils one place of a file of the package.
-fn refused_bytes(name: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> CompileError {
+fn refused_bytes(name: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> PackageError {
     refused(|package| {
         let path = package.join(name);
         let mut bytes = std::fs::read(&path).unwrap();
@@ -45,8 +45,8 @@ fn refused_bytes(name: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> CompileError {
 const MODEL: &str = "Data/com.apple.CoreML/model.mlmodel";
 const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
 
-fn is(error: &CompileError, kind: PackageKind, reason: &str) {
-    assert_eq!(error.kind(), ErrorKind::Package(kind), "{error}");
+fn is(error: &PackageError, kind: ErrorKind, reason: &str) {
+    assert_eq!(error.kind(), kind, "{error}");
     assert!(error.reason().contains(reason), "{error}");
 }
 
@@ -58,17 +58,17 @@ fn manifests() {
         })
     };
     let model = "com.apple.CoreML/model.mlmodel";
-    is(&replaced(model, "../../m.mlmodel"), PackageKind::PathEscape, "not a plain path");
-    is(&replaced(model, "/etc/passwd"), PackageKind::PathEscape, "not a plain path");
-    is(&replaced(model, "com.apple.CoreML/none"), PackageKind::NotFound, "does not exist");
-    is(&replaced("rootModelIdentifier", "root"), PackageKind::Manifest, "is missing");
-    is(&replaced(model, "com.apple.CoreML"), PackageKind::Manifest, "not a file");
+    is(&replaced(model, "../../m.mlmodel"), ErrorKind::PathEscape, "not a plain path");
+    is(&replaced(model, "/etc/passwd"), ErrorKind::PathEscape, "not a plain path");
+    is(&replaced(model, "com.apple.CoreML/none"), ErrorKind::NotFound, "does not exist");
+    is(&replaced("rootModelIdentifier", "root"), ErrorKind::Manifest, "is missing");
+    is(&replaced(model, "com.apple.CoreML"), ErrorKind::Manifest, "not a file");
     let missing = refused(|package| std::fs::remove_file(package.join(MODEL)).unwrap());
-    is(&missing, PackageKind::NotFound, "does not exist");
+    is(&missing, ErrorKind::NotFound, "does not exist");
     let missing = refused(|package| std::fs::remove_file(package.join("Manifest.json")).unwrap());
-    is(&missing, PackageKind::NotAPackage, "Manifest.json is missing");
+    is(&missing, ErrorKind::NotAPackage, "Manifest.json is missing");
     let missing = refused(|package| std::fs::remove_dir_all(package).unwrap());
-    is(&missing, PackageKind::NotFound, "cannot open");
+    is(&missing, ErrorKind::NotFound, "cannot open");
 }
 
 #[test]
@@ -80,18 +80,18 @@ fn weights() {
             *table = Some(Binding::Value(common::in_file(&common::half(&[1, 1, 16, 1]), offset)));
         })
     };
-    is(&offset(1 << 40), PackageKind::Weights, "past the end");
-    is(&offset(u64::MAX - 63), PackageKind::Weights, "past the end");
-    is(&offset(100), PackageKind::Weights, "not a multiple of 64");
-    is(&offset(0), PackageKind::Weights, "header");
-    is(&offset(128), PackageKind::Weights, "no record starts here");
-    is(&offset(common::INDICES), PackageKind::Reference, "not what the program declares");
+    is(&offset(1 << 40), ErrorKind::Weights, "past the end");
+    is(&offset(u64::MAX - 63), ErrorKind::Weights, "past the end");
+    is(&offset(100), ErrorKind::Weights, "not a multiple of 64");
+    is(&offset(0), ErrorKind::Weights, "header");
+    is(&offset(128), ErrorKind::Weights, "no record starts here");
+    is(&offset(common::INDICES), ErrorKind::Reference, "not what the program declares");
     let sentinel = refused_bytes(WEIGHTS, |bytes| bytes[64] = 0xee);
-    is(&sentinel, PackageKind::Weights, "no record starts here");
+    is(&sentinel, ErrorKind::Weights, "no record starts here");
     let short = refused_bytes(WEIGHTS, |bytes| bytes.truncate(280));
-    is(&short, PackageKind::Weights, "end past the file");
+    is(&short, ErrorKind::Weights, "end past the file");
     let empty = refused_bytes(WEIGHTS, Vec::clear);
-    assert!(matches!(empty.kind(), ErrorKind::Package(_)), "{empty}");
+    assert_eq!(empty.kind(), ErrorKind::Weights, "{empty}");
     // 15 elements of 4 bits would leave 4 bits of padding.
     let shape = refused_model(|model| {
         let weight = &mut common::block(model, "infer").operations[0];
@@ -99,9 +99,9 @@ fn weights() {
         let indices = &mut weight.inputs.get_mut("indices").unwrap().arguments[0].binding;
         *indices = Some(Binding::Value(common::in_file(&kind, common::INDICES)));
     });
-    is(&shape, PackageKind::Reference, "11 bytes of uint4");
+    is(&shape, ErrorKind::Reference, "11 bytes of uint4");
     let padding = refused_bytes(WEIGHTS, |bytes| bytes[64 + 24] = 3);
-    is(&padding, PackageKind::Weights, "no whole number");
+    is(&padding, ErrorKind::Weights, "no whole number");
     let outside = refused_model(|model| {
         let weight = &mut common::block(model, "infer").operations[0];
         let mut value = common::in_file(&common::half(&[1, 1, 16, 1]), common::TABLE);
@@ -111,7 +111,7 @@ fn weights() {
         blob.file_name = "@model_path/../weight.bin".to_owned();
         weight.inputs.get_mut("lut").unwrap().arguments[0].binding = Some(Binding::Value(value));
     });
-    is(&outside, PackageKind::PathEscape, "not a plain path");
+    is(&outside, ErrorKind::PathEscape, "not a plain path");
 }
 
 #[cfg(unix)]
@@ -121,16 +121,16 @@ fn links_out_of_the_package() {
         std::os::unix::fs::symlink("/etc/passwd", package.join(WEIGHTS).with_file_name("extra"))
             .unwrap();
     });
-    is(&error, PackageKind::PathEscape, "leads out");
+    is(&error, ErrorKind::PathEscape, "leads out");
 }
 
 #[test]
 fn models() {
     for length in [1, 10, 100, 1000] {
         let error = refused_bytes(MODEL, |bytes| bytes.truncate(length));
-        assert_eq!(error.kind(), ErrorKind::Package(PackageKind::Model), "{length}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Model, "{length}: {error}");
     }
-    is(&refused_bytes(MODEL, Vec::clear), PackageKind::Model, "no ML Program");
+    is(&refused_bytes(MODEL, Vec::clear), ErrorKind::Model, "no ML Program");
     for (bytes, name) in [
         (&[0x08, 4, 0xa2, 0x1f, 0][..], "neuralNetwork"),
         (&[0x08, 4, 0xba, 0x19, 0], "a type newer"),
@@ -151,7 +151,7 @@ fn models() {
 
 #[test]
 fn programs() {
-    let is = |error: CompileError, reason: &str| {
+    let is = |error: PackageError, reason: &str| {
         assert_eq!(error.kind(), ErrorKind::Program, "{error}");
         assert!(error.reason().contains(reason), "{error}");
     };
@@ -185,10 +185,10 @@ fn destinations() {
         let options = Options { replace, ..Options::default() };
         compile(&package, &folder.path().join(name), &options)
     };
-    is(&to("m", false).unwrap_err(), PackageKind::Usage, "ends in .mlmodelc");
-    is(&to("none/m.mlmodelc", false).unwrap_err(), PackageKind::NotFound, "cannot create");
+    is(&to("m", false).unwrap_err(), ErrorKind::Usage, "ends in .mlmodelc");
+    is(&to("none/m.mlmodelc", false).unwrap_err(), ErrorKind::NotFound, "cannot create");
     to("m.mlmodelc", false).unwrap();
-    is(&to("m.mlmodelc", false).unwrap_err(), PackageKind::Exists, "exists already");
+    is(&to("m.mlmodelc", false).unwrap_err(), ErrorKind::Exists, "exists already");
     // A failure keeps what was there.
     common::write_package(&package, b"", &common::weights());
     to("m.mlmodelc", true).unwrap_err();
@@ -223,10 +223,10 @@ fn compiled_models() {
         opened("coremldata.bin", &|bytes| bytes[..2].copy_from_slice(&500_u16.to_le_bytes()));
     assert!(error.reason().contains("neuralNetwork"), "{error}");
     let error = opened("weights/weight.bin", &|bytes| bytes.truncate(200));
-    is(&error, PackageKind::Weights, "past the end");
+    is(&error, ErrorKind::Weights, "past the end");
     let error = CompiledModel::open(folder.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Compiled);
-    is(&CompiledModel::open("/no/such").unwrap_err(), PackageKind::NotFound, "cannot open");
+    is(&CompiledModel::open("/no/such").unwrap_err(), ErrorKind::NotFound, "cannot open");
 }
 
 /// Pipes, devices and sparse files under the names of a compiled model: each is refused at once.

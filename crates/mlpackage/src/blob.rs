@@ -86,7 +86,7 @@ impl BlobFile {
         let path = path.as_ref();
         let file = paths::open_regular(path)?;
         let metadata =
-            file.metadata().map_err(|error| PackageError::io(path, "cannot open", &error))?;
+            file.metadata().map_err(|error| PackageError::reading(path, "cannot open", &error))?;
         let size = metadata.len();
         let mut opened = Self { path: path.to_owned(), file, size, count: 0 };
         let wrong = |reason: String| PackageError::new(ErrorKind::Weights, path, reason);
@@ -268,7 +268,7 @@ impl BlobFile {
                     "something else is writing to it: wait until that is done, and run again",
                 );
             }
-            PackageError::io(&self.path, "cannot read", &error)
+            PackageError::reading(&self.path, "cannot read", &error)
         })
     }
 

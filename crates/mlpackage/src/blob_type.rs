@@ -44,36 +44,31 @@ pub enum BlobType {
     Float8E5M2 = 17,
 }
 
-/// Every type with its code's counterpart in MIL, its width in bits and its name.
-const TABLE: [(BlobType, DataType, u32, &str); 17] = [
-    (BlobType::Float16, DataType::Float16, 16, "float16"),
-    (BlobType::Float32, DataType::Float32, 32, "float32"),
-    (BlobType::UInt8, DataType::UInt8, 8, "uint8"),
-    (BlobType::Int8, DataType::Int8, 8, "int8"),
-    (BlobType::BFloat16, DataType::BFloat16, 16, "bfloat16"),
-    (BlobType::Int16, DataType::Int16, 16, "int16"),
-    (BlobType::UInt16, DataType::UInt16, 16, "uint16"),
-    (BlobType::Int4, DataType::Int4, 4, "int4"),
-    (BlobType::UInt1, DataType::UInt1, 1, "uint1"),
-    (BlobType::UInt2, DataType::UInt2, 2, "uint2"),
-    (BlobType::UInt4, DataType::UInt4, 4, "uint4"),
-    (BlobType::UInt3, DataType::UInt3, 3, "uint3"),
-    (BlobType::UInt6, DataType::UInt6, 6, "uint6"),
-    (BlobType::Int32, DataType::Int32, 32, "int32"),
-    (BlobType::UInt32, DataType::UInt32, 32, "uint32"),
-    (BlobType::Float8E4M3FN, DataType::Float8E4M3FN, 8, "float8e4m3fn"),
-    (BlobType::Float8E5M2, DataType::Float8E5M2, 8, "float8e5m2"),
+/// Every type with its counterpart in MIL, which has the width and the name.
+const TABLE: [(BlobType, DataType); 17] = [
+    (BlobType::Float16, DataType::Float16),
+    (BlobType::Float32, DataType::Float32),
+    (BlobType::UInt8, DataType::UInt8),
+    (BlobType::Int8, DataType::Int8),
+    (BlobType::BFloat16, DataType::BFloat16),
+    (BlobType::Int16, DataType::Int16),
+    (BlobType::UInt16, DataType::UInt16),
+    (BlobType::Int4, DataType::Int4),
+    (BlobType::UInt1, DataType::UInt1),
+    (BlobType::UInt2, DataType::UInt2),
+    (BlobType::UInt4, DataType::UInt4),
+    (BlobType::UInt3, DataType::UInt3),
+    (BlobType::UInt6, DataType::UInt6),
+    (BlobType::Int32, DataType::Int32),
+    (BlobType::UInt32, DataType::UInt32),
+    (BlobType::Float8E4M3FN, DataType::Float8E4M3FN),
+    (BlobType::Float8E5M2, DataType::Float8E5M2),
 ];
 
 impl BlobType {
     /// All types, in the order of their codes.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.0)
-    }
-
-    fn row(self) -> &'static (Self, DataType, u32, &'static str) {
-        // The codes are 1..=17 without gaps, in the order of the table (checked by a test).
-        &TABLE[self as usize - 1]
     }
 
     /// The type of a code as it stands in a record; `None` for an unknown code.
@@ -95,17 +90,19 @@ impl BlobType {
 
     /// The MIL type that this type stores.
     pub fn data_type(self) -> DataType {
-        self.row().1
+        // The codes are 1..=17 without gaps, in the order of the table (checked by a test).
+        TABLE[self as usize - 1].1
     }
 
     /// Width of one element in bits: 1, 2, 3, 4, 6, 8, 16 or 32.
     pub fn bits(self) -> u32 {
-        self.row().2
+        // Strings alone have no width, and no record stores them.
+        self.data_type().bits().unwrap_or_default()
     }
 
     /// Lower-case name as in MIL text, such as `uint4`.
     pub fn name(self) -> &'static str {
-        self.row().3
+        self.data_type().name()
     }
 
     /// Bytes that `elements` take: ceil(elements * bits / 8). `None` when that overflows.

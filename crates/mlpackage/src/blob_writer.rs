@@ -65,7 +65,7 @@ impl BlobWriter {
             if error.kind() == std::io::ErrorKind::AlreadyExists {
                 PackageError::new(ErrorKind::Exists, path, "the weight file exists already")
             } else {
-                PackageError::io(path, "cannot create", &error)
+                PackageError::writing(path, "cannot create", &error)
             }
         })?;
         let mut writer = Self {
@@ -139,7 +139,7 @@ impl BlobWriter {
         outcome.map_err(|error| {
             self.broken = true;
             let what = format!("cannot copy weights from {}", source.path().display());
-            PackageError::io(&self.path, &what, &error)
+            PackageError::writing(&self.path, &what, &error)
         })?;
         self.position += size;
         self.records = self.records.checked_add(1).ok_or_else(|| {
@@ -170,7 +170,7 @@ impl BlobWriter {
                 .and_then(|()| file.get_ref().sync_all()),
             None => return Err(self.broken_error()),
         };
-        outcome.map_err(|error| PackageError::io(&self.path, "cannot write", &error))?;
+        outcome.map_err(|error| PackageError::writing(&self.path, "cannot write", &error))?;
         self.file = None;
         Ok(summary)
     }
@@ -251,7 +251,7 @@ impl BlobWriter {
         };
         outcome.map_err(|error| {
             self.broken = true;
-            PackageError::io(&self.path, "cannot write", &error)
+            PackageError::writing(&self.path, "cannot write", &error)
         })?;
         self.position += bytes.len() as u64;
         Ok(())
@@ -268,7 +268,7 @@ impl BlobWriter {
         };
         outcome.map_err(|error| {
             self.broken = true;
-            PackageError::io(&self.path, "cannot write", &error)
+            PackageError::writing(&self.path, "cannot write", &error)
         })?;
         self.position = position;
         Ok(())

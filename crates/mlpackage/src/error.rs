@@ -1,5 +1,7 @@
-//! One error type for everything that can be wrong with a package on disk.
+//! One error type for everything that can be wrong with a package or a compiled model on disk, and
+//! the codes under which users see it.
 
+use anemll_plugin_api::{Error, codes};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Result of the functions of this crate.
 pub type Result<T> = std::result::Result<T, PackageError>;
 
-/// What kind of thing is wrong. The names are stable; callers map them to their error codes.
+/// What kind of thing is wrong. The names are stable; [`Self::code`] gives the error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -31,8 +33,18 @@ pub enum ErrorKind {
     Usage,
     /// The file system is full, or a quota is used up.
     DiskFull,
-    /// No permission to read or write.
-    Permission,
+    /// No permission to read.
+    ReadDenied,
+    /// No permission to write, or a file system that cannot be written.
+    WriteDenied,
+    /// What is to be compiled is of another type than ML Program.
+    ModelType,
+    /// What is to be compiled has a specification version that is not written.
+    Version,
+    /// The program or the description cannot be written as a compiled model.
+    Program,
+    /// A file of a compiled model is damaged or missing.
+    Compiled,
     /// Any other failure of the operating system.
     Io,
 }
@@ -51,8 +63,32 @@ impl ErrorKind {
             Self::Exists => "exists",
             Self::Usage => "usage",
             Self::DiskFull => "disk-full",
-            Self::Permission => "permission",
+            Self::ReadDenied => "read-denied",
+            Self::WriteDenied => "write-denied",
+            Self::ModelType => "model-type",
+            Self::Version => "version",
+            Self::Program => "program",
+            Self::Compiled => "compiled",
             Self::Io => "io",
+        }
+    }
+
+    /// The error code that users see.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotFound | Self::NotAPackage | Self::ReadDenied | Self::Io => {
+                codes::PACKAGE_UNREADABLE
+            }
+            Self::Manifest | Self::PathEscape | Self::Model | Self::Reference => {
+                codes::PACKAGE_INVALID
+            }
+            Self::Weights => codes::BLOB_INVALID,
+            Self::Exists => codes::OUTPUT_EXISTS,
+            Self::DiskFull | Self::WriteDenied => codes::OUTPUT_UNWRITABLE,
+            Self::Usage => codes::INTERNAL,
+            Self::ModelType => codes::COMPILE_NOT_A_PROGRAM,
+            Self::Version | Self::Program => codes::COMPILE_FAILED,
+            Self::Compiled => codes::COMPILED_INVALID,
         }
     }
 }
@@ -72,44 +108,57 @@ impl fmt::Display for PackageError {
     }
 }
 
+impl From<PackageError> for Error {
+    fn from(source: PackageError) -> Self {
+        let error =
+            Self::new(source.kind.code(), source.reason).with_at(source.path.display().to_string());
+        match source.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
 impl PackageError {
-    pub(crate) fn new(
-        kind: ErrorKind,
-        path: impl Into<PathBuf>,
-        reason: impl Into<String>,
-    ) -> Self {
+    /// An error about a file or folder; `reason` does not repeat the path.
+    pub fn new(kind: ErrorKind, path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self { kind, path: path.into(), reason: reason.into(), hint: None }
     }
 
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    /// The same error with what the user can do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Describes a failed system call: `action` is a verb phrase such as "cannot read".
-    pub fn io(path: &Path, action: &str, error: &io::Error) -> Self {
+    /// Describes a failed system call that reads: `action` is a verb phrase such as "cannot read".
+    pub fn reading(path: &Path, action: &str, error: &io::Error) -> Self {
+        Self::system(path, action, error, ErrorKind::ReadDenied)
+    }
+
+    /// Describes a failed system call that writes: `action` is a verb phrase such as "cannot
+    /// write".
+    pub fn writing(path: &Path, action: &str, error: &io::Error) -> Self {
+        Self::system(path, action, error, ErrorKind::WriteDenied)
+    }
+
+    fn system(path: &Path, action: &str, error: &io::Error, denied: ErrorKind) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                ErrorKind::Permission
-            }
+            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::WriteDenied,
+            io::ErrorKind::PermissionDenied => denied,
             _ => ErrorKind::Io,
         };
         let made = Self::new(kind, path, format!("{action}: {error}"));
         match kind {
             ErrorKind::DiskFull => made.with_hint("free some space, or choose another folder"),
-            ErrorKind::Permission => {
+            ErrorKind::ReadDenied | ErrorKind::WriteDenied => {
                 made.with_hint("check the permissions of the file and of its folder")
             }
             _ => made,
         }
-    }
-
-    /// The error of a file or folder that cannot be written, for callers which make files that go
-    /// into packages.
-    pub fn cannot_write(path: &Path, error: &io::Error) -> Self {
-        Self::io(path, "cannot write", error)
     }
 
     /// What kind of error it is.
@@ -130,5 +179,36 @@ impl PackageError {
     /// What the user can do, where we know it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_no_output_that_may_not_be_written() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let path = Path::new("P.mlpackage");
+        let code = |error: PackageError| Error::from(error).code;
+        assert_eq!(
+            code(PackageError::reading(path, "cannot open", &denied)),
+            codes::PACKAGE_UNREADABLE
+        );
+        assert_eq!(
+            code(PackageError::writing(path, "cannot write", &denied)),
+            codes::OUTPUT_UNWRITABLE
+        );
+    }
+
+    #[test]
+    fn users_see_reason_place_and_advice() {
+        let error = PackageError::new(ErrorKind::Weights, "w.bin", "it is short").with_hint("copy");
+        let error = Error::from(error);
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str()),
+            (codes::BLOB_INVALID, "it is short")
+        );
+        assert_eq!((error.at.as_deref(), error.hint.as_deref()), (Some("w.bin"), Some("copy")));
     }
 }

@@ -31,7 +31,7 @@ impl Package {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let metadata = std::fs::metadata(path)
-            .map_err(|error| PackageError::io(path, "cannot open", &error))?;
+            .map_err(|error| PackageError::reading(path, "cannot open", &error))?;
         let (manifest, model_path) = if metadata.is_dir() {
             if !path.join("Manifest.json").exists() {
                 return Err(not_a_package(path));

@@ -27,7 +27,7 @@ fn unopened(path: &Path, error: &io::Error) -> PackageError {
         io::ErrorKind::InvalidInput => {
             PackageError::new(ErrorKind::NotAPackage, path, error.to_string())
         }
-        _ => PackageError::io(path, "cannot open", error),
+        _ => PackageError::reading(path, "cannot open", error),
     }
 }
 

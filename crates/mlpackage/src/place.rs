@@ -24,8 +24,9 @@ pub enum Placement {
 /// What the system says; a target that exists is an error.
 pub fn place_file(source: &Path, target: &Path, link: bool) -> Result<Placement> {
     // A hard link to a symbolic link would be a second symbolic link.
-    let source =
-        source.canonicalize().map_err(|error| PackageError::io(source, "cannot open", &error))?;
+    let source = source
+        .canonicalize()
+        .map_err(|error| PackageError::reading(source, "cannot open", &error))?;
     let mut input = paths::open_regular(&source)?;
     let mut reason = None;
     if link {
@@ -34,7 +35,8 @@ pub fn place_file(source: &Path, target: &Path, link: bool) -> Result<Placement>
             Err(error) => reason = Some(error.to_string()),
         }
     }
-    let failed = |error: std::io::Error| PackageError::io(target, "cannot copy the file", &error);
+    let failed =
+        |error: std::io::Error| PackageError::writing(target, "cannot copy the file", &error);
     let mut output = File::create_new(target).map_err(failed)?;
     if cfg!(target_os = "macos") {
         // The call that clones wants to make the file itself.

@@ -49,7 +49,7 @@ impl Staging {
         let path = self.path.join(inner);
         File::create_new(&path)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .map_err(|error| PackageError::io(&path, "cannot write", &error))
+            .map_err(|error| PackageError::writing(&path, "cannot write", &error))
     }
 
     /// Gives the folder its final name. With `replace`, what stands there is moved aside first and
@@ -71,7 +71,11 @@ impl Staging {
                 let _ = std::fs::rename(aside.join("old"), &self.destination);
                 let _ = std::fs::remove_dir(aside);
             }
-            return Err(PackageError::io(&self.destination, "cannot rename into place", &error));
+            return Err(PackageError::writing(
+                &self.destination,
+                "cannot rename into place",
+                &error,
+            ));
         }
         self.published = true;
         sync_folder(&self.parent)?;
@@ -83,7 +87,7 @@ impl Staging {
         let aside = create_hidden(&self.destination, &self.parent, "old")?;
         std::fs::rename(&self.destination, aside.join("old")).map_err(|error| {
             let _ = std::fs::remove_dir(&aside);
-            PackageError::io(&self.destination, "cannot move the old one aside", &error)
+            PackageError::writing(&self.destination, "cannot move the old one aside", &error)
         })?;
         Ok(aside)
     }
@@ -106,7 +110,7 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     if cfg!(unix) {
         File::open(path)
             .and_then(|folder| folder.sync_all())
-            .map_err(|error| PackageError::io(path, "cannot write", &error))?;
+            .map_err(|error| PackageError::writing(path, "cannot write", &error))?;
     }
     Ok(())
 }
@@ -135,7 +139,7 @@ fn create_hidden(destination: &Path, parent: &Path, ending: &str) -> Result<Path
             // Left behind by a process of the same number that was killed.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                return Err(PackageError::io(parent, "cannot create a folder in it", &error));
+                return Err(PackageError::writing(parent, "cannot create a folder in it", &error));
             }
         }
     }

@@ -118,7 +118,7 @@ fn write_model(
             let target = weights_folder.join("weight.bin");
             let placement = if matches!(weights, WeightsSource::Move(_)) {
                 std::fs::rename(source, &target).map_err(|error| {
-                    PackageError::io(&target, "cannot move the weights", &error)
+                    PackageError::writing(&target, "cannot move the weights", &error)
                 })?;
                 WeightsPlacement::Moved
             } else {
@@ -181,7 +181,7 @@ fn check_weights(destination: &Path, model: &Model, weights: WeightsSource<'_>) 
 
 fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path)
-        .map_err(|error| PackageError::io(path, "cannot create the folder", &error))
+        .map_err(|error| PackageError::writing(path, "cannot create the folder", &error))
 }
 
 #[cfg(test)]

@@ -208,5 +208,5 @@ fn a_folder_that_cannot_be_written() {
     let path = closed.join("P.mlpackage");
     let error =
         write_model(&path, &model, WeightsSource::HardLink(&weights), &OPTIONS).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Permission);
+    assert_eq!(error.kind(), ErrorKind::WriteDenied);
 }

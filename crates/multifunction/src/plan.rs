@@ -226,7 +226,7 @@ impl Plan {
                 let folder = tempfile::Builder::new()
                     .prefix(".anemll-weights-")
                     .tempdir_in(parent)
-                    .map_err(|source| PackageError::cannot_write(parent, &source))?;
+                    .map_err(|source| PackageError::writing(parent, "cannot write", &source))?;
                 let path = folder.path().join("weight.bin");
                 let mut writer = BlobWriter::create(&path)?;
                 for id in records {

@@ -1,6 +1,7 @@
 //! From the operations of a function to the values of its weights.
 
 use crate::WeightFiles;
+use crate::error::{DecodeError, Outcome};
 use crate::groups::Groups;
 use crate::source::{FileData, Lookup, Mask, PIECE, Scaled, Source};
 use anemll_mil::literal::{tensor_bytes, tensor_type};
@@ -82,24 +83,24 @@ struct Tensor<'a> {
 }
 
 impl Tensor<'_> {
-    fn count(&self) -> Result<usize, String> {
+    fn count(&self) -> Outcome<usize> {
         element_count(&self.shape)
     }
 
     /// All values; for tables and scales, which are small beside the weight.
-    fn all(&self) -> Result<Vec<f32>, String> {
+    fn all(&self) -> Outcome<Vec<f32>> {
         let mut values = vec![0.0; self.count()?];
-        self.source.fill(0, &mut values).map_err(|error| error.to_string())?;
+        self.source.fill(0, &mut values)?;
         Ok(values)
     }
 }
 
-fn element_count(shape: &[usize]) -> Result<usize, String> {
+fn element_count(shape: &[usize]) -> Outcome<usize> {
     let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
     // No file has more elements than this; sizes below are multiplied by bits.
     count
         .filter(|count| *count <= 1 << 48)
-        .ok_or_else(|| format!("a tensor of shape {shape:?} is too large"))
+        .ok_or_else(|| format!("a tensor of shape {shape:?} is too large").into())
 }
 
 impl<'a> Decoder<'a> {
@@ -116,9 +117,10 @@ impl<'a> Decoder<'a> {
 
     /// The values of a `const`, or of what a constexpr operation makes, by its name.
     ///
-    /// Errors: no such value, another operation makes it, a damaged record, sizes that contradict
-    /// each other, and strings.
-    pub fn values(&self, name: &str) -> Result<Values<'a>, String> {
+    /// # Errors
+    /// No such value, another operation makes it, a damaged record, sizes that contradict each
+    /// other, and strings.
+    pub fn values(&self, name: &str) -> Outcome<Values<'a>> {
         let tensor = self.named(name, 0)?;
         let count = tensor.count()?;
         Ok(Values {
@@ -129,9 +131,9 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    fn named(&self, name: &str, depth: usize) -> Result<Tensor<'a>, String> {
+    fn named(&self, name: &str, depth: usize) -> Outcome<Tensor<'a>> {
         if depth > MAXIMUM_DEPTH {
-            return Err(format!("`{name}`: too many constexpr operations in a row"));
+            return Err(format!("`{name}`: too many constexpr operations in a row").into());
         }
         let operation =
             *self.producers.get(name).ok_or_else(|| format!("no operation makes `{name}`"))?;
@@ -142,7 +144,7 @@ impl<'a> Decoder<'a> {
             "constexpr_blockwise_shift_scale" => call.scaled(call.tensor("data")?),
             "constexpr_cast" => {
                 let source = call.tensor("source_val")?;
-                Ok(Tensor { data_type: DataType::Float32, ..source })
+                Ok(rounded(source.shape, call.cast_type()?, source.source))
             }
             "constexpr_lut_to_dense" => match call.sizes("shape")? {
                 Some(shape) => call.packed_lookup(shape),
@@ -159,12 +161,12 @@ impl<'a> Decoder<'a> {
                 }
                 None => call.sparse("nonzero_data", "mask", depth),
             },
-            other => Err(format!("`{name}` is made by `{other}`, which stores no weight")),
+            other => Err(format!("`{name}` is made by `{other}`, which stores no weight").into()),
         }
     }
 
     /// The elements of a value, where they are stored.
-    fn stored(&self, value: &'a mil::Value) -> Result<Tensor<'a>, String> {
+    fn stored(&self, value: &'a mil::Value) -> Outcome<Tensor<'a>> {
         let kind = tensor_type(value)?;
         let data_type = kind.data_type;
         let shape: Vec<usize> = kind
@@ -178,7 +180,7 @@ impl<'a> Decoder<'a> {
                     .files
                     .get(&blob.file_name)
                     .ok_or_else(|| format!("there is no weight file {:?}", blob.file_name))?;
-                let record = file.record(blob.offset).map_err(|error| error.reason().to_owned())?;
+                let record = file.record(blob.offset)?;
                 if record.blob_type().data_type() != data_type
                     || Some(record.size_in_bytes()) != kind.byte_size()
                 {
@@ -187,7 +189,8 @@ impl<'a> Decoder<'a> {
                         blob.offset,
                         record.size_in_bytes(),
                         record.blob_type()
-                    ));
+                    )
+                    .into());
                 }
                 Source::File { data_type, data: Box::new(FileData::new(file, record)) }
             }
@@ -223,31 +226,29 @@ impl<'a> Call<'_, 'a> {
         }
     }
 
-    fn bound(&self, parameter: &str) -> Result<Bound<'a>, String> {
-        self.optional(parameter).ok_or_else(|| format!("argument `{parameter}` is missing"))
+    fn bound(&self, parameter: &str) -> Outcome<Bound<'a>> {
+        self.optional(parameter).ok_or_else(|| format!("argument `{parameter}` is missing").into())
     }
 
-    fn tensor(&self, parameter: &str) -> Result<Tensor<'a>, String> {
+    fn tensor(&self, parameter: &str) -> Outcome<Tensor<'a>> {
         match self.bound(parameter)? {
             Bound::Value(value) => self.decoder.stored(value),
             Bound::Name(name) => self.decoder.named(name, self.depth + 1),
         }
-        .map_err(|error| format!("`{parameter}`: {error}"))
+        .map_err(|error| error.within(parameter))
     }
 
     /// The stored bytes of an argument that must stand in a value.
-    fn bytes(&self, parameter: &str) -> Result<Cow<'a, [u8]>, String> {
+    fn bytes(&self, parameter: &str) -> Outcome<Cow<'a, [u8]>> {
         match self.tensor(parameter)?.source {
             Source::Stored { bytes, .. } => Ok(bytes),
-            Source::File { data, .. } => {
-                data.all().map(Cow::Owned).map_err(|error| error.to_string())
-            }
-            _ => Err(format!("`{parameter}` is not stored as it is")),
+            Source::File { data, .. } => Ok(Cow::Owned(data.all()?)),
+            _ => Err(format!("`{parameter}` is not stored as it is").into()),
         }
     }
 
-    /// Integers of a setting; `None` where it is absent.
-    fn sizes(&self, parameter: &str) -> Result<Option<Vec<usize>>, String> {
+    /// A small argument that says how to decode, immediate or a constant; `None` where it is absent.
+    fn setting(&self, parameter: &str) -> Outcome<Option<Literal>> {
         let value = match self.optional(parameter) {
             None => return Ok(None),
             Some(Bound::Value(value)) => value,
@@ -258,46 +259,52 @@ impl<'a> Call<'_, 'a> {
                 .and_then(|operation| operation.attributes.get("val"))
                 .ok_or_else(|| format!("`{parameter}` is not a constant"))?,
         };
-        let literal = Literal::from_value(value)?;
+        Ok(Some(Literal::from_value(value)?))
+    }
+
+    /// Integers of a setting; `None` where it is absent.
+    fn sizes(&self, parameter: &str) -> Outcome<Option<Vec<usize>>> {
+        let Some(literal) = self.setting(parameter)? else { return Ok(None) };
         let integers =
             literal.integers().ok_or_else(|| format!("`{parameter}` is not a list of integers"))?;
         let sizes: Option<Vec<usize>> =
             integers.iter().map(|size| usize::try_from(*size).ok()).collect();
-        sizes.map(Some).ok_or_else(|| format!("`{parameter}` holds a negative size"))
+        sizes.map(Some).ok_or_else(|| format!("`{parameter}` holds a negative size").into())
     }
 
-    fn axis(&self, parameter: &str, rank: usize) -> Result<Option<usize>, String> {
-        let value = match self.optional(parameter) {
-            None => return Ok(None),
-            Some(Bound::Value(value)) => Literal::from_value(value)?,
-            Some(Bound::Name(_)) => return Err(format!("`{parameter}` is not an immediate value")),
-        };
+    /// The float type that a cast names; float32, the only one of the specification, by default.
+    fn cast_type(&self) -> Outcome<DataType> {
+        let Some(named) = self.setting("output_dtype")? else { return Ok(DataType::Float32) };
+        named
+            .text()
+            .and_then(DataType::from_name)
+            .filter(|data_type| data_type.is_float())
+            .ok_or_else(|| "`output_dtype` is not a float type".to_owned().into())
+    }
+
+    fn axis(&self, parameter: &str, rank: usize) -> Outcome<Option<usize>> {
+        let Some(value) = self.setting(parameter)? else { return Ok(None) };
         let axis = value.integers().and_then(|all| all.first().copied());
         let axis = axis.ok_or_else(|| format!("`{parameter}` is not an integer"))?;
         let place = if axis < 0 { axis + rank as i64 } else { axis };
         match usize::try_from(place) {
             Ok(place) if place < rank => Ok(Some(place)),
-            _ => Err(format!("`{parameter}` is {axis} for rank {rank}")),
+            _ => Err(format!("`{parameter}` is {axis} for rank {rank}").into()),
         }
     }
 
     /// The older form: flat packed bytes, one table.
-    fn packed_lookup(&self, shape: Vec<usize>) -> Result<Tensor<'a>, String> {
+    fn packed_lookup(&self, shape: Vec<usize>) -> Outcome<Tensor<'a>> {
         let table = self.tensor("lut")?;
         let values = table.all()?;
-        let data_type = match values.len() {
-            2 => DataType::UInt1,
-            4 => DataType::UInt2,
-            8 => DataType::UInt3,
-            16 => DataType::UInt4,
-            64 => DataType::UInt6,
-            256 => DataType::UInt8,
-            entries => return Err(format!("a table of {entries} entries")),
-        };
+        let data_type = INDICES
+            .into_iter()
+            .find(|data_type| check_width(*data_type, values.len()).is_ok())
+            .ok_or_else(|| format!("a table of {} entries", values.len()))?;
         let bytes = self.bytes("indices")?;
         let bits = data_type.bits().unwrap_or(8) as usize;
         if bytes.len() < (element_count(&shape)? * bits).div_ceil(8) {
-            return Err(format!("too few index bytes for shape {shape:?}"));
+            return Err(format!("too few index bytes for shape {shape:?}").into());
         }
         let groups = Groups::new(&shape, &vec![1; shape.len()])
             .ok_or_else(|| format!("shape {shape:?} is too large"))?;
@@ -314,10 +321,11 @@ impl<'a> Call<'_, 'a> {
     }
 
     /// The newer form: indices of the result's rank, a table for each group of them.
-    fn lookup(&self, indices: Tensor<'a>) -> Result<Tensor<'a>, String> {
+    fn lookup(&self, indices: Tensor<'a>) -> Outcome<Tensor<'a>> {
         let table = self.tensor("lut")?;
         let (rank, shape) = (indices.shape.len(), indices.shape);
-        let wrong = || format!("lut {:?} does not suit indices {shape:?}", table.shape);
+        let wrong =
+            || DecodeError::from(format!("lut {:?} does not suit indices {shape:?}", table.shape));
         let (counts, tail) = table.shape.split_at_checked(rank).ok_or_else(wrong)?;
         let ([entries, length], Some(groups)) = (tail, Groups::new(&shape, counts)) else {
             return Err(wrong());
@@ -334,6 +342,7 @@ impl<'a> Call<'_, 'a> {
             }
         };
         element_count(&result)?;
+        check_width(indices.data_type, entries)?;
         let values = table.all()?;
         let lookup =
             Lookup { indices: indices.source, table: values, groups, entries, length, inner };
@@ -342,7 +351,7 @@ impl<'a> Call<'_, 'a> {
     }
 
     /// `data` under the operation's `scale` and `offset`, one for each block.
-    fn scaled(&self, data: Tensor<'a>) -> Result<Tensor<'a>, String> {
+    fn scaled(&self, data: Tensor<'a>) -> Outcome<Tensor<'a>> {
         let scale = self.tensor("scale")?;
         let offset = self.optional("offset").map(|_| self.tensor("offset")).transpose()?;
         let groups = Groups::new(&data.shape, &scale.shape)
@@ -355,7 +364,7 @@ impl<'a> Call<'_, 'a> {
         Ok(scaled(data, scale.data_type, Scaling { scales, offsets, groups }))
     }
 
-    fn affine(&self) -> Result<Tensor<'a>, String> {
+    fn affine(&self) -> Outcome<Tensor<'a>> {
         let data = self.tensor("quantized_data")?;
         let (scale, zero) = (self.tensor("scale")?, self.tensor("zero_point")?);
         let axis = self.axis("axis", data.shape.len())?.unwrap_or(0);
@@ -377,16 +386,17 @@ impl<'a> Call<'_, 'a> {
             return Err(format!(
                 "scale or zero point does not suit axis {axis} of {:?}",
                 data.shape
-            ));
+            )
+            .into());
         };
         Ok(scaled(data, scale.data_type, Scaling { scales, offsets: Some(offsets), groups }))
     }
 
     /// Elements where a mask has a one. The elements are stored, or made by an operation which
     /// keeps the mask and is computed at the places of the dense tensor.
-    fn sparse(&self, nonzero: &str, mask: &str, depth: usize) -> Result<Tensor<'a>, String> {
+    fn sparse(&self, nonzero: &str, mask: &str, depth: usize) -> Outcome<Tensor<'a>> {
         if depth > MAXIMUM_DEPTH {
-            return Err("too many constexpr operations in a row".to_owned());
+            return Err("too many constexpr operations in a row".to_owned().into());
         }
         let (shape, bytes) = self.mask(mask, depth)?;
         let name = match self.bound(nonzero)? {
@@ -404,20 +414,21 @@ impl<'a> Call<'_, 'a> {
             "constexpr_sparse_blockwise_shift_scale" => {
                 inner.scaled(inner.sparse("nonzero_data", "data_mask", depth + 1)?)?
             }
-            other => return Err(format!("`{nonzero}` is made by `{other}`")),
+            other => return Err(format!("`{nonzero}` is made by `{other}`").into()),
         };
         if dense.shape != shape {
-            return Err(format!("elements of {:?} for a mask of {shape:?}", dense.shape));
+            return Err(format!("elements of {:?} for a mask of {shape:?}", dense.shape).into());
         }
-        let mask = Mask::new(bytes, element_count(&shape)?).ok_or("mask bits are missing")?;
+        let mask = Mask::new(bytes, element_count(&shape)?)
+            .ok_or_else(|| "mask bits are missing".to_owned())?;
         let source = Source::Masked { mask, values: Box::new(dense.source) };
         Ok(Tensor { shape, data_type: dense.data_type, source })
     }
 
     /// Shape and bits of a mask, which other operations hand on as it is.
-    fn mask(&self, parameter: &str, depth: usize) -> Result<(Vec<usize>, Cow<'a, [u8]>), String> {
+    fn mask(&self, parameter: &str, depth: usize) -> Outcome<(Vec<usize>, Cow<'a, [u8]>)> {
         if depth > MAXIMUM_DEPTH {
-            return Err("too many constexpr operations in a row".to_owned());
+            return Err("too many constexpr operations in a row".to_owned().into());
         }
         let tensor = match self.bound(parameter)? {
             Bound::Value(value) => self.decoder.stored(value)?,
@@ -431,19 +442,45 @@ impl<'a> Call<'_, 'a> {
                     "constexpr_sparse_blockwise_shift_scale" => {
                         return inner.mask("data_mask", depth + 1);
                     }
-                    other => return Err(format!("`{parameter}` is made by `{other}`")),
+                    other => return Err(format!("`{parameter}` is made by `{other}`").into()),
                 }
             }
         };
         match tensor.source {
             Source::Stored { data_type: DataType::UInt1, bytes } => Ok((tensor.shape, bytes)),
             Source::File { data_type: DataType::UInt1, data } => {
-                let bytes = data.all().map_err(|error| error.to_string())?;
-                Ok((tensor.shape, Cow::Owned(bytes)))
+                Ok((tensor.shape, Cow::Owned(data.all()?)))
             }
-            _ => Err(format!("`{parameter}` is {}, not uint1", tensor.data_type)),
+            _ => Err(format!("`{parameter}` is {}, not uint1", tensor.data_type).into()),
         }
     }
+}
+
+/// Types of indices into tables.
+const INDICES: [DataType; 6] = [
+    DataType::UInt1,
+    DataType::UInt2,
+    DataType::UInt3,
+    DataType::UInt4,
+    DataType::UInt6,
+    DataType::UInt8,
+];
+
+/// Refuses indices that could name an entry which a table does not have, or not each of its own.
+fn check_width(indices: DataType, entries: usize) -> Outcome<()> {
+    match indices.bits() {
+        Some(bits) if INDICES.contains(&indices) && entries == 1 << bits => Ok(()),
+        _ => Err(format!("a table of {entries} entries does not suit indices of {indices}").into()),
+    }
+}
+
+/// Values rounded to a result's type, where that is float16.
+fn rounded(shape: Vec<usize>, data_type: DataType, source: Source<'_>) -> Tensor<'_> {
+    let source = match data_type {
+        DataType::Float16 => Source::Rounded(Box::new(source)),
+        _ => source,
+    };
+    Tensor { shape, data_type, source }
 }
 
 struct Scaling {
@@ -455,22 +492,16 @@ struct Scaling {
 fn scaled<'a>(data: Tensor<'a>, data_type: DataType, scaling: Scaling) -> Tensor<'a> {
     let Scaling { scales, offsets, groups } = scaling;
     let source = Source::Scaled(Box::new(Scaled { data: data.source, scales, offsets, groups }));
-    let source = match data_type {
-        DataType::Float16 => Source::Rounded(Box::new(source)),
-        _ => source,
-    };
-    Tensor { shape: data.shape, data_type, source }
+    rounded(data.shape, data_type, source)
 }
 
-fn sparse<'a>(
-    values: Tensor<'a>,
-    mask: Cow<'a, [u8]>,
-    shape: Vec<usize>,
-) -> Result<Tensor<'a>, String> {
+fn sparse<'a>(values: Tensor<'a>, mask: Cow<'a, [u8]>, shape: Vec<usize>) -> Outcome<Tensor<'a>> {
     let mask = Mask::new(mask, element_count(&shape)?)
         .ok_or_else(|| format!("too few mask bits for shape {shape:?}"))?;
     if mask.ones() != values.count()? {
-        return Err(format!("a mask of {} ones for {:?} elements", mask.ones(), values.shape));
+        return Err(
+            format!("a mask of {} ones for {:?} elements", mask.ones(), values.shape).into()
+        );
     }
     let data_type = values.data_type;
     Ok(Tensor {

@@ -2,16 +2,17 @@
 
 /// A tensor whose axes are cut into equal groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Groups {
+pub(crate) struct Groups {
     shape: Vec<usize>,
     counts: Vec<usize>,
+    /// Number of neighbours in row-major order that share a group; runs start at its multiples.
     run: usize,
 }
 
 impl Groups {
     /// Cuts axis `i` of `shape` into `counts[i]` groups. `None` where a count does not divide its
     /// axis, or where the lengths differ.
-    pub fn new(shape: &[usize], counts: &[usize]) -> Option<Self> {
+    pub(crate) fn new(shape: &[usize], counts: &[usize]) -> Option<Self> {
         let fits = shape.len() == counts.len()
             && shape.iter().zip(counts).all(|(size, count)| *count > 0 && size % count == 0);
         // Trailing axes with one group each form runs of elements that share a group.
@@ -26,18 +27,13 @@ impl Groups {
     }
 
     /// Number of groups.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.counts.iter().product()
-    }
-
-    /// Number of neighbours in row-major order that share a group; runs start at its multiples.
-    pub fn run(&self) -> usize {
-        self.run
     }
 
     /// The group of the element at a row-major place, which must be inside the tensor. Groups
     /// count in row-major order, too.
-    pub fn of(&self, mut place: usize) -> usize {
+    pub(crate) fn of(&self, mut place: usize) -> usize {
         let (mut group, mut scale) = (0, 1);
         for (size, count) in self.shape.iter().zip(&self.counts).rev() {
             if *size == 0 {
@@ -51,7 +47,7 @@ impl Groups {
     }
 
     /// Calls `visit` with each stretch of `start..end` that lies in one group, and with the group.
-    pub fn for_runs(
+    pub(crate) fn for_runs(
         &self,
         start: usize,
         end: usize,
@@ -79,7 +75,7 @@ mod tests {
         let groups = Groups::new(&[2, 4, 1], &[2, 2, 1]).unwrap();
         let all: Vec<usize> = (0..8).map(|place| groups.of(place)).collect();
         assert_eq!(all, [0, 0, 1, 1, 2, 2, 3, 3]);
-        assert_eq!((groups.count(), groups.run()), (4, 2));
+        assert_eq!((groups.count(), groups.run), (4, 2));
         let mut runs = Vec::new();
         groups.for_runs(1, 5, |range, group| runs.push((range, group)));
         assert_eq!(runs, [(1..2, 0), (2..4, 1), (4..5, 2)]);

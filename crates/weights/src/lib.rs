@@ -2,11 +2,13 @@
 //! tables, scales and masks.
 //!
 //! [`list`] names the weights of a model and what each is stored in. [`Decoder`] gives the values
-//! of one as 32-bit floats, any range of them, without holding the whole. [`Statistics`],
+//! of one as 32-bit floats, any range of them, without holding the whole, to the runtime as to
+//! reports. [`Statistics`],
 //! [`TableUse`] and [`Comparison`] are made from these, a piece at a time.
 
 mod compare;
 mod decode;
+mod error;
 mod groups;
 mod list;
 mod packed;
@@ -16,9 +18,8 @@ mod table;
 
 pub use compare::Comparison;
 pub use decode::{Decoder, Values};
-pub use groups::Groups;
+pub use error::DecodeError;
 pub use list::{Part, Place, Weight, list};
-pub use packed::{unpack, unpack_into};
 pub use statistics::Statistics;
 pub use table::TableUse;
 

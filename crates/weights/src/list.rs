@@ -3,7 +3,7 @@
 use anemll_mil::literal::tensor_type;
 use anemll_mil::references::{blob_of, values};
 use anemll_mil::types::{Symbols, ValueType};
-use anemll_mil::{DataType, TensorType, model};
+use anemll_mil::{DataType, TensorType, model, ops};
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::{Model, mil};
 use std::collections::hash_map::Entry;
@@ -85,7 +85,7 @@ pub(crate) fn operations(block: &mil::Block) -> Vec<&mil::Operation> {
 }
 
 fn is_constexpr(operation: &mil::Operation) -> bool {
-    operation.r#type.starts_with("constexpr_")
+    ops::is_constexpr(&operation.r#type)
 }
 
 /// Names that an operation is given.

@@ -115,7 +115,11 @@ impl Source<'_> {
     pub(crate) fn fill(&self, start: usize, output: &mut [f32]) -> Result<(), PackageError> {
         match self {
             Self::Stored { data_type, bytes } => stored(*data_type, bytes, start, output),
-            Self::File { data_type, data } => data.fill(*data_type, start, output)?,
+            Self::File { data_type, data } => {
+                data.pieces(*data_type, start, output, |bytes, first, part| {
+                    stored(*data_type, bytes, first, part);
+                })?;
+            }
             Self::Lookup(lookup) => lookup.fill(start, output)?,
             Self::Scaled(scaled) => {
                 scaled.data.fill(start, output)?;
@@ -150,7 +154,36 @@ impl Source<'_> {
             }
             Self::Rounded(inner) => {
                 inner.fill(start, output)?;
-                output.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+                let mut halves = [f16::ZERO; PIECE];
+                for part in output.chunks_mut(PIECE) {
+                    let halves = &mut halves[..part.len()];
+                    halves.convert_from_f32_slice(part);
+                    halves.convert_to_f32_slice(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the values from number `start` on as indices into a table; what is no index becomes
+    /// the nearest one.
+    fn fill_indices(&self, start: usize, output: &mut [u8]) -> Result<(), PackageError> {
+        match self {
+            Self::Stored { data_type, bytes } if is_index(*data_type) => {
+                unpack_into(bytes, width(*data_type), start, output);
+            }
+            Self::File { data_type, data } if is_index(*data_type) => {
+                data.pieces(*data_type, start, output, |bytes, first, part| {
+                    unpack_into(bytes, width(*data_type), first, part);
+                })?;
+            }
+            _ => {
+                let mut values = [0.0; PIECE];
+                for (number, part) in output.chunks_mut(PIECE).enumerate() {
+                    let values = &mut values[..part.len()];
+                    self.fill(start + number * PIECE, values)?;
+                    part.iter_mut().zip(values).for_each(|(slot, value)| *slot = *value as u8);
+                }
             }
         }
         Ok(())
@@ -201,11 +234,14 @@ impl<'a> FileData<'a> {
         usize::try_from(self.record.size_in_bytes()).unwrap_or(usize::MAX)
     }
 
-    fn fill(
+    /// Calls `read` with stored bytes, the number of an element in them, and the part of `output`
+    /// which this element and the following ones belong to, until all from `start` on were read.
+    fn pieces<T>(
         &self,
         data_type: DataType,
         start: usize,
-        output: &mut [f32],
+        output: &mut [T],
+        read: impl Fn(&[u8], usize, &mut [T]),
     ) -> Result<(), PackageError> {
         let bits = data_type.bits().map_or(8, |bits| bits as usize);
         let mut window = self.window.borrow_mut();
@@ -221,13 +257,13 @@ impl<'a> FileData<'a> {
                 let length = WINDOW.max(until - window.start).min(self.len() - window.start);
                 window.bytes.resize(length, 0);
                 let at = window.start;
-                let read = self.file.read_at(&self.record, at as u64, &mut window.bytes);
-                if read.is_err() {
+                let outcome = self.file.read_at(&self.record, at as u64, &mut window.bytes);
+                if outcome.is_err() {
                     window.bytes.clear();
                 }
-                read?;
+                outcome?;
             }
-            stored(data_type, &window.bytes, first - window.start * 8 / bits, part);
+            read(&window.bytes, first - window.start * 8 / bits, part);
         }
         Ok(())
     }
@@ -235,19 +271,19 @@ impl<'a> FileData<'a> {
 
 impl Lookup<'_> {
     fn fill(&self, start: usize, output: &mut [f32]) -> Result<(), PackageError> {
-        let mut indices = [0.0; PIECE];
+        let mut indices = [0_u8; PIECE];
         let table =
             |group: usize| self.table.get(group * self.entries * self.length..).unwrap_or_default();
         if self.length == 1 {
             for (number, part) in output.chunks_mut(PIECE).enumerate() {
                 let from = start + number * PIECE;
                 let indices = &mut indices[..part.len()];
-                self.indices.fill(from, indices)?;
+                self.indices.fill_indices(from, indices)?;
                 self.groups.for_runs(from, from + part.len(), |range, group| {
                     let own = table(group);
                     let range = range.start - from..range.end - from;
                     for (slot, index) in part[range.clone()].iter_mut().zip(&indices[range]) {
-                        *slot = own.get(*index as usize).copied().unwrap_or(0.0);
+                        *slot = own.get(usize::from(*index)).copied().unwrap_or(0.0);
                     }
                 });
             }
@@ -262,14 +298,24 @@ impl Lookup<'_> {
             let at = row / self.length * inner + column;
             if first == usize::MAX || !(first..first + known).contains(&at) {
                 (first, known) = (at, PIECE);
-                self.indices.fill(at, &mut indices[..known])?;
+                self.indices.fill_indices(at, &mut indices[..known])?;
             }
             let own = table(self.groups.of(at));
-            let entry = indices[at - first] as usize * self.length + row % self.length;
+            let entry = usize::from(indices[at - first]) * self.length + row % self.length;
             *slot = own.get(entry).copied().unwrap_or(0.0);
         }
         Ok(())
     }
+}
+
+/// Whether elements of this type can be indices: unsigned, of 8 bits at the most.
+fn is_index(data_type: DataType) -> bool {
+    data_type.integer_range().is_some_and(|(low, high)| low == 0 && high < 256)
+}
+
+/// Bits of an element of one byte or less.
+fn width(data_type: DataType) -> u8 {
+    data_type.bits().and_then(|bits| u8::try_from(bits).ok()).unwrap_or(8)
 }
 
 /// Stored elements as floats; zeros where bytes are missing.
@@ -341,7 +387,7 @@ fn packed(
     output: &mut [f32],
     read: impl Fn(u8) -> f32,
 ) {
-    let bits = data_type.bits().map_or(8, |bits| bits as u8);
+    let bits = width(data_type);
     let mut raw = [0_u8; PIECE];
     for (number, part) in output.chunks_mut(PIECE).enumerate() {
         let raw = &mut raw[..part.len()];

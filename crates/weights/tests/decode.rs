@@ -60,7 +60,7 @@ fn block(operations: Vec<mil::Operation>, output: &str) -> mil::Block {
 
 fn decode(block: &mil::Block, name: &str) -> Result<Vec<f32>, String> {
     let files = WeightFiles::new();
-    let values = Decoder::new(block, &files).values(name)?;
+    let values = Decoder::new(block, &files).values(name).map_err(|error| error.to_string())?;
     let mut whole = vec![0.0; values.count()];
     values.fill(0, &mut whole).unwrap();
     // Any range gives what the whole has there.
@@ -102,6 +102,77 @@ fn tables_by_group_and_their_use() {
     assert_eq!((tables.smallest, tables.largest), (1.0, 40.0));
     // One bit for each index of the first group, none for the second.
     assert!((tables.entropy - 0.5).abs() < 1e-12);
+}
+
+/// The bit string of integers, low bits first.
+fn packed(values: &[u8], bits: usize) -> Vec<u8> {
+    let mut bytes = vec![0; (values.len() * bits).div_ceil(8)];
+    for (number, value) in values.iter().enumerate() {
+        for bit in 0..bits {
+            let at = number * bits + bit;
+            bytes[at / 8] |= (value >> bit & 1) << (at % 8);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn every_index_width_looks_up_its_table() {
+    let widths = [
+        (1, DataType::UInt1),
+        (2, DataType::UInt2),
+        (3, DataType::UInt3),
+        (4, DataType::UInt4),
+        (6, DataType::UInt6),
+        (8, DataType::UInt8),
+    ];
+    for (bits, data_type) in widths {
+        let entries = 1_usize << bits;
+        // Three tables, of 26 indices each.
+        let indices: Vec<u8> = (0..78).map(|i| (i * 37 % entries) as u8).collect();
+        let table: Vec<f32> = (0..3 * entries).map(|i| i as f32 / 4.0).collect();
+        let bytes = packed(&indices, bits);
+        let lookup = operation(
+            "constexpr_lut_to_dense",
+            &[("w", F16, &[6, 13])],
+            vec![
+                ("indices", stored(data_type, &[6, 13], &bytes)),
+                ("lut", halves(&[3, 1, entries as u64, 1], &table)),
+            ],
+            &[],
+        );
+        let named = |i: usize| table[i / 26 * entries + usize::from(indices[i])];
+        let expected: Vec<f32> = (0..78).map(named).collect();
+        assert_eq!(decode(&block(vec![lookup], "w"), "w").unwrap(), expected, "{bits} bits");
+        // The older form: flat bytes and a shape.
+        let shape = stored(DataType::UInt32, &[2], &[6, 0, 0, 0, 13, 0, 0, 0]);
+        let lookup = operation(
+            "constexpr_lut_to_dense",
+            &[("w", F16, &[6, 13])],
+            vec![
+                ("indices", stored(DataType::UInt8, &[bytes.len() as u64], &bytes)),
+                ("lut", halves(&[entries as u64], &table[..entries])),
+                ("shape", shape),
+            ],
+            &[],
+        );
+        let expected: Vec<f32> = indices.iter().map(|index| table[usize::from(*index)]).collect();
+        assert_eq!(decode(&block(vec![lookup], "w"), "w").unwrap(), expected, "{bits} bits");
+    }
+}
+
+#[test]
+fn a_cast_rounds_where_its_type_does() {
+    let cast = |name: Option<&str>| {
+        let mut values =
+            vec![("source_val", stored(DataType::Float32, &[1], &1.0002_f32.to_le_bytes()))];
+        values.extend(name.map(|name| ("output_dtype", Literal::string(name).to_value().unwrap())));
+        operation("constexpr_cast", &[("w", F16, &[1])], values, &[])
+    };
+    let decoded = |name| decode(&block(vec![cast(name)], "w"), "w");
+    assert_eq!(decoded(None).unwrap(), [1.0002]);
+    assert_eq!(decoded(Some("fp16")).unwrap(), [1.0]);
+    assert!(decoded(Some("int8")).unwrap_err().contains("output_dtype"));
 }
 
 #[test]
@@ -309,7 +380,11 @@ fn what_contradicts_itself_is_an_error() {
     };
     let error = |operation| decode(&block(vec![operation], "w"), "w").unwrap_err();
     assert!(error(lookup(halves(&[3, 4, 1], &[0.0; 12]), &[0])).contains("does not suit"));
-    assert!(error(lookup(halves(&[4], &[0.0; 4]), &[0])).contains("does not suit"));
+    for shape in [&[4][..], &[1, 8, 1], &[1, 2, 1], &[4, 1], &[1, 4, 2], &[0, 4, 1], &[1, 4, 0]] {
+        let count = shape.iter().product::<u64>() as usize;
+        let text = error(lookup(halves(shape, &vec![0.0; count]), &[0]));
+        assert!(text.contains("does not suit"), "{shape:?}: {text}");
+    }
     let cycle = operation(
         "constexpr_blockwise_shift_scale",
         &[("w", F16, &[1])],

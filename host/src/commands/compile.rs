@@ -3,7 +3,6 @@
 mod parts;
 mod verify;
 
-use crate::error::from_compile;
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::services::{self, check_cancelled};
 use anemll_mlmodelc::CompiledModel;
@@ -174,7 +173,7 @@ fn make(
             // Other compilers do not say what they would write.
             _ => anemll_mlmodelc::is_made_from(&job.package, &job.compiled),
         };
-        if current.map_err(from_compile)? {
+        if current? {
             return Ok(Outcome::UpToDate);
         }
     }
@@ -331,7 +330,7 @@ fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
 
 /// The forms in what `mlmodelc` writes for a package that are guessed.
 fn guesses(package: &Path) -> Result<Vec<&'static str>> {
-    let opened = Package::open(package).map_err(crate::error::from_package)?;
-    let found = anemll_mlmodelc::guesses(opened.model()).map_err(from_compile)?;
+    let opened = Package::open(package)?;
+    let found = anemll_mlmodelc::guesses(opened.model())?;
     Ok(found.into_iter().map(|guess| guess.what).collect())
 }

@@ -285,7 +285,7 @@ fn or_none(lines: Vec<Line>, topic: &'static str, hint: &'static str) -> Vec<Lin
 }
 
 fn hub(environment: &HubEnvironment) -> Vec<Line> {
-    let HubEnvironment { cache, endpoint, token, offline, .. } = environment;
+    let HubEnvironment { cache, token, offline, .. } = environment;
     let models = std::fs::read_dir(cache).ok().map(|entries| {
         let name = |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.file_name());
         entries
@@ -303,7 +303,7 @@ fn hub(environment: &HubEnvironment) -> Vec<Line> {
     let reach = match (cfg!(feature = "hub"), offline) {
         (false, _) => "this build downloads nothing".to_owned(),
         (true, true) => "HF_HUB_OFFLINE is set: nothing is downloaded".to_owned(),
-        (true, false) => endpoint.clone(),
+        (true, false) => environment.shown_endpoint(),
     };
     let token = match token {
         Some(_) => "there is one; it is sent only where a model is refused without it",

@@ -5,6 +5,7 @@ pub mod check;
 pub mod combine;
 pub mod compile;
 pub mod completions;
+pub mod convert;
 pub mod dedup;
 pub mod diff;
 pub mod doctor;

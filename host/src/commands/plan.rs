@@ -1,8 +1,6 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
-use crate::cli::{LutArguments, ModelArgument};
-use crate::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
-use crate::convert::lut::{Lut, Luts};
+use crate::arguments::{ModelArgument, count};
 use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
@@ -14,6 +12,8 @@ use crate::terminal::{self, Column, Table, size};
 use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
+use anemll_pipeline::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
+use anemll_pipeline::lut::{Lut, LutFlags, Luts};
 use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
@@ -57,10 +57,10 @@ pub struct PlanArguments {
     #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
     pub lut3: Option<String>,
     /// Context length in tokens; tables of positions grow with it.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -163,7 +163,7 @@ impl<'a> Layouts<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let typed = LutArguments::from(arguments);
+    let typed = LutFlags::from(arguments);
     // A flag that cannot be understood is told before anything is looked for.
     Luts::new(&typed, false, 0)?;
     let reporter = Reporter::new(Display::Lines);
@@ -179,17 +179,18 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         batch: arguments.batch,
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input).or_else(|error| {
+    let host = services::host();
+    let model = frontend.open(&input, &host).or_else(|error| {
         // What the configuration says of the weights, they may know better where they are there.
         let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
         input.tensors = tensor_infos(&weights);
-        frontend.describe(&input)
+        frontend.open(&input, &host)
     })?;
-    let host = services::host();
+    let description = model.describe();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
     let taken = Choice::taken(&typed, description.parameters)?;
-    let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
+    let inventory = Inventory::read(model.as_ref(), &description, &host)?;
     let layouts = Layouts::of_all(plugins, &description)?;
     let fitting = Fitting { model: &description, limits: &limits };
     let column = |choice: &Choice| {
@@ -248,7 +249,7 @@ impl Choice {
     }
 
     /// What `convert` takes with the same flags, or with none.
-    fn taken(typed: &LutArguments, parameters: u64) -> Result<Self> {
+    fn taken(typed: &LutFlags, parameters: u64) -> Result<Self> {
         let flags = [
             ("--lut", &typed.lut),
             ("--lut1", &typed.lut1),
@@ -267,7 +268,7 @@ impl Choice {
     }
 }
 
-impl From<&PlanArguments> for LutArguments {
+impl From<&PlanArguments> for LutFlags {
     fn from(arguments: &PlanArguments) -> Self {
         Self {
             lut: arguments.lut.clone(),

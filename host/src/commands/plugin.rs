@@ -1,10 +1,26 @@
 //! `plugin list`: what is found, and what it offers.
 
-use crate::cli::PluginCommand;
 use crate::plugins::{Entry, Origin, Plugins};
 use crate::terminal::{self, BAD, Cell, Column, GOOD, Table, plain};
 use anemll_plugin_api::Result;
+use clap::Subcommand;
 use serde::Serialize;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll plugin list
+  anemll --plugin ./libllama.so plugin list --json";
+
+/// What can be typed.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the plugins that are found, with what they offer.
+    List {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}
 
 #[derive(Serialize)]
 struct Row<'a> {

@@ -4,11 +4,10 @@
 //! their evaluation functions twice: with activations in f32, where the largest value of every
 //! operation is noted, and rounded to float16 as on the Neural Engine.
 
-use crate::cli::{Cli, Command, ModelArgument};
+use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::engine::{Engine, Head};
 use crate::error::{from_huggingface, from_package};
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
-use crate::model_files::HeadChoice;
 use crate::model_source::{Need, Source};
 use crate::observation::Observer;
 use crate::plugins::Plugins;
@@ -17,10 +16,11 @@ use crate::services::{self, check_cancelled};
 use crate::terminal::{self, Column, Table};
 use crate::tokenizer::Tokenizer;
 use anemll_huggingface::ConfigFile;
-use anemll_mil::{DataType, Symbols, ValueType, model};
+use anemll_mil::{DataType, Symbols, ValueType, model, ops};
 use anemll_mlpackage::Package;
+use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{ComponentOptions, DType, Error, Result, Tensor, codes};
-use clap::{Args, Parser as _};
+use clap::Args;
 use coreml_proto::mil;
 use serde::Serialize;
 use serde_json::Value;
@@ -44,23 +44,6 @@ const NEAR: f32 = LIMIT / 2.0;
 const SCHEMA: u32 = 1;
 /// Batches to choose from: one that is no size of the model tells which axis counts tokens.
 const BATCHES: [u64; 7] = [64, 96, 160, 32, 224, 48, 61];
-/// Operations that only move elements, whose results have the peaks of their operands.
-const MOVING: [&str; 13] = [
-    "cast",
-    "concat",
-    "const",
-    "expand_dims",
-    "identity",
-    "read_state",
-    "reshape",
-    "slice_by_index",
-    "slice_update",
-    "split",
-    "squeeze",
-    "tile",
-    "transpose",
-];
-
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct PreflightArguments {
@@ -74,14 +57,14 @@ pub struct PreflightArguments {
     #[arg(long, value_name = "IDS.npy", conflicts_with = "prompt_file")]
     pub tokens: Option<PathBuf>,
     /// Most tokens that are run.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadChoice>,
+    pub head: Option<HeadArgument>,
     /// Runtime plugin; it must be able to compute with activations in f32.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
@@ -179,7 +162,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let batch = batch(arguments, &model)?;
     convert(arguments, plugins, &model, folder.path(), batch, &bars)?;
     drop(reporter);
-    let weights = weight_findings(&folder.path().join(crate::convert::REPORT))?;
+    let weights = weight_findings(&folder.path().join(anemll_pipeline::REPORT))?;
 
     let host = services::host();
     let meta = folder.path().join(anemll_conversion::META);
@@ -310,27 +293,14 @@ fn convert(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<()> {
     super::say("converting to 16-bit floats in a temporary folder");
-    let text = |number: u64| std::ffi::OsString::from(number.to_string());
-    let mut line: Vec<std::ffi::OsString> = vec!["anemll".into(), "convert".into()];
-    line.extend(["--model".into(), model.as_os_str().to_owned()]);
-    line.extend(["--output".into(), output.as_os_str().to_owned()]);
-    line.extend(["--context".into(), text(arguments.context), "--batch".into(), text(batch)]);
-    for flag in ["--chunk", "1", "--lut", "none", "--runtime", "none"] {
-        line.push(flag.into());
-    }
-    line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
-    if let Some(arch) = &arguments.arch {
-        line.extend(["--arch".into(), arch.into()]);
-    }
-    if let Some(head) = arguments.head {
-        line.extend(["--head".into(), head.name().into()]);
-    }
-    let parsed = Cli::try_parse_from(line)
-        .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;
-    let Command::Convert(conversion) = &parsed.command else {
-        return Err(Error::new(codes::INTERNAL, "`convert` was typed"));
+    let request = ConvertRequest {
+        context: arguments.context,
+        batch,
+        head: arguments.head.map(Into::into),
+        arch: arguments.arch.clone(),
+        ..ConvertRequest::unquantized(model, output)
     };
-    crate::convert::run(conversion, plugins, "anemll preflight", show)
+    anemll_pipeline::run(&request, plugins, "anemll preflight", show)
 }
 
 /// What the conversion's report says of weights beyond float16.
@@ -389,7 +359,8 @@ impl Peaks {
                 }
                 let negates =
                     kind == "mul" && reads(operation).any(|name| minus_one.contains(name));
-                if negates || MOVING.contains(&kind) || kind.starts_with("constexpr_") {
+                // What only moves elements has the peaks of its operands.
+                if negates || ops::facts(kind).moves() || ops::is_constant(kind) {
                     continue;
                 }
                 for output in &operation.outputs {

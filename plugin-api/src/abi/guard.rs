@@ -93,8 +93,8 @@ thread_local! {
 pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> std::result::Result<R, Panic> {
     install_hook();
     DEPTH.set(DEPTH.get() + 1);
-    // What a panic leaves half done behind a mutable reference is refused afterwards: sinks and
-    // hosts are poisoned, and a component that panicked has said so.
+    // What a panic leaves half done behind a mutable reference is refused afterwards: sinks, hosts
+    // and components then fail every later call.
     let result = catch_unwind(AssertUnwindSafe(function));
     DEPTH.set(DEPTH.get() - 1);
     result.map_err(|payload| {

@@ -13,16 +13,16 @@ use super::convert::{
 use super::services::{Failure, inner, lend_host, lend_sink};
 use super::sink_check::LentSink;
 use super::v1::{
-    AbiNamedBytes, AbiTensor, ArchFrontendBox, CombinerBox, CompilerBox, PluginModule_Ref,
-    QuantizerBox, RuntimeBox, SessionBox,
+    AbiNamedBytes, AbiTensor, ArchFrontendBox, ArchModelBox, CombinerBox, CompilerBox,
+    PluginModule_Ref, QuantizerBox, RuntimeBox, SessionBox,
 };
 use crate::data::{
     Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutRequest, ModelDescription,
     ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
 };
 use crate::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, DType, Host, Quantizer, Result, Runtime,
-    Session, Sink, TensorView,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, DType, Host, Quantizer, Result,
+    Runtime, Session, Sink, TensorView,
 };
 
 /// A plugin's root module, and the plugin's name for error messages.
@@ -100,18 +100,36 @@ impl ArchFrontend for Remote<ArchFrontendBox> {
         answer(&self.plugin, "arch.accepts", &verdict)
     }
 
-    fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-        let entry = "arch.describe";
-        let model = to_json(entry, model)?;
-        answer(&self.plugin, entry, &from_abi(self.object.describe(model.as_str().into()))?)
+    fn open(&self, model: &ModelInput, host: &Host) -> Result<Box<dyn ArchModel>> {
+        let model = to_json("arch.open", model)?;
+        let (lent, failure) = lend_host(host);
+        let object = failure.settle(from_abi(self.object.open(model.as_str().into(), lent)))?;
+        let description = from_abi(object.describe())?;
+        Ok(Box::new(RemoteModel {
+            description: answer(&self.plugin, "model.describe", &description)?,
+            object,
+            plugin: self.plugin.clone(),
+        }))
+    }
+}
+
+/// A model that a frontend has read; its description crosses once.
+struct RemoteModel {
+    object: ArchModelBox,
+    plugin: Arc<str>,
+    description: ModelDescription,
+}
+
+impl ArchModel for RemoteModel {
+    fn describe(&self) -> ModelDescription {
+        self.description.clone()
     }
 
-    fn lower(&self, model: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
-        let entry = "arch.lower";
-        let model = to_json(entry, model)?;
+    fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+        let entry = "model.lower";
         let function = to_json(entry, function)?;
         let (lent, failure) = lend_host(host);
-        let blob = self.object.lower(model.as_str().into(), function.as_str().into(), lent);
+        let blob = self.object.lower(function.as_str().into(), lent);
         coreml_model(&self.plugin, entry, failure.settle(from_abi(blob))?)
     }
 }

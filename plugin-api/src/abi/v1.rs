@@ -80,9 +80,8 @@ pub trait AbiHostServices: Send + Sync {
     fn cancelled(&self) -> Abi<bool>;
     fn threads(&self) -> u64;
     fn parallel(&self, count: u64, task: TaskRef<'_>) -> Abi<()>;
-    fn scratch_directory(&self) -> Abi<RVec<u8>>;
     #[sabi(last_prefix_field)]
-    fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> Abi<RString>;
+    fn scratch_directory(&self) -> Abi<RVec<u8>>;
 }
 pub type HostBox = AbiHostServices_TO<'static, RBox<()>>;
 
@@ -100,11 +99,19 @@ pub type SinkMut<'a> = AbiSink_TO<'a, RMut<'a, ()>>;
 #[sabi_trait]
 pub trait AbiArchFrontend: Send + Sync {
     fn accepts(&self, config: RStr<'_>) -> Abi<RString>;
-    fn describe(&self, model: RStr<'_>) -> Abi<RString>;
     #[sabi(last_prefix_field)]
-    fn lower(&self, model: RStr<'_>, function: RStr<'_>, host: HostBox) -> Abi<Blob>;
+    fn open(&self, model: RStr<'_>, host: HostBox) -> Abi<ArchModelBox>;
 }
 pub type ArchFrontendBox = AbiArchFrontend_TO<'static, RBox<()>>;
+
+/// [`crate::ArchModel`].
+#[sabi_trait]
+pub trait AbiArchModel: Send + Sync {
+    fn describe(&self) -> Abi<RString>;
+    #[sabi(last_prefix_field)]
+    fn lower(&self, function: RStr<'_>, host: HostBox) -> Abi<Blob>;
+}
+pub type ArchModelBox = AbiArchModel_TO<'static, RBox<()>>;
 
 /// [`crate::Quantizer`].
 #[sabi_trait]

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Error;
+#[cfg(doc)]
+use crate::codes;
+
 /// How well a frontend suits a configuration; greater is better.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -22,11 +26,102 @@ pub enum MatchRank {
 
 /// A frontend's answer to a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
-    /// How well it suits.
+    /// How well the frontend suits, whatever is refused.
     pub rank: MatchRank,
     /// Why, in one line.
     pub reason: String,
+    /// Everything in a configuration of this architecture that cannot be honoured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+}
+
+impl Verdict {
+    /// A frontend suits this well, for this reason.
+    pub fn new(rank: MatchRank, reason: impl Into<String>) -> Self {
+        Self { rank, reason: reason.into(), refusals: Vec::new() }
+    }
+
+    /// The configuration is of another architecture.
+    pub fn none(reason: impl Into<String>) -> Self {
+        Self::new(MatchRank::None, reason)
+    }
+
+    /// The same verdict, but for what cannot be honoured.
+    #[must_use]
+    pub fn with_refusals(mut self, refusals: Vec<Refusal>) -> Self {
+        self.refusals = refusals;
+        self
+    }
+}
+
+/// Something in a configuration that a frontend cannot honour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// [`codes::CONFIG_KEY_UNSUPPORTED`], [`codes::CONFIG_KEY_INVALID`] or
+    /// [`codes::CONFIG_KEY_MISSING`].
+    pub code: String,
+    /// The key, with those that it stands in: `rope_scaling.factor`.
+    pub key: String,
+    /// What is wrong with it, in one line.
+    pub message: String,
+    /// What the user can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What stands before the key where an error is about one.
+const KEY_PLACE: &str = "config.json: ";
+
+impl Refusal {
+    /// A key is refused with this code for this reason.
+    pub fn new(
+        code: impl Into<String>,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { code: code.into(), key: key.into(), message: message.into(), hint: None }
+    }
+
+    /// The same refusal with advice for the user.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The refusal that an error tells of: one whose place is `config.json: ` and a key.
+    pub fn of_error(error: &Error) -> Option<Self> {
+        let key = error.at.as_deref()?.strip_prefix(KEY_PLACE)?;
+        let refusal = Self::new(error.code.clone(), key, error.message.clone());
+        Some(Self { hint: error.hint.clone(), ..refusal })
+    }
+
+    /// Where it is: `config.json: ` and the key.
+    pub fn place(&self) -> String {
+        format!("{KEY_PLACE}{}", self.key)
+    }
+
+    /// The refusals as one error: the first, with the keys of the others in its hint.
+    pub fn to_error(refusals: &[Self]) -> Option<Error> {
+        let first = refusals.first()?;
+        let mut others: Vec<String> = Vec::new();
+        for other in refusals {
+            let key = format!("`{}`", other.key);
+            if other.key != first.key && !others.contains(&key) {
+                others.push(key);
+            }
+        }
+        let others = (!others.is_empty()).then(|| format!("refused too: {}", others.join(", ")));
+        let hints: Vec<String> = first.hint.clone().into_iter().chain(others).collect();
+        let error = Error::new(first.code.clone(), first.message.clone()).with_at(first.place());
+        Some(match hints.is_empty() {
+            true => error,
+            false => error.with_hint(hints.join("; ")),
+        })
+    }
 }
 
 /// A tensor of the model directory, without its bytes.
@@ -159,4 +254,26 @@ pub struct FunctionSpec {
     /// Whether the head gives the largest logit's index and value per piece in place of logits.
     #[serde(default)]
     pub argmax: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+
+    #[test]
+    fn refusals_become_one_error_with_the_keys_of_all() {
+        assert_eq!(Refusal::to_error(&[]), None);
+        let refusal = |key: &str| {
+            Refusal::new(codes::CONFIG_KEY_UNSUPPORTED, key, format!("`{key}` is too much"))
+        };
+        let error = Refusal::to_error(&[refusal("a.b")]).unwrap();
+        assert_eq!(error.message, "`a.b` is too much");
+        assert_eq!((error.at.as_deref(), &error.hint), (Some("config.json: a.b"), &None));
+        assert_eq!(Refusal::of_error(&error), Some(refusal("a.b")));
+        let all = [refusal("a").with_hint("use less"), refusal("b"), refusal("b"), refusal("a")];
+        let error = Refusal::to_error(&all).unwrap();
+        assert_eq!(error.hint.unwrap(), "use less; refused too: `b`");
+        assert_eq!(Refusal::of_error(&Error::cancelled()), None);
+    }
 }

@@ -7,11 +7,12 @@
 mod finish;
 mod operations;
 
+use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::literal::{self, Literal};
 use crate::ops::{self, Arguments, OpDefinition, Operand, Opset, Origin, Placement};
-use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
+use crate::types::{Dimension, Symbols, TensorType, ValueType};
 use coreml_proto::mil;
 use half::f16;
 use std::collections::{BTreeMap, HashMap, HashSet};

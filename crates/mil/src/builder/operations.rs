@@ -1,8 +1,8 @@
 //! Typed methods, one per operation: operands first, settings as plain values.
 
 use super::{Arg, FunctionBuilder, Var};
+use crate::dtype::DataType;
 use crate::error::{Error, Result};
-use crate::types::DataType;
 
 /// Methods of operations that take two tensors `x` and `y` and broadcast them.
 macro_rules! binary {

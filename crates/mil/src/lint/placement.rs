@@ -2,60 +2,9 @@
 
 use super::view::{FunctionView, is_constant, output, source, sources};
 use super::{LAYERS_PER_FUNCTION, LintOptions, Report};
-use crate::types::DataType;
+use crate::dtype::DataType;
+use crate::ops::facts;
 use coreml_proto::mil;
-
-/// Operations that only the CPU has.
-const DENIED: &[&str] = &[
-    "acos",
-    "argsort",
-    "asin",
-    "atanh",
-    "band_part",
-    "cosh",
-    "crop_resize",
-    "cumsum",
-    "gru",
-    "lstm",
-    "mod",
-    "non_zero",
-    "one_hot",
-    "random_bernoulli",
-    "random_categorical",
-    "random_normal",
-    "random_uniform",
-    "range_1d",
-    "reduce_argmax",
-    "reduce_argmin",
-    "reduce_prod",
-    "rnn",
-    "scatter",
-    "scatter_along_axis",
-    "scatter_nd",
-    "sinh",
-    "sliding_windows",
-    "tan",
-];
-
-/// Operations that compute, compare or join, and have no int32 form on the engine.
-const ARITHMETIC: &[&str] = &[
-    "add",
-    "cast",
-    "concat",
-    "equal",
-    "floor_div",
-    "greater",
-    "greater_equal",
-    "less",
-    "less_equal",
-    "maximum",
-    "minimum",
-    "mod",
-    "mul",
-    "not_equal",
-    "select",
-    "sub",
-];
 
 /// A value with the operations that use it, for people who look for an island.
 fn with_consumers(view: &FunctionView<'_>, operation: &mil::Operation) -> String {
@@ -85,7 +34,7 @@ fn is_wide(view: &FunctionView<'_>, operation: &mil::Operation) -> bool {
 }
 
 fn is_integer_arithmetic(view: &FunctionView<'_>, operation: &mil::Operation) -> bool {
-    ARITHMETIC.contains(&operation.r#type.as_str())
+    facts(&operation.r#type).arithmetic
         && sources(operation)
             .filter(|value| !view.is_constant(value))
             .any(|value| view.data_type(value) == Some(DataType::Int32))
@@ -107,7 +56,7 @@ fn denied_reason(
     operation: &mil::Operation,
 ) -> Option<(usize, &'static str)> {
     let kind = operation.r#type.as_str();
-    if DENIED.contains(&kind) {
+    if facts(kind).on_cpu {
         return Some((1, "the engine has no such operation, it runs on the CPU"));
     }
     let runs = |name| source(operation, name).is_some_and(|value| !view.is_constant(value));

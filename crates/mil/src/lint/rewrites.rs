@@ -2,27 +2,15 @@
 
 use super::view::{FunctionView, output, source, sources};
 use super::{LintOptions, Report};
+use crate::ops::facts;
 use std::collections::HashSet;
 
 /// Values that hold (part of) a state, in another shape at most.
 fn cached<'a>(view: &FunctionView<'a>) -> HashSet<&'a str> {
-    const MOVES: &[&str] = &[
-        "cast",
-        "concat",
-        "expand_dims",
-        "identity",
-        "reshape",
-        "slice_by_index",
-        "slice_by_size",
-        "split",
-        "squeeze",
-        "tile",
-        "transpose",
-    ];
     let mut cached = HashSet::new();
     for (_, operation) in view.running() {
         let kind = operation.r#type.as_str();
-        let moved = MOVES.contains(&kind) && sources(operation).any(|value| cached.contains(value));
+        let moved = facts(kind).moves() && sources(operation).any(|value| cached.contains(value));
         if kind == "read_state" || moved {
             cached.extend(operation.outputs.iter().map(|output| output.name.as_str()));
         }

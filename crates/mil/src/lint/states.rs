@@ -2,7 +2,9 @@
 
 use super::view::{FunctionView, output, source};
 use super::{LintOptions, Report};
-use crate::types::{DataType, Dimension, TensorType};
+use crate::dtype::DataType;
+use crate::ops::{Movement, facts};
+use crate::types::{Dimension, TensorType};
 use coreml_proto::mil;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -130,13 +132,11 @@ fn overwritten_reads<'a>(
 }
 
 pub(super) fn direct(view: &FunctionView<'_>, _: &LintOptions, report: &mut Report) {
-    const RESHAPING: &[&str] =
-        &["cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"];
     // Forwards, so that a program with a cycle, which is not valid, has an end too.
     let mut reshaped: HashSet<&str> = HashSet::new();
     for operation in &view.operations {
         let Some(x) = source(operation, "x") else { continue };
-        if RESHAPING.contains(&operation.r#type.as_str()) {
+        if facts(&operation.r#type).movement == Movement::Whole {
             if reshaped.contains(x) || read_from(view, x).is_some() {
                 reshaped.insert(output(operation));
             }

@@ -1,8 +1,9 @@
 //! A function as the rules look at it: who makes and who uses each value, and of what type it is.
 
+use crate::dtype::DataType;
 use crate::literal::Literal;
 use crate::model;
-use crate::types::{DataType, Symbols, TensorType, ValueType};
+use crate::types::{Symbols, TensorType, ValueType};
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::{Model, mil};
 use std::collections::{HashMap, HashSet};
@@ -153,7 +154,7 @@ impl<'a> FunctionView<'a> {
 
 /// Whether an operation gives constants.
 pub(crate) fn is_constant(operation: &mil::Operation) -> bool {
-    operation.r#type == "const" || operation.r#type.starts_with("constexpr_")
+    crate::ops::is_constant(&operation.r#type)
 }
 
 /// Values that an operation uses by name.

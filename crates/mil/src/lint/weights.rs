@@ -2,9 +2,10 @@
 
 use super::view::{FunctionView, is_constant, output, source};
 use super::{CHUNK_BYTES, LAYERS_PER_FUNCTION, LintOptions, Report, weight_file_limit};
+use crate::dtype::DataType;
 use crate::literal;
 use crate::references::{blob_of, values};
-use crate::types::{DataType, TensorType, element_count};
+use crate::types::{TensorType, element_count};
 use coreml_proto::mil;
 use std::collections::BTreeMap;
 

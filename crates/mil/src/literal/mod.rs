@@ -8,7 +8,8 @@ mod storage;
 
 pub(crate) use storage::e4m3;
 
-use crate::types::{DataType, Symbols, TensorType, ValueType, byte_size, element_count};
+use crate::dtype::DataType;
+use crate::types::{Symbols, TensorType, ValueType, byte_size, element_count};
 use coreml_proto::mil;
 use coreml_proto::mil::tensor_value::{self, Value as Field};
 use coreml_proto::mil::value::{ImmediateValue, Value as Storage, immediate_value};

@@ -2,7 +2,7 @@
 //! the low bits first.
 
 use super::Elements;
-use crate::types::DataType;
+use crate::dtype::DataType;
 use half::{bf16, f16};
 
 /// Stored bytes of elements. Integers have been checked against the type's range.

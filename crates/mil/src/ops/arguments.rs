@@ -1,7 +1,8 @@
 //! Arguments of one operation, as inference sees them.
 
+use crate::dtype::DataType;
 use crate::literal::Literal;
-use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
+use crate::types::{Dimension, Symbols, TensorType, ValueType};
 use coreml_proto::mil;
 
 /// When the value of an operand is known.

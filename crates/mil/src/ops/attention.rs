@@ -2,7 +2,8 @@
 
 use super::arguments::{Arguments, broadcast, one};
 use super::{OpDefinition, Opset, Parameter, domains};
-use crate::types::{DataType, TensorType, ValueType};
+use crate::dtype::DataType;
+use crate::types::{TensorType, ValueType};
 
 const MASK: &[DataType] = &[DataType::Bool, DataType::Float16, DataType::Float32];
 const ATTENTION: &[Parameter] = &[

@@ -2,7 +2,8 @@
 
 use super::arguments::{Arguments, broadcast, one};
 use super::{OpDefinition, Parameter, domains};
-use crate::types::{DataType, TensorType, ValueType};
+use crate::dtype::DataType;
+use crate::types::{TensorType, ValueType};
 
 const COMPARABLE: &[DataType] =
     &[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool];
@@ -62,23 +63,23 @@ const fn bools(name: &'static str) -> OpDefinition {
 }
 
 pub(super) const OPS: &[OpDefinition] = &[
-    numbers("add"),
-    equality("equal"),
-    numbers("floor_div"),
-    ordering("greater"),
-    ordering("greater_equal"),
-    ordering("less"),
-    ordering("less_equal"),
+    numbers("add").arithmetic(),
+    equality("equal").arithmetic(),
+    numbers("floor_div").arithmetic(),
+    ordering("greater").arithmetic(),
+    ordering("greater_equal").arithmetic(),
+    ordering("less").arithmetic(),
+    ordering("less_equal").arithmetic(),
     bools("logical_and"),
     bools("logical_or"),
     bools("logical_xor"),
-    numbers("maximum"),
-    numbers("minimum"),
-    numbers("mod"),
-    numbers("mul"),
-    equality("not_equal"),
+    numbers("maximum").arithmetic(),
+    numbers("minimum").arithmetic(),
+    numbers("mod").arithmetic().on_cpu(),
+    numbers("mul").arithmetic(),
+    equality("not_equal").arithmetic(),
     numbers("pow"),
     numbers("real_div"),
-    OpDefinition::new("select", SELECT, select),
-    numbers("sub"),
+    OpDefinition::new("select", SELECT, select).arithmetic(),
+    numbers("sub").arithmetic(),
 ];

@@ -1,8 +1,9 @@
 //! Changes of element type, and `identity`.
 
 use super::arguments::{Arguments, one};
-use super::{OpDefinition, Opset, Parameter, domains};
-use crate::types::{DataType, TensorType, ValueType};
+use super::{Movement, OpDefinition, Opset, Parameter, domains};
+use crate::dtype::DataType;
+use crate::types::{TensorType, ValueType};
 
 const CAST: &[Parameter] =
     &[Parameter::tensor("x", domains::WIDE), Parameter::constant("dtype", domains::STRING)];
@@ -66,8 +67,8 @@ fn dequantize(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
 }
 
 pub(super) const OPS: &[OpDefinition] = &[
-    OpDefinition::new("cast", CAST, cast),
-    OpDefinition::new("identity", IDENTITY, super::unary::same_as_x),
+    OpDefinition::new("cast", CAST, cast).moving(Movement::Whole).arithmetic(),
+    OpDefinition::new("identity", IDENTITY, super::unary::same_as_x).moving(Movement::Whole),
     OpDefinition::new("quantize", QUANTIZE, quantize).since(Opset::CoreML7),
     OpDefinition::new("dequantize", DEQUANTIZE, dequantize).since(Opset::CoreML7),
 ];

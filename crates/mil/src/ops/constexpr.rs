@@ -5,7 +5,7 @@
 
 use super::arguments::{Arguments, one};
 use super::{OpDefinition, Opset, Parameter, Placement, domains};
-use crate::types::DataType::{
+use crate::dtype::DataType::{
     self, Float16, Float32, Int4, Int8, UInt1, UInt2, UInt3, UInt4, UInt6, UInt8, UInt32,
 };
 use crate::types::{Dimension, TensorType, ValueType, element_count};

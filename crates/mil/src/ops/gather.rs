@@ -156,7 +156,7 @@ pub(super) const OPS: &[OpDefinition] = &[
     OpDefinition::new("gather", GATHER, gather),
     OpDefinition::new("gather_along_axis", ALONG_AXIS, along_axis),
     OpDefinition::new("gather_nd", ND, gather_nd),
-    OpDefinition::new("scatter", SCATTER, scatter),
-    OpDefinition::new("scatter_along_axis", SCATTER, scatter_along_axis),
-    OpDefinition::new("scatter_nd", SCATTER_ND, scatter_nd),
+    OpDefinition::new("scatter", SCATTER, scatter).on_cpu(),
+    OpDefinition::new("scatter_along_axis", SCATTER, scatter_along_axis).on_cpu(),
+    OpDefinition::new("scatter_nd", SCATTER_ND, scatter_nd).on_cpu(),
 ];

@@ -2,7 +2,8 @@
 //!
 //! One file per family; each ends in its own list, and [`ALL`] is the list of lists. Adding an
 //! operation means one function and one entry in a family's file. Facts about parameters and types
-//! are those of the published MIL operation set.
+//! are those of the published MIL operation set. What lint, reports and the runtime ask beside types
+//! stands with the operation, too ([`Facts`]).
 
 mod activation;
 mod arguments;
@@ -11,6 +12,7 @@ mod binary;
 mod cast;
 mod constexpr;
 mod convolution;
+mod facts;
 mod gather;
 mod linear;
 mod normalization;
@@ -23,8 +25,10 @@ mod tensor;
 mod unary;
 
 pub use arguments::{Arguments, Operand, Origin};
+pub use facts::{Facts, Movement, facts, is_constant, is_constexpr};
 
-use crate::types::{DataType, ValueType};
+use crate::dtype::DataType;
+use crate::types::ValueType;
 
 /// Operation set of a function, by the name that stands in the protobuf.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -169,12 +173,14 @@ pub struct OpDefinition {
     pub parameters: &'static [Parameter],
     /// Output types from arguments that satisfy `parameters`.
     pub infer: Infer,
+    /// How it treats elements, and where devices run it; the same in all its forms.
+    pub facts: Facts,
 }
 
 impl OpDefinition {
     const fn new(name: &'static str, parameters: &'static [Parameter], infer: Infer) -> Self {
         let (minimum_opset, placement) = (Opset::CoreML5, Placement::Inputs);
-        Self { name, minimum_opset, placement, parameters, infer }
+        Self { name, minimum_opset, placement, parameters, infer, facts: Facts::NONE }
     }
 
     const fn since(mut self, opset: Opset) -> Self {
@@ -187,6 +193,24 @@ impl OpDefinition {
         self
     }
 
+    /// It only moves elements.
+    const fn moving(mut self, movement: Movement) -> Self {
+        self.facts.movement = movement;
+        self
+    }
+
+    /// Devices run it on their CPU.
+    const fn on_cpu(mut self) -> Self {
+        self.facts.on_cpu = true;
+        self
+    }
+
+    /// It computes, compares or joins, on floats only where the Neural Engine does it.
+    const fn arithmetic(mut self) -> Self {
+        self.facts.arithmetic = true;
+        self
+    }
+
     /// The parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| parameter.name == name)
@@ -194,7 +218,7 @@ impl OpDefinition {
 
     /// Whether the operation makes weights from stored data.
     pub fn is_constexpr(&self) -> bool {
-        self.name.starts_with("constexpr_")
+        is_constexpr(self.name)
     }
 }
 
@@ -299,7 +323,7 @@ fn check_operands(parameter: &Parameter, operands: &[Operand<'_>]) -> Result<(),
 
 /// Lists of data types that several families share.
 pub(crate) mod domains {
-    use crate::types::DataType::{self, Bool, Float16, Float32, Int8, Int16, Int32, UInt8, UInt16};
+    use crate::dtype::DataType::{self, Bool, Float16, Float32, Int8, Int16, Int32, UInt8, UInt16};
 
     pub(crate) const FLOAT: &[DataType] = &[Float16, Float32];
     pub(crate) const NUMBER: &[DataType] = &[Float16, Float32, Int32];

@@ -119,7 +119,8 @@ fn recurrent(
 }
 
 pub(super) const OPS: &[OpDefinition] = &[
-    OpDefinition::new("gru", GRU, |a| recurrent(a, 3, &["initial_h"], false)),
-    OpDefinition::new("lstm", LSTM, |a| recurrent(a, 4, &["initial_h", "initial_c"], true)),
-    OpDefinition::new("rnn", RNN, |a| recurrent(a, 1, &["initial_h"], false)),
+    OpDefinition::new("gru", GRU, |a| recurrent(a, 3, &["initial_h"], false)).on_cpu(),
+    OpDefinition::new("lstm", LSTM, |a| recurrent(a, 4, &["initial_h", "initial_c"], true))
+        .on_cpu(),
+    OpDefinition::new("rnn", RNN, |a| recurrent(a, 1, &["initial_h"], false)).on_cpu(),
 ];

@@ -2,7 +2,8 @@
 
 use super::arguments::{Arguments, one, resolve_axis};
 use super::{OpDefinition, Opset, Parameter, domains};
-use crate::types::{DataType, Dimension, TensorType, ValueType};
+use crate::dtype::DataType;
+use crate::types::{Dimension, TensorType, ValueType};
 
 const AXES: &[Parameter] = &[
     Parameter::tensor("x", domains::NUMBER),
@@ -114,10 +115,10 @@ const fn axes(name: &'static str) -> OpDefinition {
 }
 
 pub(super) const OPS: &[OpDefinition] = &[
-    OpDefinition::new("argsort", ARGSORT, argsort),
-    OpDefinition::new("cumsum", CUMSUM, cumsum),
-    OpDefinition::new("reduce_argmax", AXIS, argument),
-    OpDefinition::new("reduce_argmin", AXIS, argument),
+    OpDefinition::new("argsort", ARGSORT, argsort).on_cpu(),
+    OpDefinition::new("cumsum", CUMSUM, cumsum).on_cpu(),
+    OpDefinition::new("reduce_argmax", AXIS, argument).on_cpu(),
+    OpDefinition::new("reduce_argmin", AXIS, argument).on_cpu(),
     axes("reduce_l1_norm"),
     axes("reduce_l2_norm"),
     axes("reduce_log_sum"),
@@ -125,7 +126,7 @@ pub(super) const OPS: &[OpDefinition] = &[
     axes("reduce_max"),
     axes("reduce_mean"),
     axes("reduce_min"),
-    axes("reduce_prod"),
+    axes("reduce_prod").on_cpu(),
     axes("reduce_sum"),
     axes("reduce_sum_square"),
     OpDefinition::new("topk", TOPK, topk),

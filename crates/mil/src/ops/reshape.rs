@@ -1,7 +1,7 @@
 //! Operations that only change the shape or the order of axes.
 
 use super::arguments::{Arguments, one, product, resolve_axis};
-use super::{OpDefinition, Parameter, domains};
+use super::{Movement, OpDefinition, Parameter, domains};
 use crate::types::{Dimension, TensorType, ValueType};
 
 const RESHAPE: &[Parameter] =
@@ -187,11 +187,11 @@ fn to_space(arguments: &Arguments<'_>, name: &str) -> Result<Vec<ValueType>, Str
 
 pub(super) const OPS: &[OpDefinition] = &[
     OpDefinition::new("depth_to_space", DEPTH_TO_SPACE, |a| to_space(a, "block_size")),
-    OpDefinition::new("expand_dims", EXPAND, expand_dims),
+    OpDefinition::new("expand_dims", EXPAND, expand_dims).moving(Movement::Whole),
     OpDefinition::new("flatten2d", FLATTEN, flatten),
     OpDefinition::new("pixel_shuffle", PIXEL_SHUFFLE, |a| to_space(a, "upscale_factor")),
-    OpDefinition::new("reshape", RESHAPE, reshape),
+    OpDefinition::new("reshape", RESHAPE, reshape).moving(Movement::Whole),
     OpDefinition::new("reverse", AXES, reverse),
-    OpDefinition::new("squeeze", AXES, squeeze),
-    OpDefinition::new("transpose", TRANSPOSE, transpose),
+    OpDefinition::new("squeeze", AXES, squeeze).moving(Movement::Whole),
+    OpDefinition::new("transpose", TRANSPOSE, transpose).moving(Movement::Whole),
 ];

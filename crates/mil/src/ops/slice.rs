@@ -1,7 +1,7 @@
 //! Parts of tensors: `slice_by_index`, `slice_by_size`, `slice_update`, `split`.
 
 use super::arguments::{Arguments, one};
-use super::{OpDefinition, Opset, Parameter, domains};
+use super::{Movement, OpDefinition, Opset, Parameter, domains};
 use crate::types::{Dimension, ShapeText, TensorType, ValueType};
 
 const BY_INDEX: &[Parameter] = &[
@@ -274,10 +274,10 @@ fn split(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
 }
 
 pub(super) const OPS: &[OpDefinition] = &[
-    OpDefinition::new("slice_by_index", BY_INDEX, by_index),
-    OpDefinition::new("slice_by_size", BY_SIZE, by_size),
-    OpDefinition::new("slice_update", UPDATE, update).since(Opset::CoreML8),
-    OpDefinition::new("split", SPLIT, split),
+    OpDefinition::new("slice_by_index", BY_INDEX, by_index).moving(Movement::Parts),
+    OpDefinition::new("slice_by_size", BY_SIZE, by_size).moving(Movement::Parts),
+    OpDefinition::new("slice_update", UPDATE, update).since(Opset::CoreML8).moving(Movement::Parts),
+    OpDefinition::new("split", SPLIT, split).moving(Movement::Parts),
 ];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `const`, and reading and writing states.
 
 use super::arguments::{Arguments, one};
-use super::{OpDefinition, Opset, Parameter, Placement, domains};
+use super::{Movement, OpDefinition, Opset, Parameter, Placement, domains};
 use crate::types::ValueType;
 
 const CONST: &[Parameter] = &[Parameter::constant("val", domains::ANY)];
@@ -34,6 +34,6 @@ fn write(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
 
 pub(super) const OPS: &[OpDefinition] = &[
     OpDefinition::new("const", CONST, constant).placed(Placement::Attributes),
-    OpDefinition::new("read_state", READ, read).since(Opset::CoreML8),
+    OpDefinition::new("read_state", READ, read).since(Opset::CoreML8).moving(Movement::Parts),
     OpDefinition::new("write_state", WRITE, write).since(Opset::CoreML8),
 ];

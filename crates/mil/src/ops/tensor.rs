@@ -1,8 +1,9 @@
 //! Making, joining and repeating tensors.
 
 use super::arguments::{Arguments, one, resolve_axis};
-use super::{OpDefinition, Opset, Parameter, domains};
-use crate::types::{DataType, Dimension, MAXIMUM_RANK, TensorType, ValueType};
+use super::{Movement, OpDefinition, Opset, Parameter, domains};
+use crate::dtype::DataType;
+use crate::types::{Dimension, MAXIMUM_RANK, TensorType, ValueType};
 
 const CONCAT: &[Parameter] = &[
     Parameter::tensors("values"),
@@ -267,14 +268,14 @@ fn one_hot(arguments: &Arguments<'_>) -> Result<Vec<ValueType>, String> {
 }
 
 pub(super) const OPS: &[OpDefinition] = &[
-    OpDefinition::new("band_part", BAND, band_part),
-    OpDefinition::new("concat", CONCAT, concat),
+    OpDefinition::new("band_part", BAND, band_part).on_cpu(),
+    OpDefinition::new("concat", CONCAT, concat).moving(Movement::Parts).arithmetic(),
     OpDefinition::new("fill", FILL, fill),
     OpDefinition::new("fill_like", FILL_LIKE, fill_like).since(Opset::CoreML6),
-    OpDefinition::new("one_hot", ONE_HOT, one_hot),
+    OpDefinition::new("one_hot", ONE_HOT, one_hot).on_cpu(),
     OpDefinition::new("pad", PAD, pad),
-    OpDefinition::new("range_1d", RANGE, range_1d),
+    OpDefinition::new("range_1d", RANGE, range_1d).on_cpu(),
     OpDefinition::new("shape", SHAPE, shape),
     OpDefinition::new("stack", STACK, stack),
-    OpDefinition::new("tile", TILE, tile),
+    OpDefinition::new("tile", TILE, tile).moving(Movement::Parts),
 ];

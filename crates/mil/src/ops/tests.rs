@@ -20,6 +20,20 @@ fn names_are_unique_per_opset_and_parameters_within_an_op() {
 }
 
 #[test]
+fn facts_are_those_of_all_forms_and_of_what_is_not_modelled() {
+    for form in ALL.iter().flat_map(|family| family.iter()) {
+        assert_eq!(form.facts, facts(form.name), "{}", form.name);
+        assert!(!(form.is_constexpr() && form.facts.moves()), "{}", form.name);
+    }
+    assert_eq!(facts("transpose").movement, Movement::Whole);
+    assert_eq!(facts("concat").movement, Movement::Parts);
+    assert!(facts("concat").arithmetic && !facts("concat").on_cpu);
+    assert!(facts("lstm").on_cpu && facts("random_normal").on_cpu);
+    assert_eq!(facts("frobnicate"), Facts::NONE);
+    assert!(is_constant("const") && is_constant("constexpr_cast") && !is_constexpr("const"));
+}
+
+#[test]
 fn forms_follow_the_opset() {
     let old = find("constexpr_lut_to_dense", Opset::CoreML7).unwrap();
     assert_eq!(old.placement, Placement::Attributes);

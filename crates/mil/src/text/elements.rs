@@ -1,7 +1,7 @@
 //! The elements of a tensor literal on their way into the field that carries their type.
 
 use super::number::{narrow, read_float};
-use crate::types::DataType;
+use crate::dtype::DataType;
 use coreml_proto::mil::tensor_value::{
     RepeatedBools, RepeatedBytes, RepeatedDoubles, RepeatedFloats, RepeatedInts, RepeatedLongInts,
     RepeatedStrings, Value as Field,

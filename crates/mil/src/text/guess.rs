@@ -3,8 +3,8 @@
 use super::string::needs_escapes;
 use super::{BUILD_INFO, Dialect, MAXIMUM_BLOCK_DEPTH};
 use crate::combine::features;
+use crate::dtype::DataType;
 use crate::model;
-use crate::types::DataType;
 use coreml_proto::array_feature_type::ShapeFlexibility;
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::mil::tensor_value::Value as Field;

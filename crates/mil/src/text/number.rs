@@ -1,7 +1,7 @@
 //! Floating point numbers as the text spells them: hexadecimal, exact, shortest.
 
+use crate::dtype::DataType;
 use crate::literal::e4m3;
-use crate::types::DataType;
 use half::{bf16, f16};
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";

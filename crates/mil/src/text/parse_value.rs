@@ -5,7 +5,8 @@ use super::build::{dictionary_type, dimension, tensor_type, typed, value_type};
 use super::cursor::Cursor;
 use super::elements::Sink;
 use super::printer::MAXIMUM_TYPE_DEPTH;
-use crate::types::{DataType, MAXIMUM_RANK};
+use crate::dtype::DataType;
+use crate::types::MAXIMUM_RANK;
 use coreml_proto::mil;
 use coreml_proto::mil::value::{
     BlobFileValue, ImmediateValue, Value as Storage, immediate_value::Value as Immediate,

@@ -3,7 +3,8 @@
 use super::WriteError;
 use super::number::{put_float, put_integer, put_signed, widen};
 use super::printer::{MAXIMUM_TYPE_DEPTH, Printer, wrong};
-use crate::types::{DataType, byte_size, element_count};
+use crate::dtype::DataType;
+use crate::types::{byte_size, element_count};
 use coreml_proto::mil;
 use coreml_proto::mil::tensor_value::Value as Field;
 use coreml_proto::mil::value::{Value as Storage, immediate_value::Value as Immediate};

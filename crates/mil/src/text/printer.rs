@@ -2,9 +2,10 @@
 
 use super::string::put_escaped;
 use super::{Dialect, WriteError, number};
+use crate::dtype::DataType;
 use crate::error::Error;
 use crate::identifier;
-use crate::types::{DataType, MAXIMUM_RANK};
+use crate::types::MAXIMUM_RANK;
 use coreml_proto::mil;
 use std::collections::BTreeMap;
 use std::io;

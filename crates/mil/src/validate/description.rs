@@ -3,7 +3,7 @@
 use super::function::Signature;
 use crate::combine::{Features, array_feature, features_by_name};
 use crate::error::{Error, Result};
-use crate::model::{MAIN, array_data_type};
+use crate::model::MAIN;
 use crate::types::{Dimension, TensorType};
 use coreml_proto::array_feature_type::{ArrayDataType, ShapeFlexibility};
 use coreml_proto::{
@@ -152,7 +152,7 @@ fn check_data_type(
     array: &ArrayFeatureType,
     tensor: &TensorType,
 ) -> Result<()> {
-    let expected = array_data_type(tensor.data_type).ok_or_else(|| {
+    let expected = tensor.data_type.array_type().ok_or_else(|| {
         Error::new(format!("{what} `{name}` is {tensor}, a type that models do not take or give"))
     })?;
     if ArrayDataType::try_from(array.data_type) == Ok(expected) {

@@ -1,11 +1,12 @@
 //! One function: names, order, every operation's arguments and types, states.
 
 use super::{Weights, weights};
+use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::model::value_type;
 use crate::ops::{self, Arguments, OpDefinition, Operand, Opset, Origin, Placement};
-use crate::types::{DataType, Dimension, Symbols, TensorType, ValueType};
+use crate::types::{Dimension, Symbols, TensorType, ValueType};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -9,9 +9,10 @@ mod description;
 mod function;
 mod weights;
 
+use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::model::program;
-use crate::types::{DataType, TensorType};
+use crate::types::TensorType;
 use coreml_proto::Model;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

@@ -1,7 +1,8 @@
 //! Programs of a few operations, made by hand.
 
+use anemll_mil::DataType;
 use anemll_mil::text::{self, TextOptions};
-use anemll_mil::types::{DataType, Dimension, TensorType, ValueType};
+use anemll_mil::types::{Dimension, TensorType, ValueType};
 use anemll_mil::{Elements, Literal, TensorLiteral};
 use coreml_proto::mil::argument::{Binding, binding};
 use coreml_proto::mil::tensor_value::Value as Field;

@@ -1,6 +1,7 @@
 //! Inputs, outputs and states as objects of the summary.
 
 use super::{Guesses, flag};
+use anemll_mil::DataType;
 use coreml_proto::array_feature_type::{ArrayDataType, ShapeFlexibility};
 use coreml_proto::image_feature_type::{ColorSpace, SizeFlexibility};
 use coreml_proto::{
@@ -85,12 +86,8 @@ fn put_array(
     put: &mut dyn FnMut(&str, Value),
 ) {
     let data_type = match array.data_type() {
-        ArrayDataType::Float16 => "Float16",
-        ArrayDataType::Float32 => "Float32",
         ArrayDataType::Double => "Double",
-        ArrayDataType::Int8 => "Int8",
-        ArrayDataType::Int32 => "Int32",
-        ArrayDataType::InvalidArrayDataType => "Invalid",
+        _ => DataType::from_array_type(array.data_type).map_or("Invalid", DataType::summary_name),
     };
     put("dataType", data_type.into());
     put("shape", bracketed(&array.shape).into());

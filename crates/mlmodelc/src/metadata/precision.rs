@@ -2,7 +2,7 @@
 
 use super::{Guesses, visit};
 use anemll_mil::references::{blob_of, values};
-use anemll_mil::{DataType, literal, model};
+use anemll_mil::{DataType, literal, model, ops};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::mil::value_type::Type;
@@ -22,7 +22,7 @@ pub(super) fn compute(function: &mil::Function) -> Result<Option<String>, String
     let mut found = BTreeSet::new();
     let mut see = |kind: DataType| {
         if !matches!(kind, DataType::Bool | DataType::String) {
-            found.insert(name(kind));
+            found.insert(kind.summary_name());
         }
     };
     visit(block, &mut |operation| {
@@ -31,7 +31,7 @@ pub(super) fn compute(function: &mil::Function) -> Result<Option<String>, String
                 known.insert(&inner.name, kind);
             }
         }
-        if operation.r#type != "cast" && !operation.r#type.starts_with("constexpr_") {
+        if operation.r#type != "cast" && !ops::is_constexpr(&operation.r#type) {
             let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
             for binding in bindings {
                 let kind = match &binding.binding {
@@ -81,16 +81,16 @@ fn storage_of(operation: &mil::Operation, found: &mut BTreeSet<String>, guesses:
             }
             if newer {
                 guess_storage(operation, guesses);
-                found.insert(name(indices).to_owned());
+                found.insert(indices.summary_name().to_owned());
             }
         }
         "constexpr_affine_dequantize" => {
-            found.extend(stored("quantized_data").map(|kind| name(kind).to_owned()));
+            found.extend(stored("quantized_data").map(|kind| kind.summary_name().to_owned()));
         }
         "constexpr_blockwise_shift_scale" | "constexpr_sparse_blockwise_shift_scale" => {
             guess_storage(operation, guesses);
             let data = ["data", "nonzero_data"].into_iter().find_map(stored);
-            found.extend(data.map(|kind| name(kind).to_owned()));
+            found.extend(data.map(|kind| kind.summary_name().to_owned()));
         }
         "constexpr_sparse_to_dense" => {
             if newer {
@@ -104,7 +104,7 @@ fn storage_of(operation: &mil::Operation, found: &mut BTreeSet<String>, guesses:
         _ => {
             let blobs = values(operation).filter(|(_, value)| blob_of(value).is_some());
             let kinds = blobs.filter_map(|(_, value)| value.r#type.as_ref().and_then(tensor_type));
-            found.extend(kinds.map(|kind| name(kind).to_owned()));
+            found.extend(kinds.map(|kind| kind.summary_name().to_owned()));
         }
     }
 }
@@ -144,33 +144,5 @@ fn tensor_type(kind: &mil::ValueType) -> Option<DataType> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// A type's name in the summary.
-fn name(kind: DataType) -> &'static str {
-    match kind {
-        DataType::Bool => "Bool",
-        DataType::String => "String",
-        DataType::Float16 => "Float16",
-        DataType::Float32 => "Float32",
-        DataType::Float64 => "Float64",
-        DataType::BFloat16 => "BFloat16",
-        DataType::Int8 => "Int8",
-        DataType::Int16 => "Int16",
-        DataType::Int32 => "Int32",
-        DataType::Int64 => "Int64",
-        DataType::Int4 => "Int4",
-        DataType::UInt8 => "UInt8",
-        DataType::UInt16 => "UInt16",
-        DataType::UInt32 => "UInt32",
-        DataType::UInt64 => "UInt64",
-        DataType::UInt4 => "UInt4",
-        DataType::UInt2 => "UInt2",
-        DataType::UInt1 => "UInt1",
-        DataType::UInt6 => "UInt6",
-        DataType::UInt3 => "UInt3",
-        DataType::Float8E4M3FN => "Float8E4M3FN",
-        DataType::Float8E5M2 => "Float8E5M2",
     }
 }

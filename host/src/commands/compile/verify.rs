@@ -1,7 +1,7 @@
 //! The same package by two compilers, file by file.
 
 use super::{APPLES, Job, OURS};
-use crate::error::{from_compile, io};
+use crate::error::io;
 use anemll_mlmodelc::Comparison;
 use anemll_plugin_api::{Compiler, Host, Result, codes};
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) fn run(
     let second = other.compile(&job.package, folder.path(), host)?;
     let (apples, ours) = if ours { (second.as_path(), made) } else { (made, second.as_path()) };
     let mut agree = true;
-    for (file, comparison) in anemll_mlmodelc::compare(apples, ours).map_err(from_compile)? {
+    for (file, comparison) in anemll_mlmodelc::compare(apples, ours)? {
         let told = match &comparison {
             Comparison::Equal => "equal",
             Comparison::Equivalent => "equal but for what compilers may choose",

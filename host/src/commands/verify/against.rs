@@ -4,7 +4,6 @@
 //! the evaluation functions. The export runs as apps run it: its compiled models, token by token.
 
 use super::VerifyArguments;
-use crate::cli::{Cli, Command};
 use crate::engine::{Engine, Head};
 use crate::error::from_export;
 use crate::evaluation::{argmax, logsumexp, measure};
@@ -13,10 +12,9 @@ use crate::services::{self, check_cancelled};
 use crate::tokenizer::Tokenizer;
 use anemll_conversion::{Conversion, Form, META};
 use anemll_export::Release;
+use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{Error, Result, codes};
-use clap::Parser as _;
 use serde::Serialize;
-use std::ffi::OsString;
 use std::path::Path;
 
 /// What both run on.
@@ -220,30 +218,12 @@ fn convert(
     export: &Engine,
 ) -> Result<()> {
     super::super::say("converting the original to 16-bit floats in a temporary folder");
-    let text = |number: u64| OsString::from(number.to_string());
-    let mut line: Vec<OsString> = vec!["anemll".into(), "convert".into()];
-    line.extend(["--model".into(), source.as_os_str().to_owned()]);
-    line.extend(["--output".into(), output.as_os_str().to_owned()]);
-    line.extend([
-        "--context".into(),
-        text(export.context()),
-        "--batch".into(),
-        text(export.batch()),
-    ]);
-    for flag in ["--chunk", "1", "--lut", "none", "--runtime", "none"] {
-        line.push(flag.into());
-    }
-    line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
-    if let Some(head) = arguments.head {
-        line.extend(["--head".into(), head.name().into()]);
-    }
-    if let Some(arch) = &arguments.arch {
-        line.extend(["--arch".into(), arch.into()]);
-    }
-    let parsed = Cli::try_parse_from(line)
-        .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;
-    let Command::Convert(conversion) = &parsed.command else {
-        return Err(Error::new(codes::INTERNAL, "`convert` was typed"));
+    let request = ConvertRequest {
+        context: export.context(),
+        batch: export.batch(),
+        head: arguments.head.map(Into::into),
+        arch: arguments.arch.clone(),
+        ..ConvertRequest::unquantized(source, output)
     };
-    crate::convert::run(conversion, plugins, "anemll verify", &|_| {})
+    anemll_pipeline::run(&request, plugins, "anemll verify", &|_| {})
 }

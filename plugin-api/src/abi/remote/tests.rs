@@ -7,9 +7,10 @@ use abi_stable::std_types::{RBox, RResult, RString, RVec};
 
 use super::super::export::Exported;
 use super::super::v1::{
-    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiCombiner, AbiCombiner_TO, AbiCompiler,
-    AbiCompiler_TO, AbiQuantizer, AbiQuantizer_TO, AbiRuntime, AbiRuntime_TO, AbiSession,
-    AbiSession_TO, Blob, FORMAT_COREML_MODEL, HostBox, PluginError, SinkMut,
+    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiArchModel, AbiArchModel_TO, AbiCombiner,
+    AbiCombiner_TO, AbiCompiler, AbiCompiler_TO, AbiQuantizer, AbiQuantizer_TO, AbiRuntime,
+    AbiRuntime_TO, AbiSession, AbiSession_TO, Blob, FORMAT_COREML_MODEL, HostBox, PluginError,
+    SinkMut,
 };
 use super::*;
 use crate::data::Purpose;
@@ -37,11 +38,17 @@ impl AbiArchFrontend for Garbage {
         self.text()
     }
 
-    fn describe(&self, _: RStr<'_>) -> Abi<RString> {
+    fn open(&self, _: RStr<'_>, _: HostBox) -> Abi<ArchModelBox> {
+        RResult::ROk(AbiArchModel_TO::from_ptr(RBox::new(*self), TD_Opaque))
+    }
+}
+
+impl AbiArchModel for Garbage {
+    fn describe(&self) -> Abi<RString> {
         self.text()
     }
 
-    fn lower(&self, _: RStr<'_>, _: RStr<'_>, _: HostBox) -> Abi<Blob> {
+    fn lower(&self, _: RStr<'_>, _: HostBox) -> Abi<Blob> {
         self.blob()
     }
 }
@@ -159,8 +166,13 @@ fn garbage_from_a_plugin_is_refused_with_its_name_and_the_entry() {
         let garbage = Garbage(text);
         let frontend = remote(AbiArchFrontend_TO::from_ptr(RBox::new(garbage), TD_Opaque));
         refused(frontend.accepts("{}"), "arch.accepts");
-        refused(frontend.describe(&ModelInput::default()), "arch.describe");
-        refused(frontend.lower(&ModelInput::default(), &function(), &host), "arch.lower");
+        refused(frontend.open(&ModelInput::default(), &host), "model.describe");
+        let model = RemoteModel {
+            object: AbiArchModel_TO::from_ptr(RBox::new(garbage), TD_Opaque),
+            plugin: "stub".into(),
+            description: ModelDescription::default(),
+        };
+        refused(model.lower(&function(), &host), "model.lower");
 
         let quantizer = remote(AbiQuantizer_TO::from_ptr(RBox::new(garbage), TD_Opaque));
         // Every key of a plan has a default, and so any object is one.
@@ -213,12 +225,21 @@ impl ArchFrontend for Counting {
         Err(Error::cancelled())
     }
 
-    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
+    fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        if model.context == 0 {
+            return Ok(Box::new(Self));
+        }
         CALLS.fetch_add(1, Ordering::SeqCst);
-        Ok(ModelDescription::default())
+        Err(Error::cancelled())
+    }
+}
+
+impl ArchModel for Counting {
+    fn describe(&self) -> ModelDescription {
+        ModelDescription::default()
     }
 
-    fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
         CALLS.fetch_add(1, Ordering::SeqCst);
         Ok(Vec::new())
     }
@@ -266,10 +287,12 @@ fn garbage_from_a_host_does_not_reach_the_component() {
     let error = from_abi(module.new_arch()("x".into(), "{".into())).err().unwrap();
     assert_eq!(code(error), codes::PLUGIN_BAD_REQUEST);
     let frontend = from_abi(module.new_arch()("x".into(), "{}".into())).unwrap();
+    let model = to_json("arch.open", &ModelInput::default()).unwrap();
+    let model = from_abi(frontend.open(model.as_str().into(), host())).unwrap();
     for text in GARBAGE {
-        let error = from_abi(frontend.describe(text.into())).unwrap_err();
+        let error = from_abi(frontend.open(text.into(), host())).err().unwrap();
         assert_eq!(code(error), codes::PLUGIN_BAD_REQUEST);
-        let error = from_abi(frontend.lower(text.into(), text.into(), host())).err().unwrap();
+        let error = from_abi(model.lower(text.into(), host())).err().unwrap();
         assert_eq!(code(error), codes::PLUGIN_BAD_REQUEST);
     }
 
@@ -290,6 +313,6 @@ fn garbage_from_a_host_does_not_reach_the_component() {
 #[test]
 fn the_format_of_programs_is_checked() {
     let blob = |format: &str| Blob { format: format.into(), bytes: vec![1].into() };
-    assert_eq!(coreml_model("stub", "arch.lower", blob(FORMAT_COREML_MODEL)).unwrap(), [1]);
-    refused(coreml_model("stub", "arch.lower", blob("text/plain")), "arch.lower");
+    assert_eq!(coreml_model("stub", "model.lower", blob(FORMAT_COREML_MODEL)).unwrap(), [1]);
+    refused(coreml_model("stub", "model.lower", blob("text/plain")), "model.lower");
 }

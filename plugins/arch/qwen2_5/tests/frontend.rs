@@ -34,7 +34,7 @@ fn input(config: Value) -> ModelInput {
 }
 
 fn describe(changes: Value) -> Result<ModelDescription> {
-    frontend().describe(&input(config(changes)))
+    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn the_manifest_agrees_with_the_code() {
     let component = &manifest.components[0];
     let options = component.complete_options(&ComponentOptions::new()).unwrap();
     let made = Qwen25Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.describe(&input(config(json!({})))).unwrap();
+    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
     assert_eq!(description, describe(json!({})).unwrap());
     assert_eq!(
         Qwen25Plugin::arch_frontend("qwen2", &ComponentOptions::new()).err().unwrap().code,
@@ -134,7 +134,8 @@ fn three_projections_have_biases_and_all_are_convolutions() {
         purpose: Purpose::Infer,
         argmax: false,
     };
-    let bytes = frontend().lower(&input(config(json!({}))), &function, &Host::quiet()).unwrap();
+    let opened = frontend().open(&input(config(json!({}))), &Host::quiet()).unwrap();
+    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     for name in ["q_proj.bias", "k_proj.bias", "v_proj.bias"] {
         assert!(text.contains(&format!("model.layers.1.self_attn.{name}")), "{name}");

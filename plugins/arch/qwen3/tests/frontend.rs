@@ -35,7 +35,7 @@ fn input(config: Value) -> ModelInput {
 }
 
 fn describe(changes: Value) -> Result<ModelDescription> {
-    frontend().describe(&input(config(changes)))
+    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
 }
 
 /// The weights and operations of layers `first` to `end`, as text.
@@ -48,7 +48,8 @@ fn lowered(changes: Value, first: u32, end: u32) -> String {
         purpose: Purpose::Infer,
         argmax: false,
     };
-    let bytes = frontend().lower(&input(config(changes)), &function, &Host::quiet()).unwrap();
+    let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
+    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -59,7 +60,7 @@ fn the_manifest_agrees_with_the_code() {
     let component = &manifest.components[0];
     let options = component.complete_options(&ComponentOptions::new()).unwrap();
     let made = Qwen3Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.describe(&input(config(json!({})))).unwrap();
+    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
     assert_eq!(description, describe(json!({})).unwrap());
     assert_eq!(
         Qwen3Plugin::arch_frontend("qwen", &ComponentOptions::new()).err().unwrap().code,

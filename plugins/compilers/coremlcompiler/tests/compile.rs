@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anemll_compiler_coremlcompiler::{CoremlCompiler, CoremlCompilerPlugin, ID};
 use anemll_plugin_api::data::Manifest;
 use anemll_plugin_api::{
-    Compiler as _, ComponentOptions, Error, Host, HostServices, Level, Plugin as _, Result, codes,
+    Compiler as _, ComponentOptions, Host, HostServices, Level, Plugin as _, Result, codes,
 };
 use tempfile::TempDir;
 
@@ -110,9 +110,6 @@ impl HostServices for Impatient {
     }
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
-    }
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, id))
     }
 }
 

@@ -5,8 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anemll_mlmodelc::{CompileError, ErrorKind, Options, Weights};
-use anemll_mlpackage::ErrorKind as PackageKind;
+use anemll_mlmodelc::{Options, Weights};
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{
     Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, codes, no_such_component,
@@ -68,8 +67,7 @@ impl Compiler for Mlmodelc {
         })?;
         let destination = output_directory.join(name);
         let options = Options { copy: self.copy, replace: true, ..Options::default() };
-        let compiled =
-            anemll_mlmodelc::compile(package, &destination, &options).map_err(to_error)?;
+        let compiled = anemll_mlmodelc::compile(package, &destination, &options)?;
         if let Weights::Copied { reason: Some(reason) } = &compiled.weights {
             let text = format!("{shown}: the weights were copied, a hard link failed: {reason}");
             host.log(Level::Info, ID, &text);
@@ -84,29 +82,6 @@ impl Compiler for Mlmodelc {
             host.log(Level::Info, ID, &text);
         }
         Ok(compiled.path)
-    }
-}
-
-fn to_error(source: CompileError) -> Error {
-    let code = match source.kind() {
-        ErrorKind::ModelType => codes::COMPILE_NOT_A_PROGRAM,
-        ErrorKind::Compiled => codes::COMPILED_INVALID,
-        ErrorKind::Package(kind) => match kind {
-            PackageKind::NotFound | PackageKind::NotAPackage | PackageKind::Io => {
-                codes::PACKAGE_UNREADABLE
-            }
-            PackageKind::Weights => codes::BLOB_INVALID,
-            PackageKind::Exists => codes::OUTPUT_EXISTS,
-            PackageKind::DiskFull | PackageKind::Permission => codes::OUTPUT_UNWRITABLE,
-            PackageKind::Usage => codes::USAGE,
-            _ => codes::PACKAGE_INVALID,
-        },
-        _ => codes::COMPILE_FAILED,
-    };
-    let error = Error::new(code, source.reason()).with_at(source.path().display().to_string());
-    match source.hint() {
-        Some(hint) => error.with_hint(hint),
-        None => error,
     }
 }
 

@@ -54,7 +54,7 @@ fn decode(path: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
         let taps: Vec<&str> = block
             .operations
             .iter()
-            .filter(|operation| operation.r#type.starts_with("constexpr_"))
+            .filter(|operation| anemll_mil::ops::is_constexpr(&operation.r#type))
             .flat_map(|operation| operation.outputs.iter().map(|value| value.name.as_str()))
             .collect();
         // Zeros are inputs as good as any: constants do not depend on them.

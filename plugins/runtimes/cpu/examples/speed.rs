@@ -325,10 +325,6 @@ impl HostServices for Threads {
     fn scratch_directory(&self) -> anemll_plugin_api::Result<PathBuf> {
         Ok(std::env::temp_dir())
     }
-
-    fn extension(&self, id: &str, _: &str) -> anemll_plugin_api::Result<String> {
-        Err(anemll_plugin_api::Error::new("A0119", format!("no extension {id}")))
-    }
 }
 
 /// Inputs of the default shapes, at a position of the sequence.

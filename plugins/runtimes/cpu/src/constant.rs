@@ -1,16 +1,20 @@
-//! Constants of a program: immediate values, and weights from its weight files.
+//! Constants of a program: immediate values, weights from its weight files, and what constexpr
+//! operations make of those.
 
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
-use crate::kernels::{Input, Operand};
+use crate::kernels::{Input, Operand, checked_count};
 use crate::layout::{Layout, element_count};
-use crate::source::{Source, package_error};
+use crate::simd;
+use crate::source::Source;
 use crate::storage::{Buffer, Shelf, Storage};
 use crate::tensor::Tensor;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::{DataType, Literal, TensorType};
+use anemll_weights::Decoder;
 use coreml_proto::mil;
 use coreml_proto::mil::value::Value as Place;
+use half::f16;
 use std::sync::Arc;
 
 /// The value as an operand. Weights come from the shelf; immediate values are copied.
@@ -30,12 +34,11 @@ pub(crate) fn operand(value: &mil::Value, model: &Source, shelf: &Shelf) -> Outc
     };
     let storage = match &value.value {
         Some(Place::BlobFileValue(place)) => {
-            let problem =
-                |error: anemll_mlpackage::PackageError| Failure::Host(package_error(&error));
             let file = model.weight_file(&place.file_name)?;
-            let record = file.record(place.offset).map_err(problem)?;
-            let stored = record.blob_type().data_type() as i32;
-            if stored != element.to_mil() || record.size_in_bytes() != bytes as u64 {
+            let record = file.record(place.offset)?;
+            if record.blob_type().data_type() != kind.data_type
+                || record.size_in_bytes() != bytes as u64
+            {
                 return invalid(format!(
                     "the weight record at offset {} holds {} bytes of {}, the program says {kind}",
                     place.offset,
@@ -57,10 +60,45 @@ pub(crate) fn operand(value: &mil::Value, model: &Source, shelf: &Shelf) -> Outc
     Ok(Operand::Tensor(Input::Constant(tensor)))
 }
 
+/// What the constexpr operation of this name makes. It is a weight, and stays in the type of which
+/// the program says it is.
+pub(crate) fn decoded(decoder: &Decoder<'_>, name: &str) -> Outcome<Tensor> {
+    let values = decoder.values(name)?;
+    let element = element_of(values.data_type)?;
+    let count = checked_count(&values.shape)?;
+    let Some(bytes) = element.bytes_of(count) else { return invalid("the result is too large") };
+    let mut buffer = Buffer::zeroed(bytes)?;
+    match element {
+        Element::F32 => values.fill(0, buffer.slice_mut())?,
+        Element::F16 => {
+            let mut rest: &mut [f16] = buffer.slice_mut();
+            values.for_each_piece(|piece| {
+                let (part, behind) = std::mem::take(&mut rest).split_at_mut(piece.len());
+                simd::narrow(piece, part);
+                rest = behind;
+                Ok(())
+            })?;
+        }
+        Element::I8 | Element::U8 => {
+            let mut slots = buffer.bytes_mut().iter_mut();
+            values.for_each_piece(|piece| {
+                // Stored as integers, so that they are whole; the sign is in the upper bit.
+                slots.by_ref().zip(piece).for_each(|(slot, value)| *slot = *value as i16 as u8);
+                Ok(())
+            })?;
+        }
+        other => return unsupported(format!("weights that are decoded to {}", other.name())),
+    }
+    Ok(Tensor::owned(element, &values.shape, buffer))
+}
+
 /// The runtime's element type of a MIL type.
 pub(crate) fn element(kind: &TensorType) -> Outcome<Element> {
-    Element::from_mil(kind.data_type.to_proto())
-        .map_or_else(|| unsupported(format!("values of type {}", kind.data_type)), Ok)
+    element_of(kind.data_type)
+}
+
+fn element_of(data_type: DataType) -> Outcome<Element> {
+    Element::of(data_type).map_or_else(|| unsupported(format!("values of type {data_type}")), Ok)
 }
 
 /// Sizes of all axes; an error if one is unknown.

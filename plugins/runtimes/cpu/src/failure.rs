@@ -9,7 +9,7 @@ pub(crate) enum Failure {
     /// The program or a value in it breaks a rule of the operation.
     #[error("{0}")]
     Invalid(String),
-    /// The host ended the work, or a service of the host failed.
+    /// The host ended the work, a service of the host failed, or a weight file cannot be read.
     #[error("{0}")]
     Host(anemll_plugin_api::Error),
 }
@@ -30,6 +30,21 @@ pub(crate) fn invalid<T>(reason: impl Into<String>) -> Outcome<T> {
 impl From<anemll_plugin_api::Error> for Failure {
     fn from(error: anemll_plugin_api::Error) -> Self {
         Self::Host(error)
+    }
+}
+
+impl From<anemll_mlpackage::PackageError> for Failure {
+    fn from(error: anemll_mlpackage::PackageError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+impl From<anemll_weights::DecodeError> for Failure {
+    fn from(error: anemll_weights::DecodeError) -> Self {
+        match error.file() {
+            Some(file) => file.clone().into(),
+            None => Self::Invalid(error.to_string()),
+        }
     }
 }
 

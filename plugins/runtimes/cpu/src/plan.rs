@@ -5,17 +5,18 @@
 use crate::constant;
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
-use crate::kernels::{self, Call, Frame, Input, Operand, Prepared, Step};
+use crate::kernels::{self, Call, Frame, Input, Operand, Step};
 use crate::source::Source;
 use crate::storage::Shelf;
 use crate::tensor::Tensor;
 use crate::wide;
-use anemll_mil::{Symbols, ValueType};
+use anemll_mil::{Symbols, ValueType, ops};
 use anemll_plugin_api::{Error, codes};
+use anemll_weights::Decoder;
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::prost::Message as _;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Steps between two questions to the host whether to go on.
 const STEPS_PER_CHECK: usize = 64;
@@ -51,7 +52,7 @@ struct PlannedOutput {
 }
 
 /// Decoded constants by what they were decoded from, shared by the functions of a package.
-pub(crate) type ConstantCache = HashMap<Vec<u8>, Vec<Tensor>>;
+pub(crate) type ConstantCache = HashMap<Vec<u8>, Tensor>;
 
 /// What planning needs to know about the model.
 pub(crate) struct Planner<'a> {
@@ -90,7 +91,7 @@ fn operation_name(operation: &mil::Operation) -> String {
 pub(crate) fn check_operations(name: &str, block: &mil::Block) -> Result<(), Error> {
     for operation in &block.operations {
         let kind = operation.r#type.as_str();
-        if kind != "const" && kernels::find(kind).is_none() {
+        if kind != "const" && !is_constexpr(operation) && kernels::find(kind).is_none() {
             let value = operation_name(operation);
             return Err(Error::new(
                 codes::OPERATION_UNSUPPORTED,
@@ -101,6 +102,11 @@ pub(crate) fn check_operations(name: &str, block: &mil::Block) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// Whether an operation makes a weight of stored data, which is done once, before any run.
+fn is_constexpr(operation: &mil::Operation) -> bool {
+    ops::is_constexpr(&operation.r#type)
 }
 
 /// Names of the values that an operation reads.
@@ -120,8 +126,11 @@ impl Planner<'_> {
         function: &mil::Function,
         block: &mil::Block,
     ) -> Result<Plan, Error> {
+        let model = self.model;
         let mut building = Building {
             planner: self,
+            decoder: Decoder::new(block, model.weight_files()),
+            decoded: HashSet::new(),
             operands: HashMap::new(),
             last_uses: HashMap::new(),
             slots: 0,
@@ -129,10 +138,14 @@ impl Planner<'_> {
         for (index, operation) in block.operations.iter().enumerate() {
             for value in reads(operation) {
                 building.last_uses.insert(value.to_owned(), index);
+                if !is_constexpr(operation) {
+                    building.decoded.insert(value.to_owned());
+                }
             }
         }
         for output in &block.outputs {
             building.last_uses.insert(output.clone(), usize::MAX);
+            building.decoded.insert(output.clone());
         }
         let at = |failure| located(failure, name, "inputs", "inputs", true);
         let inputs = building.inputs(function).map_err(at)?;
@@ -173,6 +186,10 @@ impl Planner<'_> {
 /// A function on the way to its plan.
 struct Building<'p, 'a> {
     planner: &'p mut Planner<'a>,
+    decoder: Decoder<'p>,
+    /// Values that other than constexpr operations read. What only feeds constexpr operations is
+    /// read while they are decoded, and has no value of its own.
+    decoded: HashSet<String>,
     operands: HashMap<String, Operand>,
     /// Index of the last operation that reads a value; `usize::MAX` for outputs.
     last_uses: HashMap<String, usize>,
@@ -224,12 +241,19 @@ impl Building<'_, '_> {
         if !operation.blocks.is_empty() {
             return unsupported("nested blocks");
         }
+        if is_constexpr(operation) {
+            self.weight(operation)?;
+            return Ok(None);
+        }
         if kind == "const" {
             let (Some(value), [output]) =
                 (operation.attributes.get("val"), operation.outputs.as_slice())
             else {
                 return invalid("a constant needs `val` and one output");
             };
+            if self.is_part(operation) {
+                return Ok(None);
+            }
             let operand = constant::operand(value, self.planner.model, self.planner.shelf)?;
             self.define(&output.name, operand)?;
             return Ok(None);
@@ -237,15 +261,8 @@ impl Building<'_, '_> {
         let Some(definition) = kernels::find(kind) else {
             return unsupported("the runtime does not have it");
         };
-        let key = kind.starts_with("constexpr_").then(|| cache_key(operation)).flatten();
-        let cached = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
-        // What is decoded already is not read again.
-        let mut arguments = match &cached {
-            Some(_) => BTreeMap::new(),
-            None => self.arguments(operation)?,
-        };
-        // What constexpr operations decode is a weight, and stays as it is stored.
-        let wide = self.planner.wide && !kind.starts_with("constexpr_");
+        let mut arguments = self.arguments(operation)?;
+        let wide = self.planner.wide;
         if wide {
             wide::arguments(kind, &mut arguments)?;
         }
@@ -267,39 +284,55 @@ impl Building<'_, '_> {
             .flatten();
         let call =
             Call { operation: kind, arguments, outputs: outputs.clone(), last_uses, in_place };
-        let prepared = match cached {
-            Some(tensors) => Prepared::Constant(tensors),
-            None => (definition.prepare)(&call)?,
-        };
-        match prepared {
-            Prepared::Constant(tensors) => {
-                check_outputs(
-                    &tensors,
-                    outputs.iter().map(|(element, shape)| (*element, &**shape)),
-                )?;
-                for (output, tensor) in operation.outputs.iter().zip(&tensors) {
-                    self.define(&output.name, Operand::Tensor(Input::Constant(tensor.clone())))?;
-                }
-                if let Some(key) = key {
-                    self.planner.cache.insert(key, tensors);
-                }
-                Ok(None)
+        let run = (definition.prepare)(&call)?;
+        let run = if wide { wide::step(run) } else { run };
+        let mut releases = call.last_uses;
+        let mut planned = Vec::with_capacity(outputs.len());
+        for (output, (element, shape)) in operation.outputs.iter().zip(outputs) {
+            let slot = self.slot();
+            self.define(&output.name, Operand::Tensor(Input::Slot(slot)))?;
+            if !self.last_uses.contains_key(&output.name) {
+                releases.push(slot);
             }
-            Prepared::Step(run) => {
-                let run = if wide { wide::step(run) } else { run };
-                let mut releases = call.last_uses;
-                let mut planned = Vec::with_capacity(outputs.len());
-                for (output, (element, shape)) in operation.outputs.iter().zip(outputs) {
-                    let slot = self.slot();
-                    self.define(&output.name, Operand::Tensor(Input::Slot(slot)))?;
-                    if !self.last_uses.contains_key(&output.name) {
-                        releases.push(slot);
-                    }
-                    planned.push(PlannedOutput { slot, element, shape });
-                }
-                Ok(Some((run, planned, releases)))
-            }
+            planned.push(PlannedOutput { slot, element, shape });
         }
+        Ok(Some((run, planned, releases)))
+    }
+
+    /// Whether only constexpr operations read what an operation makes: then it is part of a weight.
+    fn is_part(&self, operation: &mil::Operation) -> bool {
+        let uses = |name: &str| (self.last_uses.contains_key(name), self.decoded.contains(name));
+        let mut outputs = operation.outputs.iter().map(|output| uses(&output.name)).peekable();
+        // Of the sparse forms' two results one may be read by nothing.
+        outputs.clone().any(|(read, _)| read) && outputs.all(|(_, decoded)| !decoded)
+    }
+
+    /// Decodes a weight, unless it is only part of another.
+    fn weight(&mut self, operation: &mil::Operation) -> Outcome<()> {
+        if self.is_part(operation) {
+            return Ok(());
+        }
+        let [output] = operation.outputs.as_slice() else {
+            return unsupported("its results are read by other than constexpr operations");
+        };
+        let ValueType::Tensor(kind) = value_type(output)? else {
+            return invalid("its result is not a tensor");
+        };
+        let key = cache_key(operation);
+        let known = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
+        let tensor = match known {
+            Some(tensor) => tensor,
+            None => constant::decoded(&self.decoder, &output.name)?,
+        };
+        let declared = (constant::element(&kind)?, constant::open_shape(&kind)?);
+        check_outputs(
+            std::slice::from_ref(&tensor),
+            std::iter::once((declared.0, declared.1.as_slice())),
+        )?;
+        if let Some(key) = key {
+            self.planner.cache.insert(key, tensor.clone());
+        }
+        self.define(&output.name, Operand::Tensor(Input::Constant(tensor)))
     }
 
     fn arguments<'o>(
@@ -319,15 +352,6 @@ impl Building<'_, '_> {
                 None => invalid(format!("argument `{name}` is empty")),
             });
             arguments.insert(name.as_str(), operands.collect::<Outcome<Vec<_>>>()?);
-        }
-        // Constexpr operations before iOS 18 have their operands as attributes.
-        if operation.r#type.starts_with("constexpr_") {
-            for (name, value) in &operation.attributes {
-                if name != "name" && !arguments.contains_key(name.as_str()) {
-                    let operand = constant::operand(value, self.planner.model, self.planner.shelf)?;
-                    arguments.insert(name.as_str(), vec![operand]);
-                }
-            }
         }
         Ok(arguments)
     }

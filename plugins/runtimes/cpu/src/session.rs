@@ -8,8 +8,8 @@ use crate::plan::{ConstantCache, Plan, Planner, check_operations};
 use crate::source::Source;
 use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
-use anemll_mil::FunctionInterface;
 use anemll_mil::model::{block, program};
+use anemll_mil::{DataType, FunctionInterface};
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{DType, Error, Host, Result, Session, Sink, TensorView, codes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -153,7 +153,7 @@ fn zero_state(port: &anemll_mil::Port, wide: bool) -> Result<StateValue> {
     let refuse = |reason: &str| {
         Err(Error::new(codes::GRAPH_INTERFACE, format!("state `{}` {reason}", port.name)))
     };
-    let Some(element) = Element::from_mil(port.data_type.to_proto()) else {
+    let Some(element) = Element::of(port.data_type) else {
         return refuse("has an element type that the cpu runtime does not have");
     };
     let element = if wide { element.widened() } else { element };
@@ -192,7 +192,7 @@ fn read_inputs(
         if !given.insert(name) {
             return refuse(name, "is given twice".to_owned());
         }
-        let given_as = i32::try_from(input.dtype().0).ok().and_then(Element::from_mil);
+        let given_as = DataType::from_name(input.dtype().name()).and_then(Element::of);
         let widened = if plan.is_wide() { port.element.widened() } else { port.element };
         if given_as != Some(port.element) && given_as != Some(widened) {
             return refuse(name, format!("is {}, not {}", input.dtype(), port.element.name()));
@@ -231,13 +231,12 @@ fn write(sink: &mut dyn Sink, name: &str, value: &Tensor, pool: &Pool) -> Result
         .contiguous(pool)
         .map_err(|failure| Error::new(codes::RUN_FAILED, failure.to_string()).with_at(name))?;
     let shape: Vec<u64> = value.shape().iter().map(|&size| size as u64).collect();
-    let width = value.element.bits();
-    let start = value.layout.offset() * width / 8;
-    let length = (value.count() * width).div_ceil(8);
+    let width = value.element.size();
+    let (start, length) = (value.layout.offset() * width, value.count() * width);
     let Some(bytes) = value.storage.bytes().get(start..start + length) else {
         return Err(Error::new(codes::INTERNAL, "a value lies outside its buffer").with_at(name));
     };
-    let dtype = DType(value.element.to_mil().unsigned_abs());
+    let dtype = DType(value.element.data_type().to_proto().unsigned_abs());
     sink.tensor(name, dtype, &shape, bytes)?;
     Ok(())
 }

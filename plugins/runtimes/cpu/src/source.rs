@@ -1,8 +1,9 @@
 //! What a session is opened from: a package, or a model that was compiled from one.
 
-use anemll_mlmodelc::{CompileError, CompiledModel};
-use anemll_mlpackage::{BlobFile, Package, PackageError};
+use anemll_mlmodelc::CompiledModel;
+use anemll_mlpackage::{BlobFile, Package};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_weights::WeightFiles;
 use coreml_proto::Model;
 use std::path::Path;
 
@@ -22,10 +23,10 @@ impl Source {
     /// What is missing, damaged, or not an ML Program.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if CompiledModel::is_at(path) {
-            let model = CompiledModel::open(path).map_err(|error| compiled_error(&error))?;
+            let model = CompiledModel::open(path)?;
             return Ok(Self::Compiled(Box::new(model)));
         }
-        let package = Package::open(path).map_err(|error| package_error(&error))?;
+        let package = Package::open(path)?;
         Ok(Self::Package(Box::new(package)))
     }
 
@@ -45,49 +46,22 @@ impl Source {
         }
     }
 
+    /// The weight files by the names that the program gives them.
+    pub(crate) fn weight_files(&self) -> &WeightFiles {
+        match self {
+            Self::Package(package) => package.weight_files(),
+            Self::Compiled(model) => model.weight_files(),
+        }
+    }
+
     /// The weight file that the program names so.
     ///
     /// # Errors
     /// The program names no such file.
     pub(crate) fn weight_file(&self, name: &str) -> Result<&BlobFile> {
-        let files = match self {
-            Self::Package(package) => package.weight_files(),
-            Self::Compiled(model) => model.weight_files(),
-        };
-        files.get(name).ok_or_else(|| {
+        self.weight_files().get(name).ok_or_else(|| {
             let reason = format!("the program does not refer to a weight file {name:?}");
             Error::new(codes::PACKAGE_INVALID, reason).with_at(self.path().display().to_string())
         })
-    }
-}
-
-fn package_code(kind: anemll_mlpackage::ErrorKind) -> &'static str {
-    use anemll_mlpackage::ErrorKind;
-    match kind {
-        ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Io => codes::PACKAGE_UNREADABLE,
-        ErrorKind::Weights => codes::BLOB_INVALID,
-        _ => codes::PACKAGE_INVALID,
-    }
-}
-
-/// An error about a package or a weight file.
-pub(crate) fn package_error(error: &PackageError) -> Error {
-    let made = Error::new(package_code(error.kind()), error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
-}
-
-fn compiled_error(error: &CompileError) -> Error {
-    use anemll_mlmodelc::ErrorKind;
-    let code = match error.kind() {
-        ErrorKind::Package(kind) => package_code(kind),
-        _ => codes::COMPILED_INVALID,
-    };
-    let made = Error::new(code, error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
     }
 }

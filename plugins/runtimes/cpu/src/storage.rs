@@ -1,8 +1,7 @@
 //! Buffers that hold the elements of values, and their reuse.
 
 use crate::element::Element;
-use crate::failure::{Failure, Outcome, invalid};
-use crate::source::package_error;
+use crate::failure::{Outcome, invalid};
 use anemll_mlpackage::{BlobFile, BlobRecord};
 use bytemuck::Pod;
 use std::cell::RefCell;
@@ -130,8 +129,7 @@ impl Shelf {
             return Ok(known);
         }
         let mut buffer = Buffer::zeroed(size)?;
-        file.read_at(record, 0, buffer.bytes_mut())
-            .map_err(|error| Failure::Host(package_error(&error)))?;
+        file.read_at(record, 0, buffer.bytes_mut())?;
         let buffer = Arc::new(buffer);
         if let Some(key) = key {
             let mut held = lock();

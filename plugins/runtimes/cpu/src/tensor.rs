@@ -110,8 +110,8 @@ impl Tensor {
     }
 
     /// The whole buffer by element type.
-    pub(crate) fn data(&self) -> Outcome<Data<'_>> {
-        Ok(match self.element {
+    pub(crate) fn data(&self) -> Data<'_> {
+        match self.element {
             Element::F16 => Data::F16(self.raw()),
             Element::F32 => Data::F32(self.raw()),
             Element::F64 => Data::F64(self.raw()),
@@ -124,13 +124,7 @@ impl Tensor {
             Element::U32 => Data::U32(self.raw()),
             Element::U64 => Data::U64(self.raw()),
             Element::Bool => Data::Bool(self.raw()),
-            Element::PackedUnsigned(_) | Element::PackedSigned4 => {
-                return unsupported(format!(
-                    "{} values exist only as operands of constexpr operations",
-                    self.element.name()
-                ));
-            }
-        })
+        }
     }
 
     /// The value in f32 where it is float16, else itself.
@@ -177,7 +171,7 @@ impl Tensor {
                 gather(&self.layout, |i| $values[i] as i64)
             };
         }
-        Ok(match self.data()? {
+        Ok(match self.data() {
             Data::I8(values) => list!(values),
             Data::I16(values) => list!(values),
             Data::I32(values) => list!(values),
@@ -192,7 +186,7 @@ impl Tensor {
 
     /// All elements as f32 in row-major order, whatever their type.
     pub(crate) fn floats(&self) -> Outcome<Vec<f32>> {
-        Ok(match self.data()? {
+        Ok(match self.data() {
             Data::F16(values) => {
                 if self.layout.is_contiguous() {
                     let mut wide = vec![0.0; self.count()];
@@ -231,11 +225,10 @@ fn gather<T>(layout: &Layout, read: impl Fn(usize) -> T) -> Vec<T> {
 /// Copies the elements of `source` to where `target` says in `buffer`. Equal shapes and types.
 pub(crate) fn copy(source: &Tensor, buffer: &mut Buffer, target: &Layout) -> Outcome<()> {
     match source.element.size() {
-        Some(1) => copy_elements::<u8>(source, buffer, target),
-        Some(2) => copy_elements::<u16>(source, buffer, target),
-        Some(4) => copy_elements::<u32>(source, buffer, target),
-        Some(8) => copy_elements::<u64>(source, buffer, target),
-        _ => unsupported(format!("{} values cannot be copied", source.element.name())),
+        1 => copy_elements::<u8>(source, buffer, target),
+        2 => copy_elements::<u16>(source, buffer, target),
+        4 => copy_elements::<u32>(source, buffer, target),
+        _ => copy_elements::<u64>(source, buffer, target),
     }
 }
 

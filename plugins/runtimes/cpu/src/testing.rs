@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::failure::Outcome;
-use crate::kernels::{Call, Frame, Input, Operand, Prepared};
+use crate::kernels::{Call, Frame, Input, Operand};
 use crate::storage::Pool;
 use crate::tensor::Tensor;
 use anemll_plugin_api::Host;
@@ -75,14 +75,10 @@ pub(crate) fn evaluate_all(
         in_place: None,
     };
     let definition = crate::kernels::find(operation).unwrap();
-    match (definition.prepare)(&call)? {
-        Prepared::Constant(tensors) => Ok(tensors),
-        Prepared::Step(step) => {
-            let (pool, host) = (Pool::default(), Host::quiet());
-            let mut frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
-            step(&mut frame)
-        }
-    }
+    let step = (definition.prepare)(&call)?;
+    let (pool, host) = (Pool::default(), Host::quiet());
+    let mut frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+    step(&mut frame)
 }
 
 /// The first output of [`evaluate_all`].
@@ -109,16 +105,4 @@ pub(crate) fn i32s(shape: &[usize], values: &[i32]) -> Tensor {
 
 pub(crate) fn flag(value: bool) -> Tensor {
     Tensor::from_slice(Element::Bool, &[], &[u8::from(value)])
-}
-
-/// The packed form of integers that fit `bits` bits.
-pub(crate) fn pack(values: &[u8], bits: u8) -> Vec<u8> {
-    let mut bytes = vec![0u8; (values.len() * bits as usize).div_ceil(8)];
-    for (index, value) in values.iter().enumerate() {
-        for bit in 0..bits as usize {
-            let at = index * bits as usize + bit;
-            bytes[at / 8] |= ((value >> bit) & 1) << (at % 8);
-        }
-    }
-    bytes
 }

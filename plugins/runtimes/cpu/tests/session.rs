@@ -296,6 +296,91 @@ fn weighted(folder: &std::path::Path) -> std::path::PathBuf {
     path
 }
 
+/// An operation that is not what the builder writes.
+fn operation(
+    kind: &str,
+    outputs: &[(&str, DataType, &[u64])],
+    values: Vec<(&str, coreml_proto::mil::Value)>,
+    names: &[(&str, &str)],
+) -> coreml_proto::mil::Operation {
+    use coreml_proto::mil::argument::{Binding, binding::Binding as Bound};
+    let argument =
+        |bound| coreml_proto::mil::Argument { arguments: vec![Binding { binding: Some(bound) }] };
+    coreml_proto::mil::Operation {
+        r#type: kind.to_owned(),
+        outputs: outputs
+            .iter()
+            .map(|(name, data_type, shape)| coreml_proto::mil::NamedValueType {
+                name: (*name).to_owned(),
+                r#type: Some(
+                    anemll_mil::ValueType::Tensor(TensorType::new(*data_type, shape)).to_proto(),
+                ),
+            })
+            .collect(),
+        inputs: values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), argument(Bound::Value(value))))
+            .chain(names.iter().map(|(name, value)| {
+                ((*name).to_owned(), argument(Bound::Name((*value).to_owned())))
+            }))
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// A table under a mask: the links of the chain have no values of their own, the weight has.
+#[test]
+fn a_sparse_palettized_weight_is_decoded() {
+    use anemll_mil::literal::value_from_bytes;
+    let stored = |data_type, shape: &[u64], bytes: &[u8]| {
+        value_from_bytes(&TensorType::new(data_type, shape), bytes.to_vec()).unwrap()
+    };
+    let table: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0]
+        .into_iter()
+        .flat_map(|value| half::f16::from_f32(value).to_le_bytes())
+        .collect();
+    let mut builder = FunctionBuilder::new();
+    let x = builder.input("x", half(&[2, 2])).unwrap();
+    let weight = builder.constant(Some("w"), stored(DataType::Float16, &[2, 2], &[0; 8])).unwrap();
+    let y = builder.add(x, weight).unwrap();
+    builder.name_value(y, "y").unwrap();
+    let mut model =
+        function_model(builder.finish(&[y]).unwrap(), &DescriptionOptions::default()).unwrap();
+    let Some(coreml_proto::model::Type::MlProgram(program)) = &mut model.r#type else {
+        panic!("no program");
+    };
+    let function = program.functions.get_mut("main").unwrap();
+    let block = function.block_specializations.values_mut().next().unwrap();
+    // The mask has places 1 and 2; each row has a table of its own.
+    let chain = [
+        operation(
+            "constexpr_lut_to_sparse",
+            &[("mask", DataType::UInt1, &[2, 2]), ("nonzero", DataType::Float16, &[2])],
+            vec![
+                ("indices_mask", stored(DataType::UInt1, &[2, 2], &[0b0110])),
+                ("indices_nonzero_data", stored(DataType::UInt1, &[2], &[0b11])),
+                ("lut", stored(DataType::Float16, &[2, 1, 2, 1], &table)),
+            ],
+            &[],
+        ),
+        operation(
+            "constexpr_sparse_to_dense",
+            &[("w", DataType::Float16, &[2, 2])],
+            vec![],
+            &[("nonzero_data", "nonzero"), ("mask", "mask")],
+        ),
+    ];
+    let at = block.operations.iter().position(|one| one.outputs[0].name == "w").unwrap();
+    block.operations.splice(at..=at, chain);
+    let (_folder, mut session) = session(&model);
+    let inputs = [halves("x", &[2, 2], &[10.0, 20.0, 30.0, 40.0])];
+    let outputs = run(&mut *session, "main", &inputs, &["w"]).unwrap();
+    assert_eq!(floats(find(&outputs, "w")), [0.0, 2.0, 4.0, 0.0]);
+    assert_eq!(floats(find(&outputs, "y")), [10.0, 22.0, 34.0, 40.0]);
+    let inner = run(&mut *session, "main", &inputs, &["nonzero"]).unwrap_err();
+    assert!(inner.message.contains("nonzero"), "{inner:?}");
+}
+
 /// Another process cuts the weight file short while the session is open: an error that names the
 /// file if its weights were not needed yet, and no harm afterwards.
 #[test]
@@ -314,7 +399,7 @@ fn a_weight_file_that_becomes_shorter_is_an_error() {
     cut();
     let error = run(&mut *late, "main", &inputs, &[]).unwrap_err();
     assert_eq!(error.code, codes::BLOB_INVALID, "{error:?}");
-    assert!(error.message.contains("weight.bin"), "{}", error.message);
+    assert!(error.at.as_deref().unwrap().ends_with("weight.bin"), "{error:?}");
     assert!(error.message.contains("became shorter"), "{}", error.message);
 
     std::fs::write(&weights, whole).unwrap();

@@ -1,7 +1,7 @@
 //! Element-wise operations of two values, with broadcasting.
 
 use super::elementwise::{from_integers, integer_pairs, zip};
-use super::{Call, Definition, Prepared, step};
+use super::{Call, Definition, Step, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 
@@ -150,7 +150,7 @@ fn power(x: f32, y: f32) -> f32 {
     if y == 2.0 { x * x } else { x.powf(y) }
 }
 
-fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
+fn prepare(call: &Call<'_>) -> Outcome<Step> {
     let operation = Operation::named(call.operation)?;
     let element = call.element()?;
     let (x, y) = (call.tensor("x")?, call.tensor("y")?);

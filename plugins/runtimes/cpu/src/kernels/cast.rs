@@ -1,7 +1,7 @@
 //! Conversion between element types.
 
 use super::elementwise::from_integers;
-use super::{Call, Definition, Prepared, step};
+use super::{Call, Definition, Step, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
 use crate::simd;
@@ -12,7 +12,7 @@ pub(super) const ALL: &[Definition] = &[Definition::new("cast", prepare)];
 
 /// `cast`: floats to integers are cut towards zero and stay within the type's range (NaN gives
 /// 0); integers to narrower ones wrap; anything but zero is true.
-fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
+fn prepare(call: &Call<'_>) -> Outcome<Step> {
     let name = call.text("dtype")?.unwrap_or_default();
     let Some(target) = Element::from_cast_name(name) else {
         return invalid(format!("unknown dtype `{name}`"));
@@ -26,7 +26,7 @@ fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
 
 fn cast(x: &Tensor, target: Element) -> Outcome<Tensor> {
     let shape = x.shape();
-    match (x.data()?, target) {
+    match (x.data(), target) {
         (Data::F64(_), Element::F64) => Ok(x.clone()),
         (_, Element::F16) => {
             let wide = x.floats()?;

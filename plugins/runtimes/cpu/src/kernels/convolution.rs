@@ -1,7 +1,7 @@
 //! Convolution over any number of spatial axes.
 
 use super::matrix::{Matrix, project};
-use super::{Call, Definition, Frame, Input, Prepared, checked_count, step};
+use super::{Call, Definition, Frame, Input, Step, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -94,7 +94,7 @@ impl Parameters {
 }
 
 /// `conv`: x (batch, channels, spatial..), weight (outputs, channels / groups, kernel..).
-fn conv(call: &Call<'_>) -> Outcome<Prepared> {
+fn conv(call: &Call<'_>) -> Outcome<Step> {
     let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
     let bias = call.optional("bias")?;
     let element = call.element()?;

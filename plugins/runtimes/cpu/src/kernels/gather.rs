@@ -1,6 +1,6 @@
 //! Picking elements by index.
 
-use super::{Call, Definition, Prepared, axis_index, checked_count, step};
+use super::{Call, Definition, Step, axis_index, checked_count, step};
 use crate::failure::{Outcome, invalid};
 use crate::tensor::Tensor;
 
@@ -17,7 +17,7 @@ fn position(index: i64, size: usize) -> Outcome<usize> {
 }
 
 /// `gather`: result = x's axes before `axis`, the indices' axes, x's axes after it.
-fn gather(call: &Call<'_>) -> Outcome<Prepared> {
+fn gather(call: &Call<'_>) -> Outcome<Step> {
     let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
     let axis = call.integer("axis")?.unwrap_or(0);
     let batch = call.integer("batch_dims")?.unwrap_or(0);
@@ -46,12 +46,10 @@ fn gather(call: &Call<'_>) -> Outcome<Prepared> {
         let middle: usize = x.shape()[batch..axis].iter().product();
         let inner: usize = x.shape()[axis + 1..].iter().product();
         let each = positions.len() / batches.max(1);
-        let Some(width) = x.element.size().map(|size| size * inner) else {
-            return invalid("packed elements");
-        };
+        let width = x.element.size() * inner;
         let mut buffer = frame.pool.take_elements(x.element, checked_count(&shape)?)?;
         if width > 0 {
-            let start = x.layout.offset() * x.element.bits() / 8;
+            let start = x.layout.offset() * x.element.size();
             let source = &x.storage.bytes()[start..];
             let mut pieces = buffer.bytes_mut().chunks_exact_mut(width);
             for outer in 0..batches * middle {
@@ -67,7 +65,7 @@ fn gather(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `gather_along_axis`: result[.., i, ..] = x[.., indices[.., i, ..], ..].
-fn gather_along_axis(call: &Call<'_>) -> Outcome<Prepared> {
+fn gather_along_axis(call: &Call<'_>) -> Outcome<Step> {
     let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
     let axis = call.integer("axis")?.unwrap_or(0);
     step(move |frame| {
@@ -81,7 +79,7 @@ fn gather_along_axis(call: &Call<'_>) -> Outcome<Prepared> {
         }
         let (size, each) = (x.shape()[axis], indices.shape()[axis]);
         let inner: usize = x.shape()[axis + 1..].iter().product();
-        let Some(width) = x.element.size() else { return invalid("packed elements") };
+        let width = x.element.size();
         let shape = indices.shape().to_vec();
         let mut buffer = frame.pool.take_elements(x.element, indices.count())?;
         let start = x.layout.offset() * width;

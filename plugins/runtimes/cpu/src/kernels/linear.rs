@@ -1,14 +1,14 @@
 //! `linear`: rows times constant weights.
 
 use super::matrix::{Matrix, project};
-use super::{Call, Definition, Prepared, step};
+use super::{Call, Definition, Step, step};
 use crate::failure::{Outcome, invalid};
 use crate::tensor::{Floats, Tensor, Wide};
 
 pub(super) const ALL: &[Definition] = &[Definition::new("linear", linear)];
 
 /// `linear`: x (.., depth) times weight (rows, depth) transposed, plus bias (rows).
-fn linear(call: &Call<'_>) -> Outcome<Prepared> {
+fn linear(call: &Call<'_>) -> Outcome<Step> {
     let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
     let bias = call.optional("bias")?;
     let element = call.element()?;

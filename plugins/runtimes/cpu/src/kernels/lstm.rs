@@ -1,7 +1,7 @@
 //! `lstm`: one or both directions over a sequence.
 
 use super::math::sigmoid;
-use super::{Call, Definition, Frame, Input, Prepared};
+use super::{Call, Definition, Frame, Input, Step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -75,7 +75,7 @@ impl Direction {
 }
 
 /// Results: all hidden states (sequence, batch, directions * hidden), the last ones, the cell.
-fn lstm(call: &Call<'_>) -> Outcome<Prepared> {
+fn lstm(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let (initial_h, initial_c) = (call.tensor("initial_h")?, call.tensor("initial_c")?);
     let directions = match call.text("direction")?.unwrap_or("forward") {
@@ -97,7 +97,7 @@ fn lstm(call: &Call<'_>) -> Outcome<Prepared> {
     };
     let whole = call.boolean("output_sequence", false)?;
     let element = call.element()?;
-    Ok(Prepared::Step(Box::new(move |frame| {
+    Ok(Box::new(move |frame| {
         let x = x.get(frame)?;
         let &[length, batch, depth] = x.shape() else {
             return invalid(format!("x of shape {:?}", x.shape()));
@@ -136,7 +136,7 @@ fn lstm(call: &Call<'_>) -> Outcome<Prepared> {
             tensor(&[1, batch, width], &h)?
         };
         Ok(vec![outputs, tensor(&[batch, width], &h)?, tensor(&[batch, width], &c)?])
-    })))
+    }))
 }
 
 /// Weights of one direction in f32.

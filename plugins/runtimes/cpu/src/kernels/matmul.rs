@@ -1,7 +1,7 @@
 //! `matmul`: products of matrices, batched and broadcast.
 
 use super::matrix::{Matrix, multiply};
-use super::{Call, Definition, Frame, Prepared, broadcast_shape, checked_count, step};
+use super::{Call, Definition, Frame, Step, broadcast_shape, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -14,7 +14,7 @@ use half::f16;
 pub(super) const ALL: &[Definition] = &[Definition::new("matmul", matmul)];
 
 /// `matmul`: the last two axes are matrices (either may be transposed), the others broadcast.
-fn matmul(call: &Call<'_>) -> Outcome<Prepared> {
+fn matmul(call: &Call<'_>) -> Outcome<Step> {
     let (x, y) = (call.tensor("x")?, call.tensor("y")?);
     let transpose_x = call.boolean("transpose_x", false)?;
     let transpose_y = call.boolean("transpose_y", false)?;

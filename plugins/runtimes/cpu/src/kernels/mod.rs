@@ -5,7 +5,6 @@
 
 mod binary;
 mod cast;
-mod constexpr;
 mod convolution;
 mod elementwise;
 mod gather;
@@ -36,7 +35,6 @@ use std::sync::Arc;
 pub(crate) const ALL: &[&[Definition]] = &[
     binary::ALL,
     cast::ALL,
-    constexpr::ALL,
     convolution::ALL,
     gather::ALL,
     linear::ALL,
@@ -55,14 +53,11 @@ pub(crate) const ALL: &[&[Definition]] = &[
 /// An operation type and how it is prepared.
 pub(crate) struct Definition {
     pub(crate) name: &'static str,
-    pub(crate) prepare: fn(&Call<'_>) -> Outcome<Prepared>,
+    pub(crate) prepare: fn(&Call<'_>) -> Outcome<Step>,
 }
 
 impl Definition {
-    pub(crate) const fn new(
-        name: &'static str,
-        prepare: fn(&Call<'_>) -> Outcome<Prepared>,
-    ) -> Self {
+    pub(crate) const fn new(name: &'static str, prepare: fn(&Call<'_>) -> Outcome<Step>) -> Self {
         Self { name, prepare }
     }
 }
@@ -75,19 +70,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Definition> {
 /// What runs for one operation: reads its inputs from the frame and gives its outputs.
 pub(crate) type Step = Box<dyn Fn(&mut Frame<'_>) -> Outcome<Vec<Tensor>> + Send + Sync>;
 
-/// Result of preparing an operation.
-pub(crate) enum Prepared {
-    /// The outputs are known already.
-    Constant(Vec<Tensor>),
-    /// The outputs depend on the run.
-    Step(Step),
-}
-
 /// A step with one output.
 pub(crate) fn step(
     run: impl Fn(&mut Frame<'_>) -> Outcome<Tensor> + Send + Sync + 'static,
-) -> Outcome<Prepared> {
-    Ok(Prepared::Step(Box::new(move |frame| Ok(vec![run(frame)?]))))
+) -> Outcome<Step> {
+    Ok(Box::new(move |frame| Ok(vec![run(frame)?])))
 }
 
 /// A tensor argument: known when the function is planned, or a slot of the frame.

@@ -2,7 +2,7 @@
 
 use super::math::exp;
 use super::rows::{Rows, maximum, sum};
-use super::{Call, Definition, Prepared, axis_index, axis_indices, step};
+use super::{Call, Definition, Step, axis_index, axis_indices, step};
 use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
@@ -16,7 +16,7 @@ pub(super) const ALL: &[Definition] = &[
 ];
 
 /// `softmax`: e^(x - max) / sum. A row of -inf alone gives NaN, as IEEE arithmetic says.
-fn softmax(call: &Call<'_>) -> Outcome<Prepared> {
+fn softmax(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axis = call.integer("axis")?.unwrap_or(-1);
     step(move |frame| {
@@ -60,7 +60,7 @@ fn parameter(name: &str, tensor: Option<&Tensor>, count: usize) -> Outcome<Optio
 }
 
 /// `layer_norm` over `axes`: (x - mean) / sqrt(variance + epsilon) * gamma + beta.
-fn layer_norm(call: &Call<'_>) -> Outcome<Prepared> {
+fn layer_norm(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?;
     let (gamma, beta) = (call.constant("gamma")?, call.constant("beta")?);
@@ -87,7 +87,7 @@ fn layer_norm(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `l2_norm`: x / sqrt(sum of squares + epsilon), over the last three axes.
-fn l2_norm(call: &Call<'_>) -> Outcome<Prepared> {
+fn l2_norm(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let epsilon = call.float("epsilon")?.unwrap_or(1e-6);
     step(move |frame| {
@@ -123,7 +123,7 @@ fn per_channel(
 }
 
 /// `batch_norm` with constant statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta.
-fn batch_norm(call: &Call<'_>) -> Outcome<Prepared> {
+fn batch_norm(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let (Some(mean), Some(variance)) = (call.constant("mean")?, call.constant("variance")?) else {
         return invalid("`mean` or `variance` is missing");
@@ -145,7 +145,7 @@ fn batch_norm(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `instance_norm`: each channel of each sample over its own elements, then gamma and beta.
-fn instance_norm(call: &Call<'_>) -> Outcome<Prepared> {
+fn instance_norm(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let gamma = call.constant("gamma")?.map(|gamma| gamma.floats()).transpose()?;
     let beta = call.constant("beta")?.map(|beta| beta.floats()).transpose()?;

@@ -2,7 +2,7 @@
 
 use super::elementwise::from_integers;
 use super::rows::{Rows, fold_squares, maximum, minimum, sum};
-use super::{Call, Definition, Frame, Input, Prepared, axis_index, axis_indices, step};
+use super::{Call, Definition, Frame, Input, Step, axis_index, axis_indices, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -72,7 +72,7 @@ fn reduced_shape(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
         .collect()
 }
 
-fn reduce(call: &Call<'_>) -> Outcome<Prepared> {
+fn reduce(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?;
     let keep = call.boolean("keep_dims", false)?;
@@ -119,7 +119,7 @@ fn extreme(row: &[f32], largest: bool) -> usize {
 }
 
 /// `reduce_argmax` and `reduce_argmin`: the first position of the extreme element.
-fn argument(call: &Call<'_>) -> Outcome<Prepared> {
+fn argument(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axis = call.integer("axis")?.unwrap_or(-1);
     let keep = call.boolean("keep_dims", false)?;

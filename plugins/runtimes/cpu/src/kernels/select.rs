@@ -1,8 +1,8 @@
 //! Choosing between two values.
 
-use super::{Call, Definition, Frame, Prepared, broadcast_shape, checked_count, step};
+use super::{Call, Definition, Frame, Step, broadcast_shape, checked_count, step};
 use crate::element::Element;
-use crate::failure::{Outcome, invalid, unsupported};
+use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 use bytemuck::Pod;
@@ -10,7 +10,7 @@ use bytemuck::Pod;
 pub(super) const ALL: &[Definition] = &[Definition::new("select", select)];
 
 /// `select`: a where the condition holds, else b; all three broadcast.
-fn select(call: &Call<'_>) -> Outcome<Prepared> {
+fn select(call: &Call<'_>) -> Outcome<Step> {
     let (condition, a, b) = (call.tensor("cond")?, call.tensor("a")?, call.tensor("b")?);
     step(move |frame| {
         let (condition, a, b) = (condition.get(frame)?, a.get(frame)?, b.get(frame)?);
@@ -26,11 +26,10 @@ fn select(call: &Call<'_>) -> Outcome<Prepared> {
         let shape = broadcast_shape(&shape, condition.shape())?;
         checked_count(&shape)?;
         match a.element.size() {
-            Some(1) => choose::<u8>(frame, condition, a, b, &shape),
-            Some(2) => choose::<u16>(frame, condition, a, b, &shape),
-            Some(4) => choose::<u32>(frame, condition, a, b, &shape),
-            Some(8) => choose::<u64>(frame, condition, a, b, &shape),
-            _ => unsupported("packed elements"),
+            1 => choose::<u8>(frame, condition, a, b, &shape),
+            2 => choose::<u16>(frame, condition, a, b, &shape),
+            4 => choose::<u32>(frame, condition, a, b, &shape),
+            _ => choose::<u64>(frame, condition, a, b, &shape),
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Operations that move or regroup elements without changing them. Most give views.
 
 use super::elementwise::from_integers;
-use super::{Call, Definition, Prepared, axis_index, axis_indices, checked_count, step};
+use super::{Call, Definition, Step, axis_index, axis_indices, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -41,13 +41,13 @@ pub(super) fn view(
     }
 }
 
-fn identity(call: &Call<'_>) -> Outcome<Prepared> {
+fn identity(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     step(move |frame| Ok(x.get(frame)?.clone()))
 }
 
 /// `reshape`: 0 keeps the size of that axis, -1 takes what is left.
-fn reshape(call: &Call<'_>) -> Outcome<Prepared> {
+fn reshape(call: &Call<'_>) -> Outcome<Step> {
     let (x, shape) = (call.tensor("x")?, call.tensor("shape")?);
     step(move |frame| {
         let x = x.get(frame)?;
@@ -88,7 +88,7 @@ fn resolve_shape(from: &[usize], wanted: &[i64]) -> Outcome<Vec<usize>> {
     Ok(shape)
 }
 
-fn expand_dims(call: &Call<'_>) -> Outcome<Prepared> {
+fn expand_dims(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?.unwrap_or_default();
     step(move |frame| {
@@ -104,7 +104,7 @@ fn expand_dims(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `squeeze`: without axes, all axes of size 1 go.
-fn squeeze(call: &Call<'_>) -> Outcome<Prepared> {
+fn squeeze(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?;
     step(move |frame| {
@@ -122,7 +122,7 @@ fn squeeze(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn transpose(call: &Call<'_>) -> Outcome<Prepared> {
+fn transpose(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let permutation = call.integers("perm")?.unwrap_or_default();
     step(move |frame| {
@@ -135,7 +135,7 @@ fn transpose(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn reverse(call: &Call<'_>) -> Outcome<Prepared> {
+fn reverse(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?;
     step(move |frame| {
@@ -153,7 +153,7 @@ fn reverse(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn tile(call: &Call<'_>) -> Outcome<Prepared> {
+fn tile(call: &Call<'_>) -> Outcome<Step> {
     let (x, repetitions) = (call.tensor("x")?, call.tensor("reps")?);
     step(move |frame| {
         let x = x.get(frame)?;
@@ -174,7 +174,7 @@ fn tile(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `concat`: one after the other, or element by element in turn when interleaved.
-fn concat(call: &Call<'_>) -> Outcome<Prepared> {
+fn concat(call: &Call<'_>) -> Outcome<Step> {
     let values = call.tensors("values")?;
     let Some(axis) = call.integer("axis")? else { return invalid("argument `axis` is missing") };
     let interleave = call.boolean("interleave", false)?;
@@ -223,7 +223,7 @@ fn concat(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn stack(call: &Call<'_>) -> Outcome<Prepared> {
+fn stack(call: &Call<'_>) -> Outcome<Step> {
     let values = call.tensors("values")?;
     let Some(axis) = call.integer("axis")? else { return invalid("argument `axis` is missing") };
     step(move |frame| {
@@ -251,12 +251,12 @@ fn stack(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn split(call: &Call<'_>) -> Outcome<Prepared> {
+fn split(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let Some(axis) = call.integer("axis")? else { return invalid("argument `axis` is missing") };
     let sizes = call.integers("split_sizes")?;
     let pieces = call.integer("num_splits")?;
-    Ok(Prepared::Step(Box::new(move |frame| {
+    Ok(Box::new(move |frame| {
         let x = x.get(frame)?;
         let axis = axis_index(axis, x.rank())?;
         let total = x.shape()[axis];
@@ -281,10 +281,10 @@ fn split(call: &Call<'_>) -> Outcome<Prepared> {
             begin[axis] += size;
         }
         Ok(parts)
-    })))
+    }))
 }
 
-fn shape_of(call: &Call<'_>) -> Outcome<Prepared> {
+fn shape_of(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let element = call.element()?;
     step(move |frame| {
@@ -293,7 +293,7 @@ fn shape_of(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn fill(call: &Call<'_>) -> Outcome<Prepared> {
+fn fill(call: &Call<'_>) -> Outcome<Step> {
     let (shape, value) = (call.tensor("shape")?, call.tensor("value")?);
     step(move |frame| {
         let wanted = shape.get(frame)?.integers()?;
@@ -310,7 +310,7 @@ fn fill(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn range(call: &Call<'_>) -> Outcome<Prepared> {
+fn range(call: &Call<'_>) -> Outcome<Step> {
     let (start, end, stride) = (call.tensor("start")?, call.tensor("end")?, call.tensor("step")?);
     let element = call.element()?;
     step(move |frame| {

@@ -1,7 +1,7 @@
 //! Slices by index, as views, and their update.
 
 use super::shape::view;
-use super::{Call, Definition, Frame, Input, Prepared, step};
+use super::{Call, Definition, Frame, Input, Step, step};
 use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::storage::{Buffer, Storage};
@@ -118,7 +118,7 @@ fn resolve(
     Ok(region)
 }
 
-fn slice_by_index(call: &Call<'_>) -> Outcome<Prepared> {
+fn slice_by_index(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let bounds = Bounds::of(call)?;
     step(move |frame| {
@@ -132,7 +132,7 @@ fn slice_by_index(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `slice_by_size`: -1 takes the rest of the axis.
-fn slice_by_size(call: &Call<'_>) -> Outcome<Prepared> {
+fn slice_by_size(call: &Call<'_>) -> Outcome<Step> {
     let (x, begin, size) = (call.tensor("x")?, call.tensor("begin")?, call.tensor("size")?);
     step(move |frame| {
         let x = x.get(frame)?;
@@ -164,7 +164,7 @@ fn slice_by_size(call: &Call<'_>) -> Outcome<Prepared> {
 }
 
 /// `slice_update`: a copy of x with one slice replaced; in place when no one else reads x.
-fn slice_update(call: &Call<'_>) -> Outcome<Prepared> {
+fn slice_update(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let update = call.tensor("update")?;
     let bounds = Bounds::of(call)?;

@@ -1,7 +1,7 @@
 //! Reading and writing states. A state's buffer is shared with what was read, and copied only when
 //! it is written while such a value is still needed.
 
-use super::{Call, Definition, Prepared, step};
+use super::{Call, Definition, Step, step};
 use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::storage::Storage;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) const ALL: &[Definition] =
     &[Definition::new("read_state", read), Definition::new("write_state", write)];
 
-fn read(call: &Call<'_>) -> Outcome<Prepared> {
+fn read(call: &Call<'_>) -> Outcome<Step> {
     let state = call.state("input")?;
     step(move |frame| {
         let state = &frame.states[state];
@@ -23,10 +23,10 @@ fn read(call: &Call<'_>) -> Outcome<Prepared> {
     })
 }
 
-fn write(call: &Call<'_>) -> Outcome<Prepared> {
+fn write(call: &Call<'_>) -> Outcome<Step> {
     let state = call.state("input")?;
     let data = call.tensor("data")?;
-    Ok(Prepared::Step(Box::new(move |frame| {
+    Ok(Box::new(move |frame| {
         let data = data.get(frame)?.clone();
         let state = &mut frame.states[state];
         if data.shape() != state.shape || data.element != state.element {
@@ -47,5 +47,5 @@ fn write(call: &Call<'_>) -> Outcome<Prepared> {
             Arc::new(buffer)
         };
         Ok(Vec::new())
-    })))
+    }))
 }

@@ -2,7 +2,7 @@
 
 use super::elementwise::from_integers;
 use super::rows::Rows;
-use super::{Call, Definition, Prepared, axis_index};
+use super::{Call, Definition, Step, axis_index};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -27,13 +27,13 @@ fn sorted(row: &[f32], ascending: bool) -> Vec<usize> {
 }
 
 /// `topk`: the k largest (or smallest) elements along an axis, sorted, and their positions.
-fn topk(call: &Call<'_>) -> Outcome<Prepared> {
+fn topk(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let k = call.integer("k")?.unwrap_or(1);
     let axis = call.integer("axis")?.unwrap_or(-1);
     let ascending = call.boolean("ascending", false)?;
     let outputs: Vec<Element> = call.outputs.iter().map(|(element, _)| *element).collect();
-    Ok(Prepared::Step(Box::new(move |frame| {
+    Ok(Box::new(move |frame| {
         let x = x.get(frame)?;
         let axis = axis_index(axis, x.rank())?;
         let size = x.shape()[axis];
@@ -70,11 +70,11 @@ fn topk(call: &Call<'_>) -> Outcome<Prepared> {
             results.push(back(from_integers(element, &shape, &positions)?)?);
         }
         Ok(results)
-    })))
+    }))
 }
 
 /// `argsort`: positions in sorted order along an axis.
-fn argsort(call: &Call<'_>) -> Outcome<Prepared> {
+fn argsort(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axis = call.integer("axis")?.unwrap_or(-1);
     let ascending = call.boolean("ascending", false)?;

@@ -2,7 +2,7 @@
 
 use super::elementwise::{from_integers, map};
 use super::math::{erf, erfc, exp, sigmoid};
-use super::{Call, Definition, Prepared, step};
+use super::{Call, Definition, Step, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 
@@ -258,7 +258,7 @@ fn at_most(x: f32, bound: f32) -> f32 {
     if x > bound { bound } else { x }
 }
 
-fn prepare(call: &Call<'_>) -> Outcome<Prepared> {
+fn prepare(call: &Call<'_>) -> Outcome<Step> {
     let operation = Operation::of(call)?;
     let element = call.element()?;
     let x = call.tensor("x")?;

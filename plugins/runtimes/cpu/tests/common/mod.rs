@@ -4,7 +4,7 @@
 
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{
-    DType, Error, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor, codes,
+    DType, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor,
 };
 use anemll_runtime_cpu::CpuRuntime;
 use std::path::{Path, PathBuf};
@@ -47,10 +47,6 @@ impl HostServices for Threads {
 
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
-    }
-
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, id))
     }
 }
 

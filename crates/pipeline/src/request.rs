@@ -1,0 +1,140 @@
+//! What is to be converted, into what, and how.
+
+use crate::lut::LutFlags;
+use crate::model_files::HeadChoice;
+use std::path::{Path, PathBuf};
+
+/// Combiner and chunks are chosen by size.
+pub const AUTO: &str = "auto";
+/// The compiler or the runtime that leaves its step out.
+pub const NONE: &str = "none";
+/// Our own runtime, which is the same on every system.
+pub const CPU: &str = "cpu";
+
+/// A conversion as it is asked for.
+#[derive(Debug, Clone)]
+pub struct ConvertRequest {
+    /// The model: a directory, an entry of a hub's cache, or a name on the hub.
+    pub model: PathBuf,
+    /// Directory for the packages.
+    pub output: PathBuf,
+    /// Context length in tokens.
+    pub context: u64,
+    /// Tokens that one call of `prefill` takes.
+    pub batch: u64,
+    /// Id of the combiner, or [`AUTO`].
+    pub combiner: String,
+    /// Chunks of the layers; none leaves it to the combiner.
+    pub chunk: Option<ChunkCount>,
+    /// Options of the combiner, `NAME=VALUE`.
+    pub combiner_option: Vec<String>,
+    /// Largest weight file in MB of 1000000 bytes, where size decides.
+    pub max_chunk_mb: u32,
+    /// First part of the file names; the model's own when absent.
+    pub prefix: Option<String>,
+    /// Whether the head gives indices and values in place of logits.
+    pub argmax: bool,
+    /// Pieces of the head; the frontend's choice when absent.
+    pub split_lm_head: Option<u64>,
+    /// Which weight the head has, where two are there.
+    pub head: Option<HeadChoice>,
+    /// Bits of the parts, as typed.
+    pub luts: LutFlags,
+    /// Id of the quantizer.
+    pub quantizer: Option<String>,
+    /// Options of the quantizer, `NAME=VALUE`.
+    pub quantizer_option: Vec<String>,
+    /// Statistics of the weights' inputs: a safetensors file.
+    pub statistics: Option<PathBuf>,
+    /// Id of the frontend, where several accept the model.
+    pub arch: Option<String>,
+    /// Id of the compiler, or [`NONE`]; the first that can run when absent.
+    pub compiler: Option<String>,
+    /// Id of the runtime of the test step, or [`NONE`].
+    pub runtime: String,
+    /// Whether finite weights beyond float16 are clamped.
+    pub clamp: bool,
+    /// Whether missing weights become zeros.
+    pub allow_missing_weights: bool,
+    /// Whether it goes without a tokenizer.
+    pub no_tokenizer: bool,
+    /// The step from which on all is done again.
+    pub restart: Option<u32>,
+    /// The only step that is done.
+    pub only: Option<u32>,
+    /// Whether the disk is not asked for room.
+    pub skip_check: bool,
+    /// Whether another conversion is replaced, and all done again.
+    pub force: bool,
+}
+
+impl ConvertRequest {
+    /// The usual conversion of a model: 512 tokens of context, 64 a batch, all else by the plugins.
+    pub fn new(model: &Path, output: &Path) -> Self {
+        Self {
+            model: model.to_owned(),
+            output: output.to_owned(),
+            context: 512,
+            batch: 64,
+            combiner: AUTO.to_owned(),
+            chunk: None,
+            combiner_option: Vec::new(),
+            max_chunk_mb: 950,
+            prefix: None,
+            argmax: false,
+            split_lm_head: None,
+            head: None,
+            luts: LutFlags::default(),
+            quantizer: None,
+            quantizer_option: Vec::new(),
+            statistics: None,
+            arch: None,
+            compiler: None,
+            runtime: CPU.to_owned(),
+            clamp: false,
+            allow_missing_weights: false,
+            no_tokenizer: false,
+            restart: None,
+            only: None,
+            skip_check: false,
+            force: false,
+        }
+    }
+
+    /// The model as it is, in 16-bit floats, to be measured and thrown away: in one
+    /// chunk, with weights beyond float16 clamped, and not run.
+    pub fn unquantized(model: &Path, output: &Path) -> Self {
+        Self {
+            chunk: Some(ChunkCount::Count(1)),
+            luts: LutFlags { lut: Some("none".to_owned()), ..LutFlags::default() },
+            runtime: NONE.to_owned(),
+            clamp: true,
+            no_tokenizer: true,
+            force: true,
+            ..Self::new(model, output)
+        }
+    }
+}
+
+/// A number of chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkCount {
+    /// The fewest that keep each weight file below the limit.
+    Auto,
+    /// This many.
+    Count(u32),
+}
+
+impl std::str::FromStr for ChunkCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| "take a number of chunks, or auto".to_owned()),
+        }
+    }
+}
