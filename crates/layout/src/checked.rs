@@ -72,6 +72,9 @@ fn check(layout: &Layout) -> Result<()> {
         members.insert(&file.id, &file.functions);
     }
     let last = layout.steps.len() as u32;
+    if layout.steps.is_empty() || !layout.steps.iter().map(|step| step.number).eq(1..=last) {
+        return Err(layout_error("does not number its steps from 1"));
+    }
     for package in &layout.packages {
         check_package(package, &members)?;
         if package.kind != PackageKind::Evaluate && !(1..=last).contains(&package.step) {
@@ -80,9 +83,6 @@ fn check(layout: &Layout) -> Result<()> {
                 package.stem, package.step
             )));
         }
-    }
-    if layout.steps.is_empty() || !layout.steps.iter().map(|step| step.number).eq(1..=last) {
-        return Err(layout_error("does not number its steps from 1"));
     }
     if let Some(step) = layout.steps.iter().find(|step| step.title.chars().any(char::is_control)) {
         return Err(layout_error(format!(
