@@ -9,8 +9,13 @@ use crate::commands::completions::{self, CompletionsArguments, ManArguments};
 use crate::commands::doctor::{self, DoctorArguments};
 use crate::commands::plan::{self, PlanArguments};
 use crate::commands::{diff, inspect};
+use crate::component_options;
 use crate::model_files::HeadChoice;
+use crate::plugins::Plugins;
 use crate::progress::Display;
+use crate::quantizer_arguments::{HEADING as PALETTIZATION, QuantizerArguments};
+use anemll_plugin_api::ComponentOptions;
+use anemll_plugin_api::data::Stage;
 use clap::{
     Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     ValueHint,
@@ -235,33 +240,7 @@ const PLUGIN_EXAMPLES: &str = "Examples:
   anemll plugin list
   anemll --plugin ./libllama.so plugin list --json";
 
-const PALETTIZATION: &str = "Palettization";
 const RUN: &str = "Steps";
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct LutArguments {
-    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
-    /// none for 16-bit floats. Without a --lut flag: embeddings and head 8, layers 6, or 4 from 3 B
-    /// parameters on. With one, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for all).
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
-    pub lut: Option<String>,
-    /// Palettization of the embeddings.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-embeddings")]
-    pub lut1: Option<String>,
-    /// Palettization of the layers.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
-    pub lut2: Option<String>,
-    /// Palettization of the head.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-lmhead")]
-    pub lut3: Option<String>,
-}
-
-impl LutArguments {
-    /// Whether any of them was typed.
-    pub fn is_typed(&self) -> bool {
-        self.lut.is_some() || self.lut1.is_some() || self.lut2.is_some() || self.lut3.is_some()
-    }
-}
 
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
@@ -298,13 +277,7 @@ pub struct ConvertArguments {
     #[arg(long, value_name = "HEAD", value_enum)]
     pub head: Option<HeadChoice>,
     #[command(flatten)]
-    pub luts: LutArguments,
-    /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
-    #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
-    pub quantizer: Option<String>,
-    /// Option for the quantizer, as NAME=VALUE; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE", help_heading = PALETTIZATION)]
-    pub quantizer_option: Vec<String>,
+    pub quantizer: QuantizerArguments,
     /// Statistics of the weights' inputs, for a quantizer that uses them: a safetensors file.
     #[arg(long, value_name = "FILE", help_heading = PALETTIZATION)]
     pub statistics: Option<PathBuf>,
@@ -382,6 +355,13 @@ pub enum ProgressForm {
 }
 
 impl ConvertArguments {
+    /// The options that were typed for a component.
+    pub fn options_of(&self, plugins: &Plugins, stage: Stage, id: &str) -> ComponentOptions {
+        let mut options = ComponentOptions::new();
+        component_options::add(&mut options, &self.quantizer.options, plugins, (stage, id));
+        options
+    }
+
     /// Whether JSON is asked for.
     pub fn wants_json(&self) -> bool {
         self.json || self.progress == ProgressForm::Json
@@ -543,6 +523,9 @@ pub struct GenerateArguments {
 pub enum PluginCommand {
     /// List the plugins that are found, with what they offer.
     List {
+        /// Also list the options that each component takes.
+        #[arg(long)]
+        options: bool,
         /// Print one JSON array.
         #[arg(long)]
         json: bool,

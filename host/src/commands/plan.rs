@@ -1,17 +1,20 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
-use crate::cli::{LutArguments, ModelArgument};
-use crate::convert::lut::{Lut, Luts};
+use crate::cli::ModelArgument;
+use crate::component_options;
+use crate::convert::auto::{CHUNKED, WHOLE};
+use crate::convert::quantization::{Quantization, outline};
 use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
+use crate::quantizer_arguments::QuantizerArguments;
 use crate::services;
 use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
 use crate::terminal::{self, Column, Table, size};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
-use anemll_plugin_api::data::{ModelDescription, ModelInput};
+use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
@@ -40,19 +43,9 @@ pub struct PlanArguments {
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.10, value_parser = overhead)]
     pub overhead: f64,
-    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none. Without a flag:
-    /// what `convert` takes by default.
-    #[arg(long, value_name = "LUT")]
-    pub lut: Option<String>,
-    /// Palettization of the embeddings.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-embeddings")]
-    pub lut1: Option<String>,
-    /// Palettization of the layers.
-    #[arg(long, value_name = "LUT")]
-    pub lut2: Option<String>,
-    /// Palettization of the head.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
-    pub lut3: Option<String>,
+    /// The quantizer.
+    #[command(flatten)]
+    pub quantizer: QuantizerArguments,
     /// Context length in tokens; tables of positions grow with it.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
     pub context: u64,
@@ -100,16 +93,21 @@ struct Sizes {
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let typed = LutArguments::from(arguments);
     // A flag that cannot be understood is told before anything is looked for.
-    Luts::new(&typed, false, 0)?;
+    let taken = Choice::taken(&arguments.quantizer, plugins)?;
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
-    let (_, frontend) =
-        plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
+    let arch = plugins.frontend_id(config.text(), arguments.arch.as_deref())?;
+    let typed = &arguments.quantizer.options;
+    let mut options = ComponentOptions::new();
+    component_options::add(&mut options, typed, plugins, (Stage::Arch, &arch));
+    let mut chain = vec![(Stage::Arch, arch.as_str())];
+    chain.extend(taken.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
+    component_options::refuse_others(typed, &chain)?;
+    let (_, frontend) = plugins.frontend(config.text(), Some(&arch), &options)?;
     let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
@@ -125,28 +123,31 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     let host = services::host();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
-    let taken = Choice::taken(&typed, description.parameters)?;
     let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
-    let column = |choice: &Choice| {
-        let sizes = inventory.sizes(&choice.chunked);
-        let monolithic = inventory.sizes(&choice.whole).monolithic_file();
+    let column = |choice: &Choice| -> Result<Sizes> {
+        let sizes_of = |combiner: &str| {
+            let outline = outline(&description, combiner == WHOLE);
+            inventory.sizes(choice.quantization.as_ref(), &outline, &host)
+        };
+        let sizes = sizes_of(CHUNKED)?;
+        let monolithic = sizes_of(WHOLE)?.monolithic_file();
         let why_not_monolithic = why_not_whole(&description, monolithic, &limits);
-        Sizes {
+        Ok(Sizes {
             name: choice.name.clone(),
             monolithic,
             chunks: sizes.chunks_within(&limits),
-            combiner: if why_not_monolithic.is_none() { "monolithic" } else { "chunked" },
+            combiner: if why_not_monolithic.is_none() { WHOLE } else { CHUNKED },
             why_not_monolithic,
             sizes,
-        }
+        })
     };
     if arguments.auto {
-        let column = column(&taken);
+        let column = column(&taken)?;
         let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
         return super::print(&format!("{chunks}\n"));
     }
-    let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Sizes> = usual.iter().chain([&taken]).map(column).collect();
+    let usual = Choice::usual(&arguments.quantizer, plugins)?;
+    let columns = usual.iter().chain([&taken]).map(column).collect::<Result<Vec<Sizes>>>()?;
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
@@ -162,50 +163,29 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     super::print(&text(arguments, &limits, &name, &description, &columns)?)
 }
 
-/// A choice of bits. In the monolithic layout `--lut` is for the embeddings too.
+/// How weights may be stored.
 struct Choice {
     name: String,
-    chunked: Luts,
-    whole: Luts,
+    quantization: Option<Quantization>,
 }
 
 impl Choice {
-    /// `--lut BITS`, or no palettization.
-    fn usual(bits: Option<u32>) -> Self {
-        let lut = bits.map(|bits| Lut { bits, group: Some(8) });
-        let chunked = Luts { embeddings: None, layers: lut, head: lut };
-        let name = bits.map_or_else(|| "float16".to_owned(), |bits| format!("LUT{bits}"));
-        Self { name, chunked, whole: Luts { embeddings: lut, ..chunked } }
+    /// 16-bit floats, and ANEMLL's `--lut BITS` where no other quantizer was chosen.
+    fn usual(typed: &QuantizerArguments, plugins: &Plugins) -> Result<Vec<Self>> {
+        let mut usual = vec![Self { name: "float16".to_owned(), quantization: None }];
+        for bits in [8, 6, 4] {
+            if let Some(typed) = typed.with_lut(bits) {
+                let quantization = typed.choose(plugins)?.map(Quantization::new);
+                usual.push(Self { name: format!("LUT{bits}"), quantization });
+            }
+        }
+        Ok(usual)
     }
 
     /// What `convert` takes with the same flags, or with none.
-    fn taken(typed: &LutArguments, parameters: u64) -> Result<Self> {
-        let flags = [
-            ("--lut", &typed.lut),
-            ("--lut1", &typed.lut1),
-            ("--lut2", &typed.lut2),
-            ("--lut3", &typed.lut3),
-        ];
-        let name: Vec<String> = flags
-            .into_iter()
-            .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
-            .collect();
-        Ok(Self {
-            name: if name.is_empty() { "by default".to_owned() } else { name.join(" ") },
-            chunked: Luts::new(typed, false, parameters)?,
-            whole: Luts::new(typed, true, parameters)?,
-        })
-    }
-}
-
-impl From<&PlanArguments> for LutArguments {
-    fn from(arguments: &PlanArguments) -> Self {
-        Self {
-            lut: arguments.lut.clone(),
-            lut1: arguments.lut1.clone(),
-            lut2: arguments.lut2.clone(),
-            lut3: arguments.lut3.clone(),
-        }
+    fn taken(typed: &QuantizerArguments, plugins: &Plugins) -> Result<Self> {
+        let name = typed.line().unwrap_or_else(|| "by default".to_owned());
+        Ok(Self { name, quantization: typed.choose(plugins)?.map(Quantization::new) })
     }
 }
 

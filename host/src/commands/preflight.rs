@@ -315,7 +315,9 @@ fn convert(
     line.extend(["--model".into(), model.as_os_str().to_owned()]);
     line.extend(["--output".into(), output.as_os_str().to_owned()]);
     line.extend(["--context".into(), text(arguments.context), "--batch".into(), text(batch)]);
-    for flag in ["--combiner", "chunked", "--chunk", "1", "--lut", "none", "--runtime", "none"] {
+    for flag in
+        ["--combiner", "chunked", "--chunk", "1", "--quantizer", "none", "--runtime", "none"]
+    {
         line.push(flag.into());
     }
     line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));

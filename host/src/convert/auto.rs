@@ -1,7 +1,7 @@
 //! `--combiner auto` and `--chunk auto`: how a model is cut where the user leaves it open.
 
-use super::lut::Luts;
-use super::settings::{LUT_QUANTIZER, Settings, WHOLE_COMBINER};
+use super::quantization::{Quantization, outline};
+use super::settings::Settings;
 use crate::cli::{ChunkCount, ConvertArguments};
 use crate::plugins::Plugins;
 use crate::sizes::{self, Inventory, Limits, PartSizes};
@@ -12,7 +12,10 @@ use std::cell::OnceCell;
 
 /// What `--combiner` is to be chosen by size.
 pub(super) const AUTO: &str = "auto";
-const CHUNKED: &str = "chunked";
+/// The combiner for models that need chunks.
+pub(crate) const CHUNKED: &str = "chunked";
+/// The combiner for models that fit into one package.
+pub(crate) const WHOLE: &str = "monolithic";
 
 /// A model whose size decides.
 pub(super) struct Model<'a> {
@@ -20,17 +23,25 @@ pub(super) struct Model<'a> {
     pub(super) input: &'a ModelInput,
     pub(super) description: &'a ModelDescription,
     pub(super) host: &'a Host,
+    /// The quantizer, if there is one.
+    pub(super) quantization: Option<&'a Quantization>,
     /// What it is made of, once somebody asked.
     pub(super) inventory: OnceCell<Inventory>,
 }
 
 impl Model<'_> {
-    fn sizes(&self, luts: &Luts) -> Result<PartSizes> {
-        if let Some(inventory) = self.inventory.get() {
-            return Ok(inventory.sizes(luts));
-        }
-        let read = Inventory::read(self.frontend, self.input, self.description, self.host)?;
-        Ok(self.inventory.get_or_init(|| read).sizes(luts))
+    /// What the parts take when this combiner lays them out.
+    fn sizes(&self, combiner: &str) -> Result<PartSizes> {
+        let inventory = match self.inventory.get() {
+            Some(inventory) => inventory,
+            None => {
+                let (input, host) = (self.input, self.host);
+                let read = Inventory::read(self.frontend, input, self.description, host)?;
+                self.inventory.get_or_init(|| read)
+            }
+        };
+        let outline = outline(self.description, combiner == WHOLE);
+        inventory.sizes(self.quantization, &outline, self.host)
     }
 }
 
@@ -40,20 +51,23 @@ pub(super) fn settings(
     plugins: &Plugins,
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
-    let luts = |combiner: &str| luts(arguments, combiner, model.description.parameters);
     let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let (combiner, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
         (AUTO, chunk) => auto(arguments, chunk, plugins, model, &limits)?,
         (combiner, Some(ChunkCount::Auto)) => {
-            let sizes = model.sizes(&luts(combiner)?)?;
+            let sizes = model.sizes(combiner)?;
             let (chunks, reason) = chunks_within(&sizes, arguments, &limits)?;
             (combiner.to_owned(), Some(chunks), Some(reason))
         }
         (combiner, Some(ChunkCount::Count(count))) => (combiner.to_owned(), Some(count), None),
         (combiner, None) => (combiner.to_owned(), None, None),
     };
-    let luts = luts(&combiner)?;
-    Ok((Settings { combiner, chunks, luts }, reason))
+    let outline = outline(model.description, combiner == WHOLE);
+    let scheme = model.quantization.map(|stage| stage.scheme(&outline)).transpose()?;
+    Ok((
+        Settings { combiner, chunks, outline, scheme: scheme.unwrap_or_else(Settings::float16) },
+        reason,
+    ))
 }
 
 type Choice = (String, Option<u32>, Option<String>);
@@ -72,24 +86,22 @@ fn auto(
         let reason = format!("combiner {CHUNKED}: --chunk {count} was given");
         return Ok((CHUNKED.to_owned(), Some(count), Some(reason)));
     }
-    if !installed(CHUNKED) && installed(WHOLE_COMBINER) {
-        let reason = format!("combiner {WHOLE_COMBINER}: `{CHUNKED}` is not installed");
-        return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
+    if !installed(CHUNKED) && installed(WHOLE) {
+        let reason = format!("combiner {WHOLE}: `{CHUNKED}` is not installed");
+        return Ok((WHOLE.to_owned(), None, Some(reason)));
     }
-    let parameters = model.description.parameters;
-    let mut why_not = format!("`{WHOLE_COMBINER}` is not installed");
+    let mut why_not = format!("`{WHOLE}` is not installed");
     if chunk == Some(ChunkCount::Auto) {
         "--chunk auto was given".clone_into(&mut why_not);
-    } else if installed(WHOLE_COMBINER) {
-        let whole = model.sizes(&luts(arguments, WHOLE_COMBINER, parameters)?)?.monolithic_file();
+    } else if installed(WHOLE) {
+        let whole = model.sizes(WHOLE)?.monolithic_file();
         let Some(reason) = sizes::why_not_whole(model.description, whole, limits) else {
-            let reason =
-                format!("combiner {WHOLE_COMBINER}: {} of weights in one file", size(whole));
-            return Ok((WHOLE_COMBINER.to_owned(), None, Some(reason)));
+            let reason = format!("combiner {WHOLE}: {} of weights in one file", size(whole));
+            return Ok((WHOLE.to_owned(), None, Some(reason)));
         };
         why_not = reason;
     }
-    let sizes = model.sizes(&luts(arguments, CHUNKED, parameters)?)?;
+    let sizes = model.sizes(CHUNKED)?;
     let (chunks, fit) = chunks_within(&sizes, arguments, limits)?;
     Ok((CHUNKED.to_owned(), Some(chunks), Some(format!("combiner {CHUNKED}: {why_not}; {fit}"))))
 }
@@ -116,14 +128,4 @@ fn chunks_within(
     let plural = if chunks == 1 { "" } else { "s" };
     let fit = format!("{chunks} chunk{plural} of at most {}", size(largest));
     Ok((chunks, fit))
-}
-
-/// Bits of each part. A quantizer of another kind is asked by options of its own.
-fn luts(arguments: &ConvertArguments, combiner: &str, parameters: u64) -> Result<Luts> {
-    let other = arguments.quantizer.as_deref().is_some_and(|id| id != LUT_QUANTIZER);
-    let own_options = arguments.quantizer.is_some() && !arguments.quantizer_option.is_empty();
-    if (other || own_options) && !arguments.luts.is_typed() {
-        return Ok(Luts::default());
-    }
-    Luts::new(&arguments.luts, combiner == WHOLE_COMBINER, parameters)
 }

@@ -4,7 +4,7 @@
 use super::finish::{SmallFiles, shipped};
 use super::packages::relative_path;
 use super::steps::Selection;
-use super::{Job, hash_source, settings};
+use super::{Job, hash_source};
 use crate::commands::{print, print_json};
 use crate::model_source::Source;
 use crate::progress::Event;
@@ -154,7 +154,9 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
             .iter()
             .filter_map(|id| Some((id.as_str(), functions.get(id)?.model())))
             .collect();
-        weight_files.insert(file.id.clone(), sizes::weight_file(&members, &job.settings.luts)?);
+        let (stage, outline) = (job.quantization.as_ref(), &job.settings.outline);
+        let bytes = sizes::weight_file(&members, stage, outline, job.host)?;
+        weight_files.insert(file.id.clone(), bytes);
     }
     let ships: Vec<_> = shipped(&job.layout).map(relative_path).collect();
     let programs: u64 = job
@@ -167,14 +169,6 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<Plan> {
         .sum();
     let mut notes = job.notes();
     notes.extend(job.description.warnings.iter().cloned());
-    if let Some(stage) = &job.quantization
-        && stage.id != settings::LUT_QUANTIZER
-    {
-        notes.push(format!(
-            "sizes are those of 16-bit floats; the quantizer `{}` will make them smaller",
-            stage.id
-        ));
-    }
     Ok(Plan {
         model: job.model_name.clone(),
         architecture: job.description.architecture.clone(),

@@ -1,14 +1,13 @@
 //! `convert`: from a model directory to packages, meta.yaml and the report, in steps that are done
 //! once.
 
-mod auto;
+pub(crate) mod auto;
 mod dry_run;
 mod finish;
 mod in_order;
-pub mod lut;
 mod meta;
 mod packages;
-mod quantization;
+pub(crate) mod quantization;
 pub(crate) mod references;
 mod report;
 mod settings;
@@ -22,19 +21,19 @@ mod work;
 
 use crate::cli::ConvertArguments;
 use crate::commands::check::has_weights;
+use crate::component_options;
 use crate::error::from_huggingface;
 use crate::model_files::{self, TOKENIZER};
 use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::{Event, Outcome, Shipped};
 use crate::services::{self, check_cancelled};
+use crate::terminal;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Host, Result, Runtime, codes,
-};
+use anemll_plugin_api::{ArchFrontend, Combiner, Compiler, Error, Host, Result, Runtime, codes};
 use anemll_store::{Identity, Request, StepRecord, Store};
 use finish::{SmallFiles, shipped};
 use packages::{Copies, PackageContext, relative_path};
@@ -82,8 +81,7 @@ pub fn run(
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
-    let asked = settings::frontend_options(arguments);
-    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
+    settings::frontend(arguments, plugins, config.text())?;
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
@@ -127,6 +125,7 @@ pub fn run(
                     allow_missing: arguments.allow_missing_weights,
                 },
                 quantization: job.quantization.as_ref(),
+                outline: &job.settings.outline,
                 host: &host,
             },
             packages: PackageContext {
@@ -212,42 +211,55 @@ impl<'a> Job<'a> {
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        let asked = settings::frontend_options(arguments);
-        let (arch, frontend) =
-            plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
+        let (arch, frontend) = settings::frontend(arguments, plugins, config.text())?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
             NONE => (NONE.to_owned(), None),
             id => {
                 let id = plugins.compiler_id(id)?;
-                let compiler = plugins.compiler(&id)?;
+                let options = arguments.options_of(plugins, Stage::Compiler, &id);
+                let compiler = plugins.compiler_with(&id, &options)?;
                 (id, Some(compiler))
             }
         };
         let runtime = match arguments.runtime.as_str() {
             NONE => None,
-            id => Some(plugins.runtime(id)?),
+            id => {
+                let options = arguments.options_of(plugins, Stage::Runtime, id);
+                Some(plugins.runtime_with(id, &options)?)
+            }
         };
         let input = settings::model_input(arguments, config.value(), directory);
         let description = match directory {
             Some(directory) => describe(arguments, frontend.as_ref(), &input, directory)?,
             None => frontend.describe(&input)?,
         };
+        let quantization = settings::quantization(arguments, plugins, directory)?;
         let model = auto::Model {
             frontend: frontend.as_ref(),
             input: &input,
             description: &description,
             host,
+            quantization: quantization.as_ref(),
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &model)?;
-        let combiner = plugins.combiner(&settings.combiner, &ComponentOptions::new())?;
-        let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
-        let quantization =
-            quantization::attach(quantization, arguments.statistics.as_deref(), directory)?;
+        let combiner = plugins.combiner(
+            &settings.combiner,
+            &arguments.options_of(plugins, Stage::Combiner, &settings.combiner),
+        )?;
+        let mut chain = vec![(Stage::Arch, arch.as_str()), (Stage::Combiner, &settings.combiner)];
+        chain.extend(quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
+        chain.extend(compiler.as_ref().map(|_| (Stage::Compiler, compiler_id.as_str())));
+        chain.extend(runtime.as_ref().map(|_| (Stage::Runtime, arguments.runtime.as_str())));
+        component_options::refuse_others(&arguments.quantizer.options, &chain)?;
+        let quantization = quantization.filter(|_| !settings.scheme.idle);
+        if quantization.is_none() && arguments.statistics.is_some() {
+            return Err(settings::statistics_for_nobody());
+        }
         let mut layout = combiner.layout(&description, &settings.layout_options(arguments))?;
-        layout.meta.extend(settings.luts.group_keys());
+        layout.meta.extend(settings.group_keys());
         let layout = CheckedLayout::new(layout)?;
-        let mut options = settings.options_json(arguments);
+        let mut options = settings.options_json(arguments)?;
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
         }
@@ -323,15 +335,9 @@ impl<'a> Job<'a> {
     /// What a user should know before the work begins.
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
-        if self.quantization.as_ref().is_none_or(|stage| stage.id == settings::LUT_QUANTIZER) {
-            let typed = if self.arguments.luts.is_typed() {
-                String::new()
-            } else {
-                let whole = self.settings.combiner == settings::WHOLE_COMBINER;
-                let scripts = lut::Luts::flags_of_scripts(whole);
-                format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
-            };
-            notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
+        let weights = self.settings.scheme.summary.as_str();
+        if !weights.is_empty() {
+            notes.push(format!("weights: {}", terminal::plain(weights)));
         }
         notes.extend(self.description.notes.iter().cloned());
         notes
@@ -364,10 +370,8 @@ impl<'a> Job<'a> {
     }
 
     fn components(&self) -> Vec<(Stage, &str)> {
-        let mut components = vec![
-            (Stage::Arch, self.arch.as_str()),
-            (Stage::Combiner, self.settings.combiner.as_str()),
-        ];
+        let mut components =
+            vec![(Stage::Arch, self.arch.as_str()), (Stage::Combiner, &self.settings.combiner)];
         components
             .extend(self.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
         components

@@ -229,7 +229,9 @@ fn convert(
         "--batch".into(),
         text(export.batch()),
     ]);
-    for flag in ["--combiner", "chunked", "--chunk", "1", "--lut", "none", "--runtime", "none"] {
+    for flag in
+        ["--combiner", "chunked", "--chunk", "1", "--quantizer", "none", "--runtime", "none"]
+    {
         line.push(flag.into());
     }
     line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
