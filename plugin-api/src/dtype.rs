@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
+
 /// The element type of a tensor.
 ///
 /// The number is that of `DataType` in Core ML's ML Program schema (`MIL.proto`). It is a number
@@ -85,6 +88,20 @@ impl DType {
         // A zero anywhere makes the tensor empty, whatever overflowed before it.
         let elements = if shape.contains(&0) { 0 } else { elements? };
         Some(elements.checked_mul(bits)?.div_ceil(8))
+    }
+}
+
+impl Serialize for DType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// By name; a name that is not known is an error.
+impl<'de> Deserialize<'de> for DType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| D::Error::custom(format!("unknown dtype `{name}`")))
     }
 }
 

@@ -310,12 +310,18 @@ impl Plugins {
         requested: Option<&str>,
         options: &ComponentOptions,
     ) -> Result<(String, Box<dyn ArchFrontend>)> {
-        let id = match requested {
-            Some(id) => id.to_owned(),
-            None => self.accepting(config)?,
-        };
+        let id = self.frontend_id(config, requested)?;
         let frontend = self.plugin(Stage::Arch, &id)?.arch_frontend(&id, options)?;
         Ok((id, frontend))
+    }
+
+    /// The id of the arch frontend for a config.json: `requested`, or the one that accepts the
+    /// configuration best.
+    pub fn frontend_id(&self, config: &str, requested: Option<&str>) -> Result<String> {
+        match requested {
+            Some(id) => Ok(id.to_owned()),
+            None => self.accepting(config),
+        }
     }
 
     /// The arch frontend that accepts a config.json best.

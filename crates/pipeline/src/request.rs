@@ -1,15 +1,22 @@
 //! What is to be converted, into what, and how.
 
-use crate::lut::LutFlags;
+use crate::component_options;
+use crate::plugins::Plugins;
+use crate::quantizer_choice::QuantizerChoice;
 use crate::model_files::HeadChoice;
+use anemll_plugin_api::ComponentOptions;
+use anemll_plugin_api::data::Stage;
 use std::path::{Path, PathBuf};
 
 /// Combiner and chunks are chosen by size.
 pub const AUTO: &str = "auto";
-/// The compiler or the runtime that leaves its step out.
+/// The quantizer, the compiler or the runtime that leaves its stage out.
 pub const NONE: &str = "none";
 /// Our own runtime, which is the same on every system.
 pub const CPU: &str = "cpu";
+
+/// The quantizer where none is named.
+pub const QUANTIZER: &str = "lut";
 
 /// A conversion as it is asked for.
 #[derive(Debug, Clone)]
@@ -26,8 +33,6 @@ pub struct ConvertRequest {
     pub combiner: String,
     /// Chunks of the layers; none leaves it to the combiner.
     pub chunk: Option<ChunkCount>,
-    /// Options of the combiner, `NAME=VALUE`.
-    pub combiner_option: Vec<String>,
     /// Largest weight file in MB of 1000000 bytes, where size decides.
     pub max_chunk_mb: u32,
     /// First part of the file names; the model's own when absent.
@@ -38,12 +43,8 @@ pub struct ConvertRequest {
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where two are there.
     pub head: Option<HeadChoice>,
-    /// Bits of the parts, as typed.
-    pub luts: LutFlags,
-    /// Id of the quantizer.
-    pub quantizer: Option<String>,
-    /// Options of the quantizer, `NAME=VALUE`.
-    pub quantizer_option: Vec<String>,
+    /// The quantizer, and the options of all components.
+    pub quantizer: QuantizerChoice,
     /// Statistics of the weights' inputs: a safetensors file.
     pub statistics: Option<PathBuf>,
     /// Id of the frontend, where several accept the model.
@@ -78,15 +79,12 @@ impl ConvertRequest {
             batch: 64,
             combiner: AUTO.to_owned(),
             chunk: None,
-            combiner_option: Vec::new(),
             max_chunk_mb: 950,
             prefix: None,
             argmax: false,
             split_lm_head: None,
             head: None,
-            luts: LutFlags::default(),
-            quantizer: None,
-            quantizer_option: Vec::new(),
+            quantizer: QuantizerChoice::default(),
             statistics: None,
             arch: None,
             compiler: None,
@@ -101,12 +99,19 @@ impl ConvertRequest {
         }
     }
 
+    /// What was typed for a component.
+    pub(crate) fn options_of(&self, plugins: &Plugins, stage: Stage, id: &str) -> ComponentOptions {
+        let mut options = ComponentOptions::new();
+        component_options::add(&mut options, &self.quantizer.options, plugins, (stage, id));
+        options
+    }
+
     /// The model as it is, in 16-bit floats, to be measured and thrown away: in one
     /// chunk, with weights beyond float16 clamped, and not run.
     pub fn unquantized(model: &Path, output: &Path) -> Self {
         Self {
             chunk: Some(ChunkCount::Count(1)),
-            luts: LutFlags { lut: Some("none".to_owned()), ..LutFlags::default() },
+            quantizer: QuantizerChoice::none(),
             runtime: NONE.to_owned(),
             clamp: true,
             no_tokenizer: true,

@@ -116,7 +116,7 @@ impl Statistics {
     /// One does; the message names it.
     pub(super) fn check_complete(&self, weights: &[&Weight], plan: &Plan) -> Result<()> {
         let encoded = |weight: &&&Weight| {
-            plan.decisions.get(&weight.id).is_some_and(|decision| decision.encode)
+            plan.decisions.get(&weight.id).is_some_and(|decision| decision.encoding.is_some())
         };
         let missing = weights.iter().filter(encoded).find(|weight| {
             weight.reference.role != LOOKED_UP
