@@ -14,7 +14,7 @@ use crate::request::{CPU, ConvertRequest, NONE};
 use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
-use crate::{auto, component_options, finish, meta, packages, quantization, report, settings, weight_record};
+use crate::{auto, component_options, finish, meta, packages, report, settings, weight_record};
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;

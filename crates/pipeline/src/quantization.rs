@@ -16,9 +16,9 @@ use coreml_proto::Model;
 use std::path::Path;
 
 /// A quantizer and the statistics that it is given.
-pub(crate) struct Quantization {
+pub struct Quantization {
     /// Its id.
-    pub(crate) id: String,
+    pub id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
     /// Statistics of the weights' inputs, if the user gave any.
@@ -26,13 +26,13 @@ pub(crate) struct Quantization {
 }
 
 /// What a quantizer is told of a conversion.
-pub(crate) fn outline(description: &ModelDescription, whole: bool) -> Outline {
+pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
     Outline { parameters: description.parameters, layers: description.layers, whole }
 }
 
 impl Quantization {
     /// A quantizer without statistics.
-    pub(crate) fn new((id, quantizer): Chosen) -> Self {
+    pub fn new((id, quantizer): Chosen) -> Self {
         Self { id, quantizer, statistics: None }
     }
 

@@ -1,9 +1,9 @@
 //! What is to be converted, into what, and how.
 
 use crate::component_options;
+use crate::model_files::HeadChoice;
 use crate::plugins::Plugins;
 use crate::quantizer_choice::QuantizerChoice;
-use crate::model_files::HeadChoice;
 use anemll_plugin_api::ComponentOptions;
 use anemll_plugin_api::data::Stage;
 use std::path::{Path, PathBuf};

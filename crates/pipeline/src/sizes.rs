@@ -7,9 +7,7 @@
 use crate::quantization::{Quantization, encoding_of};
 use crate::references::{Item, collect};
 use anemll_mil::lint;
-use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, ModelDescription, Outline, Plan, Purpose,
-};
+use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, Outline, Plan, Purpose};
 use anemll_plugin_api::{ArchModel, DType, Error, Host, Result, codes};
 use coreml_proto::Model;
 use serde::Serialize;
@@ -219,7 +217,7 @@ impl Inventory {
     ///
     /// # Errors
     /// Those of the quantizer's plan.
-    pub(crate) fn sizes(
+    pub fn sizes(
         &self,
         quantization: Option<&Quantization>,
         outline: &Outline,

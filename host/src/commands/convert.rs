@@ -1,6 +1,6 @@
 //! `convert`: from a model directory to packages.
 
-use crate::arguments::{HeadArgument, QuantizerArguments, ModelArgument, PALETTIZATION, count};
+use crate::arguments::{HeadArgument, ModelArgument, PALETTIZATION, QuantizerArguments, count};
 use crate::command_line::command_line;
 use crate::progress::{Display, Event, Reporter};
 use anemll_pipeline::plugins::Plugins;

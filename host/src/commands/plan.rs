@@ -6,7 +6,6 @@ use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
-use crate::quantizer_arguments::QuantizerArguments;
 use crate::services;
 use crate::sizes::{Inventory, Limits, PartSizes};
 use crate::terminal::{self, Column, Table, size};
