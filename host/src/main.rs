@@ -2,7 +2,8 @@
 
 use anemll_host::cli::{self, Cli, Command};
 use anemll_host::plugins::Plugins;
-use anemll_host::progress::{Event, LogWriter, Reporter, shell_word};
+use anemll_host::progress::{Event, Reporter, shell_word};
+use anemll_host::terminal::bars::LogWriter;
 use anemll_host::{commands, convert, error, panics, services, terminal};
 use anemll_plugin_api::{Error, Result, codes};
 use std::ffi::OsString;

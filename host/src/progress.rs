@@ -1,9 +1,9 @@
 //! What takes long tells how far it is: bars on a terminal, a line now and then elsewhere, or JSON
 //! objects; all of it on one way for every command.
 
-use crate::terminal::{self, plain, plain_lines};
+use crate::terminal::{self, bars, plain, plain_lines};
 pub use anemll_export::shell_word;
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Something that happened. The JSON form is described in docs/reference/progress.md.
@@ -374,7 +374,7 @@ impl Bar {
     fn since(started: Instant, what: &str, total: u64, unit: Unit) -> Self {
         let what = plain(what).into_owned();
         let bar = (!terminal::is_quiet() && std::io::stderr().is_terminal()).then(|| {
-            let bar = bars().add(ProgressBar::new(total));
+            let bar = bars::all().add(ProgressBar::new(total));
             bar.set_style(style(unit));
             bar.set_message(what.clone());
             let bar = bar.with_elapsed(started.elapsed());
@@ -463,32 +463,6 @@ fn style(unit: Unit) -> ProgressStyle {
     ProgressStyle::with_template(&format!("{{msg}} {{bar:{bar}}} {{numbers}}"))
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("numbers", text)
-}
-
-/// All bars of the program.
-fn bars() -> &'static MultiProgress {
-    static BARS: OnceLock<MultiProgress> = OnceLock::new();
-    BARS.get_or_init(MultiProgress::new)
-}
-
-/// Writes to standard error while no bar is in the way.
-pub fn beside_bars<R>(write: impl FnOnce() -> R) -> R {
-    bars().suspend(write)
-}
-
-/// Standard error for the log, which leaves bars whole.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LogWriter;
-
-impl std::io::Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        beside_bars(|| std::io::stderr().write_all(bytes))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
 }
 
 #[cfg(test)]
