@@ -177,7 +177,7 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
         }
         _ => PackageError::reading(&path, "cannot read", &error),
     })?;
-    if bytes.starts_with(b"version https://git-lfs") {
+    if anemll_files::is_lfs_pointer(&bytes) {
         return Err(PackageError::new(
             ErrorKind::Compiled,
             path,

@@ -244,26 +244,11 @@ fn write(sink: &mut dyn Sink, name: &str, value: &Tensor, pool: &Pool) -> Result
 /// The error for a value that the function does not have, with the nearest names.
 fn unknown_value(function: &str, plan: &Plan, name: &str) -> Error {
     let mut near: Vec<(usize, &str)> =
-        plan.value_names().map(|known| (distance(known, name), known)).collect();
+        plan.value_names().map(|known| (strsim::levenshtein(known, name), known)).collect();
     near.sort_unstable();
     let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
     Error::new(codes::VALUE_UNKNOWN, format!("function `{function}` has no value `{name}`"))
         .with_hint(format!("near names: {}", names.join(", ")))
-}
-
-/// Number of inserted, removed or replaced bytes between two names.
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 impl Session for CpuSession {
@@ -331,17 +316,5 @@ impl Session for CpuSession {
             self.pool.recycle(value.storage);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_are_edit_distances() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
     }
 }
