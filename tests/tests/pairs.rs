@@ -158,7 +158,7 @@ fn it_takes_part_where_none_is_named() {
     assert!(told.contains("option `chunks`, and `pairs` has none"), "{told}");
     let told = refusal(&mut convert_command(folder.path(), &["--argmax"]));
     assert!(told.contains("option `argmax`, and `pairs` has none"), "{told}");
-    let told = refusal(&mut convert_command(folder.path(), &["--combiner-option", "size=3"]));
+    let told = refusal(&mut convert_command(folder.path(), &["-O", "pairs.size=3"]));
     assert!(told.contains("has no option \"size\""), "{told}");
 }
 
