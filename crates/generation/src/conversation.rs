@@ -119,7 +119,7 @@ mod tests {
     use std::path::Path;
 
     fn tokenizer() -> Tokenizer {
-        Tokenizer::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/tiny-llama"))
+        Tokenizer::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/tiny-llama"))
             .unwrap()
     }
 

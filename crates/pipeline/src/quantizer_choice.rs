@@ -94,7 +94,10 @@ impl QuantizerChoice {
             Some((flag, option)) if error.code == codes::PLUGIN_OPTION_INVALID => {
                 let label = format!("option {:?}: ", option.name);
                 let reason = error.message.strip_prefix(&label).unwrap_or(&error.message);
-                let told = Error::new(codes::USAGE, format!("{flag} {reason}"));
+                let quoted = format!("{:?}: ", option.value);
+                let reason = reason.strip_prefix(&quoted).unwrap_or(reason);
+                let told =
+                    Error::new(codes::USAGE, format!("{flag} {}: {reason}", option.value));
                 match error.hint {
                     Some(hint) => told.with_hint(hint),
                     None => told,
@@ -143,7 +146,7 @@ mod tests {
         let told = typed.in_words_of_flags(refusal("layers"));
         assert_eq!(
             (told.code.as_ref(), told.message.as_str()),
-            (codes::USAGE, "--lut2 \"5\": why")
+            (codes::USAGE, "--lut2 5: why")
         );
         assert_eq!(told.hint.as_deref(), Some("what to do"));
         let other = typed.in_words_of_flags(refusal("head"));
