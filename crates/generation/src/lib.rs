@@ -8,5 +8,6 @@ pub mod engine;
 pub mod evaluation;
 pub mod generation;
 pub mod observation;
+pub mod peaks;
 pub mod perplexity;
 pub mod sampling;

@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::sharing;
+use anemll_report::sharing;
 use crate::error::from_multifunction;
 use crate::services;
 use anemll_conversion::Conversion;

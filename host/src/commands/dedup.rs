@@ -1,6 +1,6 @@
 //! `dedup`: which weights packages could share, without writing anything.
 
-use super::sharing;
+use anemll_report::sharing;
 use crate::error::from_multifunction;
 use crate::services;
 use anemll_multifunction::{Tolerance, compare};

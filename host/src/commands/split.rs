@@ -1,6 +1,6 @@
 //! `split`: one function of a package as a package of its own.
 
-use super::sharing;
+use anemll_report::sharing;
 use crate::error::from_multifunction;
 use crate::services;
 use anemll_multifunction::{Output, Plan};
