@@ -1,5 +1,7 @@
 //! What the host gives to plugins: log, progress, cancel, threads, a scratch directory.
 
+pub mod machine;
+
 use anemll_plugin_api::{Error, Host, HostServices, Level, Result, codes};
 use std::cell::Cell;
 use std::path::PathBuf;

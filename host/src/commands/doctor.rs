@@ -1,7 +1,7 @@
 //! `doctor`: what this machine can do, and what is missing. It warns of nothing but what the user can
 //! mend; what a machine is not made for is told as a fact.
 
-use crate::machine;
+use anemll_services::machine;
 use crate::model_source::HubEnvironment;
 use crate::plugins::{Entry, Plugins};
 use crate::terminal::{self, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
