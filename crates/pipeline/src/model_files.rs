@@ -7,6 +7,7 @@ use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
 use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Error, Host, Result, codes};
 use anemll_services::check_cancelled;
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +30,8 @@ const SAMPLING: [&str; 8] = [
 
 /// Which weight the head has, where the configuration ties it to the embedding and another is
 /// stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeadChoice {
     /// The embedding, as transformers 4 has it.
     Tied,

@@ -5,13 +5,16 @@ use crate::plugins::Plugins;
 use crate::request::{NONE, QUANTIZER};
 use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result, codes};
+use serde::Serialize;
 
 /// The quantizer that is asked for, and the options that were typed for it and other components.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct QuantizerChoice {
     /// Its id, or [`NONE`] for 16-bit floats; [`QUANTIZER`] when absent.
+    #[serde(rename = "quantizer")]
     pub id: Option<String>,
     /// Options of any component, those of flags first: what is typed last wins.
+    #[serde(skip)]
     pub options: Vec<TypedOption>,
 }
 

@@ -4,7 +4,7 @@ use super::quantization::Quantization;
 use crate::component_options;
 use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
-use crate::request::ConvertRequest;
+use crate::request::{ChunkCount, ConvertRequest};
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
 use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
@@ -122,24 +122,15 @@ impl Settings {
     /// The quantizer records something under a name that is taken.
     pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Result<Value> {
         let quantizer = &arguments.quantizer;
-        let mut options = json!({
-            "context": arguments.context,
-            "batch": arguments.batch,
-            "combiner": self.combiner,
-            "chunk": self.chunks,
-            "prefix": arguments.prefix,
-            "argmax": arguments.argmax,
-            "split_lm_head": arguments.split_lm_head,
-            "quantizer": quantizer.id,
-            "quantizer_option": quantizer.own_options(),
-            "clamp": arguments.clamp,
-        });
-        if let Some(head) = arguments.head {
-            options["head"] = json!(head.name());
-        }
-        if arguments.allow_missing_weights {
-            options["allow_missing_weights"] = json!(true);
-        }
+        let resolved = ConvertRequest {
+            combiner: self.combiner.clone(),
+            chunk: self.chunks.map(ChunkCount::Count),
+            ..arguments.clone()
+        };
+        let mut options = serde_json::to_value(&resolved).map_err(|source| {
+            Error::new(codes::INTERNAL, format!("a request has no JSON form: {source}"))
+        })?;
+        options["quantizer_option"] = json!(quantizer.own_options());
         // Those of the runtime change nothing in the output.
         let others: Vec<String> = quantizer
             .options
