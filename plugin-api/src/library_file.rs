@@ -279,5 +279,5 @@ fn invalid(why: &str) -> Error {
         codes::PLUGIN_MANIFEST_INVALID,
         format!("the plugin's manifest cannot be used: {why}"),
     )
-    .with_hint("this is a bug in the plugin")
+    .with_hint("this is a bug in the plugin; please report it to its author")
 }

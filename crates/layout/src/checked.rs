@@ -54,7 +54,7 @@ impl Deref for CheckedLayout {
 /// The error of a layout that `what`.
 pub fn layout_error(what: impl Display) -> Error {
     Error::new(codes::LAYOUT_INVALID, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin; choose another --combiner")
+        .with_hint("this is a bug in the combiner plugin; please report it to its author, or choose another --combiner")
 }
 
 fn check(layout: &Layout) -> Result<()> {
@@ -79,7 +79,7 @@ fn check(layout: &Layout) -> Result<()> {
         check_package(package, &members)?;
         if package.kind != PackageKind::Evaluate && !(1..=last).contains(&package.step) {
             return Err(layout_error(format!(
-                "makes {:?} in step {}, which is none of its steps",
+                "makes {:?} in step {}, which is not one of its steps",
                 package.stem, package.step
             )));
         }

@@ -112,7 +112,7 @@ pub(super) fn compile(
                 format!("the compiler `{id}` did not make {name}, although it reports no error"),
             )
             .with_at(compiled.display().to_string())
-            .with_hint("this is an error of the compiler plugin; choose another --compiler"));
+            .with_hint("this is a bug in the compiler plugin; please report it to its author, or choose another --compiler"));
         }
         made.push(PathBuf::from(name));
     }

@@ -422,5 +422,5 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
         codes::GRAPH_INVALID,
         format!("the frontend `{arch}` gave an invalid program for `{function}`: {source}"),
     )
-    .with_hint("this is an error of the arch plugin")
+    .with_hint("this is a bug in the arch plugin; please report it to its author")
 }

@@ -43,7 +43,7 @@ impl QuantizerChoice {
                 None => Ok(None),
                 Some((flag, _)) => Err(Error::new(
                     codes::USAGE,
-                    format!("{flag} is for a quantizer, and --quantizer none is none"),
+                    format!("{flag} is for a quantizer, and --quantizer none means no quantizer"),
                 )
                 .with_hint("leave one of them out")),
             };

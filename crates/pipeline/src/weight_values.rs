@@ -75,7 +75,7 @@ impl WeightSource<'_> {
                     weight.shape
                 ),
             )
-            .with_hint("this is an error of the arch plugin"));
+            .with_hint("this is a bug in the arch plugin; please report it to its author"));
         }
         Ok((permute(values, reference, &source.shape())?, report))
     }
@@ -125,7 +125,7 @@ fn permute(values: Vec<f16>, reference: &WeightReference, shape: &[u64]) -> Resu
             codes::WEIGHT_REFERENCE_INVALID,
             format!("the reference to `{}` permutes {shape:?} by {order:?}", reference.tensor),
         )
-        .with_hint("this is an error of the arch plugin"));
+        .with_hint("this is a bug in the arch plugin; please report it to its author"));
     }
     let shape: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
     let strides: Vec<usize> =

@@ -317,7 +317,7 @@ impl Job {
         let info = Info::read(&bytes)
             .map_err(|why| self.answer(&format!("the hub's answer cannot be used: {why}")))?;
         if !is_commit(&info.sha) {
-            return Err(self.answer("the hub names a commit that is none"));
+            return Err(self.answer("the hub names a commit that is not one"));
         }
         Ok(info)
     }
