@@ -108,8 +108,8 @@ impl Quantizer for Stub {
             arguments: Default::default(),
             error: None,
         };
-        let mut argument = |dtype: &str, shape: &[u64], blob| {
-            let argument = EncodedArgument { dtype: dtype.into(), shape: shape.into(), blob };
+        let mut argument = |dtype: DType, shape: &[u64], blob| {
+            let argument = EncodedArgument { dtype, shape: shape.into(), blob };
             encoded.arguments.insert("indices".into(), argument);
         };
         match decision.as_str().unwrap_or_default() {
@@ -118,7 +118,7 @@ impl Quantizer for Stub {
                 sink.write(id, &[1])?;
                 sink.write(id, &[2])?;
                 sink.finish(id)?;
-                argument("uint4", &[3], id);
+                argument(DType::UINT4, &[3], id);
             }
             "past the end" => {
                 let id = sink.begin("indices", DType::UINT8, &[3])?;
@@ -130,13 +130,13 @@ impl Quantizer for Stub {
                 let _ = sink.write(id, &[0; 4]);
                 let _ = sink.write(id, &[0; 3]);
                 let _ = sink.finish(id);
-                argument("uint8", &[3], id);
+                argument(DType::UINT8, &[3], id);
             }
             "unknown id" => sink.write(12, &[0])?,
             "not finished" => {
                 let id = sink.begin("indices", DType::UINT8, &[3])?;
                 sink.write(id, &[0; 3])?;
-                argument("uint8", &[3], id);
+                argument(DType::UINT8, &[3], id);
             }
             "not full" => {
                 let id = sink.begin("indices", DType::UINT8, &[3])?;
@@ -144,14 +144,14 @@ impl Quantizer for Stub {
             }
             "too large" => drop(sink.begin("indices", DType::UINT8, &[u64::MAX, 2])?),
             "no such type" => drop(sink.begin("indices", DType(77), &[1])?),
-            "blob of another call" => argument("uint8", &[3], 0),
+            "blob of another call" => argument(DType::UINT8, &[3], 0),
             "other type" => {
                 let id = sink.tensor("indices", DType::UINT8, &[3], &[0; 3])?;
-                argument("int8", &[3], id);
+                argument(DType::INT8, &[3], id);
             }
             "other shape" => {
                 let id = sink.tensor("indices", DType::UINT8, &[3], &[0; 3])?;
-                argument("uint8", &[1, 3], id);
+                argument(DType::UINT8, &[1, 3], id);
             }
             other => panic!("unknown decision {other}"),
         }
@@ -209,7 +209,7 @@ struct StubSession {
 
 impl Session for StubSession {
     fn describe(&self) -> SessionDescription {
-        let output = ValueInfo { name: "y".into(), dtype: "uint8".into(), shapes: vec![vec![1]] };
+        let output = ValueInfo { name: "y".into(), dtype: DType::UINT8, shapes: vec![vec![1]] };
         let function = |name: &str| FunctionSignature {
             name: name.into(),
             outputs: vec![output.clone()],
@@ -291,8 +291,6 @@ fn known(stage: Stage, id: &str) -> Result<()> {
     if id == "stub" { Ok(()) } else { Err(no_such_component(stage, id)) }
 }
 
-register_builtin!(StubPlugin);
-
 fn plugin() -> LoadedPlugin {
     LoadedPlugin::of::<StubPlugin>().unwrap()
 }
@@ -316,14 +314,6 @@ fn function(id: &str) -> FunctionSpec {
 #[test]
 fn the_stub_keeps_the_rules_for_all_plugins() {
     check_plugin(&plugin()).unwrap();
-}
-
-#[test]
-fn registered_plugins_are_found() {
-    let found: Vec<_> = builtin_plugins().collect();
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].manifest(), StubPlugin::MANIFEST);
-    assert_eq!(LoadedPlugin::builtin(found[0]).unwrap().origin(), &Origin::Builtin);
 }
 
 #[test]

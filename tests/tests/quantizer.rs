@@ -156,7 +156,7 @@ impl Quantizer for RowScaled {
         let data = sink.tensor("data", DType::INT8, tensor.shape(), &data)?;
         let scale = sink.tensor("scale", DType::FLOAT16, &scale_shape, &scales)?;
         let argument = |dtype: DType, shape: &[u64], blob| EncodedArgument {
-            dtype: dtype.name().to_owned(),
+            dtype,
             shape: shape.to_vec(),
             blob,
         };

@@ -176,16 +176,13 @@ fn encode(
                 ),
             ));
         };
-        if blob.dtype.name() != value.dtype || blob.shape != value.shape {
+        if blob.dtype != value.dtype || blob.shape != value.shape {
             return Err(Error::new(
                 codes::PLUGIN_BAD_ANSWER,
                 format!(
                     "the quantizer's answer for `{name}` declares `{argument}` as {} {:?}, but \
                      wrote {} {:?}",
-                    value.dtype,
-                    value.shape,
-                    blob.dtype.name(),
-                    blob.shape
+                    value.dtype, value.shape, blob.dtype, blob.shape
                 ),
             ));
         }

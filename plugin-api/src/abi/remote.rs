@@ -21,7 +21,7 @@ use crate::data::{
     ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
 };
 use crate::{
-    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, DType, Host, Quantizer, Result,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Host, Quantizer, Result,
     Runtime, Session, Sink, TensorView,
 };
 
@@ -178,9 +178,10 @@ impl Quantizer for Remote<QuantizerBox> {
             let refuse = |why: String| {
                 Err(bad_answer(&self.plugin, entry, &format!("argument `{name}` {why}")))
             };
-            let Some(dtype) = DType::from_name(&argument.dtype) else {
-                return refuse(format!("has the unknown dtype `{}`", argument.dtype));
-            };
+            let dtype = argument.dtype;
+            if dtype.bits().is_none() {
+                return refuse(format!("has the unknown dtype `{dtype}`"));
+            }
             match lent_sink.tensors().get(&argument.blob) {
                 None => {
                     return refuse(format!(
@@ -289,7 +290,7 @@ impl RemoteSession {
         for output in &signature.outputs {
             match written.clone().find(|tensor| tensor.name == output.name) {
                 None => return refuse(format!("it lacks the output `{}`", output.name)),
-                Some(tensor) if tensor.dtype.name() != output.dtype => {
+                Some(tensor) if tensor.dtype != output.dtype => {
                     return refuse(format!(
                         "the output `{}` is {}, and not {} as described",
                         output.name, tensor.dtype, output.dtype

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::TensorView;
+use crate::{DType, TensorView};
 
 /// A distinct weight of the model's functions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -64,11 +64,15 @@ pub struct Decision {
 /// An axis of a matrix of shape `[out, in]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Axis {
     /// One factor per output channel.
     Rows,
     /// One factor per input channel.
     Columns,
+    /// One that this version does not know. Hosts refuse such a transform.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Factors that a weight is multiplied by before it is encoded.
@@ -96,8 +100,8 @@ pub struct Plan {
 /// An argument of the operation that takes a weight's place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EncodedArgument {
-    /// The element type by name.
-    pub dtype: String,
+    /// The element type.
+    pub dtype: DType,
     /// The shape.
     pub shape: Vec<u64>,
     /// The id that the sink gave for its bytes.

@@ -14,7 +14,7 @@ use super::super::v1::{
 };
 use super::*;
 use crate::data::Purpose;
-use crate::{Error, Plugin, codes};
+use crate::{DType, Error, Plugin, codes};
 
 /// Texts that are no answer to anything.
 const GARBAGE: [&str; 7] = ["", "{", "[]", "null", "\u{0}\u{1b}[2J", "{\"rank\": 5}", "NaN"];

@@ -71,11 +71,8 @@ pub(crate) fn encode(
     }
     sink.finish(lut)?;
 
-    let argument = |dtype: DType, shape: &[u64], blob| EncodedArgument {
-        dtype: dtype.name().to_owned(),
-        shape: shape.to_vec(),
-        blob,
-    };
+    let argument =
+        |dtype: DType, shape: &[u64], blob| EncodedArgument { dtype, shape: shape.to_vec(), blob };
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
     Ok(Encoded {
         op: "constexpr_lut_to_dense".to_owned(),

@@ -70,10 +70,7 @@ fn decode(encoded: &Encoded, tensors: &[Tensor]) -> Vec<f16> {
     let find = |name: &str| {
         let argument = &encoded.arguments[name];
         let tensor = &tensors[argument.blob as usize];
-        assert_eq!(
-            (argument.dtype.as_str(), &argument.shape),
-            (tensor.dtype.name(), &tensor.shape)
-        );
+        assert_eq!((argument.dtype, &argument.shape), (tensor.dtype, &tensor.shape));
         tensor
     };
     let (indices, lut) = (find("indices"), find("lut"));
