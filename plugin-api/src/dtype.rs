@@ -1,6 +1,9 @@
 //! Element types of tensors.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
@@ -8,7 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 /// The element type of a tensor.
 ///
 /// The number is that of `DataType` in Core ML's ML Program schema (`MIL.proto`). It is a number
-/// and not an enum, because types may be added while the plugin ABI stays as it is.
+/// and not an enum, because types may be added while the plugin ABI stays as it is. In structured
+/// data it stands by name; a name that is not known is kept, so that it can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DType(pub u32);
 
@@ -33,10 +37,10 @@ macro_rules! dtypes {
 
             /// The name as it stands in MIL text, for example `float16`; `unknown` for unknown
             /// numbers.
-            pub const fn name(self) -> &'static str {
+            pub fn name(self) -> &'static str {
                 match self.0 {
                     $($number => $text,)+
-                    _ => "unknown",
+                    number => unknown_name(number),
                 }
             }
 
@@ -97,11 +101,9 @@ impl Serialize for DType {
     }
 }
 
-/// By name; a name that is not known is an error.
 impl<'de> Deserialize<'de> for DType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| D::Error::custom(format!("unknown dtype `{name}`")))
+        Ok(Self::named(&String::deserialize(deserializer)?))
     }
 }
 
@@ -131,6 +133,27 @@ mod tests {
         }
         assert_eq!(DType::from_name("unknown"), None);
         assert_eq!(DType(99).name(), "unknown");
+        assert_eq!(serde_json::to_string(&DType::FLOAT16).unwrap(), "\"float16\"");
+        assert_eq!(serde_json::from_str::<DType>("\"uint4\"").unwrap(), DType::UINT4);
+    }
+
+    #[test]
+    fn unknown_names_are_kept_and_have_no_width() {
+        let unknown: DType = serde_json::from_str("\"float4_e2m1\"").unwrap();
+        assert_eq!((unknown.name(), unknown.bits()), ("float4_e2m1", None));
+        assert_eq!(unknown, DType::named("float4_e2m1"));
+        assert_ne!(unknown, DType::named("float4_e3m0"));
+        assert_eq!(serde_json::to_string(&unknown).unwrap(), "\"float4_e2m1\"");
+        assert_eq!(format!("{unknown} {unknown:?}"), "float4_e2m1 float4_e2m1");
+        for name in ["", "\u{1b}[2J", "two words", &"x".repeat(65)] {
+            let dtype = DType::named(name);
+            assert!(dtype.name() == "unknown" || dtype.name().is_empty(), "{name:?}");
+        }
+        for number in 0..1000 {
+            DType::named(&format!("type{number}"));
+        }
+        assert_eq!(DType::named("one too many").name(), "unknown");
+        assert_eq!(unknown.name(), "float4_e2m1");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use crate::event::Event;
 use anemll_errors::from_huggingface;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
-use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::{
+    ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result, codes,
+};
 use anemll_services::check_cancelled;
 use serde::Serialize;
 use serde_json::Value;
@@ -72,7 +74,7 @@ pub fn frontend_options(
 /// Names, types and shapes of all tensors, for a frontend.
 pub fn tensor_infos(directory: &ModelDirectory) -> BTreeMap<String, TensorInfo> {
     let info = |info: &anemll_huggingface::TensorInfo| TensorInfo {
-        dtype: info.source_type.name(),
+        dtype: DType::named(&info.source_type.name()),
         shape: info.shape.clone(),
     };
     directory.tensors().iter().map(|(name, tensor)| (name.clone(), info(tensor))).collect()
