@@ -5,9 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize, Serializer};
-
 /// The element type of a tensor.
 ///
 /// The number is that of `DataType` in Core ML's ML Program schema (`MIL.proto`). It is a number
@@ -92,6 +89,45 @@ impl DType {
         // A zero anywhere makes the tensor empty, whatever overflowed before it.
         let elements = if shape.contains(&0) { 0 } else { elements? };
         Some(elements.checked_mul(bits)?.div_ceil(8))
+    }
+}
+
+/// The first number of types that are known by name alone. Such numbers hold within one library or
+/// program: they never cross.
+const FIRST_UNKNOWN: u32 = 1 << 31;
+/// Most names of unknown types that are kept, and the longest.
+const UNKNOWN_NAMES: usize = 256;
+const UNKNOWN_NAME: usize = 64;
+
+/// The names of unknown types, by number from [`FIRST_UNKNOWN`].
+static UNKNOWN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+
+fn unknown_name(number: u32) -> &'static str {
+    let names = UNKNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = number.checked_sub(FIRST_UNKNOWN).map(|place| place as usize);
+    place.and_then(|place| names.get(place).copied()).unwrap_or("unknown")
+}
+
+impl DType {
+    /// The element type with this name. A name that is not known gives a type without a width that
+    /// keeps it, if it is short and printable.
+    pub fn named(name: &str) -> Self {
+        if let Some(known) = Self::from_name(name) {
+            return known;
+        }
+        let mut names = UNKNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match names.iter().position(|other| *other == name) {
+            Some(place) => place,
+            None => {
+                let fits = name.len() <= UNKNOWN_NAME && names.len() < UNKNOWN_NAMES;
+                if !fits || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    return Self(u32::MAX);
+                }
+                names.push(Box::leak(name.to_owned().into_boxed_str()));
+                names.len() - 1
+            }
+        };
+        Self(FIRST_UNKNOWN + place as u32)
     }
 }
 

@@ -99,8 +99,7 @@ impl QuantizerChoice {
                 let reason = error.message.strip_prefix(&label).unwrap_or(&error.message);
                 let quoted = format!("{:?}: ", option.value);
                 let reason = reason.strip_prefix(&quoted).unwrap_or(reason);
-                let told =
-                    Error::new(codes::USAGE, format!("{flag} {}: {reason}", option.value));
+                let told = Error::new(codes::USAGE, format!("{flag} {}: {reason}", option.value));
                 match error.hint {
                     Some(hint) => told.with_hint(hint),
                     None => told,
@@ -147,10 +146,7 @@ mod tests {
                 .with_hint("what to do")
         };
         let told = typed.in_words_of_flags(refusal("layers"));
-        assert_eq!(
-            (told.code.as_ref(), told.message.as_str()),
-            (codes::USAGE, "--lut2 5: why")
-        );
+        assert_eq!((told.code.as_ref(), told.message.as_str()), (codes::USAGE, "--lut2 5: why"));
         assert_eq!(told.hint.as_deref(), Some("what to do"));
         let other = typed.in_words_of_flags(refusal("head"));
         assert_eq!(other, refusal("head"));

@@ -148,7 +148,9 @@ impl Settings {
                     codes::PLUGIN_BAD_ANSWER,
                     format!("the quantizer records `{name}`, a name that is taken"),
                 )
-                .with_hint("this is a bug in the quantizer plugin; please report it to its author"));
+                .with_hint(
+                    "this is a bug in the quantizer plugin; please report it to its author",
+                ));
             }
             options[name] = value.clone();
         }

@@ -20,6 +20,7 @@ pub struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
+    /// What was written, and where its weights came from.
     pub fn new(done: &'a Done) -> Self {
         let path = done.written.path.display().to_string();
         let weights_by = match done.written.weights {

@@ -79,6 +79,8 @@ impl HostServices for Services {
             Level::Info => tracing::info!(plugin = target, "{message}"),
             Level::Debug => tracing::debug!(plugin = target, "{message}"),
             Level::Trace => tracing::trace!(plugin = target, "{message}"),
+            // A level of a later version.
+            _ => tracing::info!(plugin = target, "{message}"),
         }
     }
 

@@ -2,12 +2,12 @@
 
 mod parts;
 
-use anemll_report::sharing;
 use crate::error::from_multifunction;
 use crate::services;
 use anemll_conversion::Conversion;
 use anemll_multifunction::{Done, Options, Output, PartsCheck, Plan, Source, Tolerance};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_report::sharing;
 use clap::Args;
 use fs_err as fs;
 use serde::Serialize;

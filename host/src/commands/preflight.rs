@@ -9,12 +9,12 @@ use crate::engine::{Engine, Head};
 use crate::error::from_huggingface;
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
 use crate::model_source::{Need, Source};
-use anemll_generation::peaks::{LIMIT, Peak, Peaks};
 use crate::plugins::Plugins;
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use crate::services::{self, check_cancelled};
 use crate::terminal::{self, Column, Table};
 use crate::tokenizer::Tokenizer;
+use anemll_generation::peaks::{LIMIT, Peak, Peaks};
 use anemll_huggingface::ConfigFile;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
@@ -159,7 +159,13 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     }
     drop(bar);
     let broken = positions.iter().filter(|position| position.kl.is_nan()).count() as u64;
-    let findings = Preflight::new(peaks.into_values(), weights, tokens.len() as u64, broken, &summarize(positions)?);
+    let findings = Preflight::new(
+        peaks.into_values(),
+        weights,
+        tokens.len() as u64,
+        broken,
+        &summarize(positions)?,
+    );
     if arguments.json {
         super::print_json(&findings)?;
     } else {
@@ -393,18 +399,18 @@ impl Preflight {
 
 /// A line of the table.
 fn cells(peak: &Peak, more: usize) -> [String; 7] {
-        [
-            peak.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string()),
-            peak.peak.to_string(),
-            match peak.range {
-                "beyond" => "beyond 65504",
-                "near" => "near 65504",
-                other => other,
-            }
-            .to_owned(),
-            peak.position.map_or_else(String::new, |position| position.to_string()),
-            if more > 0 { more.to_string() } else { String::new() },
-            peak.operation.clone(),
-            peak.value.clone(),
-        ]
-    }
+    [
+        peak.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string()),
+        peak.peak.to_string(),
+        match peak.range {
+            "beyond" => "beyond 65504",
+            "near" => "near 65504",
+            other => other,
+        }
+        .to_owned(),
+        peak.position.map_or_else(String::new, |position| position.to_string()),
+        if more > 0 { more.to_string() } else { String::new() },
+        peak.operation.clone(),
+        peak.value.clone(),
+    ]
+}
