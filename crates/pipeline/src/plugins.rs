@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// The quantizer, the compiler or the runtime that leaves its stage out.
+pub const NONE: &str = "none";
+
 /// The compiler that means: the first of [`COMPILERS`] that can run here.
 pub const AUTOMATIC: &str = "auto";
 

@@ -1,11 +1,13 @@
 //! Which quantizer a conversion has, and with which options.
 
 use crate::component_options::{self, TypedOption};
-use crate::plugins::Plugins;
-use crate::request::{NONE, QUANTIZER};
+use crate::plugins::{NONE, Plugins};
 use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result, codes};
 use serde::Serialize;
+
+/// The quantizer where none is named.
+pub const QUANTIZER: &str = "lut";
 
 /// The quantizer that is asked for, and the options that were typed for it and other components.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

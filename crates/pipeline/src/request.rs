@@ -2,7 +2,9 @@
 
 use crate::component_options;
 use crate::model_files::HeadChoice;
+pub use crate::plugins::NONE;
 use crate::plugins::Plugins;
+pub use crate::quantizer_choice::QUANTIZER;
 use crate::quantizer_choice::QuantizerChoice;
 use anemll_plugin_api::ComponentOptions;
 use anemll_plugin_api::data::Stage;
@@ -11,13 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Combiner and chunks are chosen by size.
 pub const AUTO: &str = "auto";
-/// The quantizer, the compiler or the runtime that leaves its stage out.
-pub const NONE: &str = "none";
 /// Our own runtime, which is the same on every system.
 pub const CPU: &str = "cpu";
-
-/// The quantizer where none is named.
-pub const QUANTIZER: &str = "lut";
 
 /// A conversion as it is asked for.
 ///

@@ -62,7 +62,7 @@ fn decode(path: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
             .inputs
             .iter()
             .map(|input| {
-                let dtype = DType::from_name(&input.dtype).ok_or("an input of unknown type")?;
+                let dtype = input.dtype;
                 let shape = input.shapes.first().ok_or("an input without a shape")?.clone();
                 let bits = u64::from(dtype.bits().ok_or("an input of text")?);
                 let bytes = usize::try_from(shape.iter().product::<u64>() * bits / 8)?;
