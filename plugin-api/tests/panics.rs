@@ -393,7 +393,7 @@ impl Quantizer for Caller {
 
     fn encode(
         &self,
-        tensor: TensorView<'_>,
+        _tensor: TensorView<'_>,
         decision: &Value,
         _: Option<TensorView<'_>>,
         sink: &mut dyn Sink,

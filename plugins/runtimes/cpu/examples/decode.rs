@@ -6,7 +6,7 @@
 
 use anemll_mil::DataType;
 use anemll_mlpackage::Package;
-use anemll_plugin_api::{DType, Host, MemorySink, Runtime, Tensor};
+use anemll_plugin_api::{Host, MemorySink, Runtime, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use std::error::Error;
 use std::path::{Path, PathBuf};
