@@ -8,7 +8,7 @@ use crate::request::ConvertRequest;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
 use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// How the model is cut, and what the quantizer says of it.
@@ -122,23 +122,23 @@ impl Settings {
     /// The quantizer records something under a name that is taken.
     pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Result<Value> {
         let quantizer = &arguments.quantizer;
-        let mut options = json!({
-            "context": arguments.context,
-            "batch": arguments.batch,
-            "combiner": self.combiner,
-            "chunk": self.chunks,
-            "prefix": arguments.prefix,
-            "argmax": arguments.argmax,
-            "split_lm_head": arguments.split_lm_head,
-            "quantizer": quantizer.id,
-            "quantizer_option": quantizer.own_options(),
-            "clamp": arguments.clamp,
-        });
-        if let Some(head) = arguments.head {
-            options["head"] = json!(head.name());
-        }
+        let before = [
+            ("context", json!(arguments.context)),
+            ("batch", json!(arguments.batch)),
+            ("combiner", json!(self.combiner)),
+            ("chunk", json!(self.chunks)),
+            ("prefix", json!(arguments.prefix)),
+            ("argmax", json!(arguments.argmax)),
+            ("split_lm_head", json!(arguments.split_lm_head)),
+        ];
+        let mut after = vec![
+            ("quantizer", json!(quantizer.id)),
+            ("quantizer_option", json!(quantizer.own_options())),
+            ("clamp", json!(arguments.clamp)),
+        ];
+        after.extend(arguments.head.map(|head| ("head", json!(head.name()))));
         if arguments.allow_missing_weights {
-            options["allow_missing_weights"] = json!(true);
+            after.push(("allow_missing_weights", json!(true)));
         }
         // Those of the runtime change nothing in the output.
         let others: Vec<String> = quantizer
@@ -149,19 +149,24 @@ impl Settings {
             .map(ToString::to_string)
             .collect();
         if !others.is_empty() {
-            options["option"] = json!(others);
+            after.push(("option", json!(others)));
         }
-        for (name, value) in &self.scheme.record {
-            if options.get(name).is_some() {
-                return Err(Error::new(
-                    codes::PLUGIN_BAD_ANSWER,
-                    format!("the quantizer records `{name}`, a name that is taken"),
-                )
-                .with_hint("this is a bug in the quantizer's plugin; please report it"));
-            }
-            options[name] = value.clone();
+        let record = &self.scheme.record;
+        if let Some((name, _)) =
+            before.iter().chain(&after).find(|(name, _)| record.contains_key(*name))
+        {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!("the quantizer records `{name}`, a name that is taken"),
+            )
+            .with_hint("this is a bug in the quantizer's plugin; please report it"));
         }
-        Ok(options)
+        // The order is part of the packages' bytes.
+        let own = |(name, value): (&str, Value)| (name.to_owned(), value);
+        let recorded = record.clone().into_iter();
+        let options: Map<String, Value> =
+            before.into_iter().map(own).chain(recorded).chain(after.into_iter().map(own)).collect();
+        Ok(Value::Object(options))
     }
 }
 
