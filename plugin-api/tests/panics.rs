@@ -393,14 +393,14 @@ impl Quantizer for Caller {
 
     fn encode(
         &self,
-        _tensor: TensorView<'_>,
-        decision: &Value,
+        _: TensorView<'_>,
+        parameters: &Value,
         _: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         _: &Host,
     ) -> Result<Encoded> {
         let result = sink.tensor("x", DType::UINT8, &[2], &[1, 2]);
-        match decision["look away"].as_bool() {
+        match parameters["look away"].as_bool() {
             Some(true) => Ok(Encoded::default()),
             _ => Err(result.expect_err("the sink's panic must reach the plugin")),
         }

@@ -8,7 +8,7 @@ use crate::request::{ChunkCount, ConvertRequest};
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
 use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// How the model is cut, and what the quantizer says of it.
@@ -127,35 +127,49 @@ impl Settings {
             chunk: self.chunks.map(ChunkCount::Count),
             ..arguments.clone()
         };
-        let mut options = serde_json::to_value(&resolved).map_err(|source| {
+        let options = serde_json::to_value(&resolved).map_err(|source| {
             Error::new(codes::INTERNAL, format!("a request has no JSON form: {source}"))
         })?;
-        options["quantizer_option"] = json!(quantizer.own_options());
+        let Value::Object(mut options) = options else {
+            return Err(Error::new(codes::INTERNAL, "a request is a JSON object"));
+        };
+        options.insert("quantizer_option".to_owned(), json!(quantizer.own_options()));
         // Those of the runtime change nothing in the output.
         let others: Vec<String> = quantizer
             .options
             .iter()
-            .filter(|option| !quantizer.is_own(option))
+            .filter(|option| option.flag.is_none() && !quantizer.is_own(option))
             .filter(|option| !option.is_of(Stage::Runtime, &arguments.runtime))
             .map(ToString::to_string)
             .collect();
         if !others.is_empty() {
-            options["option"] = json!(others);
+            options.insert("option".to_owned(), json!(others));
         }
-        for (name, value) in &self.scheme.record {
-            if options.get(name).is_some() {
-                return Err(Error::new(
-                    codes::PLUGIN_BAD_ANSWER,
-                    format!("the quantizer records `{name}`, a name that is taken"),
-                )
-                .with_hint(
-                    "this is a bug in the quantizer plugin; please report it to its author",
-                ));
-            }
-            options[name] = value.clone();
+        let record = &self.scheme.record;
+        if let Some(name) = record.keys().find(|name| options.contains_key(*name)) {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!("the quantizer records `{name}`, a name that is taken"),
+            )
+            .with_hint("this is a bug in the quantizer plugin; please report it to its author"));
         }
-        Ok(options)
+        options.extend(record.clone());
+        Ok(Value::Object(in_order(options)))
     }
+}
+
+/// Options in the order in which packages have them, which is a part of their bytes: first those that
+/// every conversion has, with what the quantizer records before its id, then the others.
+fn in_order(mut options: Map<String, Value>) -> Map<String, Value> {
+    const FIRST: [&str; 7] =
+        ["context", "batch", "combiner", "chunk", "prefix", "argmax", "split_lm_head"];
+    const LAST: [&str; 6] =
+        ["quantizer", "quantizer_option", "clamp", "head", "allow_missing_weights", "option"];
+    let mut taken = |names: &[&str]| -> Vec<(String, Value)> {
+        names.iter().filter_map(|name| options.shift_remove_entry(*name)).collect()
+    };
+    let (first, last) = (taken(&FIRST), taken(&LAST));
+    first.into_iter().chain(options).chain(last).collect()
 }
 
 /// What any combiner is asked, whatever becomes of the weights.
