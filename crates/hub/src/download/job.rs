@@ -55,7 +55,7 @@ struct Small {
 }
 
 /// A download.
-pub(super) struct Job {
+pub(super) struct DownloadJob {
     name: Name,
     environment: Environment,
     limits: Limits,
@@ -71,7 +71,7 @@ pub(super) struct Job {
     told: u64,
 }
 
-impl Job {
+impl DownloadJob {
     pub(super) fn new(
         name: &Name,
         environment: &Environment,

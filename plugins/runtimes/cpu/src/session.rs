@@ -4,7 +4,7 @@ use crate::element::Element;
 use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
-use crate::plan::{ConstantCache, Plan, Planner, check_operations};
+use crate::plan::{ConstantCache, FunctionPlan, Planner, check_operations};
 use crate::source::Source;
 use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
@@ -38,7 +38,7 @@ struct Function {
     interface: FunctionInterface,
     inputs: Vec<InputPort>,
     /// Made at the first run.
-    plan: Option<Plan>,
+    plan: Option<FunctionPlan>,
 }
 
 fn graph_error(error: &dyn std::fmt::Display) -> Error {
@@ -173,7 +173,7 @@ fn zero_state(port: &anemll_mil::Port, wide: bool) -> Result<StateValue> {
 fn read_inputs(
     function: &str,
     ports: &[InputPort],
-    plan: &Plan,
+    plan: &FunctionPlan,
     inputs: &[TensorView<'_>],
     slots: &mut [Option<Tensor>],
     pool: &Pool,
@@ -242,7 +242,7 @@ fn write(sink: &mut dyn Sink, name: &str, value: &Tensor, pool: &Pool) -> Result
 }
 
 /// The error for a value that the function does not have, with the nearest names.
-fn unknown_value(function: &str, plan: &Plan, name: &str) -> Error {
+fn unknown_value(function: &str, plan: &FunctionPlan, name: &str) -> Error {
     let mut near: Vec<(usize, &str)> =
         plan.value_names().map(|known| (strsim::levenshtein(known, name), known)).collect();
     near.sort_unstable();
