@@ -142,7 +142,7 @@ fn it_takes_part_where_none_is_named() {
     let command = |others: bool| {
         let mut command = Command::new(program());
         for plugin in &*PLUGINS {
-            if others || !["chunked", "monolithic"].contains(&plugin) {
+            if others || !["chunked", "monolithic"].contains(plugin) {
                 command.arg("--plugin").arg(library(plugin));
             }
         }
