@@ -7,6 +7,7 @@ pub mod conversation;
 pub mod engine;
 pub mod evaluation;
 pub mod generation;
+mod npy_header;
 pub mod observation;
 pub mod perplexity;
 pub mod sampling;
