@@ -196,7 +196,9 @@ impl DecoderFrontend {
         let wanted = tensors_of(&reading.spec);
         let believe = question == Question::Describes;
         reading.notes.extend(check_quantization(&config, &model.tensors, &wanted, believe)?);
-        reading.notes.extend(check_input(&reading.spec, model, &names)?);
+        let remarks = check_input(&reading.spec, model, &names)?;
+        reading.notes.extend(remarks.notes);
+        reading.warnings.extend(remarks.warnings);
         Ok(reading)
     }
 }

@@ -298,8 +298,8 @@ fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
 /// Whether there are weights in a form that cannot be read.
 pub(crate) fn has_weights(directory: &Path) -> bool {
     std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
-        let path = entry.path();
-        path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")
+        let known = ["safetensors", "bin", "pt", "pth", "gguf"];
+        entry.path().extension().is_some_and(|end| known.iter().any(|known| end == *known))
     })
 }
 

@@ -19,7 +19,7 @@ mod work;
 use crate::cli::ConvertArguments;
 use crate::commands::check::has_weights;
 use crate::error::from_huggingface;
-use crate::model_files::{self, TOKENIZER};
+use crate::model_files::{self, CompanionFindings, TOKENIZER};
 use crate::model_source::{self, Need, Source};
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::progress::{Event, Outcome, Shipped};
@@ -70,7 +70,8 @@ pub fn run(
     let started = Instant::now();
     let host = services::host();
     settings::check_arguments(arguments)?;
-    let source = Source::open(&arguments.model, show)?;
+    let need = if arguments.no_tokenizer { Need::WeightsAlone } else { Need::Weights };
+    let source = Source::open(&arguments.model, need, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
@@ -78,23 +79,25 @@ pub fn run(
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
-    let outline = Job::new(arguments, plugins, &host, config, local.as_ref())?;
+    let outline = Job::new(arguments, plugins, &host, config, local.as_ref(), None)?;
     let (output, model) = (&arguments.output, source.directory());
     anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
     if arguments.dry_run {
         return dry_run::run(&outline, local.as_ref(), &source, show);
     }
     refuse_unwritable(output)?;
+    let mut told = Vec::new();
     let (directory, job) = match local {
         Some(directory) => (directory, outline),
         None => {
-            let directory = open_weights(&source, &outline, show)?;
-            let job = outline.with_weights(&directory)?;
+            let (directory, checked) = open_weights(&source, &outline, show)?;
+            told.extend(checked.iter().flat_map(|found| found.warnings.clone()));
+            let job = outline.with_weights(&directory, checked)?;
             (directory, job)
         }
     };
     let functions = job.lower()?;
-    job.show_start(show);
+    job.show_start(&told, show);
     let source_sha256 = hash_source(&directory, show)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
@@ -193,13 +196,15 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// All that can be known of a conversion from the configuration, and from the other files of
-    /// the model where they are there.
+    /// the model where they are there. `checked`: what was found of the tokenizer's files, if they
+    /// were looked at already.
     fn new(
         arguments: &'a ConvertArguments,
         plugins: &'a Plugins,
         host: &'a Host,
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
+        checked: Option<CompanionFindings>,
     ) -> Result<Self> {
         let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
@@ -216,7 +221,7 @@ impl<'a> Job<'a> {
         };
         let input = settings::model_input(arguments, config.value(), directory);
         let description = match directory {
-            Some(directory) => describe(arguments, frontend.as_ref(), &input, directory)?,
+            Some(directory) => describe(arguments, frontend.as_ref(), &input, directory, checked)?,
             None => frontend.describe(&input)?,
         };
         let model = auto::Model {
@@ -260,9 +265,13 @@ impl<'a> Job<'a> {
     }
 
     /// The same conversion, with the names and shapes of its weights known.
-    fn with_weights(&self, directory: &ModelDirectory) -> Result<Self> {
+    fn with_weights(
+        &self,
+        directory: &ModelDirectory,
+        checked: Option<CompanionFindings>,
+    ) -> Result<Self> {
         let config = directory.config_file();
-        Self::new(self.arguments, self.plugins, self.host, config, Some(directory))
+        Self::new(self.arguments, self.plugins, self.host, config, Some(directory), checked)
     }
 
     /// What an app loads, as it is in the output directory.
@@ -287,7 +296,8 @@ impl<'a> Job<'a> {
         cfg!(target_vendor = "apple") && ![NONE, CPU].contains(&self.arguments.runtime.as_str())
     }
 
-    fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
+    /// Tells what is converted, and what there is to know but `told`.
+    fn show_start(&self, told: &[String], show: &dyn Fn(&Event<'_>)) {
         show(&Event::Started {
             model: &self.model_name,
             architecture: &self.description.architecture,
@@ -302,7 +312,7 @@ impl<'a> Job<'a> {
         for text in self.notes() {
             show(&Event::Note { text: &text });
         }
-        for text in &self.description.warnings {
+        for text in self.description.warnings.iter().filter(|text| !told.contains(text)) {
             show(&Event::Warning { text });
         }
     }
@@ -577,10 +587,14 @@ fn describe(
     frontend: &dyn ArchFrontend,
     input: &ModelInput,
     directory: &ModelDirectory,
+    checked: Option<CompanionFindings>,
 ) -> Result<ModelDescription> {
     let mut description = model_files::describe(frontend, input, directory)?;
     if !arguments.no_tokenizer {
-        let found = model_files::check_companions(directory.path())?;
+        let found = match checked {
+            Some(found) => found,
+            None => model_files::check_companions(directory.path())?,
+        };
         refuse_missing_tokenizer(directory.path())?;
         description.notes.extend(found.notes);
         description.warnings.extend(found.warnings);
@@ -607,19 +621,26 @@ fn open_weights(
     source: &Source,
     outline: &Job<'_>,
     show: &dyn Fn(&Event<'_>),
-) -> Result<ModelDirectory> {
+) -> Result<(ModelDirectory, Option<CompanionFindings>)> {
     let arguments = outline.arguments;
+    let mut checked = None;
     if !source.is_whole() {
         if !arguments.skip_check {
             dry_run::check_disk(outline, &outline.lower()?)?;
         }
         if !arguments.no_tokenizer {
             let directory = source.with(Need::Tokenizer, show)?;
-            model_files::check_companions(&directory)?;
+            let found = model_files::check_companions(&directory)?;
+            // Before some gigabytes come; the report has them again.
+            for text in &found.warnings {
+                show(&Event::Warning { text });
+            }
+            checked = Some(found);
             refuse_missing_tokenizer(&directory)?;
         }
     }
-    ModelDirectory::open(source.with(Need::Weights, show)?).map_err(from_huggingface)
+    let directory = ModelDirectory::open(source.whole(show)?).map_err(from_huggingface)?;
+    Ok((directory, checked))
 }
 
 /// Refuses an output directory that cannot be made or written, and leaves nothing there.
