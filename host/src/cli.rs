@@ -2,22 +2,15 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
-use crate::commands::chat::{self, ChatArguments};
-use crate::commands::check::{self, CheckArguments};
-use crate::commands::compile::{CompileArguments, EXAMPLES as COMPILE_EXAMPLES};
-use crate::commands::completions::{self, CompletionsArguments, ManArguments};
-use crate::commands::doctor::{self, DoctorArguments};
-use crate::commands::plan::{self, PlanArguments};
-use crate::commands::{diff, inspect};
-use crate::model_files::HeadChoice;
-use crate::progress::Display;
+use crate::commands::{
+    chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval, explain,
+    export, generate, inspect, plan, plugin, preflight, split, verify,
+};
 use clap::{
-    Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
-    ValueHint,
+    Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use std::ffi::OsString;
-use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Converts language models to Core ML packages for Apple's Neural Engine, on any system.
 #[derive(Debug, Parser)]
@@ -122,436 +115,74 @@ pub fn color(arguments: &[OsString]) -> When {
     When::Auto
 }
 
-/// The model of a command, named by `--model` or without it.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct ModelArgument {
-    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
-    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
-    #[arg(value_name = "MODEL")]
-    model_path: Option<PathBuf>,
-    /// The same, as an option.
-    #[arg(short, long, value_name = "MODEL")]
-    model: Option<PathBuf>,
-}
-
-impl Deref for ModelArgument {
-    type Target = Path;
-
-    fn deref(&self) -> &Path {
-        // One of the two is there: the group demands it.
-        self.model.as_deref().or(self.model_path.as_deref()).unwrap_or(Path::new(""))
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Convert a Hugging Face model directory to Core ML packages.
-    #[command(after_help = CONVERT_EXAMPLES)]
-    Convert(Box<ConvertArguments>),
+    #[command(after_help = convert::EXAMPLES)]
+    Convert(Box<convert::ConvertArguments>),
     /// Compile packages to .mlmodelc, on any system.
-    #[command(after_help = COMPILE_EXAMPLES)]
-    Compile(Box<CompileArguments>),
+    #[command(after_help = compile::EXAMPLES)]
+    Compile(Box<compile::CompileArguments>),
     /// Measure a conversion: against reference logits of the original model, or on a text.
-    #[command(after_help = EVAL_EXAMPLES)]
-    Eval(EvalArguments),
+    #[command(after_help = eval::EXAMPLES)]
+    Eval(eval::EvalArguments),
     /// Talk with a conversion: on a terminal, through a pipe, or one question.
     #[command(after_help = chat::EXAMPLES)]
-    Chat(ChatArguments),
+    Chat(chat::ChatArguments),
     /// Continue a text with a conversion.
-    #[command(after_help = GENERATE_EXAMPLES)]
-    Generate(GenerateArguments),
+    #[command(after_help = generate::EXAMPLES)]
+    Generate(generate::GenerateArguments),
     /// Join functions of packages into one package, weights shared.
-    #[command(after_help = crate::commands::combine::EXAMPLES)]
-    Combine(Box<crate::commands::combine::CombineArguments>),
+    #[command(after_help = combine::EXAMPLES)]
+    Combine(Box<combine::CombineArguments>),
     /// Take one function of a package out, with its weights only.
-    #[command(after_help = crate::commands::split::EXAMPLES)]
-    Split(crate::commands::split::SplitArguments),
+    #[command(after_help = split::EXAMPLES)]
+    Split(split::SplitArguments),
     /// Say which weights packages could share, without writing.
-    #[command(after_help = crate::commands::dedup::EXAMPLES)]
-    Dedup(crate::commands::dedup::DedupArguments),
+    #[command(after_help = dedup::EXAMPLES)]
+    Dedup(dedup::DedupArguments),
     /// Lay a finished conversion out as apps load it, with a model card and sums of every file.
-    #[command(after_help = crate::commands::export::EXAMPLES)]
-    Export(crate::commands::export::ExportArguments),
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArguments),
     /// Check an export: every file, and, if asked, its logits against the original model.
-    #[command(after_help = crate::commands::verify::EXAMPLES)]
-    Verify(crate::commands::verify::VerifyArguments),
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArguments),
     /// Show what is in a package: functions, types, operations, weights, metadata.
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArguments),
     /// Say whether a model can be converted, and what would be refused; needs config.json alone.
     #[command(after_help = check::EXAMPLES)]
-    Check(CheckArguments),
+    Check(check::CheckArguments),
     /// Say how large a conversion will be, and how many chunks it needs; needs config.json alone.
     #[command(after_help = plan::EXAMPLES)]
-    Plan(PlanArguments),
+    Plan(plan::PlanArguments),
     /// Say what this machine can do, and what is missing.
     #[command(after_help = doctor::EXAMPLES)]
-    Doctor(DoctorArguments),
+    Doctor(doctor::DoctorArguments),
     /// Find the layers of a model whose activations pass the range of 16-bit floats.
-    #[command(after_help = crate::commands::preflight::EXAMPLES)]
-    Preflight(crate::commands::preflight::PreflightArguments),
+    #[command(after_help = preflight::EXAMPLES)]
+    Preflight(preflight::PreflightArguments),
     /// Say what an error code or a lint rule is about, and what to do.
-    #[command(after_help = crate::commands::explain::EXAMPLES)]
-    Explain(crate::commands::explain::ExplainArguments),
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArguments),
     /// Compare two packages: signatures, operations, values of weights.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArguments),
     /// List plugins and what they offer.
-    #[command(subcommand, after_help = PLUGIN_EXAMPLES)]
-    Plugin(PluginCommand),
+    #[command(subcommand, after_help = plugin::EXAMPLES)]
+    Plugin(plugin::PluginCommand),
     /// Print the script that completes command lines in a shell.
     #[command(after_help = completions::COMPLETIONS_EXAMPLES)]
-    Completions(CompletionsArguments),
+    Completions(completions::CompletionsArguments),
     /// Print the manual, or write a page for every command.
     #[command(after_help = completions::MAN_EXAMPLES)]
-    Man(ManArguments),
-}
-
-const CONVERT_EXAMPLES: &str = "Examples:
-  anemll convert ./SmolLM2-135M -o ./out
-  anemll convert ./SmolLM2-135M -o ./out --dry-run
-  anemll convert ./SmolLM2-135M -o ./out --combiner monolithic --context 1024
-  anemll convert ./SmolLM2-135M -o ./out --chunk 4 --lut2 6 --lut3 8
-  anemll convert ./SmolLM2-135M -o ./out --lut none
-  anemll --plugin ./libllama.so convert ./SmolLM2-135M -o ./out --restart 5
-  anemll convert Qwen/Qwen3-0.6B -o ./qwen";
-
-const EVAL_EXAMPLES: &str = "Examples:
-  anemll eval out --tokens ids.npy --reference logits.npy
-  anemll eval out --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
-  anemll eval out --text book.txt --max-tokens 4000
-  anemll eval out4 --text book.txt --against out
-
-REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
-`indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
-
-const GENERATE_EXAMPLES: &str = "Examples:
-  anemll generate out --prompt \"Once upon a time\"
-  anemll generate out -p \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7
-  anemll generate out -p \"Once upon a time\" --max-tokens 20 --json";
-
-const PLUGIN_EXAMPLES: &str = "Examples:
-  anemll plugin list
-  anemll --plugin ./libllama.so plugin list --json";
-
-const PALETTIZATION: &str = "Palettization";
-const RUN: &str = "Steps";
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct LutArguments {
-    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
-    /// none for 16-bit floats. Without a --lut flag: embeddings and head 8, layers 6, or 4 from 3 B
-    /// parameters on. With one, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for all).
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
-    pub lut: Option<String>,
-    /// Palettization of the embeddings.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-embeddings")]
-    pub lut1: Option<String>,
-    /// Palettization of the layers.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
-    pub lut2: Option<String>,
-    /// Palettization of the head.
-    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-lmhead")]
-    pub lut3: Option<String>,
-}
-
-impl LutArguments {
-    /// Whether any of them was typed.
-    pub fn is_typed(&self) -> bool {
-        self.lut.is_some() || self.lut1.is_some() || self.lut2.is_some() || self.lut3.is_some()
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct ConvertArguments {
-    #[command(flatten)]
-    pub model: ModelArgument,
-    /// Directory for the packages; made if it does not exist.
-    #[arg(short, long, value_name = "DIR")]
-    pub output: PathBuf,
-    /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
-    pub context: u64,
-    /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
-    pub batch: u64,
-    /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
-    #[arg(long, value_name = "ID", default_value = "auto")]
-    pub combiner: String,
-    /// Number of chunks that the layers are divided into (combiner `chunked`; default 2), or auto.
-    #[arg(long, value_name = "N|auto")]
-    pub chunk: Option<ChunkCount>,
-    /// Largest weight file in MB for `--chunk auto` and `--combiner auto`.
-    #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_chunk_mb: u32,
-    /// First part of the file names; default by architecture.
-    #[arg(long, value_name = "NAME")]
-    pub prefix: Option<String>,
-    /// Let the model return the index of the largest logit of each piece instead of the logits.
-    #[arg(long)]
-    pub argmax: bool,
-    /// Pieces that the output head is split into; default by architecture.
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub split_lm_head: Option<u64>,
-    /// Which weight the head has, where it is tied to the embedding and another one is stored.
-    #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadChoice>,
-    #[command(flatten)]
-    pub luts: LutArguments,
-    /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
-    #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
-    pub quantizer: Option<String>,
-    /// Option for the quantizer, as NAME=VALUE; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE", help_heading = PALETTIZATION)]
-    pub quantizer_option: Vec<String>,
-    /// Statistics of the weights' inputs, for a quantizer that uses them: a safetensors file.
-    #[arg(long, value_name = "FILE", help_heading = PALETTIZATION)]
-    pub statistics: Option<PathBuf>,
-    /// Arch frontend to use, where several accept the model.
-    #[arg(long, value_name = "ID")]
-    pub arch: Option<String>,
-    /// Compiler backend for the .mlmodelc step, or `none`; default: coremlcompiler where it can run,
-    /// else mlmodelc.
-    #[arg(long, value_name = "ID")]
-    pub compiler: Option<String>,
-    /// Runtime for the test step, or `none`.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
-    /// Clamp finite weights beyond the range of 16-bit floats to ±65504 instead of refusing them.
-    #[arg(long)]
-    pub clamp: bool,
-    /// Put zeros where the model directory lacks a weight, and warn, instead of refusing.
-    #[arg(long)]
-    pub allow_missing_weights: bool,
-    /// Convert a model directory without a tokenizer, or with a broken one.
-    #[arg(long)]
-    pub no_tokenizer: bool,
-    /// Do step N and all later ones again, on what the earlier ones made.
-    #[arg(long, value_name = "N", help_heading = RUN, conflicts_with = "only")]
-    pub restart: Option<u32>,
-    /// Do only step N.
-    #[arg(long, value_name = "N", help_heading = RUN)]
-    pub only: Option<u32>,
-    /// Say what would be made, and how much disk and memory it takes; touch nothing.
-    #[arg(long, help_heading = RUN)]
-    pub dry_run: bool,
-    /// Do not look first whether the disk has room for the packages.
-    #[arg(long, help_heading = RUN)]
-    pub skip_check: bool,
-    /// Do everything again, and replace the conversion of another model or with other options.
-    #[arg(long, help_heading = RUN)]
-    pub force: bool,
-    /// How to tell what happens: lines on standard error, or JSON objects on standard output.
-    #[arg(long, value_enum, default_value_t = ProgressForm::Lines)]
-    pub progress: ProgressForm,
-    /// The same as --progress json; with --dry-run one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// A number of chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChunkCount {
-    /// The fewest that keep each weight file below the limit.
-    Auto,
-    /// This many.
-    Count(u32),
-}
-
-impl std::str::FromStr for ChunkCount {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            number => number
-                .parse()
-                .map(Self::Count)
-                .map_err(|_| "take a number of chunks, or auto".to_owned()),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProgressForm {
-    /// Lines for people, with a bar on a terminal and a line each ten seconds elsewhere.
-    Lines,
-    /// One JSON object for each event.
-    Json,
-}
-
-impl ConvertArguments {
-    /// Whether JSON is asked for.
-    pub fn wants_json(&self) -> bool {
-        self.json || self.progress == ProgressForm::Json
-    }
-
-    /// How events are shown.
-    pub fn display(&self) -> Display {
-        if self.wants_json() { Display::Json } else { Display::Lines }
-    }
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct ConversionArguments {
-    /// The conversion: its directory, or the meta.yaml in it.
-    #[arg(value_name = "OUT", required_unless_present = "meta")]
-    pub conversion: Option<PathBuf>,
-    /// The same as OUT.
-    #[arg(short, long, value_name = "OUT", conflicts_with = "conversion")]
-    pub meta: Option<PathBuf>,
-}
-
-impl ConversionArguments {
-    /// The meta.yaml.
-    pub fn meta(&self) -> PathBuf {
-        let given = self.conversion.as_ref().or(self.meta.as_ref());
-        crate::meta::locate(given.map_or_else(|| std::path::Path::new(""), |path| path.as_path()))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EvaluationPath {
-    /// Every token through `infer`, one at a time.
-    Infer,
-    /// The first tokens through `prefill`, the others through `infer`; the latter are compared.
-    Prefill,
-    /// Every token through the evaluation functions, a batch at a time.
-    Evaluate,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("input").required(true).args(["tokens", "text"]))]
-pub struct EvalArguments {
-    #[command(flatten)]
-    pub conversion: ConversionArguments,
-    /// Token ids: a .npy array of integers.
-    #[arg(long, value_name = "IDS.npy")]
-    pub tokens: Option<PathBuf>,
-    /// Text to measure the perplexity on, in UTF-8.
-    #[arg(long, value_name = "FILE")]
-    pub text: Option<PathBuf>,
-    /// Logits of the original model at each token; without it, the perplexity is measured.
-    #[arg(long, value_name = "REFERENCE", requires = "tokens", conflicts_with_all = ["text", "against", "max_tokens"])]
-    pub reference: Option<PathBuf>,
-    /// Another conversion of the model, to compare the distributions with: its directory or meta.yaml.
-    #[arg(long, value_name = "OUT")]
-    pub against: Option<PathBuf>,
-    /// Take only the first N tokens.
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub max_tokens: Option<u64>,
-    /// Which functions to run.
-    #[arg(long, value_enum, default_value_t = EvaluationPath::Evaluate)]
-    pub path: EvaluationPath,
-    /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
-    #[arg(long, value_name = "K", requires = "reference", value_parser = count)]
-    pub prefill_tokens: Option<u64>,
-    /// Runtime plugin.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Sampling")]
-pub struct SamplingArguments {
-    /// Divides the logits before a token is drawn; 0 takes the most likely token.
-    #[arg(long, value_name = "T", value_parser = temperature)]
-    pub temperature: Option<f32>,
-    /// Draw from the K most likely tokens; 0: from all.
-    #[arg(long, value_name = "K", value_parser = count)]
-    pub top_k: Option<u64>,
-    /// Draw from the most likely tokens whose probabilities reach P together; 1: from all.
-    #[arg(long, value_name = "P", value_parser = share)]
-    pub top_p: Option<f32>,
-    /// Draw from tokens that are at least P times as likely as the most likely one; 0: from all.
-    #[arg(long, value_name = "P", value_parser = share)]
-    pub min_p: Option<f32>,
-    /// Makes tokens that occurred less likely, above 1; 1: no difference (default: the model's, else 1).
-    #[arg(long, value_name = "P", value_parser = penalty)]
-    pub repetition_penalty: Option<f32>,
-    /// Number that decides what is drawn; the same number gives the same text.
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub seed: Option<u64>,
-}
-
-impl SamplingArguments {
-    /// Whether an option was given that means to draw.
-    pub fn asks_to_sample(&self) -> bool {
-        self.temperature.is_some_and(|value| value > 0.0)
-            || self.top_k.is_some()
-            || self.top_p.is_some()
-            || self.min_p.is_some()
-    }
-
-    /// Whether an option was given that needs all logits.
-    pub fn needs_logits(&self) -> bool {
-        self.asks_to_sample() || self.repetition_penalty.is_some_and(|penalty| penalty != 1.0)
-    }
-}
-
-fn temperature(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("take a number from 0 on, such as 0.7".to_owned()),
-    }
-}
-
-/// A whole number from 0 on.
-pub fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "take a whole number from 0 on".to_owned())
-}
-
-fn penalty(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
-        _ => Err("take a number above 0, such as 1.1".to_owned()),
-    }
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("take a number from 0 to 1".to_owned()),
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct GenerateArguments {
-    #[command(flatten)]
-    pub conversion: ConversionArguments,
-    /// Text to continue.
-    #[arg(short, long, value_name = "TEXT")]
-    pub prompt: String,
-    /// Largest number of tokens to generate.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
-    pub max_tokens: u64,
-    /// Runtime plugin.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
-    /// Print one JSON object, at the end.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub sampling: SamplingArguments,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// List the plugins that are found, with what they offer.
-    List {
-        /// Print one JSON array.
-        #[arg(long)]
-        json: bool,
-    },
+    Man(completions::ManArguments),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()

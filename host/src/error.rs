@@ -1,11 +1,9 @@
 //! How an error is shown, and which exit code it gives.
 
-use anemll_huggingface::HuggingFaceError;
-use anemll_mlpackage::PackageError;
 use anemll_plugin_api::{Error, codes};
 use std::fmt::Write as _;
 
-pub use anemll_store::io_error as io;
+pub use anemll_errors::{from_huggingface, from_package, io};
 
 /// Exit code of a command that failed.
 pub const EXIT_FAILED: u8 = 1;
@@ -13,8 +11,7 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code of a bug in the program, as Rust's own for a panic.
 pub const EXIT_BUG: u8 = 101;
-/// Exit code after Ctrl-C.
-pub const EXIT_INTERRUPTED: u8 = 130;
+pub use anemll_services::EXIT_INTERRUPTED;
 
 /// Not a code for users: whoever read standard output has had enough.
 const READER_LEFT: &str = "reader-left";
@@ -82,7 +79,7 @@ pub fn render_short(error: &Error) -> String {
 }
 
 /// A new file in the folder for temporary files: one that is there already may be a trap.
-pub(crate) fn write_log(text: &str) -> std::io::Result<std::path::PathBuf> {
+pub fn write_log(text: &str) -> std::io::Result<std::path::PathBuf> {
     let mut file = tempfile::Builder::new().prefix("anemll-error-").suffix(".txt").tempfile()?;
     std::io::Write::write_all(&mut file, text.as_bytes())?;
     let (_, path) = file.keep().map_err(|error| error.error)?;
@@ -114,47 +111,6 @@ pub fn render(error: &Error) -> String {
     }
     // Names and paths come from files of others.
     crate::terminal::plain_lines(&text)
-}
-
-/// An error about a model directory.
-pub fn from_huggingface(source: HuggingFaceError) -> Error {
-    use anemll_huggingface::ErrorKind as Kind;
-    let code = match source.kind() {
-        Kind::Cancelled => return Error::cancelled(),
-        Kind::Config => codes::CONFIG_UNREADABLE,
-        Kind::NoWeights => codes::SHARD_UNREADABLE,
-        Kind::Index => codes::INDEX_INVALID,
-        Kind::Shard => codes::SHARD_INVALID,
-        Kind::MissingTensor => codes::WEIGHT_MISSING,
-        Kind::Shape => codes::WEIGHT_SHAPE,
-        Kind::Type => codes::WEIGHT_DTYPE,
-        Kind::Adapter => codes::MODEL_IS_ADAPTER,
-        Kind::Changed => codes::WEIGHTS_CHANGED,
-        Kind::Companion => codes::TOKENIZER_INVALID,
-        Kind::NotFinite => codes::WEIGHT_NOT_FINITE,
-        Kind::Overflow => codes::WEIGHT_OVERFLOW,
-        Kind::Usage => codes::INTERNAL,
-        Kind::NotFound | Kind::Permission | Kind::Io
-            if source.file().extension().is_some_and(|extension| extension == "safetensors") =>
-        {
-            codes::SHARD_UNREADABLE
-        }
-        _ => codes::MODEL_DIRECTORY_UNREADABLE,
-    };
-    let message = match source.key() {
-        Some(key) => format!("`{key}`: {}", source.reason()),
-        None => source.reason().to_owned(),
-    };
-    let error = Error::new(code, message).with_at(source.file().display().to_string());
-    match source.hint() {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
-}
-
-/// An error about a package or a compiled model.
-pub fn from_package(source: PackageError) -> Error {
-    source.into()
 }
 
 /// An error about an export.

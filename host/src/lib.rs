@@ -1,29 +1,23 @@
-//! The host: command line, plugins, the pipeline from a model directory to packages, evaluation.
-//!
-//! No model, quantizer, layout or runtime is known here; all of that is in plugins.
+//! The program `anemll`: command line, printing, exit codes. What it does stands in the crates that it
+//! calls.
 
-pub mod arrays;
-pub mod chat_template;
+pub mod arguments;
 pub mod cli;
+pub mod command_line;
 pub mod commands;
-pub mod conversation;
-pub mod convert;
-pub mod engine;
 pub mod error;
-pub mod evaluation;
-pub mod generation;
-pub mod machine;
-pub mod meta;
-pub mod model_files;
-pub mod model_source;
-pub mod observation;
 pub mod panics;
-pub mod perplexity;
-pub mod plugins;
 pub mod progress;
-pub mod sampling;
-pub mod services;
-pub mod sizes;
-pub mod terminal;
 
+// A crate that nothing names is not linked.
+#[cfg(feature = "builtin")]
+use anemll_shipped as _;
+
+pub use anemll_generation::{
+    arrays, chat_template, conversation, engine, evaluation, generation, observation, perplexity,
+    sampling,
+};
+pub use anemll_pipeline::{model_files, model_source, plugins, sizes};
+pub use anemll_services as services;
+pub use anemll_terminal as terminal;
 pub use anemll_tokenizer as tokenizer;

@@ -2,9 +2,8 @@
 
 use anemll_host::cli::{self, Cli, Command};
 use anemll_host::plugins::Plugins;
-use anemll_host::progress::{Event, Reporter, shell_word};
-use anemll_host::terminal::bars::LogWriter;
-use anemll_host::{commands, convert, error, panics, services, terminal};
+use anemll_host::progress::LogWriter;
+use anemll_host::{commands, error, panics, services, terminal};
 use anemll_plugin_api::{Error, Result, codes};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,9 +58,9 @@ fn run(cli: &Cli) -> Result<()> {
     let plugins = || find_plugins(cli);
     match &cli.command {
         Command::Completions(arguments) => {
-            commands::completions::completions(arguments, &cli.plugins)
+            commands::completions::completions(arguments, cli::command(), &cli.plugins)
         }
-        Command::Man(arguments) => commands::completions::man(arguments),
+        Command::Man(arguments) => commands::completions::man(arguments, cli::command()),
         Command::Explain(arguments) => commands::explain::run(arguments),
         Command::Combine(arguments) => commands::combine::run(arguments),
         Command::Split(arguments) => commands::split::run(arguments),
@@ -69,11 +68,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Export(arguments) => commands::export::run(arguments),
         Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
-        Command::Convert(arguments) => {
-            let reporter = Reporter::new(arguments.display());
-            let show = |event: &Event<'_>| reporter.show(event);
-            convert::run(arguments, &plugins()?, &command_line(), &show)
-        }
+        Command::Convert(arguments) => commands::convert::run(arguments, &plugins()?),
         Command::Check(arguments) => commands::check::run(arguments, &plugins()?),
         Command::Plan(arguments) => commands::plan::run(arguments, &plugins()?),
         Command::Doctor(arguments) => commands::doctor::run(arguments, &plugins()?),
@@ -121,13 +116,4 @@ fn log_to_stderr(cli: &Cli) {
         .without_time()
         .with_target(cli.verbose > 1)
         .init();
-}
-
-/// The command line as typed, for meta.yaml, which is text: bytes that are none are shown as such.
-fn command_line() -> String {
-    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
-    convert::without_run_flags(arguments)
-        .map(|argument| shell_word(&argument))
-        .collect::<Vec<_>>()
-        .join(" ")
 }

@@ -36,7 +36,6 @@ codes! {
     PLUGIN_SINK_MISUSED = "A0116", "a tensor was written that does not match its announcement";
     HOST_PANICKED = "A0117", "the host panicked in a call from a plugin";
     PLUGIN_OPTION_INVALID = "A0118", "an option of a plugin has a wrong value";
-    HOST_EXTENSION_UNKNOWN = "A0119", "the host does not know this extension";
     TENSOR_SIZE = "A0120", "a tensor's bytes do not match its shape and dtype";
     PLUGIN_BAD_REQUEST = "A0121", "the request to a plugin cannot be read";
     PLUGIN_NOT_FOUND = "A0122", "no plugin offers what was asked for";
@@ -127,7 +126,7 @@ codes! {
     RELEASE_FAR = "A0835", "an export is too far from its original model";
     INTERNAL = "A0890", "a bug in anemll";
 
-    META_INVALID = "A0901", "meta.yaml cannot be used";
+    META_INVALID = "A0901", "meta.yaml or anemll-run.json cannot be used";
     TOKENIZER_INVALID = "A0902", "the tokenizer cannot be used";
     PROMPT_INVALID = "A0903", "the prompt cannot be used";
     TOKENIZER_MISSING = "A0904", "the model has no tokenizer";

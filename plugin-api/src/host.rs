@@ -11,6 +11,7 @@ use crate::{Error, Result, codes};
 /// How much a log line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Level {
     /// Something went wrong.
     Error = 1,
@@ -61,12 +62,6 @@ pub trait HostServices: Send + Sync + 'static {
     /// # Errors
     /// [`codes::SCRATCH_DIRECTORY`] when there is none and none can be made.
     fn scratch_directory(&self) -> Result<PathBuf>;
-
-    /// A service that is not in this list, by name; request and answer are JSON.
-    ///
-    /// # Errors
-    /// [`codes::HOST_EXTENSION_UNKNOWN`] for names that the host does not know.
-    fn extension(&self, id: &str, request: &str) -> Result<String>;
 }
 
 /// The same services as the ABI layer sees them: each call may fail, because the other side may
@@ -78,7 +73,6 @@ pub(crate) trait Backend: Send + Sync {
     fn threads(&self) -> usize;
     fn parallel(&self, count: usize, task: &(dyn Fn(usize) + Sync)) -> Result<()>;
     fn scratch_directory(&self) -> Result<PathBuf>;
-    fn extension(&self, id: &str, request: &str) -> Result<String>;
 }
 
 struct Direct(Arc<dyn HostServices>);
@@ -107,10 +101,6 @@ impl Backend for Direct {
 
     fn scratch_directory(&self) -> Result<PathBuf> {
         self.0.scratch_directory()
-    }
-
-    fn extension(&self, id: &str, request: &str) -> Result<String> {
-        self.0.extension(id, request)
     }
 }
 
@@ -232,14 +222,6 @@ impl Host {
     pub fn scratch_directory(&self) -> Result<PathBuf> {
         self.backend.scratch_directory()
     }
-
-    /// A service of the host that has no method of its own, by name; request and answer are JSON.
-    ///
-    /// # Errors
-    /// [`codes::HOST_EXTENSION_UNKNOWN`] for names that the host does not know.
-    pub fn extension(&self, id: &str, request: &str) -> Result<String> {
-        self.backend.extension(id, request)
-    }
 }
 
 impl std::fmt::Debug for Host {
@@ -272,10 +254,6 @@ impl HostServices for Quiet {
 
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
-    }
-
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, format!("unknown extension `{id}`")))
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! | stage | trait | what it does |
 //! |---|---|---|
-//! | `arch` | [`ArchFrontend`] | turns a Hugging Face configuration into ML Program functions |
+//! | `arch` | [`ArchFrontend`], [`ArchModel`] | turns a Hugging Face configuration into ML Program functions |
 //! | `quantizer` | [`Quantizer`] | decides how each weight is stored, and stores it |
 //! | `combiner` | [`Combiner`] | lays out packages, and joins functions into one |
 //! | `compiler` | [`Compiler`] | compiles a package for deployment |
@@ -17,44 +17,62 @@
 //!
 //! ```
 //! use anemll_plugin_api::data::{
-//!     FunctionSpec, MatchRank, ModelDescription, ModelInput, Stage, Verdict,
+//!     FunctionSpec, MatchRank, ModelDescription, ModelInput, Refusal, Stage, Verdict,
 //! };
 //! use anemll_plugin_api::{
-//!     ArchFrontend, Error, Host, LoadedPlugin, Plugin, Result, Value, codes, no_such_component,
-//!     testing,
+//!     ArchFrontend, ArchModel, ComponentOptions, Error, Host, LoadedPlugin, Plugin, Result, Value,
+//!     codes, no_such_component, testing,
 //! };
 //!
 //! struct Tiny;
+//!
+//! struct TinyModel {
+//!     context: u64,
+//!     batch: u64,
+//! }
+//!
+//! /// Whatever cannot be honoured is refused by key, before a weight is touched.
+//! fn refusals(config: &Value) -> Vec<Refusal> {
+//!     match &config["sliding_window"] {
+//!         Value::Null => Vec::new(),
+//!         window => vec![Refusal::new(
+//!             codes::CONFIG_KEY_UNSUPPORTED,
+//!             "sliding_window",
+//!             format!("`sliding_window` = {window}: attention is over the whole context here"),
+//!         )],
+//!     }
+//! }
 //!
 //! impl ArchFrontend for Tiny {
 //!     fn accepts(&self, config_json: &str) -> Result<Verdict> {
 //!         let config: Value = serde_json::from_str(config_json)
 //!             .map_err(|error| Error::new(codes::CONFIG_UNREADABLE, error.to_string()))?;
 //!         if config["model_type"] != "tiny" {
-//!             let reason = "not a tiny model".to_owned();
-//!             return Ok(Verdict { rank: MatchRank::None, reason });
+//!             return Ok(Verdict::none("not a tiny model"));
 //!         }
-//!         // Whatever cannot be honoured is refused by key, before a weight is touched.
-//!         if !config["sliding_window"].is_null() {
-//!             return Err(Error::new(
-//!                 codes::CONFIG_KEY_UNSUPPORTED,
-//!                 "a sliding window is not supported",
-//!             )
-//!             .with_at("sliding_window"));
-//!         }
-//!         Ok(Verdict { rank: MatchRank::ModelType, reason: "model_type is tiny".to_owned() })
+//!         let verdict = Verdict::new(MatchRank::ModelType, "model_type is tiny");
+//!         Ok(verdict.with_refusals(refusals(&config)))
 //!     }
 //!
-//!     fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-//!         Ok(ModelDescription {
+//!     fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+//!         match Refusal::to_error(&refusals(&model.config)) {
+//!             Some(refused) => Err(refused),
+//!             None => Ok(Box::new(TinyModel { context: model.context, batch: model.batch })),
+//!         }
+//!     }
+//! }
+//!
+//! impl ArchModel for TinyModel {
+//!     fn describe(&self) -> ModelDescription {
+//!         ModelDescription {
 //!             model_type: "tiny".to_owned(),
-//!             context: model.context,
-//!             batch: model.batch,
+//!             context: self.context,
+//!             batch: self.batch,
 //!             ..ModelDescription::default()
-//!         })
+//!         }
 //!     }
 //!
-//!     fn lower(&self, _: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+//!     fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
 //!         host.progress(&function.id, 0, 1)?;
 //!         // A serialized `CoreML.Specification.Model`, its weights by reference, would stand here.
 //!         Err(Error::new(codes::NOT_YET_SUPPORTED, "the tiny frontend has no graph yet"))
@@ -72,7 +90,7 @@
 //!         }]
 //!     }"#;
 //!
-//!     fn arch_frontend(id: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+//!     fn arch_frontend(id: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
 //!         match id {
 //!             "tiny" => Ok(Box::new(Tiny)),
 //!             _ => Err(no_such_component(Stage::Arch, id)),
@@ -83,7 +101,7 @@
 //! // In the crate's tests: through the whole boundary, without a library file.
 //! let plugin = LoadedPlugin::of::<TinyPlugin>()?;
 //! testing::check_plugin(&plugin)?;
-//! let frontend = plugin.arch_frontend("tiny", &Value::Null)?;
+//! let frontend = plugin.arch_frontend("tiny", &ComponentOptions::new())?;
 //! let verdict = frontend.accepts(r#"{"model_type": "tiny"}"#)?;
 //! assert_eq!(verdict.rank, MatchRank::ModelType);
 //! # Ok::<(), Error>(())
@@ -111,9 +129,8 @@
 //!
 //! # Hosts
 //!
-//! With the feature `loader`, [`LoadedPlugin::open`](LoadedPlugin) opens library files, and
-//! `manifest_of_file` reads a manifest without running the library. Crates that call
-//! [`register_builtin!`] are found by [`builtin_plugins`]. Both kinds pass the same boundary.
+//! Opening library files, and finding the crates that call [`register_builtin!`], is the crate
+//! `anemll-plugin-host`. Both kinds pass the same boundary.
 
 mod abi;
 pub mod codes;
@@ -121,13 +138,10 @@ pub mod data;
 mod dtype;
 mod error;
 mod host;
-#[cfg(feature = "loader")]
-mod library_file;
 pub mod limits;
 mod loaded;
-#[cfg(feature = "loader")]
-mod loader;
 mod macros;
+mod options;
 mod plugin;
 mod sink;
 mod stages;
@@ -137,16 +151,26 @@ pub mod testing;
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use host::{Host, HostServices, Level};
-pub use loaded::{ABI_EPOCH, Builtin, LoadedPlugin, Origin, builtin_plugins};
-#[cfg(feature = "loader")]
-pub use loader::{LoadOptions, manifest_of_file};
+pub use loaded::{ABI_EPOCH, Builtin, LoadedPlugin};
+pub use options::ComponentOptions;
 pub use plugin::{Plugin, no_such_component};
 pub use sink::{MemorySink, Sink};
-pub use stages::{ArchFrontend, Combiner, Compiler, Quantizer, Runtime, Session};
+pub use stages::{ArchFrontend, ArchModel, Combiner, Compiler, Quantizer, Runtime, Session};
 pub use tensor::{Tensor, TensorView};
 
-/// `serde_json`'s value, in which options are given.
+/// `serde_json`'s value: configurations, values of options, decisions of quantizers.
 pub use serde_json::Value;
+
+/// The version of this crate, with which a plugin must agree up to its major number.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `anemll-plugin-host` builds on; no one else's business.
+#[doc(hidden)]
+pub mod __host {
+    pub use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
+    pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule};
+    pub use crate::loaded::other_epoch;
+}
 
 /// What the macros expand to; no one else's business.
 #[doc(hidden)]

@@ -1,14 +1,13 @@
 //! A plugin that is ready for use, wherever it comes from.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
-
 use crate::abi::export::Exported;
 use crate::abi::remote::RemotePlugin;
 use crate::abi::v1::{EPOCH, PluginModule_Ref};
 use crate::data::{Manifest, Stage};
-use crate::{ArchFrontend, Combiner, Compiler, Error, Plugin, Quantizer, Result, Runtime, codes};
+use crate::{
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Plugin, Quantizer, Result, Runtime,
+    codes,
+};
 
 /// The ABI epoch that this crate offers to plugins, and that plugins built with it need.
 pub const ABI_EPOCH: u32 = EPOCH;
@@ -32,35 +31,18 @@ impl Builtin {
 
 inventory::collect!(Builtin);
 
-/// The plugins that are linked into the program, in no particular order.
-pub fn builtin_plugins() -> impl Iterator<Item = &'static Builtin> {
-    inventory::iter::<Builtin>()
-}
-
-/// Where a plugin comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A library that was loaded.
-    File(PathBuf),
-    /// The program itself.
-    Builtin,
-}
-
 /// A plugin that is ready for use.
 ///
-/// Loaded libraries and built-in plugins pass the same boundary, with the same checks: nothing
-/// tells them apart but [`Self::origin`].
+/// Loaded libraries and built-in plugins pass the same boundary, with the same checks.
 #[derive(Clone)]
 pub struct LoadedPlugin {
     manifest: Manifest,
-    origin: Origin,
     remote: RemotePlugin,
 }
 
 impl std::fmt::Debug for LoadedPlugin {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "LoadedPlugin({} {}, ", self.manifest.name, self.manifest.version)?;
-        write!(formatter, "{:?})", self.origin)
+        write!(formatter, "LoadedPlugin({} {})", self.manifest.name, self.manifest.version)
     }
 }
 
@@ -70,7 +52,7 @@ impl LoadedPlugin {
     /// # Errors
     /// Those of [`Manifest::parse`], and [`codes::PLUGIN_OTHER_EPOCH`].
     pub fn builtin(builtin: &Builtin) -> Result<Self> {
-        Self::from_module(builtin.module, Origin::Builtin)
+        Self::from_module(builtin.module)
     }
 
     /// A plugin of this crate or program, without registration; for tests.
@@ -81,13 +63,13 @@ impl LoadedPlugin {
         Self::builtin(&Builtin::of::<P>())
     }
 
-    pub(crate) fn from_module(module: PluginModule_Ref, origin: Origin) -> Result<Self> {
+    pub(crate) fn from_module(module: PluginModule_Ref) -> Result<Self> {
         let manifest = Manifest::parse(module.manifest()().as_str())?;
         if manifest.abi != ABI_EPOCH {
             return Err(other_epoch(&manifest.name, manifest.abi));
         }
         let remote = RemotePlugin::new(module, &manifest.name);
-        Ok(Self { manifest, origin, remote })
+        Ok(Self { manifest, remote })
     }
 
     /// What the plugin says about itself.
@@ -95,25 +77,16 @@ impl LoadedPlugin {
         &self.manifest
     }
 
-    /// Where it comes from.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// The library's file, unless it is built in.
-    pub fn path(&self) -> Option<&Path> {
-        match &self.origin {
-            Origin::File(path) => Some(path),
-            Origin::Builtin => None,
-        }
-    }
-
-    /// Makes an arch frontend; `options` is an object or null, see
+    /// Makes an arch frontend. The options are checked and completed by
     /// [`ComponentManifest::complete_options`](crate::data::ComponentManifest::complete_options).
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`], [`codes::PLUGIN_OPTION_INVALID`], those of the plugin.
-    pub fn arch_frontend(&self, id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    pub fn arch_frontend(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn ArchFrontend>> {
         self.remote.arch_frontend(id, &self.options(Stage::Arch, id, options)?)
     }
 
@@ -121,7 +94,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    pub fn quantizer(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         self.remote.quantizer(id, &self.options(Stage::Quantizer, id, options)?)
     }
 
@@ -129,7 +102,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn combiner(&self, id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+    pub fn combiner(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         self.remote.combiner(id, &self.options(Stage::Combiner, id, options)?)
     }
 
@@ -137,7 +110,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn compiler(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    pub fn compiler(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         self.remote.compiler(id, &self.options(Stage::Compiler, id, options)?)
     }
 
@@ -145,7 +118,7 @@ impl LoadedPlugin {
     ///
     /// # Errors
     /// As [`Self::arch_frontend`].
-    pub fn runtime(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+    pub fn runtime(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         self.remote.runtime(id, &self.options(Stage::Runtime, id, options)?)
     }
 
@@ -154,7 +127,12 @@ impl LoadedPlugin {
         &self.remote
     }
 
-    fn options(&self, stage: Stage, id: &str, given: &Value) -> Result<Value> {
+    fn options(
+        &self,
+        stage: Stage,
+        id: &str,
+        given: &ComponentOptions,
+    ) -> Result<ComponentOptions> {
         match self.manifest.component(stage, id) {
             Some(component) => component.complete_options(given),
             None => {
@@ -178,7 +156,7 @@ impl LoadedPlugin {
 }
 
 /// The error of a plugin that was built for another epoch.
-pub(crate) fn other_epoch(name: &str, epoch: u32) -> Error {
+pub fn other_epoch(name: &str, epoch: u32) -> Error {
     let hint = match epoch > ABI_EPOCH {
         true => format!("update anemll, or use a build of `{name}` for plugin ABI {ABI_EPOCH}"),
         false => format!("use a build of `{name}` for plugin ABI {ABI_EPOCH}"),

@@ -1,14 +1,14 @@
 //! What a plugin author implements once per plugin.
 
-use serde_json::Value;
-
 use crate::data::Stage;
-use crate::{ArchFrontend, Combiner, Compiler, Error, Quantizer, Result, Runtime, codes};
+use crate::{
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Quantizer, Result, Runtime, codes,
+};
 
 /// A plugin: its manifest, and how its components are made.
 ///
-/// Each constructor is given the id of a component and its options, an object that suits the
-/// manifest's schema with all defaults filled in.
+/// Each constructor is given the id of a component and its options, which suit the manifest's schema
+/// and have all defaults filled in. This is the one way for options into a component.
 pub trait Plugin: 'static {
     /// The manifest as JSON; see [`crate::data::Manifest`]. Usually
     /// `include_str!("../anemll-plugin.json")`.
@@ -18,7 +18,7 @@ pub trait Plugin: 'static {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`] for an unknown id.
-    fn arch_frontend(id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(id: &str, options: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         let _ = options;
         Err(no_such_component(Stage::Arch, id))
     }
@@ -27,7 +27,7 @@ pub trait Plugin: 'static {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`] for an unknown id.
-    fn quantizer(id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(id: &str, options: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         let _ = options;
         Err(no_such_component(Stage::Quantizer, id))
     }
@@ -36,7 +36,7 @@ pub trait Plugin: 'static {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`] for an unknown id.
-    fn combiner(id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+    fn combiner(id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         let _ = options;
         Err(no_such_component(Stage::Combiner, id))
     }
@@ -45,7 +45,7 @@ pub trait Plugin: 'static {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`] for an unknown id.
-    fn compiler(id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    fn compiler(id: &str, options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         let _ = options;
         Err(no_such_component(Stage::Compiler, id))
     }
@@ -54,7 +54,7 @@ pub trait Plugin: 'static {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NO_SUCH_COMPONENT`] for an unknown id.
-    fn runtime(id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+    fn runtime(id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         let _ = options;
         Err(no_such_component(Stage::Runtime, id))
     }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::data::{Manifest, Stage};
 pub use crate::sink::MemorySink;
-use crate::{Error, Host, HostServices, Level, LoadedPlugin, Result, codes};
+use crate::{ComponentOptions, Error, Host, HostServices, Level, LoadedPlugin, Result, codes};
 
 /// Checks that a plugin keeps the rules which hold for all plugins:
 ///
@@ -32,11 +32,11 @@ pub fn check_plugin(plugin: &LoadedPlugin) -> Result<()> {
     }
     for stage in Stage::ALL {
         for component in manifest.components_of(stage) {
-            make(plugin, stage, &component.id, &Value::Null, true)
+            make(plugin, stage, &component.id, &ComponentOptions::new(), true)
                 .map_err(|error| error.with_cause(format!("making {stage} `{}`", component.id)))?;
         }
         for id in ["no-such-component", "", "../x", "\u{0}"] {
-            match make(plugin, stage, id, &json!({}), false) {
+            match make(plugin, stage, id, &ComponentOptions::new(), false) {
                 Err(error) if error.code == codes::PLUGIN_NO_SUCH_COMPONENT => {}
                 Err(error) => {
                     return Err(broken(format!(
@@ -53,7 +53,7 @@ pub fn check_plugin(plugin: &LoadedPlugin) -> Result<()> {
         }
     }
     for component in manifest.components_of(Stage::Arch) {
-        let frontend = plugin.arch_frontend(&component.id, &Value::Null)?;
+        let frontend = plugin.arch_frontend(&component.id, &ComponentOptions::new())?;
         for config in ["", "{", "null", "[]", "3", "{}", "{\"model_type\": 7}", "\u{0}"] {
             match frontend.accepts(config) {
                 Err(error) if error.code == codes::PLUGIN_PANICKED => return Err(error),
@@ -75,7 +75,7 @@ fn make(
     plugin: &LoadedPlugin,
     stage: Stage,
     id: &str,
-    options: &Value,
+    options: &ComponentOptions,
     listed: bool,
 ) -> Result<()> {
     let remote = plugin.remote();
@@ -90,6 +90,19 @@ fn make(
         (Stage::Compiler, false) => remote.compiler(id, options).map(drop),
         (Stage::Runtime, true) => plugin.runtime(id, options).map(drop),
         (Stage::Runtime, false) => remote.runtime(id, options).map(drop),
+        (Stage::Unknown, _) => Err(crate::no_such_component(stage, id)),
+    }
+}
+
+/// Options written as `json!({…})`.
+///
+/// # Panics
+/// Where the value is not an object.
+#[track_caller]
+pub fn options(value: Value) -> ComponentOptions {
+    match ComponentOptions::try_from(value) {
+        Ok(options) => options,
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -149,10 +162,6 @@ impl HostServices for TestHost {
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
     }
-
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, format!("unknown extension `{id}`")))
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +176,7 @@ mod tests {
         const MANIFEST: &'static str = r#"{"name": "careless", "version": "0", "abi": 1,
             "components": [{"stage": "arch", "id": "a"}, {"stage": "runtime", "id": "b"}]}"#;
 
-        fn arch_frontend(id: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+        fn arch_frontend(id: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
             Err(Error::new(codes::INTERNAL, format!("made {id}")))
         }
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 #[derive(Default)]
 struct Stub {
-    options: Value,
+    options: ComponentOptions,
 }
 
 fn numbered(index: usize) -> Error {
@@ -23,27 +23,42 @@ impl ArchFrontend for Stub {
     fn accepts(&self, config_json: &str) -> Result<Verdict> {
         match config_json {
             "{\"model_type\":\"stub\"}" => {
-                Ok(Verdict { rank: MatchRank::ModelType, reason: self.options.to_string() })
+                Ok(Verdict::new(MatchRank::ModelType, self.options.to_string())
+                    .with_refusals(vec![Refusal::new("A0205", "a.b", "no").with_hint("yes")]))
             }
             "endless" => {
                 let mut error = Error::new("no code", "x".repeat(100_000));
                 error.causes = vec!["y\u{1b}]0;".repeat(2_000); 1_000];
                 Err(error.with_hint("z\n".repeat(10_000)))
             }
-            _ => Ok(Verdict { rank: MatchRank::None, reason: "another model".into() }),
+            _ => Ok(Verdict::none("another model")),
         }
     }
 
-    fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-        Ok(ModelDescription {
-            context: model.context,
-            notes: vec![model.config.to_string()],
+    fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        OPENED.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(StubModel(model.clone())))
+    }
+}
+
+/// Models that were opened, and descriptions that were made: what of a model crossed.
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+static DESCRIBED: AtomicUsize = AtomicUsize::new(0);
+
+struct StubModel(ModelInput);
+
+impl ArchModel for StubModel {
+    fn describe(&self) -> ModelDescription {
+        DESCRIBED.fetch_add(1, Ordering::SeqCst);
+        ModelDescription {
+            context: self.0.context,
+            notes: vec![self.0.config.to_string()],
             ..ModelDescription::default()
-        })
+        }
     }
 
     /// Works in parallel as the function's id says.
-    fn lower(&self, _: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
         let calls = AtomicUsize::new(0);
         let sum = AtomicUsize::new(0);
         host.parallel(100, &|index| {
@@ -64,6 +79,10 @@ impl ArchFrontend for Stub {
 }
 
 impl Quantizer for Stub {
+    fn scheme(&self, outline: &Outline) -> Result<Scheme> {
+        Ok(Scheme { summary: format!("{} layers", outline.layers), ..Scheme::default() })
+    }
+
     /// Says where the programs and the statistics lie.
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let mut plan = Plan::default();
@@ -71,39 +90,29 @@ impl Quantizer for Stub {
             let statistics = request.statistics.iter().find(|view| view.name() == weight.id);
             let place = statistics.map_or(0, |view| view.bytes().as_ptr() as usize);
             let parameters = json!([program.as_ptr() as usize, place]);
-            let decision = Decision { encode: true, parameters, note: None };
+            let decision = Decision { parameters, ..Decision::default() };
             plan.decisions.insert(weight.id.clone(), decision);
         }
         Ok(plan)
     }
 
-    /// Writes as the decision says.
+    /// Writes as the parameters say, and says where the tensor and the statistics lie.
     fn encode(
         &self,
         tensor: TensorView<'_>,
-        decision: &Value,
+        parameters: &Value,
         statistics: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         _: &Host,
     ) -> Result<Encoded> {
         let place = tensor.bytes().as_ptr() as usize;
         let statistics = statistics.map_or(0, |view| view.bytes().as_ptr() as usize);
-        let mut encoded = Encoded {
-            op: format!("{place} {statistics}"),
-            arguments: Default::default(),
-            error: None,
-        };
-        let mut argument = |dtype: &str, shape: &[u64], blob| {
-            let argument = EncodedArgument { dtype: dtype.into(), shape: shape.into(), blob };
-            encoded.arguments.insert("indices".into(), argument);
-        };
-        match decision.as_str().unwrap_or_default() {
+        match parameters.as_str().unwrap_or_default() {
             "right" => {
                 let id = sink.begin("indices", DType::UINT4, &[3])?;
                 sink.write(id, &[1])?;
                 sink.write(id, &[2])?;
                 sink.finish(id)?;
-                argument("uint4", &[3], id);
             }
             "past the end" => {
                 let id = sink.begin("indices", DType::UINT8, &[3])?;
@@ -115,13 +124,11 @@ impl Quantizer for Stub {
                 let _ = sink.write(id, &[0; 4]);
                 let _ = sink.write(id, &[0; 3]);
                 let _ = sink.finish(id);
-                argument("uint8", &[3], id);
             }
             "unknown id" => sink.write(12, &[0])?,
             "not finished" => {
                 let id = sink.begin("indices", DType::UINT8, &[3])?;
                 sink.write(id, &[0; 3])?;
-                argument("uint8", &[3], id);
             }
             "not full" => {
                 let id = sink.begin("indices", DType::UINT8, &[3])?;
@@ -129,26 +136,18 @@ impl Quantizer for Stub {
             }
             "too large" => drop(sink.begin("indices", DType::UINT8, &[u64::MAX, 2])?),
             "no such type" => drop(sink.begin("indices", DType(77), &[1])?),
-            "blob of another call" => argument("uint8", &[3], 0),
-            "other type" => {
-                let id = sink.tensor("indices", DType::UINT8, &[3], &[0; 3])?;
-                argument("int8", &[3], id);
-            }
-            "other shape" => {
-                let id = sink.tensor("indices", DType::UINT8, &[3], &[0; 3])?;
-                argument("uint8", &[1, 3], id);
-            }
             other => panic!("unknown decision {other}"),
         }
-        Ok(encoded)
+        let (mean_squared, max_absolute) = (place as f64, statistics as f64);
+        Ok(Encoded { error: Some(EncodingError { mean_squared, max_absolute }) })
     }
 }
 
 impl Combiner for Stub {
-    fn layout(&self, _: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+    fn layout(&self, _: &ModelDescription, request: &LayoutRequest) -> Result<Layout> {
         Ok(Layout {
             combiner: "stub".into(),
-            prefix: options.chunks.unwrap_or_default().to_string(),
+            prefix: request.labels["bits.layers"].to_string(),
             ..Layout::default()
         })
     }
@@ -172,7 +171,7 @@ impl Compiler for Stub {
         Ok(Availability { available: false, reason: "never".into() })
     }
 
-    fn compile(&self, package: &Path, output: &Path, _: &Value, _: &Host) -> Result<PathBuf> {
+    fn compile(&self, package: &Path, output: &Path, _: &Host) -> Result<PathBuf> {
         Ok(output.join(package))
     }
 }
@@ -182,7 +181,7 @@ impl Runtime for Stub {
         Ok(Availability { available: true, reason: String::new() })
     }
 
-    fn open(&self, _: &Path, _: &Value, host: &Host) -> Result<Box<dyn Session>> {
+    fn open(&self, _: &Path, host: &Host) -> Result<Box<dyn Session>> {
         Ok(Box::new(StubSession { host: host.clone(), runs: 0 }))
     }
 }
@@ -194,7 +193,7 @@ struct StubSession {
 
 impl Session for StubSession {
     fn describe(&self) -> SessionDescription {
-        let output = ValueInfo { name: "y".into(), dtype: "uint8".into(), shapes: vec![vec![1]] };
+        let output = ValueInfo { name: "y".into(), dtype: DType::UINT8, shapes: vec![vec![1]] };
         let function = |name: &str| FunctionSignature {
             name: name.into(),
             outputs: vec![output.clone()],
@@ -246,27 +245,27 @@ impl Plugin for StubPlugin {
             {"stage": "quantizer", "id": "stub"}, {"stage": "combiner", "id": "stub"},
             {"stage": "compiler", "id": "stub"}, {"stage": "runtime", "id": "stub"}]}"#;
 
-    fn arch_frontend(id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(id: &str, options: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         known(Stage::Arch, id)?;
         Ok(Box::new(Stub { options: options.clone() }))
     }
 
-    fn quantizer(id: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(id: &str, _: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         known(Stage::Quantizer, id)?;
         Ok(Box::new(Stub::default()))
     }
 
-    fn combiner(id: &str, _: &Value) -> Result<Box<dyn Combiner>> {
+    fn combiner(id: &str, _: &ComponentOptions) -> Result<Box<dyn Combiner>> {
         known(Stage::Combiner, id)?;
         Ok(Box::new(Stub::default()))
     }
 
-    fn compiler(id: &str, _: &Value) -> Result<Box<dyn Compiler>> {
+    fn compiler(id: &str, _: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         known(Stage::Compiler, id)?;
         Ok(Box::new(Stub::default()))
     }
 
-    fn runtime(id: &str, _: &Value) -> Result<Box<dyn Runtime>> {
+    fn runtime(id: &str, _: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         known(Stage::Runtime, id)?;
         Ok(Box::new(Stub::default()))
     }
@@ -276,10 +275,13 @@ fn known(stage: Stage, id: &str) -> Result<()> {
     if id == "stub" { Ok(()) } else { Err(no_such_component(stage, id)) }
 }
 
-register_builtin!(StubPlugin);
-
 fn plugin() -> LoadedPlugin {
     LoadedPlugin::of::<StubPlugin>().unwrap()
+}
+
+fn open(plugin: &LoadedPlugin, host: &Host) -> Box<dyn ArchModel> {
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
+    frontend.open(&ModelInput::default(), host).unwrap()
 }
 
 fn function(id: &str) -> FunctionSpec {
@@ -299,46 +301,49 @@ fn the_stub_keeps_the_rules_for_all_plugins() {
 }
 
 #[test]
-fn registered_plugins_are_found() {
-    let found: Vec<_> = builtin_plugins().collect();
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].manifest(), StubPlugin::MANIFEST);
-    assert_eq!(LoadedPlugin::builtin(found[0]).unwrap().origin(), &Origin::Builtin);
-}
-
-#[test]
 fn unlisted_ids_and_wrong_options_are_refused_before_the_plugin_is_asked() {
     let plugin = plugin();
-    let error = plugin.arch_frontend("other", &Value::Null).err().unwrap();
+    let error = plugin.arch_frontend("other", &ComponentOptions::new()).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_NO_SUCH_COMPONENT);
     assert_eq!(error.hint.unwrap(), "its arch components: stub");
-    let error = plugin.arch_frontend("stub", &json!({"mode": 3})).err().unwrap();
+    let error = plugin.arch_frontend("stub", &testing::options(json!({"mode": 3}))).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
-    let error = plugin.runtime("stub", &json!({"mode": "x"})).err().unwrap();
+    let error = plugin.runtime("stub", &testing::options(json!({"mode": "x"}))).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
 }
 
 #[test]
 fn data_arrives_and_defaults_are_filled_in() {
     let plugin = plugin();
-    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let verdict = frontend.accepts("{\"model_type\":\"stub\"}").unwrap();
     assert_eq!(verdict.rank, MatchRank::ModelType);
     assert_eq!(verdict.reason, r#"{"mode":"plain"}"#);
     let config = json!({"rms_norm_eps": 1e-5, "b": 1, "a": null});
     let model = ModelInput { config: config.clone(), context: 512, ..ModelInput::default() };
-    let description = frontend.describe(&model).unwrap();
+    let host = Host::quiet();
+    let opened = frontend.open(&model, &host).unwrap();
+    let description = opened.describe();
     // The order of keys and every digit included.
     assert_eq!(description.notes, [config.to_string()]);
     assert_eq!(description.context, 512);
-    let combiner = plugin.combiner("stub", &Value::Null).unwrap();
-    let options = LayoutOptions { chunks: Some(3), ..LayoutOptions::default() };
-    assert_eq!(combiner.layout(&description, &options).unwrap().prefix, "3");
+    let refusals = [Refusal::new("A0205", "a.b", "no").with_hint("yes")];
+    assert_eq!(verdict.refusals, refusals);
+    // Whatever is asked of a model, it crosses once, and so does its description.
+    for _ in 0..3 {
+        opened.lower(&function("works"), &host).unwrap();
+        assert_eq!(opened.describe(), description);
+    }
+    assert_eq!([&OPENED, &DESCRIBED].map(|count| count.load(Ordering::SeqCst)), [1, 1]);
+    let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
+    let mut request = LayoutRequest::default();
+    request.labels.insert("bits.layers".to_owned(), json!(3));
+    assert_eq!(combiner.layout(&description, &request).unwrap().prefix, "3");
 }
 
 #[test]
 fn an_endless_error_is_cut_and_made_printable() {
-    let frontend = plugin().arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin().arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let error = frontend.accepts("endless").unwrap_err();
     assert_eq!(error.code, codes::PLUGIN_BAD_ANSWER);
     assert_eq!(error.causes[0], "the error came with the code `no code`");
@@ -354,7 +359,7 @@ fn an_endless_error_is_cut_and_made_printable() {
 fn tensors_and_programs_are_not_copied() {
     let plugin = plugin();
     let host = Host::quiet();
-    let quantizer = plugin.quantizer("stub", &Value::Null).unwrap();
+    let quantizer = plugin.quantizer("stub", &ComponentOptions::new()).unwrap();
     // An odd address: nothing may insist on alignment either.
     let buffer = [0u8; 65];
     let bytes = &buffer[1..];
@@ -365,24 +370,28 @@ fn tensors_and_programs_are_not_copied() {
     let encoded =
         quantizer.encode(tensor, &json!("right"), Some(statistics), &mut sink, &host).unwrap();
     let place = |bytes: &[u8]| bytes.as_ptr() as usize;
-    assert_eq!(encoded.op, format!("{} {}", place(bytes), place(&statistics_bytes)));
+    let said = encoded.error.unwrap();
+    assert_eq!(said.mean_squared, place(bytes) as f64);
+    assert_eq!(said.max_absolute, place(&statistics_bytes) as f64);
     let tensors = sink.into_tensors().unwrap();
     assert_eq!(tensors[0], Tensor::new("indices", DType::UINT4, [3], [1, 2]).unwrap());
 
     let programs = [vec![1u8; 100], vec![2u8; 100]];
     let weight = |id: &str| WeightInfo { id: id.into(), ..WeightInfo::default() };
     let request = PlanRequest {
+        outline: Outline { layers: 3, ..Outline::default() },
         weights: vec![weight("a"), weight("b")],
         programs: programs.iter().map(Vec::as_slice).collect(),
         statistics: vec![TensorView::new("b", DType::FLOAT32, &[8], &statistics_bytes).unwrap()],
-        options: Value::Null,
     };
+    let scheme = quantizer.scheme(&request.outline).unwrap();
+    assert_eq!(scheme, Scheme { summary: "3 layers".into(), ..Scheme::default() });
     let plan = quantizer.plan(&request, &host).unwrap();
     assert_eq!(plan.decisions["a"].parameters, json!([place(&programs[0]), 0]));
     let places = [place(&programs[1]), place(&statistics_bytes)];
     assert_eq!(plan.decisions["b"].parameters, json!(places));
 
-    let combiner = plugin.combiner("stub", &Value::Null).unwrap();
+    let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
     let functions = [NamedFunction { name: "infer", model: &programs[0] }];
     let combined = combiner.combine(&functions, &CombineOptions::default(), &host).unwrap();
     assert_eq!(combined, format!("infer {}", place(&programs[0])).into_bytes());
@@ -390,7 +399,7 @@ fn tensors_and_programs_are_not_copied() {
 
 #[test]
 fn what_does_not_fit_a_sink_is_refused_even_if_the_plugin_looks_away() {
-    let quantizer = plugin().quantizer("stub", &Value::Null).unwrap();
+    let quantizer = plugin().quantizer("stub", &ComponentOptions::new()).unwrap();
     let tensor = TensorView::new("w", DType::FLOAT16, &[1], &[0, 0]).unwrap();
     let cases = [
         ("past the end", codes::PLUGIN_SINK_MISUSED),
@@ -400,9 +409,6 @@ fn what_does_not_fit_a_sink_is_refused_even_if_the_plugin_looks_away() {
         ("not full", codes::PLUGIN_SINK_MISUSED),
         ("too large", codes::TENSOR_SIZE),
         ("no such type", codes::TENSOR_SIZE),
-        ("blob of another call", codes::PLUGIN_BAD_ANSWER),
-        ("other type", codes::PLUGIN_BAD_ANSWER),
-        ("other shape", codes::PLUGIN_BAD_ANSWER),
     ];
     for (decision, code) in cases {
         let mut sink = MemorySink::new();
@@ -417,16 +423,15 @@ fn what_does_not_fit_a_sink_is_refused_even_if_the_plugin_looks_away() {
 
 #[test]
 fn parallel_calls_run_all_and_the_first_error_wins() {
-    let frontend = plugin().arch_frontend("stub", &Value::Null).unwrap();
     let (told, host) = TestHost::new();
-    let model = ModelInput::default();
-    let answer = frontend.lower(&model, &function("works"), &host).unwrap();
+    let model = open(&plugin(), &host);
+    let answer = model.lower(&function("works"), &host).unwrap();
     assert_eq!(String::from_utf8(answer).unwrap(), "100 4950 2");
     assert_eq!(told.lines(), [(Level::Warn, "done\u{fffd} 100 4950 2".to_owned())]);
     for _ in 0..20 {
-        let error = frontend.lower(&model, &function("fails"), &host).unwrap_err();
+        let error = model.lower(&function("fails"), &host).unwrap_err();
         assert_eq!(error, numbered(20));
-        let error = frontend.lower(&model, &function("panics"), &host).unwrap_err();
+        let error = model.lower(&function("panics"), &host).unwrap_err();
         assert_eq!(error.code, codes::PLUGIN_PANICKED);
         assert!(error.message.contains("parallel call 20 panicked: call 20"), "{error}");
     }
@@ -436,14 +441,14 @@ fn parallel_calls_run_all_and_the_first_error_wins() {
 fn cancelling_reaches_a_plugin_and_comes_back() {
     let plugin = plugin();
     let (control, host) = TestHost::new();
-    let runtime = plugin.runtime("stub", &Value::Null).unwrap();
-    let mut session = runtime.open(Path::new("x"), &Value::Null, &host).unwrap();
+    let runtime = plugin.runtime("stub", &ComponentOptions::new()).unwrap();
+    let mut session = runtime.open(Path::new("x"), &host).unwrap();
     let mut sink = MemorySink::new();
     session.run("right", &[], &[], &mut sink).unwrap();
     control.cancel();
-    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let model = open(&plugin, &host);
     for id in ["works", "is cancelled"] {
-        let error = frontend.lower(&ModelInput::default(), &function(id), &host).unwrap_err();
+        let error = model.lower(&function(id), &host).unwrap_err();
         assert!(error.is_cancelled(), "{error:?}");
     }
     // A session keeps the host that it was opened with.
@@ -452,8 +457,8 @@ fn cancelling_reaches_a_plugin_and_comes_back() {
 
 #[test]
 fn a_session_keeps_its_state_and_its_outputs_are_checked() {
-    let runtime = plugin().runtime("stub", &Value::Null).unwrap();
-    let mut session = runtime.open(Path::new("x"), &Value::Null, &Host::quiet()).unwrap();
+    let runtime = plugin().runtime("stub", &ComponentOptions::new()).unwrap();
+    let mut session = runtime.open(Path::new("x"), &Host::quiet()).unwrap();
     let bytes = [0u8; 4];
     let input = TensorView::new("x", DType::FLOAT16, &[2], &bytes).unwrap();
     for runs in [1, 2] {
@@ -484,7 +489,7 @@ fn a_session_keeps_its_state_and_its_outputs_are_checked() {
 
 #[test]
 fn paths_arrive_byte_by_byte() {
-    let compiler = plugin().compiler("stub", &Value::Null).unwrap();
+    let compiler = plugin().compiler("stub", &ComponentOptions::new()).unwrap();
     let host = Host::quiet();
     assert!(!compiler.check().unwrap().available);
     #[cfg(unix)]
@@ -495,5 +500,5 @@ fn paths_arrive_byte_by_byte() {
     #[cfg(not(unix))]
     let name = PathBuf::from("modèle.mlpackage");
     let output = Path::new("out");
-    assert_eq!(compiler.compile(&name, output, &Value::Null, &host).unwrap(), output.join(&name));
+    assert_eq!(compiler.compile(&name, output, &host).unwrap(), output.join(&name));
 }

@@ -16,11 +16,17 @@ impl ArchFrontend for Panicking {
         panic!("first line\n  second line\u{1b}[2J")
     }
 
-    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
-        panic!()
+    fn open(&self, _: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl ArchModel for Panicking {
+    fn describe(&self) -> ModelDescription {
+        ModelDescription::default()
     }
 
-    fn lower(&self, _: &ModelInput, _: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, _: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
         host.parallel(4, &|index| panic!("task {index}")).map(|()| Vec::new())
     }
 }
@@ -31,7 +37,7 @@ impl Plugin for StubPlugin {
     const MANIFEST: &'static str = r#"{"name": "stub", "version": "0", "abi": 1,
         "components": [{"stage": "arch", "id": "stub"}]}"#;
 
-    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(_: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         Ok(Box::new(Panicking))
     }
 }
@@ -43,7 +49,7 @@ fn guarded_panics_are_not_printed_and_others_are() {
         PRINTED.fetch_add(1, Ordering::SeqCst);
     }));
     let plugin = LoadedPlugin::of::<StubPlugin>().unwrap();
-    let frontend = plugin.arch_frontend("stub", &Value::Null).unwrap();
+    let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let error = frontend.accepts("{}").unwrap_err();
     let (_, host) = testing::TestHost::new();
     let function = FunctionSpec {
@@ -54,7 +60,8 @@ fn guarded_panics_are_not_printed_and_others_are() {
         purpose: Purpose::Infer,
         argmax: false,
     };
-    let in_task = frontend.lower(&ModelInput::default(), &function, &host).unwrap_err();
+    let model = frontend.open(&ModelInput::default(), &host).unwrap();
+    let in_task = model.lower(&function, &host).unwrap_err();
     let inside = PRINTED.load(Ordering::SeqCst);
     let _ = std::panic::catch_unwind(|| panic!("outside of a guard"));
     let outside = PRINTED.load(Ordering::SeqCst);
@@ -70,7 +77,7 @@ fn guarded_panics_are_not_printed_and_others_are() {
     );
     assert_eq!(
         in_task.message,
-        "plugin `stub` panicked in `arch.lower`: parallel call 0 panicked: task 0"
+        "plugin `stub` panicked in `model.lower`: parallel call 0 panicked: task 0"
     );
     assert!(in_task.at.unwrap().contains("quiet.rs:"));
 }

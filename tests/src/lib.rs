@@ -3,19 +3,22 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
-/// The plugins that the project ships, by library name.
-pub const PLUGINS: [&str; 9] = [
-    "llama",
-    "qwen2_5",
-    "qwen3",
-    "lut",
-    "chunked",
-    "monolithic",
-    "coremlcompiler",
-    "mlmodelc",
-    "cpu",
-];
+/// The plugins that the project ships, by library name: each has the name of its folder
+/// `plugins/KIND/NAME`.
+pub static PLUGINS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let folders = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut folders: Vec<_> = entries.map(|entry| entry.path()).collect();
+        folders.sort();
+        folders
+    };
+    let kinds = folders(&workspace().join("plugins"));
+    let plugins = kinds.iter().flat_map(|kind| folders(kind));
+    let names = plugins.filter(|plugin| plugin.join("plugin/Cargo.toml").is_file());
+    names.filter_map(|plugin| Some(&*plugin.file_name()?.to_str()?.to_owned().leak())).collect()
+});
 
 /// The workspace's root folder.
 pub fn workspace() -> PathBuf {
@@ -58,7 +61,7 @@ fn built(file: &str) -> PathBuf {
 /// The program with all shipped plugins named, as users type it.
 pub fn anemll() -> Command {
     let mut command = Command::new(program());
-    for plugin in PLUGINS {
+    for plugin in PLUGINS.iter() {
         command.arg("--plugin").arg(library(plugin));
     }
     // What the terminal of a developer is must not matter.

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_host::cli::{Cli, Command};
-use anemll_host::convert;
 use anemll_host::plugins::Plugins;
 use anemll_host::progress::Event;
 use anemll_plugin_api::codes;
@@ -418,11 +417,41 @@ fn absurd_sizes_are_refused_at_once() {
     }
 }
 
+#[test]
+fn check_names_every_key_that_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(model("tiny-llama").join("config.json"), folder.path().join("config.json"))
+        .unwrap();
+    edit_config(&folder, |config| {
+        config["num_experts"] = json!(8);
+        config["hidden_act"] = json!("relu");
+        config["vocab_size"] = json!(0);
+    });
+    let output = check(&folder, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    assert!(said.contains("frontend llama: refuses: `num_experts` = 8"), "{said}");
+    assert!(said.contains("  and: `vocab_size` is 0") && said.contains("  and: `hidden_act`"));
+    let told = text(&output.stderr);
+    assert!(told.contains("refused too: `vocab_size`, `hidden_act`"), "{told}");
+    let output = check(&folder, &["--json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let frontends = said["frontends"].as_array().unwrap();
+    let llama = frontends.iter().find(|frontend| frontend["id"] == "llama").unwrap();
+    let places: Vec<&Value> =
+        llama["refusals"].as_array().unwrap().iter().map(|refusal| &refusal["at"]).collect();
+    let keys = ["num_experts", "vocab_size", "hidden_act"];
+    assert_eq!(places, keys.map(|key| json!(format!("config.json: {key}"))).each_ref());
+}
+
 /// Another process cuts the weight file short, or writes to it, while `convert` reads it: in this
 /// process, so that a fault would end the test.
 #[test]
 fn weights_that_change_while_they_are_read_are_one_error() {
-    let plugins = Plugins::discover(&PLUGINS.map(anemll_tests::library)).unwrap();
+    let plugins = Plugins::discover(
+        &PLUGINS.iter().map(|name| anemll_tests::library(name)).collect::<Vec<_>>(),
+    )
+    .unwrap();
     let conversion = |when: &dyn Fn(&Event<'_>) -> bool, change: &dyn Fn(&Path)| {
         let folder = copy("tiny-llama");
         let output = tempfile::tempdir().unwrap();
@@ -439,7 +468,8 @@ fn weights_that_change_while_they_are_read_are_one_error() {
                 change(&folder.path().join(WEIGHTS));
             }
         };
-        let error = convert::run(arguments, &plugins, "anemll convert", &show).unwrap_err();
+        let error = anemll_pipeline::run(&(&**arguments).into(), &plugins, "anemll convert", &show)
+            .unwrap_err();
         assert_eq!(error.code, codes::WEIGHTS_CHANGED, "{error}");
         assert!(error.at.as_ref().unwrap().ends_with(WEIGHTS), "{error}");
         assert!(!output.path().join("meta.yaml").exists());

@@ -126,17 +126,9 @@ mod linked_in {
     //! The same plugins, once from their libraries and once linked in, in this process.
 
     use super::*;
-    use anemll_arch_llama as _;
-    use anemll_arch_qwen2_5 as _;
-    use anemll_arch_qwen3 as _;
-    use anemll_combiner_chunked as _;
-    use anemll_combiner_monolithic as _;
-    use anemll_compiler_coremlcompiler as _;
-    use anemll_compiler_mlmodelc as _;
     use anemll_host::cli::{Cli, Command};
     use anemll_host::plugins::{Origin, Plugins};
-    use anemll_quantizer_lut as _;
-    use anemll_runtime_cpu as _;
+    use anemll_shipped as _;
     use clap::Parser as _;
 
     fn convert_in_process(plugins: &Plugins, output: &Path, combiner: &str, lut: &str) {
@@ -156,7 +148,7 @@ mod linked_in {
         ])
         .unwrap();
         let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
-        anemll_host::convert::run(arguments, plugins, "anemll convert", &|_| {})
+        anemll_pipeline::run(&(&**arguments).into(), plugins, "anemll convert", &|_| {})
             .unwrap_or_else(|error| panic!("{}", anemll_host::error::render(&error)));
     }
 

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod ci;
+mod circles;
 mod command;
 mod demo;
 mod dist;
@@ -53,9 +54,15 @@ const TASKS: &[Task] = &[
         run: witness::run,
     },
     Task {
+        name: "circles",
+        arguments: "",
+        help: "look for files of a crate, and crates, that use each other in a circle",
+        run: circles::run,
+    },
+    Task {
         name: "ci",
         arguments: "",
-        help: "all that continuous integration does: format, licences, clippy, witness, tests",
+        help: "all that continuous integration does, as .ci/run has it",
         run: ci::run,
     },
 ];

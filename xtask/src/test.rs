@@ -6,6 +6,17 @@ use std::process::{Command, Stdio};
 use crate::command::{cargo, shown, succeeds, workspace_root};
 use crate::{Result, artifacts, witness};
 
+/// How many of the slowest tests are named at the end.
+const SLOWEST: usize = 20;
+
+/// What a runner told.
+#[derive(Debug, Default)]
+struct Outcome {
+    counts: Counts,
+    /// Seconds and name of each test, where the runner tells them.
+    times: Vec<(f64, String)>,
+}
+
 /// How the tests went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counts {
@@ -49,9 +60,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let runner = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"];
         counted(&mut test_command(&built, filter, &runner)?, Stream::Output)?
     };
-    let counts = sum(examples, tests);
+    let counts = sum(examples.counts, tests.counts);
 
     println!();
+    print!("{}", slowest(tests.times));
     if !with_witness {
         println!(
             "left out: the Python witness, which checks written packages with coremltools \
@@ -73,6 +85,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// The line by which people and machines see at once how it went.
 fn closing_line(counts: Counts) -> String {
     format!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped)
+}
+
+/// The tests that took longest, and how long all of them took, one after another.
+fn slowest(mut times: Vec<(f64, String)>) -> String {
+    if times.is_empty() {
+        return String::new();
+    }
+    let total: f64 = times.iter().map(|(seconds, _)| seconds).sum();
+    let count = times.len();
+    times.sort_by(|one, other| other.0.total_cmp(&one.0));
+    times.truncate(SLOWEST);
+    let mut text =
+        format!("{count} tests took {total:.1} s in all; the slowest {}:\n", times.len());
+    for (seconds, name) in times {
+        text.push_str(&format!("{seconds:8.1} s  {name}\n"));
+    }
+    text
 }
 
 fn sum(one: Counts, other: Counts) -> Counts {
@@ -107,7 +136,7 @@ enum Stream {
 
 /// Runs, passes everything on as it comes, and counts from the summary lines. A runner that fails
 /// without a failed test (a test that does not build, say) is an error.
-fn counted(command: &mut Command, stream: Stream) -> Result<Counts> {
+fn counted(command: &mut Command, stream: Stream) -> Result<Outcome> {
     let line = shown(command);
     eprintln!("$ {line}");
     match stream {
@@ -119,7 +148,7 @@ fn counted(command: &mut Command, stream: Stream) -> Result<Counts> {
         Stream::Output => child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
         Stream::Error => child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
     };
-    let mut counts = Counts::default();
+    let mut outcome = Outcome::default();
     if let Some(pipe) = piped {
         let mut reader = BufReader::new(pipe);
         let mut bytes = Vec::new();
@@ -130,23 +159,24 @@ fn counted(command: &mut Command, stream: Stream) -> Result<Counts> {
                 Stream::Error => std::io::stderr().write_all(&bytes),
             };
             written.map_err(|error| format!("cannot print the test runner's output: {error}"))?;
-            if let Some(found) = counts_of_line(&String::from_utf8_lossy(&bytes)) {
-                counts = sum(counts, found);
+            let line = without_colors(&String::from_utf8_lossy(&bytes));
+            if let Some(found) = counts_of_line(&line) {
+                outcome.counts = sum(outcome.counts, found);
             }
+            outcome.times.extend(time_of_line(&line));
             bytes.clear();
         }
     }
     let status = child.wait().map_err(|error| format!("`{line}` was lost: {error}"))?;
-    if !status.success() && counts.failed == 0 {
+    if !status.success() && outcome.counts.failed == 0 {
         return Err(format!("`{line}` failed ({status})"));
     }
-    Ok(counts)
+    Ok(outcome)
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …` of cargo test, and
 /// `Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 1 skipped` of cargo-nextest.
 fn counts_of_line(line: &str) -> Option<Counts> {
-    let line = without_colors(line);
     let line = line.trim();
     let rest = line.strip_prefix("test result: ").or_else(|| {
         line.strip_prefix("Summary ").and_then(|rest| rest.split_once(" run: ")).map(|(_, end)| end)
@@ -166,6 +196,21 @@ fn counts_of_line(line: &str) -> Option<Counts> {
         }
     }
     Some(counts)
+}
+
+/// Reads `PASS [   0.021s] (3/8) anemll-tests::chat a_test` of cargo-nextest.
+fn time_of_line(line: &str) -> Option<(f64, String)> {
+    let (state, rest) = line.trim().split_once(" [")?;
+    if !["PASS", "FAIL", "LEAK", "TIMEOUT"].contains(&state) {
+        return None;
+    }
+    let (seconds, rest) = rest.split_once("s]")?;
+    let rest = rest.trim_start();
+    let name = match rest.split_once(") ") {
+        Some((count, name)) if count.starts_with('(') => name,
+        _ => rest,
+    };
+    Some((seconds.trim().parse().ok()?, name.trim().to_owned()))
 }
 
 /// Takes out the terminal's color sequences: escape, `[`, and all up to a letter.
@@ -212,8 +257,29 @@ mod tests {
         for (line, expected) in cases {
             let expected =
                 expected.map(|(passed, failed, skipped)| Counts { passed, failed, skipped });
-            assert_eq!(counts_of_line(line), expected, "{line}");
+            assert_eq!(counts_of_line(&without_colors(line)), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn the_slowest_tests_come_first() {
+        let lines = [
+            "        PASS [   0.250s] (  1/800) anemll-tests::chat answers",
+            "\u{1b}[32;1m        PASS\u{1b}[0m [  12.500s] \u{1b}[35;1manemll-tests::logits\u{1b}[0m tied",
+            "        FAIL [   1.000s] (3/800) xtask::bin/xtask test::fails",
+            "        SLOW [> 60.000s] (4/800) anemll-tests::logits whole",
+            "test result: ok. 12 passed",
+        ];
+        let times: Vec<_> =
+            lines.iter().filter_map(|line| time_of_line(&without_colors(line))).collect();
+        assert_eq!(
+            slowest(times),
+            "3 tests took 13.8 s in all; the slowest 3:\n    12.5 s  anemll-tests::logits tied\n     \
+             1.0 s  xtask::bin/xtask test::fails\n     0.2 s  anemll-tests::chat answers\n"
+        );
+        assert_eq!(slowest(Vec::new()), "");
+        let many = vec![(1.0, String::new()); SLOWEST + 1];
+        assert_eq!(slowest(many).lines().count(), SLOWEST + 1);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
+/// The first argument of a program that is to render.
+pub(crate) const ARGUMENT: &str = "render-chat-template-for-parent-process";
+
 /// Bytes of a message, at most: a text of the largest size, all of it escaped.
 const LARGEST_MESSAGE: u32 = 112 << 20;
 

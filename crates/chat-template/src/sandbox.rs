@@ -1,7 +1,7 @@
 //! Where templates are rendered, and what they may use.
 
 use crate::child;
-use crate::worker::ARGUMENT;
+use crate::protocol::ARGUMENT;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};

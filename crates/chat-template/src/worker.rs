@@ -4,16 +4,13 @@ use crate::Sandbox;
 use crate::child::{STACK, guarded};
 use crate::failure::{Failure, Kind};
 use crate::limits::{EXIT_MEMORY, EXIT_TIME};
-use crate::protocol::{Reply, Request, encode, read_bytes};
+use crate::protocol::{ARGUMENT, Reply, Request, encode, read_bytes};
 use crate::renderer::Renderer;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-
-/// The first argument of a program that is to render.
-pub(crate) const ARGUMENT: &str = "render-chat-template-for-parent-process";
 
 /// How long an answer may take on a machine that has no time for the process that works, which
 /// itself counts processor time.

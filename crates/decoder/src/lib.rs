@@ -9,9 +9,11 @@
 
 mod attention;
 mod cache;
+mod choices;
 pub mod config;
 mod embedding;
 mod error;
+mod family;
 pub mod frontend;
 mod function;
 mod graph;
@@ -21,6 +23,8 @@ mod mlp;
 mod names;
 mod norm;
 mod quantized;
+mod reading;
+mod refusals;
 pub mod rope;
 mod rotary;
 mod spec;
@@ -32,6 +36,7 @@ mod weights;
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
 pub use names::TensorNames;
+pub use refusals::Refusals;
 pub use spec::{
     DecoderSpec, LARGEST_CONTEXT, LARGEST_LAYERS, LARGEST_PARAMETERS, OutputProjection, STATE_NAME,
     SoftmaxForm, split_head,

@@ -38,8 +38,10 @@ pub struct Forms {
 pub struct Request<'a> {
     /// Output directory of a conversion.
     pub conversion: &'a Path,
-    /// The models that its meta.yaml names, without the ending.
+    /// The models that apps load, without the ending.
     pub models: &'a [String],
+    /// What says how they are run, where meta.yaml alone does not: name and contents of a file.
+    pub description: Option<(&'a str, &'a [u8])>,
     /// Where the export goes; made by this.
     pub target: &'a Path,
     /// What it holds.
@@ -96,7 +98,10 @@ pub fn export(request: &Request<'_>, progress: Progress<'_>) -> Result<Exported>
     for model in &conversion.models {
         conversion.check_origin(model, &mut sums, progress)?;
     }
-    let texts = text_files::collect(&conversion)?;
+    let mut texts = text_files::collect(&conversion)?;
+    if let Some((name, bytes)) = request.description {
+        texts.add(name, bytes);
+    }
     let staging = target.staging()?;
     let mut notes = texts.notes;
     let from_report: SourceCard =

@@ -59,8 +59,8 @@ impl Conversion {
                 all.push(model.clone());
             }
             // Conversions whose caches rotate have a second file for each chunk.
-            if rotated && model.contains("_FFN") {
-                all.push(format!("{model}_rot"));
+            if rotated {
+                all.extend(anemll_layout::anemll::rotating(model));
             }
         }
         let conversion =
@@ -98,7 +98,7 @@ impl Conversion {
                 false => ExportError::new(
                     ErrorKind::Unfinished,
                     &compiled,
-                    "meta.yaml names this model, but it is not there",
+                    "apps load this model, but it is not there",
                 )
                 .with_hint("convert the model again, or copy the missing model"),
             });

@@ -35,6 +35,14 @@ pub(crate) struct TextFiles {
     pub(crate) notes: Vec<String>,
 }
 
+impl TextFiles {
+    /// Adds a file.
+    pub(crate) fn add(&mut self, name: &str, bytes: &[u8]) {
+        self.files.push((name.to_owned(), bytes.to_vec()));
+        self.files.sort();
+    }
+}
+
 /// Reads and makes the small files of a conversion.
 pub(crate) fn collect(conversion: &Conversion) -> Result<TextFiles> {
     let mut found = TextFiles::default();

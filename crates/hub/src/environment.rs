@@ -21,6 +21,8 @@ pub struct Environment {
 const ENDPOINT: &str = "https://huggingface.co";
 /// A token is some dozens of bytes; who points elsewhere by mistake gets none.
 const TOKEN: Limit = Limit::new("a token", 4096);
+/// Bytes of the shortest text that is kept out of messages as a token.
+const SHORTEST_SECRET: usize = 6;
 
 impl Environment {
     /// The environment of this process.
@@ -66,13 +68,36 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// The endpoint without the name and the password that it may have, for people.
+    pub fn shown_endpoint(&self) -> String {
+        self.without_secrets(&self.endpoint)
+    }
+
+    /// A text without the token, and without the name and the password of the endpoint: a hub knows
+    /// both, and may say them in its answers.
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
+        let secret = |text: &&str| text.len() >= SHORTEST_SECRET;
+        let text = match self.token.as_deref().filter(secret) {
+            Some(token) => text.replace(token, "…"),
+            None => text.to_owned(),
+        };
+        let after_scheme = self.endpoint.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = after_scheme.split('/').next().unwrap_or_default();
+        match authority.rsplit_once('@') {
+            Some((account, _)) => text.replace(&format!("{account}@"), ""),
+            None => text,
+        }
+    }
+}
+
 /// A token is nobody's business, also not a log's.
 impl std::fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Environment")
             .field("cache", &self.cache)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.shown_endpoint())
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("offline", &self.offline)
             .finish_non_exhaustive()
@@ -135,5 +160,10 @@ mod tests {
         let old = of(&[("HUGGING_FACE_HUB_TOKEN", "hf_old")]);
         assert_eq!(old.token.as_deref(), Some("hf_old"));
         assert_eq!(of(&[("HF_TOKEN", "a\nb")]).token, None);
+        let mirror = of(&[("HF_ENDPOINT", "https://me:pass@mirror/x"), ("HF_TOKEN", "hf_secret")]);
+        assert_eq!(mirror.shown_endpoint(), "https://mirror/x");
+        assert!(!format!("{mirror:?}").contains("pass"));
+        let text = "at https://me:pass@mirror/y with hf_secret";
+        assert_eq!(mirror.without_secrets(text), "at https://mirror/y with …");
     }
 }

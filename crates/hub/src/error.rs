@@ -66,6 +66,17 @@ impl HubError {
         self
     }
 
+    /// The same with all texts changed.
+    pub(crate) fn map_texts(self, change: impl Fn(&str) -> String) -> Self {
+        Self {
+            kind: self.kind,
+            message: change(&self.message),
+            at: self.at.as_deref().map(&change),
+            causes: self.causes.iter().map(|cause| change(cause)).collect(),
+            hint: self.hint.as_deref().map(&change),
+        }
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -70,6 +70,24 @@ fn refusals_are_final() {
     let error = fails("403", &hub, ErrorKind::Refused, 1);
     let told = &error.causes()[0];
     assert!(told.contains("the hub says: Ask us") && told.len() < 300, "{error:?}");
+    // It knows the token, and says it: in a message, cut or not, and in an address.
+    let with_token = |hub: Hub| Hub { token: Some(common::TOKEN.to_owned()), ..hub };
+    for shift in [0, 184, 190, 197] {
+        let hub = with_token(Hub::with(move |request, _| match request.token.is_empty() {
+            true => Reply::new(401, ""),
+            false => Reply::new(403, "")
+                .with("X-Error-Message", &format!("{}{}", "x".repeat(shift), request.token)),
+        }));
+        let error = fails("the token in a message", &hub, ErrorKind::Refused, 2);
+        assert!(error.causes()[0].contains("the hub says"), "{error:?}");
+        assert!(!format!("{error:?}").contains("hf_"), "{error:?}");
+    }
+    let hub = with_token(Hub::with(|request, _| match request.token.is_empty() {
+        true => Reply::new(401, ""),
+        false => Reply::to(&format!("/x/{}/y", common::TOKEN)),
+    }));
+    let error = fails("the token in an address", &hub, ErrorKind::Answer, 9);
+    assert!(!format!("{error:?}").contains("hf_"), "{error:?}");
     let hub = on(SHARD, |_, _| Reply::new(403, ""));
     fails("403 for the weights", &hub, ErrorKind::Refused, 10);
 }
@@ -243,6 +261,8 @@ fn redirects_are_few_and_lead_to_web_addresses() {
         let hub = Hub::with(move |_, _| Reply::to(place));
         fails(place, &hub, ErrorKind::Answer, 1);
     }
+    let hub = on("config.json", |_, _| Reply::to("http://127.0.0.1:1@127.0.0.1:2/config.json"));
+    fails("an account", &hub, ErrorKind::Answer, 1);
     let hub = on_weights(|_| Reply::to("http://127.0.0.1:1/nothing-listens-here"));
     fails("a store that is away", &hub, ErrorKind::Unreachable, 10);
     let hub = Hub::with(|request, reply| match request.path.strip_prefix("/org/old/") {

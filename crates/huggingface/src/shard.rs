@@ -35,18 +35,22 @@ struct Stamp {
     modified: Option<SystemTime>,
     /// Device and number of the file, where the system has them.
     number: Option<(u64, u64)>,
+    /// When the system last noted a change of anything, in seconds and nanoseconds, where it does.
+    /// Programs that copy set the time of change back; this one they cannot.
+    noted: Option<(i64, i64)>,
 }
 
 impl Stamp {
     fn of(metadata: &std::fs::Metadata) -> Self {
         #[cfg(unix)]
-        let number = {
+        let (number, noted) = {
             use std::os::unix::fs::MetadataExt as _;
-            Some((metadata.dev(), metadata.ino()))
+            let noted = (metadata.ctime(), metadata.ctime_nsec());
+            (Some((metadata.dev(), metadata.ino())), Some(noted))
         };
         #[cfg(not(unix))]
-        let number = None;
-        Self { bytes: metadata.len(), modified: metadata.modified().ok(), number }
+        let (number, noted) = (None, None);
+        Self { bytes: metadata.len(), modified: metadata.modified().ok(), number, noted }
     }
 }
 
@@ -83,7 +87,8 @@ impl Shard {
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let now = self.file.metadata().and_then(|own| Ok((own, std::fs::metadata(&self.path)?)));
         let (own, path) = now.map_err(|error| self.changed(&format!("it is gone: {error}")))?;
-        for now in [Stamp::of(&own), Stamp::of(&path)] {
+        // The path first: of a file that lost its name, the system notes that too.
+        for now in [Stamp::of(&path), Stamp::of(&own)] {
             if now.number != self.stamp.number {
                 return Err(self.changed("another file took its place"));
             }
@@ -93,6 +98,9 @@ impl Shard {
             }
             if now.modified != self.stamp.modified {
                 return Err(self.changed("it was written to"));
+            }
+            if now.noted != self.stamp.noted {
+                return Err(self.changed("it was written to, or its mode or its names changed"));
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use anemll_huggingface::{
     to_fp16,
 };
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -241,6 +242,16 @@ fn a_file_that_changes_while_it_is_read() {
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     changed(model.check_unchanged().unwrap_err(), "written to");
     changed(model.source_sha256(|_, _| true).unwrap_err(), "written to");
+
+    // As programs do that copy: other bytes, and the time of before.
+    let model = open();
+    let before = path.metadata().unwrap().modified().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    (&file).write_all(b"x").unwrap();
+    file.set_modified(before).unwrap();
+    #[cfg(unix)]
+    changed(model.check_unchanged().unwrap_err(), "written to");
 
     let model = open();
     fs::write(folder.path().join("new"), &bytes).unwrap();

@@ -1,7 +1,7 @@
 //! Layouts as they come from combiners, checked as a whole.
 
 use crate::EVALUATE_DIRECTORY;
-use anemll_plugin_api::data::{Layout, PackageSpec, RunStep};
+use anemll_plugin_api::data::{Layout, PackageKind, PackageSpec, Purpose, RunStep};
 use anemll_plugin_api::{Error, Result, codes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -11,9 +11,10 @@ use std::ops::Deref;
 /// the 255 that file systems allow.
 const LONGEST_NAME: usize = 200;
 /// Stems that are names of other files of an output directory, or that Windows keeps to itself.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 12] = [
     "meta.yaml",
     "anemll-report.json",
+    "anemll-run.json",
     "config.json",
     "tokenizer.json",
     "conversion",
@@ -53,11 +54,16 @@ impl Deref for CheckedLayout {
 /// The error of a layout that `what`.
 pub fn layout_error(what: impl Display) -> Error {
     Error::new(codes::LAYOUT_INVALID, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin; choose another --combiner")
+        .with_hint("this is a bug in the combiner plugin; please report it to its author, or choose another --combiner")
 }
 
 fn check(layout: &Layout) -> Result<()> {
     let functions = unique("function", layout.functions.iter().map(|function| &function.id))?;
+    for function in &layout.functions {
+        if function.purpose == Purpose::Unknown {
+            return Err(unknown("the function", &function.id, "purpose"));
+        }
+    }
     unique("weight file", layout.weight_files.iter().map(|file| &file.id))?;
     unique("package", layout.packages.iter().map(|package| &package.stem))?;
     let mut members: BTreeMap<&str, &[String]> = BTreeMap::new();
@@ -70,8 +76,21 @@ fn check(layout: &Layout) -> Result<()> {
         }
         members.insert(&file.id, &file.functions);
     }
+    let last = layout.steps.len() as u32;
+    if layout.steps.is_empty() || !layout.steps.iter().map(|step| step.number).eq(1..=last) {
+        return Err(layout_error("does not number its steps from 1"));
+    }
     for package in &layout.packages {
+        if package.kind == PackageKind::Unknown {
+            return Err(unknown("the package", &package.stem, "kind"));
+        }
         check_package(package, &members)?;
+        if package.kind != PackageKind::Evaluate && !(1..=last).contains(&package.step) {
+            return Err(layout_error(format!(
+                "makes {:?} in step {}, which is not one of its steps",
+                package.stem, package.step
+            )));
+        }
     }
     if let Some(step) = layout.steps.iter().find(|step| step.title.chars().any(char::is_control)) {
         return Err(layout_error(format!(
@@ -81,11 +100,24 @@ fn check(layout: &Layout) -> Result<()> {
     }
     let packages: BTreeMap<String, &PackageSpec> =
         layout.packages.iter().map(|package| (run_name(package), package)).collect();
-    let paths = &layout.paths;
-    for step in paths.infer.iter().chain(&paths.prefill).chain(&paths.evaluate) {
+    let run = &layout.run;
+    for step in run.infer.iter().chain(&run.prefill).chain(&run.evaluate) {
         check_run_step(step, &packages)?;
     }
+    if run.infer.is_empty() {
+        return Err(layout_error("calls no function for a token"));
+    }
+    let ends = |(output, input): (&String, &String)| output.is_empty() || input.is_empty();
+    if run.feeds.iter().any(ends) {
+        return Err(layout_error("feeds an output or an input without a name"));
+    }
     Ok(())
+}
+
+/// Something of a kind or purpose that came with a later version.
+fn unknown(what: &str, name: &str, of: &str) -> Error {
+    layout_error(format!("gives {what} {name:?} a {of} that this version does not know"))
+        .with_hint("update anemll, or use an older build of the combiner")
 }
 
 fn check_package(package: &PackageSpec, members: &BTreeMap<&str, &[String]>) -> Result<()> {
@@ -144,26 +176,31 @@ fn refuse_unknown(owner: &str, kind: &str, name: &str, known: bool) -> Result<()
     Err(layout_error(format!("names the {kind} {name:?} in {owner}, but does not define it")))
 }
 
-/// A name that is a file name on every system, in the characters that a prefix may have.
 fn check_file_name(kind: &str, name: &str) -> Result<()> {
+    let Some(problem) = file_name_problem(name) else { return Ok(()) };
+    let shown: String = name.chars().take(LONGEST_NAME).collect();
+    Err(layout_error(format!("gives {kind} {shown:?} {problem}")))
+}
+
+/// Why a name is not that of a package, on some system or in an output directory: it completes "a
+/// name that" or the like. A good one has the characters that a prefix may have.
+pub fn file_name_problem(name: &str) -> Option<&'static str> {
     let legal = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
     let lower = name.to_ascii_lowercase();
     let first = lower.split('.').next().unwrap_or_default();
-    let problem = if name.is_empty() {
-        "a name that is empty"
+    if name.is_empty() {
+        Some("a name that is empty")
     } else if name.len() > LONGEST_NAME {
-        "a name that is too long"
+        Some("a name that is too long")
     } else if !name.chars().all(legal) {
-        "a name with characters other than letters, digits, `_`, `-` and `.`"
+        Some("a name with characters other than letters, digits, `_`, `-` and `.`")
     } else if name.starts_with(['.', '-']) || name.ends_with('.') {
-        "a name that begins or ends with a mark"
+        Some("a name that begins or ends with a mark")
     } else if RESERVED.contains(&lower.as_str()) || RESERVED.contains(&first) {
-        "a name that is taken"
+        Some("a name that is taken")
     } else {
-        return Ok(());
-    };
-    let shown: String = name.chars().take(LONGEST_NAME).collect();
-    Err(layout_error(format!("gives {kind} {shown:?} {problem}")))
+        None
+    }
 }
 
 /// The names, each of which may be there only once, whatever its capitals are.
@@ -185,8 +222,8 @@ fn unique<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{combined, part, run_step, steps, weight_file};
-    use anemll_plugin_api::data::{EvaluationPaths, FunctionSpec, PackageKind, Purpose};
+    use crate::{combined, evaluation, run_step, steps, weight_file};
+    use anemll_plugin_api::data::{FunctionSpec, RunOrder};
 
     fn function(id: &str) -> FunctionSpec {
         FunctionSpec {
@@ -202,30 +239,23 @@ mod tests {
     fn layout() -> Layout {
         let packages = vec![
             combined(1, "x_both".into(), "w", "one", "two", String::new(), BTreeMap::new()),
-            part(
-                PackageKind::Evaluate,
-                2,
-                "x_evaluate".into(),
-                "w",
-                "one",
-                String::new(),
-                BTreeMap::new(),
-            ),
+            evaluation("x_evaluate".into(), "w", "one", String::new(), BTreeMap::new()),
         ];
-        let paths = EvaluationPaths {
+        let run = RunOrder {
             infer: vec![run_step(&packages[0], "infer")],
             prefill: Vec::new(),
             evaluate: vec![run_step(&packages[1], "main")],
+            feeds: BTreeMap::from([("y".into(), "x".into())]),
         };
         Layout {
             combiner: "x".into(),
             prefix: "x".into(),
-            steps: steps(&["make", "test"]),
+            steps: steps(&["make"]),
             functions: vec![function("one"), function("two")],
             weight_files: vec![weight_file("w", &["one", "two"])],
             packages,
             meta: Default::default(),
-            paths,
+            run,
         }
     }
 
@@ -237,7 +267,7 @@ mod tests {
     #[test]
     fn layouts_that_cannot_be_carried_out_are_refused() {
         type Damage = fn(&mut Layout);
-        let damages: [(&str, Damage); 25] = [
+        let damages: [(&str, Damage); 33] = [
             ("\"../x\"", |layout| layout.packages[0].stem = "../x".into()),
             ("\"/x\"", |layout| layout.packages[0].stem = "/x".into()),
             ("a\\\\b", |layout| layout.packages[0].stem = "a\\b".into()),
@@ -260,8 +290,16 @@ mod tests {
             ("twice", |layout| layout.functions.push(function("one"))),
             ("no function", |layout| layout.packages[0].functions.clear()),
             ("default", |layout| layout.packages[0].default_function = Some("other".into())),
-            ("\"x_none\"", |layout| layout.paths.infer[0].package = "x_none".into()),
-            ("\"other\"", |layout| layout.paths.infer[0].function = "other".into()),
+            ("\"x_none\"", |layout| layout.run.infer[0].package = "x_none".into()),
+            ("\"other\"", |layout| layout.run.infer[0].function = "other".into()),
+            ("number", |layout| layout.steps.clear()),
+            ("number", |layout| layout.steps[0].number = 2),
+            ("step 2", |layout| layout.packages[0].step = 2),
+            ("step 0", |layout| layout.packages[0].step = 0),
+            ("no function", |layout| layout.run.infer.clear()),
+            ("without a name", |layout| drop(layout.run.feeds.insert("z".into(), String::new()))),
+            ("a purpose that", |layout| layout.functions[0].purpose = Purpose::Unknown),
+            ("a kind that", |layout| layout.packages[0].kind = PackageKind::Unknown),
             ("has control characters", |layout| layout.steps[0].title = "\u{1b}[2J".into()),
         ];
         for (what, damage) in damages {

@@ -2,24 +2,28 @@
 //!
 //! The names, metadata keys and steps are those of ANEMLL 0.3.5, so that its apps find the parts.
 
+pub mod anemll;
 mod checked;
 mod combine;
 mod combiner;
 mod meta;
 mod metadata;
 mod model;
-mod names;
+mod options;
 mod packages;
+mod prefix;
 mod split;
 
-pub use checked::{CheckedLayout, layout_error};
+pub use checked::{CheckedLayout, file_name_problem, layout_error};
 pub use combine::combine;
 pub use combiner::{LayoutCombiner, LayoutFunction};
-pub use meta::{common_keys, file_key, head_keys, lut_key};
+pub use meta::{common_keys, file_key, group_keys, head_keys, lut_key};
 pub use metadata::PartMetadata;
 pub use model::check_model;
-pub use names::{chunk_suffix, lut_suffix, prefix};
+pub use options::{LayoutOptions, Parts};
 pub use packages::{
-    EVALUATE_DIRECTORY, INFER, MAIN, PREFILL, combined, part, run_step, steps, weight_file,
+    EVALUATE_DIRECTORY, INFER, MAIN, PREFILL, called, combined, evaluation, part, run_step, steps,
+    weight_file,
 };
+pub use prefix::prefix;
 pub use split::{layer_ranges, layers_text};

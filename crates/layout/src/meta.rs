@@ -1,6 +1,7 @@
 //! The keys of `model_info.parameters` in `meta.yaml` that a layout decides.
 
-use anemll_plugin_api::data::{LayoutOptions, ModelDescription};
+use crate::LayoutOptions;
+use anemll_plugin_api::data::ModelDescription;
 use serde_json::{Map, Value, json};
 
 /// `model_type`, `context_length`, `batch_size`, `num_chunks` and `model_prefix`. The apps read
@@ -45,4 +46,16 @@ pub fn head_keys(
         keys.insert("argmax_in_model".to_owned(), true.into());
     }
     keys.insert("functions".to_owned(), json!(functions));
+}
+
+/// Sets the rows that share one table, part by part; 0 is one table for the whole tensor.
+pub fn group_keys(keys: &mut Map<String, Value>, options: &LayoutOptions) {
+    let groups = options.groups;
+    for (part, group) in
+        [("embeddings", groups.embeddings), ("ffn", groups.layers), ("lmhead", groups.head)]
+    {
+        if let Some(group) = group {
+            keys.insert(format!("lut_{part}_per_channel"), group.into());
+        }
+    }
 }

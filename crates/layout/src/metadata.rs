@@ -1,8 +1,8 @@
 //! The `userDefined` metadata of packages, under `com.anemll.`.
 
+use crate::LayoutOptions;
+use anemll_plugin_api::data::ModelDescription;
 use std::collections::BTreeMap;
-
-use anemll_plugin_api::data::{LayoutOptions, ModelDescription};
 
 /// Collects the metadata of one package. ANEMLL's apps read these keys to know what a package is.
 #[derive(Debug, Clone)]

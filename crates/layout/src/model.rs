@@ -1,15 +1,14 @@
 //! What must hold of a model description before packages are laid out.
 
-use anemll_plugin_api::data::{LayoutOptions, ModelDescription};
+use anemll_plugin_api::data::ModelDescription;
 use anemll_plugin_api::{Error, Result, codes};
 
 /// Checks what names, metadata and `meta.yaml` will say of the model: a frontend of a third party
 /// may be mistaken, and the apps add up `lm_head_chunk_sizes` to find tokens.
 ///
 /// # Errors
-/// [`codes::PLUGIN_BAD_ANSWER`] for a description that contradicts itself,
-/// [`codes::LAYOUT_OPTION_INVALID`] for bits that no lookup table has.
-pub fn check_model(model: &ModelDescription, options: &LayoutOptions) -> Result<()> {
+/// [`codes::PLUGIN_BAD_ANSWER`] for a description that contradicts itself.
+pub fn check_model(model: &ModelDescription) -> Result<()> {
     if model.layers == 0 {
         return Err(contradiction("the model has no layers", "layers"));
     }
@@ -30,18 +29,6 @@ pub fn check_model(model: &ModelDescription, options: &LayoutOptions) -> Result<
             "head_splits",
         ));
     }
-    let bits = options.bits;
-    for (part, bits) in
-        [("embeddings", bits.embeddings), ("layers", bits.layers), ("head", bits.head)]
-    {
-        if bits.is_some_and(|bits| !(1..=8).contains(&bits)) {
-            return Err(Error::new(
-                codes::LAYOUT_OPTION_INVALID,
-                "bits per weight must be from 1 to 8",
-            )
-            .with_at(part));
-        }
-    }
     Ok(())
 }
 
@@ -57,7 +44,6 @@ fn contradiction(message: &str, at: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anemll_plugin_api::data::BitsPerPart;
 
     fn model() -> ModelDescription {
         ModelDescription {
@@ -72,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_sound_description_passes() {
-        check_model(&model(), &LayoutOptions::default()).unwrap();
+        check_model(&model()).unwrap();
     }
 
     #[test]
@@ -88,18 +74,8 @@ mod tests {
             ModelDescription { head_splits: vec![], vocabulary_size: 0, ..model() },
         ];
         for model in wrong {
-            let error = check_model(&model, &LayoutOptions::default()).unwrap_err();
+            let error = check_model(&model).unwrap_err();
             assert_eq!(error.code, codes::PLUGIN_BAD_ANSWER, "{model:?}");
-        }
-    }
-
-    #[test]
-    fn impossible_bits_are_refused() {
-        for bits in [0, 9, u32::MAX] {
-            let bits = BitsPerPart { head: Some(bits), ..Default::default() };
-            let options = LayoutOptions { bits, ..Default::default() };
-            let error = check_model(&model(), &options).unwrap_err();
-            assert_eq!(error.at.as_deref(), Some("head"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anemll_plugin_api::data::{
-    PackageFunction, PackageKind, PackageSpec, RunStep, Step, WeightFile,
+    Layout, PackageFunction, PackageKind, PackageSpec, RunStep, Step, WeightFile,
 };
 
 /// The only function of a package that is not combined.
@@ -15,7 +15,7 @@ pub const PREFILL: &str = "prefill";
 /// Where packages for evaluation lie, below the output directory: hidden, for they are not shipped.
 pub const EVALUATE_DIRECTORY: &str = ".anemll/evaluate";
 
-/// Steps numbered from 1.
+/// The steps that make packages, numbered from 1.
 pub fn steps(titles: &[&str]) -> Vec<Step> {
     (1u32..)
         .zip(titles)
@@ -31,7 +31,6 @@ pub fn weight_file(id: &str, functions: &[&str]) -> WeightFile {
 
 /// A package with one function, `main`.
 pub fn part(
-    kind: PackageKind,
     step: u32,
     stem: String,
     weight_file: &str,
@@ -39,17 +38,31 @@ pub fn part(
     short_description: String,
     metadata: BTreeMap<String, String>,
 ) -> PackageSpec {
-    let directory = if kind == PackageKind::Evaluate { EVALUATE_DIRECTORY } else { "" };
     PackageSpec {
         stem,
-        directory: directory.to_owned(),
-        kind,
+        directory: String::new(),
+        kind: PackageKind::Part,
         step,
         weight_file: weight_file.to_owned(),
         functions: vec![PackageFunction { id: function.to_owned(), name: MAIN.to_owned() }],
         default_function: None,
         short_description,
         metadata,
+    }
+}
+
+/// A package for evaluation, with one function, `main`.
+pub fn evaluation(
+    stem: String,
+    weight_file: &str,
+    function: &str,
+    short_description: String,
+    metadata: BTreeMap<String, String>,
+) -> PackageSpec {
+    PackageSpec {
+        directory: EVALUATE_DIRECTORY.to_owned(),
+        kind: PackageKind::Evaluate,
+        ..part(0, stem, weight_file, function, short_description, metadata)
     }
 }
 
@@ -76,6 +89,14 @@ pub fn combined(
         short_description,
         metadata,
     }
+}
+
+/// The id of the function that a call is of.
+pub fn called<'a>(layout: &'a Layout, call: &RunStep) -> Option<&'a str> {
+    let package =
+        layout.packages.iter().find(|package| run_step(package, "").package == call.package)?;
+    let function = package.functions.iter().find(|function| function.name == call.function)?;
+    Some(&function.id)
 }
 
 /// A call of a package's function when the model is run.

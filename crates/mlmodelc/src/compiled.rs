@@ -60,7 +60,7 @@ impl CompiledModel {
         let data = CoremlData::from_bytes(&read(path, files::DESCRIPTION)?)
             .map_err(|reason| damaged(files::DESCRIPTION, reason))?;
         let source = String::from_utf8(read(path, files::PROGRAM)?)
-            .map_err(|error| damaged(files::PROGRAM, format!("no UTF-8: {error}")))?;
+            .map_err(|error| damaged(files::PROGRAM, format!("not valid UTF-8: {error}")))?;
         let document =
             text::parse(&source).map_err(|error| damaged(files::PROGRAM, error.to_string()))?;
         drop(source);

@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn text(&mut self, what: &str) -> Result<&'a str, String> {
         let offset = self.offset;
         std::str::from_utf8(self.counted(what)?)
-            .map_err(|error| format!("{what} at offset {offset} is no UTF-8: {error}"))
+            .map_err(|error| format!("{what} at offset {offset} is not valid UTF-8: {error}"))
     }
 }
 

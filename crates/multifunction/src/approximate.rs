@@ -53,7 +53,7 @@ impl FromStr for Tolerance {
             let (low, high) = match key {
                 "cos" => (f64::MIN_POSITIVE, 1.0),
                 "mae" | "max" => (0.0, f64::MAX),
-                _ => return Err(format!("`{key}` is none of cos, mae, max")),
+                _ => return Err(format!("`{key}` is not one of cos, mae, max")),
             };
             if !(low..=high).contains(&number) {
                 return Err(format!("`{part}` is out of range"));

@@ -31,6 +31,11 @@ impl Identity {
         Self { schema: SCHEMA, anemll, source_sha256, options, plugins }
     }
 
+    /// Whether a later version of the program wrote it, in a form that is not known here.
+    pub(crate) fn is_of_the_future(&self) -> bool {
+        self.schema > SCHEMA
+    }
+
     /// A short name for the staging folder, other for other identities.
     pub(crate) fn key(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();

@@ -6,17 +6,29 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What the names of files at the top of an output directory end in: packages, compiled models, and
-/// what describes them. Weights are not among them, so that no record can ever list a model's.
-const ENDINGS: [&str; 7] = ["mlpackage", "mlmodelc", "json", "yaml", "jinja", "txt", "model"];
+/// What the names at the top of an output directory end in: packages, compiled models, and what
+/// describes them. Weights are not among them, so that no record can ever list a model's.
+const ENDINGS: [&str; 3] = ["mlpackage", "mlmodelc", "json"];
+/// Files at the top with other endings. A user may well keep notes of such endings there.
+const FILES: [&str; 6] = [
+    "meta.yaml",
+    "chat_template.jinja",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+];
+/// The folder of chat templates beside the one for plain conversations.
+pub(crate) const TEMPLATES: &str = "additional_chat_templates";
 /// Names below `.anemll` that are the store's own.
 const RESERVED: [&str; 2] = ["conversion.json", "journal.json"];
 /// Most bytes of one part of a name, as file systems have it.
 const LONGEST_PART: usize = 255;
 
 /// The name of an output, relative to the output directory, with slashes on every system:
-/// `NAME.mlpackage`, `NAME.mlmodelc`, a small file such as `meta.yaml`, or one of these below
-/// `.anemll`. No other text is one, whoever wrote it.
+/// `NAME.mlpackage`, `NAME.mlmodelc`, a small file such as `meta.yaml`, a chat template below
+/// `additional_chat_templates`, or one of these below `.anemll`. No other text is one, whoever wrote
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OutputName(String);
@@ -96,7 +108,8 @@ fn problem(text: &str) -> Option<&'static str> {
         extension.is_some_and(|extension| endings.contains(&extension))
     };
     let right = match parts.as_slice() {
-        [name] => !name.starts_with('.') && ends_in(&ENDINGS),
+        [name] => FILES.contains(name) || (!name.starts_with('.') && ends_in(&ENDINGS)),
+        [TEMPLATES, name] => !name.starts_with('.') && ends_in(&["jinja"]),
         [OWN, name] => !name.starts_with('.') && !RESERVED.contains(name) && ends_in(&["json"]),
         [OWN, "evaluate", name] => !name.starts_with('.') && ends_in(&["mlpackage"]),
         [OWN, "weights", name] => !name.starts_with('.') && ends_in(&["json"]),
@@ -119,7 +132,8 @@ mod tests {
             "chat_template.jinja",
             "merges.txt",
             "anemll-report.json",
-            ".anemll/paths.json",
+            "additional_chat_templates/tool_use.jinja",
+            "anemll-run.json",
             ".anemll/evaluate/llama_evaluate_chunk_01of02.mlpackage",
             ".anemll/weights/chunk_01.json",
         ] {
@@ -145,6 +159,15 @@ mod tests {
             "x\0.json",
             "x\u{1b}[2J.json",
             ".hidden.json",
+            "notes.txt",
+            "compose.yaml",
+            "page.jinja",
+            "other.model",
+            "META.YAML",
+            "additional_chat_templates",
+            "additional_chat_templates/x.json",
+            "additional_chat_templates/.x.jinja",
+            "additional_chat_templates/../x.jinja",
             "model.safetensors",
             "model",
             ".anemll",
@@ -154,7 +177,7 @@ mod tests {
             ".anemll/staging-0/x.json",
             ".anemll/evaluate",
             ".anemll/weights/../../x.json",
-            ".ANEMLL/paths.json",
+            ".ANEMLL/run.json",
         ] {
             let error = OutputName::new(name).unwrap_err();
             assert_eq!(error.code, codes::OUTPUT_RECORD_INVALID, "{name:?}");

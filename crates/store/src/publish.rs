@@ -140,7 +140,9 @@ impl Store {
             if new.contains_key(name) || !exists(&path) {
                 continue;
             }
-            if self.force || self.view.fingerprints.matches(&path, files) {
+            // Not by force either: it is in nobody's way, and whoever wrote the record may have
+            // listed what is not ours.
+            if self.view.fingerprints.matches(&path, files) {
                 moves.push(Move { name: name.clone(), new: None, old: true });
             } else {
                 self.warnings.push(format!(
@@ -308,7 +310,7 @@ impl Store {
             }
             let Some(files) = &step.new else { continue };
             let moved = !exists(&staged) && exists(&place);
-            if moved && !self.force && !self.view.fingerprints.matches(&place, files) {
+            if moved && !self.view.fingerprints.matches(&place, files) {
                 let why = format!("{} is not what it says", place.display());
                 return Err(invalid_record(path, &why));
             }

@@ -61,6 +61,20 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|error| invalid_record(path, &error))
 }
 
+/// The record of the conversion in an output directory; none where there is none.
+///
+/// # Errors
+/// As [`read`], and for one that a later version of the program wrote: what it lists may mean
+/// something else.
+pub(crate) fn read_conversion(path: &Path) -> Result<Option<Conversion>> {
+    match read::<Conversion>(path)? {
+        Some(found) if found.identity.is_of_the_future() => {
+            Err(invalid_record(path, &"a later version of this program wrote it"))
+        }
+        found => Ok(found),
+    }
+}
+
 /// The text of a record.
 pub(crate) fn to_text(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)

@@ -1,5 +1,7 @@
 //! Runs into one output directory: killed, refused, failing at any call of the system.
 
+mod forged;
+
 use crate::*;
 use anemll_plugin_api::{Result, codes};
 use serde_json::{Value, json};

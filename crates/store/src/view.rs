@@ -1,7 +1,8 @@
 //! What is in an output directory, without touching it.
 
 use crate::disk::{exists, is_folder};
-use crate::record::{self, Conversion, StepRecord};
+use crate::name::TEMPLATES;
+use crate::record::{self, StepRecord};
 use crate::source::Source;
 use crate::{FileRecord, Fingerprints, Identity, OWN, OutputName};
 use anemll_plugin_api::{Error, Result, codes};
@@ -138,12 +139,12 @@ impl View {
         let mut view = Self { directory: directory.to_owned(), staging, ..Self::default() };
         let steps = view.staging.join(STEPS);
         // One inside the other: below a link, nothing is looked at.
-        for folder in [OWN, ".anemll/evaluate", ".anemll/weights"] {
+        for folder in [OWN, ".anemll/evaluate", ".anemll/weights", TEMPLATES] {
             refuse_no_folder(&directory.join(folder))?;
         }
         refuse_no_folder(&view.staging)?;
         refuse_no_folder(&steps)?;
-        let earlier = match record::read::<Conversion>(&directory.join(CONVERSION)) {
+        let earlier = match record::read_conversion(&directory.join(CONVERSION)) {
             // What it lists is then not ours.
             Err(_) if force => None,
             earlier => earlier?,
@@ -226,7 +227,7 @@ pub fn refuse_conflict(directory: &Path, options: &Value, force: bool, model: &P
     if force {
         return Ok(());
     }
-    let earlier = record::read::<Conversion>(&directory.join(CONVERSION))?;
+    let earlier = record::read_conversion(&directory.join(CONVERSION))?;
     match earlier.and_then(|earlier| earlier.identity.other_options(options)) {
         Some(conflict) => Err(in_the_way(directory, conflict)),
         None => Ok(()),

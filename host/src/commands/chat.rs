@@ -1,8 +1,8 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
 use super::transcript::Transcript;
+use crate::arguments::{ConversionArguments, SamplingArguments, count};
 use crate::chat_template;
-use crate::cli::{ConversionArguments, SamplingArguments};
 use crate::conversation::Conversation;
 use crate::engine::Engine;
 use crate::generation::{Answer, End, Generator};
@@ -40,7 +40,7 @@ pub struct ChatArguments {
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     /// Largest number of tokens of an answer (default: what fits into the context).
-    #[arg(long, value_name = "N", value_parser = crate::cli::count)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub max_tokens: Option<u64>,
     /// Write the conversation to this file as JSON, anew after each answer; it must not exist.
     #[arg(long, value_name = "FILE")]

@@ -1,20 +1,19 @@
 //! `check`: whether a model can be converted: from its configuration, and from the other files that
 //! are there.
 
-use crate::cli::ModelArgument;
+use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::error::from_huggingface;
-use crate::model_files::{self, HeadChoice, TOKENIZER};
+use crate::model_files::{self, TOKENIZER, has_weights};
 use crate::model_source::{self, Need};
 use crate::plugins::{Entry, Plugins};
 use crate::progress::{Display, Reporter};
+use crate::services;
 use crate::terminal::{self, size, wrapped_lines};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
-use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ArchFrontend, Error, Result, codes};
+use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Refusal, Stage};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -36,17 +35,17 @@ pub struct CheckArguments {
     #[command(flatten)]
     pub model: ModelArgument,
     /// Context length in tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N")]
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadChoice>,
+    pub head: Option<HeadArgument>,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
@@ -61,9 +60,6 @@ pub struct CheckArguments {
     pub json: bool,
 }
 
-/// Most keys that are listed for one frontend.
-const MOST_REFUSALS: usize = 32;
-
 /// What one frontend says.
 #[derive(Debug, Serialize)]
 struct Opinion {
@@ -72,17 +68,24 @@ struct Opinion {
     verdict: &'static str,
     reason: String,
     /// What would be refused, key by key.
-    refusals: Vec<Refusal>,
+    refusals: Vec<Refused>,
 }
 
 #[derive(Debug, Serialize)]
-struct Refusal {
+struct Refused {
     code: String,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let at = Some(refusal.place());
+        Self { code: refusal.code, message: refusal.message, at, hint: refusal.hint }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -113,7 +116,7 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
-    let frontends = opinions(plugins, config.value(), arguments.arch.as_deref())?;
+    let frontends = opinions(plugins, config.text(), arguments.arch.as_deref());
     let (weights, line) = weights(&directory);
     let mut checked = Checked {
         model: model_source::model_name(&directory),
@@ -180,26 +183,20 @@ fn describe(
     config: &ConfigFile,
     weights: Option<&ModelDirectory>,
 ) -> Result<(String, ModelDescription)> {
-    let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
-    let mut options = Map::new();
-    if let Some(pieces) = arguments.split_lm_head {
-        options.insert("split_lm_head".to_owned(), json!(pieces));
-    }
-    if let Some(head) = arguments.head {
-        options.insert("head".to_owned(), json!(head.name()));
-    }
+    let options = model_files::frontend_options(
+        arguments.split_lm_head,
+        arguments.head.map(Into::into),
+        false,
+    );
+    let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref(), &options)?;
     let input = ModelInput {
         config: config.value().clone(),
         tensors: weights.map(model_files::tensor_infos).unwrap_or_default(),
         context: arguments.context,
         batch: arguments.batch,
-        options: Value::Object(options),
     };
-    let description = match weights {
-        Some(directory) => model_files::describe(frontend.as_ref(), &input, directory)?,
-        None => frontend.describe(&input)?,
-    };
-    Ok((arch, description))
+    let opened = model_files::open(frontend.as_ref(), &input, weights, &services::host())?;
+    Ok((arch, opened.description))
 }
 
 /// What the files beside the weights are, where there are any.
@@ -219,59 +216,44 @@ fn tokenizer(directory: &Path, has_weights: bool, checked: &mut Checked) {
 }
 
 /// What each frontend says to a configuration.
-fn opinions(plugins: &Plugins, config: &Value, only: Option<&str>) -> Result<Vec<Opinion>> {
+fn opinions(plugins: &Plugins, config: &str, only: Option<&str>) -> Vec<Opinion> {
     let mut opinions = Vec::new();
     for (plugin, component) in plugins.components(Stage::Arch) {
         if only.is_none_or(|id| id == component.id) {
-            opinions.push(opinion(plugin, &component.id, config)?);
+            opinions.push(opinion(plugin, &component.id, config));
         }
     }
-    Ok(opinions)
+    opinions
 }
 
-fn opinion(plugin: &Entry, id: &str, config: &Value) -> Result<Opinion> {
-    let frontend = match plugin.open().and_then(|plugin| plugin.arch_frontend(id, &Value::Null)) {
+fn opinion(plugin: &Entry, id: &str, config: &str) -> Opinion {
+    let id = id.to_owned();
+    let frontend = match plugin
+        .open()
+        .and_then(|plugin| plugin.arch_frontend(&id, &ComponentOptions::new()))
+    {
         Ok(frontend) => frontend,
         Err(error) => {
-            let (id, reason) = (id.to_owned(), error.message);
-            return Ok(Opinion { id, verdict: "no", reason, refusals: Vec::new() });
+            let (reason, refusals) = (error.message, Vec::new());
+            return Opinion { id, verdict: "no", reason, refusals };
         }
     };
-    let refusals = refusals(frontend.as_ref(), config);
-    let (verdict, reason) = match frontend.accepts(&config.to_string()) {
-        Ok(answer) if answer.rank == MatchRank::None => ("no", answer.reason),
-        Ok(answer) => ("accepts", answer.reason),
-        Err(error) => ("refuses", error.message),
+    let answer = match frontend.accepts(config) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let Error { code, message, at, hint, .. } = error;
+            let reason = message.clone();
+            let refusals = vec![Refused { code, message, at, hint }];
+            return Opinion { id, verdict: "refuses", reason, refusals };
+        }
     };
-    Ok(Opinion { id: id.to_owned(), verdict, reason, refusals })
-}
-
-/// A frontend names one key at a time. Without that key, it names the next.
-fn refusals(frontend: &dyn ArchFrontend, config: &Value) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    let mut config = config.clone();
-    let mut removed = BTreeSet::new();
-    while let Err(error) = frontend.accepts(&config.to_string()) {
-        let key = error.at.as_deref().and_then(|at| at.strip_prefix("config.json: "));
-        let key = key.map(|key| key.split(['.', '[']).next().unwrap_or(key).to_owned());
-        // What lacks only because it was taken out is no news.
-        if key.as_ref().is_some_and(|key| removed.contains(key)) {
-            break;
-        }
-        refusals.push(Refusal {
-            code: error.code,
-            message: error.message,
-            at: error.at,
-            hint: error.hint,
-        });
-        let Some(key) = key else { break };
-        let known = config.as_object_mut().and_then(|keys| keys.shift_remove(&key)).is_some();
-        if !known || refusals.len() == MOST_REFUSALS {
-            break;
-        }
-        removed.insert(key);
-    }
-    refusals
+    let refusals: Vec<Refused> = answer.refusals.into_iter().map(Refused::from).collect();
+    let (verdict, reason) = match refusals.first() {
+        _ if answer.rank == MatchRank::None => ("no", answer.reason),
+        Some(first) => ("refuses", first.message.clone()),
+        None => ("accepts", answer.reason),
+    };
+    Opinion { id, verdict, reason, refusals }
 }
 
 /// The weights, if there are any, and a line about them.
@@ -293,14 +275,6 @@ fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
             (Err(from_huggingface(error)), line)
         }
     }
-}
-
-/// Whether there are weights in a form that cannot be read.
-pub(crate) fn has_weights(directory: &Path) -> bool {
-    std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
-        let path = entry.path();
-        path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")
-    })
 }
 
 fn text(checked: &Checked, arguments: &CheckArguments) -> String {
@@ -370,59 +344,4 @@ fn describe_text(description: &ModelDescription) -> String {
         state.shape,
         size(state_bytes),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anemll_plugin_api::data::{FunctionSpec, Verdict};
-    use anemll_plugin_api::{Error, Host, codes};
-
-    /// Refuses keys that begin with `bad`, in their order, and needs `size`.
-    struct Picky;
-
-    impl ArchFrontend for Picky {
-        fn accepts(&self, config: &str) -> Result<Verdict> {
-            let config: Value = serde_json::from_str(config).unwrap();
-            let keys = config.as_object().unwrap();
-            if let Some(bad) = keys.keys().find(|key| key.starts_with("bad")) {
-                return Err(Error::new(codes::CONFIG_KEY_UNSUPPORTED, format!("`{bad}` is bad"))
-                    .with_at(format!("config.json: {bad}.inner")));
-            }
-            if !keys.contains_key("size") {
-                return Err(
-                    Error::new(codes::CONFIG_KEY_MISSING, "no `size`").with_at("config.json: size")
-                );
-            }
-            if keys["size"] != 1 {
-                return Err(Error::new(codes::CONFIG_KEY_INVALID, "`size` is wrong")
-                    .with_at("config.json: size"));
-            }
-            Ok(Verdict { rank: MatchRank::ModelType, reason: String::new() })
-        }
-
-        fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
-            Ok(ModelDescription::default())
-        }
-
-        fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
-            Ok(Vec::new())
-        }
-    }
-
-    #[test]
-    fn every_key_that_is_refused_is_named_once() {
-        let messages = |config: Value| -> Vec<String> {
-            refusals(&Picky, &config).into_iter().map(|refusal| refusal.message).collect()
-        };
-        assert!(messages(json!({"size": 1})).is_empty());
-        assert_eq!(
-            messages(json!({"bad_a": 1, "size": 2, "bad_b": 1})),
-            ["`bad_a` is bad", "`bad_b` is bad", "`size` is wrong"]
-        );
-        assert_eq!(messages(json!({"bad": 1})), ["`bad` is bad", "no `size`"]);
-        let many: serde_json::Map<String, Value> =
-            (0..100).map(|number| (format!("bad{number}"), json!(1))).collect();
-        assert_eq!(messages(Value::Object(many)).len(), MOST_REFUSALS);
-    }
 }

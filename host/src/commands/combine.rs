@@ -2,11 +2,12 @@
 
 mod parts;
 
-use super::sharing;
 use crate::error::from_multifunction;
 use crate::services;
+use anemll_conversion::Conversion;
 use anemll_multifunction::{Done, JoinPlan, Options, Output, PartsCheck, Source, Tolerance};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_report::sharing;
 use clap::Args;
 use fs_err as fs;
 use serde::Serialize;
@@ -18,6 +19,7 @@ pub const EXAMPLES: &str = "Examples:
   anemll combine infer=A.mlpackage infer_ctx1024=C.mlpackage:infer --default infer --output Y.mlpackage
   anemll combine --chunk 2 --lut 4 --input ./parts --output ./parts --prefix llama
   anemll combine --monolithic --input ./parts
+  anemll combine out --output ./joined
 
 NAME=PACKAGE takes the only function of a package, or of several the one named NAME;
 NAME=PACKAGE:FUNCTION takes the one that is named.";
@@ -28,8 +30,9 @@ const SHARING: &str = "Sharing of weights";
 #[derive(Debug, Default, Args)]
 #[expect(missing_docs, reason = "a doc comment on the type would become help text")]
 pub struct CombineArguments {
-    /// A function of the result: its name, and the package that it comes from.
-    #[arg(value_name = "NAME=PACKAGE[:FUNCTION]")]
+    /// A function of the result: its name, and the package that it comes from; or a conversion, whose
+    /// combined packages are made anew.
+    #[arg(value_name = "NAME=PACKAGE[:FUNCTION]|OUT")]
     pub functions: Vec<String>,
     /// The package to write; with --chunk or --monolithic the directory for the packages.
     #[arg(short, long, visible_alias = "output-dir", value_name = "PATH")]
@@ -92,6 +95,8 @@ struct Job {
     sources: Vec<Source>,
     parts: Option<PartsCheck>,
     output: PathBuf,
+    /// The function that runs when none is named, unless the command line names one.
+    default: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -114,7 +119,11 @@ pub fn run(arguments: &CombineArguments) -> Result<()> {
     // All are decided on before the first is written: an error then leaves nothing.
     let mut plans = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let options = Options { default: arguments.default.clone(), tolerance, parts: job.parts };
+        let options = Options {
+            default: arguments.default.clone().or(job.default),
+            tolerance,
+            parts: job.parts,
+        };
         let plan =
             JoinPlan::combine(&job.sources, &options, &cancelled).map_err(from_multifunction)?;
         plans.push((plan, job.output));
@@ -177,6 +186,11 @@ fn jobs(arguments: &CombineArguments) -> Result<Vec<Job>> {
                 ));
             }
         }
+        if let [only] = arguments.functions.as_slice()
+            && let Some(conversion) = super::conversion_at(Path::new(only))?
+        {
+            return of_conversion(arguments, &conversion);
+        }
         return Ok(vec![named(arguments)?]);
     }
     if !arguments.functions.is_empty() {
@@ -186,6 +200,39 @@ fn jobs(arguments: &CombineArguments) -> Result<Vec<Job>> {
         ));
     }
     parts::find(arguments)
+}
+
+/// The combined packages of a conversion, each from the packages that have its functions alone.
+fn of_conversion(arguments: &CombineArguments, conversion: &Conversion) -> Result<Vec<Job>> {
+    let output = arguments.output.as_ref().unwrap_or(&conversion.directory);
+    let mut jobs = Vec::new();
+    for package in &conversion.description.packages {
+        let parts: Vec<_> = package
+            .functions
+            .iter()
+            .filter_map(|function| Some((&function.name, function.part.as_ref()?)))
+            .collect();
+        if parts.is_empty() || parts.len() != package.functions.len() {
+            continue;
+        }
+        let sources = parts.into_iter().map(|(name, part)| Source {
+            name: name.clone(),
+            path: conversion.directory.join(format!("{}.mlpackage", part.package)),
+            function: Some(part.function.clone()),
+        });
+        jobs.push(Job {
+            sources: sources.collect(),
+            parts: Some(PartsCheck::default()),
+            output: output.join(format!("{}.mlpackage", package.path)),
+            default: package.default_function.clone(),
+        });
+    }
+    if jobs.is_empty() {
+        return Err(Error::new(codes::META_INVALID, "the conversion has no combined packages")
+            .with_at(conversion.source().display().to_string())
+            .with_hint("name the functions: infer=A.mlpackage prefill=B.mlpackage"));
+    }
+    Ok(jobs)
 }
 
 /// The job that the arguments spell out.
@@ -224,7 +271,7 @@ fn named(arguments: &CombineArguments) -> Result<Job> {
         )
         .with_at(output.display().to_string()));
     }
-    Ok(Job { sources, parts: None, output })
+    Ok(Job { sources, parts: None, output, default: None })
 }
 
 /// `name=A.mlpackage func=infer name=B.mlpackage func=prefill`, as combine_models.py takes it.

@@ -8,10 +8,9 @@ use crate::services::{self, check_cancelled};
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Compiler, Error, Host, Result, codes};
+use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result, codes};
 use clap::Args;
 use parts::Parts;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -25,8 +24,9 @@ pub const EXAMPLES: &str = "Examples:
   anemll compile out/llama_embeddings.mlpackage --output-dir compiled
   anemll compile 2 --lut 4 --chunk 2 --prefix llama --input out --output compiled
   anemll compile all --input out --recursive --output compiled
+  anemll compile out
 
-A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
+Of a conversion (its directory), what apps load is compiled. A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
 Weights are shared with the package by hard links where the file system can, so never change a
 package in place. On a Mac with Xcode, Apple's coremlcompiler is used unless --compiler says else.";
 
@@ -35,8 +35,8 @@ const PARTS: &str = "Parts of a conversion";
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "a doc comment on a type would become help text")]
 pub struct CompileArguments {
-    /// Packages (.mlpackage, or .mlmodel with its weights), or one PART of a conversion.
-    #[arg(value_name = "PACKAGE|PART", required = true)]
+    /// Packages (.mlpackage, or .mlmodel with its weights), conversions, or one PART of a conversion.
+    #[arg(value_name = "PACKAGE|OUT|PART", required = true)]
     pub targets: Vec<PathBuf>,
     /// Directory for the compiled models, made if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
@@ -178,7 +178,7 @@ fn make(
         }
     }
     refuse_existing(&job.compiled, arguments.force)?;
-    compiler.compile(&job.package, &job.directory, &Value::Null, host)?;
+    compiler.compile(&job.package, &job.directory, host)?;
     Ok(Outcome::Compiled)
 }
 
@@ -216,13 +216,13 @@ fn compiler(
     let id = plugins.compiler_id(requested)?;
     let known = plugins.components(Stage::Compiler);
     let component = known.iter().find(|(_, component)| component.id == id);
-    let mut options = Map::new();
+    let mut options = ComponentOptions::new();
     for (name, set) in [("copy", arguments.copy), ("force_mlprogram", arguments.force_mlprogram)] {
         if set && component.is_some_and(|(_, component)| component.options.contains_key(name)) {
-            options.insert(name.to_owned(), true.into());
+            options.insert(name, true);
         }
     }
-    let compiler = plugins.compiler_with(&id, &options.into())?;
+    let compiler = plugins.compiler_with(&id, &options)?;
     let availability = compiler.check()?;
     if !availability.available {
         return Err(Error::new(
@@ -255,7 +255,7 @@ fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Bo
 fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
     let packages = match Parts::asked_for(arguments)? {
         Some(parts) => parts.packages()?,
-        None => arguments.targets.clone(),
+        None => named(&arguments.targets)?,
     };
     let input = arguments.input_dir.as_ref();
     let mut taken: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
@@ -286,6 +286,21 @@ fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
         jobs.push(Job { package, directory, compiled });
     }
     Ok(jobs)
+}
+
+/// The packages that are named, and of conversions those that apps load.
+fn named(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut packages = Vec::new();
+    for target in targets {
+        let Some(conversion) = super::conversion_at(target)? else {
+            packages.push(target.clone());
+            continue;
+        };
+        for model in conversion.description.models() {
+            packages.push(conversion.directory.join(format!("{model}.mlpackage")));
+        }
+    }
+    Ok(packages)
 }
 
 /// A compiled model gives way to --force, and nothing else does.

@@ -1,6 +1,5 @@
 //! `completions` and `man`: what clap makes of the command line for shells and manuals.
 
-use crate::cli;
 use crate::plugins::Plugins;
 use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{Error, Result, codes};
@@ -41,10 +40,14 @@ pub struct ManArguments {
 
 /// Prints the script. It completes the ids of the plugins that are found now; where that fails, for
 /// instance since one of them is broken, it goes without.
-pub fn completions(arguments: &CompletionsArguments, libraries: &[PathBuf]) -> Result<()> {
+pub fn completions(
+    arguments: &CompletionsArguments,
+    command: clap::Command,
+    libraries: &[PathBuf],
+) -> Result<()> {
     let mut command = match Plugins::discover(libraries) {
-        Ok(plugins) => with_ids(cli::command(), &plugins),
-        Err(_) => cli::command(),
+        Ok(plugins) => with_ids(command, &plugins),
+        Err(_) => command,
     };
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "anemll", &mut script);
@@ -71,16 +74,16 @@ fn with_ids(command: clap::Command, plugins: &Plugins) -> clap::Command {
 }
 
 /// Prints or writes the manual.
-pub fn man(arguments: &ManArguments) -> Result<()> {
+pub fn man(arguments: &ManArguments, command: clap::Command) -> Result<()> {
     let Some(directory) = &arguments.output else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(cli::command())
+        clap_mangen::Man::new(command)
             .render(&mut page)
             .map_err(|source| Error::new(codes::INTERNAL, format!("no page: {source}")))?;
         return super::print(&String::from_utf8_lossy(&page));
     };
     std::fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(cli::command(), directory))
+        .and_then(|()| clap_mangen::generate_to(command, directory))
         .map_err(|source| {
             crate::error::io(codes::OUTPUT_UNWRITABLE, "cannot write the pages", directory, &source)
         })

@@ -1,15 +1,14 @@
 //! `doctor`: what this machine can do, and what is missing. It warns of nothing but what the user can
 //! mend; what a machine is not made for is told as a fact.
 
-use crate::machine;
 use crate::model_source::HubEnvironment;
 use crate::plugins::{Entry, Plugins};
 use crate::terminal::{self, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
 use anemll_plugin_api::data::{Availability, Stage};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_services::machine;
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 use std::path::Path;
 
 /// For `--help`.
@@ -237,8 +236,8 @@ fn compilers(plugins: &Plugins) -> Vec<Line> {
         .components(Stage::Compiler)
         .into_iter()
         .map(|(entry, component)| {
-            let compiler =
-                entry.open().and_then(|plugin| plugin.compiler(&component.id, &Value::Null));
+            let none = ComponentOptions::new();
+            let compiler = entry.open().and_then(|plugin| plugin.compiler(&component.id, &none));
             let check = compiler.and_then(|compiler| compiler.check());
             available("compiler", &component.id, check)
         })
@@ -251,8 +250,8 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
         .components(Stage::Runtime)
         .into_iter()
         .map(|(entry, component)| {
-            let runtime =
-                entry.open().and_then(|plugin| plugin.runtime(&component.id, &Value::Null));
+            let none = ComponentOptions::new();
+            let runtime = entry.open().and_then(|plugin| plugin.runtime(&component.id, &none));
             let check = runtime.and_then(|runtime| runtime.check());
             available("runtime", &component.id, check)
         })
@@ -286,7 +285,7 @@ fn or_none(lines: Vec<Line>, topic: &'static str, hint: &'static str) -> Vec<Lin
 }
 
 fn hub(environment: &HubEnvironment) -> Vec<Line> {
-    let HubEnvironment { cache, endpoint, token, offline, .. } = environment;
+    let HubEnvironment { cache, token, offline, .. } = environment;
     let models = std::fs::read_dir(cache).ok().map(|entries| {
         let name = |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.file_name());
         entries
@@ -304,7 +303,7 @@ fn hub(environment: &HubEnvironment) -> Vec<Line> {
     let reach = match (cfg!(feature = "hub"), offline) {
         (false, _) => "this build downloads nothing".to_owned(),
         (true, true) => "HF_HUB_OFFLINE is set: nothing is downloaded".to_owned(),
-        (true, false) => endpoint.clone(),
+        (true, false) => environment.shown_endpoint(),
     };
     let token = match token {
         Some(_) => "there is one; it is sent only where a model is refused without it",

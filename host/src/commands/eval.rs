@@ -1,18 +1,87 @@
 //! `eval`: how far a conversion is from the original model, or how well it foretells a text.
 
+use crate::arguments::{ConversionArguments, count};
 use crate::arrays::MOST_ELEMENTS;
-use crate::cli::{EvalArguments, EvaluationPath};
 use crate::engine::{Engine, Head};
 use crate::evaluation::{Position, Reference, read_tokens, summarize};
-use crate::meta::locate;
-use crate::perplexity::{Score, Source, check_vocabulary, evaluate_text};
+use crate::perplexity::{EvaluationPath, Score, Source, check_vocabulary, evaluate_text};
 use crate::plugins::Plugins;
 use crate::progress::{Bar, Unit};
 use crate::services::{self, check_cancelled};
 use crate::tokenizer::{Pieces, TextFile, Tokenizer};
+use anemll_conversion::locate;
 use anemll_plugin_api::{Error, Result, codes};
+use clap::{ArgGroup, Args, ValueEnum};
 use std::cell::Cell;
 use std::path::Path;
+use std::path::PathBuf;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll eval out --tokens ids.npy --reference logits.npy
+  anemll eval out --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
+  anemll eval out --text book.txt --max-tokens 4000
+  anemll eval out4 --text book.txt --against out
+
+REFERENCE is a .npy array (float16 or float32, tokens x vocabulary), or a .npz with the arrays
+`indices` and `logits` (tokens x K, the K largest) and `logsumexp` (tokens).";
+
+/// Which functions are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PathArgument {
+    /// Every token through `infer`, one at a time.
+    Infer,
+    /// The first tokens through `prefill`, the others through `infer`; the latter are compared.
+    Prefill,
+    /// Every token through the evaluation functions, a batch at a time.
+    Evaluate,
+}
+
+impl From<PathArgument> for EvaluationPath {
+    fn from(path: PathArgument) -> Self {
+        match path {
+            PathArgument::Infer => Self::Infer,
+            PathArgument::Prefill => Self::Prefill,
+            PathArgument::Evaluate => Self::Evaluate,
+        }
+    }
+}
+
+/// What can be typed.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("input").required(true).args(["tokens", "text"]))]
+pub struct EvalArguments {
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub conversion: ConversionArguments,
+    /// Token ids: a .npy array of integers.
+    #[arg(long, value_name = "IDS.npy")]
+    pub tokens: Option<PathBuf>,
+    /// Text to measure the perplexity on, in UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Logits of the original model at each token; without it, the perplexity is measured.
+    #[arg(long, value_name = "REFERENCE", requires = "tokens", conflicts_with_all = ["text", "against", "max_tokens"])]
+    pub reference: Option<PathBuf>,
+    /// Another conversion of the model, to compare the distributions with: its directory or meta.yaml.
+    #[arg(long, value_name = "OUT")]
+    pub against: Option<PathBuf>,
+    /// Take only the first N tokens.
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub max_tokens: Option<u64>,
+    /// Which functions to run.
+    #[arg(long, value_enum, default_value_t = PathArgument::Evaluate)]
+    pub path: PathArgument,
+    /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
+    #[arg(long, value_name = "K", requires = "reference", value_parser = count)]
+    pub prefill_tokens: Option<u64>,
+    /// Runtime plugin.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
@@ -26,7 +95,7 @@ pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
 
 /// The perplexity, and with `--against` the distance from another conversion.
 fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
-    if arguments.path == EvaluationPath::Prefill {
+    if arguments.path == PathArgument::Prefill {
         return Err(Error::new(codes::USAGE, "--path prefill needs --reference")
             .with_hint("a text runs through `evaluate` or `infer`"));
     }
@@ -41,9 +110,11 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     };
     let reference = other.as_mut().map(|(engine, meta)| (engine, meta.display().to_string()));
     let run = |source: &mut dyn Source, at: &Path, progress: &mut dyn FnMut(u64)| {
-        evaluate_text(&mut engine, reference, source, arguments.path, progress).map_err(|error| {
-            if error.at.is_none() { error.with_at(at.display().to_string()) } else { error }
-        })
+        evaluate_text(&mut engine, reference, source, arguments.path.into(), progress).map_err(
+            |error| {
+                if error.at.is_none() { error.with_at(at.display().to_string()) } else { error }
+            },
+        )
     };
     let evaluation = match (&arguments.tokens, &arguments.text) {
         (Some(path), _) => {
@@ -195,13 +266,13 @@ fn compare_with_reference(
     let vocabulary = engine.vocabulary().unwrap_or(MOST_ELEMENTS / tokens.len().max(1) as u64);
     let reference = Reference::read(reference_path, tokens.len() as u64, vocabulary)?;
     let positions = match arguments.path {
-        EvaluationPath::Infer => infer(&mut engine, &tokens, 0, &reference)?,
-        EvaluationPath::Prefill => {
+        PathArgument::Infer => infer(&mut engine, &tokens, 0, &reference)?,
+        PathArgument::Prefill => {
             let count = prefill_count(arguments, &engine, tokens.len())?;
             engine.prefill(&tokens[..count], 0)?;
             infer(&mut engine, &tokens, count, &reference)?
         }
-        EvaluationPath::Evaluate => evaluate(&mut engine, &tokens, &reference)?,
+        PathArgument::Evaluate => evaluate(&mut engine, &tokens, &reference)?,
     };
     let evaluation = summarize(positions)?;
     if arguments.json {

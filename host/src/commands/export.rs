@@ -1,11 +1,11 @@
 //! `export`: a conversion as it is handed over.
 
 use crate::error::from_export;
-use crate::meta::Meta;
 use crate::model_source::{self, HubEnvironment, Need};
 use crate::progress::shell_path;
 use crate::services::check_cancelled;
 use crate::terminal::{self, Column, Table};
+use anemll_conversion::{Conversion, Description, FILE, META};
 use anemll_export::{Compression, Exported, Forms, Request, SourceCard};
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
@@ -78,12 +78,19 @@ pub fn run(arguments: &ExportArguments) -> Result<()> {
         ));
     }
     let conversion = directory(&arguments.conversion);
-    let meta = conversion.join("meta.yaml");
+    let meta = conversion.join(META);
     // The crate says what is missing, where this is.
-    let models = if meta.is_file() { Meta::read(&meta)?.models() } else { Vec::new() };
+    let read = if meta.is_file() { Some(Conversion::read(&meta)?) } else { None };
+    let described = read.as_ref().map(|read| &read.description);
+    let models: Vec<String> =
+        described.iter().flat_map(|one| one.models()).map(str::to_owned).collect();
+    // What was made without a description needs none.
+    let own = read.as_ref().filter(|read| read.source().ends_with(FILE));
+    let description = own.map(|read| described_copy(&read.description)).transpose()?;
     let request = Request {
         conversion: &conversion,
         models: &models,
+        description: description.as_ref().map(|bytes| (FILE, bytes.as_slice())),
         target: &arguments.to,
         forms: Forms {
             folders: arguments.ios || !arguments.zip,
@@ -122,10 +129,18 @@ pub fn run(arguments: &ExportArguments) -> Result<()> {
     super::print(&text(&exported, &arguments.to, &commands))
 }
 
+/// The description as an export has it.
+fn described_copy(description: &Description) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(&description.shipped())
+        .map_err(|source| Error::new(codes::INTERNAL, format!("no JSON: {source}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// A directory; its meta.yaml stands for it, too.
 fn directory(path: &Path) -> PathBuf {
     match path.file_name() {
-        Some(name) if name == "meta.yaml" && path.is_file() => {
+        Some(name) if name == META && path.is_file() => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             parent.map_or_else(|| PathBuf::from("."), Path::to_owned)
         }

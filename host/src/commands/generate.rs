@@ -1,12 +1,42 @@
 //! `generate`: continues a text.
 
-use crate::cli::GenerateArguments;
+use crate::arguments::{ConversionArguments, SamplingArguments, count};
 use crate::commands::chat::{Files, open, sampling, suggested_constant};
 use crate::generation::bounded;
 use crate::plugins::Plugins;
 use crate::tokenizer::TextStream;
 use anemll_plugin_api::Result;
+use clap::Args;
 use serde_json::json;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "Examples:
+  anemll generate out --prompt \"Once upon a time\"
+  anemll generate out -p \"1, 2, 3,\" --max-tokens 20 --temperature 0.8 --seed 7
+  anemll generate out -p \"Once upon a time\" --max-tokens 20 --json";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct GenerateArguments {
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub conversion: ConversionArguments,
+    /// Text to continue.
+    #[arg(short, long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Largest number of tokens to generate.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
+    pub max_tokens: u64,
+    /// Runtime plugin.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// Print one JSON object, at the end.
+    #[arg(long)]
+    pub json: bool,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+}
 
 /// Runs the command.
 pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {

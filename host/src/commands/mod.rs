@@ -5,6 +5,7 @@ pub mod check;
 pub mod combine;
 pub mod compile;
 pub mod completions;
+pub mod convert;
 pub mod dedup;
 pub mod diff;
 pub mod doctor;
@@ -16,13 +17,21 @@ pub mod inspect;
 pub mod plan;
 pub mod plugin;
 pub mod preflight;
-mod sharing;
 pub mod split;
 mod transcript;
 pub mod verify;
 
+use anemll_conversion::{Conversion, META, locate};
 use anemll_plugin_api::{Error, Result, codes};
 use std::io::Write as _;
+use std::path::Path;
+
+/// The conversion that a path means: its directory, or the meta.yaml in it.
+fn conversion_at(path: &Path) -> Result<Option<Conversion>> {
+    let meta = locate(path);
+    let is_one = meta.file_name().is_some_and(|name| name == META) && meta.is_file();
+    if is_one { Conversion::read(&meta).map(Some) } else { Ok(None) }
+}
 
 /// Writes to standard output, nothing that steers a terminal; a reader that went away ends the
 /// command without an error.

@@ -1,18 +1,24 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
-use crate::cli::{LutArguments, ModelArgument};
-use crate::convert::lut::{Lut, Luts};
+use crate::arguments::{ModelArgument, QuantizerArguments, count};
 use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
 use crate::services;
-use crate::sizes::{Inventory, Limits, PartSizes, why_not_whole};
+use crate::sizes::{Inventory, Limits, PartSizes};
 use crate::terminal::{self, Column, Table, size};
+use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
-use anemll_plugin_api::data::{ModelDescription, ModelInput};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_layout::CheckedLayout;
+use anemll_pipeline::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
+use anemll_pipeline::component_options::{self, TypedOption};
+use anemll_pipeline::quantization::{Quantization, outline};
+use anemll_pipeline::quantizer_choice::QuantizerChoice;
+use anemll_pipeline::request::QUANTIZER;
+use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput, Stage};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -40,24 +46,14 @@ pub struct PlanArguments {
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.10, value_parser = overhead)]
     pub overhead: f64,
-    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none. Without a flag:
-    /// what `convert` takes by default.
-    #[arg(long, value_name = "LUT")]
-    pub lut: Option<String>,
-    /// Palettization of the embeddings.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-embeddings")]
-    pub lut1: Option<String>,
-    /// Palettization of the layers.
-    #[arg(long, value_name = "LUT")]
-    pub lut2: Option<String>,
-    /// Palettization of the head.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
-    pub lut3: Option<String>,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub quantizer: QuantizerArguments,
     /// Context length in tokens; tables of positions grow with it.
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
-    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = crate::cli::count)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
     /// Arch frontend to use, where several accept the model.
     #[arg(long, value_name = "ID")]
@@ -78,75 +74,149 @@ fn overhead(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// Most chunks that the table has a line for.
-const MOST_LINES: u32 = 12;
+const MOST_LINES: usize = 12;
 
 /// Sizes at one choice of bits.
 #[derive(Debug, Serialize)]
 struct Sizes {
     /// `float16`, `LUT4`, or what was asked for.
     name: String,
+    /// With the embedding apart.
     #[serde(flatten)]
     sizes: PartSizes,
-    /// Bytes of the one weight file of the monolithic layout.
-    monolithic: u64,
+    /// With the embedding in one function with layers.
+    #[serde(skip)]
+    whole: PartSizes,
+    /// What each combiner makes of it.
+    combiners: Vec<Cut>,
     /// The fewest chunks that fit; none when not even one layer each does.
     chunks: Option<u32>,
-    /// What `convert --combiner auto` takes: `monolithic` or `chunked`.
-    combiner: &'static str,
-    /// Why it is not monolithic.
+    /// What `convert --combiner auto` takes; none where no combiner suits.
+    combiner: Option<String>,
+}
+
+/// A model as one combiner lays it out, at one choice of bits.
+#[derive(Debug, Serialize)]
+struct Cut {
+    /// The combiner.
+    id: String,
+    /// Bytes of the largest weight file with layers; of a combiner that cuts: of each number of
+    /// chunks from 1 on.
+    largest_files: Vec<u64>,
+    /// The fewest chunks that fit, of a combiner that cuts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    why_not_monolithic: Option<String>,
+    chunks: Option<u32>,
+    /// Why devices cannot load it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<String>,
+}
+
+/// A combiner with its layouts: the only one, or that of each number of chunks from 1 on.
+struct Layouts<'a> {
+    candidate: Candidate<'a>,
+    all: Vec<CheckedLayout>,
+}
+
+impl<'a> Layouts<'a> {
+    fn of_all(plugins: &'a Plugins, description: &ModelDescription) -> Result<Vec<Self>> {
+        let wishes = Wishes::default();
+        let mut found = Vec::new();
+        for candidate in Candidate::by_preference(plugins, &wishes, false)? {
+            let counts = match candidate.cuts() {
+                true => (1..=description.layers).map(Some).collect(),
+                false => vec![None],
+            };
+            let request = LayoutRequest::default();
+            let layout = |chunks: Option<u32>| {
+                candidate.layout(description, &candidate.options(chunks, &wishes)?, &request)
+            };
+            let all = counts.into_iter().map(layout).collect::<Result<Vec<_>>>()?;
+            found.push(Self { candidate, all });
+        }
+        Ok(found)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.all.first().is_some_and(|layout| is_whole(layout))
+    }
+
+    fn cut(&self, fitting: &Fitting<'_>, sizes: &PartSizes) -> Cut {
+        let reasons: Vec<Option<String>> =
+            self.all.iter().map(|layout| fitting.why_not(layout, sizes)).collect();
+        let fits = reasons.iter().position(Option::is_none);
+        let cuts = self.candidate.cuts();
+        Cut {
+            id: self.candidate.id().to_owned(),
+            largest_files: self.all.iter().map(|layout| largest_file(layout, sizes)).collect(),
+            chunks: fits.filter(|_| cuts).and_then(|place| u32::try_from(place + 1).ok()),
+            why_not: if fits.is_some() { None } else { reasons.into_iter().last().flatten() },
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let typed = LutArguments::from(arguments);
+    let typed = QuantizerChoice::from(&arguments.quantizer);
     // A flag that cannot be understood is told before anything is looked for.
-    Luts::new(&typed, false, 0)?;
+    let taken = Choice::taken(&typed, plugins)?;
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
-    let (_, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref())?;
+    let arch = plugins.frontend_id(config.text(), arguments.arch.as_deref())?;
+    let mut options = ComponentOptions::new();
+    component_options::add(&mut options, &typed.options, plugins, (Stage::Arch, &arch));
+    let mut chain = vec![(Stage::Arch, arch.as_str())];
+    chain.extend(taken.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
+    component_options::refuse_others(&typed.options, &chain)?;
+    let (_, frontend) = plugins.frontend(config.text(), Some(&arch), &options)?;
     let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
         batch: arguments.batch,
-        options: json!({}),
         ..ModelInput::default()
     };
-    let description = frontend.describe(&input).or_else(|error| {
+    let host = services::host();
+    let model = frontend.open(&input, &host).or_else(|error| {
         // What the configuration says of the weights, they may know better where they are there.
         let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
         input.tensors = tensor_infos(&weights);
-        frontend.describe(&input)
+        frontend.open(&input, &host)
     })?;
-    let host = services::host();
+    let description = model.describe();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
-    let taken = Choice::taken(&typed, description.parameters)?;
-    let inventory = Inventory::read(frontend.as_ref(), &input, &description, &host)?;
-    let column = |choice: &Choice| {
-        let sizes = inventory.sizes(&choice.chunked);
-        let monolithic = inventory.sizes(&choice.whole).monolithic_file();
-        let why_not_monolithic = why_not_whole(&description, monolithic, &limits);
-        Sizes {
+    let inventory = Inventory::read(model.as_ref(), &description, &host)?;
+    let layouts = Layouts::of_all(plugins, &description)?;
+    let fitting = Fitting { model: &description, limits: &limits };
+    let column = |choice: &Choice| -> Result<Sizes> {
+        let sizes_of = |whole: bool| {
+            let outline = outline(&description, whole);
+            inventory.sizes(choice.quantization.as_ref(), &outline, &host)
+        };
+        let (apart, whole) = (sizes_of(false)?, sizes_of(true)?);
+        let cut = |layouts: &Layouts<'_>| {
+            layouts.cut(&fitting, if layouts.is_whole() { &whole } else { &apart })
+        };
+        let combiners: Vec<Cut> = layouts.iter().map(cut).collect();
+        let taken = combiners.iter().find(|cut| cut.why_not.is_none());
+        Ok(Sizes {
             name: choice.name.clone(),
-            monolithic,
-            chunks: sizes.chunks_within(&limits),
-            combiner: if why_not_monolithic.is_none() { "monolithic" } else { "chunked" },
-            why_not_monolithic,
-            sizes,
-        }
+            chunks: combiners.iter().find_map(|cut| cut.chunks),
+            combiner: taken.map(|cut| cut.id.clone()),
+            combiners,
+            sizes: apart,
+            whole,
+        })
     };
     if arguments.auto {
-        let column = column(&taken);
+        let column = column(&taken)?;
         let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
         return super::print(&format!("{chunks}\n"));
     }
-    let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Sizes> = usual.iter().chain([&taken]).map(column).collect();
+    let usual = Choice::usual(&typed, plugins)?;
+    let columns = usual.iter().chain([&taken]).map(column).collect::<Result<Vec<Sizes>>>()?;
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
@@ -159,53 +229,33 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
         }));
     }
     let name = model_source::model_name(&directory);
-    super::print(&text(arguments, &limits, &name, &description, &columns)?)
+    super::print(&text(arguments, &fitting, &name, &layouts, &columns))
 }
 
-/// A choice of bits. In the monolithic layout `--lut` is for the embeddings too.
+/// How weights may be stored.
 struct Choice {
     name: String,
-    chunked: Luts,
-    whole: Luts,
+    quantization: Option<Quantization>,
 }
 
 impl Choice {
-    /// `--lut BITS`, or no palettization.
-    fn usual(bits: Option<u32>) -> Self {
-        let lut = bits.map(|bits| Lut { bits, group: Some(8) });
-        let chunked = Luts { embeddings: None, layers: lut, head: lut };
-        let name = bits.map_or_else(|| "float16".to_owned(), |bits| format!("LUT{bits}"));
-        Self { name, chunked, whole: Luts { embeddings: lut, ..chunked } }
+    /// 16-bit floats, and ANEMLL's `--lut BITS` where no other quantizer was chosen.
+    fn usual(typed: &QuantizerChoice, plugins: &Plugins) -> Result<Vec<Self>> {
+        let mut usual = vec![Self { name: "float16".to_owned(), quantization: None }];
+        let bits: &[u32] = if typed.id() == QUANTIZER { &[8, 6, 4] } else { &[] };
+        for bits in bits {
+            let options = vec![TypedOption::of_flag("--lut", "all", bits.to_string())];
+            let choice = QuantizerChoice { id: None, options };
+            let quantization = choice.choose(plugins)?.map(Quantization::new);
+            usual.push(Self { name: format!("LUT{bits}"), quantization });
+        }
+        Ok(usual)
     }
 
     /// What `convert` takes with the same flags, or with none.
-    fn taken(typed: &LutArguments, parameters: u64) -> Result<Self> {
-        let flags = [
-            ("--lut", &typed.lut),
-            ("--lut1", &typed.lut1),
-            ("--lut2", &typed.lut2),
-            ("--lut3", &typed.lut3),
-        ];
-        let name: Vec<String> = flags
-            .into_iter()
-            .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
-            .collect();
-        Ok(Self {
-            name: if name.is_empty() { "by default".to_owned() } else { name.join(" ") },
-            chunked: Luts::new(typed, false, parameters)?,
-            whole: Luts::new(typed, true, parameters)?,
-        })
-    }
-}
-
-impl From<&PlanArguments> for LutArguments {
-    fn from(arguments: &PlanArguments) -> Self {
-        Self {
-            lut: arguments.lut.clone(),
-            lut1: arguments.lut1.clone(),
-            lut2: arguments.lut2.clone(),
-            lut3: arguments.lut3.clone(),
-        }
+    fn taken(typed: &QuantizerChoice, plugins: &Plugins) -> Result<Self> {
+        let name = typed.line().unwrap_or_else(|| "by default".to_owned());
+        Ok(Self { name, quantization: typed.choose(plugins)?.map(Quantization::new) })
     }
 }
 
@@ -226,11 +276,12 @@ fn too_large(arguments: &PlanArguments, column: &Sizes) -> Error {
 
 fn text(
     arguments: &PlanArguments,
-    limits: &Limits,
+    fitting: &Fitting<'_>,
     name: &str,
-    description: &ModelDescription,
+    layouts: &[Layouts<'_>],
     columns: &[Sizes],
-) -> Result<String> {
+) -> String {
+    let Fitting { model: description, limits } = *fitting;
     let text = format!(
         "{name}: {}, {} layers, {:.1} M parameters, context {}\n\
          sizes are of weight files, times {:.2}\n\n",
@@ -252,69 +303,89 @@ fn text(
     };
     let megabytes = |bytes: u64| size(scaled(bytes, arguments));
     row("embeddings", &|column| megabytes(column.sizes.embeddings_file()));
-    row("layers", &|column| {
-        let all = column.sizes.chunk_files(1).unwrap_or_default();
-        megabytes(all.iter().sum())
-    });
+    row("layers", &|column| megabytes(column.sizes.layers_file()));
     row("largest layer", &|column| {
         megabytes(column.sizes.layers.iter().copied().max().unwrap_or(0))
     });
     row("lm_head", &|column| megabytes(column.sizes.head_file()));
-    row("monolithic", &|column| megabytes(column.monolithic));
-    row("", &|_| String::new());
-    row("largest of N chunks", &|_| String::new());
-    for chunks in 1..=description.layers.min(MOST_LINES) {
-        row(&format!("{chunks:>3}  {}", layout(description.layers, chunks)?), &|column| {
-            let files = column.sizes.chunk_files(chunks).unwrap_or_default();
-            let largest = files.into_iter().max().unwrap_or(0);
-            let within = largest <= limits.file_bytes()
-                && description.layers.div_ceil(chunks) <= limits.layers;
-            let mark = if within { "" } else { "!" };
-            format!("{mark}{}", megabytes(largest))
+    let numbered: Vec<(usize, &Layouts<'_>)> = layouts.iter().enumerate().collect();
+    for (place, one) in numbered.iter().filter(|(_, one)| !one.candidate.cuts()) {
+        row(one.candidate.id(), &|column| {
+            megabytes(column.combiners[*place].largest_files.first().copied().unwrap_or(0))
         });
     }
+    let cutters: Vec<_> = numbered.iter().filter(|(_, one)| one.candidate.cuts()).collect();
+    for (place, one) in &cutters {
+        row("", &|_| String::new());
+        let of =
+            if cutters.len() > 1 { format!(", {}", one.candidate.id()) } else { String::new() };
+        row(&format!("largest of N chunks{of}"), &|_| String::new());
+        for (index, layout) in one.all.iter().enumerate().take(MOST_LINES) {
+            row(&format!("{:>3}  {}", index + 1, layers(layout)), &|column| {
+                let cut = &column.combiners[*place];
+                let largest = cut.largest_files.get(index).copied().unwrap_or(0);
+                let used = if one.is_whole() { &column.whole } else { &column.sizes };
+                let mark = if fitting.why_not(layout, used).is_none() { "" } else { "!" };
+                format!("{mark}{}", megabytes(largest))
+            });
+        }
+    }
     row("", &|_| String::new());
-    row("recommended --chunk", &|column| {
-        column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
-    });
-    row("--combiner auto", &|column| match (column.combiner, column.chunks) {
-        ("monolithic", _) => "1 package".to_owned(),
-        (_, None) => "none fits".to_owned(),
-        (_, Some(1)) => "1 chunk".to_owned(),
-        (_, Some(chunks)) => format!("{chunks} chunks"),
+    if !cutters.is_empty() {
+        row("recommended --chunk", &|column| {
+            column.chunks.map_or_else(|| "none fits".to_owned(), |chunks| chunks.to_string())
+        });
+    }
+    row("--combiner auto", &|column| {
+        let taken = column.combiners.iter().zip(layouts).find(|(cut, _)| cut.why_not.is_none());
+        match taken {
+            None => "none fits".to_owned(),
+            Some((Cut { chunks: Some(1), .. }, _)) => "1 chunk".to_owned(),
+            Some((Cut { chunks: Some(chunks), .. }, _)) => format!("{chunks} chunks"),
+            Some((_, one)) => match one.all.first().map_or(0, |all| shipped(all).count()) {
+                1 => "1 package".to_owned(),
+                count => format!("{count} packages"),
+            },
+        }
     });
     let mut end = format!(
         "\n! is more than --max-chunk-mb {}, or more than {} layers in a chunk\n",
         arguments.max_chunk_mb, limits.layers
     );
     if let Some(column) = columns.last() {
-        let why = match &column.why_not_monolithic {
-            Some(reason) => format!("not monolithic: {reason}"),
-            None => "what fits into one package is one package".to_owned(),
-        };
-        let _ = writeln!(end, "{}: {why}", column.name);
+        let uncut = column.combiners.iter().zip(layouts).filter(|(_, one)| !one.candidate.cuts());
+        for (cut, one) in uncut {
+            let why = match &cut.why_not {
+                Some(reason) => format!("not {}: {reason}", cut.id),
+                None if one.is_whole() => "what fits into one package is one package".to_owned(),
+                None => continue,
+            };
+            let _ = writeln!(end, "{}: {why}", column.name);
+        }
     }
     let width = terminal::width();
-    Ok(terminal::wrapped_lines(&text, width)
+    terminal::wrapped_lines(&text, width)
         + &table.render(width)
-        + &terminal::wrapped_lines(&end, width))
+        + &terminal::wrapped_lines(&end, width)
 }
 
 /// Layers of each chunk: `8+8+7+7`, shortened where chunks are many.
-fn layout(layers: u32, chunks: u32) -> Result<String> {
-    let ranges = anemll_layout::layer_ranges(layers, chunks)?;
+fn layers(layout: &CheckedLayout) -> String {
+    let mut ranges: Vec<_> =
+        layout.functions.iter().filter_map(|function| function.layers).collect();
+    ranges.sort_unstable_by_key(|range| range.first);
+    ranges.dedup();
     let lengths: Vec<String> =
         ranges.iter().map(|range| (range.end - range.first).to_string()).collect();
     let text = lengths.join("+");
-    if text.len() <= 20 {
-        return Ok(text);
+    match lengths.as_slice() {
+        [first, .., last] if text.len() > LONGEST_CELL => format!("{first}+…+{last}"),
+        _ => text,
     }
-    Ok(format!(
-        "{}+…+{}",
-        lengths.first().map_or("", |text| text),
-        lengths.last().map_or("", |text| text)
-    ))
 }
+
+/// Characters of the longest list of layers.
+const LONGEST_CELL: usize = 20;
 
 fn scaled(bytes: u64, arguments: &PlanArguments) -> u64 {
     (bytes as f64 * arguments.overhead) as u64
@@ -323,13 +394,6 @@ fn scaled(bytes: u64, arguments: &PlanArguments) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_of_chunks() {
-        assert_eq!(layout(30, 4).unwrap(), "8+8+7+7");
-        assert_eq!(layout(30, 12).unwrap(), "3+…+2");
-        assert_eq!(layout(1, 1).unwrap(), "1");
-    }
 
     #[test]
     fn factors() {

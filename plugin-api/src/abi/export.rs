@@ -14,38 +14,59 @@ use super::convert::{
 use super::guard::{QuietDrop, catch_in_plugin};
 use super::services::{BorrowedSink, borrow_host};
 use super::v1::{
-    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiCombiner, AbiCombiner_TO, AbiCompiler,
-    AbiCompiler_TO, AbiNamedBytes, AbiQuantizer, AbiQuantizer_TO, AbiRuntime, AbiRuntime_TO,
-    AbiSession, AbiSession_TO, AbiTensor, ArchFrontendBox, Blob, CombinerBox, CompilerBox, HostBox,
-    PluginModule, PluginModule_Ref, QuantizerBox, RuntimeBox, SessionBox, SinkMut,
+    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiArchModel, AbiArchModel_TO, AbiCombiner,
+    AbiCombiner_TO, AbiCompiler, AbiCompiler_TO, AbiNamedBytes, AbiQuantizer, AbiQuantizer_TO,
+    AbiRuntime, AbiRuntime_TO, AbiSession, AbiSession_TO, AbiTensor, ArchFrontendBox, ArchModelBox,
+    Blob, CombinerBox, CompilerBox, HostBox, PluginModule, PluginModule_Ref, QuantizerBox,
+    RuntimeBox, SessionBox, SinkMut,
 };
 use crate::data::{NamedFunction, PlanRequest};
 use crate::{
-    ArchFrontend, Combiner, Compiler, Plugin, Quantizer, Result, Runtime, Session, TensorView,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Error, Plugin, Quantizer,
+    Result, Runtime, Session, TensorView, codes,
 };
 
 /// A component of a plugin as the host gets it.
 struct Guarded<T> {
     component: QuietDrop<T>,
     manifest: &'static str,
+    /// The panic of an entry that changes the component. Whatever it left half done is then never
+    /// looked at again: every later call fails.
+    panicked: Option<Error>,
 }
 
 impl<T> Guarded<T> {
     fn new(component: T, manifest: &'static str) -> RBox<Self> {
-        RBox::new(Self { component: QuietDrop::new(component), manifest })
+        RBox::new(Self { component: QuietDrop::new(component), manifest, panicked: None })
     }
 
     fn call<R>(&self, entry: &str, function: impl FnOnce(&T) -> Result<R>) -> Abi<R> {
-        guarded(self.manifest, entry, || function(self.component.get()))
+        to_abi(self.usable().and_then(|()| {
+            catch_in_plugin(self.manifest, entry, || function(self.component.get()))
+        }))
     }
 
     fn call_mut<R>(&mut self, entry: &str, function: impl FnOnce(&mut T) -> Result<R>) -> Abi<R> {
-        guarded(self.manifest, entry, || function(self.component.get_mut()))
+        let result = self.usable().and_then(|()| {
+            catch_in_plugin(self.manifest, entry, || function(self.component.get_mut()))
+        });
+        if let Err(error) = &result
+            && error.code == codes::PLUGIN_PANICKED
+        {
+            self.panicked.get_or_insert_with(|| error.clone());
+        }
+        to_abi(result)
     }
-}
 
-fn guarded<R>(manifest: &str, entry: &str, function: impl FnOnce() -> Result<R>) -> Abi<R> {
-    to_abi(catch_in_plugin(manifest, entry, function))
+    fn usable(&self) -> Result<()> {
+        match &self.panicked {
+            None => Ok(()),
+            Some(first) => {
+                let message = format!("it cannot be used after an earlier call: {}", first.message);
+                Err(Error { message, ..first.clone() })
+            }
+        }
+    }
 }
 
 fn json<T: serde::Serialize>(entry: &str, value: &T) -> Result<RString> {
@@ -58,40 +79,53 @@ impl AbiArchFrontend for Guarded<Box<dyn ArchFrontend>> {
         self.call(entry, |frontend| json(entry, &frontend.accepts(config.as_str())?))
     }
 
-    fn describe(&self, model: RStr<'_>) -> Abi<RString> {
-        let entry = "arch.describe";
-        self.call(entry, |frontend| json(entry, &frontend.describe(&request(entry, model)?)?))
+    fn open(&self, model: RStr<'_>, host: HostBox) -> Abi<ArchModelBox> {
+        let entry = "arch.open";
+        self.call(entry, |frontend| {
+            let model = frontend.open(&request(entry, model)?, &borrow_host(host))?;
+            Ok(AbiArchModel_TO::from_ptr(Guarded::new(model, self.manifest), TD_Opaque))
+        })
+    }
+}
+
+impl AbiArchModel for Guarded<Box<dyn ArchModel>> {
+    fn describe(&self) -> Abi<RString> {
+        let entry = "model.describe";
+        self.call(entry, |model| json(entry, &model.describe()))
     }
 
-    fn lower(&self, model: RStr<'_>, function: RStr<'_>, host: HostBox) -> Abi<Blob> {
-        let entry = "arch.lower";
-        self.call(entry, |frontend| {
-            let model = request(entry, model)?;
-            let function = request(entry, function)?;
-            frontend.lower(&model, &function, &borrow_host(host)).map(coreml_blob)
+    fn lower(&self, function: RStr<'_>, host: HostBox) -> Abi<Blob> {
+        let entry = "model.lower";
+        self.call(entry, |model| {
+            model.lower(&request(entry, function)?, &borrow_host(host)).map(coreml_blob)
         })
     }
 }
 
 impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
+    fn scheme(&self, outline: RStr<'_>) -> Abi<RString> {
+        let entry = "quantizer.scheme";
+        self.call(entry, |quantizer| json(entry, &quantizer.scheme(&request(entry, outline)?)?))
+    }
+
     fn plan(
         &self,
+        outline: RStr<'_>,
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
         statistics: RSlice<'_, AbiTensor<'_>>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RString> {
         let entry = "quantizer.plan";
         self.call(entry, |quantizer| {
             let plan_request = PlanRequest {
+                outline: request(entry, outline)?,
                 weights: request(entry, weights)?,
                 programs: programs.iter().map(RSlice::as_slice).collect(),
                 statistics: statistics
                     .iter()
                     .map(|statistics| tensor_from_abi(*statistics))
                     .collect::<Result<_>>()?,
-                options: request(entry, options)?,
             };
             json(entry, &quantizer.plan(&plan_request, &borrow_host(host))?)
         })
@@ -100,7 +134,7 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
     fn encode(
         &self,
         tensor: AbiTensor<'_>,
-        decision: RStr<'_>,
+        parameters: RStr<'_>,
         statistics: ROption<AbiTensor<'_>>,
         sink: SinkMut<'_>,
         host: HostBox,
@@ -108,11 +142,11 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
         let entry = "quantizer.encode";
         self.call(entry, |quantizer| {
             let tensor = tensor_from_abi(tensor)?;
-            let decision: Value = request(entry, decision)?;
+            let parameters: Value = request(entry, parameters)?;
             let statistics = statistics.into_option().map(tensor_from_abi).transpose()?;
             let mut sink = BorrowedSink(sink);
             let host = borrow_host(host);
-            json(entry, &quantizer.encode(tensor, &decision, statistics, &mut sink, &host)?)
+            json(entry, &quantizer.encode(tensor, &parameters, statistics, &mut sink, &host)?)
         })
     }
 }
@@ -156,15 +190,13 @@ impl AbiCompiler for Guarded<Box<dyn Compiler>> {
         &self,
         package: RSlice<'_, u8>,
         output_directory: RSlice<'_, u8>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RVec<u8>> {
         let entry = "compiler.compile";
         self.call(entry, |compiler| {
             let package: PathBuf = path_from_bytes(package.as_slice())?;
             let output = path_from_bytes(output_directory.as_slice())?;
-            let options: Value = request(entry, options)?;
-            let made = compiler.compile(&package, &output, &options, &borrow_host(host))?;
+            let made = compiler.compile(&package, &output, &borrow_host(host))?;
             Ok(path_to_bytes(&made)?.to_vec().into())
         })
     }
@@ -176,12 +208,11 @@ impl AbiRuntime for Guarded<Box<dyn Runtime>> {
         self.call(entry, |runtime| json(entry, &runtime.check()?))
     }
 
-    fn open(&self, package: RSlice<'_, u8>, options: RStr<'_>, host: HostBox) -> Abi<SessionBox> {
+    fn open(&self, package: RSlice<'_, u8>, host: HostBox) -> Abi<SessionBox> {
         let entry = "runtime.open";
         self.call(entry, |runtime| {
             let package = path_from_bytes(package.as_slice())?;
-            let options: Value = request(entry, options)?;
-            let session = runtime.open(&package, &options, &borrow_host(host))?;
+            let session = runtime.open(&package, &borrow_host(host))?;
             Ok(AbiSession_TO::from_ptr(Guarded::new(session, self.manifest), TD_Opaque))
         })
     }
@@ -271,10 +302,10 @@ impl<P: Plugin> Exported<P> {
     }
 }
 
-fn construct<P: Plugin, R, F: FnOnce(&Value) -> Result<R>>(
+fn construct<P: Plugin, R, F: FnOnce(&ComponentOptions) -> Result<R>>(
     entry: &str,
     options: RStr<'_>,
     make: F,
 ) -> Abi<R> {
-    guarded(P::MANIFEST, entry, || make(&request(entry, options)?))
+    to_abi(catch_in_plugin(P::MANIFEST, entry, || make(&request(entry, options)?)))
 }

@@ -61,9 +61,9 @@ fn name_plugin(mut error: Error, manifest: &str, entry: &str) -> Error {
     error.message = format!("plugin `{name}` panicked in `{entry}`: {}", error.message);
     error.with_hint(match manifest["homepage"].as_str() {
         Some(page) if !page.is_empty() => {
-            format!("this is a bug in the plugin; report it at {page}")
+            format!("this is a bug in the plugin; please report it at {page}")
         }
-        _ => "this is a bug in the plugin".to_owned(),
+        _ => "this is a bug in the plugin; please report it to its author".to_owned(),
     })
 }
 
@@ -93,8 +93,8 @@ thread_local! {
 pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> std::result::Result<R, Panic> {
     install_hook();
     DEPTH.set(DEPTH.get() + 1);
-    // What a panic leaves half done behind a mutable reference is refused afterwards: sinks and
-    // hosts are poisoned, and a component that panicked has said so.
+    // What a panic leaves half done behind a mutable reference is refused afterwards: sinks, hosts
+    // and components then fail every later call.
     let result = catch_unwind(AssertUnwindSafe(function));
     DEPTH.set(DEPTH.get() - 1);
     result.map_err(|payload| {

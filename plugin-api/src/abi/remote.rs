@@ -13,16 +13,16 @@ use super::convert::{
 use super::services::{Failure, inner, lend_host, lend_sink};
 use super::sink_check::LentSink;
 use super::v1::{
-    AbiNamedBytes, AbiTensor, ArchFrontendBox, CombinerBox, CompilerBox, PluginModule_Ref,
-    QuantizerBox, RuntimeBox, SessionBox,
+    AbiNamedBytes, AbiTensor, ArchFrontendBox, ArchModelBox, CombinerBox, CompilerBox,
+    PluginModule_Ref, QuantizerBox, RuntimeBox, SessionBox,
 };
 use crate::data::{
-    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutOptions, ModelDescription,
-    ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
+    Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutRequest, ModelDescription,
+    ModelInput, NamedFunction, Outline, Plan, PlanRequest, Scheme, SessionDescription, Verdict,
 };
 use crate::{
-    ArchFrontend, Combiner, Compiler, DType, Host, Quantizer, Result, Runtime, Session, Sink,
-    TensorView,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Host, Quantizer, Result,
+    Runtime, Session, Sink, TensorView,
 };
 
 /// A plugin's root module, and the plugin's name for error messages.
@@ -47,38 +47,51 @@ impl RemotePlugin {
         Remote { object, plugin: self.name.clone() }
     }
 
-    pub(crate) fn arch_frontend(&self, id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
-        let object = from_abi(self.module.new_arch()(id.into(), text(options).as_str().into()))?;
-        Ok(Box::new(self.remote(object)))
-    }
-
-    pub(crate) fn quantizer(&self, id: &str, options: &Value) -> Result<Box<dyn Quantizer>> {
+    pub(crate) fn arch_frontend(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn ArchFrontend>> {
         let object =
-            from_abi(self.module.new_quantizer()(id.into(), text(options).as_str().into()))?;
+            from_abi(self.module.new_arch()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
 
-    pub(crate) fn combiner(&self, id: &str, options: &Value) -> Result<Box<dyn Combiner>> {
+    pub(crate) fn quantizer(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn Quantizer>> {
         let object =
-            from_abi(self.module.new_combiner()(id.into(), text(options).as_str().into()))?;
+            from_abi(self.module.new_quantizer()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
 
-    pub(crate) fn compiler(&self, id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    pub(crate) fn combiner(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn Combiner>> {
         let object =
-            from_abi(self.module.new_compiler()(id.into(), text(options).as_str().into()))?;
+            from_abi(self.module.new_combiner()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
 
-    pub(crate) fn runtime(&self, id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
-        let object = from_abi(self.module.new_runtime()(id.into(), text(options).as_str().into()))?;
+    pub(crate) fn compiler(
+        &self,
+        id: &str,
+        options: &ComponentOptions,
+    ) -> Result<Box<dyn Compiler>> {
+        let object =
+            from_abi(self.module.new_compiler()(id.into(), options.to_string().as_str().into()))?;
         Ok(Box::new(self.remote(object)))
     }
-}
 
-/// A JSON value as text.
-fn text(value: &Value) -> String {
-    value.to_string()
+    pub(crate) fn runtime(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
+        let object =
+            from_abi(self.module.new_runtime()(id.into(), options.to_string().as_str().into()))?;
+        Ok(Box::new(self.remote(object)))
+    }
 }
 
 impl ArchFrontend for Remote<ArchFrontendBox> {
@@ -87,37 +100,61 @@ impl ArchFrontend for Remote<ArchFrontendBox> {
         answer(&self.plugin, "arch.accepts", &verdict)
     }
 
-    fn describe(&self, model: &ModelInput) -> Result<ModelDescription> {
-        let entry = "arch.describe";
-        let model = to_json(entry, model)?;
-        answer(&self.plugin, entry, &from_abi(self.object.describe(model.as_str().into()))?)
+    fn open(&self, model: &ModelInput, host: &Host) -> Result<Box<dyn ArchModel>> {
+        let model = to_json("arch.open", model)?;
+        let (lent, failure) = lend_host(host);
+        let object = failure.settle(from_abi(self.object.open(model.as_str().into(), lent)))?;
+        let description = from_abi(object.describe())?;
+        Ok(Box::new(RemoteModel {
+            description: answer(&self.plugin, "model.describe", &description)?,
+            object,
+            plugin: self.plugin.clone(),
+        }))
+    }
+}
+
+/// A model that a frontend has read; its description crosses once.
+struct RemoteModel {
+    object: ArchModelBox,
+    plugin: Arc<str>,
+    description: ModelDescription,
+}
+
+impl ArchModel for RemoteModel {
+    fn describe(&self) -> ModelDescription {
+        self.description.clone()
     }
 
-    fn lower(&self, model: &ModelInput, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
-        let entry = "arch.lower";
-        let model = to_json(entry, model)?;
+    fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
+        let entry = "model.lower";
         let function = to_json(entry, function)?;
         let (lent, failure) = lend_host(host);
-        let blob = self.object.lower(model.as_str().into(), function.as_str().into(), lent);
+        let blob = self.object.lower(function.as_str().into(), lent);
         coreml_model(&self.plugin, entry, failure.settle(from_abi(blob))?)
     }
 }
 
 impl Quantizer for Remote<QuantizerBox> {
+    fn scheme(&self, outline: &Outline) -> Result<Scheme> {
+        let entry = "quantizer.scheme";
+        let outline = to_json(entry, outline)?;
+        answer(&self.plugin, entry, &from_abi(self.object.scheme(outline.as_str().into()))?)
+    }
+
     fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan> {
         let entry = "quantizer.plan";
+        let outline = to_json(entry, &request.outline)?;
         let weights = to_json(entry, &request.weights)?;
-        let options = text(&request.options);
         let programs: Vec<RSlice<'_, u8>> =
             request.programs.iter().map(|program| RSlice::from_slice(program)).collect();
         let statistics: Vec<AbiTensor<'_>> =
             request.statistics.iter().map(|statistics| tensor_to_abi(*statistics)).collect();
         let (lent, failure) = lend_host(host);
         let plan = self.object.plan(
+            outline.as_str().into(),
             weights.as_str().into(),
             RSlice::from_slice(&programs),
             RSlice::from_slice(&statistics),
-            options.as_str().into(),
             lent,
         );
         answer(&self.plugin, entry, &failure.settle(from_abi(plan))?)
@@ -126,58 +163,34 @@ impl Quantizer for Remote<QuantizerBox> {
     fn encode(
         &self,
         tensor: TensorView<'_>,
-        decision: &Value,
+        parameters: &Value,
         statistics: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         host: &Host,
     ) -> Result<Encoded> {
         let entry = "quantizer.encode";
-        let decision = text(decision);
+        let parameters = parameters.to_string();
         let (lent, failure) = lend_host(host);
         let mut lent_sink = Mutex::new(LentSink::new(sink));
         let encoded = self.object.encode(
             tensor_to_abi(tensor),
-            decision.as_str().into(),
+            parameters.as_str().into(),
             statistics.map_or(ROption::RNone, |view| ROption::RSome(tensor_to_abi(view))),
             lend_sink(&mut lent_sink),
             lent,
         );
         let lent_sink = inner(&mut lent_sink);
         let encoded = lent_sink.settle(from_abi(encoded));
-        let encoded: Encoded = answer(&self.plugin, entry, &failure.settle(encoded)?)?;
-        for (name, argument) in &encoded.arguments {
-            let refuse = |why: String| {
-                Err(bad_answer(&self.plugin, entry, &format!("argument `{name}` {why}")))
-            };
-            let Some(dtype) = DType::from_name(&argument.dtype) else {
-                return refuse(format!("has the unknown dtype `{}`", argument.dtype));
-            };
-            match lent_sink.tensors().get(&argument.blob) {
-                None => {
-                    return refuse(format!(
-                        "names the blob {}, which was not written",
-                        argument.blob
-                    ));
-                }
-                Some(blob) if blob.dtype != dtype || blob.shape != argument.shape => {
-                    return refuse(format!(
-                        "is {dtype} {:?}, but its blob is {} {:?}",
-                        argument.shape, blob.dtype, blob.shape
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(encoded)
+        answer(&self.plugin, entry, &failure.settle(encoded)?)
     }
 }
 
 impl Combiner for Remote<CombinerBox> {
-    fn layout(&self, model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
+    fn layout(&self, model: &ModelDescription, request: &LayoutRequest) -> Result<Layout> {
         let entry = "combiner.layout";
         let model = to_json(entry, model)?;
-        let options = to_json(entry, options)?;
-        let layout = self.object.layout(model.as_str().into(), options.as_str().into());
+        let request = to_json(entry, request)?;
+        let layout = self.object.layout(model.as_str().into(), request.as_str().into());
         answer(&self.plugin, entry, &from_abi(layout)?)
     }
 
@@ -208,19 +221,11 @@ impl Compiler for Remote<CompilerBox> {
         answer(&self.plugin, "compiler.check", &from_abi(self.object.check())?)
     }
 
-    fn compile(
-        &self,
-        package: &Path,
-        output_directory: &Path,
-        options: &Value,
-        host: &Host,
-    ) -> Result<PathBuf> {
-        let options = text(options);
+    fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
         let (lent, failure) = lend_host(host);
         let made = self.object.compile(
             path_to_bytes(package)?.into(),
             path_to_bytes(output_directory)?.into(),
-            options.as_str().into(),
             lent,
         );
         path_from_bytes(&failure.settle(from_abi(made))?)
@@ -232,11 +237,9 @@ impl Runtime for Remote<RuntimeBox> {
         answer(&self.plugin, "runtime.check", &from_abi(self.object.check())?)
     }
 
-    fn open(&self, package: &Path, options: &Value, host: &Host) -> Result<Box<dyn Session>> {
-        let options = text(options);
+    fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>> {
         let (lent, failure) = lend_host(host);
-        let session =
-            self.object.open(path_to_bytes(package)?.into(), options.as_str().into(), lent);
+        let session = self.object.open(path_to_bytes(package)?.into(), lent);
         let object = failure.settle(from_abi(session))?;
         let description = from_abi(object.describe())?;
         Ok(Box::new(RemoteSession {
@@ -270,7 +273,7 @@ impl RemoteSession {
         for output in &signature.outputs {
             match written.clone().find(|tensor| tensor.name == output.name) {
                 None => return refuse(format!("it lacks the output `{}`", output.name)),
-                Some(tensor) if tensor.dtype.name() != output.dtype => {
+                Some(tensor) if tensor.dtype != output.dtype => {
                     return refuse(format!(
                         "the output `{}` is {}, and not {} as described",
                         output.name, tensor.dtype, output.dtype

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::sabi_types::{RMut, RRef};
-use abi_stable::std_types::{RBox, RSlice, RStr, RString, RVec};
+use abi_stable::std_types::{RBox, RSlice, RStr, RVec};
 
 use super::convert::{from_abi, one_line, path_from_bytes, path_to_bytes, printable, to_abi};
 use super::guard::{QuietDrop, catch, catch_result};
@@ -115,12 +115,6 @@ impl AbiHostServices for LentHost {
             Ok(path_to_bytes(&path)?.to_vec().into())
         })
     }
-
-    fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> Abi<RString> {
-        self.call("host.extension", |host| {
-            host.extension(id.as_str(), request.as_str()).map(RString::from)
-        })
-    }
 }
 
 /// A host as a plugin sees it.
@@ -170,10 +164,6 @@ impl Backend for BorrowedHost {
 
     fn scratch_directory(&self) -> Result<PathBuf> {
         path_from_bytes(&from_abi(self.0.scratch_directory())?)
-    }
-
-    fn extension(&self, id: &str, request: &str) -> Result<String> {
-        from_abi(self.0.extension(id.into(), request.into())).map(RString::into_string)
     }
 }
 

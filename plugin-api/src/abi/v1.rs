@@ -80,9 +80,8 @@ pub trait AbiHostServices: Send + Sync {
     fn cancelled(&self) -> Abi<bool>;
     fn threads(&self) -> u64;
     fn parallel(&self, count: u64, task: TaskRef<'_>) -> Abi<()>;
-    fn scratch_directory(&self) -> Abi<RVec<u8>>;
     #[sabi(last_prefix_field)]
-    fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> Abi<RString>;
+    fn scratch_directory(&self) -> Abi<RVec<u8>>;
 }
 pub type HostBox = AbiHostServices_TO<'static, RBox<()>>;
 
@@ -100,28 +99,37 @@ pub type SinkMut<'a> = AbiSink_TO<'a, RMut<'a, ()>>;
 #[sabi_trait]
 pub trait AbiArchFrontend: Send + Sync {
     fn accepts(&self, config: RStr<'_>) -> Abi<RString>;
-    fn describe(&self, model: RStr<'_>) -> Abi<RString>;
     #[sabi(last_prefix_field)]
-    fn lower(&self, model: RStr<'_>, function: RStr<'_>, host: HostBox) -> Abi<Blob>;
+    fn open(&self, model: RStr<'_>, host: HostBox) -> Abi<ArchModelBox>;
 }
 pub type ArchFrontendBox = AbiArchFrontend_TO<'static, RBox<()>>;
+
+/// [`crate::ArchModel`].
+#[sabi_trait]
+pub trait AbiArchModel: Send + Sync {
+    fn describe(&self) -> Abi<RString>;
+    #[sabi(last_prefix_field)]
+    fn lower(&self, function: RStr<'_>, host: HostBox) -> Abi<Blob>;
+}
+pub type ArchModelBox = AbiArchModel_TO<'static, RBox<()>>;
 
 /// [`crate::Quantizer`].
 #[sabi_trait]
 pub trait AbiQuantizer: Send + Sync {
+    fn scheme(&self, outline: RStr<'_>) -> Abi<RString>;
     fn plan(
         &self,
+        outline: RStr<'_>,
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
         statistics: RSlice<'_, AbiTensor<'_>>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RString>;
     #[sabi(last_prefix_field)]
     fn encode(
         &self,
         tensor: AbiTensor<'_>,
-        decision: RStr<'_>,
+        parameters: RStr<'_>,
         statistics: ROption<AbiTensor<'_>>,
         sink: SinkMut<'_>,
         host: HostBox,
@@ -152,7 +160,6 @@ pub trait AbiCompiler: Send + Sync {
         &self,
         package: RSlice<'_, u8>,
         output_directory: RSlice<'_, u8>,
-        options: RStr<'_>,
         host: HostBox,
     ) -> Abi<RVec<u8>>;
 }
@@ -163,7 +170,7 @@ pub type CompilerBox = AbiCompiler_TO<'static, RBox<()>>;
 pub trait AbiRuntime: Send + Sync {
     fn check(&self) -> Abi<RString>;
     #[sabi(last_prefix_field)]
-    fn open(&self, package: RSlice<'_, u8>, options: RStr<'_>, host: HostBox) -> Abi<SessionBox>;
+    fn open(&self, package: RSlice<'_, u8>, host: HostBox) -> Abi<SessionBox>;
 }
 pub type RuntimeBox = AbiRuntime_TO<'static, RBox<()>>;
 

@@ -7,41 +7,26 @@ use serde_json::{Map, Value};
 
 use super::FunctionSpec;
 
-/// Bits per weight in the parts of a model, for file names and metadata; `None` is float16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct BitsPerPart {
-    /// Of the embedding.
-    #[serde(default)]
-    pub embeddings: Option<u32>,
-    /// Of the layers.
-    #[serde(default)]
-    pub layers: Option<u32>,
-    /// Of the head.
-    #[serde(default)]
-    pub head: Option<u32>,
-}
-
-/// How a model is to be laid out.
+/// How a model is to be laid out, as far as every combiner can be asked. What only some can do,
+/// such as cutting the layers, is an option of the component.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LayoutOptions {
-    /// Into how many pieces the layers are cut; the combiner's own default when absent.
-    #[serde(default)]
-    pub chunks: Option<u32>,
+pub struct LayoutRequest {
     /// The prefix of package names; the model's own when absent.
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Whether the head gives indices and values in place of logits.
-    #[serde(default)]
-    pub argmax: bool,
-    /// Bits per weight.
-    #[serde(default)]
-    pub bits: BitsPerPart,
     /// Metadata that is added to every package.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// What the quantizer says of its work, for names and metadata; the host hands it on unread.
+    /// Bits per weight are the integers `bits.embeddings`, `bits.layers` and `bits.head`, rows that
+    /// share one table `group.embeddings` and so on (0: all rows); a part that stays float16 has
+    /// none.
+    #[serde(default)]
+    pub labels: Map<String, Value>,
 }
 
-/// A step of the conversion, as `--restart` and `--only` count them.
+/// A step of the conversion that makes packages, as `--restart` and `--only` count them. The host's
+/// own steps (compiling, small files, testing) follow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Step {
     /// Counted from 1.
@@ -62,6 +47,7 @@ pub struct WeightFile {
 /// What a package is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum PackageKind {
     /// A part with one function.
     Part,
@@ -69,6 +55,9 @@ pub enum PackageKind {
     Combined,
     /// For evaluation only; it is not shipped.
     Evaluate,
+    /// One that this version does not know. Hosts refuse such a layout.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A function of a package.
@@ -86,12 +75,13 @@ pub struct PackageFunction {
 pub struct PackageSpec {
     /// The file name without `.mlpackage`.
     pub stem: String,
-    /// The directory below the output: empty, or `.anemll/evaluate`.
+    /// The directory below the output; empty for the output itself.
     #[serde(default)]
     pub directory: String,
     /// What it is there for.
     pub kind: PackageKind,
-    /// The number of the step that makes it.
+    /// The number of the step that makes it; 0 for packages for evaluation, which the host's test
+    /// makes.
     pub step: u32,
     /// The id of its weight file.
     pub weight_file: String,
@@ -116,16 +106,19 @@ pub struct RunStep {
     pub function: String,
 }
 
-/// The calls that make up one pass, in order; outputs of one feed the inputs of the next
-/// (`output_hidden_states` becomes `hidden_states`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct EvaluationPaths {
+/// How a model is run: the calls that make up one pass, in order, and what goes from one to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunOrder {
     /// One token.
     pub infer: Vec<RunStep>,
     /// A batch of tokens into the state.
     pub prefill: Vec<RunStep>,
     /// A batch of tokens to all logits.
     pub evaluate: Vec<RunStep>,
+    /// Outputs by name, each with the input of later calls that takes it. An output that is not
+    /// listed is taken by the input of its own name.
+    #[serde(default)]
+    pub feeds: BTreeMap<String, String>,
 }
 
 /// How a model is laid out in packages.
@@ -135,7 +128,7 @@ pub struct Layout {
     pub combiner: String,
     /// The prefix of package names.
     pub prefix: String,
-    /// The steps in order.
+    /// The steps that make packages, in order, counted from 1.
     pub steps: Vec<Step>,
     /// All functions that the frontend has to lower.
     pub functions: Vec<FunctionSpec>,
@@ -148,7 +141,7 @@ pub struct Layout {
     pub meta: Map<String, Value>,
     /// How the model is run.
     #[serde(default)]
-    pub paths: EvaluationPaths,
+    pub run: RunOrder,
 }
 
 /// A function on its way into a combined package.

@@ -5,35 +5,134 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[cfg(doc)]
+use crate::codes;
+use crate::{DType, Error};
+
 /// How well a frontend suits a configuration; greater is better.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MatchRank {
     /// Not at all.
     #[default]
-    None,
+    None = 0,
     /// One of `architectures` is the frontend's.
-    Architecture,
+    Architecture = 2,
     /// `model_type` is the frontend's.
-    ModelType,
+    ModelType = 3,
+    /// In a way that this version does not know, which is better than none.
+    #[serde(other)]
+    Unknown = 1,
 }
 
 /// A frontend's answer to a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
-    /// How well it suits.
+    /// How well the frontend suits, whatever is refused.
     pub rank: MatchRank,
     /// Why, in one line.
     pub reason: String,
+    /// Everything in a configuration of this architecture that cannot be honoured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+}
+
+impl Verdict {
+    /// A frontend suits this well, for this reason.
+    pub fn new(rank: MatchRank, reason: impl Into<String>) -> Self {
+        Self { rank, reason: reason.into(), refusals: Vec::new() }
+    }
+
+    /// The configuration is of another architecture.
+    pub fn none(reason: impl Into<String>) -> Self {
+        Self::new(MatchRank::None, reason)
+    }
+
+    /// The same verdict, but for what cannot be honoured.
+    #[must_use]
+    pub fn with_refusals(mut self, refusals: Vec<Refusal>) -> Self {
+        self.refusals = refusals;
+        self
+    }
+}
+
+/// Something in a configuration that a frontend cannot honour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// [`codes::CONFIG_KEY_UNSUPPORTED`], [`codes::CONFIG_KEY_INVALID`] or
+    /// [`codes::CONFIG_KEY_MISSING`].
+    pub code: String,
+    /// The key, with those that it stands in: `rope_scaling.factor`.
+    pub key: String,
+    /// What is wrong with it, in one line.
+    pub message: String,
+    /// What the user can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What stands before the key where an error is about one.
+const KEY_PLACE: &str = "config.json: ";
+
+impl Refusal {
+    /// A key is refused with this code for this reason.
+    pub fn new(
+        code: impl Into<String>,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { code: code.into(), key: key.into(), message: message.into(), hint: None }
+    }
+
+    /// The same refusal with advice for the user.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The refusal that an error tells of: one whose place is `config.json: ` and a key.
+    pub fn of_error(error: &Error) -> Option<Self> {
+        let key = error.at.as_deref()?.strip_prefix(KEY_PLACE)?;
+        let refusal = Self::new(error.code.clone(), key, error.message.clone());
+        Some(Self { hint: error.hint.clone(), ..refusal })
+    }
+
+    /// Where it is: `config.json: ` and the key.
+    pub fn place(&self) -> String {
+        format!("{KEY_PLACE}{}", self.key)
+    }
+
+    /// The refusals as one error: the first, with the keys of the others in its hint.
+    pub fn to_error(refusals: &[Self]) -> Option<Error> {
+        let first = refusals.first()?;
+        let mut others: Vec<String> = Vec::new();
+        for other in refusals {
+            let key = format!("`{}`", other.key);
+            if other.key != first.key && !others.contains(&key) {
+                others.push(key);
+            }
+        }
+        let others = (!others.is_empty()).then(|| format!("refused too: {}", others.join(", ")));
+        let hints: Vec<String> = first.hint.clone().into_iter().chain(others).collect();
+        let error = Error::new(first.code.clone(), first.message.clone()).with_at(first.place());
+        Some(match hints.is_empty() {
+            true => error,
+            false => error.with_hint(hints.join("; ")),
+        })
+    }
 }
 
 /// A tensor of the model directory, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
-    /// The element type by name, for example `bfloat16`.
-    pub dtype: String,
+    /// The element type, for example `bfloat16`.
+    pub dtype: DType,
     /// The shape, outermost dimension first.
     pub shape: Vec<u64>,
 }
@@ -50,15 +149,12 @@ pub struct ModelInput {
     pub context: u64,
     /// Tokens of one prefill call.
     pub batch: u64,
-    /// The frontend's options, an object; see its manifest.
-    #[serde(default)]
-    pub options: Value,
 }
 
 /// The state that all functions of a model share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StateInfo {
-    /// The name, for example `model_model_kv_cache_0`.
+    /// The name.
     pub name: String,
     /// The shape; elements are float16.
     pub shape: Vec<u64>,
@@ -100,7 +196,7 @@ pub struct ModelDescription {
     /// The shared state.
     pub state: StateInfo,
     /// A head's weight that is stored although the head is tied to the embedding. The host compares
-    /// the two, and asks which one counts where they differ (the option `head` of [`ModelInput`]).
+    /// the two, and asks which one counts where they differ (the option `head` of the frontend).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_head: Option<StoredHead>,
     /// Remarks for the report: approximations, what was left out because it has no effect.
@@ -133,6 +229,7 @@ pub struct LayerRange {
 /// What a function is for, which says how many tokens it takes and what it gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Purpose {
     /// One token; final norm after the last layer.
     Infer,
@@ -141,6 +238,9 @@ pub enum Purpose {
     Prefill,
     /// A batch of tokens, every layer whole, final norm, all rows and all logits.
     Evaluate,
+    /// One that this version does not know. Frontends refuse such a function.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One function that a frontend lowers: which pieces of the model, and what for.
@@ -150,16 +250,48 @@ pub enum Purpose {
 pub struct FunctionSpec {
     /// Unique in the layout, for example `infer.01`.
     pub id: String,
-    /// Whether it begins with the embedding (takes `input_ids`, not `hidden_states`).
+    /// Whether it begins with the embedding: it takes token ids, else the residual stream.
     pub embedding: bool,
     /// Which layers it has, if any.
     #[serde(default)]
     pub layers: Option<LayerRange>,
-    /// Whether it ends with the head (gives logits, not `output_hidden_states`).
+    /// Whether it ends with the head: it gives logits, else the residual stream.
     pub head: bool,
     /// What it is for.
     pub purpose: Purpose,
     /// Whether the head gives the largest logit's index and value per piece in place of logits.
     #[serde(default)]
     pub argmax: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+
+    #[test]
+    fn refusals_become_one_error_with_the_keys_of_all() {
+        assert_eq!(Refusal::to_error(&[]), None);
+        let refusal = |key: &str| {
+            Refusal::new(codes::CONFIG_KEY_UNSUPPORTED, key, format!("`{key}` is too much"))
+        };
+        let error = Refusal::to_error(&[refusal("a.b")]).unwrap();
+        assert_eq!(error.message, "`a.b` is too much");
+        assert_eq!((error.at.as_deref(), &error.hint), (Some("config.json: a.b"), &None));
+        assert_eq!(Refusal::of_error(&error), Some(refusal("a.b")));
+        let all = [refusal("a").with_hint("use less"), refusal("b"), refusal("b"), refusal("a")];
+        let error = Refusal::to_error(&all).unwrap();
+        assert_eq!(error.hint.unwrap(), "use less; refused too: `b`");
+        assert_eq!(Refusal::of_error(&Error::cancelled()), None);
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_taken_as_unknown() {
+        let json = r#"{"rank": "checkpoint", "reason": "", "score": 7}"#;
+        let verdict: Verdict = serde_json::from_str(json).unwrap();
+        assert_eq!(verdict.rank, MatchRank::Unknown);
+        assert!(MatchRank::None < verdict.rank && verdict.rank < MatchRank::Architecture);
+        assert_eq!(serde_json::from_str::<Purpose>("\"draft\"").unwrap(), Purpose::Unknown);
+        assert_eq!(serde_json::to_string(&MatchRank::ModelType).unwrap(), "\"model_type\"");
+    }
 }

@@ -31,10 +31,6 @@ impl HostServices for PanickingHost {
     fn scratch_directory(&self) -> Result<std::path::PathBuf> {
         panic!("boom in scratch_directory")
     }
-
-    fn extension(&self, _: &str, _: &str) -> Result<String> {
-        panic!("boom in extension")
-    }
 }
 
 /// A handle to [`PanickingHost`].

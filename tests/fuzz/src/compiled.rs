@@ -1,6 +1,6 @@
 //! The reader and the writer of compiled models.
 
-use crate::{archive, model, say, scratch};
+use crate::{archive, examine, say, scratch};
 use anemll_mlmodelc::{Analytics, CompiledModel, CoremlData, Options, compile};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn compiled(data: &[u8]) -> String {
                 let again = Analytics::from_bytes(&analytics.to_bytes());
                 assert!(again.as_ref() == Ok(analytics), "{again:?}");
             }
-            model::examine(opened.model(), &mut answers);
+            examine::examine(opened.model(), &mut answers);
         }
     }
     answers.replace(&*folder.path().to_string_lossy(), "")

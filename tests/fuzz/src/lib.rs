@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod blob;
 pub mod compiled;
+mod examine;
 pub mod model;
 pub mod mutate;
 pub mod package;

@@ -1,13 +1,6 @@
-//! The protobuf reader, the validator, and what reads models after it.
+//! The protobuf reader, and all that is done with what it reads.
 
-use crate::{say, text};
-use anemll_mil::{
-    BlobCatalog, BlobInfo, DescriptionOptions, Error, ValueType, blob_references,
-    combine_functions, function_model, interface, lint, op_histogram, validate_referenced,
-    validate_resolved,
-};
-use coreml_proto::{Model, mil};
-use std::collections::BTreeMap;
+use crate::{examine, say, text};
 
 /// Reads the bytes as a model, and does with it all that is done with the models of others.
 pub fn model(data: &[u8]) -> String {
@@ -19,67 +12,11 @@ pub fn model(data: &[u8]) -> String {
             Ok(again) => assert!(coreml_proto::write(&again) == bytes, "the model changed"),
             Err(error) => panic!("what was written cannot be read: {error}"),
         }
-        examine(&model, &mut answers);
+        examine::examine(&model, &mut answers);
         text::of_model(&model, &mut answers);
         for function in anemll_mil::model::program(&model).into_iter().flat_map(|p| &p.functions) {
-            described(function.1, &mut answers);
+            examine::described(function.1, &mut answers);
         }
     }
     answers
-}
-
-/// Gives the function of a model the description that fits it, so that a change does not stop at
-/// the description.
-pub(crate) fn described(function: &mil::Function, answers: &mut String) {
-    let made = function_model(function.clone(), &DescriptionOptions::default());
-    if let Some(model) = say(answers, "describe", made) {
-        examine(&model, answers);
-    }
-}
-
-/// Validates a model, and reads it in every way that does not ask for valid ones.
-pub(crate) fn examine(model: &Model, answers: &mut String) {
-    let interface = say(answers, "interface", interface(model));
-    op_histogram(model);
-    for finding in lint(model, 0) {
-        assert!(!finding.reason.is_empty(), "{}", finding.rule);
-        answers.push_str(finding.rule);
-        answers.push('\n');
-    }
-    say(answers, "referenced", validate_referenced(model.clone()));
-    let resolved = validate_resolved(model.clone(), &Agreeing::of(model));
-    if say(answers, "resolved", resolved).is_some() {
-        assert!(interface.is_some(), "a valid model has no interface");
-        let parts = [("one", model.clone()), ("two", model.clone())];
-        let both = combine_functions(&parts, "two", "", &BTreeMap::new());
-        if let Some(both) = say(answers, "combine", both) {
-            let checked = validate_resolved(both, &Agreeing::of(model));
-            assert!(checked.is_ok(), "valid models combined: {:?}", checked.err());
-        }
-    }
-}
-
-/// A weight file in which every record is what the model takes it for.
-struct Agreeing(BTreeMap<(String, u64), BlobInfo>);
-
-impl Agreeing {
-    fn of(model: &Model) -> Self {
-        let symbols = anemll_mil::Symbols::default();
-        let info = |value: &mil::Value| {
-            let kind = ValueType::from_proto(value.r#type.as_ref()?, &symbols).ok()?;
-            let ValueType::Tensor(tensor) = kind else { return None };
-            Some(BlobInfo { data_type: tensor.data_type, size_in_bytes: tensor.byte_size()? })
-        };
-        let found = blob_references(model).filter_map(|reference| {
-            Some(((reference.file_name.to_owned(), reference.offset), info(reference.value)?))
-        });
-        Self(found.collect())
-    }
-}
-
-impl BlobCatalog for Agreeing {
-    fn blob(&self, file_name: &str, offset: u64) -> Result<BlobInfo, Error> {
-        let found = self.0.get(&(file_name.to_owned(), offset));
-        found.copied().ok_or_else(|| Error::new("no such record"))
-    }
 }

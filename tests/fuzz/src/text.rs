@@ -1,6 +1,6 @@
 //! The parser and the writer of MIL texts.
 
-use crate::{model, say};
+use crate::{examine, say};
 use anemll_mil::text::{self, TextOptions};
 use coreml_proto::Model;
 
@@ -17,7 +17,7 @@ pub fn mil_text(data: &[u8]) -> String {
             reads_back(&written);
         }
         for function in document.program.functions.values() {
-            model::described(function, &mut answers);
+            examine::described(function, &mut answers);
         }
     }
     answers

@@ -4,6 +4,7 @@ use anemll_plugin_api::{Result, Value};
 
 use super::{Config, brief};
 use crate::error::key_unsupported;
+use crate::refusals::Refusals;
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,20 +86,24 @@ impl Key {
     }
 }
 
-/// Checks every key against the first table that names it, and returns a remark for each key that
-/// no table names.
+/// Checks every key against the first table that names it, collects those that are refused, and
+/// returns a remark for each key that no table names.
 ///
 /// # Errors
-/// The first key that is refused; its hint names the others.
-pub fn check_keys(config: &Config<'_>, tables: &[&[Key]]) -> Result<Vec<String>> {
+/// None: every refusal is about a key.
+pub fn check_keys(
+    config: &Config<'_>,
+    tables: &[&[Key]],
+    refusals: &mut Refusals,
+) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let mut refused: Vec<(&str, &Value, &str)> = Vec::new();
     for (name, value) in config.entries() {
         match tables.iter().flat_map(|table| table.iter()).find(|key| key.name == name) {
             Some(Key { rule: Rule::Used | Rule::Ignored(_), .. }) => {}
             Some(Key { rule: Rule::Refused(allowed, reason), .. }) => {
                 if !allowed.iter().any(|allowed| allowed.suits(value)) {
-                    refused.push((name, value, reason));
+                    let reason = format!("= {}: {reason}", brief(value));
+                    refusals.push(key_unsupported(&config.path(name), reason))?;
                 }
             }
             None => notes.push(format!(
@@ -108,14 +113,7 @@ pub fn check_keys(config: &Config<'_>, tables: &[&[Key]]) -> Result<Vec<String>>
             )),
         }
     }
-    let Some((name, value, reason)) = refused.first() else { return Ok(notes) };
-    let error = key_unsupported(&config.path(name), format!("= {}: {reason}", brief(value)));
-    let others: Vec<_> = refused[1..].iter().map(|(name, ..)| format!("`{name}`")).collect();
-    Err(if others.is_empty() {
-        error
-    } else {
-        error.with_hint(format!("refused too: {}", others.join(", ")))
-    })
+    Ok(notes)
 }
 
 const GENERATION: &str = "sampling setting; conversion is about logits";
@@ -308,12 +306,15 @@ mod tests {
             let Rule::Refused(allowed, _) = key.rule else { continue };
             let check = |value: Value| {
                 let value = json!({ key.name: value });
-                check_keys(&Config::new(&value).unwrap(), &[GENERIC_KEYS, OTHER_ARCHITECTURES])
+                let config = Config::new(&value).unwrap();
+                let mut refusals = Refusals::new();
+                check_keys(&config, &[GENERIC_KEYS, OTHER_ARCHITECTURES], &mut refusals).unwrap();
+                refusals.to_error()
             };
-            let error = check(json!({"some": "thing"})).unwrap_err();
+            let error = check(json!({"some": "thing"})).unwrap();
             assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{}", key.name);
             assert_eq!(error.at.unwrap(), format!("config.json: {}", key.name));
-            assert!(check(Value::Null).unwrap().is_empty());
+            assert_eq!(check(Value::Null), None);
             for allowed in allowed {
                 let value = match allowed {
                     Allowed::False => json!(false),
@@ -324,7 +325,7 @@ mod tests {
                     Allowed::Text(text) => json!(text),
                     Allowed::Only(text) => json!([text, text]),
                 };
-                assert!(check(value).unwrap().is_empty(), "{}", key.name);
+                assert_eq!(check(value), None, "{}", key.name);
             }
         }
     }
@@ -333,11 +334,16 @@ mod tests {
     fn unknown_keys_are_remarked_on_and_others_are_listed() {
         let value = json!({"new_thing": [1], "sliding_window": 4, "num_experts": 8, "top_p": 1});
         let config = Config::new(&value).unwrap();
-        let error = check_keys(&config, &[GENERIC_KEYS, OTHER_ARCHITECTURES]).unwrap_err();
+        let mut refusals = Refusals::new();
+        check_keys(&config, &[GENERIC_KEYS, OTHER_ARCHITECTURES], &mut refusals).unwrap();
+        let error = refusals.to_error().unwrap();
         assert!(error.message.starts_with("`sliding_window` = 4:"), "{}", error.message);
         assert_eq!(error.hint.unwrap(), "refused too: `num_experts`");
         let own = [Key::used("sliding_window"), Key::used("num_experts")];
-        let notes = check_keys(&config, &[&own, GENERIC_KEYS, OTHER_ARCHITECTURES]).unwrap();
+        let mut refusals = Refusals::new();
+        let tables = [&own, GENERIC_KEYS, OTHER_ARCHITECTURES];
+        let notes = check_keys(&config, &tables, &mut refusals).unwrap();
+        assert!(refusals.is_empty());
         assert_eq!(notes, ["config.json: `new_thing` = [1] is not known and was ignored"]);
     }
 }

@@ -7,6 +7,7 @@ use anemll_plugin_api::Result;
 
 use super::{Config, Key};
 use crate::error::{key_invalid, key_unsupported};
+use crate::refusals::Refusals;
 
 const WINDOW: &str = "sliding_window";
 const SWITCH: &str = "use_sliding_window";
@@ -49,14 +50,22 @@ pub struct IdleWindows {
 /// The windows of a family where `use_sliding_window` decides whether there are any, and
 /// `layer_types`, or else `max_window_layers`, in which layers.
 ///
+/// Refused are windows shorter than the context, by key, with the context that suits them, and
+/// `layer_types` that do not suit the number of layers or the other keys.
+///
 /// # Errors
-/// Windows shorter than the context, by key, with the context that suits them; `layer_types` that
-/// do not suit the number of layers or the other keys.
+/// None: every refusal is about a key.
 pub fn windows_of_layers(
     config: &Config<'_>,
     rules: WindowRules,
     context: u64,
+    refusals: &mut Refusals,
 ) -> Result<IdleWindows> {
+    let windows = refusals.take(read_windows(config, rules, context))?;
+    Ok(windows.unwrap_or(IdleWindows { keys: ACTING, notes: Vec::new() }))
+}
+
+fn read_windows(config: &Config<'_>, rules: WindowRules, context: u64) -> Result<IdleWindows> {
     let types = config.texts(TYPES)?;
     let typed = config.get(TYPES).is_some();
     if let Some(other) =
@@ -116,16 +125,22 @@ pub fn windows_of_layers(
 }
 
 /// The window of a family where all layers have it: `sliding_window`, or `default` where it is not
-/// given; null is none.
+/// given; null is none. Refused is a window shorter than the context, with the context that suits it.
 ///
 /// # Errors
-/// A window shorter than the context, with the context that suits it.
-pub fn window_everywhere(config: &Config<'_>, default: u64, context: u64) -> Result<IdleWindows> {
-    let notes = match config.size(WINDOW)? {
-        None if config.is_null(WINDOW) => Vec::new(),
-        window => vec![idle_within(config, window.unwrap_or(default), context)?],
+/// None: every refusal is about a key.
+pub fn window_everywhere(
+    config: &Config<'_>,
+    default: u64,
+    context: u64,
+    refusals: &mut Refusals,
+) -> Result<IdleWindows> {
+    let remark = match refusals.take(config.size(WINDOW))? {
+        None => None,
+        Some(None) if config.is_null(WINDOW) => None,
+        Some(window) => refusals.take(idle_within(config, window.unwrap_or(default), context))?,
     };
-    Ok(IdleWindows { keys: EVERYWHERE, notes })
+    Ok(IdleWindows { keys: EVERYWHERE, notes: remark.into_iter().collect() })
 }
 
 /// The remark on a window that cannot act within the context.
@@ -157,8 +172,12 @@ mod tests {
     /// As Qwen2 and Qwen3 have it.
     const QWEN: WindowRules = WindowRules { on: false, window: Some(4096), first_layer: 28 };
 
-    fn notes(value: &Value, context: u64) -> Vec<String> {
-        windows_of_layers(&Config::new(value).unwrap(), QWEN, context).unwrap().notes
+    /// The remarks, or the refusals as an error.
+    fn read(value: &Value, context: u64) -> Result<Vec<String>> {
+        let mut refusals = Refusals::new();
+        let config = Config::new(value).unwrap();
+        let windows = windows_of_layers(&config, QWEN, context, &mut refusals).unwrap();
+        refusals.to_error().map_or(Ok(windows.notes), Err)
     }
 
     #[test]
@@ -202,7 +221,7 @@ mod tests {
             ),
         ] {
             let wanted: Vec<String> = note.map(str::to_owned).into_iter().collect();
-            assert_eq!(notes(&value, 512), wanted, "{value}");
+            assert_eq!(read(&value, 512).unwrap(), wanted, "{value}");
         }
     }
 
@@ -230,8 +249,7 @@ mod tests {
             ),
             (json!({"layer_types": ["full_attention", "chunked_attention"]}), TYPES, ""),
         ] {
-            let config = Config::new(&value).unwrap();
-            let error = windows_of_layers(&config, QWEN, 512).unwrap_err();
+            let error = read(&value, 512).unwrap_err();
             assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{value}");
             assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
             assert!(error.hint.unwrap_or_default().contains(hint), "{value}");
@@ -244,8 +262,7 @@ mod tests {
             json!({"use_sliding_window": true, "max_window_layers": -1}),
             json!({"use_sliding_window": true, "sliding_window": 0}),
         ] {
-            let config = Config::new(&value).unwrap();
-            let error = windows_of_layers(&config, QWEN, 512).unwrap_err();
+            let error = read(&value, 512).unwrap_err();
             assert_eq!(error.code, codes::CONFIG_KEY_INVALID, "{value}");
         }
     }
@@ -253,7 +270,10 @@ mod tests {
     #[test]
     fn a_window_of_all_layers() {
         let of = |value: &Value, context| {
-            window_everywhere(&Config::new(value).unwrap(), 4096, context).map(|idle| idle.notes)
+            let mut refusals = Refusals::new();
+            let config = Config::new(value).unwrap();
+            let windows = window_everywhere(&config, 4096, context, &mut refusals).unwrap();
+            refusals.to_error().map_or(Ok(windows.notes), Err)
         };
         assert!(of(&json!({"sliding_window": null}), 9999).unwrap().is_empty());
         assert_eq!(of(&json!({"sliding_window": 9}), 9).unwrap().len(), 1);

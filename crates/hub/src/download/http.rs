@@ -215,7 +215,7 @@ impl Http {
             }
             let status = response.status().as_u16();
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                return answer(url, head, response);
+                return answer(url, head, response, self.token.as_deref());
             }
             url = next_hop(&self.endpoint, &url, text(headers, "location"))?;
         }
@@ -327,6 +327,10 @@ fn next_hop(endpoint: &Url, from: &Url, location: Option<&str>) -> Result<Url, F
             "the hub redirects to something that is not a web address",
         ));
     };
+    if next.has_account() {
+        let message = "the hub redirects to an address with a name or a password";
+        return Err(Failure::answer(&next, message));
+    }
     if endpoint.is_https() && !next.is_https() {
         let message = "the hub redirects to an address without encryption";
         return Err(Failure::answer(&next, message));
@@ -342,6 +346,7 @@ fn answer(
     url: Url,
     head: Head,
     response: ureq::http::Response<ureq::Body>,
+    token: Option<&str>,
 ) -> Result<Answer, Failure> {
     let headers = response.headers();
     if headers.get("content-encoding").is_some_and(|value| value != "identity") {
@@ -352,7 +357,9 @@ fn answer(
     }
     let number = |name: &str| text(headers, name)?.trim().parse::<u64>().ok();
     let short = |name: &str| {
-        let text: String = text(headers, name)?.chars().take(SHOWN).collect();
+        // Before it is cut, so that no part of the token stays either.
+        let whole = text(headers, name)?.replace(token.unwrap_or("\0"), "…");
+        let text: String = whole.chars().take(SHOWN).collect();
         Some(text.replace(|letter: char| letter.is_control(), " "))
     };
     Ok(Answer {
@@ -389,13 +396,13 @@ impl Head {
         if let Some(commit) = headers.get("x-repo-commit") {
             match commit.to_str().ok().filter(|commit| is_commit(commit)) {
                 Some(commit) => self.commit = Some(commit.to_owned()),
-                None => return Err(Failure::answer(url, "the hub names a commit that is none")),
+                None => return Err(Failure::answer(url, "the hub names a commit that is not one")),
             }
         }
         if let Some(size) = headers.get("x-linked-size") {
             match size.to_str().ok().and_then(|size| size.trim().parse().ok()) {
                 Some(size) => self.size = Some(size),
-                None => return Err(Failure::answer(url, "the hub names a size that is none")),
+                None => return Err(Failure::answer(url, "the hub names a size that is not one")),
             }
         }
         let linked = headers.get("x-linked-etag");
@@ -428,6 +435,8 @@ mod tests {
         assert!(hop("http://127.0.0.1:1/a", "http://127.0.0.1:2/b"));
         assert!(!hop("https://hub.example/a", "http://hub.example/b"));
         assert!(!hop("https://hub.example/a", "http://cdn.example/b"));
+        assert!(!hop("https://hub.example/a", "https://hub.example@cdn.example/b"));
+        assert!(!hop("https://hub.example/a", "//name:word@hub.example/b"));
     }
 
     #[test]

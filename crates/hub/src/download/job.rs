@@ -317,7 +317,7 @@ impl DownloadJob {
         let info = Info::read(&bytes)
             .map_err(|why| self.answer(&format!("the hub's answer cannot be used: {why}")))?;
         if !is_commit(&info.sha) {
-            return Err(self.answer("the hub names a commit that is none"));
+            return Err(self.answer("the hub names a commit that is not one"));
         }
         Ok(info)
     }
@@ -582,7 +582,12 @@ impl DownloadJob {
                 let again = error.hint().is_none();
                 return Err(if again { error.with_hint(AGAIN) } else { error });
             }
-            self.pause(wait.unwrap_or(pause).max(pause).min(self.limits.longest_pause))?;
+            let time = wait.unwrap_or(pause).max(pause).min(self.limits.longest_pause);
+            if wait.is_some() && time > pause {
+                let why = error.message();
+                self.note(format!("{why}; the next attempt is in {} s", time.as_secs()));
+            }
+            self.pause(time)?;
             pause = pause.saturating_mul(2);
         }
     }

@@ -112,7 +112,8 @@ pub fn download(
 ) -> Result<PathBuf> {
     let (sender, receiver) = channel();
     let shared = Arc::new(Shared::default());
-    let job = DownloadJob::new(name, environment, limits, Arc::clone(&shared), sender.clone())?;
+    let job = DownloadJob::new(name, environment, limits, Arc::clone(&shared), sender.clone())
+        .map_err(|error| error.map_texts(|text| environment.without_secrets(text)))?;
     let failed = |source| HubError::new(ErrorKind::Failed, format!("no thread: {source}"));
     let worker = std::thread::Builder::new()
         .name("download".to_owned())
@@ -126,9 +127,12 @@ pub fn download(
         match receiver.recv_timeout(TICK) {
             Ok(Message::Done(result)) => {
                 let _ = worker.join();
-                return result;
+                return result
+                    .map_err(|error| error.map_texts(|text| environment.without_secrets(text)));
             }
-            Ok(Message::Note(text)) => watch.tell(&Progress::Note(&text)),
+            Ok(Message::Note(text)) => {
+                watch.tell(&Progress::Note(&environment.without_secrets(&text)));
+            }
             Ok(Message::Bytes { file, done, total }) => {
                 watch.tell(&Progress::Bytes { file: &file, done, total });
             }

@@ -13,6 +13,7 @@ pub(super) struct Url {
     host: String,
     port: u16,
     path: String,
+    account: bool,
 }
 
 impl Url {
@@ -33,7 +34,8 @@ impl Url {
             return None;
         }
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Some(Self { text: text.to_owned(), https, host, port, path: uri.path().to_owned() })
+        let (path, account) = (uri.path().to_owned(), authority.contains('@'));
+        Some(Self { text: text.to_owned(), https, host, port, path, account })
     }
 
     /// Where a `Location` leads from here.
@@ -72,6 +74,11 @@ impl Url {
         let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
         let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
         format!("{scheme}://{}{port}", self.host)
+    }
+
+    /// Whether the address has a name or a password before its host.
+    pub(super) fn has_account(&self) -> bool {
+        self.account
     }
 
     /// Whether the connection is encrypted.

@@ -5,6 +5,7 @@
 //! program invalid. Operands of constexpr operations and tables of `gather` are exempt from the
 //! rules about shapes: they are not tensors that the engine computes with.
 
+mod limits;
 mod numbers;
 mod placement;
 mod rewrites;
@@ -14,7 +15,8 @@ mod states;
 mod view;
 mod weights;
 
-pub use rules::{CHUNK_BYTES, LAYERS_PER_FUNCTION, RULES, rule, weight_file_limit};
+pub use limits::{CHUNK_BYTES, LAYERS_PER_FUNCTION, weight_file_limit};
+pub use rules::{RULES, rule};
 
 use coreml_proto::Model;
 use view::FunctionView;

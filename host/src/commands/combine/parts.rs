@@ -1,6 +1,8 @@
 //! Parts of a conversion by the names that ANEMLL's scripts give them.
 
 use super::{CombineArguments, Job, usage};
+use anemll_layout::anemll::{self, Stem};
+use anemll_layout::{INFER, PREFILL};
 use anemll_multifunction::{PartsCheck, Source};
 use anemll_plugin_api::{Error, Result, codes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,58 +10,30 @@ use std::path::{Path, PathBuf};
 
 const SUFFIX: &str = ".mlpackage";
 
-/// The two functions of a combined package, and what the names of their parts hold.
-const CHUNKED: [(&str, &str); 2] = [("infer", "_FFN"), ("prefill", "_prefill")];
-const MONOLITHIC: [(&str, &str); 2] =
-    [("infer", "_monolithic"), ("prefill", "_monolithic_prefill")];
-
-/// A file name taken apart.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Part {
-    prefix: String,
-    function: &'static str,
-    lut: Option<u32>,
-    /// Number, from 1, and count.
-    chunk: Option<(u32, u32)>,
+/// What is joined: the functions with the parts that have them, and the part that results.
+struct Kind {
+    functions: [(&'static str, &'static str); 2],
+    combined: &'static str,
 }
 
-impl Part {
-    /// `llama_FFN_lut4_chunk_01of02.mlpackage` or `llama_monolithic_prefill.mlpackage`.
-    fn read(name: &str) -> Option<Self> {
-        let name = name.strip_suffix(SUFFIX)?;
-        let (front, chunk) = match name.rsplit_once("_chunk_") {
-            Some((front, numbers)) => {
-                let (number, count) = numbers.split_once("of")?;
-                (front, Some((digits(number)?, digits(count)?)))
-            }
-            None => (name, None),
-        };
-        let (front, lut) = match front.rsplit_once("_lut") {
-            Some((rest, bits)) if digits(bits).is_some() => (rest, digits(bits)),
-            _ => (front, None),
-        };
-        let kinds = if chunk.is_some() { CHUNKED } else { MONOLITHIC };
-        // The longer ending first: `_monolithic` alone is the other part.
-        let found = kinds
-            .iter()
-            .rev()
-            .find_map(|(function, ending)| Some((front.strip_suffix(ending)?, *function)));
-        let (prefix, function) = found.filter(|(prefix, _)| !prefix.is_empty())?;
-        Some(Self { prefix: prefix.to_owned(), function, lut, chunk })
-    }
+const CHUNKS: Kind = Kind {
+    functions: [(INFER, anemll::INFER), (PREFILL, anemll::PREFILL)],
+    combined: anemll::COMBINED,
+};
+const WHOLE: Kind = Kind {
+    functions: [(INFER, anemll::WHOLE), (PREFILL, anemll::WHOLE_PREFILL)],
+    combined: anemll::WHOLE_COMBINED,
+};
 
-    fn count(&self) -> Option<u32> {
-        self.chunk.map(|(_, count)| count)
-    }
+/// A package that is a part of one of the two kinds.
+fn read(name: &str) -> Option<Stem> {
+    let stem = Stem::read(name.strip_suffix(SUFFIX)?)?;
+    let kind = if stem.chunk.is_some() { CHUNKS } else { WHOLE };
+    kind.functions.iter().any(|(_, part)| *part == stem.part).then_some(stem)
 }
 
-fn digits(text: &str) -> Option<u32> {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| plain)
-}
-
-fn lut_suffix(lut: Option<u32>) -> String {
-    lut.map_or_else(String::new, |bits| format!("_lut{bits}"))
+fn count(part: &Stem) -> Option<u32> {
+    part.chunk.map(|(_, count)| count)
 }
 
 /// The jobs that `--chunk` or `--monolithic` ask for: every package that is to be made.
@@ -89,14 +63,14 @@ fn bits(text: &str) -> Result<Option<u32>> {
     if bits == "none" {
         return Ok(None);
     }
-    match digits(bits) {
+    match bits.parse().ok() {
         Some(bits @ (1 | 2 | 3 | 4 | 6 | 8)) => Ok(Some(bits)),
         _ => Err(usage(format!("`{text}` is no LUT"), "write 1, 2, 3, 4, 6 or 8 bits, or none")
             .with_at("--lut")),
     }
 }
 
-fn list(directory: &Path) -> Result<Vec<Part>> {
+fn list(directory: &Path) -> Result<Vec<Stem>> {
     let failed = |source: std::io::Error| {
         let what = "cannot read the directory of the parts";
         crate::error::io(codes::PACKAGE_UNREADABLE, what, directory, &source)
@@ -104,7 +78,7 @@ fn list(directory: &Path) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        parts.extend(name.to_str().and_then(Part::read));
+        parts.extend(name.to_str().and_then(read));
     }
     parts.sort();
     Ok(parts)
@@ -116,20 +90,17 @@ struct Wanted<'a> {
     /// Number of chunks; none for monolithic parts.
     count: Option<u32>,
     lut: Option<u32>,
-    all: &'a [Part],
+    all: &'a [Stem],
 }
 
 impl Wanted<'_> {
-    fn kind(&self) -> &'static [(&'static str, &'static str); 2] {
-        if self.count.is_some() { &CHUNKED } else { &MONOLITHIC }
+    fn kind(&self) -> Kind {
+        if self.count.is_some() { CHUNKS } else { WHOLE }
     }
 
-    fn name(&self, prefix: &str, ending: &str, lut: Option<u32>, number: u32) -> String {
-        let lut = lut_suffix(lut);
-        match self.count {
-            Some(count) => format!("{prefix}{ending}{lut}_chunk_{number:02}of{count:02}{SUFFIX}"),
-            None => format!("{prefix}{ending}{lut}{SUFFIX}"),
-        }
+    fn name(&self, prefix: &str, part: &str, lut: Option<u32>, number: u32) -> String {
+        let chunk = self.count.map(|count| (number, count));
+        anemll::stem(prefix, part, lut, chunk) + SUFFIX
     }
 
     fn missing(&self, message: String, hint: String) -> Error {
@@ -140,14 +111,14 @@ impl Wanted<'_> {
 
     /// The prefix, and the LUT bits as they stand in the names.
     fn choose(&self, given: Option<&str>) -> Result<(String, Option<u32>)> {
-        let layout: Vec<&Part> =
+        let layout: Vec<&Stem> =
             self.all.iter().filter(|part| part.chunk.is_some() == self.count.is_some()).collect();
         let prefixes: BTreeSet<&str> = layout.iter().map(|part| part.prefix.as_str()).collect();
         let listed = join(&prefixes);
         let example = |prefix: &str| {
-            let kind = self.kind();
-            let name = |(_, ending): &(&str, &str)| self.name(prefix, ending, self.lut, 1);
-            format!("`{}` and `{}`", name(&kind[0]), name(&kind[1]))
+            let name = |(_, part)| self.name(prefix, part, self.lut, 1);
+            let [first, second] = self.kind().functions.map(name);
+            format!("`{first}` and `{second}`")
         };
         if prefixes.is_empty() {
             return Err(self.missing(
@@ -174,12 +145,12 @@ impl Wanted<'_> {
                 ));
             }
         };
-        let of_prefix: Vec<&Part> =
+        let of_prefix: Vec<&Stem> =
             layout.into_iter().filter(|part| part.prefix == prefix).collect();
         self.check_count(&of_prefix)?;
-        let of_count: Vec<&Part> =
-            of_prefix.into_iter().filter(|part| part.count() == self.count).collect();
-        let luts: BTreeSet<Option<u32>> = of_count.iter().map(|part| part.lut).collect();
+        let of_count: Vec<&Stem> =
+            of_prefix.into_iter().filter(|part| count(part) == self.count).collect();
+        let luts: BTreeSet<Option<u32>> = of_count.iter().map(|part| part.bits).collect();
         if luts.contains(&self.lut) {
             return Ok((prefix, self.lut));
         }
@@ -203,11 +174,11 @@ impl Wanted<'_> {
         ))
     }
 
-    fn check_count(&self, parts: &[&Part]) -> Result<()> {
-        if parts.iter().any(|part| part.count() == self.count) {
+    fn check_count(&self, parts: &[&Stem]) -> Result<()> {
+        if parts.iter().any(|part| count(part) == self.count) {
             return Ok(());
         }
-        let counts: BTreeSet<u32> = parts.iter().filter_map(|part| part.count()).collect();
+        let counts: BTreeSet<u32> = parts.iter().filter_map(|part| count(part)).collect();
         let counts: Vec<String> = counts.iter().map(u32::to_string).collect();
         Err(self.missing(
             format!(
@@ -224,16 +195,16 @@ impl Wanted<'_> {
         let mut missing = BTreeMap::new();
         for number in 1..=self.count.unwrap_or(1) {
             let mut sources = Vec::new();
-            for (function, ending) in self.kind() {
-                let name = self.name(prefix, ending, lut, number);
+            for (function, part) in self.kind().functions {
+                let name = self.name(prefix, part, lut, number);
                 let path = self.directory.join(&name);
                 if !path.exists() {
-                    missing.insert(name, *function);
+                    missing.insert(name, function);
                     if missing.len() > LONGEST_LIST {
                         break;
                     }
                 }
-                let function = (*function).to_owned();
+                let function = function.to_owned();
                 sources.push(Source { name: function, path, function: None });
             }
             let mut expected = BTreeMap::new();
@@ -244,11 +215,12 @@ impl Wanted<'_> {
             if let Some(bits) = self.lut {
                 expected.insert("lut_bits".to_owned(), bits.to_string());
             }
-            let combined = if self.count.is_some() { "_FFN_PF" } else { "_monolithic_combined" };
+            let combined = self.kind().combined;
             jobs.push(Job {
                 sources,
                 parts: Some(PartsCheck { expected }),
                 output: output.join(self.name(prefix, combined, lut, number)),
+                default: None,
             });
             if missing.len() > LONGEST_LIST {
                 break;
@@ -399,9 +371,9 @@ mod tests {
             "llama_FFN_chunk_01of99999999999.mlpackage",
             "llama_monolithic_combined.mlpackage",
         ] {
-            assert_eq!(Part::read(name), None, "{name}");
+            assert_eq!(read(name), None, "{name}");
         }
-        let part = Part::read("a_lut_x_FFN_chunk_01of02.mlpackage").unwrap();
-        assert_eq!((part.prefix.as_str(), part.lut), ("a_lut_x", None));
+        let part = read("a_lut_x_FFN_chunk_01of02.mlpackage").unwrap();
+        assert_eq!((part.prefix.as_str(), part.bits), ("a_lut_x", None));
     }
 }

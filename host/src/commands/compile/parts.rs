@@ -2,6 +2,7 @@
 
 use super::CompileArguments;
 use crate::error::io;
+use anemll_layout::anemll::{self, Stem};
 use anemll_plugin_api::{Error, Result, codes};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ enum Part {
 #[derive(Debug)]
 pub(super) struct Parts {
     part: Part,
-    suffix: String,
+    bits: Option<u32>,
     chunks: Option<u32>,
     prefix: Option<String>,
     input: PathBuf,
@@ -70,7 +71,7 @@ impl Parts {
         }
         Ok(Some(Self {
             part,
-            suffix: lut_suffix(arguments.lut.as_deref())?,
+            bits: bits(arguments.lut.as_deref())?,
             chunks: arguments.chunk,
             prefix: arguments.prefix.clone(),
             input: arguments.input_dir.clone().unwrap_or_else(|| PathBuf::from(".")),
@@ -114,34 +115,34 @@ impl Parts {
 
     /// What may stand after the prefix: groups of packages that belong together, the best first.
     fn endings(&self, names: &[String]) -> Result<Vec<Vec<String>>> {
-        let lut = &self.suffix;
+        let ending = |part: &str, bits| anemll::stem("", part, bits, None);
         let one = |ending: String| vec![ending];
         Ok(match self.part {
             Part::Embeddings => {
                 // Embeddings often stay in 16 bits beside palettized layers.
-                let mut endings = vec![one(format!("_embeddings{lut}"))];
-                if !lut.is_empty() {
-                    endings.push(one("_embeddings".to_owned()));
+                let mut endings = vec![one(ending(anemll::EMBEDDINGS, self.bits))];
+                if self.bits.is_some() {
+                    endings.push(one(ending(anemll::EMBEDDINGS, None)));
                 }
                 endings
             }
-            Part::Head => vec![one(format!("_lm_head{lut}"))],
+            Part::Head => vec![one(ending(anemll::HEAD, self.bits))],
             Part::Monolithic => vec![
-                one("_monolithic_combined".to_owned()),
-                one(format!("_monolithic_full{lut}")),
-                vec!["_monolithic".to_owned(), "_monolithic_prefill".to_owned()],
+                one(ending(anemll::WHOLE_COMBINED, None)),
+                one(ending(anemll::WHOLE_FULL, self.bits)),
+                [anemll::WHOLE, anemll::WHOLE_PREFILL].map(|part| ending(part, None)).to_vec(),
             ],
             Part::Layers => {
                 let chunks = match self.chunks {
                     Some(chunks) => chunks,
                     None => self.number_of_chunks(names)?,
                 };
-                let all = |kind: &str| -> Vec<String> {
+                let all = |part: &str| -> Vec<String> {
                     (1..=chunks)
-                        .map(|number| format!("_{kind}{lut}_chunk_{number:02}of{chunks:02}"))
+                        .map(|number| anemll::stem("", part, self.bits, Some((number, chunks))))
                         .collect()
                 };
-                vec![all("FFN_PF"), [all("FFN"), all("prefill")].concat()]
+                vec![all(anemll::COMBINED), [all(anemll::INFER), all(anemll::PREFILL)].concat()]
             }
             Part::All => Vec::new(),
         })
@@ -149,22 +150,26 @@ impl Parts {
 
     /// Read off the names of first chunks.
     fn number_of_chunks(&self, names: &[String]) -> Result<u32> {
-        let first = format!("{}_chunk_01of", self.suffix);
-        let fits = |name: &&String| {
-            self.prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix))
-                && (name.contains(&format!("_FFN_PF{first}"))
-                    || name.contains(&format!("_FFN{first}")))
+        let fits = |stem: &Stem| {
+            [anemll::COMBINED, anemll::INFER].contains(&stem.part)
+                && stem.bits == self.bits
+                && self.prefix.as_ref().is_none_or(|prefix| *prefix == stem.prefix)
         };
         let mut found: Vec<u32> = names
             .iter()
+            .filter_map(|name| Stem::read(name))
             .filter(fits)
-            .filter_map(|name| name.rsplit_once(&first)?.1.parse().ok())
+            .filter_map(|stem| stem.chunk.filter(|(number, _)| *number == 1))
+            .map(|(_, count)| count)
             .collect();
         found.sort_unstable();
         found.dedup();
         match found.as_slice() {
             [only] => Ok(*only),
-            [] => Err(missing(&format!("*_FFN_PF{first}NN.mlpackage"), &self.input)),
+            [] => {
+                let first = anemll::stem("*", anemll::COMBINED, self.bits, None);
+                Err(missing(&format!("{first}_chunk_01ofNN.mlpackage"), &self.input))
+            }
             several => {
                 Err(Error::new(codes::USAGE, format!("there are packages of {several:?} chunks"))
                     .with_at(self.input.display().to_string())
@@ -206,15 +211,15 @@ fn missing(looked_for: &str, folder: &Path) -> Error {
         )
 }
 
-/// `_lut4` of `4`, `4,8` and `4,tensor`; nothing of `none`.
-fn lut_suffix(lut: Option<&str>) -> Result<String> {
+/// The bits of `4`, `4,8` and `4,tensor`; none of `none`.
+fn bits(lut: Option<&str>) -> Result<Option<u32>> {
     let text = lut.unwrap_or("none").trim().to_lowercase();
     if ["none", "no", "false", ""].contains(&text.as_str()) {
-        return Ok(String::new());
+        return Ok(None);
     }
     let bits = text.split(',').next().unwrap_or_default();
     match bits.parse::<u32>() {
-        Ok(bits @ 1..=8) => Ok(format!("_lut{bits}")),
+        Ok(bits @ 1..=8) => Ok(Some(bits)),
         _ => Err(Error::new(
             codes::USAGE,
             format!("--lut {text:?}: give the bits of the packages' names, such as 4, or none"),
@@ -249,7 +254,7 @@ mod tests {
     fn parts(part: Part, lut: Option<&str>, chunks: Option<u32>, prefix: Option<&str>) -> Parts {
         Parts {
             part,
-            suffix: lut_suffix(lut).unwrap(),
+            bits: bits(lut).unwrap(),
             chunks,
             prefix: prefix.map(str::to_owned),
             input: PathBuf::new(),
@@ -332,10 +337,10 @@ mod tests {
 
     #[test]
     fn bits_of_names() {
-        assert_eq!(lut_suffix(Some("none")).unwrap(), "");
-        assert_eq!(lut_suffix(Some(" 4,tensor")).unwrap(), "_lut4");
+        assert_eq!(bits(Some("none")).unwrap(), None);
+        assert_eq!(bits(Some(" 4,tensor")).unwrap(), Some(4));
         for wrong in ["0", "9", "x", "-4", "4.5"] {
-            assert_eq!(lut_suffix(Some(wrong)).unwrap_err().code, codes::USAGE);
+            assert_eq!(bits(Some(wrong)).unwrap_err().code, codes::USAGE);
         }
     }
 }

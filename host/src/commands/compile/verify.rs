@@ -4,7 +4,6 @@ use super::{APPLES, Job, OURS};
 use crate::error::io;
 use anemll_mlmodelc::Comparison;
 use anemll_plugin_api::{Compiler, Host, Result, codes};
-use serde_json::Value;
 use std::path::Path;
 
 /// Compiles a package once more, with the other compiler and into a folder that goes away, and tells
@@ -22,7 +21,7 @@ pub(super) fn run(
         .map_err(|source| {
             io(codes::OUTPUT_UNWRITABLE, "cannot make a directory in it", &job.directory, &source)
         })?;
-    let second = other.compile(&job.package, folder.path(), &Value::Null, host)?;
+    let second = other.compile(&job.package, folder.path(), host)?;
     let (apples, ours) = if ours { (second.as_path(), made) } else { (made, second.as_path()) };
     let mut agree = true;
     for (file, comparison) in anemll_mlmodelc::compare(apples, ours)? {

@@ -4,19 +4,17 @@
 //! the evaluation functions. The export runs as apps run it: its compiled models, token by token.
 
 use super::VerifyArguments;
-use crate::cli::{Cli, Command};
 use crate::engine::{Engine, Head};
 use crate::error::from_export;
 use crate::evaluation::{argmax, logsumexp, measure};
-use crate::meta::{Form, Meta};
 use crate::plugins::Plugins;
 use crate::services::{self, check_cancelled};
 use crate::tokenizer::Tokenizer;
+use anemll_conversion::{Conversion, Form, META};
 use anemll_export::Release;
+use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{Error, Result, codes};
-use clap::Parser as _;
 use serde::Serialize;
-use std::ffi::OsString;
 use std::path::Path;
 
 /// What both run on.
@@ -98,14 +96,15 @@ pub(super) fn compare(
     .map_err(from_export)?;
     let host = services::host();
     let runtime = plugins.runtime(&arguments.runtime)?;
-    let meta = Meta { form: Form::Compiled, ..Meta::read(&folder.join("meta.yaml"))? };
-    let mut export = Engine::open_meta(meta, runtime.as_ref(), &host)?;
+    let mut conversion = Conversion::read(&folder.join(META))?;
+    conversion.form = Form::Compiled;
+    let mut export = Engine::open_conversion(conversion, runtime.as_ref(), &host)?;
     let tokenizer = Tokenizer::open(&folder)?;
     let mut tokens = [tokenizer.lead()?, tokenizer.encode(TEXT, false)?].concat();
     tokens.truncate(usize::try_from(arguments.max_tokens.min(export.context())).unwrap_or(2));
     let output = scratch.path().join("original");
     convert(arguments, plugins, source, &output, &export)?;
-    let mut original = Engine::open(&output.join("meta.yaml"), runtime.as_ref(), &host)?;
+    let mut original = Engine::open(&output.join(META), runtime.as_ref(), &host)?;
     if let (Some(ours), Some(theirs)) = (export.vocabulary(), original.vocabulary())
         && ours != theirs
     {
@@ -219,30 +218,12 @@ fn convert(
     export: &Engine,
 ) -> Result<()> {
     super::super::say("converting the original to 16-bit floats in a temporary folder");
-    let text = |number: u64| OsString::from(number.to_string());
-    let mut line: Vec<OsString> = vec!["anemll".into(), "convert".into()];
-    line.extend(["--model".into(), source.as_os_str().to_owned()]);
-    line.extend(["--output".into(), output.as_os_str().to_owned()]);
-    line.extend([
-        "--context".into(),
-        text(export.context()),
-        "--batch".into(),
-        text(export.batch()),
-    ]);
-    for flag in ["--combiner", "chunked", "--chunk", "1", "--lut", "none", "--runtime", "none"] {
-        line.push(flag.into());
-    }
-    line.extend(["--clamp", "--force", "--no-tokenizer"].map(Into::into));
-    if let Some(head) = arguments.head {
-        line.extend(["--head".into(), head.name().into()]);
-    }
-    if let Some(arch) = &arguments.arch {
-        line.extend(["--arch".into(), arch.into()]);
-    }
-    let parsed = Cli::try_parse_from(line)
-        .map_err(|refusal| Error::new(codes::INTERNAL, refusal.to_string()))?;
-    let Command::Convert(conversion) = &parsed.command else {
-        return Err(Error::new(codes::INTERNAL, "`convert` was typed"));
+    let request = ConvertRequest {
+        context: export.context(),
+        batch: export.batch(),
+        head: arguments.head.map(Into::into),
+        arch: arguments.arch.clone(),
+        ..ConvertRequest::unquantized(source, output)
     };
-    crate::convert::run(conversion, plugins, "anemll verify", &|_| {})
+    anemll_pipeline::run(&request, plugins, "anemll verify", &|_| {})
 }

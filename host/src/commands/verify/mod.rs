@@ -2,8 +2,8 @@
 
 mod against;
 
+use crate::arguments::HeadArgument;
 use crate::error::from_export;
-use crate::model_files::HeadChoice;
 use crate::plugins::Plugins;
 use crate::services::check_cancelled;
 use crate::terminal::{self, Column, Table};
@@ -46,7 +46,7 @@ pub struct VerifyArguments {
     /// Which weight the original's head has, where it is tied to the embedding and another one is
     /// stored.
     #[arg(long, value_name = "HEAD", value_enum, requires = "source")]
-    pub head: Option<HeadChoice>,
+    pub head: Option<HeadArgument>,
     /// Arch frontend for the original, where several accept it.
     #[arg(long, value_name = "ID", requires = "source")]
     pub arch: Option<String>,

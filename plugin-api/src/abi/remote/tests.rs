@@ -7,13 +7,14 @@ use abi_stable::std_types::{RBox, RResult, RString, RVec};
 
 use super::super::export::Exported;
 use super::super::v1::{
-    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiCombiner, AbiCombiner_TO, AbiCompiler,
-    AbiCompiler_TO, AbiQuantizer, AbiQuantizer_TO, AbiRuntime, AbiRuntime_TO, AbiSession,
-    AbiSession_TO, Blob, FORMAT_COREML_MODEL, HostBox, PluginError, SinkMut,
+    Abi, AbiArchFrontend, AbiArchFrontend_TO, AbiArchModel, AbiArchModel_TO, AbiCombiner,
+    AbiCombiner_TO, AbiCompiler, AbiCompiler_TO, AbiQuantizer, AbiQuantizer_TO, AbiRuntime,
+    AbiRuntime_TO, AbiSession, AbiSession_TO, Blob, FORMAT_COREML_MODEL, HostBox, PluginError,
+    SinkMut,
 };
 use super::*;
 use crate::data::Purpose;
-use crate::{Error, Plugin, codes};
+use crate::{DType, Error, Plugin, codes};
 
 /// Texts that are no answer to anything.
 const GARBAGE: [&str; 7] = ["", "{", "[]", "null", "\u{0}\u{1b}[2J", "{\"rank\": 5}", "NaN"];
@@ -37,22 +38,32 @@ impl AbiArchFrontend for Garbage {
         self.text()
     }
 
-    fn describe(&self, _: RStr<'_>) -> Abi<RString> {
+    fn open(&self, _: RStr<'_>, _: HostBox) -> Abi<ArchModelBox> {
+        RResult::ROk(AbiArchModel_TO::from_ptr(RBox::new(*self), TD_Opaque))
+    }
+}
+
+impl AbiArchModel for Garbage {
+    fn describe(&self) -> Abi<RString> {
         self.text()
     }
 
-    fn lower(&self, _: RStr<'_>, _: RStr<'_>, _: HostBox) -> Abi<Blob> {
+    fn lower(&self, _: RStr<'_>, _: HostBox) -> Abi<Blob> {
         self.blob()
     }
 }
 
 impl AbiQuantizer for Garbage {
+    fn scheme(&self, _: RStr<'_>) -> Abi<RString> {
+        self.text()
+    }
+
     fn plan(
         &self,
         _: RStr<'_>,
+        _: RStr<'_>,
         _: RSlice<'_, RSlice<'_, u8>>,
         _: RSlice<'_, AbiTensor<'_>>,
-        _: RStr<'_>,
         _: HostBox,
     ) -> Abi<RString> {
         self.text()
@@ -85,13 +96,7 @@ impl AbiCompiler for Garbage {
         self.text()
     }
 
-    fn compile(
-        &self,
-        _: RSlice<'_, u8>,
-        _: RSlice<'_, u8>,
-        _: RStr<'_>,
-        _: HostBox,
-    ) -> Abi<RVec<u8>> {
+    fn compile(&self, _: RSlice<'_, u8>, _: RSlice<'_, u8>, _: HostBox) -> Abi<RVec<u8>> {
         // An error without end, with a code that is none.
         RResult::RErr(PluginError {
             code: "\u{1b}".into(),
@@ -109,7 +114,7 @@ impl AbiRuntime for Garbage {
         self.text()
     }
 
-    fn open(&self, _: RSlice<'_, u8>, _: RStr<'_>, _: HostBox) -> Abi<SessionBox> {
+    fn open(&self, _: RSlice<'_, u8>, _: HostBox) -> Abi<SessionBox> {
         RResult::ROk(AbiSession_TO::from_ptr(RBox::new(*self), TD_Opaque))
     }
 }
@@ -166,19 +171,28 @@ fn garbage_from_a_plugin_is_refused_with_its_name_and_the_entry() {
         let garbage = Garbage(text);
         let frontend = remote(AbiArchFrontend_TO::from_ptr(RBox::new(garbage), TD_Opaque));
         refused(frontend.accepts("{}"), "arch.accepts");
-        refused(frontend.describe(&ModelInput::default()), "arch.describe");
-        refused(frontend.lower(&ModelInput::default(), &function(), &host), "arch.lower");
+        refused(frontend.open(&ModelInput::default(), &host), "model.describe");
+        let model = RemoteModel {
+            object: AbiArchModel_TO::from_ptr(RBox::new(garbage), TD_Opaque),
+            plugin: "stub".into(),
+            description: ModelDescription::default(),
+        };
+        refused(model.lower(&function(), &host), "model.lower");
 
         let quantizer = remote(AbiQuantizer_TO::from_ptr(RBox::new(garbage), TD_Opaque));
-        // Every key of a plan has a default, and so any object is one.
+        // Every key of a scheme and of a plan has a default, and so any object is one.
         if !text.starts_with("{\"") && text != "[]" {
+            refused(quantizer.scheme(&Outline::default()), "quantizer.scheme");
             refused(quantizer.plan(&PlanRequest::default(), &host), "quantizer.plan");
         }
         let mut sink = crate::MemorySink::new();
-        refused(quantizer.encode(tensor, &Value::Null, None, &mut sink, &host), "quantizer.encode");
+        if !text.starts_with("{\"") && text != "[]" {
+            let encoded = quantizer.encode(tensor, &Value::Null, None, &mut sink, &host);
+            refused(encoded, "quantizer.encode");
+        }
 
         let combiner = remote(AbiCombiner_TO::from_ptr(RBox::new(garbage), TD_Opaque));
-        let (model, options) = (ModelDescription::default(), LayoutOptions::default());
+        let (model, options) = (ModelDescription::default(), LayoutRequest::default());
         refused(combiner.layout(&model, &options), "combiner.layout");
         refused(combiner.combine(&[], &CombineOptions::default(), &host), "combiner.combine");
 
@@ -187,7 +201,7 @@ fn garbage_from_a_plugin_is_refused_with_its_name_and_the_entry() {
 
         let runtime = remote(AbiRuntime_TO::from_ptr(RBox::new(garbage), TD_Opaque));
         refused(runtime.check(), "runtime.check");
-        refused(runtime.open(Path::new("x"), &Value::Null, &host), "session.describe");
+        refused(runtime.open(Path::new("x"), &host), "session.describe");
     }
 }
 
@@ -202,7 +216,7 @@ fn nesting_without_end_is_refused() {
 fn an_error_without_end_is_cut() {
     let compiler = remote(AbiCompiler_TO::from_ptr(RBox::new(Garbage("")), TD_Opaque));
     let (package, output) = (Path::new("a"), Path::new("b"));
-    let error = compiler.compile(package, output, &Value::Null, &Host::quiet()).unwrap_err();
+    let error = compiler.compile(package, output, &Host::quiet()).unwrap_err();
     assert_eq!(error.code, codes::PLUGIN_BAD_ANSWER);
     assert_eq!(error.causes.len(), crate::limits::CAUSES);
     assert_eq!(error.causes[0], "the error came with the code `\u{fffd}`");
@@ -220,12 +234,21 @@ impl ArchFrontend for Counting {
         Err(Error::cancelled())
     }
 
-    fn describe(&self, _: &ModelInput) -> Result<ModelDescription> {
+    fn open(&self, model: &ModelInput, _: &Host) -> Result<Box<dyn ArchModel>> {
+        if model.context == 0 {
+            return Ok(Box::new(Self));
+        }
         CALLS.fetch_add(1, Ordering::SeqCst);
-        Ok(ModelDescription::default())
+        Err(Error::cancelled())
+    }
+}
+
+impl ArchModel for Counting {
+    fn describe(&self) -> ModelDescription {
+        ModelDescription::default()
     }
 
-    fn lower(&self, _: &ModelInput, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
+    fn lower(&self, _: &FunctionSpec, _: &Host) -> Result<Vec<u8>> {
         CALLS.fetch_add(1, Ordering::SeqCst);
         Ok(Vec::new())
     }
@@ -255,11 +278,11 @@ struct CountingPlugin;
 impl Plugin for CountingPlugin {
     const MANIFEST: &'static str = "{\"name\": \"counting\"}";
 
-    fn arch_frontend(_: &str, _: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(_: &str, _: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         Ok(Box::new(Counting))
     }
 
-    fn quantizer(_: &str, _: &Value) -> Result<Box<dyn Quantizer>> {
+    fn quantizer(_: &str, _: &ComponentOptions) -> Result<Box<dyn Quantizer>> {
         Ok(Box::new(Counting))
     }
 }
@@ -273,10 +296,12 @@ fn garbage_from_a_host_does_not_reach_the_component() {
     let error = from_abi(module.new_arch()("x".into(), "{".into())).err().unwrap();
     assert_eq!(code(error), codes::PLUGIN_BAD_REQUEST);
     let frontend = from_abi(module.new_arch()("x".into(), "{}".into())).unwrap();
+    let model = to_json("arch.open", &ModelInput::default()).unwrap();
+    let model = from_abi(frontend.open(model.as_str().into(), host())).unwrap();
     for text in GARBAGE {
-        let error = from_abi(frontend.describe(text.into())).unwrap_err();
+        let error = from_abi(frontend.open(text.into(), host())).err().unwrap();
         assert_eq!(code(error), codes::PLUGIN_BAD_REQUEST);
-        let error = from_abi(frontend.lower(text.into(), text.into(), host())).err().unwrap();
+        let error = from_abi(model.lower(text.into(), host())).err().unwrap();
         assert_eq!(code(error), codes::PLUGIN_BAD_REQUEST);
     }
 
@@ -297,6 +322,6 @@ fn garbage_from_a_host_does_not_reach_the_component() {
 #[test]
 fn the_format_of_programs_is_checked() {
     let blob = |format: &str| Blob { format: format.into(), bytes: vec![1].into() };
-    assert_eq!(coreml_model("stub", "arch.lower", blob(FORMAT_COREML_MODEL)).unwrap(), [1]);
-    refused(coreml_model("stub", "arch.lower", blob("text/plain")), "arch.lower");
+    assert_eq!(coreml_model("stub", "model.lower", blob(FORMAT_COREML_MODEL)).unwrap(), [1]);
+    refused(coreml_model("stub", "model.lower", blob("text/plain")), "model.lower");
 }

@@ -7,7 +7,7 @@ use anemll_decoder::config::{
     Allowed, Config, Key, WindowRules, window_everywhere, windows_of_layers,
 };
 use anemll_decoder::frontend::{Component, Defaults, Family, Form};
-use anemll_decoder::{OutputProjection, SoftmaxForm};
+use anemll_decoder::{OutputProjection, Refusals, SoftmaxForm};
 use anemll_plugin_api::Result;
 
 /// The component `llama`.
@@ -62,21 +62,22 @@ const MISTRAL_KEYS: &[Key] = &[
     Key::refused("mlp_bias", &[Allowed::False], NO_BIASES),
 ];
 
-fn llama(config: &Config<'_>, context: u64) -> Result<Form> {
-    let windows = windows_of_layers(config, WINDOWS, context)?;
+fn llama(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    let windows = windows_of_layers(config, WINDOWS, context, refusals)?;
     let mut notes = windows.notes;
-    if let Some(ranks) = config.size("pretraining_tp")?.filter(|ranks| *ranks > 1) {
+    let ranks = refusals.take(config.size("pretraining_tp"))?.flatten();
+    if let Some(ranks) = ranks.filter(|ranks| *ranks > 1) {
         notes.push(format!(
             "config.json: `pretraining_tp` = {ranks} only changes the order of sums and was ignored"
         ));
     }
-    let bias = config.boolean("attention_bias")?.unwrap_or(false);
-    let mlp_bias = config.boolean("mlp_bias")?.unwrap_or(false);
+    let bias = refusals.take(config.boolean("attention_bias"))?.flatten().unwrap_or(false);
+    let mlp_bias = refusals.take(config.boolean("mlp_bias"))?.flatten().unwrap_or(false);
     Ok(form(vec![LLAMA_KEYS, windows.keys], bias, mlp_bias, notes))
 }
 
-fn mistral(config: &Config<'_>, context: u64) -> Result<Form> {
-    let window = window_everywhere(config, MISTRAL_WINDOW, context)?;
+fn mistral(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    let window = window_everywhere(config, MISTRAL_WINDOW, context, refusals)?;
     Ok(form(vec![MISTRAL_KEYS, window.keys], false, false, window.notes))
 }
 

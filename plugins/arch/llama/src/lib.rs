@@ -6,7 +6,7 @@
 mod config;
 
 use anemll_decoder::frontend::DecoderFrontend;
-use anemll_plugin_api::{ArchFrontend, Plugin, Result, Value};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Plugin, Result};
 
 /// The plugin `llama`.
 pub struct LlamaPlugin;
@@ -14,7 +14,7 @@ pub struct LlamaPlugin;
 impl Plugin for LlamaPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn arch_frontend(id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(id: &str, options: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         config::LLAMA.frontend(id, options)
     }
 }

@@ -8,7 +8,10 @@ use anemll_plugin_api::data::{
     FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
     TensorInfo,
 };
-use anemll_plugin_api::{ArchFrontend, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::testing::options;
+use anemll_plugin_api::{
+    ArchFrontend, ComponentOptions, DType, Host, Plugin, Result, Value, codes,
+};
 use serde_json::json;
 
 /// A small model as transformers would save it.
@@ -41,8 +44,18 @@ fn input(config: Value) -> ModelInput {
     ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
 }
 
+/// The frontend with options.
+fn made(given: Value) -> Result<Box<dyn ArchFrontend>> {
+    LlamaPlugin::arch_frontend("llama", &options(given))
+}
+
+/// What a frontend says of a model.
+fn read(frontend: &dyn ArchFrontend, model: &ModelInput) -> Result<ModelDescription> {
+    Ok(frontend.open(model, &Host::quiet())?.describe())
+}
+
 fn describe(config: Value) -> Result<ModelDescription> {
-    frontend().describe(&input(config))
+    read(&frontend(), &input(config))
 }
 
 /// Tensors as the small model has them.
@@ -69,7 +82,7 @@ fn tensors(prefix: &str) -> BTreeMap<String, TensorInfo> {
         }
     }
     list.into_iter()
-        .map(|(name, shape)| (name, TensorInfo { dtype: "bfloat16".into(), shape }))
+        .map(|(name, shape)| (name, TensorInfo { dtype: DType::BFLOAT16, shape }))
         .collect()
 }
 
@@ -93,13 +106,12 @@ fn the_manifest_agrees_with_the_code() {
         (component.id.as_str(), component.model_types.as_slice()),
         ("llama", &["llama".into(), "mistral".into()][..])
     );
-    let frontend = LlamaPlugin::arch_frontend(
-        "llama",
-        &json!({"split_lm_head": component.options["split_lm_head"].default}),
-    );
-    assert_eq!(frontend.unwrap().describe(&input(config())).unwrap().head_splits, [16; 8]);
+    let options = component.complete_options(&ComponentOptions::new()).unwrap();
+    let frontend = LlamaPlugin::arch_frontend("llama", &options);
+    let description = read(&*frontend.unwrap(), &input(config())).unwrap();
+    assert_eq!(description.head_splits, [16; 8]);
     assert_eq!(
-        LlamaPlugin::arch_frontend("qwen", &json!({})).err().unwrap().code,
+        LlamaPlugin::arch_frontend("qwen", &ComponentOptions::new()).err().unwrap().code,
         codes::PLUGIN_NO_SUCH_COMPONENT
     );
 }
@@ -269,16 +281,11 @@ fn dynamic_scaling_passes_where_it_does_not_act() {
 fn lengths_and_options_are_checked() {
     let frontend = frontend();
     for (context, batch) in [(0, 1), (64, 0), (64, 65), (u64::MAX, 64), (1 << 21, 64)] {
-        let error =
-            frontend.describe(&ModelInput { context, batch, ..input(config()) }).unwrap_err();
+        let error = read(&frontend, &ModelInput { context, batch, ..input(config()) }).unwrap_err();
         assert_eq!(error.code, codes::SHAPE_INVALID, "{context}, {batch}");
     }
-    let split = |value: Value| {
-        frontend
-            .describe(&ModelInput { options: json!({"split_lm_head": value}), ..input(config()) })
-    };
+    let split = |value: Value| read(&*made(json!({"split_lm_head": value}))?, &input(config()));
     assert_eq!(split(json!(1)).unwrap().head_splits, [128]);
-    assert_eq!(split(Value::Null).unwrap().head_splits, [16; 8]);
     for value in [json!(0), json!(65), json!(-1), json!("8"), json!(2.5)] {
         let error = split(value).unwrap_err();
         assert_eq!(
@@ -291,24 +298,24 @@ fn lengths_and_options_are_checked() {
 #[test]
 fn tensors_are_checked_before_anything_is_lowered() {
     let frontend = frontend();
-    let host = Host::quiet();
     let model = |tensors| ModelInput { tensors, ..input(config()) };
-    assert!(frontend.describe(&model(tensors("model."))).unwrap().notes.is_empty());
-    assert!(frontend.describe(&model(tensors(""))).unwrap().notes.is_empty());
+    assert!(read(&frontend, &model(tensors("model."))).unwrap().notes.is_empty());
+    assert!(read(&frontend, &model(tensors(""))).unwrap().notes.is_empty());
 
     let mut found = tensors("model.");
     found.remove("lm_head.weight");
-    let error = frontend.lower(&model(found.clone()), &infer(), &host).unwrap_err();
+    let error = read(&frontend, &model(found.clone())).unwrap_err();
     assert_eq!(
         (error.code.as_str(), error.at.as_deref()),
         (codes::WEIGHT_MISSING, Some("lm_head.weight"))
     );
     let tied = ModelInput { config: with(json!({"tie_word_embeddings": true})), ..model(found) };
-    assert!(frontend.lower(&tied, &infer(), &host).is_ok());
+    let tied = frontend.open(&tied, &Host::quiet()).unwrap();
+    assert!(tied.lower(&infer(), &Host::quiet()).is_ok());
 
     let mut found = tensors("model.");
     found.get_mut("model.layers.1.self_attn.k_proj.weight").unwrap().shape = vec![64, 48];
-    let error = frontend.describe(&model(found)).unwrap_err();
+    let error = read(&frontend, &model(found)).unwrap_err();
     assert_eq!(error.code, codes::WEIGHT_SHAPE);
     assert!(error.message.contains("num_key_value_heads*head_dim"), "{}", error.message);
 
@@ -316,15 +323,17 @@ fn tensors_are_checked_before_anything_is_lowered() {
         config: with(json!({"attention_bias": true, "mlp_bias": true})),
         ..model(tensors("model."))
     };
-    let error = frontend.describe(&biased).unwrap_err();
+    let error = read(&frontend, &biased).unwrap_err();
     assert_eq!(error.at.as_deref(), Some("model.layers.0.self_attn.q_proj.bias"));
 }
 
 #[test]
 fn lowering_is_deterministic_and_stops_when_asked() {
-    let frontend = frontend();
-    let first = frontend.lower(&input(config()), &infer(), &Host::quiet()).unwrap();
-    let second = frontend.lower(&input(config()), &infer(), &Host::quiet()).unwrap();
+    let host = Host::quiet();
+    let model = frontend().open(&input(config()), &host).unwrap();
+    let first = model.lower(&infer(), &host).unwrap();
+    let again = frontend().open(&input(config()), &host).unwrap();
+    let second = again.lower(&infer(), &host).unwrap();
     assert_eq!(first, second);
     assert!(coreml_proto::read_model(&first).is_ok());
 }
@@ -345,8 +354,50 @@ fn verdicts() {
         assert_eq!(rank(other), MatchRank::None);
     }
     assert_eq!(frontend.accepts("{").unwrap_err().code, codes::CONFIG_UNREADABLE);
-    let error = frontend.accepts(&with(json!({"hidden_act": "relu"})).to_string()).unwrap_err();
-    assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+}
+
+#[test]
+fn a_verdict_has_every_refusal() {
+    let refused = |config: Value| -> Vec<(String, String)> {
+        let verdict = frontend().accepts(&config.to_string()).unwrap();
+        assert_eq!(verdict.rank, MatchRank::ModelType);
+        verdict.refusals.into_iter().map(|refusal| (refusal.code, refusal.key)).collect()
+    };
+    let known = |code: &str, key: &str| (code.to_owned(), key.to_owned());
+    assert_eq!(refused(config()), []);
+    assert_eq!(
+        refused(with(json!({"hidden_act": "relu"}))),
+        [known(codes::CONFIG_KEY_UNSUPPORTED, "hidden_act")]
+    );
+    // In the order in which they are read, the first of which is the error.
+    let mut many = with(json!({
+        "attention_bias": "no", "num_experts": 8, "kv_lora_rank": 4, "head_dim": -1,
+        "rope_scaling": {"rope_type": "longrope"}, "rms_norm_eps": "small",
+    }));
+    many.as_object_mut().unwrap().remove("vocab_size");
+    assert_eq!(
+        refused(many.clone()),
+        [
+            known(codes::CONFIG_KEY_INVALID, "attention_bias"),
+            known(codes::CONFIG_KEY_UNSUPPORTED, "num_experts"),
+            known(codes::CONFIG_KEY_UNSUPPORTED, "kv_lora_rank"),
+            known(codes::CONFIG_KEY_INVALID, "head_dim"),
+            known(codes::CONFIG_KEY_MISSING, "vocab_size"),
+            known(codes::CONFIG_KEY_INVALID, "rms_norm_eps"),
+            known(codes::CONFIG_KEY_UNSUPPORTED, "rope_scaling.rope_type"),
+        ]
+    );
+    let error = describe(many).unwrap_err();
+    assert_eq!(error.at.as_deref(), Some("config.json: attention_bias"));
+    assert!(error.hint.unwrap().starts_with("refused too: `num_experts`, `kv_lora_rank`"));
+    // What does not go together is refused when all parts are there.
+    assert_eq!(
+        refused(with(json!({"num_key_value_heads": 3, "num_experts": 8}))),
+        [
+            known(codes::CONFIG_KEY_UNSUPPORTED, "num_experts"),
+            known(codes::CONFIG_KEY_INVALID, "num_key_value_heads"),
+        ]
+    );
 }
 
 #[test]
@@ -362,7 +413,7 @@ fn reference_configurations_are_accepted() {
     assert_eq!(frontend.accepts(&text).unwrap().rank, MatchRank::ModelType);
     let config: Value = serde_json::from_str(&text).unwrap();
     let model = ModelInput { config, context: 256, batch: 64, ..ModelInput::default() };
-    let description = frontend.describe(&model).unwrap();
+    let description = read(&frontend, &model).unwrap();
     assert_eq!(description.state.shape, [8, 2, 256, 64]);
     assert!(description.notes.is_empty(), "{:?}", description.notes);
 }
@@ -412,12 +463,11 @@ fn mistral_is_taken_only_where_it_is_llama() {
 
 #[test]
 fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
-    let model = |options: Value| ModelInput {
+    let model = ModelInput {
         tensors: tensors("model."),
-        options,
         ..input(with(json!({"tie_word_embeddings": true})))
     };
-    let description = frontend().describe(&model(json!({}))).unwrap();
+    let description = read(&frontend(), &model).unwrap();
     let stored = description.stored_head.unwrap();
     assert!(description.tied_embeddings);
     assert_eq!(
@@ -425,18 +475,17 @@ fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
         ("lm_head.weight", "model.embed_tokens.weight")
     );
     for (choice, tied) in [("tied", true), ("stored", false)] {
-        let description = frontend().describe(&model(json!({"head": choice}))).unwrap();
+        let description = read(&*made(json!({"head": choice})).unwrap(), &model).unwrap();
         assert_eq!((description.tied_embeddings, description.stored_head), (tied, None));
         assert!(description.notes.iter().any(|note| note.contains("as asked for")), "{choice}");
     }
-    let error = frontend().describe(&model(json!({"head": "both"}))).unwrap_err();
+    let error = made(json!({"head": "both"})).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
     // Without a stored one there is nothing to choose, and nothing to say.
-    let mut bare = model(json!({}));
+    let mut bare = model;
     bare.tensors.remove("lm_head.weight");
-    assert_eq!(frontend().describe(&bare).unwrap().stored_head, None);
-    bare.options = json!({"head": "stored"});
-    let error = frontend().describe(&bare).unwrap_err();
+    assert_eq!(read(&frontend(), &bare).unwrap().stored_head, None);
+    let error = read(&*made(json!({"head": "stored"})).unwrap(), &bare).unwrap_err();
     assert_eq!(error.code, codes::WEIGHT_MISSING);
 }
 
@@ -450,9 +499,9 @@ fn names_behind_a_wrapper_are_found() {
         ..input(with(json!({"tie_word_embeddings": false})))
     };
     let model = renamed("language_model.");
-    let description = frontend().describe(&model).unwrap();
+    let description = read(&frontend(), &model).unwrap();
     assert!(description.notes[0].contains("begin with `language_model.model.`"));
-    let error = frontend().describe(&renamed("student.")).unwrap_err();
+    let error = read(&frontend(), &renamed("student.")).unwrap_err();
     assert_eq!(error.code, codes::WEIGHT_MISSING);
     assert!(error.hint.unwrap().contains("`student.model.`"));
 }
@@ -473,5 +522,5 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
         assert_eq!(error.code, codes::CONFIG_KEY_INVALID, "{key}: {error}");
     }
     let long = ModelInput { context: 1 << 20, ..input(with(json!({"head_dim": 1024}))) };
-    assert_eq!(frontend().describe(&long).unwrap_err().code, codes::SHAPE_INVALID);
+    assert_eq!(read(&frontend(), &long).unwrap_err().code, codes::SHAPE_INVALID);
 }

@@ -6,7 +6,7 @@
 mod config;
 
 use anemll_decoder::frontend::DecoderFrontend;
-use anemll_plugin_api::{ArchFrontend, Plugin, Result, Value};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Plugin, Result};
 
 /// The plugin `qwen2_5`.
 pub struct Qwen25Plugin;
@@ -14,7 +14,7 @@ pub struct Qwen25Plugin;
 impl Plugin for Qwen25Plugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn arch_frontend(id: &str, options: &Value) -> Result<Box<dyn ArchFrontend>> {
+    fn arch_frontend(id: &str, options: &ComponentOptions) -> Result<Box<dyn ArchFrontend>> {
         config::QWEN2_5.frontend(id, options)
     }
 }

@@ -5,7 +5,7 @@ use anemll_arch_qwen2_5::{Qwen25Plugin, frontend};
 use anemll_plugin_api::data::{
     FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
 };
-use anemll_plugin_api::{ArchFrontend, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
@@ -34,7 +34,7 @@ fn input(config: Value) -> ModelInput {
 }
 
 fn describe(changes: Value) -> Result<ModelDescription> {
-    frontend().describe(&input(config(changes)))
+    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
 }
 
 #[test]
@@ -42,12 +42,12 @@ fn the_manifest_agrees_with_the_code() {
     let manifest: Manifest = serde_json::from_str(Qwen25Plugin::MANIFEST).unwrap();
     assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
     let component = &manifest.components[0];
-    let options = json!({"split_lm_head": component.options["split_lm_head"].default});
+    let options = component.complete_options(&ComponentOptions::new()).unwrap();
     let made = Qwen25Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.describe(&input(config(json!({})))).unwrap();
+    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
     assert_eq!(description, describe(json!({})).unwrap());
     assert_eq!(
-        Qwen25Plugin::arch_frontend("qwen2", &json!({})).err().unwrap().code,
+        Qwen25Plugin::arch_frontend("qwen2", &ComponentOptions::new()).err().unwrap().code,
         codes::PLUGIN_NO_SUCH_COMPONENT
     );
     let rank = |changes| frontend().accepts(&config(changes).to_string()).unwrap().rank;
@@ -134,7 +134,8 @@ fn three_projections_have_biases_and_all_are_convolutions() {
         purpose: Purpose::Infer,
         argmax: false,
     };
-    let bytes = frontend().lower(&input(config(json!({}))), &function, &Host::quiet()).unwrap();
+    let opened = frontend().open(&input(config(json!({}))), &Host::quiet()).unwrap();
+    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     for name in ["q_proj.bias", "k_proj.bias", "v_proj.bias"] {
         assert!(text.contains(&format!("model.layers.1.self_attn.{name}")), "{name}");

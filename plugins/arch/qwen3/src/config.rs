@@ -4,7 +4,7 @@
 
 use anemll_decoder::config::{Allowed, Config, Key, WindowRules, windows_of_layers};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form};
-use anemll_decoder::{OutputProjection, SoftmaxForm};
+use anemll_decoder::{OutputProjection, Refusals, SoftmaxForm};
 use anemll_plugin_api::Result;
 
 /// The component `qwen3`.
@@ -35,9 +35,9 @@ const KEYS: &[Key] = &[
 /// What `Qwen3Config` takes where nothing is given.
 const WINDOWS: WindowRules = WindowRules { on: false, window: Some(4096), first_layer: 28 };
 
-fn form(config: &Config<'_>, context: u64) -> Result<Form> {
-    let windows = windows_of_layers(config, WINDOWS, context)?;
-    let bias = config.boolean("attention_bias")?.unwrap_or(false);
+fn form(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    let windows = windows_of_layers(config, WINDOWS, context, refusals)?;
+    let bias = refusals.take(config.boolean("attention_bias"))?.flatten().unwrap_or(false);
     Ok(Form {
         keys: vec![KEYS, windows.keys],
         query_key_value_bias: bias,

@@ -5,7 +5,7 @@ use anemll_arch_qwen3::{Qwen3Plugin, frontend};
 use anemll_plugin_api::data::{
     FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
 };
-use anemll_plugin_api::{ArchFrontend, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
@@ -35,7 +35,7 @@ fn input(config: Value) -> ModelInput {
 }
 
 fn describe(changes: Value) -> Result<ModelDescription> {
-    frontend().describe(&input(config(changes)))
+    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
 }
 
 /// The weights and operations of layers `first` to `end`, as text.
@@ -48,7 +48,8 @@ fn lowered(changes: Value, first: u32, end: u32) -> String {
         purpose: Purpose::Infer,
         argmax: false,
     };
-    let bytes = frontend().lower(&input(config(changes)), &function, &Host::quiet()).unwrap();
+    let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
+    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -57,12 +58,12 @@ fn the_manifest_agrees_with_the_code() {
     let manifest: Manifest = serde_json::from_str(Qwen3Plugin::MANIFEST).unwrap();
     assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
     let component = &manifest.components[0];
-    let options = json!({"split_lm_head": component.options["split_lm_head"].default});
+    let options = component.complete_options(&ComponentOptions::new()).unwrap();
     let made = Qwen3Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.describe(&input(config(json!({})))).unwrap();
+    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
     assert_eq!(description, describe(json!({})).unwrap());
     assert_eq!(
-        Qwen3Plugin::arch_frontend("qwen", &json!({})).err().unwrap().code,
+        Qwen3Plugin::arch_frontend("qwen", &ComponentOptions::new()).err().unwrap().code,
         codes::PLUGIN_NO_SUCH_COMPONENT
     );
     let rank = |changes| frontend().accepts(&config(changes).to_string()).unwrap().rank;

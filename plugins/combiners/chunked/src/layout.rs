@@ -1,33 +1,22 @@
 //! Names, functions, packages and run order of the chunked layout.
 
 use anemll_layout::{
-    INFER, MAIN, PREFILL, PartMetadata, check_model, chunk_suffix, combined, common_keys, file_key,
-    head_keys, layer_ranges, layers_text, lut_key, lut_suffix, part, prefix, run_step, steps,
-    weight_file,
+    INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
+    evaluation, file_key, group_keys, head_keys, layer_ranges, layers_text, lut_key, part, prefix,
+    run_step, steps, weight_file,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
-    EvaluationPaths, FunctionSpec, LayerRange, Layout, LayoutOptions, ModelDescription,
-    PackageKind, PackageSpec, Purpose,
+    FunctionSpec, LayerRange, Layout, ModelDescription, PackageSpec, Purpose, RunOrder,
 };
 
-/// The steps of `convert_model.sh`; the constants below are places in this list, from 1.
-const STEPS: &[&str] = &[
-    "embeddings",
-    "lm_head",
-    "FFN",
-    "prefill",
-    "combine",
-    "compile",
-    "tokenizer and meta.yaml",
-    "test",
-];
+/// The steps of `convert_model.sh` that make packages; the constants below are places in this list, from 1.
+const STEPS: &[&str] = &["embeddings", "lm_head", "FFN", "prefill", "combine"];
 const EMBEDDINGS_STEP: u32 = 1;
 const HEAD_STEP: u32 = 2;
 const INFER_STEP: u32 = 3;
 const PREFILL_STEP: u32 = 4;
 const COMBINE_STEP: u32 = 5;
-const TEST_STEP: u32 = 8;
 
 /// Id of the embeddings' function and of its weight file.
 const EMBEDDINGS: &str = "embeddings";
@@ -41,7 +30,7 @@ const DEFAULT_CHUNKS: u32 = 2;
 
 /// Lays a model out in chunks.
 pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
-    check_model(model, options)?;
+    check_model(model)?;
     let prefix = prefix(model, options)?;
     // A model of one layer is laid out without having to ask for one chunk.
     let count = options.chunks.unwrap_or(DEFAULT_CHUNKS.min(model.layers));
@@ -65,19 +54,21 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     // The apps find the other chunks from the first one's name.
     file_key(&mut meta, "ffn", &combined[0].stem);
     head_keys(&mut meta, model, options, &[INFER, PREFILL]);
+    group_keys(&mut meta, options);
 
     let first = run_step(&embeddings, MAIN);
     let through = |packages: &[PackageSpec], function: &str| {
         let chunks = packages.iter().map(|package| run_step(package, function));
         std::iter::once(first.clone()).chain(chunks).collect::<Vec<_>>()
     };
-    let mut paths = EvaluationPaths {
+    let mut run = RunOrder {
         infer: through(&combined, INFER),
         prefill: through(&combined, PREFILL),
         evaluate: through(&evaluate, MAIN),
+        feeds: anemll::feeds(),
     };
-    paths.infer.push(run_step(&head, MAIN));
-    paths.evaluate.push(run_step(&evaluate_head, MAIN));
+    run.infer.push(run_step(&head, MAIN));
+    run.evaluate.push(run_step(&evaluate_head, MAIN));
 
     let mut weight_files = vec![weight_file(EMBEDDINGS, &[EMBEDDINGS])];
     // infer first: it has every weight of its chunk, so that the others add none.
@@ -104,7 +95,7 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
         weight_files,
         packages,
         meta,
-        paths,
+        run,
     })
 }
 
@@ -176,9 +167,8 @@ impl<'a> Parts<'a> {
 
     /// `llama_FFN_lut4_chunk_01of02` for the part `FFN`.
     fn chunk_stem(&self, part: &str, chunk: &Chunk) -> String {
-        let lut = lut_suffix(self.options.bits.layers);
-        let number = chunk_suffix(chunk.number, chunk.count);
-        format!("{}_{part}{lut}{number}", self.prefix)
+        let number = Some((chunk.number, chunk.count));
+        anemll::stem(self.prefix, part, self.options.bits.layers, number)
     }
 
     fn layers_text(&self, chunk: &Chunk) -> String {
@@ -189,9 +179,8 @@ impl<'a> Parts<'a> {
     fn embeddings(&self) -> PackageSpec {
         let bits = self.options.bits.embeddings;
         part(
-            PackageKind::Part,
             EMBEDDINGS_STEP,
-            format!("{}_embeddings{}", self.prefix, lut_suffix(bits)),
+            anemll::stem(self.prefix, anemll::EMBEDDINGS, bits, None),
             EMBEDDINGS,
             EMBEDDINGS,
             format!("{} token embeddings", self.model.architecture),
@@ -203,9 +192,8 @@ impl<'a> Parts<'a> {
         let bits = self.options.bits.head;
         let gives = if self.options.argmax { "largest logit of each piece" } else { "logits" };
         part(
-            PackageKind::Part,
             HEAD_STEP,
-            format!("{}_lm_head{}", self.prefix, lut_suffix(bits)),
+            anemll::stem(self.prefix, anemll::HEAD, bits, None),
             HEAD,
             HEAD,
             format!("{} head: {gives}", self.model.architecture),
@@ -215,9 +203,8 @@ impl<'a> Parts<'a> {
 
     fn infer(&self, chunk: &Chunk) -> PackageSpec {
         part(
-            PackageKind::Part,
             INFER_STEP,
-            self.chunk_stem("FFN", chunk),
+            self.chunk_stem(anemll::INFER, chunk),
             &chunk.weight_file(),
             &chunk.function(INFER),
             format!("{}, one token", self.layers_text(chunk)),
@@ -227,9 +214,8 @@ impl<'a> Parts<'a> {
 
     fn prefill(&self, chunk: &Chunk) -> PackageSpec {
         part(
-            PackageKind::Part,
             PREFILL_STEP,
-            self.chunk_stem("prefill", chunk),
+            self.chunk_stem(anemll::PREFILL, chunk),
             &chunk.weight_file(),
             &chunk.function(PREFILL),
             format!("{}, {} tokens into the cache", self.layers_text(chunk), self.model.batch),
@@ -240,7 +226,7 @@ impl<'a> Parts<'a> {
     fn combined(&self, chunk: &Chunk) -> PackageSpec {
         combined(
             COMBINE_STEP,
-            self.chunk_stem("FFN_PF", chunk),
+            self.chunk_stem(anemll::COMBINED, chunk),
             &chunk.weight_file(),
             &chunk.function(INFER),
             &chunk.function(PREFILL),
@@ -250,9 +236,7 @@ impl<'a> Parts<'a> {
     }
 
     fn evaluate(&self, chunk: &Chunk) -> PackageSpec {
-        part(
-            PackageKind::Evaluate,
-            TEST_STEP,
+        evaluation(
             self.chunk_stem("evaluate", chunk),
             &chunk.weight_file(),
             &chunk.function("evaluate"),
@@ -263,10 +247,8 @@ impl<'a> Parts<'a> {
 
     fn evaluate_head(&self) -> PackageSpec {
         let bits = self.options.bits.head;
-        part(
-            PackageKind::Evaluate,
-            TEST_STEP,
-            format!("{}_evaluate_lm_head{}", self.prefix, lut_suffix(bits)),
+        evaluation(
+            anemll::stem(self.prefix, "evaluate_lm_head", bits, None),
             HEAD,
             EVALUATE_HEAD,
             format!(

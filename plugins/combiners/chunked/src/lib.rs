@@ -6,7 +6,7 @@
 mod layout;
 
 use anemll_layout::LayoutCombiner;
-use anemll_plugin_api::{Combiner, Plugin, Result, Value};
+use anemll_plugin_api::{Combiner, ComponentOptions, Plugin, Result};
 
 /// The combiner's id.
 pub const ID: &str = "chunked";
@@ -18,8 +18,8 @@ pub struct ChunkedPlugin;
 impl Plugin for ChunkedPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn combiner(id: &str, _options: &Value) -> Result<Box<dyn Combiner>> {
-        LayoutCombiner::boxed(id, ID, layout::layout)
+    fn combiner(id: &str, options: &ComponentOptions) -> Result<Box<dyn Combiner>> {
+        LayoutCombiner::boxed(id, ID, options, layout::layout)
     }
 }
 

@@ -1,22 +1,20 @@
 //! Names, functions, packages and run order of the monolithic layout.
 
 use anemll_layout::{
-    INFER, MAIN, PREFILL, PartMetadata, check_model, combined, common_keys, file_key, head_keys,
-    lut_key, part, prefix, run_step, steps, weight_file,
+    INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
+    evaluation, file_key, group_keys, head_keys, lut_key, part, prefix, run_step, steps,
+    weight_file,
 };
+use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
-    EvaluationPaths, FunctionSpec, LayerRange, Layout, LayoutOptions, ModelDescription,
-    PackageKind, Purpose,
+    FunctionSpec, LayerRange, Layout, ModelDescription, Purpose, RunOrder,
 };
-use anemll_plugin_api::{Error, Result, codes};
 
-/// The steps of `convert_monolith.sh`; the constants below are places in this list, from 1.
-const STEPS: &[&str] =
-    &["infer", "prefill", "combine", "compile", "tokenizer and meta.yaml", "test"];
+/// The steps of `convert_monolith.sh` that make packages; the constants below are places in this list, from 1.
+const STEPS: &[&str] = &["infer", "prefill", "combine"];
 const INFER_STEP: u32 = 1;
 const PREFILL_STEP: u32 = 2;
 const COMBINE_STEP: u32 = 3;
-const TEST_STEP: u32 = 6;
 
 /// Id of the function for evaluation.
 const EVALUATE: &str = "evaluate";
@@ -25,33 +23,22 @@ const WEIGHTS: &str = "monolithic";
 
 /// Lays a model out as one package.
 pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
-    check_model(model, options)?;
-    let chunks = options.chunks.unwrap_or(1);
-    if chunks != 1 {
-        return Err(Error::new(
-            codes::LAYOUT_OPTION_INVALID,
-            format!("the monolithic layout has 1 chunk, not {chunks}"),
-        )
-        .with_at("--chunk")
-        .with_hint("leave `--chunk` out, or take `--combiner chunked`"));
-    }
+    check_model(model)?;
     let prefix = prefix(model, options)?;
     let architecture = &model.architecture;
     let metadata = || PartMetadata::new(model, options).bits(options.bits.layers);
 
     let infer = part(
-        PackageKind::Part,
         INFER_STEP,
-        format!("{prefix}_monolithic"),
+        anemll::stem(&prefix, anemll::WHOLE, None, None),
         WEIGHTS,
         INFER,
         format!("{architecture}, one token"),
         metadata().head(options.argmax).finish(),
     );
     let prefill = part(
-        PackageKind::Part,
         PREFILL_STEP,
-        format!("{prefix}_monolithic_prefill"),
+        anemll::stem(&prefix, anemll::WHOLE_PREFILL, None, None),
         WEIGHTS,
         PREFILL,
         format!("{architecture}, {} tokens into the cache", model.batch),
@@ -59,17 +46,15 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     );
     let combined = combined(
         COMBINE_STEP,
-        format!("{prefix}_monolithic_combined"),
+        anemll::stem(&prefix, anemll::WHOLE_COMBINED, None, None),
         WEIGHTS,
         INFER,
         PREFILL,
         format!("{architecture}, functions infer and prefill"),
         metadata().batch().head(options.argmax).functions(&[INFER, PREFILL]).finish(),
     );
-    let evaluate = part(
-        PackageKind::Evaluate,
-        TEST_STEP,
-        format!("{prefix}_evaluate_monolithic"),
+    let evaluate = evaluation(
+        anemll::stem(&prefix, "evaluate_monolithic", None, None),
         WEIGHTS,
         EVALUATE,
         format!("{architecture}, all logits of {} tokens, for evaluation", model.batch),
@@ -83,6 +68,7 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     lut_key(&mut meta, "lut_lmhead", options.bits.head);
     file_key(&mut meta, "monolithic_model", &combined.stem);
     head_keys(&mut meta, model, options, &[INFER, PREFILL]);
+    group_keys(&mut meta, options);
 
     Ok(Layout {
         combiner: crate::ID.to_owned(),
@@ -91,10 +77,11 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
         functions: functions(model.layers, options.argmax),
         // infer first: it has every weight, so that the others add none.
         weight_files: vec![weight_file(WEIGHTS, &[INFER, PREFILL, EVALUATE])],
-        paths: EvaluationPaths {
+        run: RunOrder {
             infer: vec![run_step(&combined, INFER)],
             prefill: vec![run_step(&combined, PREFILL)],
             evaluate: vec![run_step(&evaluate, MAIN)],
+            feeds: anemll::feeds(),
         },
         packages: vec![infer, prefill, combined, evaluate],
         meta,

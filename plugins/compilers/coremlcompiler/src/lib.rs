@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{
-    Compiler, Error, Host, Level, Plugin, Result, Value, codes, no_such_component,
+    Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, codes, no_such_component,
 };
 
 use child::Ended;
@@ -33,35 +33,18 @@ pub struct CoremlCompiler {
 }
 
 impl CoremlCompiler {
-    /// A compiler with these options: an object, whose `xcrun` is the program to call, and whose
+    /// A compiler with these options, whose `xcrun` is the program to call, and whose
     /// `force_mlprogram` asks for an ML Program.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] for an `xcrun` that is no text, or empty, and for a
     /// `force_mlprogram` that is neither true nor false.
-    pub fn new(options: &Value) -> Result<Self> {
-        let xcrun = match options.get("xcrun") {
-            None | Some(Value::Null) => "xcrun",
-            Some(Value::String(xcrun)) if !xcrun.is_empty() => xcrun,
-            Some(_) => {
-                return Err(Error::new(
-                    codes::PLUGIN_OPTION_INVALID,
-                    "the program to call must be a name or a path",
-                )
-                .with_at("xcrun"));
-            }
-        };
-        let force_mlprogram = match options.get("force_mlprogram") {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(force)) => *force,
-            Some(_) => {
-                return Err(Error::new(
-                    codes::PLUGIN_OPTION_INVALID,
-                    "whether to force an ML Program must be true or false",
-                )
-                .with_at("force_mlprogram"));
-            }
-        };
+    pub fn new(options: &ComponentOptions) -> Result<Self> {
+        let xcrun = options.string("xcrun")?.unwrap_or("xcrun");
+        if xcrun.is_empty() {
+            return Err(options.refuse("xcrun", "the name or the path of a program"));
+        }
+        let force_mlprogram = options.boolean("force_mlprogram")?.unwrap_or(false);
         Ok(Self { xcrun: PathBuf::from(xcrun), force_mlprogram })
     }
 }
@@ -88,19 +71,8 @@ impl Compiler for CoremlCompiler {
         }
     }
 
-    fn compile(
-        &self,
-        package: &Path,
-        output_directory: &Path,
-        options: &Value,
-        host: &Host,
-    ) -> Result<PathBuf> {
+    fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
         host.check_cancelled()?;
-        // Options of one call, over those that the compiler was made with.
-        let xcrun = match options.get("xcrun") {
-            Some(_) => Self::new(options)?.xcrun,
-            None => self.xcrun.clone(),
-        };
         let shown = package.display().to_string();
         // Absolute, so that no path begins with `-`.
         let package = std::path::absolute(package).map_err(|error| unreadable(&shown, &error))?;
@@ -121,7 +93,7 @@ impl Compiler for CoremlCompiler {
         std::fs::metadata(&package).map_err(|error| unreadable(&shown, &error))?;
 
         let staging = Staging::new(output_directory, &compiled)?;
-        let mut command = Command::new(&xcrun);
+        let mut command = Command::new(&self.xcrun);
         command.args(["coremlcompiler", "compile"]).arg(&package).arg(staging.path());
         if self.force_mlprogram {
             command.args(["--add-mlprogram-if-eligible", "force"]);
@@ -132,7 +104,7 @@ impl Compiler for CoremlCompiler {
                     child::Failure::Stopped(error) => error,
                     child::Failure::Io(error) => Error::new(
                         codes::COMPILER_UNAVAILABLE,
-                        format!("`{}` cannot be run", xcrun.display()),
+                        format!("`{}` cannot be run", self.xcrun.display()),
                     )
                     .with_hint("coremlcompiler comes with Xcode, on macOS only")
                     .with_source(&error),
@@ -173,7 +145,7 @@ pub struct CoremlCompilerPlugin;
 impl Plugin for CoremlCompilerPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn compiler(id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    fn compiler(id: &str, options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         match id {
             ID => Ok(Box::new(CoremlCompiler::new(options)?)),
             _ => Err(no_such_component(Stage::Compiler, id)),

@@ -11,13 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anemll_compiler_coremlcompiler::{CoremlCompiler, CoremlCompilerPlugin, ID};
 use anemll_plugin_api::data::Manifest;
 use anemll_plugin_api::{
-    Compiler as _, Error, Host, HostServices, Level, Plugin as _, Result, Value, codes,
+    Compiler as _, ComponentOptions, Host, HostServices, Level, Plugin as _, Result, codes,
 };
-use serde_json::json;
 use tempfile::TempDir;
 
-fn fake_xcrun() -> Value {
-    json!({ "xcrun": concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-xcrun") })
+fn calling(xcrun: &str) -> ComponentOptions {
+    ComponentOptions::new().with("xcrun", xcrun)
+}
+
+fn fake_xcrun() -> ComponentOptions {
+    calling(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-xcrun"))
 }
 
 fn compiler() -> CoremlCompiler {
@@ -45,7 +48,7 @@ fn compiled(name: &str, host: &Host) -> (Result<PathBuf>, Vec<String>) {
     let directory = TempDir::new().unwrap();
     let package = package(&directory, name, "model");
     let output = directory.path().join("output");
-    let result = compiler().compile(&package, &output, &json!({}), host);
+    let result = compiler().compile(&package, &output, host);
     (result, names(&output))
 }
 
@@ -55,7 +58,7 @@ fn a_compiled_model_replaces_the_one_before() {
     let output = directory.path().join("output");
     for content in ["first", "second"] {
         let package = package(&directory, "good.mlpackage", content);
-        let made = compiler().compile(&package, &output, &json!({}), &Host::quiet()).unwrap();
+        let made = compiler().compile(&package, &output, &Host::quiet()).unwrap();
         assert_eq!(made, output.join("good.mlmodelc"));
         assert_eq!(fs::read_to_string(made.join("coremldata.bin")).unwrap(), content);
         assert_eq!(names(&output), ["good.mlmodelc"]);
@@ -108,9 +111,6 @@ impl HostServices for Impatient {
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
     }
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, id))
-    }
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_package_must_be_there_and_be_one() {
     let output = directory.path().join("output");
     for name in ["missing.mlpackage", "model.mlmodel", "mlpackage", ".."] {
         let path = directory.path().join(name);
-        let error = compiler().compile(&path, &output, &json!({}), &Host::quiet()).unwrap_err();
+        let error = compiler().compile(&path, &output, &Host::quiet()).unwrap_err();
         assert_eq!(error.code, codes::PACKAGE_UNREADABLE, "{name}");
     }
 }
@@ -139,7 +139,7 @@ fn an_output_that_is_a_file_is_an_error() {
     let package = package(&directory, "good.mlpackage", "model");
     let output = directory.path().join("file");
     fs::write(&output, "").unwrap();
-    let error = compiler().compile(&package, &output, &json!({}), &Host::quiet()).unwrap_err();
+    let error = compiler().compile(&package, &output, &Host::quiet()).unwrap_err();
     assert_eq!(error.code, codes::OUTPUT_UNWRITABLE);
 }
 
@@ -148,13 +148,13 @@ fn availability_is_told_with_a_reason() {
     let answer = compiler().check().unwrap();
     assert!(answer.available, "{}", answer.reason);
 
-    let missing = CoremlCompiler::new(&json!({ "xcrun": "/no/such/xcrun" })).unwrap();
+    let missing = CoremlCompiler::new(&calling("/no/such/xcrun")).unwrap();
     let answer = missing.check().unwrap();
     assert!(!answer.available);
     assert!(answer.reason.contains("Xcode"), "{}", answer.reason);
 
     // `false` stands for an xcrun without Xcode behind it.
-    let failing = CoremlCompiler::new(&json!({ "xcrun": "false" })).unwrap();
+    let failing = CoremlCompiler::new(&calling("false")).unwrap();
     let answer = failing.check().unwrap();
     assert!(!answer.available);
     assert!(answer.reason.contains("failed"), "{}", answer.reason);
@@ -165,8 +165,8 @@ fn a_missing_xcrun_is_an_error_of_compile() {
     let directory = TempDir::new().unwrap();
     let package = package(&directory, "good.mlpackage", "model");
     let output = directory.path().join("output");
-    let options = json!({ "xcrun": "/no/such/xcrun" });
-    let error = compiler().compile(&package, &output, &options, &Host::quiet()).unwrap_err();
+    let missing = CoremlCompiler::new(&calling("/no/such/xcrun")).unwrap();
+    let error = missing.compile(&package, &output, &Host::quiet()).unwrap_err();
     assert_eq!(error.code, codes::COMPILER_UNAVAILABLE);
     assert!(names(&output).is_empty());
 }
@@ -177,7 +177,7 @@ fn the_plugin_is_what_its_manifest_says() {
     assert_eq!(manifest.components[0].id, ID);
     assert!(CoremlCompilerPlugin::compiler(ID, &fake_xcrun()).is_ok());
     assert!(CoremlCompilerPlugin::compiler("other", &fake_xcrun()).is_err());
-    for wrong in [json!({ "xcrun": 1 }), json!({ "xcrun": "" })] {
+    for wrong in [ComponentOptions::new().with("xcrun", 1), calling("")] {
         let error = CoremlCompilerPlugin::compiler(ID, &wrong).err().unwrap();
         assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
     }

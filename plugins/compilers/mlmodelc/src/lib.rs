@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anemll_mlmodelc::{Options, Weights};
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{
-    Compiler, Error, Host, Level, Plugin, Result, Value, codes, no_such_component,
+    Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, codes, no_such_component,
 };
 
 /// The compiler's id.
@@ -21,23 +21,12 @@ pub struct Mlmodelc {
 }
 
 impl Mlmodelc {
-    /// A compiler with these options: an object, whose `copy` says that weights are to be copied.
+    /// A compiler with these options, whose `copy` says that weights are to be copied.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] for a `copy` that is neither true nor false.
-    pub fn new(options: &Value) -> Result<Self> {
-        let copy = match options.get("copy") {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(copy)) => *copy,
-            Some(other) => {
-                return Err(Error::new(
-                    codes::PLUGIN_OPTION_INVALID,
-                    format!("whether to copy weights must be true or false, not {other}"),
-                )
-                .with_at("copy"));
-            }
-        };
-        Ok(Self { copy })
+    pub fn new(options: &ComponentOptions) -> Result<Self> {
+        Ok(Self { copy: options.boolean("copy")?.unwrap_or(false) })
     }
 }
 
@@ -47,19 +36,8 @@ impl Compiler for Mlmodelc {
         Ok(Availability { available: true, reason })
     }
 
-    fn compile(
-        &self,
-        package: &Path,
-        output_directory: &Path,
-        options: &Value,
-        host: &Host,
-    ) -> Result<PathBuf> {
+    fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
         host.check_cancelled()?;
-        // Options of one call, over those that the compiler was made with.
-        let copy = match options.get("copy") {
-            Some(_) => Self::new(options)?.copy,
-            None => self.copy,
-        };
         let shown = package.display().to_string();
         let known =
             |extension: &std::ffi::OsStr| extension == "mlpackage" || extension == "mlmodel";
@@ -88,7 +66,7 @@ impl Compiler for Mlmodelc {
                 .with_source(&error)
         })?;
         let destination = output_directory.join(name);
-        let options = Options { copy, replace: true, ..Options::default() };
+        let options = Options { copy: self.copy, replace: true, ..Options::default() };
         let compiled = anemll_mlmodelc::compile(package, &destination, &options)?;
         if let Weights::Copied { reason: Some(reason) } = &compiled.weights {
             let text = format!("{shown}: the weights were copied, a hard link failed: {reason}");
@@ -114,7 +92,7 @@ pub struct MlmodelcPlugin;
 impl Plugin for MlmodelcPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn compiler(id: &str, options: &Value) -> Result<Box<dyn Compiler>> {
+    fn compiler(id: &str, options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
         match id {
             ID => Ok(Box::new(Mlmodelc::new(options)?)),
             _ => Err(no_such_component(Stage::Compiler, id)),

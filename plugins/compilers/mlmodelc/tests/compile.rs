@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anemll_compiler_mlmodelc::{ID, Mlmodelc, MlmodelcPlugin};
 use anemll_plugin_api::data::Manifest;
-use anemll_plugin_api::{Compiler as _, Host, Plugin as _, Result, Value, codes};
+use anemll_plugin_api::{Compiler as _, ComponentOptions, Host, Plugin as _, Result, codes};
 use coreml_proto::{Model, ModelDescription, mil, model};
-use serde_json::json;
 use tempfile::TempDir;
 
 /// A bare model whose program returns its input.
@@ -58,8 +57,8 @@ fn model(directory: &Path, name: &str, version: i32) -> PathBuf {
     path
 }
 
-fn compile(package: &Path, output: &Path, options: &Value) -> Result<PathBuf> {
-    Mlmodelc::default().compile(package, output, options, &Host::quiet())
+fn compile(package: &Path, output: &Path) -> Result<PathBuf> {
+    Mlmodelc::default().compile(package, output, &Host::quiet())
 }
 
 #[test]
@@ -68,7 +67,7 @@ fn a_compiled_model_replaces_the_one_before() {
     let output = directory.path().join("some/output");
     for version in [8, 9] {
         let model = model(directory.path(), "good.mlmodel", version);
-        let made = compile(&model, &output, &Value::Null).unwrap();
+        let made = compile(&model, &output).unwrap();
         assert_eq!(made, output.join("good.mlmodelc"));
         let first = if version == 9 { "program(1.3)" } else { "program(1.0)" };
         assert!(fs::read_to_string(made.join("model.mil")).unwrap().starts_with(first));
@@ -95,14 +94,14 @@ fn errors_have_codes_and_leave_nothing() {
         ("name.txt", codes::PACKAGE_UNREADABLE),
         ("..", codes::PACKAGE_UNREADABLE),
     ] {
-        let error = compile(&path(name), &output, &json!({})).unwrap_err();
+        let error = compile(&path(name), &output).unwrap_err();
         assert_eq!(error.code, code, "{name}: {error:?}");
         assert!(error.at.is_some(), "{name}");
         let left = fs::read_dir(&output).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{name}");
     }
     let good = model(directory.path(), "good.mlmodel", 9);
-    let error = compile(&good, &path("name.txt"), &json!({})).unwrap_err();
+    let error = compile(&good, &path("name.txt")).unwrap_err();
     assert_eq!(error.code, codes::OUTPUT_UNWRITABLE);
 }
 
@@ -110,9 +109,11 @@ fn errors_have_codes_and_leave_nothing() {
 fn the_plugin_is_what_its_manifest_says() {
     let manifest: Manifest = serde_json::from_str(MlmodelcPlugin::MANIFEST).unwrap();
     assert_eq!(manifest.components[0].id, ID);
-    let compiler = MlmodelcPlugin::compiler(ID, &json!({ "copy": true })).unwrap();
+    let compiler =
+        MlmodelcPlugin::compiler(ID, &ComponentOptions::new().with("copy", true)).unwrap();
     assert!(compiler.check().unwrap().available);
-    assert!(MlmodelcPlugin::compiler("other", &Value::Null).is_err());
-    let error = MlmodelcPlugin::compiler(ID, &json!({ "copy": 1 })).err().unwrap();
+    assert!(MlmodelcPlugin::compiler("other", &ComponentOptions::new()).is_err());
+    let wrong = ComponentOptions::new().with("copy", 1);
+    let error = MlmodelcPlugin::compiler(ID, &wrong).err().unwrap();
     assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
 }

@@ -1,7 +1,7 @@
 //! What `lut-aware` does with the statistics of a weight's inputs.
 
 use anemll_gptq::Method;
-use anemll_plugin_api::{Error, Result, Value, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, Value, codes};
 
 /// Share of the mean square of all inputs that is added to each one's.
 const DAMPING: f32 = 0.01;
@@ -32,10 +32,10 @@ impl Aware {
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
-    pub fn parse(options: &Value) -> Result<Self> {
+    pub fn parse(options: &ComponentOptions) -> Result<Self> {
         let mut aware = Self::default();
         match options.get("method") {
-            None | Some(Value::Null) => {}
+            None => {}
             Some(name) => {
                 aware.method = match name.as_str() {
                     Some("diagonal") => None,
@@ -48,7 +48,7 @@ impl Aware {
             }
         }
         match (options.get("turns"), &mut aware.method) {
-            (None | Some(Value::Null), _) => {}
+            (None, _) => {}
             (Some(value), method) => {
                 let turns = value
                     .as_u64()
@@ -62,7 +62,7 @@ impl Aware {
             }
         }
         match options.get("damping") {
-            None | Some(Value::Null) => {}
+            None => {}
             Some(_) if aware.method.is_none() => return Err(unused("damping")),
             Some(value) => {
                 aware.damping = value
@@ -98,20 +98,21 @@ fn refuse(name: &str, value: &Value, expected: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anemll_plugin_api::testing::options;
     use serde_json::json;
 
     #[test]
     fn options_have_defaults_and_bounds() {
-        assert_eq!(Aware::parse(&Value::Null).unwrap(), Aware::default());
-        let aware = Aware::parse(&json!({"method": "gptq", "damping": 0.1})).unwrap();
+        assert_eq!(Aware::parse(&ComponentOptions::new()).unwrap(), Aware::default());
+        let aware = Aware::parse(&options(json!({"method": "gptq", "damping": 0.1}))).unwrap();
         assert_eq!(aware.method, Some(Method::default()));
-        assert_eq!(Aware::parse(&json!({"method": "lnq"})).unwrap().method, Some(LNQ));
+        assert_eq!(Aware::parse(&options(json!({"method": "lnq"}))).unwrap().method, Some(LNQ));
         assert_eq!(aware.damping, 0.1);
-        let one = Aware::parse(&json!({"turns": 4})).unwrap();
+        let one = Aware::parse(&options(json!({"turns": 4}))).unwrap();
         assert_eq!(one.method, Some(Method { feedback: 4, ..Method::default() }));
-        assert_eq!(Aware::parse(&json!({"method": "diagonal"})).unwrap().method, None);
+        assert_eq!(Aware::parse(&options(json!({"method": "diagonal"}))).unwrap().method, None);
         for name in ["turns", "damping"] {
-            let error = Aware::parse(&json!({"method": "diagonal", name: 1})).unwrap_err();
+            let error = Aware::parse(&options(json!({"method": "diagonal", name: 1}))).unwrap_err();
             assert_eq!(error.at.as_deref(), Some(name));
         }
         for (name, value) in [
@@ -124,7 +125,7 @@ mod tests {
             ("damping", json!(1.5)),
             ("damping", json!("0.1")),
         ] {
-            let error = Aware::parse(&json!({ name: value })).unwrap_err();
+            let error = Aware::parse(&options(json!({ name: value }))).unwrap_err();
             assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
             assert_eq!(error.at.as_deref(), Some(name));
         }

@@ -3,18 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_palettize::{BITS, unpack};
-use anemll_plugin_api::data::{Encoded, PlanRequest, WeightInfo};
-use anemll_plugin_api::testing::{TestHost, check_plugin};
+use anemll_plugin_api::data::{ArgumentType, Encoded, Outline, PlanRequest, WeightInfo};
+use anemll_plugin_api::testing::{TestHost, check_plugin, options};
 use anemll_plugin_api::{
-    DType, Error, Host, LoadedPlugin, MemorySink, Plugin as _, Quantizer, Result, Tensor, Value,
-    codes,
+    ComponentOptions, DType, Error, Host, LoadedPlugin, MemorySink, Plugin as _, Quantizer, Result,
+    Tensor, Value, codes,
 };
 use anemll_quantizer_lut::LutPlugin;
 use half::f16;
 use serde_json::{Map, json};
 
 /// The quantizer itself, and the same one behind the boundary.
-fn both(options: &Value) -> [Box<dyn Quantizer>; 2] {
+fn both(options: &ComponentOptions) -> [Box<dyn Quantizer>; 2] {
     let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
     [LutPlugin::quantizer("lut", options).unwrap(), loaded.quantizer("lut", options).unwrap()]
 }
@@ -55,7 +55,7 @@ fn encode(
 }
 
 fn refused(tensor: &Tensor, decision: &Value, statistics: Option<&Tensor>) -> Error {
-    let [direct, loaded] = both(&Value::Null)
+    let [direct, loaded] = both(&ComponentOptions::new())
         .map(|it| encode(&*it, tensor, decision, statistics, &Host::quiet()).unwrap_err());
     assert_eq!(direct, loaded);
     direct
@@ -65,18 +65,13 @@ fn halves(tensor: &Tensor) -> Vec<f16> {
     tensor.bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
 }
 
+fn find<'a>(tensors: &'a [Tensor], name: &str) -> &'a Tensor {
+    tensors.iter().find(|tensor| tensor.name == name).unwrap()
+}
+
 /// Weights as the operation gives them back: rows of a group share a table.
-fn decode(encoded: &Encoded, tensors: &[Tensor]) -> Vec<f16> {
-    let find = |name: &str| {
-        let argument = &encoded.arguments[name];
-        let tensor = &tensors[argument.blob as usize];
-        assert_eq!(
-            (argument.dtype.as_str(), &argument.shape),
-            (tensor.dtype.name(), &tensor.shape)
-        );
-        tensor
-    };
-    let (indices, lut) = (find("indices"), find("lut"));
+fn decode(tensors: &[Tensor]) -> Vec<f16> {
+    let (indices, lut) = (find(tensors, "indices"), find(tensors, "lut"));
     let count = indices.shape.iter().product::<u64>() as usize;
     let bits = indices.dtype.bits().unwrap();
     let group = count / lut.shape[0] as usize;
@@ -119,23 +114,21 @@ fn shapes_dtypes_and_values_of_every_width_and_grouping() {
             for shape in [vec![24, 10], vec![24, 10, 1, 1], vec![24, 5, 2]] {
                 let tensor = tensor(&shape, &values);
                 let decision = json!({"bits": bits, "group": group});
-                let answers = both(&Value::Null)
+                let answers = both(&ComponentOptions::new())
                     .map(|it| encode(&*it, &tensor, &decision, None, &Host::quiet()).unwrap());
                 assert_eq!(answers[0], answers[1]);
                 let (encoded, tensors) = &answers[0];
-                assert_eq!(encoded.op, "constexpr_lut_to_dense");
-                assert_eq!(encoded.arguments.len(), 2);
-                let indices = &encoded.arguments["indices"];
-                assert_eq!(indices.dtype, format!("uint{bits}"));
-                assert_eq!(indices.shape, shape);
-                let lut = &encoded.arguments["lut"];
-                assert_eq!(lut.dtype, "float16");
+                let written: Vec<_> = tensors.iter().map(|tensor| &*tensor.name).collect();
+                assert_eq!(written, ["indices", "lut"]);
+                assert_eq!(tensors[0].dtype.name(), format!("uint{bits}"));
+                assert_eq!(tensors[0].shape, shape);
+                assert_eq!(tensors[1].dtype, DType::FLOAT16);
                 let mut expected = vec![1; shape.len() + 2];
                 expected[0] = groups;
                 expected[shape.len()] = 1 << bits;
-                assert_eq!(lut.shape, expected);
+                assert_eq!(tensors[1].shape, expected);
 
-                let decoded = decode(encoded, tensors);
+                let decoded = decode(tensors);
                 let distance = |at: usize| (values[at].to_f64() - decoded[at].to_f64()).abs();
                 let error = encoded.error.unwrap();
                 let squared: f64 = (0..values.len()).map(|at| distance(at).powi(2)).sum();
@@ -150,7 +143,7 @@ fn shapes_dtypes_and_values_of_every_width_and_grouping() {
 #[test]
 fn the_error_is_the_least_one() {
     let values = values(16 * 12, 17);
-    let [quantizer, _] = both(&Value::Null);
+    let [quantizer, _] = both(&ComponentOptions::new());
     for (bits, group) in [(1, 4), (2, 8), (3, 16), (4, 8)] {
         let decision = json!({"bits": bits, "group": group});
         let tensor = tensor(&[16, 12], &values);
@@ -171,33 +164,29 @@ fn large_weights_are_the_same_for_any_threads() {
     let values = values(rows * columns, 23);
     let tensor = tensor(&[rows as u64, columns as u64], &values);
     let decision = json!({"bits": 3, "group": 3});
-    let [quantizer, loaded] = both(&Value::Null);
+    let [quantizer, loaded] = both(&ComponentOptions::new());
     let (_, threads) = TestHost::new();
     let one = encode(&*quantizer, &tensor, &decision, None, &Host::quiet()).unwrap();
     assert_eq!(one, encode(&*loaded, &tensor, &decision, None, &threads).unwrap());
     let palette = anemll_palettize::palettize(&values, columns, 3, 3, None).unwrap();
-    assert_eq!(decode(&one.0, &one.1), palette.decode(columns));
+    assert_eq!(decode(&one.1), palette.decode(columns));
 }
 
 #[test]
 fn equal_and_few_values_stay_as_they_are() {
-    let [quantizer, _] = both(&Value::Null);
+    let [quantizer, _] = both(&ComponentOptions::new());
     for bits in BITS {
         let decision = json!({"bits": bits, "group": 8});
         let equal = vec![f16::from_f32(-0.7); 64];
         let (encoded, tensors) =
             encode(&*quantizer, &tensor(&[8, 8], &equal), &decision, None, &Host::quiet()).unwrap();
-        assert_eq!(decode(&encoded, &tensors), equal);
-        assert!(
-            halves(&tensors[encoded.arguments["lut"].blob as usize])
-                .iter()
-                .all(|entry| *entry == equal[0])
-        );
+        assert_eq!(decode(&tensors), equal);
+        assert!(halves(find(&tensors, "lut")).iter().all(|entry| *entry == equal[0]));
         assert_eq!(encoded.error.unwrap().max_absolute, 0.0);
         let two: Vec<f16> = (0..64).map(|at| f16::from_f32((at % 2) as f32)).collect();
-        let (encoded, tensors) =
+        let (_, tensors) =
             encode(&*quantizer, &tensor(&[8, 8], &two), &decision, None, &Host::quiet()).unwrap();
-        assert_eq!(decode(&encoded, &tensors), two);
+        assert_eq!(decode(&tensors), two);
     }
 }
 
@@ -211,15 +200,15 @@ fn statistics_are_importances() {
     for (at, value) in importance.iter().enumerate() {
         square[at * 17] = *value;
     }
-    let [quantizer, loaded] = both(&Value::Null);
+    let [quantizer, loaded] = both(&ComponentOptions::new());
     let host = Host::quiet();
     let diagonal = floats(&[16], &importance);
     let full = floats(&[16, 16], &square);
     let plain = encode(&*quantizer, &tensor, &decision, None, &host).unwrap();
     let weighted = encode(&*quantizer, &tensor, &decision, Some(&diagonal), &host).unwrap();
     assert_eq!(weighted, encode(&*loaded, &tensor, &decision, Some(&full), &host).unwrap());
-    let error = |(encoded, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
-        let decoded = decode(encoded, tensors);
+    let error = |(_, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
+        let decoded = decode(tensors);
         let each = |at: usize| (values[at].to_f64() - decoded[at].to_f64()).powi(2);
         (0..values.len()).map(|at| f64::from(importance[at % 16]) * each(at)).sum()
     };
@@ -298,7 +287,7 @@ fn a_cancelled_host_is_obeyed() {
     let tensor = tensor(&[8, 6], &values(48, 5));
     let (test, host) = TestHost::new();
     test.cancel();
-    for quantizer in both(&Value::Null) {
+    for quantizer in both(&ComponentOptions::new()) {
         let decision = json!({"bits": 4, "group": 8});
         let error = encode(&*quantizer, &tensor, &decision, None, &host).unwrap_err();
         assert!(error.is_cancelled(), "{error}");
@@ -331,8 +320,8 @@ fn the_plan_takes_the_weights_of_each_part() {
         weight("vector", "mlp.down", &[5000]),
         weight("unknown", "table", &[5000, 64]),
     ];
-    let options = json!({"embeddings": "8,tensor", "layers": "4", "head": "6,50"});
-    let request = PlanRequest { weights, options: options.clone(), ..PlanRequest::default() };
+    let options = options(json!({"embeddings": "8,tensor", "layers": "4", "head": "6,50"}));
+    let request = PlanRequest { weights, ..PlanRequest::default() };
     let [direct, loaded] = both(&options).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert_eq!(direct, loaded);
     assert!(direct.transforms.is_empty());
@@ -340,7 +329,7 @@ fn the_plan_takes_the_weights_of_each_part() {
     for (id, decision) in &direct.decisions {
         found.insert(
             id.clone(),
-            json!([decision.encode, decision.parameters, decision.note.as_deref()]),
+            json!([decision.encoding.is_some(), decision.parameters, decision.note.as_deref()]),
         );
     }
     let lut =
@@ -359,8 +348,43 @@ fn the_plan_takes_the_weights_of_each_part() {
             "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is not a multiple")),
         })
     );
-    let [none, _] = both(&Value::Null).map(|it| it.plan(&request, &Host::quiet()).unwrap());
+    let none = ComponentOptions::new().with("all", "none");
+    let [none, _] = both(&none).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert!(none.decisions.is_empty(), "the options are those of the constructor");
+    // What is left open is decided by the conversion.
+    let outline = Outline { parameters: 5_000_000_000, ..Outline::default() };
+    let request = PlanRequest { outline, ..request };
+    let [usual, _] =
+        both(&ComponentOptions::new()).map(|it| it.plan(&request, &Host::quiet()).unwrap());
+    assert_eq!(usual.decisions["q"].parameters["bits"], 4);
+    assert_eq!(usual.decisions["head"].parameters["bits"], 8);
+}
+
+/// What is written is what was planned: the host compares, and sizes depend on it.
+#[test]
+fn the_plan_says_what_is_written() {
+    let (rows, columns) = (60, 40);
+    let tensor = tensor(&[rows, columns, 1, 1], &values(2400, 7));
+    for bits in BITS {
+        for group in ["7", "8", "60", "tensor"] {
+            let options = options(json!({ "layers": format!("{bits},{group}") }));
+            let weights = vec![weight("q", "attention.q", &[rows, columns, 1, 1])];
+            let request = PlanRequest { weights, ..PlanRequest::default() };
+            for quantizer in both(&options) {
+                let plan = quantizer.plan(&request, &Host::quiet()).unwrap();
+                let decision = &plan.decisions["q"];
+                let encoding = decision.encoding.as_ref().unwrap();
+                assert_eq!(encoding.op, "constexpr_lut_to_dense");
+                let (_, tensors) =
+                    encode(&*quantizer, &tensor, &decision.parameters, None, &Host::quiet())
+                        .unwrap();
+                let written = tensors
+                    .into_iter()
+                    .map(|tensor| (tensor.name, ArgumentType::new(tensor.dtype, tensor.shape)));
+                assert!(encoding.arguments.clone().into_iter().eq(written), "{bits} {group}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -374,12 +398,12 @@ fn a_group_that_suits_no_weight_of_its_part_is_refused() {
         weight("head", "head", &[125, 64]),
     ];
     let request = PlanRequest { weights, ..PlanRequest::default() };
-    for (options, name, most) in [
+    for (tables, name, most) in [
         (json!({"layers": "4,65"}), "layers", "64"),
         (json!({"head": "4,126", "layers": "4"}), "head", "125"),
         (json!({"embeddings": "8,18446744073709551615"}), "embeddings", "1000"),
     ] {
-        for quantizer in both(&options) {
+        for quantizer in both(&options(tables)) {
             let error = quantizer.plan(&request, &Host::quiet()).unwrap_err();
             assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
             assert_eq!(error.at.as_deref(), Some(name));
@@ -387,7 +411,7 @@ fn a_group_that_suits_no_weight_of_its_part_is_refused() {
         }
     }
     // Some weights have the channels; the others take what they have.
-    let [quantizer, _] = both(&json!({"layers": "4,64"}));
+    let [quantizer, _] = both(&options(json!({"layers": "4,64"})));
     let plan = quantizer.plan(&request, &Host::quiet()).unwrap();
     assert_eq!(plan.decisions["k"].parameters["group"], 32);
     assert!(plan.decisions["k"].note.as_ref().unwrap().contains("there are no more"));
@@ -397,13 +421,13 @@ fn a_group_that_suits_no_weight_of_its_part_is_refused() {
 fn options_that_do_not_suit_are_refused() {
     let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
     for (name, text) in [("layers", "5"), ("head", "4,x"), ("embeddings", "4,-8"), ("layers", "")] {
-        let error = loaded.quantizer("lut", &json!({ name: text })).err().unwrap();
+        let error = loaded.quantizer("lut", &options(json!({ name: text }))).err().unwrap();
         assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
         assert_eq!(error.at.as_deref(), Some(name));
         assert!(error.hint.unwrap().contains("1, 2, 3, 4, 6 or 8"));
     }
-    for options in [json!({"layers": 4}), json!({"bits": "4"}), json!("4")] {
-        let error = loaded.quantizer("lut", &options).err().unwrap();
+    for wrong in [json!({"layers": 4}), json!({"bits": "4"}), json!({"layers": null})] {
+        let error = loaded.quantizer("lut", &options(wrong)).err().unwrap();
         assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID);
     }
 }
@@ -428,8 +452,8 @@ fn moments_lower_the_error_of_products_and_threads_change_nothing() {
     let decision = json!({"bits": 3, "group": 8});
     let products = products(columns);
     let full = floats(&[columns as u64; 2], &products);
-    let lost = |(encoded, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
-        let decoded = decode(encoded, tensors);
+    let lost = |(_, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
+        let decoded = decode(tensors);
         let rest: Vec<f64> =
             values.iter().zip(&decoded).map(|(a, b)| a.to_f64() - b.to_f64()).collect();
         let line = |row: &[f64], at: usize| -> f64 {
@@ -441,10 +465,10 @@ fn moments_lower_the_error_of_products_and_threads_change_nothing() {
     };
     let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
     let (_, threads) = TestHost::new();
-    let [plain, _] = both(&Value::Null);
+    let [plain, _] = both(&ComponentOptions::new());
     let plain = encode(&*plain, &tensor, &decision, Some(&full), &Host::quiet()).unwrap();
     for method in ["gptq", "lnq"] {
-        let options = json!({ "method": method });
+        let options = ComponentOptions::new().with("method", method);
         let aware = LutPlugin::quantizer("lut-aware", &options).unwrap();
         let one = encode(&*aware, &tensor, &decision, Some(&full), &Host::quiet()).unwrap();
         let other = loaded.quantizer("lut-aware", &options).unwrap();
@@ -460,11 +484,13 @@ fn what_statistics_lack_is_said_and_not_done_without() {
     let decision = json!({"bits": 4, "group": 8});
     let squares = floats(&[16], &[1.0; 16]);
     let host = Host::quiet();
-    let aware = LutPlugin::quantizer("lut-aware", &json!({"layers": "4"})).unwrap();
+    let aware = LutPlugin::quantizer("lut-aware", &options(json!({"layers": "4"}))).unwrap();
     let error = encode(&*aware, &tensor, &decision, Some(&squares), &host).unwrap_err();
     assert!(error.message.contains("mean products of every two inputs"), "{error}");
-    let diagonal = LutPlugin::quantizer("lut-aware", &json!({"method": "diagonal"})).unwrap();
-    let [lut, _] = both(&Value::Null);
+    // Through the manifest: no default stands in the way of the method.
+    let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
+    let diagonal = loaded.quantizer("lut-aware", &options(json!({"method": "diagonal"}))).unwrap();
+    let [lut, _] = both(&ComponentOptions::new());
     assert_eq!(
         encode(&*diagonal, &tensor, &decision, Some(&squares), &host).unwrap(),
         encode(&*lut, &tensor, &decision, Some(&squares), &host).unwrap()

@@ -6,7 +6,7 @@
 
 use anemll_mil::DataType;
 use anemll_mlpackage::Package;
-use anemll_plugin_api::{DType, Host, MemorySink, Runtime, Tensor, Value};
+use anemll_plugin_api::{DType, Host, MemorySink, Runtime, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
 fn decode(path: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let package = Package::open(path)?;
     let program = anemll_mil::model::program(package.model())?;
-    let mut session = CpuRuntime::default().open(path, &Value::Null, &Host::quiet())?;
+    let mut session = CpuRuntime::default().open(path, &Host::quiet())?;
     for function in session.describe().functions {
         let Some(block) = program
             .functions
@@ -62,7 +62,7 @@ fn decode(path: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
             .inputs
             .iter()
             .map(|input| {
-                let dtype = DType::from_name(&input.dtype).ok_or("an input of unknown type")?;
+                let dtype = input.dtype;
                 let shape = input.shapes.first().ok_or("an input without a shape")?.clone();
                 let bits = u64::from(dtype.bits().ok_or("an input of text")?);
                 let bytes = usize::try_from(shape.iter().product::<u64>() * bits / 8)?;

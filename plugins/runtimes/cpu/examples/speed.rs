@@ -12,9 +12,7 @@ use anemll_mlpackage::{
     BlobFile, BlobType, BlobWriter, WEIGHT_FILE_NAME, WeightsSource, WriteOptions, write_package,
 };
 use anemll_plugin_api::data::FunctionSignature;
-use anemll_plugin_api::{
-    DType, Host, HostServices, Level, MemorySink, Runtime, Session, Tensor, Value,
-};
+use anemll_plugin_api::{DType, Host, HostServices, Level, MemorySink, Runtime, Session, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use coreml_proto::mil::value::Value as Place;
 use half::f16;
@@ -327,10 +325,6 @@ impl HostServices for Threads {
     fn scratch_directory(&self) -> anemll_plugin_api::Result<PathBuf> {
         Ok(std::env::temp_dir())
     }
-
-    fn extension(&self, id: &str, _: &str) -> anemll_plugin_api::Result<String> {
-        Err(anemll_plugin_api::Error::new("A0119", format!("no extension {id}")))
-    }
 }
 
 /// Inputs of the default shapes, at a position of the sequence.
@@ -339,7 +333,7 @@ fn inputs(signature: &FunctionSignature, position: i32) -> Outcome<Vec<Tensor>> 
     for input in &signature.inputs {
         let shape = input.shapes.first().cloned().unwrap_or_default();
         let count: u64 = shape.iter().product();
-        let dtype = DType::from_name(&input.dtype).ok_or("unknown dtype")?;
+        let dtype = input.dtype;
         let bytes: Vec<u8> = if input.name == "causal_mask" {
             let (rows, columns) = (shape[2] as i32, shape[3] as i32);
             let values = (0..rows).flat_map(|row| {
@@ -393,7 +387,7 @@ fn main() -> Outcome<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let host = Host::new(Arc::new(Threads(pool)));
         let opening = Instant::now();
-        let mut session = CpuRuntime::default().open(&path, &Value::Null, &host)?;
+        let mut session = CpuRuntime::default().open(&path, &host)?;
         println!("{threads} threads: opened in {:.0?}", opening.elapsed());
         for signature in session.describe().functions {
             let rate = measure(&mut *session, &signature)?;

@@ -29,7 +29,7 @@ mod workers;
 
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{
-    Error, Host, Plugin, Result, Runtime, Session, Value, codes, no_such_component,
+    ComponentOptions, Host, Plugin, Result, Runtime, Session, no_such_component,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Runtime for CpuRuntime {
         Ok(Availability { available: true, reason: "runs on every processor".to_owned() })
     }
 
-    fn open(&self, package: &Path, _options: &Value, host: &Host) -> Result<Box<dyn Session>> {
+    fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>> {
         Ok(Box::new(session::CpuSession::open(package, self.wide, &self.shelf, host)?))
     }
 }
@@ -66,23 +66,14 @@ pub struct CpuPlugin;
 impl Plugin for CpuPlugin {
     const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
 
-    fn runtime(id: &str, options: &Value) -> Result<Box<dyn Runtime>> {
+    fn runtime(id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         if id != ID {
             return Err(no_such_component(Stage::Runtime, id));
         }
-        let wide = match options.get(ACTIVATIONS) {
-            None | Some(Value::Null) => false,
-            Some(value) => match value.as_str() {
-                Some("float16") => false,
-                Some("float32") => true,
-                _ => {
-                    return Err(Error::new(
-                        codes::PLUGIN_OPTION_INVALID,
-                        format!("`{ACTIVATIONS}` is {value}, not \"float16\" or \"float32\""),
-                    )
-                    .with_at(ACTIVATIONS));
-                }
-            },
+        let wide = match options.string(ACTIVATIONS)? {
+            None | Some("float16") => false,
+            Some("float32") => true,
+            Some(_) => return Err(options.refuse(ACTIVATIONS, "\"float16\" or \"float32\"")),
         };
         Ok(Box::new(CpuRuntime { wide, ..CpuRuntime::default() }))
     }

@@ -142,8 +142,8 @@ impl CpuSession {
 fn widen_description(description: &mut SessionDescription) {
     for function in &mut description.functions {
         for value in function.outputs.iter_mut().chain(&mut function.states) {
-            if value.dtype == DType::FLOAT16.name() {
-                DType::FLOAT32.name().clone_into(&mut value.dtype);
+            if value.dtype == DType::FLOAT16 {
+                value.dtype = DType::FLOAT32;
             }
         }
     }

@@ -4,14 +4,19 @@
 mod common;
 
 use anemll_mil::{DataType, DescriptionOptions, FunctionBuilder, TensorType, function_model};
-use anemll_plugin_api::{DType, Host, Plugin, Session, Tensor, Value, codes};
+use anemll_plugin_api::{ComponentOptions, DType, Host, Plugin, Session, Tensor, codes};
 use anemll_runtime_cpu::CpuPlugin;
 use common::{find, floats, halves, integers, run};
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// Options that keep values of float16 as this type.
+fn keeping(dtype: impl Into<Value>) -> ComponentOptions {
+    ComponentOptions::new().with("activations", dtype)
+}
 
 /// Row `row` of a table times `factor`, plus what was added before: (2). The table's row 1 is
 /// (60000, 0.1).
-fn open(options: &Value) -> (tempfile::TempDir, Box<dyn Session>) {
+fn open(options: &ComponentOptions) -> (tempfile::TempDir, Box<dyn Session>) {
     let half = |shape: &[u64]| TensorType::new(DataType::Float16, shape);
     let mut builder = FunctionBuilder::new();
     let row = builder.input("row", TensorType::new(DataType::Int32, &[1])).unwrap();
@@ -34,7 +39,7 @@ fn open(options: &Value) -> (tempfile::TempDir, Box<dyn Session>) {
     let path = folder.path().join("model.mlmodel");
     std::fs::write(&path, coreml_proto::write(&model)).unwrap();
     let runtime = CpuPlugin::runtime("cpu", options).unwrap();
-    let session = runtime.open(&path, &Value::Null, &Host::quiet()).unwrap();
+    let session = runtime.open(&path, &Host::quiet()).unwrap();
     (folder, session)
 }
 
@@ -50,7 +55,7 @@ fn twice(session: &mut dyn Session, factor: &Tensor) -> (Tensor, Vec<f32>, Vec<f
 #[test]
 fn nothing_overflows_and_nothing_is_rounded() {
     let factor = halves("factor", &[1], &[4.0]);
-    let (_folder, mut session) = open(&json!({"activations": "float16"}));
+    let (_folder, mut session) = open(&keeping("float16"));
     let (scaled, first, _) = twice(&mut *session, &factor);
     assert_eq!((scaled.dtype, floats(&scaled)[0]), (DType::FLOAT16, f32::INFINITY));
     assert_eq!(first[0], f32::INFINITY);
@@ -58,12 +63,12 @@ fn nothing_overflows_and_nothing_is_rounded() {
     // The constants are float16; what is computed from them is not rounded to it.
     let tenth = half::f16::from_f32(0.1).to_f32();
     let hundredth = half::f16::from_f32(0.01).to_f32();
-    let (_folder, mut session) = open(&json!({"activations": "float32"}));
+    let (_folder, mut session) = open(&keeping("float32"));
     let (scaled, first, second) = twice(&mut *session, &factor);
     assert_eq!(scaled.dtype, DType::FLOAT32);
     let described = session.describe();
     let main = &described.functions[0];
-    assert_eq!((&*main.outputs[0].dtype, &*main.states[0].dtype), ("float32", "float32"));
+    assert_eq!((main.outputs[0].dtype, main.states[0].dtype), (DType::FLOAT32, DType::FLOAT32));
     assert_eq!(floats(&scaled), [240_000.0, tenth * 4.0]);
     assert_eq!(first, [240_000.0 * hundredth, tenth * 4.0 * hundredth]);
     // The state holds what float16 cannot.
@@ -77,11 +82,11 @@ fn inputs_may_be_wide_only_where_values_are() {
     let bytes = 100_000_f32.to_le_bytes().to_vec();
     let factor = Tensor::new("factor", DType::FLOAT32, [1], bytes).unwrap();
     let inputs = [integers("row", &[1], &[1]), factor];
-    let (_folder, mut session) = open(&json!({"activations": "float32"}));
+    let (_folder, mut session) = open(&keeping("float32"));
     let outputs = run(&mut *session, "main", &inputs, &["scaled", "small"]).unwrap();
     assert_eq!(outputs.len(), 2);
     assert_eq!(floats(find(&outputs, "scaled"))[0], 6e9);
-    let (_folder, mut session) = open(&Value::Null);
+    let (_folder, mut session) = open(&ComponentOptions::new());
     let error = run(&mut *session, "main", &inputs, &[]).unwrap_err();
     assert_eq!(error.code, codes::INPUT_INVALID);
 }
@@ -89,7 +94,7 @@ fn inputs_may_be_wide_only_where_values_are() {
 #[test]
 fn other_values_of_the_option_are_refused() {
     for value in [json!("bfloat16"), json!(32), json!(true)] {
-        let error = CpuPlugin::runtime("cpu", &json!({"activations": value})).err().unwrap();
+        let error = CpuPlugin::runtime("cpu", &keeping(value.clone())).err().unwrap();
         assert_eq!(error.code, codes::PLUGIN_OPTION_INVALID, "{value}");
     }
 }

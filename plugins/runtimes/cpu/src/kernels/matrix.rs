@@ -19,6 +19,14 @@ pub(super) struct Matrix<'a> {
     pub(super) column_stride: isize,
 }
 
+impl Matrix<'_> {
+    /// The pointer to the element in row 0 and column 0. It may reach all of the slice, also what
+    /// lies before that element, where negative strides lead.
+    fn first(&self) -> *const f32 {
+        self.data.as_ptr().wrapping_add(self.start)
+    }
+}
+
 /// True when all elements of a matrix lie inside a slice of this length.
 fn inside(
     length: usize,
@@ -67,8 +75,9 @@ pub(super) fn multiply(
     if rows == 0 || columns == 0 {
         return Ok(());
     }
-    // SAFETY: `inside` has shown that every element that the strides reach lies in its slice; the
-    // output is borrowed mutably and therefore apart from the inputs.
+    // SAFETY: `inside` has shown that every element that the strides reach lies in its slice, and
+    // each pointer comes from the whole slice; the output is borrowed mutably and therefore apart
+    // from the inputs.
     #[allow(unsafe_code)]
     unsafe {
         gemm::gemm(
@@ -79,10 +88,10 @@ pub(super) fn multiply(
             column_stride,
             row_stride,
             false,
-            left.data[left.start.min(left.data.len())..].as_ptr(),
+            left.first(),
             left.column_stride,
             left.row_stride,
-            right.data[right.start.min(right.data.len())..].as_ptr(),
+            right.first(),
             right.column_stride,
             right.row_stride,
             0.0,
@@ -276,6 +285,19 @@ mod tests {
         assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(1, 2, 1)).is_err());
         assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(0, -2, 1)).is_err());
         assert!(multiply(&mut output, [2, 1], [3, 3, 2], good, matrix(0, 2, 1)).is_err());
+    }
+
+    #[test]
+    fn strides_may_lead_backwards_from_the_start() {
+        // Both matrices begin at the last element of their slices.
+        let data = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let reversed =
+            |row_stride, column_stride| Matrix { data: &data, start: 5, row_stride, column_stride };
+        let mut output = [0.0; 4];
+        let result = multiply(&mut output, [2, 1], [2, 3, 2], reversed(-3, -1), reversed(-2, -1));
+        assert!(result.is_ok());
+        // [6 5 4; 3 2 1] * [6 5; 4 3; 2 1]
+        assert_eq!(output, [64.0, 49.0, 28.0, 22.0]);
     }
 
     #[test]

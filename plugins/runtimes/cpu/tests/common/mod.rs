@@ -4,8 +4,7 @@
 
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{
-    DType, Error, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor, Value,
-    codes,
+    DType, Host, HostServices, Level, MemorySink, Result, Runtime, Session, Tensor,
 };
 use anemll_runtime_cpu::CpuRuntime;
 use std::path::{Path, PathBuf};
@@ -13,12 +12,12 @@ use std::sync::Arc;
 
 /// Opens a package with the cpu runtime on the calling thread.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Session>> {
-    CpuRuntime::default().open(path, &Value::Null, &Host::quiet())
+    CpuRuntime::default().open(path, &Host::quiet())
 }
 
 /// Opens a package with a host that runs the calls of one operation on several threads.
 pub(crate) fn open_threaded(path: &Path, threads: usize) -> Result<Box<dyn Session>> {
-    CpuRuntime::default().open(path, &Value::Null, &Host::new(Arc::new(Threads(threads))))
+    CpuRuntime::default().open(path, &Host::new(Arc::new(Threads(threads))))
 }
 
 struct Threads(usize);
@@ -48,10 +47,6 @@ impl HostServices for Threads {
 
     fn scratch_directory(&self) -> Result<PathBuf> {
         Ok(std::env::temp_dir())
-    }
-
-    fn extension(&self, id: &str, _: &str) -> Result<String> {
-        Err(Error::new(codes::HOST_EXTENSION_UNKNOWN, id))
     }
 }
 
@@ -116,7 +111,7 @@ pub(crate) fn generated(
         .map(|input| {
             let shape = &input.shapes[variant.min(input.shapes.len() - 1)];
             let count: u64 = shape.iter().product();
-            match (input.name.as_str(), input.dtype.as_str()) {
+            match (input.name.as_str(), input.dtype.name()) {
                 ("causal_mask", _) => {
                     let (rows, columns) = (shape[2] as i32, shape[3] as i32);
                     let values: Vec<f32> = (0..rows)

@@ -1,0 +1,15 @@
+//! Finished conversions: what is in them, and how they are run.
+//!
+//! A conversion says so itself, in [`FILE`] ([`Description`], docs/reference/run.md). Of one that has
+//! no such file, made by ANEMLL, it is found out from meta.yaml. Either is checked as a whole, since
+//! others may have made it: no name leaves the directory, every call is of a function that is there.
+
+mod check;
+mod conversion;
+mod description;
+
+pub use conversion::{Conversion, Form, META, locate};
+pub use description::{
+    Description, FILE, FunctionEntry, HeadNames, InputNames, LargestNames, PackageEntry, SCHEMA,
+    shipped,
+};

@@ -1,0 +1,61 @@
+//! What the options of a frontend come to.
+
+use anemll_plugin_api::{ComponentOptions, Result};
+
+use crate::family::Component;
+
+/// The option that says which weight the head has.
+const HEAD: &str = "head";
+/// The option that says how many pieces the head has.
+const SPLIT: &str = "split_lm_head";
+/// The option that lets weights be missing.
+const ALLOW_MISSING: &str = "allow_missing_weights";
+/// Most pieces of the head.
+const LARGEST_SPLIT: u64 = 64;
+
+/// Which weight the head has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// The embedding's.
+    Tied,
+    /// One of its own.
+    Stored,
+}
+
+/// What the options of a frontend come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choices {
+    /// Pieces of the head.
+    pub(crate) head_pieces: u64,
+    /// Which weight the head has, where that is asked for.
+    pub(crate) head: Option<Head>,
+    /// Whether weights may be missing.
+    pub(crate) allow_missing: bool,
+}
+
+impl Choices {
+    /// Without options.
+    pub(crate) const fn none(component: &Component) -> Self {
+        Self { head_pieces: component.head_pieces, head: None, allow_missing: false }
+    }
+
+    /// Of these options.
+    ///
+    /// # Errors
+    /// [`anemll_plugin_api::codes::PLUGIN_OPTION_INVALID`] with the option's name.
+    pub(crate) fn new(component: &Component, options: &ComponentOptions) -> Result<Self> {
+        let head = match options.string(HEAD)? {
+            None => None,
+            Some("tied") => Some(Head::Tied),
+            Some("stored") => Some(Head::Stored),
+            Some(_) => return Err(options.refuse(HEAD, "\"tied\" or \"stored\"")),
+        };
+        let head_pieces = options.integer(SPLIT)?.unwrap_or(component.head_pieces);
+        if !(1..=LARGEST_SPLIT).contains(&head_pieces) {
+            let expected = format!("a whole number from 1 to {LARGEST_SPLIT}");
+            return Err(options.refuse(SPLIT, &expected));
+        }
+        let allow_missing = options.boolean(ALLOW_MISSING)?.unwrap_or(false);
+        Ok(Self { head_pieces, head, allow_missing })
+    }
+}

@@ -1,0 +1,632 @@
+//! Running a conversion: its packages, called in the order that its description gives.
+//!
+//! How functions are driven (ANEMLL's contract): the causal mask is 0 where the column is
+//! at most the row's position and minus infinity elsewhere; prefill takes full batches from
+//! `current_pos` on; a last batch that is not full is padded here, which changes nothing that is
+//! read later, since every padded row of the cache is masked until a real token overwrites it.
+
+use crate::observation::{Observer, ObservingSink};
+use anemll_conversion::{Conversion, FILE, InputNames, LargestNames};
+use anemll_layout::anemll;
+use anemll_plugin_api::data::{FunctionSignature, RunStep};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor, codes};
+use half::f16;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// More tokens of context than any model has.
+const LONGEST: u64 = 1 << 22;
+/// Elements of the largest mask, which is made anew for every call.
+const LARGEST_MASK: u64 = 1 << 29;
+
+/// What the head gives for one token.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// Logits of the whole vocabulary.
+    Logits(Vec<f32>),
+    /// The largest logit, with `--argmax`: token and value.
+    Largest(u32, f32),
+}
+
+impl Head {
+    /// Whether a value is NaN, which no working model gives.
+    pub fn has_not_a_number(&self) -> bool {
+        match self {
+            Self::Logits(values) => values.iter().any(|value| value.is_nan()),
+            Self::Largest(_, value) => value.is_nan(),
+        }
+    }
+
+    /// The token with the largest logit, the first of equals.
+    pub fn best(&self) -> u32 {
+        match self {
+            Self::Largest(token, _) => *token,
+            Self::Logits(values) => crate::evaluation::argmax(values) as u32,
+        }
+    }
+}
+
+/// An open conversion.
+pub struct Engine {
+    /// One for each package.
+    sessions: Vec<Box<dyn Session>>,
+    infer: Vec<Call>,
+    prefill: Vec<Call>,
+    evaluate: Vec<Call>,
+    conversion: Conversion,
+    context: u64,
+    batch: u64,
+    /// Tokens of each piece of the head.
+    head_sizes: Vec<u64>,
+}
+
+/// A function as it is called; all of it was found when the conversion was opened.
+struct Call {
+    /// Of the package, in [`Engine::sessions`].
+    session: usize,
+    path: PathBuf,
+    signature: FunctionSignature,
+}
+
+/// Which calls a pass makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Infer,
+    Prefill,
+    Evaluate,
+}
+
+/// Packages while they are opened.
+struct Opening<'a> {
+    conversion: &'a Conversion,
+    runtime: &'a dyn Runtime,
+    host: &'a Host,
+    sessions: Vec<Box<dyn Session>>,
+    /// Of each package: its place in `sessions`, where it is, and its functions.
+    packages: BTreeMap<&'a str, (usize, PathBuf, Vec<FunctionSignature>)>,
+    head_sizes: Vec<u64>,
+}
+
+impl<'a> Opening<'a> {
+    fn calls(&mut self, steps: &'a [RunStep]) -> Result<Vec<Call>> {
+        steps.iter().map(|step| self.call(step)).collect()
+    }
+
+    fn call(&mut self, step: &'a RunStep) -> Result<Call> {
+        if !self.packages.contains_key(&*step.package) {
+            let path = self.conversion.package(&step.package)?;
+            let session = self.runtime.open(&path, self.host)?;
+            let description = session.describe();
+            if let Some(sizes) = description.metadata.get(anemll::HEAD_SIZES) {
+                self.head_sizes = anemll::head_sizes(sizes);
+            }
+            let opened = (self.sessions.len(), path, description.functions);
+            self.packages.insert(&step.package, opened);
+            self.sessions.push(session);
+        }
+        let (session, path, functions) = &self.packages[&*step.package];
+        let signature = functions.iter().find(|function| function.name == step.function);
+        let signature = signature.ok_or_else(|| {
+            Error::new(
+                codes::FUNCTION_UNKNOWN,
+                format!("the package has no function `{}`", step.function),
+            )
+            .with_at(path.display().to_string())
+            .with_hint("`anemll inspect` shows the functions of a package")
+        })?;
+        Ok(Call { session: *session, path: path.clone(), signature: signature.clone() })
+    }
+}
+
+impl Engine {
+    /// Opens every package of the conversion that a meta.yaml is of.
+    pub fn open(meta: &Path, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
+        Self::open_conversion(Conversion::read(meta)?, runtime, host)
+    }
+
+    /// As [`Self::open`], of a conversion that was read. All that is needed of the file system is
+    /// asked here, and not again at every token.
+    pub fn open_conversion(
+        conversion: Conversion,
+        runtime: &dyn Runtime,
+        host: &Host,
+    ) -> Result<Self> {
+        let availability = runtime.check()?;
+        if !availability.available {
+            return Err(Error::new(codes::RUNTIME_UNAVAILABLE, availability.reason));
+        }
+        let mut opening = Opening {
+            conversion: &conversion,
+            runtime,
+            host,
+            sessions: Vec::new(),
+            packages: BTreeMap::new(),
+            head_sizes: Vec::new(),
+        };
+        let run = &conversion.description.run;
+        let infer = opening.calls(&run.infer)?;
+        let prefill = opening.calls(&run.prefill)?;
+        let evaluate = opening.calls(&run.evaluate)?;
+        let Opening { sessions, head_sizes, .. } = opening;
+        let head_sizes = match &conversion.description.head.sizes {
+            sizes if sizes.is_empty() => head_sizes,
+            sizes => sizes.clone(),
+        };
+        let mut engine = Self {
+            sessions,
+            infer,
+            prefill,
+            evaluate,
+            conversion,
+            context: 0,
+            batch: 0,
+            head_sizes,
+        };
+        let said = &engine.conversion.description;
+        let (context, batch) = (said.context, said.batch);
+        let is = |said: Option<u64>, found| said.is_none_or(|said| said == found);
+        let suits = |tokens, columns| tokens == 1 && is(context, columns);
+        (_, engine.context) = engine.mask(&engine.infer, suits)?;
+        let columns = engine.context;
+        let suits = |tokens, found| found == columns && is(batch, tokens);
+        // Without prefill, a batch is what evaluation takes.
+        let batched = if engine.prefill.is_empty() { &engine.evaluate } else { &engine.prefill };
+        engine.batch = match batched.is_empty() {
+            true => 1,
+            false => engine.mask(batched, suits)?.0,
+        };
+        Ok(engine)
+    }
+
+    /// Tokens and context of the mask, (1, 1, tokens, context), in the first call that has one.
+    fn mask(&self, calls: &[Call], suits: impl Fn(u64, u64) -> bool) -> Result<(u64, u64)> {
+        let name = &self.conversion.description.inputs.mask;
+        for call in calls {
+            let mask = call.signature.inputs.iter().find(|input| input.name == *name);
+            let Some([shape, ..]) = mask.map(|mask| mask.shapes.as_slice()) else { continue };
+            return match shape[..] {
+                [1, 1, tokens, context]
+                    if (1..=LONGEST).contains(&context)
+                        && (1..=context).contains(&tokens)
+                        && tokens * context <= LARGEST_MASK
+                        && suits(tokens, context) =>
+                {
+                    Ok((tokens, context))
+                }
+                _ => Err(self.unsuitable(call, shape)),
+            };
+        }
+        Err(Error::new(
+            codes::META_INVALID,
+            format!("no function takes a `{name}` of shape (1, 1, tokens, context)"),
+        )
+        .with_hint("the packages are not of an ANEMLL conversion"))
+    }
+
+    fn unsuitable(&self, call: &Call, shape: &[u64]) -> Error {
+        let package = call.path.file_stem().unwrap_or_default().to_string_lossy();
+        Error::new(
+            codes::ENGINE_INTERFACE,
+            format!(
+                "`{}` of `{}` in {package} has the shape {shape:?}, which does not suit the conversion",
+                self.conversion.description.inputs.mask, call.signature.name
+            ),
+        )
+        .with_at(self.conversion.directory.display().to_string())
+        .with_hint("the packages are damaged or of different conversions; convert the model again")
+    }
+
+    /// Context length in tokens.
+    pub fn context(&self) -> u64 {
+        self.context
+    }
+
+    /// Tokens that one call of prefill takes.
+    pub fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// Tokens that the model knows, as far as the head's pieces tell.
+    pub fn vocabulary(&self) -> Option<u64> {
+        let outputs = &self.infer.last()?.signature.outputs;
+        let logits = self.logits(self.infer.last()?);
+        let columns = |name: &String| {
+            outputs.iter().find(|output| output.name == *name)?.shapes.first()?.last().copied()
+        };
+        let sizes: Vec<u64> = logits.iter().map(columns).collect::<Option<_>>()?;
+        let sizes = if sizes.is_empty() { &self.head_sizes } else { &sizes };
+        let total = sizes.iter().try_fold(0_u64, |total, size| total.checked_add(*size))?;
+        (total > 0).then_some(total)
+    }
+
+    /// The outputs of a call that are logits: those that the description names, or, where it names
+    /// none, those that are called so.
+    fn logits(&self, call: &Call) -> Vec<String> {
+        let outputs = || call.signature.outputs.iter().map(|output| output.name.as_str());
+        let named = &self.conversion.description.head.logits;
+        if named.is_empty() {
+            return anemll::logits(outputs());
+        }
+        named.iter().filter(|name| outputs().any(|output| output == *name)).cloned().collect()
+    }
+
+    /// The outputs of a call that are the largest logits, where it gives those.
+    fn largest(&self, call: &Call) -> Option<&LargestNames> {
+        let names = self.conversion.description.head.largest.as_ref()?;
+        let gives =
+            |name: &String| call.signature.outputs.iter().any(|output| output.name == *name);
+        (gives(&names.index) && gives(&names.value)).then_some(names)
+    }
+
+    /// Whether the head gives the largest logit only (`--argmax`).
+    pub fn gives_largest(&self) -> bool {
+        self.infer.last().is_some_and(|call| self.largest(call).is_some())
+    }
+
+    /// Empties every state.
+    pub fn reset(&mut self) -> Result<()> {
+        self.sessions.iter_mut().try_for_each(|session| session.reset())
+    }
+
+    /// One token at `position` through `infer`.
+    pub fn infer(&mut self, token: u32, position: u64) -> Result<Head> {
+        let mut rows = self.pass(Pass::Infer, &[token], position, None)?;
+        rows.pop().ok_or_else(no_rows)
+    }
+
+    /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded.
+    /// Without functions for it, token by token through `infer`.
+    pub fn prefill(&mut self, tokens: &[u32], position: u64) -> Result<()> {
+        let mut position = position;
+        if self.prefill.is_empty() {
+            for token in tokens {
+                anemll_services::check_cancelled()?;
+                self.infer(*token, position)?;
+                position += 1;
+            }
+            return Ok(());
+        }
+        for batch in tokens.chunks(self.batch as usize) {
+            anemll_services::check_cancelled()?;
+            self.pass(Pass::Prefill, batch, position, None)?;
+            position += batch.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Up to one batch of tokens from `position` on through the evaluation functions: one row of
+    /// logits for each.
+    pub fn evaluate(&mut self, tokens: &[u32], position: u64) -> Result<Vec<Head>> {
+        self.evaluate_observed(tokens, position, None)
+    }
+
+    /// As [`Self::evaluate`], with an observer of values inside of the packages.
+    pub fn evaluate_observed(
+        &mut self,
+        tokens: &[u32],
+        position: u64,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Head>> {
+        if self.evaluate.is_empty() {
+            return Err(Error::new(
+                codes::FUNCTION_UNKNOWN,
+                "this conversion has no evaluation functions",
+            )
+            .with_at(self.conversion.directory.join(FILE).display().to_string())
+            .with_hint("convert the model again, or take --path infer"));
+        }
+        self.pass(Pass::Evaluate, tokens, position, observer)
+    }
+
+    /// The packages and functions of an evaluation, in their order.
+    pub fn evaluation_functions(&self) -> Vec<(PathBuf, String)> {
+        let calls = self.evaluate.iter();
+        calls.map(|call| (call.path.clone(), call.signature.name.clone())).collect()
+    }
+
+    fn pass(
+        &mut self,
+        pass: Pass,
+        tokens: &[u32],
+        position: u64,
+        mut observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Head>> {
+        if position + tokens.len() as u64 > self.context {
+            return Err(Error::new(
+                codes::EVALUATION_INPUT,
+                format!(
+                    "{} tokens do not fit into the context of {}",
+                    position + tokens.len() as u64,
+                    self.context
+                ),
+            )
+            .with_hint("give fewer tokens, or convert with a larger --context"));
+        }
+        let calls = match pass {
+            Pass::Infer => &self.infer,
+            Pass::Prefill => &self.prefill,
+            Pass::Evaluate => &self.evaluate,
+        };
+        let width = if pass == Pass::Infer { 1 } else { self.batch };
+        let description = &self.conversion.description;
+        let mut values = inputs(&description.inputs, tokens, width, position, self.context);
+        for call in calls {
+            // Reborrowed by hand: the shorter lifetime has to be that of the trait object, too.
+            let observer = observer.as_mut().map(|observer| &mut **observer as &mut dyn Observer);
+            let session = self.sessions.get_mut(call.session).ok_or_else(no_rows)?;
+            step(session.as_mut(), call, &description.run.feeds, &mut values, observer)?;
+        }
+        if pass == Pass::Prefill {
+            return Ok(Vec::new());
+        }
+        let last = calls.last().ok_or_else(no_rows)?;
+        let rows = match self.largest(last) {
+            Some(names) => match (values.get(&names.index), values.get(&names.value)) {
+                (Some(indices), Some(largest)) => {
+                    vec![largest_of_pieces(indices, largest, &self.head_sizes)?]
+                }
+                _ => return Err(no_rows()),
+            },
+            None => head_rows(&values, width, &self.logits(last))?,
+        };
+        Ok(rows.into_iter().take(tokens.len()).collect())
+    }
+}
+
+/// Calls a function with the values that it takes, and adds to them what it gives.
+fn step(
+    session: &mut dyn Session,
+    call: &Call,
+    feeds: &BTreeMap<String, String>,
+    values: &mut BTreeMap<String, Tensor>,
+    observer: Option<&mut dyn Observer>,
+) -> Result<()> {
+    let Call { path, signature, .. } = call;
+    let function = &signature.name;
+    let mut given = Vec::new();
+    for input in &signature.inputs {
+        let Some(tensor) = values.get(&input.name) else {
+            return Err(Error::new(
+                codes::INPUT_INVALID,
+                format!(
+                    "`{function}` takes the input `{}`, which this program does not know",
+                    input.name
+                ),
+            )
+            .with_at(path.display().to_string()));
+        };
+        given.push(tensor.view()?);
+    }
+    let in_package = |error: Error| match error.is_cancelled() {
+        true => error,
+        false => error.with_cause(format!("in the package {}", path.display())),
+    };
+    let tensors = match observer {
+        None => {
+            let mut sink = MemorySink::new();
+            session.run(function, &given, &[], &mut sink).map_err(in_package)?;
+            sink.into_tensors()?
+        }
+        Some(observer) => {
+            let taps = observer.taps(path, function);
+            let names: Vec<&str> = taps.iter().map(String::as_str).collect();
+            let outputs = signature.outputs.iter().map(|output| output.name.as_str());
+            let mut sink = ObservingSink::new(function, observer, &taps, outputs);
+            session.run(function, &given, &names, &mut sink).map_err(in_package)?;
+            sink.into_outputs()
+        }
+    };
+    drop(given);
+    for mut tensor in tensors {
+        // One part's output is the next part's input.
+        if let Some(input) = feeds.get(&tensor.name) {
+            tensor.name.clone_from(input);
+        }
+        values.insert(tensor.name.clone(), tensor);
+    }
+    Ok(())
+}
+
+fn no_rows() -> Error {
+    Error::new(codes::META_INVALID, "the last function of the conversion gives no logits")
+        .with_hint("`anemll inspect` shows the outputs of a package; the head's are `logits1`, …")
+}
+
+/// The inputs that a host makes: tokens, positions, the causal mask.
+fn inputs(
+    names: &InputNames,
+    tokens: &[u32],
+    width: u64,
+    position: u64,
+    context: u64,
+) -> BTreeMap<String, Tensor> {
+    let count = width as usize;
+    let ids: Vec<i32> =
+        (0..count).map(|row| tokens.get(row).map_or(0, |token| *token as i32)).collect();
+    let positions: Vec<i32> = (0..count).map(|row| position as i32 + row as i32).collect();
+    let mut mask = vec![f16::NEG_INFINITY; count * context as usize];
+    for (row, columns) in mask.chunks_exact_mut(context as usize).enumerate() {
+        let visible = columns.len().min(position as usize + row + 1);
+        columns[..visible].fill(f16::ZERO);
+    }
+    let tensor = |name: &str, dtype, shape: &[u64], bytes: &[u8]| {
+        let tensor =
+            Tensor { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes: bytes.to_vec() };
+        (name.to_owned(), tensor)
+    };
+    BTreeMap::from([
+        tensor(&names.tokens, DType::INT32, &[1, width], bytemuck::cast_slice(&ids)),
+        tensor(&names.positions, DType::INT32, &[width], bytemuck::cast_slice(&positions)),
+        tensor(&names.position, DType::INT32, &[1], bytemuck::cast_slice(&positions[..1])),
+        tensor(&names.mask, DType::FLOAT16, &[1, 1, width, context], bytemuck::cast_slice(&mask)),
+    ])
+}
+
+/// The pieces of the logits put together row by row.
+fn head_rows(values: &BTreeMap<String, Tensor>, width: u64, names: &[String]) -> Result<Vec<Head>> {
+    let pieces = names.iter().map(|name| values.get(name).ok_or_else(no_rows)?.floats());
+    let pieces = pieces.collect::<Result<Vec<_>>>()?;
+    if pieces.is_empty() {
+        return Err(no_rows());
+    }
+    let rows = width as usize;
+    Ok((0..rows)
+        .map(|row| {
+            let mut logits = Vec::new();
+            for piece in &pieces {
+                let columns = piece.len() / rows;
+                logits.extend_from_slice(&piece[row * columns..(row + 1) * columns]);
+            }
+            Head::Logits(logits)
+        })
+        .collect())
+}
+
+/// The index of a piece counts from the piece's first row.
+fn largest_of_pieces(indices: &Tensor, largest: &Tensor, sizes: &[u64]) -> Result<Head> {
+    let indices = indices.integers()?;
+    let largest = largest.floats()?;
+    if sizes.len() != indices.len() || largest.len() != indices.len() {
+        return Err(Error::new(
+            codes::META_INVALID,
+            format!(
+                "the head gives {} indices, but its metadata has the sizes of {} pieces",
+                indices.len(),
+                sizes.len()
+            ),
+        )
+        .with_at(anemll::HEAD_SIZES));
+    }
+    let mut best: Option<(u32, f32)> = None;
+    let mut offset = 0;
+    for ((index, value), size) in indices.iter().zip(&largest).zip(sizes) {
+        let token = u64::try_from(*index).ok().filter(|index| index < size);
+        let token = token.and_then(|index| u32::try_from(index.checked_add(offset)?).ok());
+        let Some(token) = token else {
+            return Err(Error::new(
+                codes::META_INVALID,
+                format!("the head gives the index {index} in a piece of {size} tokens"),
+            )
+            .with_at(anemll::HEAD_SIZES));
+        };
+        if best.is_none_or(|(_, known)| *value > known) {
+            best = Some((token, *value));
+        }
+        offset = offset.saturating_add(*size);
+    }
+    best.map(|(token, value)| Head::Largest(token, value)).ok_or_else(no_rows)
+}
+
+/// Reading a tensor's elements.
+trait Elements {
+    fn floats(&self) -> Result<Vec<f32>>;
+    fn integers(&self) -> Result<Vec<i64>>;
+}
+
+impl Elements for Tensor {
+    fn floats(&self) -> Result<Vec<f32>> {
+        match self.dtype {
+            DType::FLOAT16 => Ok(self
+                .bytes
+                .chunks_exact(2)
+                .map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32())
+                .collect()),
+            DType::FLOAT32 => Ok(self
+                .bytes
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+                .collect()),
+            other => Err(wrong_type(self, other)),
+        }
+    }
+
+    fn integers(&self) -> Result<Vec<i64>> {
+        match self.dtype {
+            DType::INT32 => Ok(self
+                .bytes
+                .chunks_exact(4)
+                .map(|bytes| {
+                    i64::from(i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+                })
+                .collect()),
+            other => Err(wrong_type(self, other)),
+        }
+    }
+}
+
+fn wrong_type(tensor: &Tensor, dtype: DType) -> Error {
+    Error::new(
+        codes::RUN_FAILED,
+        format!("the output `{}` has the unexpected type {}", tensor.name, dtype.name()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_opens_columns_up_to_the_position() {
+        let values = inputs(&InputNames::default(), &[5, 6], 3, 2, 8);
+        let mask = values["causal_mask"].floats().unwrap();
+        let open: Vec<usize> =
+            mask.chunks(8).map(|row| row.iter().filter(|value| **value == 0.0).count()).collect();
+        assert_eq!(open, [3, 4, 5]);
+        assert_eq!(values["input_ids"].integers().unwrap(), [5, 6, 0]);
+        assert_eq!(values["position_ids"].integers().unwrap(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn pieces_of_the_head_are_put_together_in_order() {
+        let piece = |name: &str, values: &[f32]| {
+            let bytes: Vec<u8> =
+                values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+            let shape = vec![1, 2, values.len() as u64 / 2];
+            (name.to_owned(), Tensor { name: name.to_owned(), dtype: DType::FLOAT16, shape, bytes })
+        };
+        let values = BTreeMap::from([
+            piece("logits1", &[1.0, 2.0, 3.0, 4.0]),
+            piece("logits2", &[5.0, 6.0]),
+        ]);
+        let rows = head_rows(&values, 2, &["logits1".to_owned(), "logits2".to_owned()]).unwrap();
+        let Head::Logits(second) = &rows[1] else { panic!("logits are expected") };
+        assert_eq!(second, &[3.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn an_index_outside_of_its_piece_is_an_error() {
+        for index in [-1_i32, 10, i32::MIN] {
+            let tensor = |name: &str, dtype, bytes: &[u8]| Tensor {
+                name: name.to_owned(),
+                dtype,
+                shape: vec![1],
+                bytes: bytes.to_vec(),
+            };
+            let indices = tensor("argmax_idx", DType::INT32, &index.to_le_bytes());
+            let largest = tensor("argmax_val", DType::FLOAT16, &f16::ONE.to_le_bytes());
+            assert!(largest_of_pieces(&indices, &largest, &[10]).is_err(), "{index}");
+            assert!(largest_of_pieces(&indices, &largest, &[u64::MAX]).is_ok() == (index == 10));
+        }
+    }
+
+    #[test]
+    fn the_winner_of_a_later_piece_counts_from_its_first_row() {
+        let indices = Tensor {
+            name: "argmax_idx".to_owned(),
+            dtype: DType::INT32,
+            shape: vec![2],
+            bytes: [3_i32, 1].iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        let largest = Tensor {
+            name: "argmax_val".to_owned(),
+            dtype: DType::FLOAT16,
+            shape: vec![2],
+            bytes: [1.0, 2.0]
+                .iter()
+                .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                .collect(),
+        };
+        assert_eq!(largest_of_pieces(&indices, &largest, &[10, 6]).unwrap().best(), 11);
+        assert!(largest_of_pieces(&indices, &largest, &[16]).is_err());
+    }
+}

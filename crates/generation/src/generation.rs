@@ -1,0 +1,215 @@
+//! Answering: a prompt through the engine, then token after token, with the state kept between.
+//!
+//! A token's entry in the state depends on the tokens before it alone, so what two prompts share
+//! at their beginning is run once. Going back is possible: entries behind the position are masked
+//! until they are written again.
+
+use crate::engine::Engine;
+use crate::sampling::Sampler;
+use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::check_cancelled;
+use anemll_tokenizer::Bounded;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The model gave a stop token.
+    Stop,
+    /// As many tokens as were asked for.
+    Count,
+    /// The context is full.
+    Context,
+}
+
+impl End {
+    /// The word for it in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Count => "max_tokens",
+            Self::Context => "context",
+        }
+    }
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    /// Tokens that were generated, without the stop token.
+    pub tokens: u64,
+    /// Tokens of the prompt that were run; the others were in the state already.
+    pub prompt_tokens: u64,
+    /// Seconds from the prompt to the first token.
+    pub prompt_seconds: f64,
+    /// Seconds for all further tokens.
+    pub seconds: f64,
+    /// Why it ended.
+    pub end: End,
+}
+
+impl Answer {
+    /// Generated tokens per second, after the prompt.
+    pub fn rate(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(1e-9)
+    }
+}
+
+/// An engine with what is in its state.
+pub struct Generator {
+    engine: Engine,
+    sampler: Sampler,
+    stop: BTreeSet<u32>,
+    /// The tokens in the state, by position.
+    cached: Vec<u32>,
+    /// Whether prompts go through infer alone.
+    single_token: bool,
+}
+
+impl Generator {
+    /// A generator over an engine whose state is empty.
+    pub fn new(engine: Engine, sampler: Sampler, stop: BTreeSet<u32>) -> Self {
+        Self { engine, sampler, stop, cached: Vec::new(), single_token: false }
+    }
+
+    /// Whether prompts go token by token through `infer`, not in batches through `prefill`.
+    pub fn set_single_token(&mut self, single_token: bool) {
+        self.single_token = single_token;
+    }
+
+    /// Tokens that the model has logits for, as far as that is known.
+    pub fn vocabulary(&self) -> Option<u64> {
+        self.engine.vocabulary()
+    }
+
+    /// Context length in tokens.
+    pub fn context(&self) -> usize {
+        self.engine.context() as usize
+    }
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn reset(&mut self) -> Result<()> {
+        self.cached.clear();
+        self.engine.reset()
+    }
+
+    /// Checks that a prompt leaves room for a token of an answer.
+    ///
+    /// # Errors
+    /// It does not; the message says by how much.
+    pub fn check_room(&self, prompt: &[u32]) -> Result<()> {
+        let context = self.context();
+        if prompt.is_empty() {
+            return Err(empty_prompt());
+        }
+        if prompt.len() < context {
+            return Ok(());
+        }
+        Err(Error::new(
+            codes::PROMPT_INVALID,
+            format!(
+                "the prompt has {} tokens, {} more than fit into the context of {context} with room for an answer",
+                prompt.len(),
+                prompt.len() + 1 - context,
+            ),
+        )
+        .with_hint("shorten the prompt, or convert with a larger --context"))
+    }
+
+    /// Runs what is new of `prompt`, and then up to `most` tokens, each of which goes to `each`.
+    ///
+    /// # Errors
+    /// The prompt does not fit, Ctrl-C, or the runtime's, the sampler's or `each`'s. The generator
+    /// can be used afterwards.
+    pub fn answer(
+        &mut self,
+        prompt: &[u32],
+        most: u64,
+        each: &mut dyn FnMut(u32) -> Result<()>,
+    ) -> Result<Answer> {
+        self.check_room(prompt)?;
+        let started = Instant::now();
+        let (mut next, prompt_tokens) = self.run_prompt(prompt)?;
+        let prompt_seconds = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        let mut tokens = 0;
+        let end = loop {
+            if tokens == most {
+                break End::Count;
+            }
+            if self.stop.contains(&next) {
+                break End::Stop;
+            }
+            check_cancelled()?;
+            each(next)?;
+            tokens += 1;
+            if tokens == most {
+                break End::Count;
+            }
+            if self.cached.len() >= self.context() {
+                break End::Context;
+            }
+            next = self.step(next)?;
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Answer { tokens, prompt_tokens, prompt_seconds, seconds, end })
+    }
+
+    /// As the apps do it: full batches through prefill, the rest and the last token through infer.
+    fn run_prompt(&mut self, prompt: &[u32]) -> Result<(u32, u64)> {
+        let (last, before) = prompt.split_last().ok_or_else(empty_prompt)?;
+        let shared =
+            self.cached.iter().zip(before).take_while(|(known, token)| known == token).count();
+        self.cached.truncate(shared);
+        let new = &before[shared..];
+        let batch = self.engine.batch().max(1) as usize;
+        let whole = if self.single_token { 0 } else { new.len() / batch * batch };
+        let (batches, rest) = new.split_at(whole);
+        self.engine.prefill(batches, shared as u64)?;
+        self.cached.extend(batches);
+        for token in rest {
+            check_cancelled()?;
+            self.engine.infer(*token, self.cached.len() as u64)?;
+            self.cached.push(*token);
+        }
+        check_cancelled()?;
+        Ok((self.step(*last)?, new.len() as u64 + 1))
+    }
+
+    fn step(&mut self, token: u32) -> Result<u32> {
+        let head = self.engine.infer(token, self.cached.len() as u64)?;
+        self.cached.push(token);
+        self.sampler.next(head, &self.cached)
+    }
+}
+
+/// Checks the tokens of a prompt of `length` bytes, of which only as many were counted as show that
+/// there are too many.
+///
+/// # Errors
+/// There are more than the context has; the message says about how much fits.
+pub fn bounded(tokens: Bounded, length: usize, context: usize) -> Result<Vec<u32>> {
+    let (tokens, bytes) = match tokens {
+        Bounded::All(tokens) => return Ok(tokens),
+        Bounded::TooMany { tokens, bytes } => (tokens, bytes),
+    };
+    let fits = bytes.saturating_mul(context as u64) / tokens.max(1);
+    Err(Error::new(
+        codes::PROMPT_INVALID,
+        format!(
+            "the prompt of {length} bytes does not fit into the context of {context} tokens: its first {bytes} bytes have {tokens} already"
+        ),
+    )
+    .with_hint(format!(
+        "about {fits} bytes of this text fit; shorten it, or convert with a larger --context"
+    )))
+}
+
+fn empty_prompt() -> Error {
+    Error::new(codes::PROMPT_INVALID, "the prompt has no tokens")
+        .with_hint("give a text with --prompt")
+}

@@ -1,0 +1,14 @@
+//! Conversions run: the functions of their packages called as apps call them, text generated, numbers
+//! compared.
+
+pub mod arrays;
+pub mod chat_template;
+pub mod conversation;
+pub mod engine;
+pub mod evaluation;
+pub mod generation;
+mod npy_header;
+pub mod observation;
+pub mod peaks;
+pub mod perplexity;
+pub mod sampling;

@@ -1,0 +1,18 @@
+//! The names that ANEMLL 0.3.5 gives, written and read: packages, values, keys of `meta.yaml`.
+//!
+//! They stand here alone. What was converted by this program says in a description of its own how it
+//! is run; for what was not, [`run_order`] finds it out from these names.
+
+mod meta;
+mod stems;
+mod values;
+
+pub use meta::run_order;
+pub use stems::{
+    COMBINED, EMBEDDINGS, HEAD, INFER, PREFILL, Stem, WHOLE, WHOLE_COMBINED, WHOLE_FULL,
+    WHOLE_PREFILL, lut_suffix, rotating, stem,
+};
+pub use values::{
+    HEAD_SIZES, INPUT_MASK, INPUT_POSITION, INPUT_POSITIONS, INPUT_TOKENS, LARGEST_INDEX,
+    LARGEST_VALUE, feeds, head_sizes, logits,
+};

@@ -1,0 +1,62 @@
+//! Names of the values that go into functions and come out of them.
+
+use std::collections::BTreeMap;
+
+/// Token ids, (1, tokens).
+pub const INPUT_TOKENS: &str = "input_ids";
+/// The position of each token, (tokens).
+pub const INPUT_POSITIONS: &str = "position_ids";
+/// The position of the first token, (1).
+pub const INPUT_POSITION: &str = "current_pos";
+/// Which positions a token sees, (1, 1, tokens, context).
+pub const INPUT_MASK: &str = "causal_mask";
+/// The index of the largest logit of each piece of the head, from the piece's first row on.
+pub const LARGEST_INDEX: &str = "argmax_idx";
+/// The largest logit of each piece of the head.
+pub const LARGEST_VALUE: &str = "argmax_val";
+/// The key of a package's metadata with the rows of each piece of the head.
+pub const HEAD_SIZES: &str = "com.anemll.lm_head_chunk_sizes";
+
+/// What the residual stream is called where it goes in, and where it comes out.
+const HIDDEN: &str = "hidden_states";
+const HIDDEN_OUTPUT: &str = "output_hidden_states";
+/// A head in one piece, and, with a number from 1 behind it, one of several.
+const LOGITS: &str = "logits";
+
+/// Which input takes which output of an earlier function: one part's residual stream is the next
+/// part's.
+pub fn feeds() -> BTreeMap<String, String> {
+    BTreeMap::from([(HIDDEN_OUTPUT.to_owned(), HIDDEN.to_owned())])
+}
+
+/// Those of the outputs that are logits, each once, in the order of the vocabulary.
+pub fn logits<'a>(outputs: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut found: Vec<(u32, &str)> = outputs
+        .into_iter()
+        .filter_map(|name| match name.strip_prefix(LOGITS)? {
+            "" => Some((0, name)),
+            number => Some((number.parse().ok()?, name)),
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|(_, name)| name.to_owned()).collect()
+}
+
+/// The rows of each piece, as [`HEAD_SIZES`] lists them.
+pub fn head_sizes(text: &str) -> Vec<u64> {
+    text.split(',').filter_map(|size| size.trim().parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_come_in_the_order_of_their_numbers() {
+        let names = ["logits10", "argmax_idx", "logits2", "logits1", "logits_x", "logits2"];
+        assert_eq!(logits(names), ["logits1", "logits2", "logits10"]);
+        assert_eq!(logits(["logits"]), ["logits"]);
+        assert_eq!(head_sizes("8, 8,4"), [8, 8, 4]);
+    }
+}

@@ -1,0 +1,207 @@
+//! A conversion from its beginning to its end, and what it would come to.
+
+use crate::dry_run::{self, DryRun};
+use crate::event::{Event, Outcome};
+use crate::finish::SmallFiles;
+use crate::job::{Job, refuse_missing_tokenizer};
+use crate::model_files::{self, TOKENIZER, has_weights, hash_source};
+use crate::model_source::{Need, Source};
+use crate::names::REPORT;
+use crate::packages::{self, Copies, PackageContext};
+use crate::plugins::Plugins;
+use crate::request::ConvertRequest;
+use crate::settings;
+use crate::weight_values::WeightSource;
+use crate::weights::WeightJob;
+use crate::work::Work;
+use anemll_conversion::META;
+use anemll_errors::from_huggingface;
+use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
+use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::{self as services, check_cancelled};
+use anemll_store::{Identity, Request, Store};
+use std::cell::Cell;
+use std::path::Path;
+use std::time::Instant;
+
+/// Converts a model, and tells `show` what happens. `command_line` is for meta.yaml.
+///
+/// # Errors
+/// Whatever is wrong with the arguments, the model, the plugins or the output directory. What
+/// finished before the compile step began is kept for the next run; else nothing is left behind.
+pub fn run(
+    arguments: &ConvertRequest,
+    plugins: &Plugins,
+    command_line: &str,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<()> {
+    let started = Instant::now();
+    let host = services::host();
+    settings::check_arguments(arguments)?;
+    let source = Source::open(&arguments.model, show)?;
+    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
+    // The configuration is looked at first: nothing else of a model is downloaded, or read, before
+    // it and what depends on it are fine.
+    settings::frontend(arguments, plugins, config.text())?;
+    let local = local_weights(&source)?;
+    // What is lowered is what is hashed.
+    let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
+    let outline = Job::new(arguments, plugins, &host, config, local.as_ref())?;
+    let (output, model) = (&arguments.output, source.directory());
+    anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
+    refuse_unwritable(output)?;
+    let (directory, job) = match local {
+        Some(directory) => (directory, outline),
+        None => {
+            let directory = open_weights(&source, &outline, show)?;
+            let job = outline.with_weights(&directory)?;
+            (directory, job)
+        }
+    };
+    let functions = job.lower()?;
+    job.show_start(show);
+    let source_sha256 = hash_source(&directory, show)?;
+    let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
+    let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
+    let copies = Copies::default();
+    let mut store = Store::open(&Request {
+        directory: &arguments.output,
+        identity: &identity,
+        force: arguments.force,
+        model: Some(directory.path()),
+    })?;
+    let steps = job.steps();
+    let done = (|| {
+        let selection = steps.selection(arguments)?;
+        let work = Work {
+            layout: &job.layout,
+            steps: &steps,
+            functions: &functions,
+            weights: WeightJob {
+                source: WeightSource {
+                    directory: &directory,
+                    clamp: arguments.clamp,
+                    allow_missing: arguments.allow_missing_weights,
+                },
+                quantization: job.quantization.as_ref(),
+                outline: &job.settings.outline,
+                host: &host,
+            },
+            packages: PackageContext {
+                combiner: job.combiner.as_ref(),
+                options: &job.options,
+                source_sha256: &source_sha256,
+                host: &host,
+                copies: &copies,
+            },
+            small_files: &small_files,
+            show,
+            bytes: Cell::default(),
+        };
+        job.run_steps(&work, selection, command_line, &mut store)?;
+        let report = job.report(directory.path(), &source_sha256, &store)?;
+        let relative = Path::new(REPORT);
+        store.write_json(relative, &report)?;
+        check_cancelled()?;
+        store.publish(relative)?;
+        Ok(report)
+    })();
+    if done.as_ref().is_err_and(Error::is_cancelled) {
+        store.discard();
+    }
+    let leftovers = store.close();
+    let warnings = done.as_ref().map_or(&[][..], |report| &report.warnings);
+    // The first were told before the work began.
+    let told = job.description.warnings.len();
+    for text in warnings.iter().skip(told).chain(&leftovers) {
+        show(&Event::Warning { text });
+    }
+    let report = done?;
+    if let Some(text) = packages::lint_line(&report.lint, &arguments.output) {
+        show(&Event::Warning { text: &text });
+    }
+    if let Some(text) = copies.note() {
+        show(&Event::Note { text: &text });
+    }
+    let meta = arguments.output.join(META);
+    let can_chat = meta.is_file() && arguments.output.join(TOKENIZER).is_file();
+    let result = if meta.is_file() { meta } else { arguments.output.clone() };
+    show(&Event::Done(&Outcome {
+        seconds: started.elapsed().as_secs_f64(),
+        meta: &result.display().to_string(),
+        output: &arguments.output.display().to_string(),
+        files: job.shipped_files(&arguments.output),
+        tested: if report.test.done { &report.test.message } else { "" },
+        loaded_by_apple: report.test.done && job.is_apples(),
+        can_chat,
+    }));
+    Ok(())
+}
+
+/// What [`run`] would make and take, without touching anything. Of a model whose weights are not on
+/// this machine, the configuration is enough.
+///
+/// # Errors
+/// As [`run`], as far as it can be known.
+pub fn dry_run(
+    arguments: &ConvertRequest,
+    plugins: &Plugins,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<DryRun> {
+    let host = services::host();
+    settings::check_arguments(arguments)?;
+    let source = Source::open(&arguments.model, show)?;
+    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
+    settings::frontend(arguments, plugins, config.text())?;
+    let local = local_weights(&source)?;
+    let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
+    let job = Job::new(arguments, plugins, &host, config, local.as_ref())?;
+    let (output, model) = (&arguments.output, source.directory());
+    anemll_store::refuse_conflict(output, &job.options, arguments.force, model)?;
+    dry_run::look(&job, local.as_ref(), &source, show)
+}
+
+/// The weights that are on this machine, if there are any.
+fn local_weights(source: &Source) -> Result<Option<ModelDirectory>> {
+    if !source.is_whole() {
+        return Ok(None);
+    }
+    let directory = source.directory();
+    match ModelDirectory::open(directory) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => Ok(None),
+        Err(error) => Err(from_huggingface(error)),
+    }
+}
+
+/// The weights: of a model of the hub, downloaded after the tokenizer's files, and only if the
+/// packages will find room.
+fn open_weights(
+    source: &Source,
+    outline: &Job<'_>,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<ModelDirectory> {
+    let arguments = outline.arguments;
+    if !source.is_whole() {
+        if !arguments.skip_check {
+            dry_run::check_disk(outline, &outline.lower()?)?;
+        }
+        if !arguments.no_tokenizer {
+            let directory = source.with(Need::Tokenizer, show)?;
+            model_files::check_companions(&directory)?;
+            refuse_missing_tokenizer(&directory)?;
+        }
+    }
+    ModelDirectory::open(source.with(Need::Weights, show)?).map_err(from_huggingface)
+}
+
+/// Refuses an output directory that cannot be made or written, and leaves nothing there.
+fn refuse_unwritable(output: &Path) -> Result<()> {
+    let failed = |source: std::io::Error| {
+        let what = "cannot write to the output directory";
+        anemll_errors::io(codes::OUTPUT_UNWRITABLE, what, output, &source)
+    };
+    let absolute = std::path::absolute(output).map_err(failed)?;
+    let there = absolute.ancestors().find(|path| path.exists());
+    tempfile::tempfile_in(there.unwrap_or(&absolute)).map(drop).map_err(failed)
+}

@@ -1,0 +1,109 @@
+//! The steps of a conversion carried out.
+
+use crate::dry_run;
+use crate::event::Event;
+use crate::finish;
+use crate::job::Job;
+use crate::packages;
+use crate::report::StepReport;
+use crate::steps::{Selection, Task};
+use crate::work::Work;
+use anemll_plugin_api::Result;
+use anemll_services::check_cancelled;
+use anemll_store::{StepRecord, Store};
+use std::collections::BTreeMap;
+
+impl Job<'_> {
+    /// Does what is selected of the steps, and records what each made.
+    pub(crate) fn run_steps(
+        &self,
+        work: &Work<'_>,
+        selection: Selection,
+        command_line: &str,
+        store: &mut Store,
+    ) -> Result<()> {
+        let workers = self.workers(work.small_files);
+        let selected = work.steps.to_run(selection, store.view(), workers)?;
+        // Before any work: what the steps will make takes the place of nothing that is not ours.
+        let outputs = self.outputs(work.steps, &selected, work.small_files, |step, made| {
+            store.adopt(step, made)
+        })?;
+        store.refuse_foreign(&outputs)?;
+        let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
+        if writes && !self.arguments.skip_check {
+            dry_run::check_disk(self, work.functions)?;
+        }
+        work.expect(&selected)?;
+        for step in work.steps.iter() {
+            if !selected.contains(&step.number) {
+                if selection == Selection::Unfinished {
+                    (work.show)(&Event::Step {
+                        number: step.number,
+                        title: &step.title,
+                        message: "is finished",
+                    });
+                }
+                continue;
+            }
+            check_cancelled()?;
+            store.begin(step.number)?;
+            let task = work.steps.task(step.number);
+            if matches!(task, Task::Compile | Task::Test) {
+                // What fails from here on is mended elsewhere than in the model or the options.
+                store.keep();
+            }
+            let demanded = selection == Selection::Only(step.number);
+            let mut inputs = String::new();
+            let (outputs, packages, by, outcome) = match task {
+                Task::Packages => {
+                    let (outputs, packages) = work.run(step.number, store)?;
+                    (outputs, packages, "", StepReport { done: true, message: String::new() })
+                }
+                Task::Compile => {
+                    let demanded = demanded || self.arguments.compiler.is_some();
+                    let (outputs, outcome) = match &self.compiler {
+                        Some(compiler) => finish::compile(
+                            &self.compiler_id,
+                            compiler.as_ref(),
+                            demanded,
+                            &self.layout,
+                            store,
+                            self.host,
+                        )?,
+                        None => (Vec::new(), StepReport::left_out("--compiler none")),
+                    };
+                    (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
+                }
+                Task::Files => {
+                    let directory = work.weights.source.directory.path();
+                    let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
+                    let description = self.run_description(work.functions)?;
+                    let outputs = work.small_files.write(store, &meta, &description)?;
+                    inputs = work.small_files.fingerprint();
+                    let outcome = StepReport { done: true, message: String::new() };
+                    (outputs, Vec::new(), "", outcome)
+                }
+                Task::Test => {
+                    let (outputs, packages) = work.run(step.number, store)?;
+                    (outputs, packages, workers.runtime, self.test(store)?)
+                }
+            };
+            (work.show)(&Event::Step {
+                number: step.number,
+                title: &step.title,
+                message: &outcome.message,
+            });
+            let record = StepRecord {
+                number: step.number,
+                outputs: BTreeMap::new(),
+                packages: packages::to_record(&packages)?,
+                by: by.to_owned(),
+                inputs,
+                done: outcome.done,
+                message: outcome.message,
+            };
+            store.finish_step(record, &outputs)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The last steps of a conversion: compiling, small files, a test run.
+
+use super::packages::relative_path;
+use super::report::StepReport;
+use anemll_conversion::{Description, FILE, META, shipped};
+use anemll_errors::from_huggingface;
+use anemll_generation::engine::Engine;
+use anemll_huggingface::{Importance, ModelDirectory};
+use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
+use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
+use anemll_services::check_cancelled;
+use anemll_store::Store;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The tokenizer and its kin, as they are in the model directory: what is copied beside the packages.
+#[derive(Debug)]
+pub(super) struct SmallFiles {
+    /// Names and contents, in a fixed order.
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl SmallFiles {
+    /// Reads them all. What is not what its name says is left out where only chat suffers, of which
+    /// the job has told, or where the conversion has no tokenizer.
+    ///
+    /// # Errors
+    /// A file that is needed and is not what its name says.
+    pub(super) fn read(directory: &ModelDirectory, with_tokenizer: bool) -> Result<Self> {
+        let mut files = Vec::new();
+        for file in directory.companions() {
+            match file.read() {
+                Ok(contents) => files.push((file.name().to_owned(), contents.bytes)),
+                Err(_) if !with_tokenizer || file.importance() == Importance::Comfort => {}
+                Err(error) => return Err(from_huggingface(error)),
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// SHA-256 over names and contents: another one where a file changed, came or went, and the
+    /// same in whatever directory the model is.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, bytes) in &self.files {
+            hash.update(name);
+            hash.update([0]);
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        hex::encode(hash.finalize())
+    }
+
+    /// What [`Self::write`] makes, in the output directory.
+    pub(super) fn outputs(&self) -> Vec<PathBuf> {
+        let own = [FILE, META].map(PathBuf::from);
+        self.files.iter().map(|(name, _)| PathBuf::from(name)).chain(own).collect()
+    }
+
+    /// Copies them, and writes meta.yaml and the description.
+    pub(super) fn write(
+        &self,
+        store: &Store,
+        meta: &str,
+        description: &Description,
+    ) -> Result<Vec<PathBuf>> {
+        for (name, bytes) in &self.files {
+            store.write(Path::new(name), bytes)?;
+        }
+        store.write_json(Path::new(FILE), description)?;
+        store.write(Path::new(META), meta.as_bytes())?;
+        Ok(self.outputs())
+    }
+}
+
+/// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here
+/// is left out, unless the user asked for just this: `demanded`.
+pub(super) fn compile(
+    id: &str,
+    compiler: &dyn Compiler,
+    demanded: bool,
+    layout: &Layout,
+    store: &Store,
+    host: &Host,
+) -> Result<(Vec<PathBuf>, StepReport)> {
+    let availability = compiler.check()?;
+    if !availability.available {
+        let here = format!("{id} cannot run here ({})", availability.reason);
+        if demanded {
+            return Err(Error::new(codes::COMPILER_UNAVAILABLE, here)
+                .with_hint("install the Xcode Command Line Tools, or choose another --compiler"));
+        }
+        let message = format!(
+            "left out, {here}; on a Mac with Xcode run: \
+             xcrun coremlcompiler compile PACKAGE.mlpackage DIRECTORY"
+        );
+        return Ok((Vec::new(), StepReport { done: false, message }));
+    }
+    let mut made = Vec::new();
+    for package in shipped(layout) {
+        check_cancelled()?;
+        let path = store.view().locate(&relative_path(package));
+        let staging = store.view().staging();
+        let compiled = compiler.compile(&path, staging, host)?;
+        let name = compiled_name(package);
+        let expected = staging.join(&name);
+        let is_model = expected.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+            && expected.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if compiled != expected || !is_model {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!("the compiler `{id}` did not make {name}, although it reports no error"),
+            )
+            .with_at(compiled.display().to_string())
+            .with_hint("this is a bug in the compiler plugin; please report it to its author, or choose another --compiler"));
+        }
+        made.push(PathBuf::from(name));
+    }
+    let plural = if made.len() == 1 { "" } else { "s" };
+    let message = format!("{} package{plural} by {id}", made.len());
+    Ok((made, StepReport { done: true, message }))
+}
+
+/// The file name of a package's compiled model.
+pub(super) fn compiled_name(package: &PackageSpec) -> String {
+    format!("{}.mlmodelc", package.stem)
+}
+
+/// Bytes of the files of a package.
+pub(super) fn size(path: &Path) -> std::io::Result<u64> {
+    let metadata = fs_err::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    fs_err::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
+}
+
+/// Runs a few tokens: the packages load, and what they give is finite.
+pub(super) fn test(
+    runtime: &dyn Runtime,
+    layout: &Layout,
+    store: &Store,
+    description: &ModelDescription,
+    host: &Host,
+) -> Result<StepReport> {
+    let availability = runtime.check()?;
+    if !availability.available {
+        return Ok(StepReport {
+            done: false,
+            message: format!("left out: {}", availability.reason),
+        });
+    }
+    gather(layout, store)?;
+    let mut engine = Engine::open(&store.view().staging().join(META), runtime, host)?;
+    let count = description.context.min(4);
+    for position in 0..count {
+        check_cancelled()?;
+        let token = position % description.vocabulary_size;
+        if engine.infer(token as u32, position)?.has_not_a_number() {
+            return Err(Error::new(
+                codes::RUN_FAILED,
+                format!(
+                    "the converted model gives values that are not numbers at position {position}"
+                ),
+            )
+            .with_hint(
+                "activations may pass the range of 16-bit floats; `--runtime none` leaves this \
+                 test out and keeps the packages",
+            ));
+        }
+    }
+    Ok(StepReport { done: true, message: format!("{count} tokens ran, all values finite") })
+}
+
+/// Brings what an engine opens into the staging folder, where a part of it may be under its final
+/// name already.
+fn gather(layout: &Layout, store: &Store) -> Result<()> {
+    let packages = layout.packages.iter().map(relative_path);
+    for relative in packages.chain([PathBuf::from(META), PathBuf::from(FILE)]) {
+        store.gather(&relative)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! From a model directory to packages: plugins found and chained, steps done once, all of it in an
+//! output directory that is whole at any time.
+//!
+//! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
+
+mod auto;
+pub mod combiners;
+pub mod component_options;
+mod convert;
+mod dry_run;
+pub mod event;
+mod execute;
+mod finish;
+mod in_order;
+mod job;
+mod meta;
+pub mod model_files;
+pub mod model_source;
+mod names;
+mod packages;
+pub mod plugins;
+pub mod quantization;
+pub mod quantizer_choice;
+pub mod references;
+mod report;
+pub mod request;
+mod settings;
+pub mod sizes;
+mod statistics;
+mod steps;
+mod weight_record;
+mod weight_report;
+mod weight_values;
+mod weights;
+mod work;
+
+pub use convert::{dry_run, run};
+pub use dry_run::DryRun;
+pub use names::REPORT;

@@ -1,0 +1,307 @@
+//! What the files of a model directory say beyond what a frontend asks, for all commands that read
+//! one.
+
+use crate::event::Event;
+use anemll_errors::from_huggingface;
+use anemll_huggingface::{Companion, Importance, ModelDirectory};
+use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
+use anemll_plugin_api::{
+    ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result, codes,
+};
+use anemll_services::check_cancelled;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The file without which no text becomes tokens.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// How the model's makers sample.
+const GENERATION: &str = "generation_config.json";
+/// What of it is used.
+const SAMPLING: [&str; 8] = [
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "bos_token_id",
+    "eos_token_id",
+];
+
+/// Which weight the head has, where the configuration ties it to the embedding and another is
+/// stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadChoice {
+    /// The embedding, as transformers 4 has it.
+    Tied,
+    /// The stored weight, as transformers 5 has it.
+    Stored,
+}
+
+impl HeadChoice {
+    /// As it is typed, and told to frontends.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tied => "tied",
+            Self::Stored => "stored",
+        }
+    }
+}
+
+/// What is asked of the frontend that is chosen: pieces of the head, which weight it has, and whether
+/// weights may be missing.
+pub fn frontend_options(
+    pieces: Option<u64>,
+    head: Option<HeadChoice>,
+    allow_missing_weights: bool,
+) -> ComponentOptions {
+    let mut options = ComponentOptions::new();
+    if let Some(pieces) = pieces {
+        options.insert("split_lm_head", pieces);
+    }
+    if let Some(head) = head {
+        options.insert("head", head.name());
+    }
+    if allow_missing_weights {
+        options.insert("allow_missing_weights", true);
+    }
+    options
+}
+
+/// Names, types and shapes of all tensors, for a frontend.
+pub fn tensor_infos(directory: &ModelDirectory) -> BTreeMap<String, TensorInfo> {
+    let info = |info: &anemll_huggingface::TensorInfo| TensorInfo {
+        dtype: DType::named(&info.source_type.name()),
+        shape: info.shape.clone(),
+    };
+    directory.tensors().iter().map(|(name, tensor)| (name.clone(), info(tensor))).collect()
+}
+
+/// A model as a frontend has read it.
+pub struct OpenModel {
+    /// By which its functions are lowered.
+    pub model: Box<dyn ArchModel>,
+    /// What the frontend says of it, with the remarks on its files.
+    pub description: ModelDescription,
+}
+
+/// Has a frontend read a model. Where the weights are there, the remarks of the directory are added,
+/// and a stored head is compared with the embedding that it is tied to.
+///
+/// # Errors
+/// Those of the frontend, where a tensor is missing that the index names with the reason; a stored
+/// head that differs from the embedding.
+pub fn open(
+    frontend: &dyn ArchFrontend,
+    input: &ModelInput,
+    directory: Option<&ModelDirectory>,
+    host: &Host,
+) -> Result<OpenModel> {
+    let Some(directory) = directory else {
+        let model = frontend.open(input, host)?;
+        let description = model.describe();
+        return Ok(OpenModel { model, description });
+    };
+    let model = frontend.open(input, host).map_err(|error| explain(error, directory))?;
+    let description = with_remarks(model.describe(), directory)?;
+    Ok(OpenModel { model, description })
+}
+
+fn with_remarks(
+    mut description: ModelDescription,
+    directory: &ModelDirectory,
+) -> Result<ModelDescription> {
+    description.notes.extend(directory.notes().iter().cloned());
+    let Some(stored) = &description.stored_head else { return Ok(description) };
+    let tensor = |name| directory.tensor(name).map_err(from_huggingface);
+    let (head, embedding) = (tensor(&stored.head)?, tensor(&stored.embedding)?);
+    if head.has_values_of(&embedding).map_err(from_huggingface)? {
+        description.notes.push(format!(
+            "`{}` is stored and equal to the embedding that the head is tied to",
+            stored.head
+        ));
+        return Ok(description);
+    }
+    Err(Error::new(
+        codes::HEAD_AMBIGUOUS,
+        format!(
+            "`tie_word_embeddings` is true, but `{}` is stored, and differs from `{}`",
+            stored.head, stored.embedding
+        ),
+    )
+    .with_at(stored.head.clone())
+    .with_cause(
+        "transformers 4 takes the embedding for the head; transformers 5 takes the stored weight",
+    )
+    .with_hint("say which one counts: --head tied (the embedding), or --head stored"))
+}
+
+/// A weight that is missing although the index names it: the index or the download is at fault.
+fn explain(error: Error, directory: &ModelDirectory) -> Error {
+    let absence = || directory.absence(error.at.as_deref()?);
+    match absence().filter(|_| error.code == codes::WEIGHT_MISSING) {
+        Some(absence) => from_huggingface(absence).with_cause(error.message),
+        None => error,
+    }
+}
+
+/// What was found of the files beside the weights.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompanionFindings {
+    /// What was read otherwise than it stands there.
+    pub notes: Vec<String>,
+    /// What suffers: chat, or how tokens are drawn.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the tokenizer's files and those that say how to use the model, and checks that each is what
+/// its name says. config.json is left to its own reader.
+///
+/// # Errors
+/// The first without which text becomes no tokens, or wrong ones; the others are its causes.
+pub fn check_companions(directory: &Path) -> Result<CompanionFindings> {
+    let mut findings = CompanionFindings::default();
+    let mut failure: Option<Error> = None;
+    for file in Companion::all(directory) {
+        if file.name() == "config.json" {
+            continue;
+        }
+        match file.read() {
+            Ok(contents) => findings.notes.extend(contents.notes),
+            Err(error) if file.importance() == Importance::Comfort => {
+                let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
+                findings.warnings.push(format!(
+                    "{} is left out: {}{hint}",
+                    file.name(),
+                    error.reason()
+                ));
+            }
+            Err(error) => {
+                let also = format!("also: {}: {}", file.name(), error.reason());
+                failure = Some(match failure {
+                    Some(first) => first.with_cause(also),
+                    None => unusable(error),
+                });
+            }
+        }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let (_, unusable) = generation(directory);
+    findings.warnings.extend(unusable);
+    Ok(findings)
+}
+
+fn unusable(error: anemll_huggingface::HuggingFaceError) -> Error {
+    let hint = error.hint().map_or(String::new(), |hint| format!("{hint}; "));
+    from_huggingface(error)
+        .with_hint(format!("{hint}to convert without the tokenizer: --no-tokenizer"))
+}
+
+/// generation_config.json without the settings that are no numbers, each of which is warned of; null
+/// where there is none, or a broken one.
+pub fn generation(directory: &Path) -> (Value, Vec<String>) {
+    let file = Companion::all(directory).into_iter().find(|file| file.name() == GENERATION);
+    let mut value = file.map_or(Value::Null, |file| file.value());
+    let mut warnings = Vec::new();
+    for key in SAMPLING {
+        let number = value.get(key).and_then(Value::as_str);
+        if let Some(number @ ("NaN" | "Infinity" | "-Infinity")) = number {
+            warnings.push(format!("{GENERATION}: `{key}` is {number}, so the default is taken"));
+            if let Some(keys) = value.as_object_mut() {
+                keys.shift_remove(key);
+            }
+        }
+    }
+    (value, warnings)
+}
+
+/// Whether there are weights in a form that cannot be read.
+pub fn has_weights(directory: &Path) -> bool {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")
+    })
+}
+
+/// The hash of all that is read of a model.
+pub(crate) fn hash_source(directory: &ModelDirectory, show: &dyn Fn(&Event<'_>)) -> Result<String> {
+    let progress = |done, total| {
+        show(&Event::Source { done, total });
+        check_cancelled().is_ok()
+    };
+    directory.source_sha256(progress).map_err(from_huggingface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const POINTER: &str =
+        "version https://git-lfs.github.com/spec/v1\noid sha256:abab\nsize 11422654\n";
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_chat_alone_needs_is_a_warning() {
+        let files = folder(&[
+            ("chat_template.jinja", POINTER),
+            ("generation_config.json", "{"),
+            ("tokenizer.model", ""),
+            ("tokenizer.json", r#"{"model": {"vocab": {}}}"#),
+            ("tokenizer_config.json", "{\"model_max_length\": Infinity}"),
+        ]);
+        let found = check_companions(files.path()).unwrap();
+        assert_eq!(
+            found.notes,
+            ["tokenizer_config.json: `model_max_length` is Infinity, which JSON does not have"]
+        );
+        assert_eq!(found.warnings.len(), 3);
+        for (warning, words) in
+            found.warnings.iter().zip(["not valid JSON", "the file is empty", "git lfs pull"])
+        {
+            assert!(warning.contains(" is left out: ") && warning.contains(words), "{warning}");
+        }
+    }
+
+    #[test]
+    fn what_tokens_need_is_an_error() {
+        for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+            let error = check_companions(folder(&[(name, POINTER)]).path()).unwrap_err();
+            assert_eq!(error.code, codes::TOKENIZER_INVALID);
+            assert!(error.message.contains("Git LFS") && error.at.unwrap().ends_with(name));
+            let hint = error.hint.unwrap();
+            assert!(hint.contains("git lfs pull") && hint.contains("--no-tokenizer"), "{hint}");
+        }
+        let both = folder(&[("tokenizer.json", ""), ("tokenizer_config.json", "<html>")]);
+        let error = check_companions(both.path()).unwrap_err();
+        assert_eq!(
+            error.causes,
+            ["also: tokenizer_config.json: this is a web page, not the file itself"]
+        );
+    }
+
+    #[test]
+    fn settings_that_are_no_numbers_are_named_and_left_out() {
+        let files =
+            folder(&[(GENERATION, "{\"temperature\": NaN, \"top_k\": 5, \"x\": Infinity}")]);
+        let (value, warnings) = generation(files.path());
+        assert_eq!(value, serde_json::json!({"top_k": 5, "x": "Infinity"}));
+        assert_eq!(
+            warnings,
+            ["generation_config.json: `temperature` is NaN, so the default is taken"]
+        );
+        assert_eq!(check_companions(files.path()).unwrap().warnings, warnings);
+    }
+}

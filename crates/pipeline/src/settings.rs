@@ -1,0 +1,168 @@
+//! What the flags of `convert` come to once the defaults are filled in.
+
+use super::quantization::Quantization;
+use crate::component_options;
+use crate::model_files::{self, tensor_infos};
+use crate::plugins::Plugins;
+use crate::request::{ChunkCount, ConvertRequest};
+use anemll_huggingface::ModelDirectory;
+use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How the model is cut, and what the quantizer says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    /// Id of the combiner.
+    pub(super) combiner: String,
+    /// What the combiner is made with.
+    pub(super) options: ComponentOptions,
+    /// Chunks of the layers; none leaves it to the combiner.
+    pub(super) chunks: Option<u32>,
+    /// What the quantizer is told.
+    pub(super) outline: Outline,
+    /// What the quantizer says of the conversion.
+    pub(super) scheme: Scheme,
+}
+
+/// Refuses what cannot be, whatever the model is.
+pub(super) fn check_arguments(arguments: &ConvertRequest) -> Result<()> {
+    let refuse = |message: String, hint: &str| {
+        Err(Error::new(codes::USAGE, message).with_hint(hint.to_owned()))
+    };
+    if arguments.context == 0 || arguments.batch == 0 {
+        return refuse(
+            "--context and --batch must be at least 1".to_owned(),
+            "the defaults are 512 and 64",
+        );
+    }
+    if arguments.batch > arguments.context {
+        return refuse(
+            format!("--batch {} is more than --context {}", arguments.batch, arguments.context),
+            "choose a batch that divides the context, such as 64",
+        );
+    }
+    Ok(())
+}
+
+/// The quantizer that was chosen, with the statistics that were named.
+///
+/// # Errors
+/// Flags that do not suit, and statistics that cannot be used.
+pub(super) fn quantization(
+    arguments: &ConvertRequest,
+    plugins: &Plugins,
+    directory: Option<&ModelDirectory>,
+) -> Result<Option<Quantization>> {
+    let chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
+    match (chosen, &arguments.statistics) {
+        (Some(chosen), Some(path)) => chosen.with_statistics(path, directory).map(Some),
+        (None, Some(_)) => Err(statistics_for_nobody()),
+        (chosen, None) => Ok(chosen),
+    }
+}
+
+/// Whoever gives statistics wants them used.
+pub(super) fn statistics_for_nobody() -> Error {
+    Error::new(codes::USAGE, "--statistics needs a quantizer")
+        .with_hint("give bits with --lut, or a quantizer with --quantizer")
+}
+
+/// The frontend for a config.json, made with what is asked of it.
+///
+/// # Errors
+/// There is none, and those of the plugin.
+pub(super) fn frontend(
+    arguments: &ConvertRequest,
+    plugins: &Plugins,
+    config: &str,
+) -> Result<(String, Box<dyn ArchFrontend>)> {
+    let id = plugins.frontend_id(config, arguments.arch.as_deref())?;
+    let mut options = model_files::frontend_options(
+        arguments.split_lm_head,
+        arguments.head,
+        arguments.allow_missing_weights,
+    );
+    let typed = &arguments.quantizer.options;
+    component_options::add(&mut options, typed, plugins, (Stage::Arch, &id));
+    plugins.frontend(config, Some(&id), &options)
+}
+
+/// What a frontend is told of the model; of its tensors nothing, where only the configuration is
+/// known.
+pub(super) fn model_input(
+    arguments: &ConvertRequest,
+    config: &Value,
+    directory: Option<&ModelDirectory>,
+) -> ModelInput {
+    ModelInput {
+        config: config.clone(),
+        tensors: directory.map(tensor_infos).unwrap_or_default(),
+        context: arguments.context,
+        batch: arguments.batch,
+    }
+}
+
+impl Settings {
+    /// What is said of a conversion without a quantizer.
+    pub(super) fn float16() -> Scheme {
+        Scheme { idle: true, summary: "16-bit floats".to_owned(), ..Scheme::default() }
+    }
+
+    /// What the combiner is asked.
+    pub(super) fn layout_request(&self, arguments: &ConvertRequest) -> LayoutRequest {
+        LayoutRequest { labels: self.scheme.labels.clone(), ..layout_request(arguments) }
+    }
+
+    /// The options that decide the output, as they stand in the packages, the report and the record
+    /// by which a later run knows this conversion.
+    ///
+    /// # Errors
+    /// The quantizer records something under a name that is taken.
+    pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Result<Value> {
+        let quantizer = &arguments.quantizer;
+        let resolved = ConvertRequest {
+            combiner: self.combiner.clone(),
+            chunk: self.chunks.map(ChunkCount::Count),
+            ..arguments.clone()
+        };
+        let mut options = serde_json::to_value(&resolved).map_err(|source| {
+            Error::new(codes::INTERNAL, format!("a request has no JSON form: {source}"))
+        })?;
+        options["quantizer_option"] = json!(quantizer.own_options());
+        // Those of the runtime change nothing in the output.
+        let others: Vec<String> = quantizer
+            .options
+            .iter()
+            .filter(|option| !quantizer.is_own(option))
+            .filter(|option| !option.is_of(Stage::Runtime, &arguments.runtime))
+            .map(ToString::to_string)
+            .collect();
+        if !others.is_empty() {
+            options["option"] = json!(others);
+        }
+        for (name, value) in &self.scheme.record {
+            if options.get(name).is_some() {
+                return Err(Error::new(
+                    codes::PLUGIN_BAD_ANSWER,
+                    format!("the quantizer records `{name}`, a name that is taken"),
+                )
+                .with_hint(
+                    "this is a bug in the quantizer plugin; please report it to its author",
+                ));
+            }
+            options[name] = value.clone();
+        }
+        Ok(options)
+    }
+}
+
+/// What any combiner is asked, whatever becomes of the weights.
+pub(super) fn layout_request(arguments: &ConvertRequest) -> LayoutRequest {
+    let metadata = BTreeMap::from([(
+        "com.anemll.tool_version".to_owned(),
+        env!("CARGO_PKG_VERSION").to_owned(),
+    )]);
+    LayoutRequest { prefix: arguments.prefix.clone(), metadata, ..LayoutRequest::default() }
+}

@@ -1,0 +1,41 @@
+//! What is kept of a written weight file, so that later steps and runs put its records into
+//! programs without reading or encoding a weight again.
+
+use super::references::Resolved;
+use super::report::WeightFileReport;
+use anemll_errors::io;
+use anemll_files::Limit;
+use anemll_plugin_api::{Error, Result, codes};
+use anemll_store::OWN;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The record of one weight file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WeightRecord {
+    /// What the report says of it.
+    pub(super) report: WeightFileReport,
+    /// What stands in programs in place of its references.
+    pub(super) resolved: Resolved,
+}
+
+/// Where the record of a weight file is, in an output directory.
+pub(super) fn relative_path(id: &str) -> PathBuf {
+    Path::new(OWN).join("weights").join(format!("{id}.json"))
+}
+
+impl WeightRecord {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = anemll_files::read_no_follow(path, Limit::RECORD).map_err(|source| {
+            io(codes::OUTPUT_UNWRITABLE, "cannot read the record of a weight file", path, &source)
+        })?;
+        serde_json::from_slice(&text).map_err(|source| {
+            Error::new(
+                codes::STEP_INPUT_MISSING,
+                format!("the record of a weight file cannot be read: {source}"),
+            )
+            .with_at(path.display().to_string())
+            .with_hint("run the conversion again with --force")
+        })
+    }
+}

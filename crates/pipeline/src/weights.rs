@@ -1,0 +1,251 @@
+//! From weight references to one weight.bin per weight file.
+//!
+//! Every distinct reference of a weight file's functions is read, converted, transformed, encoded
+//! and written once, in the order in which the operations name it; infer, prefill and evaluation
+//! functions that name the same weight get the same record. Memory stays near one tensor per
+//! thread.
+
+use super::in_order::in_order;
+use super::quantization::{Quantization, check_written, encoding_of, stored_type};
+use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
+use super::weight_report::WeightReport;
+use super::weight_values::WeightSource;
+use anemll_errors::{from_huggingface, from_package};
+use anemll_huggingface::Fp16Report;
+use anemll_mil::{DataType, TensorType};
+use anemll_mlpackage::{BlobType, BlobWriter};
+use anemll_plugin_api::data::{Encoding, EncodingError, Outline, Plan};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView, codes};
+use anemll_services::{self as services, check_cancelled};
+use coreml_proto::Model;
+use half::f16;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What every weight file of a conversion is made from.
+pub(super) struct WeightJob<'a> {
+    /// Where values come from.
+    pub(super) source: WeightSource<'a>,
+    /// The quantizer stage, if there is one.
+    pub(super) quantization: Option<&'a Quantization>,
+    /// What the quantizer is told of the conversion.
+    pub(super) outline: &'a Outline,
+    /// Services for plugins.
+    pub(super) host: &'a Host,
+}
+
+/// What one weight file came to.
+pub(super) struct WeightFileResult {
+    /// What to put into the programs.
+    pub(super) resolved: Resolved,
+    /// Bytes of the file.
+    pub(super) bytes: u64,
+    /// Bytes that were not written since an equal record was there already.
+    pub(super) deduplicated: u64,
+    /// One entry per weight.
+    pub(super) weights: Vec<WeightReport>,
+}
+
+/// How far the writing of a weight file is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    /// Weights and tables that are written.
+    pub(super) done: u64,
+    /// Weights and tables that there are.
+    pub(super) total: u64,
+    /// Bytes of the written ones, as 16-bit floats.
+    pub(super) done_bytes: u64,
+    /// Bytes of all, as 16-bit floats.
+    pub(super) total_bytes: u64,
+}
+
+/// Bytes of an item before it is palettized.
+pub(super) fn item_bytes(item: &Item) -> u64 {
+    match item {
+        Item::Weight(weight) => weight.shape.iter().product::<u64>().saturating_mul(2),
+        Item::Table { bytes, .. } => bytes.len() as u64,
+    }
+}
+
+impl WeightJob<'_> {
+    /// Writes the weights of `functions` (id and model, in file order) to `path`; `progress` hears
+    /// how far it is.
+    pub(super) fn write(
+        &self,
+        functions: &[(&str, &Model)],
+        path: &Path,
+        progress: &dyn Fn(Written),
+    ) -> Result<WeightFileResult> {
+        let items = collect(functions)?;
+        let mut written = Written {
+            total: items.len() as u64,
+            total_bytes: items.iter().map(|(_, item)| item_bytes(item)).sum(),
+            ..Written::default()
+        };
+        progress(written);
+        let plan = match self.quantization {
+            Some(quantization) => quantization.plan(self.outline, &items, functions, self.host)?,
+            None => Plan::default(),
+        };
+        let mut writer = BlobWriter::create(path).map_err(from_package)?;
+        let mut resolved = BTreeMap::new();
+        let mut reports = Vec::new();
+        let prepare = |at: usize| {
+            check_cancelled()?;
+            self.prepare(&items[at].1, &plan)
+        };
+        in_order(items.len(), prepare, |at, prepared| {
+            check_cancelled()?;
+            let (key, item) = &items[at];
+            let (replacement, bytes) = prepared.write(&mut writer)?;
+            if let Item::Weight(weight) = item {
+                let mut report = prepared.report(weight, bytes, &plan);
+                report.missing = self.source.is_missing(weight);
+                reports.push(report);
+            }
+            resolved.insert(key.clone(), replacement);
+            written.done += 1;
+            written.done_bytes += item_bytes(item);
+            progress(written);
+            Ok(())
+        })?;
+        // What was read must be what was hashed.
+        self.source.directory.check_unchanged().map_err(from_huggingface)?;
+        let summary = writer.finish().map_err(from_package)?;
+        Ok(WeightFileResult {
+            resolved: Resolved(resolved),
+            bytes: summary.bytes,
+            deduplicated: summary.deduplicated_bytes,
+            weights: reports,
+        })
+    }
+
+    fn prepare(&self, item: &Item, plan: &Plan) -> Result<Prepared> {
+        let weight = match item {
+            Item::Table { kind, bytes } => {
+                return Ok(Prepared::Table { kind: kind.clone(), bytes: bytes.clone() });
+            }
+            Item::Weight(weight) => weight,
+        };
+        let (values, fp16) = self.source.read(weight, &plan.transforms)?;
+        let bytes: &[u8] = bytemuck::cast_slice(&values);
+        let encoding = encoding_of(plan, weight);
+        let (Some((decision, encoding)), Some(quantization)) = (encoding, self.quantization) else {
+            let kind = TensorType::new(DataType::Float16, &weight.shape);
+            return Ok(Prepared::Halves { kind, values, fp16 });
+        };
+        let tensor =
+            TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
+        let statistics = match &quantization.statistics {
+            Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
+            None => None,
+        };
+        let bytes = bytes.len() as u64;
+        services::encoding(bytes, || {
+            let mut sink = MemorySink::new();
+            let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+            let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
+            let tensors = sink.into_tensors()?;
+            check_written(encoding, &tensors).map_err(|what| {
+                quantization.blame(&format!("for `{}` it {what}", tensor.name()))
+            })?;
+            Ok(Prepared::Encoded {
+                encoding: encoding.clone(),
+                tensors,
+                fp16,
+                error: encoded.error,
+            })
+        })
+    }
+}
+
+/// A weight or table that is ready to be written.
+enum Prepared {
+    Table {
+        kind: TensorType,
+        bytes: Vec<u8>,
+    },
+    Halves {
+        kind: TensorType,
+        values: Vec<f16>,
+        fp16: Fp16Report,
+    },
+    Encoded {
+        encoding: Encoding,
+        /// One for each argument of the encoding.
+        tensors: Vec<Tensor>,
+        fp16: Fp16Report,
+        error: Option<EncodingError>,
+    },
+}
+
+impl Prepared {
+    fn write(&self, writer: &mut BlobWriter) -> Result<(Replacement, u64)> {
+        match self {
+            Self::Table { kind, bytes } => {
+                let offset = append(writer, kind, bytes)?;
+                Ok((Replacement::Record { offset }, bytes.len() as u64))
+            }
+            Self::Halves { kind, values, .. } => {
+                let bytes: &[u8] = bytemuck::cast_slice(values);
+                let offset = append(writer, kind, bytes)?;
+                Ok((Replacement::Record { offset }, bytes.len() as u64))
+            }
+            Self::Encoded { encoding, tensors, .. } => {
+                let mut total = 0;
+                let mut arguments = Vec::new();
+                for (name, argument) in &encoding.arguments {
+                    let Some(tensor) = tensors.iter().find(|tensor| tensor.name == *name) else {
+                        continue;
+                    };
+                    let kind = stored_type(argument).ok_or_else(|| unstorable(argument))?;
+                    let offset = append(writer, &kind, &tensor.bytes)?;
+                    total += tensor.bytes.len() as u64;
+                    arguments.push(ConstexprArgument {
+                        name: name.clone(),
+                        dtype: kind.data_type.name().to_owned(),
+                        shape: argument.shape.clone(),
+                        offset,
+                    });
+                }
+                Ok((Replacement::Constexpr { op: encoding.op.clone(), arguments }, total))
+            }
+        }
+    }
+
+    fn report(&self, weight: &Weight, bytes: u64, plan: &Plan) -> WeightReport {
+        let (operation, fp16, encoding_error) = match self {
+            Self::Table { .. } => ("const".to_owned(), Fp16Report::default(), None),
+            Self::Halves { fp16, .. } => ("const".to_owned(), *fp16, None),
+            Self::Encoded { encoding, fp16, error, .. } => (encoding.op.clone(), *fp16, *error),
+        };
+        WeightReport {
+            tensor: weight.reference.tensor.clone(),
+            role: weight.reference.role.clone(),
+            shape: weight.shape.clone(),
+            operation,
+            bytes,
+            functions: weight.functions.clone(),
+            missing: false,
+            clamped: fp16.clamped,
+            underflowed: fp16.underflow_to_zero,
+            subnormal: fp16.subnormal,
+            note: plan.decisions.get(&weight.id).and_then(|decision| decision.note.clone()),
+            encoding_error,
+        }
+    }
+}
+
+/// Appends a record and gives its offset.
+fn append(writer: &mut BlobWriter, kind: &TensorType, bytes: &[u8]) -> Result<u64> {
+    let (Some(blob_type), Some(elements)) =
+        (BlobType::from_data_type(kind.data_type), kind.element_count())
+    else {
+        return Err(unstorable(kind));
+    };
+    Ok(writer.append(blob_type, elements, bytes).map_err(from_package)?.offset)
+}
+
+fn unstorable(kind: &impl std::fmt::Debug) -> Error {
+    Error::new(codes::PLUGIN_BAD_ANSWER, format!("a weight file cannot hold {kind:?}"))
+}

@@ -1,0 +1,13 @@
+//! Text for a terminal: names from files made harmless, numbers for people, colours, tables, bars.
+
+mod bars;
+mod progress;
+mod stream;
+mod table;
+mod text;
+
+pub use bars::{LogWriter, beside_bars};
+pub use progress::{Bar, Unit, encoded, set_current};
+pub use stream::*;
+pub use table::{Cell, Column, Table};
+pub use text::*;

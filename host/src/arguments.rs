@@ -1,0 +1,194 @@
+//! Arguments that several commands have.
+
+#![expect(missing_docs, reason = "a doc comment on a type would become help text")]
+
+use anemll_pipeline::component_options::TypedOption;
+use anemll_pipeline::model_files::HeadChoice;
+use anemll_pipeline::quantizer_choice::QuantizerChoice;
+use clap::{Args, ValueEnum};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+pub const PALETTIZATION: &str = "Palettization";
+
+/// The model of a command, named by `--model` or without it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ModelArgument {
+    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
+    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
+    #[arg(value_name = "MODEL")]
+    model_path: Option<PathBuf>,
+    /// The same, as an option.
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+}
+
+impl Deref for ModelArgument {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        // One of the two is there: the group demands it.
+        self.model.as_deref().or(self.model_path.as_deref()).unwrap_or(Path::new(""))
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct LutArguments {
+    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
+    /// none for 16-bit floats. Without a --lut flag: embeddings and head 8, layers 6, or 4 from 3 B
+    /// parameters on. With one, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for all).
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
+    pub lut: Option<String>,
+    /// Palettization of the embeddings.
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-embeddings")]
+    pub lut1: Option<String>,
+    /// Palettization of the layers.
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
+    pub lut2: Option<String>,
+    /// Palettization of the head.
+    #[arg(long, value_name = "LUT", help_heading = PALETTIZATION, visible_alias = "lut-lmhead")]
+    pub lut3: Option<String>,
+}
+
+impl LutArguments {
+    /// The options of the quantizer that the flags stand for.
+    fn typed(&self) -> impl Iterator<Item = TypedOption> {
+        let flags = [
+            ("--lut", "all", &self.lut),
+            ("--lut1", "embeddings", &self.lut1),
+            ("--lut2", "layers", &self.lut2),
+            ("--lut3", "head", &self.lut3),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(flag, name, text)| Some(TypedOption::of_flag(flag, name, text.as_ref()?)))
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct QuantizerArguments {
+    #[command(flatten)]
+    pub luts: LutArguments,
+    /// Quantizer plugin to use, or none for 16-bit floats; default: lut.
+    #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
+    pub quantizer: Option<String>,
+    /// Option of the quantizer as NAME=VALUE, or of any component as COMPONENT.NAME=VALUE; may be
+    /// given several times. `anemll plugin list --options` shows them.
+    #[arg(
+        short = 'O',
+        long = "option",
+        value_name = "NAME=VALUE",
+        help_heading = PALETTIZATION,
+        visible_alias = "quantizer-option"
+    )]
+    pub options: Vec<TypedOption>,
+}
+
+impl From<&QuantizerArguments> for QuantizerChoice {
+    fn from(typed: &QuantizerArguments) -> Self {
+        let options = typed.luts.typed().chain(typed.options.iter().cloned()).collect();
+        Self { id: typed.quantizer.clone(), options }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HeadArgument {
+    /// The embedding, as transformers 4 has it.
+    Tied,
+    /// The stored weight, as transformers 5 has it.
+    Stored,
+}
+
+impl From<HeadArgument> for HeadChoice {
+    fn from(head: HeadArgument) -> Self {
+        match head {
+            HeadArgument::Tied => Self::Tied,
+            HeadArgument::Stored => Self::Stored,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConversionArguments {
+    /// The conversion: its directory, or the meta.yaml in it.
+    #[arg(value_name = "OUT", required_unless_present = "meta")]
+    pub conversion: Option<PathBuf>,
+    /// The same as OUT.
+    #[arg(short, long, value_name = "OUT", conflicts_with = "conversion")]
+    pub meta: Option<PathBuf>,
+}
+
+impl ConversionArguments {
+    /// The meta.yaml.
+    pub fn meta(&self) -> PathBuf {
+        let given = self.conversion.as_ref().or(self.meta.as_ref());
+        anemll_conversion::locate(
+            given.map_or_else(|| std::path::Path::new(""), |path| path.as_path()),
+        )
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArguments {
+    /// Divides the logits before a token is drawn; 0 takes the most likely token.
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    pub temperature: Option<f32>,
+    /// Draw from the K most likely tokens; 0: from all.
+    #[arg(long, value_name = "K", value_parser = count)]
+    pub top_k: Option<u64>,
+    /// Draw from the most likely tokens whose probabilities reach P together; 1: from all.
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub top_p: Option<f32>,
+    /// Draw from tokens that are at least P times as likely as the most likely one; 0: from all.
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub min_p: Option<f32>,
+    /// Makes tokens that occurred less likely, above 1; 1: no difference (default: the model's, else 1).
+    #[arg(long, value_name = "P", value_parser = penalty)]
+    pub repetition_penalty: Option<f32>,
+    /// Number that decides what is drawn; the same number gives the same text.
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub seed: Option<u64>,
+}
+
+impl SamplingArguments {
+    /// Whether an option was given that means to draw.
+    pub fn asks_to_sample(&self) -> bool {
+        self.temperature.is_some_and(|value| value > 0.0)
+            || self.top_k.is_some()
+            || self.top_p.is_some()
+            || self.min_p.is_some()
+    }
+
+    /// Whether an option was given that needs all logits.
+    pub fn needs_logits(&self) -> bool {
+        self.asks_to_sample() || self.repetition_penalty.is_some_and(|penalty| penalty != 1.0)
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("take a number, 0 or greater, such as 0.7".to_owned()),
+    }
+}
+
+/// A whole number from 0 on.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "take a whole number, 0 or greater".to_owned())
+}
+
+fn penalty(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("take a number above 0, such as 1.1".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("take a number from 0 to 1".to_owned()),
+    }
+}

@@ -1,0 +1,41 @@
+//! `diff`: in what two models differ, so that one sees what a new version of a tool changed.
+
+use anemll_plugin_api::Result;
+use anemll_report::diff::compare;
+use anemll_report::inspect::open::Opened;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Examples below the help text.
+pub const EXAMPLES: &str = "Examples:
+  anemll diff old/llama_lm_head.mlpackage new/llama_lm_head.mlpackage
+  anemll diff model.mlpackage model.mlmodelc --json
+
+The exit code is 0 when both are equal, 1 when they differ.";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    /// A .mlpackage, a .mlmodelc or a .mlmodel file.
+    #[arg(value_name = "A")]
+    pub first: PathBuf,
+    /// What it is compared with.
+    #[arg(value_name = "B")]
+    pub second: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &DiffArguments) -> Result<()> {
+    let first = Opened::open(&arguments.first)?;
+    let second = Opened::open(&arguments.second)?;
+    let difference = compare(&first, &second)?;
+    if arguments.json {
+        super::print_json(&difference)?;
+    } else {
+        super::print(&difference.to_text(crate::terminal::width()))?;
+    }
+    if difference.is_equal() { Ok(()) } else { Err(crate::error::different()) }
+}
