@@ -12,7 +12,6 @@ use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result, codes};
 use clap::Args;
 use parts::Parts;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
