@@ -2,8 +2,9 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
-use anemll_pipeline::lut::LutFlags;
+use anemll_pipeline::component_options::TypedOption;
 use anemll_pipeline::model_files::HeadChoice;
+use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use clap::{Args, ValueEnum};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -50,10 +51,44 @@ pub struct LutArguments {
     pub lut3: Option<String>,
 }
 
-impl From<&LutArguments> for LutFlags {
-    fn from(typed: &LutArguments) -> Self {
-        let LutArguments { lut, lut1, lut2, lut3 } = typed.clone();
-        Self { lut, lut1, lut2, lut3 }
+impl LutArguments {
+    /// The options of the quantizer that the flags stand for.
+    fn typed(&self) -> impl Iterator<Item = TypedOption> {
+        let flags = [
+            ("--lut", "all", &self.lut),
+            ("--lut1", "embeddings", &self.lut1),
+            ("--lut2", "layers", &self.lut2),
+            ("--lut3", "head", &self.lut3),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(flag, name, text)| Some(TypedOption::of_flag(flag, name, text.as_ref()?)))
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct QuantizerArguments {
+    #[command(flatten)]
+    pub luts: LutArguments,
+    /// Quantizer plugin to use, or none for 16-bit floats; default: lut.
+    #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
+    pub quantizer: Option<String>,
+    /// Option of the quantizer as NAME=VALUE, or of any component as COMPONENT.NAME=VALUE; may be
+    /// given several times. `anemll plugin list --options` shows them.
+    #[arg(
+        short = 'O',
+        long = "option",
+        value_name = "NAME=VALUE",
+        help_heading = PALETTIZATION,
+        visible_alias = "quantizer-option"
+    )]
+    pub options: Vec<TypedOption>,
+}
+
+impl From<&QuantizerArguments> for QuantizerChoice {
+    fn from(typed: &QuantizerArguments) -> Self {
+        let options = typed.luts.typed().chain(typed.options.iter().cloned()).collect();
+        Self { id: typed.quantizer.clone(), options }
     }
 }
 
@@ -135,13 +170,13 @@ impl SamplingArguments {
 fn temperature(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("take a number from 0 on, such as 0.7".to_owned()),
+        _ => Err("take a number, 0 or greater, such as 0.7".to_owned()),
     }
 }
 
 /// A whole number from 0 on.
 pub fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "take a whole number from 0 on".to_owned())
+    text.parse().map_err(|_| "take a whole number, 0 or greater".to_owned())
 }
 
 fn penalty(text: &str) -> Result<f32, String> {

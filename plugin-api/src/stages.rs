@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::data::{
     Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutRequest, ModelDescription,
-    ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
+    ModelInput, NamedFunction, Outline, Plan, PlanRequest, Scheme, SessionDescription, Verdict,
 };
 use crate::{Host, Result, Sink, TensorView};
 
@@ -49,23 +49,35 @@ pub trait ArchModel: Send + Sync {
 
 /// Stage 2: decides how each weight is stored, and stores it.
 pub trait Quantizer: Send + Sync {
-    /// A decision for each weight that is not to stay float16, and transforms of weights that keep
-    /// the function.
+    /// What this quantizer, with its options, is going to do with a model. A quantizer that says
+    /// nothing of it needs no method of its own.
+    ///
+    /// # Errors
+    /// Options that do not suit.
+    fn scheme(&self, outline: &Outline) -> Result<Scheme> {
+        let _ = outline;
+        Ok(Scheme::default())
+    }
+
+    /// A decision for each weight that is not to stay float16, with the operation that will stand in
+    /// its place, and transforms of weights that keep the function. Sizes are known from it: it is
+    /// asked for before a weight is read, and also of conversions that are only talked of.
     ///
     /// # Errors
     /// Options or weights that do not suit.
     fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan>;
 
-    /// Writes one weight to the sink in its new form and says which operation gives the weight
-    /// back. `tensor` is float16 with all transforms applied; `decision` is the plan's; `statistics`
-    /// are those of [`PlanRequest::statistics`], if there are any for this weight.
+    /// Writes one weight to the sink in its new form: a tensor for each argument of the operation
+    /// that was planned, under the argument's name and of the type that was planned, and none else.
+    /// `tensor` is float16 with all transforms applied; `parameters` are those of the decision;
+    /// `statistics` those of [`PlanRequest::statistics`], if there are any for this weight.
     ///
     /// # Errors
     /// Whatever keeps the weight from being encoded; those of the sink.
     fn encode(
         &self,
         tensor: TensorView<'_>,
-        decision: &Value,
+        parameters: &Value,
         statistics: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         host: &Host,

@@ -58,6 +58,10 @@ impl ArchModel for PanickingModel {
 }
 
 impl Quantizer for Panicking {
+    fn scheme(&self, _: &Outline) -> Result<Scheme> {
+        panic!("boom in scheme")
+    }
+
     fn plan(&self, _: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         panic!("boom in plan")
     }
@@ -258,6 +262,7 @@ fn every_entry_of_every_component_is_guarded() {
     check(opened.lower(&function(), &host), "model.lower", "boom in lower");
 
     let quantizer = plugin.quantizer("stub", &none).unwrap();
+    check(quantizer.scheme(&Outline::default()), "quantizer.scheme", "boom in scheme");
     check(quantizer.plan(&PlanRequest::default(), &host), "quantizer.plan", "boom in plan");
     let tensor = TensorView::new("w", DType::FLOAT16, &[1], &[0, 0]).unwrap();
     let mut sink = MemorySink::new();
@@ -388,17 +393,15 @@ impl Quantizer for Caller {
 
     fn encode(
         &self,
-        tensor: TensorView<'_>,
-        decision: &Value,
+        _: TensorView<'_>,
+        parameters: &Value,
         _: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         _: &Host,
     ) -> Result<Encoded> {
         let result = sink.tensor("x", DType::UINT8, &[2], &[1, 2]);
-        match decision["look away"].as_bool() {
-            Some(true) => {
-                Ok(Encoded { op: tensor.name().into(), arguments: Default::default(), error: None })
-            }
+        match parameters["look away"].as_bool() {
+            Some(true) => Ok(Encoded::default()),
             _ => Err(result.expect_err("the sink's panic must reach the plugin")),
         }
     }

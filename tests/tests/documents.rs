@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use anemll_plugin_api::Value;
+use anemll_plugin_api::data::Manifest;
 use anemll_tests::workspace;
 
 fn check(path: &str, expected: &str) {
@@ -22,6 +24,53 @@ fn error_codes() {
 #[test]
 fn lint_rules() {
     check("docs/reference/lint.md", &anemll_host::commands::explain::lint_page());
+}
+
+/// What the manifests of the shipped plugins say of their options.
+fn options_page() -> String {
+    let mut page = "# Options of the plugins\n\n\
+        `anemll convert -O NAME=VALUE` gives the quantizer an option, `-O ID.NAME=VALUE` any plugin of the\n\
+        conversion. `anemll plugin list --options` lists those of installed plugins. This page is made from\n\
+        the manifests in `plugins`.\n"
+        .to_owned();
+    let plugins = workspace().join("plugins");
+    let mut manifests = Vec::new();
+    for stage in std::fs::read_dir(plugins).unwrap() {
+        for plugin in std::fs::read_dir(stage.unwrap().path()).unwrap() {
+            let path = plugin.unwrap().path().join("anemll-plugin.json");
+            let Ok(text) = std::fs::read_to_string(path) else { continue };
+            manifests.push(Manifest::parse(&text).unwrap());
+        }
+    }
+    let mut components: Vec<_> =
+        manifests.into_iter().flat_map(|manifest| manifest.components).collect();
+    components.sort_by_key(|component| (component.stage, component.id.clone()));
+    for component in components.iter().filter(|component| !component.options.is_empty()) {
+        page += &format!("\n## {} `{}`\n\n", component.stage.name(), component.id);
+        page += &format!(
+            "{}.\n\n| option | values | default | |\n|---|---|---|---|\n",
+            component.summary
+        );
+        for (name, option) in &component.options {
+            let code = |value: &Value| match value {
+                Value::String(text) => format!("`{text}`"),
+                other => format!("`{other}`"),
+            };
+            let values = match &option.values {
+                Some(values) => values.iter().map(code).collect::<Vec<_>>().join(", "),
+                None => serde_json::to_value(option.kind).unwrap().as_str().unwrap().to_owned(),
+            };
+            let default = option.default.as_ref().map(code).unwrap_or_default();
+            let help = option.help.replace('|', "\\|");
+            page += &format!("| `{name}` | {values} | {default} | {help} |\n");
+        }
+    }
+    page
+}
+
+#[test]
+fn options_of_plugins() {
+    check("docs/reference/options.md", &options_page());
 }
 
 #[test]

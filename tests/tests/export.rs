@@ -87,6 +87,7 @@ fn folders_and_zips_hold_what_apps_load_and_nothing_else() {
     }
     let small = [
         "README.md",
+        "anemll-run.json",
         "config.json",
         "generation_config.json",
         "meta.yaml",

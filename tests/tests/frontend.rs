@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_shipped as _;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_plugin_api::data::{
     FunctionSpec, MatchRank, ModelDescription, ModelInput, Refusal, Verdict,
 };
 use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Host, Plugin, Result, codes};
+use anemll_shipped as _;
 use anemll_tests::model;
 use clap::Parser as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,8 +41,10 @@ impl ArchFrontend for Counting {
 
     fn open(&self, model: &ModelInput, host: &Host) -> Result<Box<dyn ArchModel>> {
         OPENED[usize::from(!model.tensors.is_empty())].fetch_add(1, Ordering::SeqCst);
-        let opened = anemll_arch_llama::frontend().open(model, host)?;
-        Ok(Box::new(CountingModel(opened)))
+        let plugins = Plugins::discover(&[])?;
+        let options = ComponentOptions::new();
+        let (_, llama) = plugins.frontend("", Some("llama"), &options)?;
+        Ok(Box::new(CountingModel(llama.open(model, host)?)))
     }
 }
 

@@ -6,7 +6,7 @@
 use anemll_host::cli::{Cli, Command};
 use anemll_host::plugins::Plugins;
 use anemll_plugin_api::data::{
-    Axis, Decision, Encoded, EncodedArgument, Plan, PlanRequest, Transform, WeightInfo,
+    ArgumentType, Axis, Decision, Encoded, Encoding, Plan, PlanRequest, Transform, WeightInfo,
 };
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
@@ -68,11 +68,24 @@ fn factors(statistics: Option<&Matrix>, count: u64) -> Vec<f32> {
     squares.iter().map(|square| if *square > mean { 2.0 } else { 0.5 }).collect()
 }
 
+/// Integers of the weight's shape, and a scale for each row.
+fn encoding(shape: &[u64]) -> Encoding {
+    let mut scale = vec![1; shape.len()];
+    scale[0] = shape[0];
+    Encoding {
+        op: "constexpr_blockwise_shift_scale".to_owned(),
+        arguments: BTreeMap::from([
+            ("data".to_owned(), ArgumentType::new(DType::INT8, shape)),
+            ("scale".to_owned(), ArgumentType::new(DType::FLOAT16, scale)),
+        ]),
+    }
+}
+
 impl Quantizer for RowScaled {
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         assert!(!request.programs.is_empty(), "the plan sees the programs");
         if self.broken == "plan" {
-            let decision = Decision { encode: true, parameters: Value::Null, note: None };
+            let decision = Decision::default();
             return Ok(Plan {
                 decisions: BTreeMap::from([("no such weight".to_owned(), decision)]),
                 transforms: Vec::new(),
@@ -93,7 +106,12 @@ impl Quantizer for RowScaled {
             }
             let parameters = serde_json::json!({ "break": self.broken });
             let note = Some("8 bits".to_owned());
-            plan.decisions.insert(weight.id.clone(), Decision { encode: true, parameters, note });
+            let mut encoding = encoding(&weight.shape);
+            if self.broken == "operation" {
+                encoding.op = "constexpr_lut_to_dense".to_owned();
+            }
+            let encoding = Some(encoding);
+            plan.decisions.insert(weight.id.clone(), Decision { encoding, parameters, note });
             // silu(gate) * up is linear in up: what multiplies columns of down can divide rows of up.
             if weight.role == "mlp.down" {
                 let is_up =
@@ -151,24 +169,13 @@ impl Quantizer for RowScaled {
             scales.extend(scale.to_le_bytes());
             data.extend(row.iter().map(|value| rounded(value, scale) as u8));
         }
-        let mut scale_shape = vec![1; tensor.shape().len()];
-        scale_shape[0] = rows as u64;
-        let data = sink.tensor("data", DType::INT8, tensor.shape(), &data)?;
-        let scale = sink.tensor("scale", DType::FLOAT16, &scale_shape, &scales)?;
-        let argument = |dtype: DType, shape: &[u64], blob| EncodedArgument {
-            dtype: dtype.name().to_owned(),
-            shape: shape.to_vec(),
-            blob,
-        };
-        let data_type = if decision["break"] == "type" { DType::UINT8 } else { DType::INT8 };
-        Ok(Encoded {
-            op: "constexpr_blockwise_shift_scale".to_owned(),
-            arguments: BTreeMap::from([
-                ("data".to_owned(), argument(data_type, tensor.shape(), data)),
-                ("scale".to_owned(), argument(DType::FLOAT16, &scale_shape, scale)),
-            ]),
-            error: None,
-        })
+        let planned = encoding(tensor.shape());
+        let (data_type, shape) = (DType::INT8, &planned.arguments["scale"].shape);
+        let data_type = if decision["break"] == "type" { DType::UINT8 } else { data_type };
+        sink.tensor("data", data_type, tensor.shape(), &data)?;
+        let name = if decision["break"] == "name" { "scales" } else { "scale" };
+        sink.tensor(name, DType::FLOAT16, shape, &scales)?;
+        Ok(Encoded::default())
     }
 }
 
@@ -234,7 +241,9 @@ fn encoded_weights_replace_constants_and_the_model_stays_the_same() {
 fn a_quantizer_that_answers_wrongly_is_refused() {
     for (option, code) in [
         ("break=plan", codes::PLUGIN_BAD_ANSWER),
+        ("break=operation", codes::PLUGIN_BAD_ANSWER),
         ("break=type", codes::PLUGIN_BAD_ANSWER),
+        ("break=name", codes::PLUGIN_BAD_ANSWER),
         ("break=panic", codes::PLUGIN_PANICKED),
     ] {
         let output = tempfile::tempdir().unwrap();

@@ -1,55 +1,11 @@
-//! Estimated sizes of weight files against those of conversions.
+//! Sizes that are told before a conversion against those of the conversion.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_host::cli::{Cli, Command};
-use anemll_host::plugins::Plugins;
-use anemll_host::sizes;
-use anemll_pipeline::lut::Luts;
-use anemll_plugin_api::data::{LayoutRequest, ModelInput};
-use anemll_plugin_api::{ComponentOptions, Host};
-use anemll_shipped as _;
-use anemll_tests::{convert, model};
-use clap::Parser as _;
+use anemll_tests::{anemll, convert, convert_command, model, succeed};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// What is estimated from config.json alone: the bytes of a layout's weight files by id.
-fn estimate(
-    model: &Path,
-    luts: &[&str],
-    combiner: &str,
-    options: &ComponentOptions,
-) -> BTreeMap<String, u64> {
-    let plugins = Plugins::discover(&[]).unwrap();
-    let text = std::fs::read_to_string(model.join("config.json")).unwrap();
-    let (_, frontend) = plugins.frontend(&text, None, &ComponentOptions::new()).unwrap();
-    let input = ModelInput {
-        config: serde_json::from_str(&text).unwrap(),
-        context: 512,
-        batch: 64,
-        ..ModelInput::default()
-    };
-    let host = Host::quiet();
-    let opened = frontend.open(&input, &host).unwrap();
-    let description = opened.describe();
-    let line = ["anemll", "convert", "--model", "m", "--output", "o"];
-    let Command::Convert(arguments) = Cli::try_parse_from(line.iter().chain(luts)).unwrap().command
-    else {
-        unreachable!("the command is convert")
-    };
-    let luts = Luts::new(&(&arguments.luts).into(), false, description.parameters).unwrap();
-    let inventory = sizes::Inventory::read(opened.as_ref(), &description, &host).unwrap();
-    let sizes = inventory.sizes(&luts);
-    let combiner = plugins.combiner(combiner, options).unwrap();
-    let layout = combiner.layout(&description, &LayoutRequest::default()).unwrap();
-    let bytes = |functions: &[String]| {
-        let all = layout.functions.iter().filter(|function| functions.contains(&function.id));
-        sizes.file(&all.collect::<Vec<_>>())
-    };
-    layout.weight_files.iter().map(|file| (file.id.clone(), bytes(&file.functions))).collect()
-}
 
 /// Bytes of the weight files of a conversion by id.
 fn converted(model: &Path, arguments: &[&str]) -> BTreeMap<String, u64> {
@@ -65,36 +21,69 @@ fn converted(model: &Path, arguments: &[&str]) -> BTreeMap<String, u64> {
     files
 }
 
-#[track_caller]
-fn near(estimated: &BTreeMap<String, u64>, real: &BTreeMap<String, u64>) {
-    assert!(estimated.keys().eq(real.keys()), "{estimated:?} {real:?}");
-    for (id, real) in real {
-        let estimated = estimated[id];
-        let difference = estimated.abs_diff(*real);
-        assert!(difference * 50 <= *real, "{id}: estimated {estimated} bytes, it is {real}");
-    }
+/// The same, as `--dry-run` tells it from config.json alone.
+fn told(model: &Path, arguments: &[&str]) -> BTreeMap<String, u64> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(model.join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut command = convert_command(folder.path(), &folder.path().join("out"), arguments);
+    let plan: Value =
+        serde_json::from_slice(&succeed(command.args(["--dry-run", "--json"])).stdout).unwrap();
+    serde_json::from_value(plan["weight_files"].clone()).unwrap()
+}
+
+/// What `plan` says of what is taken with these flags, from config.json alone.
+fn planned(model: &Path, flags: &[&str]) -> Value {
+    let mut command = anemll();
+    command.arg("plan").arg(model.join("config.json").parent().unwrap()).arg("--json").args(flags);
+    let plan: Value = serde_json::from_slice(&succeed(&mut command).stdout).unwrap();
+    plan["options"].as_array().unwrap().last().unwrap().clone()
 }
 
 const NONE: &[&str] = &["--lut", "none"];
 const PARTS: &[&str] = &["--lut1", "8,tensor", "--lut2", "4", "--lut3", "6,16"];
 
+/// Padding after a file's last record, and records that are equal, are all that may differ.
+#[track_caller]
+fn same(told: u64, real: u64) {
+    assert!(told.abs_diff(real) < 64, "{told} bytes were told of, there are {real}");
+}
+
 #[test]
-fn chunked_estimates_are_within_two_percent_of_the_files() {
-    for (name, luts) in [("tiny-llama", PARTS), ("variants/tied", NONE)] {
-        let model = model(name);
-        let estimated =
-            estimate(&model, luts, "chunked", &ComponentOptions::new().with("chunks", 2));
-        let layout = ["--combiner", "chunked", "--chunk", "2", "--runtime", "none"];
-        near(&estimated, &converted(&model, &[&layout, luts].concat()));
+fn weight_files_have_the_size_that_was_told() {
+    for (name, luts) in [("tiny-llama", PARTS), ("variants/tied", NONE), ("tiny-qwen3", &[])] {
+        for combiner in ["chunked", "monolithic"] {
+            let arguments = [&["--combiner", combiner, "--runtime", "none"][..], luts].concat();
+            let (told, files) =
+                (told(&model(name), &arguments), converted(&model(name), &arguments));
+            assert!(told.keys().eq(files.keys()), "{told:?} {files:?}");
+            for (id, bytes) in &files {
+                same(told[id], *bytes);
+            }
+        }
     }
 }
 
 #[test]
-fn monolithic_estimates_are_within_two_percent_of_the_file() {
-    for (name, luts) in [("tiny-llama", NONE), ("variants/all-biases", PARTS)] {
+fn parts_have_the_sizes_that_were_planned() {
+    for (name, luts) in [("tiny-llama", PARTS), ("variants/all-biases", NONE)] {
         let model = model(name);
-        let estimated = estimate(&model, luts, "monolithic", &ComponentOptions::new());
-        let layout = ["--combiner", "monolithic", "--runtime", "none"];
-        near(&estimated, &converted(&model, &[&layout, luts].concat()));
+        let plan = planned(&model, luts);
+        let number = |value: &Value| value.as_u64().unwrap();
+        let layout = ["--combiner", "chunked", "--chunk", "2", "--runtime", "none"];
+        let files = converted(&model, &[&layout, luts].concat());
+        same(number(&plan["embeddings"]) + 64, files["embeddings"]);
+        same(number(&plan["head"]) + 64, files["lm_head"]);
+        let layers: Vec<u64> = plan["layers"].as_array().unwrap().iter().map(number).collect();
+        let (first, second) = layers.split_at(layers.len().div_ceil(2));
+        let every = 64 + number(&plan["every_chunk"]);
+        same(every + first.iter().sum::<u64>(), files["chunk_01"]);
+        let last = number(&plan["last_chunk"]);
+        same(every + last + second.iter().sum::<u64>(), files["chunk_02"]);
+
+        let whole =
+            converted(&model, &[&["--combiner", "monolithic", "--runtime", "none"], luts].concat());
+        let mut combiners = plan["combiners"].as_array().unwrap().iter();
+        let told = combiners.find(|combiner| combiner["id"] == "monolithic").unwrap();
+        same(number(&told["largest_files"][0]), whole.into_values().sum());
     }
 }

@@ -138,7 +138,7 @@ impl ArchFrontend for DecoderFrontend {
                     format!("`model_type` \"{}\" ({})", family.model_type, family.architecture)
                 })
                 .collect();
-            let reason = format!("it is none of {}", types.join(", "));
+            let reason = format!("it is not one of {}", types.join(", "));
             return Ok(Verdict::none(reason));
         };
         let reason = match rank {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anemll_plugin_api::data::{ModelInput, TensorInfo, WeightReference};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{DType, Error, Result, codes};
 
 use crate::names::TensorNames;
 use crate::spec::DecoderSpec;
@@ -13,7 +13,7 @@ use crate::weights::Weight;
 const SHOWN: usize = 5;
 
 /// Element types that weights may have.
-const DTYPES: &[&str] = &["float16", "bfloat16", "float32"];
+const DTYPES: [DType; 3] = [DType::FLOAT16, DType::BFLOAT16, DType::FLOAT32];
 
 /// Names of all tensors that the model reads.
 pub(crate) fn tensors_of(spec: &DecoderSpec) -> BTreeSet<String> {
@@ -98,11 +98,15 @@ fn problem(weight: Weight, wanted: &WeightReference, found: Option<&TensorInfo>)
             .with_at(name.clone()),
         );
     }
-    if !DTYPES.contains(&found.dtype.as_str()) {
+    if !DTYPES.contains(&found.dtype) {
         return Some(
             Error::new(
                 codes::WEIGHT_DTYPE,
-                format!("`{name}` is {}, not one of {}", found.dtype, DTYPES.join(", ")),
+                format!(
+                    "`{name}` is {}, not one of {}",
+                    found.dtype,
+                    DTYPES.map(DType::name).join(", ")
+                ),
             )
             .with_at(name.clone()),
         );
@@ -159,7 +163,7 @@ mod tests {
         spec.weights()
             .map(|weight| spec.reference(weight))
             .map(|wanted| {
-                let info = TensorInfo { dtype: "bfloat16".into(), shape: wanted.shape };
+                let info = TensorInfo { dtype: DType::BFLOAT16, shape: wanted.shape };
                 (wanted.tensor, info)
             })
             .collect()
@@ -189,7 +193,7 @@ mod tests {
         assert_eq!(error.causes, ["also: the weight files lack `lm_head.weight`"]);
 
         let mut found = tensors(&spec);
-        found.get_mut("model.norm.weight").unwrap().dtype = "int8".into();
+        found.get_mut("model.norm.weight").unwrap().dtype = DType::INT8;
         assert_eq!(check(&spec, &found, false).unwrap_err().code, codes::WEIGHT_DTYPE);
     }
 
@@ -198,7 +202,7 @@ mod tests {
         let spec = small();
         let found = BTreeMap::from([(
             "other".to_owned(),
-            TensorInfo { dtype: "float32".into(), shape: vec![1] },
+            TensorInfo { dtype: DType::FLOAT32, shape: vec![1] },
         )]);
         let error = check(&spec, &found, false).unwrap_err();
         assert_eq!(error.causes.len(), SHOWN);
@@ -211,7 +215,7 @@ mod tests {
         let mut found = tensors(&spec);
         found.extend(
             ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.2.x", "y"].map(|name| {
-                (name.to_owned(), TensorInfo { dtype: "float32".into(), shape: vec![1] })
+                (name.to_owned(), TensorInfo { dtype: DType::FLOAT32, shape: vec![1] })
             }),
         );
         let notes = check(&spec, &found, false).unwrap();

@@ -9,5 +9,6 @@ pub mod evaluation;
 pub mod generation;
 mod npy_header;
 pub mod observation;
+pub mod peaks;
 pub mod perplexity;
 pub mod sampling;

@@ -1,7 +1,7 @@
 //! `--combiner auto` and `--chunk auto`: how a model is cut where the user leaves it open.
 
-use super::lut::Luts;
-use super::settings::{self, LUT_QUANTIZER, Settings};
+use super::quantization::{Quantization, outline};
+use super::settings::{self, Settings};
 use crate::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
 use crate::plugins::Plugins;
 use crate::request::{AUTO, ChunkCount, ConvertRequest};
@@ -17,17 +17,23 @@ pub(super) struct Model<'a> {
     pub(super) model: &'a dyn ArchModel,
     pub(super) description: &'a ModelDescription,
     pub(super) host: &'a Host,
+    /// The quantizer, if there is one.
+    pub(super) quantization: Option<&'a Quantization>,
     /// What it is made of, once somebody asked.
     pub(super) inventory: OnceCell<Inventory>,
 }
 
 impl Model<'_> {
-    fn sizes(&self, luts: &Luts) -> Result<PartSizes> {
-        if let Some(inventory) = self.inventory.get() {
-            return Ok(inventory.sizes(luts));
-        }
-        let read = Inventory::read(self.model, self.description, self.host)?;
-        Ok(self.inventory.get_or_init(|| read).sizes(luts))
+    /// What the parts take in a layout that has the embedding in a function with layers, or not.
+    fn sizes(&self, whole: bool) -> Result<PartSizes> {
+        let inventory = match self.inventory.get() {
+            Some(inventory) => inventory,
+            None => {
+                let read = Inventory::read(self.model, self.description, self.host)?;
+                self.inventory.get_or_init(|| read)
+            }
+        };
+        inventory.sizes(self.quantization, &outline(self.description, whole), self.host)
     }
 }
 
@@ -37,11 +43,7 @@ pub(super) fn settings(
     plugins: &Plugins,
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
-    let mut wishes = Wishes { argmax: arguments.argmax, ..Wishes::default() };
-    for option in &arguments.combiner_option {
-        let (name, value) = settings::named_value("--combiner-option", option)?;
-        wishes.options.insert(name, value);
-    }
+    let wishes = Wishes { argmax: arguments.argmax, options: arguments.quantizer.options.clone() };
     let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let chooser = Chooser { arguments, plugins, model, limits: &limits, wishes };
     let (candidate, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {
@@ -55,10 +57,13 @@ pub(super) fn settings(
         (id, None) => (Candidate::named(plugins, id)?, None, None),
     };
     let (options, layout) = chooser.layout(&candidate, chunks)?;
-    let whole = is_whole(&layout);
-    let luts = luts(arguments, whole, model.description.parameters)?;
+    let outline = outline(model.description, is_whole(&layout));
+    let scheme = match model.quantization {
+        Some(stage) => stage.scheme(&outline)?,
+        None => Settings::float16(),
+    };
     let combiner = candidate.id().to_owned();
-    Ok((Settings { combiner, options, chunks, whole, luts }, reason))
+    Ok((Settings { combiner, options, chunks, outline, scheme }, reason))
 }
 
 /// What a choice is made by.
@@ -140,8 +145,7 @@ impl<'a> Chooser<'a> {
     }
 
     fn sizes(&self, layout: &CheckedLayout) -> Result<PartSizes> {
-        let parameters = self.model.description.parameters;
-        self.model.sizes(&luts(self.arguments, is_whole(layout), parameters)?)
+        self.model.sizes(is_whole(layout))
     }
 
     /// The fewest chunks that devices can load, and how large they are.
@@ -159,19 +163,9 @@ impl<'a> Chooser<'a> {
                     (self.limits.overhead - 1.0) * 100.0
                 ),
             )
-            .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits with --lut2"));
+            .with_hint("allow larger chunks with --max-chunk-mb, or take fewer bits"));
         };
         let plural = if chunks == 1 { "" } else { "s" };
         Ok((chunks, format!("{chunks} chunk{plural} of at most {}", size(largest))))
     }
-}
-
-/// Bits of each part. A quantizer of another kind is asked by options of its own.
-fn luts(arguments: &ConvertRequest, whole: bool, parameters: u64) -> Result<Luts> {
-    let other = arguments.quantizer.as_deref().is_some_and(|id| id != LUT_QUANTIZER);
-    let own_options = arguments.quantizer.is_some() && !arguments.quantizer_option.is_empty();
-    if (other || own_options) && !arguments.luts.is_typed() {
-        return Ok(Luts::default());
-    }
-    Luts::new(&arguments.luts, whole, parameters)
 }

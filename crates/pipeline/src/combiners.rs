@@ -3,6 +3,7 @@
 //! No combiner is known here: which there are, what they can do and in which order they are tried
 //! stands in their manifests, and what they make of a model in their layouts.
 
+use crate::component_options::{self, TypedOption};
 use crate::plugins::Plugins;
 use crate::sizes::{Limits, PartSizes};
 use anemll_layout::CheckedLayout;
@@ -29,15 +30,14 @@ pub struct Candidate<'a> {
 pub struct Wishes {
     /// `--argmax`.
     pub argmax: bool,
-    /// `--combiner-option`: names and values.
-    pub options: ComponentOptions,
+    /// What was typed with `-O`, for any component.
+    pub options: Vec<TypedOption>,
 }
 
 impl Wishes {
     /// Whether a combiner has what is wished for.
     fn can(&self, candidate: &Candidate<'_>) -> bool {
-        (!self.argmax || candidate.has(ARGMAX))
-            && self.options.iter().all(|(name, _)| candidate.has(name))
+        !self.argmax || candidate.has(ARGMAX)
     }
 }
 
@@ -95,7 +95,9 @@ impl<'a> Candidate<'a> {
     /// # Errors
     /// [`codes::USAGE`]: a flag is for an option that it does not have.
     pub fn options(&self, chunks: Option<u32>, wishes: &Wishes) -> Result<ComponentOptions> {
-        let mut options = wishes.options.clone();
+        let mut options = ComponentOptions::new();
+        let this = (Stage::Combiner, self.id());
+        component_options::add(&mut options, &wishes.options, self.plugins, this);
         let argmax = wishes.argmax.then(|| json!(true));
         let flags = [("--chunk", CHUNKS, chunks.map(Value::from)), ("--argmax", ARGMAX, argmax)];
         for (flag, name, value) in flags {
@@ -129,8 +131,21 @@ impl<'a> Candidate<'a> {
         options: &ComponentOptions,
         request: &LayoutRequest,
     ) -> Result<CheckedLayout> {
-        let combiner = self.plugins.combiner(self.id(), options)?;
-        CheckedLayout::new(combiner.layout(model, request)?)
+        let combiner = self.plugins.combiner(self.id(), options).map_err(in_words_of_flags)?;
+        CheckedLayout::new(combiner.layout(model, request).map_err(in_words_of_flags)?)
+    }
+}
+
+/// An error about the option of `--chunk` is an error about the flag.
+fn in_words_of_flags(error: Error) -> Error {
+    let about = error.code == codes::PLUGIN_OPTION_INVALID && error.at.as_deref() == Some(CHUNKS);
+    if !about {
+        return error;
+    }
+    let told = Error::new(codes::LAYOUT_OPTION_INVALID, error.message).with_at("--chunk");
+    match error.hint {
+        Some(hint) => told.with_hint(hint),
+        None => told,
     }
 }
 

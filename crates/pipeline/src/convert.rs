@@ -42,8 +42,7 @@ pub fn run(
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
-    let asked = settings::frontend_options(arguments);
-    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
+    settings::frontend(arguments, plugins, config.text())?;
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
@@ -85,6 +84,7 @@ pub fn run(
                     allow_missing: arguments.allow_missing_weights,
                 },
                 quantization: job.quantization.as_ref(),
+                outline: &job.settings.outline,
                 host: &host,
             },
             packages: PackageContext {
@@ -152,8 +152,7 @@ pub fn dry_run(
     settings::check_arguments(arguments)?;
     let source = Source::open(&arguments.model, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
-    let asked = settings::frontend_options(arguments);
-    plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
+    settings::frontend(arguments, plugins, config.text())?;
     let local = local_weights(&source)?;
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
     let job = Job::new(arguments, plugins, &host, config, local.as_ref())?;

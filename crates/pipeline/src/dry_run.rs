@@ -8,7 +8,6 @@ use crate::event::Event;
 use crate::job::Job;
 use crate::model_files::hash_source;
 use crate::model_source::Source;
-use crate::settings;
 use crate::sizes;
 use anemll_conversion::shipped;
 use anemll_huggingface::ModelDirectory;
@@ -148,7 +147,9 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<DryRun> {
             .iter()
             .filter_map(|id| Some((id.as_str(), functions.get(id)?.model())))
             .collect();
-        weight_files.insert(file.id.clone(), sizes::weight_file(&members, &job.settings.luts)?);
+        let (stage, outline) = (job.quantization.as_ref(), &job.settings.outline);
+        let bytes = sizes::weight_file(&members, stage, outline, job.host)?;
+        weight_files.insert(file.id.clone(), bytes);
     }
     let ships: Vec<_> = shipped(&job.layout).map(relative_path).collect();
     let programs: u64 = job
@@ -161,14 +162,6 @@ fn plan(job: &Job<'_>, functions: &Functions) -> Result<DryRun> {
         .sum();
     let mut notes = job.notes();
     notes.extend(job.description.warnings.iter().cloned());
-    if let Some(stage) = &job.quantization
-        && stage.id != settings::LUT_QUANTIZER
-    {
-        notes.push(format!(
-            "sizes are those of 16-bit floats; the quantizer `{}` will make them smaller",
-            stage.id
-        ));
-    }
     Ok(DryRun {
         model: job.model_name.clone(),
         architecture: job.description.architecture.clone(),

@@ -48,8 +48,7 @@ impl SmallFiles {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         }
-        let digest: [u8; 32] = hash.finalize().into();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hash.finalize())
     }
 
     /// What [`Self::write`] makes, in the output directory.
@@ -113,7 +112,7 @@ pub(super) fn compile(
                 format!("the compiler `{id}` did not make {name}, although it reports no error"),
             )
             .with_at(compiled.display().to_string())
-            .with_hint("this is an error of the compiler plugin; choose another --compiler"));
+            .with_hint("this is a bug in the compiler plugin; please report it to its author, or choose another --compiler"));
         }
         made.push(PathBuf::from(name));
     }

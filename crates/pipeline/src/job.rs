@@ -14,7 +14,7 @@ use crate::request::{CPU, ConvertRequest, NONE};
 use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
-use crate::{auto, finish, lut, meta, packages, quantization, report, settings, weight_record};
+use crate::{auto, component_options, finish, meta, packages, report, settings, weight_record};
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
@@ -59,20 +59,22 @@ impl<'a> Job<'a> {
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        let asked = settings::frontend_options(arguments);
-        let (arch, frontend) =
-            plugins.frontend(config.text(), arguments.arch.as_deref(), &asked)?;
+        let (arch, frontend) = settings::frontend(arguments, plugins, config.text())?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
             NONE => (NONE.to_owned(), None),
             id => {
                 let id = plugins.compiler_id(id)?;
-                let compiler = plugins.compiler(&id)?;
+                let options = arguments.options_of(plugins, Stage::Compiler, &id);
+                let compiler = plugins.compiler_with(&id, &options)?;
                 (id, Some(compiler))
             }
         };
         let runtime = match arguments.runtime.as_str() {
             NONE => None,
-            id => Some(plugins.runtime(id)?),
+            id => {
+                let options = arguments.options_of(plugins, Stage::Runtime, id);
+                Some(plugins.runtime_with(id, &options)?)
+            }
         };
         let input = settings::model_input(arguments, config.value(), directory);
         let OpenModel { model, mut description } =
@@ -80,20 +82,28 @@ impl<'a> Job<'a> {
         if let Some(directory) = directory {
             add_companions(arguments, directory, &mut description)?;
         }
+        let quantization = settings::quantization(arguments, plugins, directory)?;
         let opened = auto::Model {
             model: model.as_ref(),
             description: &description,
             host,
+            quantization: quantization.as_ref(),
             inventory: OnceCell::new(),
         };
         let (settings, choice) = auto::settings(arguments, plugins, &opened)?;
         let combiner = plugins.combiner(&settings.combiner, &settings.options)?;
-        let quantization = settings::quantization(arguments, &settings.luts, plugins)?;
-        let quantization =
-            quantization::attach(quantization, arguments.statistics.as_deref(), directory)?;
+        let mut chain = vec![(Stage::Arch, arch.as_str()), (Stage::Combiner, &settings.combiner)];
+        chain.extend(quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
+        chain.extend(compiler.as_ref().map(|_| (Stage::Compiler, compiler_id.as_str())));
+        chain.extend(runtime.as_ref().map(|_| (Stage::Runtime, arguments.runtime.as_str())));
+        component_options::refuse_others(&arguments.quantizer.options, &chain)?;
+        let quantization = quantization.filter(|_| !settings.scheme.idle);
+        if quantization.is_none() && arguments.statistics.is_some() {
+            return Err(settings::statistics_for_nobody());
+        }
         let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
-        let mut options = settings.options_json(arguments);
+        let mut options = settings.options_json(arguments)?;
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
         }
@@ -168,14 +178,9 @@ impl<'a> Job<'a> {
     /// What a user should know before the work begins.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
-        if self.quantization.as_ref().is_none_or(|stage| stage.id == settings::LUT_QUANTIZER) {
-            let typed = if self.arguments.luts.is_typed() {
-                String::new()
-            } else {
-                let scripts = lut::Luts::flags_of_scripts(self.settings.whole);
-                format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)")
-            };
-            notes.push(format!("weights: {}{typed}", self.settings.luts.summary()));
+        let weights = self.settings.scheme.summary.as_str();
+        if !weights.is_empty() {
+            notes.push(format!("weights: {}", anemll_terminal::plain(weights)));
         }
         notes.extend(self.description.notes.iter().cloned());
         notes
@@ -417,5 +422,5 @@ fn graph_error(arch: &str, function: &str, source: &anemll_mil::Error) -> Error 
         codes::GRAPH_INVALID,
         format!("the frontend `{arch}` gave an invalid program for `{function}`: {source}"),
     )
-    .with_hint("this is an error of the arch plugin")
+    .with_hint("this is a bug in the arch plugin; please report it to its author")
 }

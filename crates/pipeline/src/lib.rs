@@ -5,6 +5,7 @@
 
 mod auto;
 pub mod combiners;
+pub mod component_options;
 mod convert;
 mod dry_run;
 pub mod event;
@@ -12,14 +13,14 @@ mod execute;
 mod finish;
 mod in_order;
 mod job;
-pub mod lut;
 mod meta;
 pub mod model_files;
 pub mod model_source;
 mod names;
 mod packages;
 pub mod plugins;
-mod quantization;
+pub mod quantization;
+pub mod quantizer_choice;
 pub mod references;
 mod report;
 pub mod request;

@@ -5,8 +5,11 @@ use crate::event::Event;
 use anemll_errors::from_huggingface;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
-use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::{
+    ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result, codes,
+};
 use anemll_services::check_cancelled;
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +32,8 @@ const SAMPLING: [&str; 8] = [
 
 /// Which weight the head has, where the configuration ties it to the embedding and another is
 /// stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeadChoice {
     /// The embedding, as transformers 4 has it.
     Tied,
@@ -70,7 +74,7 @@ pub fn frontend_options(
 /// Names, types and shapes of all tensors, for a frontend.
 pub fn tensor_infos(directory: &ModelDirectory) -> BTreeMap<String, TensorInfo> {
     let info = |info: &anemll_huggingface::TensorInfo| TensorInfo {
-        dtype: info.source_type.name(),
+        dtype: DType::named(&info.source_type.name()),
         shape: info.shape.clone(),
     };
     directory.tensors().iter().map(|(name, tensor)| (name.clone(), info(tensor))).collect()

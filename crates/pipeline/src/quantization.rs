@@ -2,44 +2,61 @@
 
 use super::references::{Item, Weight};
 use super::statistics::Statistics;
+use crate::quantizer_choice::Chosen;
 use anemll_huggingface::ModelDirectory;
-use anemll_plugin_api::data::{Plan, PlanRequest, WeightInfo};
-use anemll_plugin_api::{Error, Host, Quantizer, Result, codes};
+use anemll_mil::ops::{self, Arguments, Operand, Origin, Placement};
+use anemll_mil::{DataType, Opset, Symbols, TensorType, ValueType};
+use anemll_mlpackage::BlobType;
+use anemll_plugin_api::data::{
+    ArgumentType, Decision, Encoding, ModelDescription, Outline, Plan, PlanRequest, Scheme,
+    WeightInfo,
+};
+use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, codes};
 use coreml_proto::Model;
 use std::path::Path;
 
 /// A quantizer and the statistics that it is given.
-pub(super) struct Quantization {
+pub struct Quantization {
     /// Its id.
-    pub(super) id: String,
+    pub id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
     /// Statistics of the weights' inputs, if the user gave any.
     pub(super) statistics: Option<Statistics>,
 }
 
-/// Gives a conversion's quantizer the statistics of the file, if one was named. Without a directory
-/// of weights, the names in it are not checked.
-///
-/// # Errors
-/// There is no quantizer to use them, or the file cannot be used.
-pub(super) fn attach(
-    quantization: Option<Quantization>,
-    path: Option<&Path>,
-    directory: Option<&ModelDirectory>,
-) -> Result<Option<Quantization>> {
-    match (quantization, path) {
-        (Some(quantization), Some(path)) => {
-            let statistics = Some(Statistics::read(path, directory)?);
-            Ok(Some(Quantization { statistics, ..quantization }))
-        }
-        (None, Some(_)) => Err(Error::new(codes::USAGE, "--statistics needs a quantizer")
-            .with_hint("give bits with --lut, or a quantizer with --quantizer")),
-        (quantization, None) => Ok(quantization),
-    }
+/// What a quantizer is told of a conversion.
+pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
+    Outline { parameters: description.parameters, layers: description.layers, whole }
 }
 
 impl Quantization {
+    /// A quantizer without statistics.
+    pub fn new((id, quantizer): Chosen) -> Self {
+        Self { id, quantizer, statistics: None }
+    }
+
+    /// The same quantizer with the statistics of a file. Without a directory of weights, the names in
+    /// it are not checked.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub(super) fn with_statistics(
+        self,
+        path: &Path,
+        directory: Option<&ModelDirectory>,
+    ) -> Result<Self> {
+        Ok(Self { statistics: Some(Statistics::read(path, directory)?), ..self })
+    }
+
+    /// What the quantizer says of a conversion before it is planned.
+    ///
+    /// # Errors
+    /// Those of the quantizer.
+    pub(super) fn scheme(&self, outline: &Outline) -> Result<Scheme> {
+        self.quantizer.scheme(outline)
+    }
+
     /// sha256 of the statistics file in hexadecimal: other statistics make another conversion.
     pub(super) fn statistics_sha256(&self) -> Option<&str> {
         self.statistics.as_ref().map(Statistics::sha256)
@@ -49,8 +66,9 @@ impl Quantization {
     ///
     /// # Errors
     /// Those of the quantizer, statistics that do not suit, and answers that make no sense.
-    pub(super) fn plan(
+    pub(crate) fn plan(
         &self,
+        outline: &Outline,
         items: &[(String, Item)],
         functions: &[(&str, &Model)],
         host: &Host,
@@ -85,29 +103,189 @@ impl Quantization {
         let programs: Vec<Vec<u8>> =
             functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
         let request = PlanRequest {
+            outline: outline.clone(),
             weights,
             programs: programs.iter().map(Vec::as_slice).collect(),
             statistics,
         };
         let plan = self.quantizer.plan(&request, host)?;
-        let known = |id: &String| request.weights.iter().any(|weight| weight.id == *id);
-        let unknown = plan
-            .decisions
-            .keys()
-            .chain(plan.transforms.iter().map(|transform| &transform.weight))
-            .find(|id| !known(id));
-        match unknown {
-            Some(id) => Err(Error::new(
-                codes::PLUGIN_BAD_ANSWER,
-                format!("the quantizer's plan names the weight `{id}`, which does not exist"),
-            )
-            .with_hint("this is an error of the quantizer plugin")),
-            None => {
-                if let Some(statistics) = &self.statistics {
-                    statistics.check_complete(&members, &plan)?;
-                }
-                Ok(plan)
+        let named = plan.decisions.keys().chain(plan.transforms.iter().map(|one| &one.weight));
+        for id in named {
+            if !request.weights.iter().any(|weight| weight.id == *id) {
+                let what = format!("the plan names the weight `{id}`, which does not exist");
+                return Err(self.blame(&what));
             }
+        }
+        for weight in &request.weights {
+            let decision = plan.decisions.get(&weight.id);
+            if let Some(encoding) = decision.and_then(|decision| decision.encoding.as_ref()) {
+                check_encoding(encoding, &weight.shape).map_err(|why| {
+                    self.blame(&format!(
+                        "the plan puts `{}` in place of `{}`: {why}",
+                        encoding.op, weight.tensor
+                    ))
+                })?;
+            }
+        }
+        if let Some(statistics) = &self.statistics {
+            statistics.check_complete(&members, &plan)?;
+        }
+        Ok(plan)
+    }
+
+    /// An answer of the quantizer that makes no sense.
+    pub(super) fn blame(&self, what: &str) -> Error {
+        let id = &self.id;
+        Error::new(codes::PLUGIN_BAD_ANSWER, format!("the quantizer `{id}` is wrong: {what}"))
+            .with_hint("this is a bug in the quantizer plugin; please report it to its author")
+    }
+}
+
+/// The operation by which a decision stores its weight.
+pub(crate) fn encoding_of<'a>(
+    plan: &'a Plan,
+    weight: &Weight,
+) -> Option<(&'a Decision, &'a Encoding)> {
+    let decision = plan.decisions.get(&weight.id)?;
+    Some((decision, decision.encoding.as_ref()?))
+}
+
+/// The type of an argument in the tables of operations; none of a type that a weight file cannot
+/// hold, or of a size that cannot be told.
+pub(super) fn stored_type(argument: &ArgumentType) -> Option<TensorType> {
+    let kind = DataType::from_proto(i32::try_from(argument.dtype.0).ok()?).ok()?;
+    BlobType::from_data_type(kind)?;
+    argument.dtype.byte_length(&argument.shape)?;
+    Some(TensorType::new(kind, &argument.shape))
+}
+
+/// Whether an operation can take the place of a weight of this shape, so that a program with it is
+/// valid.
+fn check_encoding(encoding: &Encoding, shape: &[u64]) -> std::result::Result<(), String> {
+    let definition = ops::find(&encoding.op, Opset::CoreML8)?;
+    if !definition.is_constexpr() || definition.placement != Placement::ConstantInputs {
+        return Err("it is not an operation of iOS 18 that makes weights".to_owned());
+    }
+    let mut types = Vec::new();
+    for (name, argument) in &encoding.arguments {
+        let kind = stored_type(argument).ok_or_else(|| {
+            let ArgumentType { dtype, shape } = argument;
+            format!("a weight file cannot hold `{name}`, {dtype} {shape:?}")
+        })?;
+        types.push((name, ValueType::from(kind)));
+    }
+    let symbols = Symbols::default();
+    let mut arguments = Arguments::new(&symbols);
+    for (name, kind) in &types {
+        let label = format!("`{name}`");
+        let operand = Operand { label, kind, origin: Origin::Constant, value: None };
+        arguments.bind(name, vec![operand]);
+    }
+    let weight = ValueType::from(TensorType::new(DataType::Float16, shape));
+    match ops::infer(definition, &arguments, Opset::CoreML8)?.as_slice() {
+        [made] if *made == weight => Ok(()),
+        made => {
+            let made: Vec<String> = made.iter().map(ToString::to_string).collect();
+            Err(format!("it makes {}, not {weight}", made.join(" and ")))
+        }
+    }
+}
+
+/// Whether what was written for a weight is what was planned.
+pub(super) fn check_written(
+    encoding: &Encoding,
+    written: &[anemll_plugin_api::Tensor],
+) -> std::result::Result<(), String> {
+    let text = |dtype: DType, shape: &[u64]| format!("{dtype} {shape:?}");
+    for (name, planned) in &encoding.arguments {
+        let mut of_name = written.iter().filter(|tensor| tensor.name == *name);
+        let planned_text = text(planned.dtype, &planned.shape);
+        match (of_name.next(), of_name.next()) {
+            (None, _) => return Err(format!("planned `{name}`, {planned_text}, and wrote none")),
+            (Some(_), Some(_)) => return Err(format!("wrote `{name}` twice")),
+            (Some(one), None) if one.dtype != planned.dtype || one.shape != planned.shape => {
+                let found = text(one.dtype, &one.shape);
+                return Err(format!("planned `{name}` as {planned_text}, but wrote {found}"));
+            }
+            (Some(_), None) => {}
+        }
+    }
+    match written.iter().find(|tensor| !encoding.arguments.contains_key(&tensor.name)) {
+        Some(other) => Err(format!("wrote `{}`, which was not planned", other.name)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anemll_plugin_api::Tensor;
+
+    fn encoding(op: &str, arguments: &[(&str, DType, &[u64])]) -> Encoding {
+        let one = |(name, dtype, shape): &(&str, DType, &[u64])| {
+            ((*name).to_owned(), ArgumentType::new(*dtype, *shape))
+        };
+        Encoding { op: op.to_owned(), arguments: arguments.iter().map(one).collect() }
+    }
+
+    const LUT: &str = "constexpr_lut_to_dense";
+
+    #[test]
+    fn an_operation_must_give_the_weight_back() {
+        let good = encoding(
+            LUT,
+            &[("indices", DType::UINT4, &[8, 6]), ("lut", DType::FLOAT16, &[2, 1, 16, 1])],
+        );
+        check_encoding(&good, &[8, 6]).unwrap();
+        let error = check_encoding(&good, &[6, 8]).unwrap_err();
+        assert!(error.contains("[8, 6]") && error.contains("[6, 8]"), "{error}");
+        for (wrong, why) in [
+            (encoding("add", &[]), "not an operation of iOS 18"),
+            (encoding("constexpr_magic", &[]), "constexpr_magic"),
+            (encoding("constexpr_affine_dequantize", &[]), "not an operation of iOS 18"),
+            (encoding(LUT, &[("indices", DType::UINT4, &[8, 6])]), "`lut` is missing"),
+            (encoding(LUT, &[("table", DType::UINT4, &[8, 6])]), "`table`"),
+            (encoding(LUT, &[("indices", DType::STRING, &[8, 6])]), "cannot hold `indices`"),
+            (encoding(LUT, &[("indices", DType::UINT4, &[u64::MAX, 9])]), "cannot hold `indices`"),
+            (
+                encoding(
+                    LUT,
+                    &[("indices", DType::UINT4, &[8, 6]), ("lut", DType::FLOAT16, &[2, 1, 8, 1])],
+                ),
+                "lut",
+            ),
+        ] {
+            let error = check_encoding(&wrong, &[8, 6]).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_must_be_what_was_planned() {
+        let planned = encoding(LUT, &[("indices", DType::UINT8, &[2]), ("lut", DType::INT8, &[1])]);
+        let tensor = |name: &str, dtype: DType, bytes: &[u8]| {
+            Tensor::new(name, dtype, [bytes.len() as u64], bytes).unwrap()
+        };
+        let (indices, lut) =
+            (tensor("indices", DType::UINT8, &[1, 2]), tensor("lut", DType::INT8, &[1]));
+        check_written(&planned, &[lut.clone(), indices.clone()]).unwrap();
+        for (written, why) in [
+            (vec![indices.clone()], "planned `lut`, int8 [1], and wrote none"),
+            (vec![indices.clone(), lut.clone(), lut.clone()], "wrote `lut` twice"),
+            (
+                vec![indices.clone(), tensor("lut", DType::UINT8, &[1])],
+                "planned `lut` as int8 [1], but wrote uint8 [1]",
+            ),
+            (
+                vec![tensor("indices", DType::UINT8, &[1]), lut.clone()],
+                "planned `indices` as uint8 [2], but wrote uint8 [1]",
+            ),
+            (
+                vec![indices.clone(), lut.clone(), tensor("more", DType::UINT8, &[1])],
+                "wrote `more`, which was not planned",
+            ),
+        ] {
+            assert_eq!(check_written(&planned, &written).unwrap_err(), why);
         }
     }
 }

@@ -1,22 +1,17 @@
 //! What the flags of `convert` come to once the defaults are filled in.
 
-use super::lut::Luts;
 use super::quantization::Quantization;
+use crate::component_options;
 use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
-use crate::request::ConvertRequest;
+use crate::request::{ChunkCount, ConvertRequest};
 use anemll_huggingface::ModelDirectory;
-use anemll_plugin_api::data::{LayoutRequest, ModelInput};
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
-use serde_json::{Value, json};
+use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The quantizer of the `--lut` flags.
-pub(super) const LUT_QUANTIZER: &str = "lut";
-/// Those that take the options which the `--lut` flags become.
-const LUT_QUANTIZERS: [&str; 2] = [LUT_QUANTIZER, "lut-aware"];
-
-/// How the model is cut, and how many bits its parts get.
+/// How the model is cut, and what the quantizer says of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
     /// Id of the combiner.
@@ -25,11 +20,10 @@ pub(super) struct Settings {
     pub(super) options: ComponentOptions,
     /// Chunks of the layers; none leaves it to the combiner.
     pub(super) chunks: Option<u32>,
-    /// Whether the embedding is in a function with layers. `--lut` then stands for it too, as
-    /// ANEMLL's script for whole models has it.
-    pub(super) whole: bool,
-    /// Bits of each part.
-    pub(super) luts: Luts,
+    /// What the quantizer is told.
+    pub(super) outline: Outline,
+    /// What the quantizer says of the conversion.
+    pub(super) scheme: Scheme,
 }
 
 /// Refuses what cannot be, whatever the model is.
@@ -52,54 +46,47 @@ pub(super) fn check_arguments(arguments: &ConvertRequest) -> Result<()> {
     Ok(())
 }
 
-/// The quantizer stage, if there is one.
+/// The quantizer that was chosen, with the statistics that were named.
+///
+/// # Errors
+/// Flags that do not suit, and statistics that cannot be used.
 pub(super) fn quantization(
     arguments: &ConvertRequest,
-    luts: &Luts,
     plugins: &Plugins,
+    directory: Option<&ModelDirectory>,
 ) -> Result<Option<Quantization>> {
-    let mut options = ComponentOptions::new();
-    if !luts.is_none() {
-        options = luts.options().try_into()?;
+    let chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
+    match (chosen, &arguments.statistics) {
+        (Some(chosen), Some(path)) => chosen.with_statistics(path, directory).map(Some),
+        (None, Some(_)) => Err(statistics_for_nobody()),
+        (chosen, None) => Ok(chosen),
     }
-    for option in &arguments.quantizer_option {
-        let (name, value) = named_value("--quantizer-option", option)?;
-        options.insert(name, value);
-    }
-    let id = match &arguments.quantizer {
-        Some(id) if !LUT_QUANTIZERS.contains(&id.as_str()) && arguments.luts.is_typed() => {
-            return Err(Error::new(
-                codes::USAGE,
-                format!("the --lut flags belong to the quantizer `{LUT_QUANTIZER}`, not `{id}`"),
-            )
-            .with_hint("leave --quantizer out, or give its options with --quantizer-option"));
-        }
-        Some(id) => id.as_str(),
-        None if !luts.is_none() => LUT_QUANTIZER,
-        None if options.is_empty() => return Ok(None),
-        None => {
-            return Err(Error::new(codes::USAGE, "--quantizer-option needs --quantizer"));
-        }
-    };
-    let quantizer = plugins.quantizer(id, &options).map_err(|error| {
-        if arguments.luts.is_typed() || arguments.quantizer.is_some() {
-            return error;
-        }
-        error.with_hint(
-            "weights are palettized by default: name the quantizer's library with --plugin PATH, \
-             or convert to 16-bit floats with --lut none",
-        )
-    })?;
-    Ok(Some(Quantization { id: id.to_owned(), quantizer, statistics: None }))
 }
 
-/// What is asked of the frontend.
-pub(super) fn frontend_options(arguments: &ConvertRequest) -> ComponentOptions {
-    model_files::frontend_options(
+/// Whoever gives statistics wants them used.
+pub(super) fn statistics_for_nobody() -> Error {
+    Error::new(codes::USAGE, "--statistics needs a quantizer")
+        .with_hint("give bits with --lut, or a quantizer with --quantizer")
+}
+
+/// The frontend for a config.json, made with what is asked of it.
+///
+/// # Errors
+/// There is none, and those of the plugin.
+pub(super) fn frontend(
+    arguments: &ConvertRequest,
+    plugins: &Plugins,
+    config: &str,
+) -> Result<(String, Box<dyn ArchFrontend>)> {
+    let id = plugins.frontend_id(config, arguments.arch.as_deref())?;
+    let mut options = model_files::frontend_options(
         arguments.split_lm_head,
         arguments.head,
         arguments.allow_missing_weights,
-    )
+    );
+    let typed = &arguments.quantizer.options;
+    component_options::add(&mut options, typed, plugins, (Stage::Arch, &id));
+    plugins.frontend(config, Some(&id), &options)
 }
 
 /// What a frontend is told of the model; of its tensors nothing, where only the configuration is
@@ -118,38 +105,71 @@ pub(super) fn model_input(
 }
 
 impl Settings {
+    /// What is said of a conversion without a quantizer.
+    pub(super) fn float16() -> Scheme {
+        Scheme { idle: true, summary: "16-bit floats".to_owned(), ..Scheme::default() }
+    }
+
     /// What the combiner is asked.
     pub(super) fn layout_request(&self, arguments: &ConvertRequest) -> LayoutRequest {
-        LayoutRequest { labels: self.luts.labels(), ..layout_request(arguments) }
+        LayoutRequest { labels: self.scheme.labels.clone(), ..layout_request(arguments) }
     }
 
     /// The options that decide the output, as they stand in the packages, the report and the record
     /// by which a later run knows this conversion.
-    pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Value {
-        let mut options = json!({
-            "context": arguments.context,
-            "batch": arguments.batch,
-            "combiner": self.combiner,
-            "chunk": self.chunks,
-            "prefix": arguments.prefix,
-            "argmax": arguments.argmax,
-            "split_lm_head": arguments.split_lm_head,
-            "lut": self.luts.options(),
-            "quantizer": arguments.quantizer,
-            "quantizer_option": arguments.quantizer_option,
-            "clamp": arguments.clamp,
-        });
-        if let Some(head) = arguments.head {
-            options["head"] = json!(head.name());
+    ///
+    /// # Errors
+    /// The quantizer records something under a name that is taken.
+    pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Result<Value> {
+        let quantizer = &arguments.quantizer;
+        let resolved = ConvertRequest {
+            combiner: self.combiner.clone(),
+            chunk: self.chunks.map(ChunkCount::Count),
+            ..arguments.clone()
+        };
+        let options = serde_json::to_value(&resolved).map_err(|source| {
+            Error::new(codes::INTERNAL, format!("a request has no JSON form: {source}"))
+        })?;
+        let Value::Object(mut options) = options else {
+            return Err(Error::new(codes::INTERNAL, "a request is a JSON object"));
+        };
+        options.insert("quantizer_option".to_owned(), json!(quantizer.own_options()));
+        // Those of the runtime change nothing in the output.
+        let others: Vec<String> = quantizer
+            .options
+            .iter()
+            .filter(|option| option.flag.is_none() && !quantizer.is_own(option))
+            .filter(|option| !option.is_of(Stage::Runtime, &arguments.runtime))
+            .map(ToString::to_string)
+            .collect();
+        if !others.is_empty() {
+            options.insert("option".to_owned(), json!(others));
         }
-        if arguments.allow_missing_weights {
-            options["allow_missing_weights"] = json!(true);
+        let record = &self.scheme.record;
+        if let Some(name) = record.keys().find(|name| options.contains_key(*name)) {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!("the quantizer records `{name}`, a name that is taken"),
+            )
+            .with_hint("this is a bug in the quantizer plugin; please report it to its author"));
         }
-        if !arguments.combiner_option.is_empty() {
-            options["combiner_option"] = json!(arguments.combiner_option);
-        }
-        options
+        options.extend(record.clone());
+        Ok(Value::Object(in_order(options)))
     }
+}
+
+/// Options in the order in which packages have them, which is a part of their bytes: first those that
+/// every conversion has, with what the quantizer records before its id, then the others.
+fn in_order(mut options: Map<String, Value>) -> Map<String, Value> {
+    const FIRST: [&str; 7] =
+        ["context", "batch", "combiner", "chunk", "prefix", "argmax", "split_lm_head"];
+    const LAST: [&str; 6] =
+        ["quantizer", "quantizer_option", "clamp", "head", "allow_missing_weights", "option"];
+    let mut taken = |names: &[&str]| -> Vec<(String, Value)> {
+        names.iter().filter_map(|name| options.shift_remove_entry(*name)).collect()
+    };
+    let (first, last) = (taken(&FIRST), taken(&LAST));
+    first.into_iter().chain(options).chain(last).collect()
 }
 
 /// What any combiner is asked, whatever becomes of the weights.
@@ -159,12 +179,4 @@ pub(super) fn layout_request(arguments: &ConvertRequest) -> LayoutRequest {
         env!("CARGO_PKG_VERSION").to_owned(),
     )]);
     LayoutRequest { prefix: arguments.prefix.clone(), metadata, ..LayoutRequest::default() }
-}
-
-/// NAME=VALUE as it was typed after `flag`: a JSON value, or else a text.
-pub(super) fn named_value<'a>(flag: &str, option: &'a str) -> Result<(&'a str, Value)> {
-    let Some((name, value)) = option.split_once('=') else {
-        return Err(Error::new(codes::USAGE, format!("{flag} {option}: expected NAME=VALUE")));
-    };
-    Ok((name, serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))))
 }

@@ -1,22 +1,20 @@
 //! How large weight files will be, before a weight is read: config.json alone is enough.
 //!
-//! The frontend lowers the model's functions, which name every weight with its shape; what those
-//! come to at the chosen bits is arithmetic. The result is exact, but for records that turn out to
-//! hold the same bytes and are stored once, and for the padding after a file's last record.
+//! The frontend lowers the model's functions, which name every weight with its shape; the quantizer's
+//! plan says as what each will be stored. The result is exact, but for records that turn out to hold
+//! the same bytes and are stored once, and for the padding after a file's last record.
 
-use crate::lut::{Lut, Luts};
-use crate::references::{Item, Weight, collect};
+use crate::quantization::{Quantization, encoding_of};
+use crate::references::{Item, collect};
 use anemll_mil::lint;
-use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, Purpose};
-use anemll_plugin_api::{ArchModel, Error, Host, Result, codes};
+use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, Outline, Plan, Purpose};
+use anemll_plugin_api::{ArchModel, DType, Error, Host, Result, codes};
 use coreml_proto::Model;
 use serde::Serialize;
 use std::collections::HashSet;
 
 /// Bytes of a weight file's header, of a record's metadata, and what both are padded to.
 const UNIT: u64 = 64;
-/// Weights with this many elements or fewer stay float16 (the quantizer `lut` has it so).
-const SMALL: u64 = 2048;
 
 /// What the parts of a model take in weight files, in bytes, records and padding included.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -128,9 +126,34 @@ enum Place {
     Head,
 }
 
-/// Every weight and table of a model, from which sizes at any bits follow.
+/// Functions that a quantizer plans together, with their weights and tables.
+struct Group {
+    /// Their ids and programs.
+    functions: Vec<(&'static str, Model)>,
+    /// What stands in them, by key.
+    items: Vec<(String, Item)>,
+    /// Where each of the items belongs.
+    places: Vec<Place>,
+}
+
+impl Group {
+    fn new(
+        functions: Vec<(&'static str, Model)>,
+        place: impl Fn(&str, &Item) -> Place,
+    ) -> Result<Self> {
+        let items = collect(&members(&functions))?;
+        let places = items.iter().map(|(key, item)| place(key, item)).collect();
+        Ok(Self { functions, items, places })
+    }
+}
+
+fn members<'a>(functions: &'a [(&'static str, Model)]) -> Vec<(&'a str, &'a Model)> {
+    functions.iter().map(|(id, model)| (*id, model)).collect()
+}
+
+/// Every weight and table of a model, from which sizes with any quantizer follow.
 pub struct Inventory {
-    items: Vec<(Place, Item)>,
+    groups: Vec<Group>,
     layers: usize,
 }
 
@@ -149,20 +172,14 @@ impl Inventory {
             coreml_proto::read_model(&bytes).map_err(|source| {
                 let id = &spec.id;
                 Error::new(codes::GRAPH_INVALID, format!("no valid model for `{id}`: {source}"))
-                    .with_hint("this is an error of the arch plugin")
+                    .with_hint("this is a bug in the arch plugin; please report it to its author")
             })
-        };
-        let whole = |place: Place, spec: FunctionSpec| -> Result<Vec<(Place, Item)>> {
-            let id = spec.id.clone();
-            let items = collect(&[(&id, &lower(spec)?)])?;
-            Ok(items.into_iter().map(|(_, item)| (place, item)).collect())
         };
         let layers = |name: &str, end: u32, purpose: Purpose| {
             lower(function(name, false, Some(LayerRange { first: 0, end }), purpose))
         };
-        let embeddings = function("embeddings", true, None, Purpose::Infer);
-        let mut items = whole(Place::Embeddings, embeddings)?;
-        items.extend(whole(Place::Head, function("lm_head", false, None, Purpose::Infer))?);
+        let embeddings = lower(function("embeddings", true, None, Purpose::Infer))?;
+        let head = lower(function("lm_head", false, None, Purpose::Infer))?;
         let infer = layers("infer", description.layers, Purpose::Infer)?;
         // Prefill and evaluation bring no weights of their own, but may bring tables.
         let first = layers("first", 1, Purpose::Infer)?;
@@ -171,56 +188,81 @@ impl Inventory {
 
         // What stands in infer without being a layer's, and not in a chunk of the first layer, is
         // the last chunk's.
-        let in_first: HashSet<String> =
-            collect(&[("first", &first)])?.into_iter().map(|(key, _)| key).collect();
-        let in_infer: HashSet<String> =
-            collect(&[("infer", &infer)])?.into_iter().map(|(key, _)| key).collect();
+        let keys = |id: &str, model: &Model| -> Result<HashSet<String>> {
+            Ok(collect(&[(id, model)])?.into_iter().map(|(key, _)| key).collect())
+        };
+        let (in_first, in_infer) = (keys("first", &first)?, keys("infer", &infer)?);
         let count = description.layers as usize;
-        let functions = [("infer", &infer), ("prefill", &prefill), ("evaluate", &evaluate)];
-        for (key, item) in collect(&functions)? {
-            let layer = match &item {
+        let place = |key: &str, item: &Item| {
+            let layer = match item {
                 Item::Weight(weight) => weight.reference.layer,
                 Item::Table { .. } => None,
             };
-            let place = match layer.map(|layer| layer as usize).filter(|layer| *layer < count) {
+            match layer.map(|layer| layer as usize).filter(|layer| *layer < count) {
                 Some(layer) => Place::Layer(layer),
-                None if in_infer.contains(&key) && !in_first.contains(&key) => Place::LastChunk,
+                None if in_infer.contains(key) && !in_first.contains(key) => Place::LastChunk,
                 None => Place::EveryChunk,
-            };
-            items.push((place, item));
-        }
-        Ok(Self { items, layers: count })
+            }
+        };
+        let chunk = vec![("infer", infer), ("prefill", prefill), ("evaluate", evaluate)];
+        let groups = vec![
+            Group::new(vec![("embeddings", embeddings)], |_, _| Place::Embeddings)?,
+            Group::new(vec![("lm_head", head)], |_, _| Place::Head)?,
+            Group::new(chunk, place)?,
+        ];
+        Ok(Self { groups, layers: count })
     }
 
-    /// What the parts take at these bits.
-    pub fn sizes(&self, luts: &Luts) -> PartSizes {
+    /// What the parts take as a quantizer stores them; without one, as 16-bit floats.
+    ///
+    /// # Errors
+    /// Those of the quantizer's plan.
+    pub fn sizes(
+        &self,
+        quantization: Option<&Quantization>,
+        outline: &Outline,
+        host: &Host,
+    ) -> Result<PartSizes> {
         let mut sizes = PartSizes { layers: vec![0; self.layers], ..PartSizes::default() };
-        for (place, item) in &self.items {
-            let bytes = item_bytes(item, luts);
-            let sum = match place {
-                Place::Embeddings => &mut sizes.embeddings,
-                Place::Layer(layer) => &mut sizes.layers[*layer],
-                Place::EveryChunk => &mut sizes.every_chunk,
-                Place::LastChunk => &mut sizes.last_chunk,
-                Place::Head => &mut sizes.head,
+        for group in &self.groups {
+            let plan = match quantization {
+                Some(stage) => {
+                    stage.plan(outline, &group.items, &members(&group.functions), host)?
+                }
+                None => Plan::default(),
             };
-            *sum = sum.saturating_add(bytes);
+            for (place, (_, item)) in group.places.iter().zip(&group.items) {
+                let sum = match place {
+                    Place::Embeddings => &mut sizes.embeddings,
+                    Place::Layer(layer) => &mut sizes.layers[*layer],
+                    Place::EveryChunk => &mut sizes.every_chunk,
+                    Place::LastChunk => &mut sizes.last_chunk,
+                    Place::Head => &mut sizes.head,
+                };
+                *sum = sum.saturating_add(item_bytes(item, &plan));
+            }
         }
-        sizes
+        Ok(sizes)
     }
 }
 
 /// Bytes of the weight file that these functions (id and lowered model) share.
 ///
 /// # Errors
-/// [`codes::GRAPH_INVALID`] for programs whose weights cannot be read.
-pub fn weight_file(functions: &[(&str, &Model)], luts: &Luts) -> Result<u64> {
-    Ok(total(functions, luts)?.saturating_add(UNIT))
-}
-
-fn total(functions: &[(&str, &Model)], luts: &Luts) -> Result<u64> {
+/// [`codes::GRAPH_INVALID`] for programs whose weights cannot be read; those of the quantizer's plan.
+pub(crate) fn weight_file(
+    functions: &[(&str, &Model)],
+    quantization: Option<&Quantization>,
+    outline: &Outline,
+    host: &Host,
+) -> Result<u64> {
     let items = collect(functions)?;
-    Ok(items.iter().fold(0, |sum: u64, (_, item)| sum.saturating_add(item_bytes(item, luts))))
+    let plan = match quantization {
+        Some(stage) => stage.plan(outline, &items, functions, host)?,
+        None => Plan::default(),
+    };
+    let bytes = items.iter().map(|(_, item)| item_bytes(item, &plan));
+    Ok(bytes.fold(UNIT, u64::saturating_add))
 }
 
 fn function(
@@ -239,49 +281,21 @@ fn function(
     }
 }
 
-fn item_bytes(item: &Item, luts: &Luts) -> u64 {
-    match item {
-        Item::Table { bytes, .. } => record(bytes.len() as u64),
-        Item::Weight(weight) => weight_bytes(weight, luts),
+/// Bytes of the records of an item.
+fn item_bytes(item: &Item, plan: &Plan) -> u64 {
+    let weight = match item {
+        Item::Table { bytes, .. } => return record(bytes.len() as u64),
+        Item::Weight(weight) => weight,
+    };
+    let bytes = |dtype: DType, shape: &[u64]| dtype.byte_length(shape).unwrap_or(u64::MAX);
+    match encoding_of(plan, weight) {
+        None => record(bytes(DType::FLOAT16, &weight.shape)),
+        Some((_, encoding)) => encoding
+            .arguments
+            .values()
+            .map(|argument| record(bytes(argument.dtype, &argument.shape)))
+            .fold(0, u64::saturating_add),
     }
-}
-
-fn weight_bytes(weight: &Weight, luts: &Luts) -> u64 {
-    let elements = weight.shape.iter().fold(1, |product: u64, size| product.saturating_mul(*size));
-    match lut_of(weight, luts).filter(|_| elements > SMALL) {
-        None => record(elements.saturating_mul(2)),
-        Some(lut) => {
-            let rows = weight.shape.first().copied().unwrap_or(1);
-            let groups = match lut.group {
-                None => 1,
-                Some(group) => rows / largest_divisor(rows, u64::from(group)),
-            };
-            let entries = 1_u64 << lut.bits.min(16);
-            let indices = elements.saturating_mul(u64::from(lut.bits)).div_ceil(8);
-            let tables = groups.saturating_mul(entries).saturating_mul(2);
-            record(indices).saturating_add(record(tables))
-        }
-    }
-}
-
-/// The tables of the part that a weight belongs to, as the quantizer `lut` decides it.
-fn lut_of(weight: &Weight, luts: &Luts) -> Option<Lut> {
-    let role = weight.reference.role.as_str();
-    if weight.shape.len() < 2 || role.ends_with(".bias") {
-        return None;
-    }
-    match role {
-        "embedding" => luts.embeddings,
-        "head" => luts.head,
-        _ if role.starts_with("attention.") || role.starts_with("mlp.") => luts.layers,
-        _ => None,
-    }
-}
-
-/// The largest divisor of `number` that is at most `limit`; a group of that many rows is taken.
-fn largest_divisor(number: u64, limit: u64) -> u64 {
-    let limit = limit.clamp(1, number.max(1));
-    (1..=limit).rev().find(|divisor| number.is_multiple_of(*divisor)).unwrap_or(1)
 }
 
 /// A record of so many data bytes with its metadata, both padded.
@@ -305,14 +319,5 @@ mod tests {
         let all = Some(LayerRange { first: 0, end: 3 });
         assert_eq!(huge.file(&[&function("all", true, all, Purpose::Infer)]), u64::MAX);
         assert_eq!(record(u64::MAX), u64::MAX);
-    }
-
-    #[test]
-    fn groups_are_divisors() {
-        for (rows, group, taken) in
-            [(576, 8, 8), (12, 8, 6), (7, 8, 7), (13, 8, 1), (0, 8, 1), (8, 0, 1)]
-        {
-            assert_eq!(largest_divisor(rows, group), taken, "{rows} {group}");
-        }
     }
 }

@@ -75,7 +75,7 @@ impl Statistics {
             let shape = info.shape.iter().map(|size| *size as u64).collect();
             tensors.insert(name, Place { shape, range });
         }
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Self { at, sha256, bytes, tensors })
     }
 
@@ -116,7 +116,7 @@ impl Statistics {
     /// One does; the message names it.
     pub(super) fn check_complete(&self, weights: &[&Weight], plan: &Plan) -> Result<()> {
         let encoded = |weight: &&&Weight| {
-            plan.decisions.get(&weight.id).is_some_and(|decision| decision.encode)
+            plan.decisions.get(&weight.id).is_some_and(|decision| decision.encoding.is_some())
         };
         let missing = weights.iter().filter(encoded).find(|weight| {
             weight.reference.role != LOOKED_UP

@@ -6,7 +6,7 @@
 //! thread.
 
 use super::in_order::in_order;
-use super::quantization::Quantization;
+use super::quantization::{Quantization, check_written, encoding_of, stored_type};
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
@@ -14,8 +14,8 @@ use anemll_errors::{from_huggingface, from_package};
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
-use anemll_plugin_api::data::{Decision, Encoded, Plan};
-use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, TensorView, codes};
+use anemll_plugin_api::data::{Encoding, EncodingError, Outline, Plan};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView, codes};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
 use half::f16;
@@ -28,6 +28,8 @@ pub(super) struct WeightJob<'a> {
     pub(super) source: WeightSource<'a>,
     /// The quantizer stage, if there is one.
     pub(super) quantization: Option<&'a Quantization>,
+    /// What the quantizer is told of the conversion.
+    pub(super) outline: &'a Outline,
     /// Services for plugins.
     pub(super) host: &'a Host,
 }
@@ -82,7 +84,7 @@ impl WeightJob<'_> {
         };
         progress(written);
         let plan = match self.quantization {
-            Some(quantization) => quantization.plan(&items, functions, self.host)?,
+            Some(quantization) => quantization.plan(self.outline, &items, functions, self.host)?,
             None => Plan::default(),
         };
         let mut writer = BlobWriter::create(path).map_err(from_package)?;
@@ -127,8 +129,8 @@ impl WeightJob<'_> {
         };
         let (values, fp16) = self.source.read(weight, &plan.transforms)?;
         let bytes: &[u8] = bytemuck::cast_slice(&values);
-        let decision = plan.decisions.get(&weight.id).filter(|decision| decision.encode);
-        let (Some(decision), Some(quantization)) = (decision, self.quantization) else {
+        let encoding = encoding_of(plan, weight);
+        let (Some((decision, encoding)), Some(quantization)) = (encoding, self.quantization) else {
             let kind = TensorType::new(DataType::Float16, &weight.shape);
             return Ok(Prepared::Halves { kind, values, fp16 });
         };
@@ -140,57 +142,41 @@ impl WeightJob<'_> {
         };
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
-            encode(tensor, statistics, decision, quantization, self.host, fp16)
+            let mut sink = MemorySink::new();
+            let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+            let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
+            let tensors = sink.into_tensors()?;
+            check_written(encoding, &tensors).map_err(|what| {
+                quantization.blame(&format!("for `{}` it {what}", tensor.name()))
+            })?;
+            Ok(Prepared::Encoded {
+                encoding: encoding.clone(),
+                tensors,
+                fp16,
+                error: encoded.error,
+            })
         })
     }
 }
 
 /// A weight or table that is ready to be written.
 enum Prepared {
-    Table { kind: TensorType, bytes: Vec<u8> },
-    Halves { kind: TensorType, values: Vec<f16>, fp16: Fp16Report },
-    Encoded { answer: Encoded, tensors: Vec<anemll_plugin_api::Tensor>, fp16: Fp16Report },
-}
-
-fn encode(
-    tensor: TensorView<'_>,
-    statistics: Option<TensorView<'_>>,
-    decision: &Decision,
-    quantization: &Quantization,
-    host: &Host,
-    fp16: Fp16Report,
-) -> Result<Prepared> {
-    let name = tensor.name().to_owned();
-    let mut sink = MemorySink::new();
-    let answer =
-        quantization.quantizer.encode(tensor, &decision.parameters, statistics, &mut sink, host)?;
-    let tensors = sink.into_tensors()?;
-    for (argument, value) in &answer.arguments {
-        let Some(blob) = tensors.get(value.blob as usize) else {
-            return Err(Error::new(
-                codes::PLUGIN_BAD_ANSWER,
-                format!(
-                    "the quantizer's answer for `{name}` names blob {} for `{argument}`, which it \
-                     did not write",
-                    value.blob
-                ),
-            ));
-        };
-        if blob.dtype.name() != value.dtype || blob.shape != value.shape {
-            return Err(Error::new(
-                codes::PLUGIN_BAD_ANSWER,
-                format!(
-                    "the quantizer's answer for `{name}` declares `{argument}` as {} {:?}, but \
-                     wrote {} {:?}",
-                    value.dtype,
-                    value.shape,
-                    blob.dtype.name(),
-                    blob.shape
-                ),
-            ));
-        }
-    }
-    Ok(Prepared::Encoded { answer, tensors, fp16 })
+    Table {
+        kind: TensorType,
+        bytes: Vec<u8>,
+    },
+    Halves {
+        kind: TensorType,
+        values: Vec<f16>,
+        fp16: Fp16Report,
+    },
+    Encoded {
+        encoding: Encoding,
+        /// One for each argument of the encoding.
+        tensors: Vec<Tensor>,
+        fp16: Fp16Report,
+        error: Option<EncodingError>,
+    },
 }
 
 impl Prepared {
@@ -205,22 +191,24 @@ impl Prepared {
                 let offset = append(writer, kind, bytes)?;
                 Ok((Replacement::Record { offset }, bytes.len() as u64))
             }
-            Self::Encoded { answer, tensors, .. } => {
+            Self::Encoded { encoding, tensors, .. } => {
                 let mut total = 0;
                 let mut arguments = Vec::new();
-                for (name, value) in &answer.arguments {
-                    let Some(blob) = tensors.get(value.blob as usize) else { continue };
-                    let kind = TensorType::new(data_type(blob.dtype)?, &blob.shape);
-                    let offset = append(writer, &kind, &blob.bytes)?;
-                    total += blob.bytes.len() as u64;
+                for (name, argument) in &encoding.arguments {
+                    let Some(tensor) = tensors.iter().find(|tensor| tensor.name == *name) else {
+                        continue;
+                    };
+                    let kind = stored_type(argument).ok_or_else(|| unstorable(argument))?;
+                    let offset = append(writer, &kind, &tensor.bytes)?;
+                    total += tensor.bytes.len() as u64;
                     arguments.push(ConstexprArgument {
                         name: name.clone(),
                         dtype: kind.data_type.name().to_owned(),
-                        shape: blob.shape.clone(),
+                        shape: argument.shape.clone(),
                         offset,
                     });
                 }
-                Ok((Replacement::Constexpr { op: answer.op.clone(), arguments }, total))
+                Ok((Replacement::Constexpr { op: encoding.op.clone(), arguments }, total))
             }
         }
     }
@@ -229,7 +217,7 @@ impl Prepared {
         let (operation, fp16, encoding_error) = match self {
             Self::Table { .. } => ("const".to_owned(), Fp16Report::default(), None),
             Self::Halves { fp16, .. } => ("const".to_owned(), *fp16, None),
-            Self::Encoded { answer, fp16, .. } => (answer.op.clone(), *fp16, answer.error),
+            Self::Encoded { encoding, fp16, error, .. } => (encoding.op.clone(), *fp16, *error),
         };
         WeightReport {
             tensor: weight.reference.tensor.clone(),
@@ -253,17 +241,11 @@ fn append(writer: &mut BlobWriter, kind: &TensorType, bytes: &[u8]) -> Result<u6
     let (Some(blob_type), Some(elements)) =
         (BlobType::from_data_type(kind.data_type), kind.element_count())
     else {
-        return Err(Error::new(
-            codes::PLUGIN_BAD_ANSWER,
-            format!("a weight file cannot hold {} values", kind.data_type.name()),
-        ));
+        return Err(unstorable(kind));
     };
     Ok(writer.append(blob_type, elements, bytes).map_err(from_package)?.offset)
 }
 
-fn data_type(dtype: DType) -> Result<DataType> {
-    let known = i32::try_from(dtype.0).ok().and_then(|number| DataType::from_proto(number).ok());
-    known.ok_or_else(|| {
-        Error::new(codes::PLUGIN_BAD_ANSWER, format!("data type {} is not known", dtype.0))
-    })
+fn unstorable(kind: &impl std::fmt::Debug) -> Error {
+    Error::new(codes::PLUGIN_BAD_ANSWER, format!("a weight file cannot hold {kind:?}"))
 }

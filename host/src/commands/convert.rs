@@ -1,6 +1,6 @@
 //! `convert`: from a model directory to packages.
 
-use crate::arguments::{HeadArgument, LutArguments, ModelArgument, PALETTIZATION, count};
+use crate::arguments::{HeadArgument, ModelArgument, PALETTIZATION, QuantizerArguments, count};
 use crate::command_line::command_line;
 use crate::progress::{Display, Event, Reporter};
 use anemll_pipeline::plugins::Plugins;
@@ -43,9 +43,6 @@ pub struct ConvertArguments {
     /// `chunks`.
     #[arg(long, value_name = "N|auto")]
     pub chunk: Option<ChunkCount>,
-    /// Option for the combiner, as NAME=VALUE; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub combiner_option: Vec<String>,
     /// Largest weight file in MB for `--chunk auto` and `--combiner auto`.
     #[arg(long, value_name = "MB", default_value_t = 950, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_chunk_mb: u32,
@@ -63,13 +60,7 @@ pub struct ConvertArguments {
     pub head: Option<HeadArgument>,
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
-    pub luts: LutArguments,
-    /// Quantizer plugin to use; `lut` when a `--lut` flag asks for it.
-    #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
-    pub quantizer: Option<String>,
-    /// Option for the quantizer, as NAME=VALUE; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE", help_heading = PALETTIZATION)]
-    pub quantizer_option: Vec<String>,
+    pub quantizer: QuantizerArguments,
     /// Statistics of the weights' inputs, for a quantizer that uses them: a safetensors file.
     #[arg(long, value_name = "FILE", help_heading = PALETTIZATION)]
     pub statistics: Option<PathBuf>,
@@ -145,15 +136,12 @@ impl From<&ConvertArguments> for ConvertRequest {
             batch: typed.batch,
             combiner: typed.combiner.clone(),
             chunk: typed.chunk,
-            combiner_option: typed.combiner_option.clone(),
             max_chunk_mb: typed.max_chunk_mb,
             prefix: typed.prefix.clone(),
             argmax: typed.argmax,
             split_lm_head: typed.split_lm_head,
             head: typed.head.map(Into::into),
-            luts: (&typed.luts).into(),
-            quantizer: typed.quantizer.clone(),
-            quantizer_option: typed.quantizer_option.clone(),
+            quantizer: (&typed.quantizer).into(),
             statistics: typed.statistics.clone(),
             arch: typed.arch.clone(),
             compiler: typed.compiler.clone(),

@@ -1,6 +1,6 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
-use crate::arguments::{ModelArgument, count};
+use crate::arguments::{ModelArgument, QuantizerArguments, count};
 use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
@@ -13,8 +13,11 @@ use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_pipeline::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
-use anemll_pipeline::lut::{Lut, LutFlags, Luts};
-use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput};
+use anemll_pipeline::component_options::{self, TypedOption};
+use anemll_pipeline::quantization::{Quantization, outline};
+use anemll_pipeline::quantizer_choice::QuantizerChoice;
+use anemll_pipeline::request::QUANTIZER;
+use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
 use serde::Serialize;
@@ -43,19 +46,9 @@ pub struct PlanArguments {
     /// Factor that sizes are multiplied by, for what a compiled model adds to its weights.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.10, value_parser = overhead)]
     pub overhead: f64,
-    /// BITS or BITS,GROUP of layers and head, such as 4, 6,16 or 4,tensor; or none. Without a flag:
-    /// what `convert` takes by default.
-    #[arg(long, value_name = "LUT")]
-    pub lut: Option<String>,
-    /// Palettization of the embeddings.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-embeddings")]
-    pub lut1: Option<String>,
-    /// Palettization of the layers.
-    #[arg(long, value_name = "LUT")]
-    pub lut2: Option<String>,
-    /// Palettization of the head.
-    #[arg(long, value_name = "LUT", visible_alias = "lut-lmhead")]
-    pub lut3: Option<String>,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub quantizer: QuantizerArguments,
     /// Context length in tokens; tables of positions grow with it.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
@@ -163,16 +156,21 @@ impl<'a> Layouts<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
-    let typed = LutFlags::from(arguments);
+    let typed = QuantizerChoice::from(&arguments.quantizer);
     // A flag that cannot be understood is told before anything is looked for.
-    Luts::new(&typed, false, 0)?;
+    let taken = Choice::taken(&typed, plugins)?;
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
-    let (_, frontend) =
-        plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
+    let arch = plugins.frontend_id(config.text(), arguments.arch.as_deref())?;
+    let mut options = ComponentOptions::new();
+    component_options::add(&mut options, &typed.options, plugins, (Stage::Arch, &arch));
+    let mut chain = vec![(Stage::Arch, arch.as_str())];
+    chain.extend(taken.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
+    component_options::refuse_others(&typed.options, &chain)?;
+    let (_, frontend) = plugins.frontend(config.text(), Some(&arch), &options)?;
     let mut input = ModelInput {
         config: config.value().clone(),
         context: arguments.context,
@@ -189,33 +187,36 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     let description = model.describe();
     let limits =
         Limits { overhead: arguments.overhead, ..Limits::of_megabytes(arguments.max_chunk_mb) };
-    let taken = Choice::taken(&typed, description.parameters)?;
     let inventory = Inventory::read(model.as_ref(), &description, &host)?;
     let layouts = Layouts::of_all(plugins, &description)?;
     let fitting = Fitting { model: &description, limits: &limits };
-    let column = |choice: &Choice| {
-        let (apart, whole) = (inventory.sizes(&choice.apart), inventory.sizes(&choice.whole));
+    let column = |choice: &Choice| -> Result<Sizes> {
+        let sizes_of = |whole: bool| {
+            let outline = outline(&description, whole);
+            inventory.sizes(choice.quantization.as_ref(), &outline, &host)
+        };
+        let (apart, whole) = (sizes_of(false)?, sizes_of(true)?);
         let cut = |layouts: &Layouts<'_>| {
             layouts.cut(&fitting, if layouts.is_whole() { &whole } else { &apart })
         };
         let combiners: Vec<Cut> = layouts.iter().map(cut).collect();
         let taken = combiners.iter().find(|cut| cut.why_not.is_none());
-        Sizes {
+        Ok(Sizes {
             name: choice.name.clone(),
             chunks: combiners.iter().find_map(|cut| cut.chunks),
             combiner: taken.map(|cut| cut.id.clone()),
             combiners,
             sizes: apart,
             whole,
-        }
+        })
     };
     if arguments.auto {
-        let column = column(&taken);
+        let column = column(&taken)?;
         let chunks = column.chunks.ok_or_else(|| too_large(arguments, &column))?;
         return super::print(&format!("{chunks}\n"));
     }
-    let usual = [None, Some(8), Some(6), Some(4)].map(Choice::usual);
-    let columns: Vec<Sizes> = usual.iter().chain([&taken]).map(column).collect();
+    let usual = Choice::usual(&typed, plugins)?;
+    let columns = usual.iter().chain([&taken]).map(column).collect::<Result<Vec<Sizes>>>()?;
     if arguments.json {
         return super::print_json(&json!({
             "model": model_source::model_name(&directory),
@@ -231,51 +232,30 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     super::print(&text(arguments, &fitting, &name, &layouts, &columns))
 }
 
-/// A choice of bits. Where the embedding is in one function with layers, `--lut` is for it too.
+/// How weights may be stored.
 struct Choice {
     name: String,
-    /// Where the embedding is apart.
-    apart: Luts,
-    whole: Luts,
+    quantization: Option<Quantization>,
 }
 
 impl Choice {
-    /// `--lut BITS`, or no palettization.
-    fn usual(bits: Option<u32>) -> Self {
-        let lut = bits.map(|bits| Lut { bits, group: Some(8) });
-        let apart = Luts { embeddings: None, layers: lut, head: lut };
-        let name = bits.map_or_else(|| "float16".to_owned(), |bits| format!("LUT{bits}"));
-        Self { name, apart, whole: Luts { embeddings: lut, ..apart } }
+    /// 16-bit floats, and ANEMLL's `--lut BITS` where no other quantizer was chosen.
+    fn usual(typed: &QuantizerChoice, plugins: &Plugins) -> Result<Vec<Self>> {
+        let mut usual = vec![Self { name: "float16".to_owned(), quantization: None }];
+        let bits: &[u32] = if typed.id() == QUANTIZER { &[8, 6, 4] } else { &[] };
+        for bits in bits {
+            let options = vec![TypedOption::of_flag("--lut", "all", bits.to_string())];
+            let choice = QuantizerChoice { id: None, options };
+            let quantization = choice.choose(plugins)?.map(Quantization::new);
+            usual.push(Self { name: format!("LUT{bits}"), quantization });
+        }
+        Ok(usual)
     }
 
     /// What `convert` takes with the same flags, or with none.
-    fn taken(typed: &LutFlags, parameters: u64) -> Result<Self> {
-        let flags = [
-            ("--lut", &typed.lut),
-            ("--lut1", &typed.lut1),
-            ("--lut2", &typed.lut2),
-            ("--lut3", &typed.lut3),
-        ];
-        let name: Vec<String> = flags
-            .into_iter()
-            .filter_map(|(flag, text)| Some(format!("{flag} {}", text.as_deref()?)))
-            .collect();
-        Ok(Self {
-            name: if name.is_empty() { "by default".to_owned() } else { name.join(" ") },
-            apart: Luts::new(typed, false, parameters)?,
-            whole: Luts::new(typed, true, parameters)?,
-        })
-    }
-}
-
-impl From<&PlanArguments> for LutFlags {
-    fn from(arguments: &PlanArguments) -> Self {
-        Self {
-            lut: arguments.lut.clone(),
-            lut1: arguments.lut1.clone(),
-            lut2: arguments.lut2.clone(),
-            lut3: arguments.lut3.clone(),
-        }
+    fn taken(typed: &QuantizerChoice, plugins: &Plugins) -> Result<Self> {
+        let name = typed.line().unwrap_or_else(|| "by default".to_owned());
+        Ok(Self { name, quantization: typed.choose(plugins)?.map(Quantization::new) })
     }
 }
 

@@ -2,9 +2,11 @@
 
 use crate::plugins::{Entry, Origin, Plugins};
 use crate::terminal::{self, BAD, Cell, Column, GOOD, Table, plain};
-use anemll_plugin_api::Result;
+use anemll_plugin_api::data::{OptionSpec, OptionType, Stage};
+use anemll_plugin_api::{Result, Value};
 use clap::Subcommand;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
@@ -16,6 +18,9 @@ pub const EXAMPLES: &str = "Examples:
 pub enum PluginCommand {
     /// List the plugins that are found, with what they offer.
     List {
+        /// Also list the options that each component takes.
+        #[arg(long)]
+        options: bool,
         /// Print one JSON array.
         #[arg(long)]
         json: bool,
@@ -33,11 +38,13 @@ struct Row<'a> {
     path: Option<String>,
     status: String,
     summary: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<&'a BTreeMap<String, OptionSpec>>,
 }
 
 /// Runs the command.
 pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
-    let PluginCommand::List { json } = command;
+    let PluginCommand::List { options, json } = command;
     for entry in plugins.entries() {
         // Who names a library is answered why it cannot be used.
         if entry.origin == Origin::CommandLine {
@@ -67,7 +74,49 @@ pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
             [row.stage, row.id, row.version, row.origin].map(Cell::from);
         table.row([stage, id, version, origin, status, Cell::from(summary)]);
     }
-    super::print(&table.render(terminal::width()))
+    let width = terminal::width();
+    let list = table.render(width);
+    super::print(&if *options { list + &options_text(plugins, width) } else { list })
+}
+
+/// The options of all components that take any.
+fn options_text(plugins: &Plugins, width: Option<usize>) -> String {
+    let mut text = String::new();
+    for stage in Stage::ALL {
+        for (_, component) in plugins.components(stage) {
+            if component.options.is_empty() {
+                continue;
+            }
+            let mut table = Table::new(&[Column::Left, Column::Left, Column::Text]);
+            for (name, option) in &component.options {
+                let path = match stage {
+                    Stage::Quantizer => name.clone(),
+                    _ => format!("{}.{name}", component.id),
+                };
+                table.row([format!("-O {path}="), values(option), option.help.clone()]);
+            }
+            let head = format!("\n{} {}:\n", stage.name(), component.id);
+            text += &(head + &table.render(width));
+        }
+    }
+    text
+}
+
+/// What an option can be.
+fn values(option: &OptionSpec) -> String {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let kind = match (&option.values, option.kind) {
+        (Some(values), _) => values.iter().map(plain).collect::<Vec<_>>().join("|"),
+        (None, OptionType::Integer) => "whole number".to_owned(),
+        (None, OptionType::Number) => "number".to_owned(),
+        (None, OptionType::Boolean) => "true|false".to_owned(),
+        (None, OptionType::String) => "text".to_owned(),
+        (None, _) => "value".to_owned(),
+    };
+    match &option.default {
+        Some(default) => format!("{kind} (default {})", plain(default)),
+        None => kind,
+    }
 }
 
 fn rows(entry: &Entry) -> Vec<Row<'_>> {
@@ -88,6 +137,7 @@ fn rows(entry: &Entry) -> Vec<Row<'_>> {
                     path: path.clone(),
                     status: "ok".to_owned(),
                     summary: &component.summary,
+                    options: Some(&component.options),
                 })
                 .collect()
         }
@@ -101,6 +151,7 @@ fn rows(entry: &Entry) -> Vec<Row<'_>> {
             status: format!("{} [{}] {}", error.message, error.code, path.as_deref().unwrap_or("")),
             path,
             summary: "",
+            options: None,
         }],
     }
 }

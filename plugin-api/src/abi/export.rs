@@ -103,8 +103,14 @@ impl AbiArchModel for Guarded<Box<dyn ArchModel>> {
 }
 
 impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
+    fn scheme(&self, outline: RStr<'_>) -> Abi<RString> {
+        let entry = "quantizer.scheme";
+        self.call(entry, |quantizer| json(entry, &quantizer.scheme(&request(entry, outline)?)?))
+    }
+
     fn plan(
         &self,
+        outline: RStr<'_>,
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
         statistics: RSlice<'_, AbiTensor<'_>>,
@@ -113,6 +119,7 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
         let entry = "quantizer.plan";
         self.call(entry, |quantizer| {
             let plan_request = PlanRequest {
+                outline: request(entry, outline)?,
                 weights: request(entry, weights)?,
                 programs: programs.iter().map(RSlice::as_slice).collect(),
                 statistics: statistics
@@ -127,7 +134,7 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
     fn encode(
         &self,
         tensor: AbiTensor<'_>,
-        decision: RStr<'_>,
+        parameters: RStr<'_>,
         statistics: ROption<AbiTensor<'_>>,
         sink: SinkMut<'_>,
         host: HostBox,
@@ -135,11 +142,11 @@ impl AbiQuantizer for Guarded<Box<dyn Quantizer>> {
         let entry = "quantizer.encode";
         self.call(entry, |quantizer| {
             let tensor = tensor_from_abi(tensor)?;
-            let decision: Value = request(entry, decision)?;
+            let parameters: Value = request(entry, parameters)?;
             let statistics = statistics.into_option().map(tensor_from_abi).transpose()?;
             let mut sink = BorrowedSink(sink);
             let host = borrow_host(host);
-            json(entry, &quantizer.encode(tensor, &decision, statistics, &mut sink, &host)?)
+            json(entry, &quantizer.encode(tensor, &parameters, statistics, &mut sink, &host)?)
         })
     }
 }

@@ -18,10 +18,10 @@ use super::v1::{
 };
 use crate::data::{
     Availability, CombineOptions, Encoded, FunctionSpec, Layout, LayoutRequest, ModelDescription,
-    ModelInput, NamedFunction, Plan, PlanRequest, SessionDescription, Verdict,
+    ModelInput, NamedFunction, Outline, Plan, PlanRequest, Scheme, SessionDescription, Verdict,
 };
 use crate::{
-    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, DType, Host, Quantizer, Result,
+    ArchFrontend, ArchModel, Combiner, Compiler, ComponentOptions, Host, Quantizer, Result,
     Runtime, Session, Sink, TensorView,
 };
 
@@ -135,8 +135,15 @@ impl ArchModel for RemoteModel {
 }
 
 impl Quantizer for Remote<QuantizerBox> {
+    fn scheme(&self, outline: &Outline) -> Result<Scheme> {
+        let entry = "quantizer.scheme";
+        let outline = to_json(entry, outline)?;
+        answer(&self.plugin, entry, &from_abi(self.object.scheme(outline.as_str().into()))?)
+    }
+
     fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan> {
         let entry = "quantizer.plan";
+        let outline = to_json(entry, &request.outline)?;
         let weights = to_json(entry, &request.weights)?;
         let programs: Vec<RSlice<'_, u8>> =
             request.programs.iter().map(|program| RSlice::from_slice(program)).collect();
@@ -144,6 +151,7 @@ impl Quantizer for Remote<QuantizerBox> {
             request.statistics.iter().map(|statistics| tensor_to_abi(*statistics)).collect();
         let (lent, failure) = lend_host(host);
         let plan = self.object.plan(
+            outline.as_str().into(),
             weights.as_str().into(),
             RSlice::from_slice(&programs),
             RSlice::from_slice(&statistics),
@@ -155,49 +163,25 @@ impl Quantizer for Remote<QuantizerBox> {
     fn encode(
         &self,
         tensor: TensorView<'_>,
-        decision: &Value,
+        parameters: &Value,
         statistics: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         host: &Host,
     ) -> Result<Encoded> {
         let entry = "quantizer.encode";
-        let decision = decision.to_string();
+        let parameters = parameters.to_string();
         let (lent, failure) = lend_host(host);
         let mut lent_sink = Mutex::new(LentSink::new(sink));
         let encoded = self.object.encode(
             tensor_to_abi(tensor),
-            decision.as_str().into(),
+            parameters.as_str().into(),
             statistics.map_or(ROption::RNone, |view| ROption::RSome(tensor_to_abi(view))),
             lend_sink(&mut lent_sink),
             lent,
         );
         let lent_sink = inner(&mut lent_sink);
         let encoded = lent_sink.settle(from_abi(encoded));
-        let encoded: Encoded = answer(&self.plugin, entry, &failure.settle(encoded)?)?;
-        for (name, argument) in &encoded.arguments {
-            let refuse = |why: String| {
-                Err(bad_answer(&self.plugin, entry, &format!("argument `{name}` {why}")))
-            };
-            let Some(dtype) = DType::from_name(&argument.dtype) else {
-                return refuse(format!("has the unknown dtype `{}`", argument.dtype));
-            };
-            match lent_sink.tensors().get(&argument.blob) {
-                None => {
-                    return refuse(format!(
-                        "names the blob {}, which was not written",
-                        argument.blob
-                    ));
-                }
-                Some(blob) if blob.dtype != dtype || blob.shape != argument.shape => {
-                    return refuse(format!(
-                        "is {dtype} {:?}, but its blob is {} {:?}",
-                        argument.shape, blob.dtype, blob.shape
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(encoded)
+        answer(&self.plugin, entry, &failure.settle(encoded)?)
     }
 }
 
@@ -289,7 +273,7 @@ impl RemoteSession {
         for output in &signature.outputs {
             match written.clone().find(|tensor| tensor.name == output.name) {
                 None => return refuse(format!("it lacks the output `{}`", output.name)),
-                Some(tensor) if tensor.dtype.name() != output.dtype => {
+                Some(tensor) if tensor.dtype != output.dtype => {
                     return refuse(format!(
                         "the output `{}` is {}, and not {} as described",
                         output.name, tensor.dtype, output.dtype

@@ -116,8 +116,10 @@ pub type ArchModelBox = AbiArchModel_TO<'static, RBox<()>>;
 /// [`crate::Quantizer`].
 #[sabi_trait]
 pub trait AbiQuantizer: Send + Sync {
+    fn scheme(&self, outline: RStr<'_>) -> Abi<RString>;
     fn plan(
         &self,
+        outline: RStr<'_>,
         weights: RStr<'_>,
         programs: RSlice<'_, RSlice<'_, u8>>,
         statistics: RSlice<'_, AbiTensor<'_>>,
@@ -127,7 +129,7 @@ pub trait AbiQuantizer: Send + Sync {
     fn encode(
         &self,
         tensor: AbiTensor<'_>,
-        decision: RStr<'_>,
+        parameters: RStr<'_>,
         statistics: ROption<AbiTensor<'_>>,
         sink: SinkMut<'_>,
         host: HostBox,

@@ -3,9 +3,43 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::TensorView;
+use crate::{DType, TensorView};
+
+/// What is known of a conversion before a function is lowered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Outline {
+    /// How many parameters the model has.
+    pub parameters: u64,
+    /// How many layers the model has.
+    pub layers: u32,
+    /// Whether the embedding is in one function with layers, as it is where a model becomes one
+    /// package.
+    pub whole: bool,
+}
+
+/// What a quantizer is going to do, as far as it depends on no weight.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Scheme {
+    /// Whether every weight stays float16, so that the conversion needs no quantizer.
+    #[serde(default)]
+    pub idle: bool,
+    /// For names and metadata of packages: handed on to the combiner unread. Bits per weight are
+    /// `bits.embeddings`, `bits.layers` and `bits.head`, whole numbers; output channels that share
+    /// a table are `group.embeddings` and so on, 0 for all of a weight's channels. What is not there
+    /// is stored in another way.
+    #[serde(default)]
+    pub labels: Map<String, Value>,
+    /// What stands beside the options of the conversion in the metadata of packages, in the report,
+    /// and in what a later run compares: under keys of the quantizer's own, all that it decided by
+    /// itself where the user had left it open.
+    #[serde(default)]
+    pub record: Map<String, Value>,
+    /// For users, in one line, for example `layers 6 bits`; may be empty.
+    #[serde(default)]
+    pub summary: String,
+}
 
 /// A distinct weight of the model's functions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,6 +72,8 @@ pub struct WeightInfo {
 /// What a quantizer plans for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PlanRequest<'a> {
+    /// The conversion.
+    pub outline: Outline,
     /// The distinct weights.
     pub weights: Vec<WeightInfo>,
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
@@ -48,11 +84,39 @@ pub struct PlanRequest<'a> {
     pub statistics: Vec<TensorView<'a>>,
 }
 
+/// The type of an argument of the operation that takes a weight's place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ArgumentType {
+    /// The element type.
+    pub dtype: DType,
+    /// The shape.
+    pub shape: Vec<u64>,
+}
+
+impl ArgumentType {
+    /// An argument of this type and shape.
+    pub fn new(dtype: DType, shape: impl Into<Vec<u64>>) -> Self {
+        Self { dtype, shape: shape.into() }
+    }
+}
+
+/// The operation that takes a weight's place: one of the `constexpr_` operations of iOS 18, which
+/// gives back a float16 tensor of the weight's shape.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Encoding {
+    /// The operation, for example `constexpr_lut_to_dense`.
+    pub op: String,
+    /// Its arguments by parameter name. They alone stand in the weight file, in the order of their
+    /// names: how large it will be is known from here.
+    pub arguments: BTreeMap<String, ArgumentType>,
+}
+
 /// What is to happen to one weight.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Decision {
-    /// Whether the weight is encoded; else it stays float16.
-    pub encode: bool,
+    /// The operation that takes its place; without one it stays float16.
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
     /// What [`crate::Quantizer::encode`] is given.
     #[serde(default)]
     pub parameters: Value,
@@ -64,11 +128,15 @@ pub struct Decision {
 /// An axis of a matrix of shape `[out, in]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Axis {
     /// One factor per output channel.
     Rows,
     /// One factor per input channel.
     Columns,
+    /// One that this version does not know. Hosts refuse such a transform.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Factors that a weight is multiplied by before it is encoded.
@@ -93,17 +161,6 @@ pub struct Plan {
     pub transforms: Vec<Transform>,
 }
 
-/// An argument of the operation that takes a weight's place.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct EncodedArgument {
-    /// The element type by name.
-    pub dtype: String,
-    /// The shape.
-    pub shape: Vec<u64>,
-    /// The id that the sink gave for its bytes.
-    pub blob: u64,
-}
-
 /// How far the encoded weight is from the original.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EncodingError {
@@ -113,13 +170,9 @@ pub struct EncodingError {
     pub max_absolute: f64,
 }
 
-/// The operation that takes a weight's place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What is to be said of a weight that was encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Encoded {
-    /// The operation, for example `constexpr_lut_to_dense`.
-    pub op: String,
-    /// Its arguments by parameter name.
-    pub arguments: BTreeMap<String, EncodedArgument>,
     /// How far it is off, if that was measured.
     #[serde(default)]
     pub error: Option<EncodingError>,

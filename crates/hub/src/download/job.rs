@@ -55,7 +55,7 @@ struct Small {
 }
 
 /// A download.
-pub(super) struct Job {
+pub(super) struct DownloadJob {
     name: Name,
     environment: Environment,
     limits: Limits,
@@ -71,7 +71,7 @@ pub(super) struct Job {
     told: u64,
 }
 
-impl Job {
+impl DownloadJob {
     pub(super) fn new(
         name: &Name,
         environment: &Environment,
@@ -317,7 +317,7 @@ impl Job {
         let info = Info::read(&bytes)
             .map_err(|why| self.answer(&format!("the hub's answer cannot be used: {why}")))?;
         if !is_commit(&info.sha) {
-            return Err(self.answer("the hub names a commit that is none"));
+            return Err(self.answer("the hub names a commit that is not one"));
         }
         Ok(info)
     }
@@ -398,8 +398,8 @@ impl Job {
                 ErrorKind::Cache,
                 format!(
                     "{} are still to be downloaded, but only {} are free",
-                    megabytes(bytes),
-                    megabytes(free)
+                    anemll_files::size(bytes),
+                    anemll_files::size(free)
                 ),
             )
             .with_at(blobs.display().to_string())
@@ -409,7 +409,7 @@ impl Job {
             self.note(format!(
                 "downloading {}: {} from {} to {}",
                 self.name.repository(),
-                megabytes(bytes),
+                anemll_files::size(bytes),
                 self.environment.endpoint,
                 self.shelf.snapshot(commit).display()
             ));
@@ -738,8 +738,4 @@ fn is_small(name: &str) -> bool {
     SMALL_FILES.contains(&name)
         || name.starts_with("chat_template")
         || (name.starts_with("tokenizer") && !name.ends_with(".safetensors"))
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -14,7 +14,7 @@ use super::super::v1::{
 };
 use super::*;
 use crate::data::Purpose;
-use crate::{Error, Plugin, codes};
+use crate::{DType, Error, Plugin, codes};
 
 /// Texts that are no answer to anything.
 const GARBAGE: [&str; 7] = ["", "{", "[]", "null", "\u{0}\u{1b}[2J", "{\"rank\": 5}", "NaN"];
@@ -54,8 +54,13 @@ impl AbiArchModel for Garbage {
 }
 
 impl AbiQuantizer for Garbage {
+    fn scheme(&self, _: RStr<'_>) -> Abi<RString> {
+        self.text()
+    }
+
     fn plan(
         &self,
+        _: RStr<'_>,
         _: RStr<'_>,
         _: RSlice<'_, RSlice<'_, u8>>,
         _: RSlice<'_, AbiTensor<'_>>,
@@ -175,12 +180,16 @@ fn garbage_from_a_plugin_is_refused_with_its_name_and_the_entry() {
         refused(model.lower(&function(), &host), "model.lower");
 
         let quantizer = remote(AbiQuantizer_TO::from_ptr(RBox::new(garbage), TD_Opaque));
-        // Every key of a plan has a default, and so any object is one.
+        // Every key of a scheme and of a plan has a default, and so any object is one.
         if !text.starts_with("{\"") && text != "[]" {
+            refused(quantizer.scheme(&Outline::default()), "quantizer.scheme");
             refused(quantizer.plan(&PlanRequest::default(), &host), "quantizer.plan");
         }
         let mut sink = crate::MemorySink::new();
-        refused(quantizer.encode(tensor, &Value::Null, None, &mut sink, &host), "quantizer.encode");
+        if !text.starts_with("{\"") && text != "[]" {
+            let encoded = quantizer.encode(tensor, &Value::Null, None, &mut sink, &host);
+            refused(encoded, "quantizer.encode");
+        }
 
         let combiner = remote(AbiCombiner_TO::from_ptr(RBox::new(garbage), TD_Opaque));
         let (model, options) = (ModelDescription::default(), LayoutRequest::default());

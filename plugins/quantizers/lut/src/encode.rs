@@ -2,13 +2,13 @@
 
 use crate::aware::Aware;
 use crate::options::Lut;
+use crate::plan::{index_type, lut_shape};
 use anemll_gptq::{GptqError, Method, Moments, Quantized};
 use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack};
-use anemll_plugin_api::data::{Encoded, EncodedArgument, EncodingError};
+use anemll_plugin_api::data::{Encoded, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
 use half::f16;
 use serde::Deserialize as _;
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// About how many elements one task of the host's threads gets.
@@ -50,15 +50,10 @@ pub(crate) fn encode(
     host: &Host,
 ) -> Result<Encoded> {
     let job = Job::new(tensor, decision, statistics, aware)?;
-    let index_type = DType::from_name(&format!("uint{}", job.bits)).ok_or_else(|| {
-        Error::new(codes::INTERNAL, format!("there are no unsigned integers of {} bits", job.bits))
-    })?;
+    let index_type = index_type(job.bits)?;
     let pieces = job.pieces(host)?;
-    let rank = tensor.shape().len();
     let groups = job.elements() / job.group;
-    let mut lut_shape = vec![1; rank + 2];
-    lut_shape[0] = groups as u64;
-    lut_shape[rank] = 1 << job.bits;
+    let lut_shape = lut_shape(tensor.shape(), job.bits, groups as u64);
 
     let indices = sink.begin("indices", index_type, tensor.shape())?;
     for piece in &pieces {
@@ -71,18 +66,8 @@ pub(crate) fn encode(
     }
     sink.finish(lut)?;
 
-    let argument = |dtype: DType, shape: &[u64], blob| EncodedArgument {
-        dtype: dtype.name().to_owned(),
-        shape: shape.to_vec(),
-        blob,
-    };
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
     Ok(Encoded {
-        op: "constexpr_lut_to_dense".to_owned(),
-        arguments: BTreeMap::from([
-            ("indices".to_owned(), argument(index_type, tensor.shape(), indices)),
-            ("lut".to_owned(), argument(DType::FLOAT16, &lut_shape, lut)),
-        ]),
         error: Some(EncodingError {
             mean_squared: error.squared / job.elements() as f64,
             max_absolute: error.max_absolute,

@@ -12,16 +12,18 @@
 mod aware;
 mod encode;
 mod options;
+mod parts;
 mod plan;
 
-use anemll_plugin_api::data::{Encoded, Plan, PlanRequest, Stage, WeightInfo};
+use anemll_plugin_api::data::{Encoded, Outline, Plan, PlanRequest, Scheme, Stage, WeightInfo};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{
     ComponentOptions, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
 };
 
 pub use aware::Aware;
-pub use options::{Lut, Options};
+pub use options::{Given, Lut, Options};
+use parts::Parts;
 
 /// The id of the quantizer with the least squared error of weights.
 pub const ID: &str = "lut";
@@ -50,12 +52,20 @@ impl LutQuantizer {
 }
 
 impl Quantizer for LutQuantizer {
+    fn scheme(&self, outline: &Outline) -> Result<Scheme> {
+        Ok(parts::scheme(&self.options, outline))
+    }
+
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
-        let plan = plan::plan(&self.options, &request.weights)?;
+        let parts = Parts::new(&self.options, &request.outline);
+        let plan = plan::plan(&parts, &request.weights)?;
         // Without statistics it would be `lut` under another name.
         let encoded = |weight: &&WeightInfo| {
             weight.role != "embedding"
-                && plan.decisions.get(&weight.id).is_some_and(|decision| decision.encode)
+                && plan
+                    .decisions
+                    .get(&weight.id)
+                    .is_some_and(|decision| decision.encoding.is_some())
         };
         if self.aware.is_some()
             && request.statistics.is_empty()
@@ -73,12 +83,12 @@ impl Quantizer for LutQuantizer {
     fn encode(
         &self,
         tensor: TensorView<'_>,
-        decision: &Value,
+        parameters: &Value,
         statistics: Option<TensorView<'_>>,
         sink: &mut dyn Sink,
         host: &Host,
     ) -> Result<Encoded> {
-        encode::encode(tensor, decision, statistics, self.aware.as_ref(), sink, host)
+        encode::encode(tensor, parameters, statistics, self.aware.as_ref(), sink, host)
     }
 }
 

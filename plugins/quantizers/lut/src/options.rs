@@ -1,11 +1,11 @@
-//! How many bits each part of the model gets.
+//! What the user asks for: bits and groups of each part, in the words of the options.
 
 use anemll_palettize::BITS;
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use serde::{Deserialize, Serialize};
 
 /// Output channels that share a table when no number is given.
-const DEFAULT_GROUP: u64 = 8;
+pub(crate) const DEFAULT_GROUP: u64 = 8;
 
 /// Tables of one part, as an option says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,33 +16,47 @@ pub struct Lut {
     pub group: Option<u64>,
 }
 
-/// Tables of each part; none is float16.
+/// An option as it was given: nothing where it was not, and an inner nothing for `none`, 16-bit
+/// floats.
+pub type Given = Option<Option<Lut>>;
+
+/// The options as they were given; what they come to is in `parts.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Options {
+    /// Layers and head; in the monolithic layout the embedding, too.
+    pub all: Given,
     /// The embedding.
-    pub embeddings: Option<Lut>,
+    pub embeddings: Given,
     /// The matrices of attention and MLP.
-    pub layers: Option<Lut>,
+    pub layers: Given,
     /// The head.
-    pub head: Option<Lut>,
+    pub head: Given,
 }
 
 impl Options {
-    /// Reads `embeddings`, `layers` and `head`: `BITS`, `BITS,GROUP`, `BITS,tensor` (or `BITS,0`),
-    /// or `none`. What is not there is `none`.
+    /// Reads `all`, `embeddings`, `layers` and `head`: `BITS`, `BITS,GROUP`, `BITS,tensor` (or
+    /// `BITS,0`), or `none`.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
     pub fn parse(options: &ComponentOptions) -> Result<Self> {
-        let part = |name: &str| match options.string(name)? {
-            None => Ok(None),
-            Some(text) => Lut::parse(name, text),
-        };
-        Ok(Self { embeddings: part("embeddings")?, layers: part("layers")?, head: part("head")? })
+        let part =
+            |name: &str| options.string(name)?.map(|text| Lut::parse(name, text)).transpose();
+        Ok(Self {
+            all: part("all")?,
+            embeddings: part("embeddings")?,
+            layers: part("layers")?,
+            head: part("head")?,
+        })
     }
 }
 
 impl Lut {
+    /// Tables of so many bits for the usual group.
+    pub(crate) fn of_bits(bits: u32) -> Option<Self> {
+        Some(Self { bits, group: Some(DEFAULT_GROUP) })
+    }
+
     fn parse(name: &str, text: &str) -> Result<Option<Self>> {
         if text.trim() == "none" {
             return Ok(None);
@@ -52,19 +66,28 @@ impl Lut {
             Some((bits, group)) => (bits.trim(), Some(group.trim())),
             None => (text.trim(), None),
         };
-        let bits: u32 =
-            whole(bits).ok_or_else(|| refuse("does not begin with a number of bits"))?;
+        let bits: u32 = whole(bits).ok_or_else(|| refuse("the bits are not a number"))?;
         if !BITS.contains(&bits) {
-            return Err(refuse("has a number of bits that tables cannot have"));
+            return Err(refuse("no table has this number of bits"));
         }
         let group = match group {
             None => Some(DEFAULT_GROUP),
+            Some("") => return Err(refuse("the group is missing")),
             Some("tensor" | "0") => None,
             Some(group) => Some(whole(group).filter(|group| *group > 0).ok_or_else(|| {
-                refuse("has a group that is neither a number of channels nor `tensor`")
+                refuse("the group is neither a number of output channels nor `tensor`")
             })?),
         };
         Ok(Some(Self { bits, group }))
+    }
+
+    /// As an option says it.
+    pub(crate) fn text(lut: Option<Self>) -> String {
+        match lut {
+            None => "none".to_owned(),
+            Some(Self { bits, group: None }) => format!("{bits},tensor"),
+            Some(Self { bits, group: Some(group) }) => format!("{bits},{group}"),
+        }
     }
 }
 
@@ -74,15 +97,12 @@ fn whole<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 fn refuse(name: &str, text: &str, reason: &str) -> Error {
-    Error::new(
-        codes::PLUGIN_OPTION_INVALID,
-        format!("option {name:?} of the quantizer {reason}: {:?}", text),
-    )
-    .with_at(name)
-    .with_hint(
-        "BITS or BITS,GROUP with 1, 2, 3, 4, 6 or 8 bits and a group of output channels, such as \
-         4, 4,16 or 4,tensor; or none",
-    )
+    Error::new(codes::PLUGIN_OPTION_INVALID, format!("option {name:?}: {text:?}: {reason}"))
+        .with_at(name)
+        .with_hint(
+            "take BITS or BITS,GROUP with 1, 2, 3, 4, 6 or 8 bits and a group of output channels, \
+             such as 4, 4,16 or 4,tensor; or none",
+        )
 }
 
 #[cfg(test)]
@@ -105,13 +125,20 @@ mod tests {
             ("3,1", lut(3, Some(1))),
             ("1,18446744073709551615", lut(1, Some(u64::MAX))),
         ] {
-            assert_eq!(Lut::parse("layers", text).unwrap(), expected, "{text}");
+            let read = Lut::parse("layers", text).unwrap();
+            assert_eq!(read, expected, "{text}");
+            assert_eq!(Lut::parse("layers", &Lut::text(read)).unwrap(), read);
         }
         assert_eq!(Options::parse(&ComponentOptions::new()).unwrap(), Options::default());
-        let options = Options::parse(&options(json!({"layers": "4", "head": "6,tensor"}))).unwrap();
+        let given = options(json!({"layers": "4", "head": "6,tensor", "embeddings": "none"}));
         assert_eq!(
-            options,
-            Options { embeddings: None, layers: lut(4, Some(8)), head: lut(6, None) }
+            Options::parse(&given).unwrap(),
+            Options {
+                all: None,
+                embeddings: Some(None),
+                layers: Some(lut(4, Some(8))),
+                head: Some(lut(6, None))
+            }
         );
     }
 

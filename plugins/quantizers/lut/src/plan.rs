@@ -1,9 +1,11 @@
 //! Which weights get tables.
 
-use crate::options::{Lut, Options};
-use anemll_plugin_api::data::{Decision, Plan, WeightInfo};
-use anemll_plugin_api::{Error, Result, Value, codes};
+use crate::options::Lut;
+use crate::parts::Parts;
+use anemll_plugin_api::data::{ArgumentType, Decision, Encoding, Plan, WeightInfo};
+use anemll_plugin_api::{DType, Error, Result, Value, codes};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Weights with this many elements or fewer stay float16, as in coremltools, whose
 /// `weight_threshold` this is.
@@ -13,22 +15,20 @@ const SMALL: u64 = 2048;
 ///
 /// # Errors
 /// The group of a part is larger than the channels of each of its weights.
-pub(crate) fn plan(options: &Options, weights: &[WeightInfo]) -> Result<Plan> {
-    check_groups(options, weights)?;
+pub(crate) fn plan(parts: &Parts, weights: &[WeightInfo]) -> Result<Plan> {
+    check_groups(parts, weights)?;
     let mut plan = Plan::default();
     for weight in weights {
-        if let Some(lut) = part(options, weight) {
-            plan.decisions.insert(weight.id.clone(), decide(lut, weight));
+        if let Some(lut) = part(parts, weight) {
+            plan.decisions.insert(weight.id.clone(), decide(lut, weight)?);
         }
     }
     Ok(plan)
 }
 
 /// A group that suits no weight of its part can only be a mistake.
-fn check_groups(options: &Options, weights: &[WeightInfo]) -> Result<()> {
-    for (name, lut) in
-        [("embeddings", options.embeddings), ("layers", options.layers), ("head", options.head)]
-    {
+fn check_groups(parts: &Parts, weights: &[WeightInfo]) -> Result<()> {
+    for (name, lut) in parts.named() {
         let Some(group) = lut.and_then(|lut| lut.group) else { continue };
         let of_part = |weight: &&WeightInfo| part_name(weight) == Some(name) && !is_small(weight);
         let channels = weights.iter().filter(of_part).map(|weight| weight.shape[0]);
@@ -50,12 +50,9 @@ fn check_groups(options: &Options, weights: &[WeightInfo]) -> Result<()> {
 }
 
 /// The tables of the part that a weight belongs to.
-fn part(options: &Options, weight: &WeightInfo) -> Option<Lut> {
-    match part_name(weight)? {
-        "embeddings" => options.embeddings,
-        "head" => options.head,
-        _ => options.layers,
-    }
+fn part(parts: &Parts, weight: &WeightInfo) -> Option<Lut> {
+    let name = part_name(weight)?;
+    parts.named().into_iter().find(|(part, _)| *part == name)?.1
 }
 
 /// The option that a weight's tables come from, if it can have any.
@@ -77,13 +74,13 @@ fn is_small(weight: &WeightInfo) -> bool {
     elements.is_some_and(|elements| elements <= SMALL)
 }
 
-fn decide(lut: Lut, weight: &WeightInfo) -> Decision {
+fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     if is_small(weight) {
-        return Decision {
-            encode: false,
+        return Ok(Decision {
+            encoding: None,
             parameters: Value::Null,
             note: Some(format!("stays float16, since it has no more than {SMALL} elements")),
-        };
+        });
     }
     let channels = weight.shape[0];
     let group = lut.group.map(|group| largest_divisor(channels, group));
@@ -95,7 +92,38 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Decision {
         }),
         _ => None,
     };
-    Decision { encode: true, parameters: json!({ "bits": lut.bits, "group": group }), note }
+    let groups = group.map_or(1, |group| channels / group.max(1));
+    Ok(Decision {
+        encoding: Some(encoding(&weight.shape, lut.bits, groups)?),
+        parameters: json!({ "bits": lut.bits, "group": group }),
+        note,
+    })
+}
+
+/// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
+fn encoding(shape: &[u64], bits: u32, groups: u64) -> Result<Encoding> {
+    Ok(Encoding {
+        op: "constexpr_lut_to_dense".to_owned(),
+        arguments: BTreeMap::from([
+            ("indices".to_owned(), ArgumentType::new(index_type(bits)?, shape)),
+            ("lut".to_owned(), ArgumentType::new(DType::FLOAT16, lut_shape(shape, bits, groups))),
+        ]),
+    })
+}
+
+/// The type of an index of so many bits.
+pub(crate) fn index_type(bits: u32) -> Result<DType> {
+    DType::from_name(&format!("uint{bits}")).ok_or_else(|| {
+        Error::new(codes::INTERNAL, format!("there are no unsigned integers of {bits} bits"))
+    })
+}
+
+/// The shape of the tables of a weight.
+pub(crate) fn lut_shape(shape: &[u64], bits: u32, groups: u64) -> Vec<u64> {
+    let mut lut = vec![1; shape.len() + 2];
+    lut[0] = groups;
+    lut[shape.len()] = 1 << bits;
+    lut
 }
 
 /// The largest divisor of `number` that is at most `limit`; one for numbers and limits of zero.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_palettize::{BITS, unpack};
-use anemll_plugin_api::data::{Encoded, PlanRequest, WeightInfo};
+use anemll_plugin_api::data::{ArgumentType, Encoded, Outline, PlanRequest, WeightInfo};
 use anemll_plugin_api::testing::{TestHost, check_plugin, options};
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, LoadedPlugin, MemorySink, Plugin as _, Quantizer, Result,
@@ -65,18 +65,13 @@ fn halves(tensor: &Tensor) -> Vec<f16> {
     tensor.bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
 }
 
+fn find<'a>(tensors: &'a [Tensor], name: &str) -> &'a Tensor {
+    tensors.iter().find(|tensor| tensor.name == name).unwrap()
+}
+
 /// Weights as the operation gives them back: rows of a group share a table.
-fn decode(encoded: &Encoded, tensors: &[Tensor]) -> Vec<f16> {
-    let find = |name: &str| {
-        let argument = &encoded.arguments[name];
-        let tensor = &tensors[argument.blob as usize];
-        assert_eq!(
-            (argument.dtype.as_str(), &argument.shape),
-            (tensor.dtype.name(), &tensor.shape)
-        );
-        tensor
-    };
-    let (indices, lut) = (find("indices"), find("lut"));
+fn decode(tensors: &[Tensor]) -> Vec<f16> {
+    let (indices, lut) = (find(tensors, "indices"), find(tensors, "lut"));
     let count = indices.shape.iter().product::<u64>() as usize;
     let bits = indices.dtype.bits().unwrap();
     let group = count / lut.shape[0] as usize;
@@ -123,19 +118,17 @@ fn shapes_dtypes_and_values_of_every_width_and_grouping() {
                     .map(|it| encode(&*it, &tensor, &decision, None, &Host::quiet()).unwrap());
                 assert_eq!(answers[0], answers[1]);
                 let (encoded, tensors) = &answers[0];
-                assert_eq!(encoded.op, "constexpr_lut_to_dense");
-                assert_eq!(encoded.arguments.len(), 2);
-                let indices = &encoded.arguments["indices"];
-                assert_eq!(indices.dtype, format!("uint{bits}"));
-                assert_eq!(indices.shape, shape);
-                let lut = &encoded.arguments["lut"];
-                assert_eq!(lut.dtype, "float16");
+                let written: Vec<_> = tensors.iter().map(|tensor| &*tensor.name).collect();
+                assert_eq!(written, ["indices", "lut"]);
+                assert_eq!(tensors[0].dtype.name(), format!("uint{bits}"));
+                assert_eq!(tensors[0].shape, shape);
+                assert_eq!(tensors[1].dtype, DType::FLOAT16);
                 let mut expected = vec![1; shape.len() + 2];
                 expected[0] = groups;
                 expected[shape.len()] = 1 << bits;
-                assert_eq!(lut.shape, expected);
+                assert_eq!(tensors[1].shape, expected);
 
-                let decoded = decode(encoded, tensors);
+                let decoded = decode(tensors);
                 let distance = |at: usize| (values[at].to_f64() - decoded[at].to_f64()).abs();
                 let error = encoded.error.unwrap();
                 let squared: f64 = (0..values.len()).map(|at| distance(at).powi(2)).sum();
@@ -176,7 +169,7 @@ fn large_weights_are_the_same_for_any_threads() {
     let one = encode(&*quantizer, &tensor, &decision, None, &Host::quiet()).unwrap();
     assert_eq!(one, encode(&*loaded, &tensor, &decision, None, &threads).unwrap());
     let palette = anemll_palettize::palettize(&values, columns, 3, 3, None).unwrap();
-    assert_eq!(decode(&one.0, &one.1), palette.decode(columns));
+    assert_eq!(decode(&one.1), palette.decode(columns));
 }
 
 #[test]
@@ -187,17 +180,13 @@ fn equal_and_few_values_stay_as_they_are() {
         let equal = vec![f16::from_f32(-0.7); 64];
         let (encoded, tensors) =
             encode(&*quantizer, &tensor(&[8, 8], &equal), &decision, None, &Host::quiet()).unwrap();
-        assert_eq!(decode(&encoded, &tensors), equal);
-        assert!(
-            halves(&tensors[encoded.arguments["lut"].blob as usize])
-                .iter()
-                .all(|entry| *entry == equal[0])
-        );
+        assert_eq!(decode(&tensors), equal);
+        assert!(halves(find(&tensors, "lut")).iter().all(|entry| *entry == equal[0]));
         assert_eq!(encoded.error.unwrap().max_absolute, 0.0);
         let two: Vec<f16> = (0..64).map(|at| f16::from_f32((at % 2) as f32)).collect();
-        let (encoded, tensors) =
+        let (_, tensors) =
             encode(&*quantizer, &tensor(&[8, 8], &two), &decision, None, &Host::quiet()).unwrap();
-        assert_eq!(decode(&encoded, &tensors), two);
+        assert_eq!(decode(&tensors), two);
     }
 }
 
@@ -218,8 +207,8 @@ fn statistics_are_importances() {
     let plain = encode(&*quantizer, &tensor, &decision, None, &host).unwrap();
     let weighted = encode(&*quantizer, &tensor, &decision, Some(&diagonal), &host).unwrap();
     assert_eq!(weighted, encode(&*loaded, &tensor, &decision, Some(&full), &host).unwrap());
-    let error = |(encoded, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
-        let decoded = decode(encoded, tensors);
+    let error = |(_, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
+        let decoded = decode(tensors);
         let each = |at: usize| (values[at].to_f64() - decoded[at].to_f64()).powi(2);
         (0..values.len()).map(|at| f64::from(importance[at % 16]) * each(at)).sum()
     };
@@ -340,7 +329,7 @@ fn the_plan_takes_the_weights_of_each_part() {
     for (id, decision) in &direct.decisions {
         found.insert(
             id.clone(),
-            json!([decision.encode, decision.parameters, decision.note.as_deref()]),
+            json!([decision.encoding.is_some(), decision.parameters, decision.note.as_deref()]),
         );
     }
     let lut =
@@ -359,9 +348,43 @@ fn the_plan_takes_the_weights_of_each_part() {
             "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is not a multiple")),
         })
     );
-    let [none, _] =
-        both(&ComponentOptions::new()).map(|it| it.plan(&request, &Host::quiet()).unwrap());
+    let none = ComponentOptions::new().with("all", "none");
+    let [none, _] = both(&none).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert!(none.decisions.is_empty(), "the options are those of the constructor");
+    // What is left open is decided by the conversion.
+    let outline = Outline { parameters: 5_000_000_000, ..Outline::default() };
+    let request = PlanRequest { outline, ..request };
+    let [usual, _] =
+        both(&ComponentOptions::new()).map(|it| it.plan(&request, &Host::quiet()).unwrap());
+    assert_eq!(usual.decisions["q"].parameters["bits"], 4);
+    assert_eq!(usual.decisions["head"].parameters["bits"], 8);
+}
+
+/// What is written is what was planned: the host compares, and sizes depend on it.
+#[test]
+fn the_plan_says_what_is_written() {
+    let (rows, columns) = (60, 40);
+    let tensor = tensor(&[rows, columns, 1, 1], &values(2400, 7));
+    for bits in BITS {
+        for group in ["7", "8", "60", "tensor"] {
+            let options = options(json!({ "layers": format!("{bits},{group}") }));
+            let weights = vec![weight("q", "attention.q", &[rows, columns, 1, 1])];
+            let request = PlanRequest { weights, ..PlanRequest::default() };
+            for quantizer in both(&options) {
+                let plan = quantizer.plan(&request, &Host::quiet()).unwrap();
+                let decision = &plan.decisions["q"];
+                let encoding = decision.encoding.as_ref().unwrap();
+                assert_eq!(encoding.op, "constexpr_lut_to_dense");
+                let (_, tensors) =
+                    encode(&*quantizer, &tensor, &decision.parameters, None, &Host::quiet())
+                        .unwrap();
+                let written = tensors
+                    .into_iter()
+                    .map(|tensor| (tensor.name, ArgumentType::new(tensor.dtype, tensor.shape)));
+                assert!(encoding.arguments.clone().into_iter().eq(written), "{bits} {group}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -429,8 +452,8 @@ fn moments_lower_the_error_of_products_and_threads_change_nothing() {
     let decision = json!({"bits": 3, "group": 8});
     let products = products(columns);
     let full = floats(&[columns as u64; 2], &products);
-    let lost = |(encoded, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
-        let decoded = decode(encoded, tensors);
+    let lost = |(_, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
+        let decoded = decode(tensors);
         let rest: Vec<f64> =
             values.iter().zip(&decoded).map(|(a, b)| a.to_f64() - b.to_f64()).collect();
         let line = |row: &[f64], at: usize| -> f64 {
