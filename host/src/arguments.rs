@@ -170,13 +170,13 @@ impl SamplingArguments {
 fn temperature(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("take a number from 0 on, such as 0.7".to_owned()),
+        _ => Err("take a number, 0 or greater, such as 0.7".to_owned()),
     }
 }
 
 /// A whole number from 0 on.
 pub fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "take a whole number from 0 on".to_owned())
+    text.parse().map_err(|_| "take a whole number, 0 or greater".to_owned())
 }
 
 fn penalty(text: &str) -> Result<f32, String> {

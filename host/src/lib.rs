@@ -6,7 +6,6 @@ pub mod cli;
 pub mod command_line;
 pub mod commands;
 pub mod error;
-pub mod machine;
 pub mod panics;
 pub mod progress;
 

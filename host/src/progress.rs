@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn words_can_be_typed() {
         assert_eq!(shell_word("./out/a-b_c.d"), "./out/a-b_c.d");
-        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word("it's"), "\"it's\"");
+        assert_eq!(shell_word("$x y"), "'$x y'");
         assert_eq!(shell_word(""), "''");
     }
 }

@@ -1,14 +1,15 @@
 //! Element types of tensors.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The element type of a tensor.
 ///
 /// The number is that of `DataType` in Core ML's ML Program schema (`MIL.proto`). It is a number
-/// and not an enum, because types may be added while the plugin ABI stays as it is.
+/// and not an enum, because types may be added while the plugin ABI stays as it is. In structured
+/// data it stands by name; a name that is not known is kept, so that it can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DType(pub u32);
 
@@ -33,10 +34,10 @@ macro_rules! dtypes {
 
             /// The name as it stands in MIL text, for example `float16`; `unknown` for unknown
             /// numbers.
-            pub const fn name(self) -> &'static str {
+            pub fn name(self) -> &'static str {
                 match self.0 {
                     $($number => $text,)+
-                    _ => "unknown",
+                    number => unknown_name(number),
                 }
             }
 
@@ -91,17 +92,54 @@ impl DType {
     }
 }
 
+/// The first number of types that are known by name alone. Such numbers hold within one library or
+/// program: they never cross.
+const FIRST_UNKNOWN: u32 = 1 << 31;
+/// Most names of unknown types that are kept, and the longest.
+const UNKNOWN_NAMES: usize = 256;
+const UNKNOWN_NAME: usize = 64;
+
+/// The names of unknown types, by number from [`FIRST_UNKNOWN`].
+static UNKNOWN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+
+fn unknown_name(number: u32) -> &'static str {
+    let names = UNKNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = number.checked_sub(FIRST_UNKNOWN).map(|place| place as usize);
+    place.and_then(|place| names.get(place).copied()).unwrap_or("unknown")
+}
+
+impl DType {
+    /// The element type with this name. A name that is not known gives a type without a width that
+    /// keeps it, if it is short and printable.
+    pub fn named(name: &str) -> Self {
+        if let Some(known) = Self::from_name(name) {
+            return known;
+        }
+        let mut names = UNKNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match names.iter().position(|other| *other == name) {
+            Some(place) => place,
+            None => {
+                let fits = name.len() <= UNKNOWN_NAME && names.len() < UNKNOWN_NAMES;
+                if !fits || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    return Self(u32::MAX);
+                }
+                names.push(Box::leak(name.to_owned().into_boxed_str()));
+                names.len() - 1
+            }
+        };
+        Self(FIRST_UNKNOWN + place as u32)
+    }
+}
+
 impl Serialize for DType {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }
 
-/// By name; a name that is not known is an error.
 impl<'de> Deserialize<'de> for DType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| D::Error::custom(format!("unknown dtype `{name}`")))
+        Ok(Self::named(&String::deserialize(deserializer)?))
     }
 }
 
@@ -131,6 +169,27 @@ mod tests {
         }
         assert_eq!(DType::from_name("unknown"), None);
         assert_eq!(DType(99).name(), "unknown");
+        assert_eq!(serde_json::to_string(&DType::FLOAT16).unwrap(), "\"float16\"");
+        assert_eq!(serde_json::from_str::<DType>("\"uint4\"").unwrap(), DType::UINT4);
+    }
+
+    #[test]
+    fn unknown_names_are_kept_and_have_no_width() {
+        let unknown: DType = serde_json::from_str("\"float4_e2m1\"").unwrap();
+        assert_eq!((unknown.name(), unknown.bits()), ("float4_e2m1", None));
+        assert_eq!(unknown, DType::named("float4_e2m1"));
+        assert_ne!(unknown, DType::named("float4_e3m0"));
+        assert_eq!(serde_json::to_string(&unknown).unwrap(), "\"float4_e2m1\"");
+        assert_eq!(format!("{unknown} {unknown:?}"), "float4_e2m1 float4_e2m1");
+        for name in ["", "\u{1b}[2J", "two words", &"x".repeat(65)] {
+            let dtype = DType::named(name);
+            assert!(dtype.name() == "unknown" || dtype.name().is_empty(), "{name:?}");
+        }
+        for number in 0..1000 {
+            DType::named(&format!("type{number}"));
+        }
+        assert_eq!(DType::named("one too many").name(), "unknown");
+        assert_eq!(unknown.name(), "float4_e2m1");
     }
 
     #[test]

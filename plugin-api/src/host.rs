@@ -11,6 +11,7 @@ use crate::{Error, Result, codes};
 /// How much a log line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Level {
     /// Something went wrong.
     Error = 1,

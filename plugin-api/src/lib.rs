@@ -129,9 +129,8 @@
 //!
 //! # Hosts
 //!
-//! With the feature `loader`, [`LoadedPlugin::open`](LoadedPlugin) opens library files, and
-//! `manifest_of_file` reads a manifest without running the library. Crates that call
-//! [`register_builtin!`] are found by [`builtin_plugins`]. Both kinds pass the same boundary.
+//! Opening library files, and finding the crates that call [`register_builtin!`], is the crate
+//! `anemll-plugin-host`. Both kinds pass the same boundary.
 
 mod abi;
 pub mod codes;
@@ -139,12 +138,8 @@ pub mod data;
 mod dtype;
 mod error;
 mod host;
-#[cfg(feature = "loader")]
-mod library_file;
 pub mod limits;
 mod loaded;
-#[cfg(feature = "loader")]
-mod loader;
 mod macros;
 mod options;
 mod plugin;
@@ -156,9 +151,7 @@ pub mod testing;
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use host::{Host, HostServices, Level};
-pub use loaded::{ABI_EPOCH, Builtin, LoadedPlugin, Origin, builtin_plugins};
-#[cfg(feature = "loader")]
-pub use loader::{LoadOptions, manifest_of_file};
+pub use loaded::{ABI_EPOCH, Builtin, LoadedPlugin};
 pub use options::ComponentOptions;
 pub use plugin::{Plugin, no_such_component};
 pub use sink::{MemorySink, Sink};
@@ -167,6 +160,17 @@ pub use tensor::{Tensor, TensorView};
 
 /// `serde_json`'s value: configurations, values of options, decisions of quantizers.
 pub use serde_json::Value;
+
+/// The version of this crate, with which a plugin must agree up to its major number.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `anemll-plugin-host` builds on; no one else's business.
+#[doc(hidden)]
+pub mod __host {
+    pub use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
+    pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule};
+    pub use crate::loaded::other_epoch;
+}
 
 /// What the macros expand to; no one else's business.
 #[doc(hidden)]

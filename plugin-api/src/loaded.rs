@@ -1,7 +1,5 @@
 //! A plugin that is ready for use, wherever it comes from.
 
-use std::path::{Path, PathBuf};
-
 use crate::abi::export::Exported;
 use crate::abi::remote::RemotePlugin;
 use crate::abi::v1::{EPOCH, PluginModule_Ref};
@@ -33,35 +31,18 @@ impl Builtin {
 
 inventory::collect!(Builtin);
 
-/// The plugins that are linked into the program, in no particular order.
-pub fn builtin_plugins() -> impl Iterator<Item = &'static Builtin> {
-    inventory::iter::<Builtin>()
-}
-
-/// Where a plugin comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A library that was loaded.
-    File(PathBuf),
-    /// The program itself.
-    Builtin,
-}
-
 /// A plugin that is ready for use.
 ///
-/// Loaded libraries and built-in plugins pass the same boundary, with the same checks: nothing
-/// tells them apart but [`Self::origin`].
+/// Loaded libraries and built-in plugins pass the same boundary, with the same checks.
 #[derive(Clone)]
 pub struct LoadedPlugin {
     manifest: Manifest,
-    origin: Origin,
     remote: RemotePlugin,
 }
 
 impl std::fmt::Debug for LoadedPlugin {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "LoadedPlugin({} {}, ", self.manifest.name, self.manifest.version)?;
-        write!(formatter, "{:?})", self.origin)
+        write!(formatter, "LoadedPlugin({} {})", self.manifest.name, self.manifest.version)
     }
 }
 
@@ -71,7 +52,7 @@ impl LoadedPlugin {
     /// # Errors
     /// Those of [`Manifest::parse`], and [`codes::PLUGIN_OTHER_EPOCH`].
     pub fn builtin(builtin: &Builtin) -> Result<Self> {
-        Self::from_module(builtin.module, Origin::Builtin)
+        Self::from_module(builtin.module)
     }
 
     /// A plugin of this crate or program, without registration; for tests.
@@ -82,31 +63,18 @@ impl LoadedPlugin {
         Self::builtin(&Builtin::of::<P>())
     }
 
-    pub(crate) fn from_module(module: PluginModule_Ref, origin: Origin) -> Result<Self> {
+    pub(crate) fn from_module(module: PluginModule_Ref) -> Result<Self> {
         let manifest = Manifest::parse(module.manifest()().as_str())?;
         if manifest.abi != ABI_EPOCH {
             return Err(other_epoch(&manifest.name, manifest.abi));
         }
         let remote = RemotePlugin::new(module, &manifest.name);
-        Ok(Self { manifest, origin, remote })
+        Ok(Self { manifest, remote })
     }
 
     /// What the plugin says about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
-    }
-
-    /// Where it comes from.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// The library's file, unless it is built in.
-    pub fn path(&self) -> Option<&Path> {
-        match &self.origin {
-            Origin::File(path) => Some(path),
-            Origin::Builtin => None,
-        }
     }
 
     /// Makes an arch frontend. The options are checked and completed by
@@ -188,7 +156,7 @@ impl LoadedPlugin {
 }
 
 /// The error of a plugin that was built for another epoch.
-pub(crate) fn other_epoch(name: &str, epoch: u32) -> Error {
+pub fn other_epoch(name: &str, epoch: u32) -> Error {
     let hint = match epoch > ABI_EPOCH {
         true => format!("update anemll, or use a build of `{name}` for plugin ABI {ABI_EPOCH}"),
         false => format!("use a build of `{name}` for plugin ABI {ABI_EPOCH}"),

@@ -39,8 +39,7 @@ macro_rules! export_plugin {
     };
 }
 
-/// Registers a [`Plugin`](crate::Plugin) in every program that the crate is linked into; see
-/// [`builtin_plugins`](crate::builtin_plugins).
+/// Registers a [`Plugin`](crate::Plugin) in every program that the crate is linked into.
 ///
 /// Crates of plugins do this under a feature `builtin`. A program that wants the plugin must name
 /// the crate (`use anemll_arch_llama as _;`), or the linker leaves it out.

@@ -146,7 +146,7 @@ impl Sink for MemorySink {
 
 pub(crate) fn misused(message: String) -> Error {
     Error::new(codes::PLUGIN_SINK_MISUSED, message)
-        .with_hint("this is a bug in the plugin that wrote the tensor")
+        .with_hint("this is a bug in the plugin; please report it to its author")
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ fn make(
         (Stage::Compiler, false) => remote.compiler(id, options).map(drop),
         (Stage::Runtime, true) => plugin.runtime(id, options).map(drop),
         (Stage::Runtime, false) => remote.runtime(id, options).map(drop),
+        (Stage::Unknown, _) => Err(crate::no_such_component(stage, id)),
     }
 }
 

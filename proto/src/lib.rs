@@ -3,17 +3,20 @@
 //! The schema text is in `schema/`. Reading refuses what the schema does not name: a field that
 //! we would drop on writing is an error when the file is read, never a silent loss.
 
-use prost::Message as _;
-use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
-use std::sync::LazyLock;
+mod fields;
 
-/// Messages of package `coreml`: the model, its description and feature types.
+use fields::{Message, Shape};
+use prost::Message as _;
+
+/// Messages of package `coreml`: the model, its description and feature types. Generated from the
+/// schema; a test compares, and writes them anew when it is told to (`tests/generated.rs`).
 #[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
 mod generated {
     pub mod coreml {
-        include!(concat!(env!("OUT_DIR"), "/coreml.rs"));
+        include!("generated/coreml.rs");
         pub mod mil {
-            include!(concat!(env!("OUT_DIR"), "/coreml.mil.rs"));
+            include!("generated/coreml.mil.rs");
         }
     }
 }
@@ -43,11 +46,6 @@ pub enum ReadError {
         hint: String,
     },
 }
-
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_ref())
-        .unwrap_or_default()
-});
 
 /// Decodes a `Model`; refuses malformed bytes and unknown fields.
 pub fn read_model(bytes: &[u8]) -> Result<Model, ReadError> {
@@ -90,10 +88,10 @@ fn model_type_name(number: u32) -> Option<&'static str> {
 }
 
 fn check_known_fields(message: &'static str, bytes: &[u8]) -> Result<(), ReadError> {
-    let Some(descriptor) = POOL.get_message_by_name(message) else {
-        unreachable!("the descriptor set is compiled from the schema that declares {message}")
+    let Some(fields) = fields::message(message) else {
+        unreachable!("the table is made from the schema that declares {message}")
     };
-    find_unknown(&descriptor, bytes, 0).map_err(|unknown| {
+    find_unknown(fields, bytes, 0).map_err(|unknown| {
         let mut path = message.to_owned();
         for step in unknown.steps.iter().rev() {
             path.push('.');
@@ -124,7 +122,7 @@ struct Unknown {
 ///
 /// Malformed messages are left to the decoder. What is malformed here must be so there too, or a
 /// field could hide behind it.
-fn find_unknown(descriptor: &MessageDescriptor, bytes: &[u8], depth: u32) -> Result<(), Unknown> {
+fn find_unknown(message: &Message, bytes: &[u8], depth: u32) -> Result<(), Unknown> {
     if depth > DEEPEST {
         return Ok(());
     }
@@ -132,7 +130,7 @@ fn find_unknown(descriptor: &MessageDescriptor, bytes: &[u8], depth: u32) -> Res
     let mut unknown = None;
     for field in Fields(bytes) {
         let Some((number, content)) = field else { return Ok(()) };
-        if content.is_none() || descriptor.get_field(number).is_none() {
+        if content.is_none() || message.field(number).is_none() {
             unknown.get_or_insert(number);
         }
     }
@@ -140,20 +138,22 @@ fn find_unknown(descriptor: &MessageDescriptor, bytes: &[u8], depth: u32) -> Res
         return Err(Unknown { number, steps: Vec::new() });
     }
     for (index, (number, content)) in Fields(bytes).flatten().enumerate() {
-        let (Some(field), Some(content)) = (descriptor.get_field(number), content) else {
+        let (Some(field), Some(content)) = (message.field(number), content) else {
             continue;
         };
-        let Kind::Message(inner) = field.kind() else { continue };
-        find_unknown(&inner, content, depth + 1).map_err(|mut unknown| {
-            let step = if field.is_map() {
-                // Out of the entry, which is no field of its own.
-                unknown.steps.pop();
-                format!("{}[{:?}]", field.name(), map_key(content))
-            } else if field.is_list() {
-                let before = Fields(bytes).flatten().take(index);
-                format!("{}[{}]", field.name(), before.filter(|field| field.0 == number).count())
-            } else {
-                field.name().to_owned()
+        let Some(inner) = field.inner() else { continue };
+        find_unknown(inner, content, depth + 1).map_err(|mut unknown| {
+            let step = match field.shape {
+                Shape::Map => {
+                    // Out of the entry, which is no field of its own.
+                    unknown.steps.pop();
+                    format!("{}[{:?}]", field.name, map_key(content))
+                }
+                Shape::List => {
+                    let before = Fields(bytes).flatten().take(index);
+                    format!("{}[{}]", field.name, before.filter(|field| field.0 == number).count())
+                }
+                Shape::One => field.name.to_owned(),
             };
             unknown.steps.push(step);
             unknown

@@ -453,16 +453,16 @@ fn every_option_of_chat_is_in_the_guide() {
 #[test]
 fn sampling_options_have_ranges() {
     for (option, value, wanted) in [
-        ("--temperature", "-1", "a number from 0 on"),
-        ("--temperature", "nan", "a number from 0 on"),
-        ("--temperature", "inf", "a number from 0 on"),
+        ("--temperature", "-1", "a number, 0 or greater"),
+        ("--temperature", "nan", "a number, 0 or greater"),
+        ("--temperature", "inf", "a number, 0 or greater"),
         ("--top-p", "1.1", "a number from 0 to 1"),
         ("--min-p", "-0.1", "a number from 0 to 1"),
         ("--repetition-penalty", "-2", "a number above 0"),
         ("--repetition-penalty", "0", "a number above 0"),
-        ("--top-k", "-1", "a whole number from 0 on"),
-        ("--max-tokens", "-1", "a whole number from 0 on"),
-        ("--seed", "x", "a whole number from 0 on"),
+        ("--top-k", "-1", "a whole number, 0 or greater"),
+        ("--max-tokens", "-1", "a whole number, 0 or greater"),
+        ("--seed", "x", "a whole number, 0 or greater"),
     ] {
         for command in ["chat", "generate"] {
             let output = run(anemll().args([command, "--meta", "x", option, value]));

@@ -10,7 +10,7 @@ pub(crate) fn check(source: &str) -> Result<(), Failure> {
         return refuse("it is longer than any template");
     }
     let text = source.trim_start_matches('\u{feff}').trim_start();
-    if text.starts_with("version https://git-lfs.github.com/spec/") {
+    if anemll_files::is_lfs_pointer(text.as_bytes()) {
         return refuse("it is a pointer of Git LFS, not the file; `git lfs pull` fetches that");
     }
     let start: String = text.chars().take(64).collect::<String>().to_ascii_lowercase();

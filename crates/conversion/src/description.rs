@@ -232,7 +232,7 @@ pub fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
     layout.packages.iter().filter(move |package| match package.kind {
         PackageKind::Combined => true,
         PackageKind::Part => !combined.contains(&package.weight_file.as_str()),
-        PackageKind::Evaluate => false,
+        _ => false,
     })
 }
 

@@ -117,7 +117,9 @@ impl DecoderFrontend {
         let Some(remark) = refusals.take(quantization)? else { return Ok(None) };
         reading.notes.extend(remark);
         let allow_missing = self.choices.allow_missing;
-        reading.notes.extend(check_input(&reading.spec, model, &names, allow_missing)?);
+        let remarks = check_input(&reading.spec, model, &names, allow_missing)?;
+        reading.notes.extend(remarks.notes);
+        reading.warnings.extend(remarks.warnings);
         Ok(Some(reading))
     }
 }
@@ -138,7 +140,7 @@ impl ArchFrontend for DecoderFrontend {
                     format!("`model_type` \"{}\" ({})", family.model_type, family.architecture)
                 })
                 .collect();
-            let reason = format!("it is none of {}", types.join(", "));
+            let reason = format!("it is not one of {}", types.join(", "));
             return Ok(Verdict::none(reason));
         };
         let reason = match rank {

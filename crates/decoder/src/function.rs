@@ -68,6 +68,9 @@ fn check(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
     } else if function.embedding == function.head {
         return refuse("has neither layers nor one of embedding and head");
     }
+    if !matches!(function.purpose, Purpose::Infer | Purpose::Prefill | Purpose::Evaluate) {
+        return refuse("has a purpose that this version of the frontend does not know");
+    }
     if function.head && function.purpose == Purpose::Prefill {
         return refuse("is for prefill, which gives no logits, but has the head");
     }

@@ -140,7 +140,7 @@ fn sign<'a>(
     let modules: BTreeSet<&str> =
         wanted.iter().filter_map(|name| name.strip_suffix(".weight")).collect();
     tensors.iter().find_map(|(name, info)| {
-        let packed = wanted.contains(name) && is_packed(&info.dtype);
+        let packed = wanted.contains(name) && is_packed(info.dtype.name());
         let sign = SIGNS
             .iter()
             .any(|sign| name.strip_suffix(sign).is_some_and(|module| modules.contains(module)));
@@ -173,6 +173,7 @@ fn remedy(method: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anemll_plugin_api::DType;
     use serde_json::{Value, json};
 
     const QUERY: &str = "model.layers.0.self_attn.q_proj.weight";
@@ -181,7 +182,7 @@ mod tests {
         let tensors = tensors
             .iter()
             .map(|(name, dtype)| {
-                ((*name).to_owned(), TensorInfo { dtype: (*dtype).to_owned(), shape: vec![1] })
+                ((*name).to_owned(), TensorInfo { dtype: DType::named(dtype), shape: vec![1] })
             })
             .collect();
         let wanted = BTreeSet::from([QUERY.to_owned()]);

@@ -268,7 +268,7 @@ impl Card {
             let _ = writeln!(text, "| {name} | {} |", inline(value));
         }
         for form in forms.iter().filter(|form| here.is_none_or(|name| name == form.name)) {
-            let size = size(form.bytes);
+            let size = anemll_files::size(form.bytes);
             match here {
                 None => writeln!(text, "| size of `{}` | {size} |", form.name),
                 Some(_) => writeln!(text, "| size | {size} |"),
@@ -296,7 +296,7 @@ impl Card {
         text += "| model | size |\n|---|---|\n";
         let shown = forms.iter().find(|form| here.is_none_or(|name| name == form.name));
         for (name, bytes) in shown.iter().flat_map(|form| &form.models) {
-            let _ = writeln!(text, "| {} | {} |", code(name), size(*bytes));
+            let _ = writeln!(text, "| {} | {} |", code(name), anemll_files::size(*bytes));
         }
         text += "\n`meta.yaml` names the models and their parameters; `release.json` has the size and \
                  SHA-256 of every file, and how the conversion was made.\n";
@@ -399,16 +399,6 @@ fn count_text(count: u64) -> String {
         0..1_000_000 => count.to_string(),
         1_000_000..1_000_000_000 => format!("{:.1} M", count as f64 / 1e6),
         _ => format!("{:.2} B", count as f64 / 1e9),
-    }
-}
-
-/// Bytes for people, in decimal units.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
     }
 }
 

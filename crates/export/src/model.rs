@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const META: &str = "meta.yaml";
 /// What our own conversions say of themselves.
 const REPORT: &str = "anemll-report.json";
-/// How a file begins that Git LFS has not fetched, and the size below which one is looked for.
-const LFS_POINTER: &[u8] = b"version https://git-lfs";
+/// The size below which a file may be a pointer of Git LFS.
 const LARGEST_POINTER: u64 = 1024;
 
 /// A finished conversion.
@@ -210,7 +209,7 @@ fn check_folder(folder: &Path) -> Result<()> {
         if bytes <= LARGEST_POINTER {
             let start = anemll_files::read(&path, Limit::METADATA)
                 .map_err(|error| ExportError::read(&path, &error))?;
-            if start.starts_with(LFS_POINTER) {
+            if anemll_files::is_lfs_pointer(&start) {
                 return Err(ExportError::new(
                     ErrorKind::Unfinished,
                     &path,

@@ -22,7 +22,7 @@ pub(crate) struct Sum {
 impl Sum {
     /// The sum in hexadecimal.
     pub(crate) fn sha256(&self) -> String {
-        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.digest)
     }
 }
 

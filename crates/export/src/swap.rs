@@ -146,7 +146,7 @@ impl Target {
                 return Err(ExportError::new(
                     ErrorKind::Exists,
                     &self.path.join(&entry.path),
-                    "this file is none of the earlier export's, and the new one has such a file",
+                    "this file does not belong to the earlier export, and the new one has such a file",
                 )
                 .with_hint("move it away; --force replaces only what release.json lists"));
             }

@@ -168,7 +168,7 @@ fn read(conversion: &Conversion, name: &str, limit: Limit) -> Result<Option<Vec<
     }
     let bytes = anemll_files::read_no_follow(&path, limit)
         .map_err(|error| ExportError::read(&path, &error))?;
-    if bytes.starts_with(b"version https://git-lfs") {
+    if anemll_files::is_lfs_pointer(&bytes) {
         return Err(ExportError::new(
             ErrorKind::Unfinished,
             &path,

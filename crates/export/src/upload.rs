@@ -35,12 +35,8 @@ pub fn upload_commands(repository: &str, export: &Path, forms: &[&str]) -> Vec<S
 
 /// A word as it can be typed in a POSIX shell.
 pub fn shell_word(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@%".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    // No path and no argument holds a NUL, which alone cannot be quoted.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }
 
 #[cfg(test)]

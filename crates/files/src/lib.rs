@@ -3,11 +3,19 @@
 //! Whoever names a file may name a pipe that never speaks, a device that never ends, or a sparse
 //! file of terabytes. Here only regular files are opened, opening never waits, and nothing is read
 //! whole beyond the [`Limit`] of its kind. Reading by position ([`read_exact_at`]) needs no map, so
-//! that a file which another process cuts short gives an error and no signal.
+//! that a file which another process cuts short gives an error and no signal. What is said of files in
+//! many places is here, too ([`size`], [`is_lfs_pointer`]), and the one way in which folders of ours
+//! get their names: whole, or not at all ([`Staging`]).
 
 mod json;
+mod pointer;
+mod size;
+mod staging;
 
 pub use json::plain_json;
+pub use pointer::is_lfs_pointer;
+pub use size::{scaled, size};
+pub use staging::{Staging, StagingError, sync_folder};
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};

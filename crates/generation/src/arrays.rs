@@ -1,29 +1,30 @@
 //! NumPy arrays of others, read with care: what a header promises is compared with what is wanted
 //! and what the file has before anything is made for it.
 
+use crate::npy_header::{Header, Kind};
 use anemll_plugin_api::{Error, Result, codes};
-use npyz::{DType, NpyFile, TypeChar};
 use std::fs::File;
-use std::io::{BufReader, Chain, Cursor, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
+use zip::ZipArchive;
 
 /// Bytes of the longest header.
 const LONGEST_HEADER: usize = 4096;
 /// Most elements of an array whose size is not known beforehand.
 pub const MOST_ELEMENTS: u64 = 64 << 20;
 
-type Archive = npyz::npz::NpzArchive<BufReader<File>>;
-
 /// An array whose header was read.
 pub struct Array<'a, R: Read> {
-    file: NpyFile<Chain<Cursor<Vec<u8>>, R>>,
+    header: Header,
+    /// The elements.
+    data: BufReader<R>,
     path: &'a Path,
     name: String,
 }
 
 /// A .npz file.
 pub struct Arrays<'a> {
-    archive: Archive,
+    archive: ZipArchive<BufReader<File>>,
     path: &'a Path,
 }
 
@@ -31,10 +32,10 @@ pub struct Arrays<'a> {
 ///
 /// # Errors
 /// It is no regular file or no array, or has not the size that its header says.
-pub fn open(path: &Path) -> Result<Array<'_, BufReader<File>>> {
+pub fn open(path: &Path) -> Result<Array<'_, File>> {
     let file = open_file(path)?;
     let size = file.metadata().map_err(|source| invalid(path, &source.to_string()))?.len();
-    let (array, header) = Array::read(BufReader::new(file), path, String::new())?;
+    let (array, header) = Array::read(file, path, String::new())?;
     let data = size.saturating_sub(header);
     match array.bytes() {
         Some(bytes) if bytes == data => Ok(array),
@@ -52,7 +53,7 @@ impl<'a> Arrays<'a> {
     /// # Errors
     /// It is no regular file or no archive.
     pub fn open(path: &'a Path) -> Result<Self> {
-        let archive = Archive::new(BufReader::new(open_file(path)?))
+        let archive = ZipArchive::new(BufReader::new(open_file(path)?))
             .map_err(|source| invalid(path, &source.to_string()))?;
         Ok(Self { archive, path })
     }
@@ -65,7 +66,6 @@ impl<'a> Arrays<'a> {
     pub fn array(&mut self, name: &str) -> Result<Array<'a, impl Read>> {
         let member = self
             .archive
-            .zip_archive()
             .by_name(&format!("{name}.npy"))
             .map_err(|source| invalid(self.path, &format!("the array `{name}`: {source}")))?;
         let size = member.size();
@@ -82,38 +82,31 @@ impl<'a> Arrays<'a> {
 
 impl<'a, R: Read> Array<'a, R> {
     /// Reads a header; also how many bytes it has.
-    fn read(mut reader: R, path: &'a Path, name: String) -> Result<(Self, u64)> {
+    fn read(reader: R, path: &'a Path, name: String) -> Result<(Self, u64)> {
+        let mut reader = BufReader::new(reader);
         let failed = |reason: &str| invalid(path, &format!("{name}{reason}"));
-        let mut start = vec![0; 10];
+        let mut start = [0; 10];
         reader.read_exact(&mut start).map_err(|_| failed("it is no .npy array"))?;
         if !start.starts_with(b"\x93NUMPY") {
             return Err(failed("it is no .npy array"));
         }
+        let mut longer = 0;
         let mut length = usize::from(u16::from_le_bytes([start[8], start[9]]));
         if start[6] > 1 {
             let mut more = [0; 2];
             reader.read_exact(&mut more).map_err(|_| failed("its header ends early"))?;
             length += usize::from(u16::from_le_bytes(more)) << 16;
-            start.extend(more);
+            longer = 2;
         }
         if length > LONGEST_HEADER {
             return Err(failed("its header is too long"));
         }
-        let before = start.len();
-        start.resize(before + length, 0);
-        reader.read_exact(&mut start[before..]).map_err(|_| failed("its header ends early"))?;
-        // The library's time grows with the power of the depth; no header of an array nests.
-        let opening = start[before..].iter().filter(|byte| b"([{".contains(byte)).count();
-        if opening > 2 {
-            return Err(failed("its header is not that of a plain array"));
-        }
-        if !size_is_possible(&start[before..]) {
-            return Err(failed("its header promises more than a file can hold"));
-        }
-        let header = start.len() as u64;
-        let file = NpyFile::new(Cursor::new(start).chain(reader))
-            .map_err(|source| failed(&source.to_string()))?;
-        Ok((Self { file, path, name }, header))
+        let mut text = vec![0; length];
+        reader.read_exact(&mut text).map_err(|_| failed("its header ends early"))?;
+        let header = std::str::from_utf8(&text).ok().and_then(Header::parse);
+        let header = header.ok_or_else(|| failed("its header is not that of a plain array"))?;
+        let bytes = (start.len() + longer + length) as u64;
+        Ok((Self { header, data: reader, path, name }, bytes))
     }
 
     /// An error about this array.
@@ -123,27 +116,19 @@ impl<'a, R: Read> Array<'a, R> {
 
     /// Its shape.
     pub fn shape(&self) -> Vec<u64> {
-        self.file.shape().to_vec()
+        self.header.shape.clone()
     }
 
     fn elements(&self) -> Option<u64> {
-        self.file.shape().iter().try_fold(1_u64, |product, size| product.checked_mul(*size))
+        self.header.shape.iter().try_fold(1_u64, |product, size| product.checked_mul(*size))
     }
 
     fn bytes(&self) -> Option<u64> {
-        let (_, size) = self.kind()?;
-        self.elements()?.checked_mul(size)
-    }
-
-    fn kind(&self) -> Option<(TypeChar, u64)> {
-        match self.file.dtype() {
-            DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
-            _ => None,
-        }
+        self.elements()?.checked_mul(self.header.size)
     }
 
     fn check_elements(&self, most: u64) -> Result<()> {
-        if self.file.order() != npyz::Order::C {
+        if self.header.fortran_order {
             return Err(self.invalid("the array is in Fortran order; save it in C order"));
         }
         if self.elements().is_some_and(|count| count <= most) {
@@ -162,10 +147,10 @@ impl<'a, R: Read> Array<'a, R> {
         let id = |value: i64| {
             u32::try_from(value).map_err(|_| invalid(path, &format!("{name}token id {value}")))
         };
-        match self.kind() {
-            Some((TypeChar::Int, 4)) => self.collect(|value: i32| id(value.into())),
-            Some((TypeChar::Int, 8)) => self.collect(id),
-            Some((TypeChar::Uint, 4)) => self.collect(|value: u32| id(value.into())),
+        match (self.header.kind, self.header.size) {
+            (Kind::Int, 4) => self.collect(|bytes| id(i32::from_le_bytes(bytes).into())),
+            (Kind::Int, 8) => self.collect(|bytes| id(i64::from_le_bytes(bytes))),
+            (Kind::Uint, 4) => self.collect(|bytes| id(u32::from_le_bytes(bytes).into())),
             _ => Err(self.invalid("token ids must be int32, int64 or uint32")),
         }
     }
@@ -176,21 +161,21 @@ impl<'a, R: Read> Array<'a, R> {
     /// There are more, they are no numbers, or in another order than row by row.
     pub fn floats(self, most: u64) -> Result<Vec<f32>> {
         self.check_elements(most)?;
-        match self.kind() {
-            Some((TypeChar::Float, 2)) => self.finite(half::f16::to_f32),
-            Some((TypeChar::Float, 4)) => self.finite(|value: f32| value),
-            Some((TypeChar::Float, 8)) => self.finite(|value: f64| value as f32),
-            Some((TypeChar::Int, 4)) => self.finite(|value: i32| value as f32),
-            Some((TypeChar::Int, 8)) => self.finite(|value: i64| value as f32),
+        match (self.header.kind, self.header.size) {
+            (Kind::Float, 2) => self.finite(|bytes| half::f16::from_le_bytes(bytes).to_f32()),
+            (Kind::Float, 4) => self.finite(f32::from_le_bytes),
+            (Kind::Float, 8) => self.finite(|bytes| f64::from_le_bytes(bytes) as f32),
+            (Kind::Int, 4) => self.finite(|bytes| i32::from_le_bytes(bytes) as f32),
+            (Kind::Int, 8) => self.finite(|bytes| i64::from_le_bytes(bytes) as f32),
             _ => Err(self.invalid("elements must be float16, float32, float64, int32 or int64")),
         }
     }
 
     /// A reference that holds no number has nothing to say.
-    fn finite<T: npyz::Deserialize>(self, number: impl Fn(T) -> f32) -> Result<Vec<f32>> {
+    fn finite<const N: usize>(self, number: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>> {
         let (path, name, mut at) = (self.path, self.name.clone(), 0_u64);
-        self.collect(|value| {
-            let value = number(value);
+        self.collect(|bytes| {
+            let value = number(bytes);
             at += 1;
             if value.is_finite() {
                 return Ok(value);
@@ -199,29 +184,23 @@ impl<'a, R: Read> Array<'a, R> {
         })
     }
 
-    fn collect<T: npyz::Deserialize, U>(
-        self,
-        mut element: impl FnMut(T) -> Result<U>,
+    /// Each element made from its bytes, the lowest first.
+    fn collect<const N: usize, U>(
+        mut self,
+        mut element: impl FnMut([u8; N]) -> Result<U>,
     ) -> Result<Vec<U>> {
-        let (path, name) = (self.path, self.name);
-        let failed = |reason: &str| invalid(path, &format!("{name}{reason}"));
-        let data = self.file.data::<T>().map_err(|error| failed(&error.to_string()))?;
         let mut values = Vec::new();
-        for value in data {
-            values.push(element(value.map_err(|source| failed(&source.to_string()))?)?);
+        for _ in 0..self.elements().unwrap_or(0) {
+            let mut bytes = [0; N];
+            let read = self.data.read_exact(&mut bytes);
+            read.map_err(|source| self.invalid(&source.to_string()))?;
+            if self.header.big_endian {
+                bytes.reverse();
+            }
+            values.push(element(bytes)?);
         }
         Ok(values)
     }
-}
-
-/// Whether the product of a shape's sizes, times any size of an element, is a number at all: the
-/// library multiplies without looking.
-fn size_is_possible(header: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(header);
-    let shape = text.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
-    let sizes = shape.map_or("", |(sizes, _)| sizes).split(',').map(str::trim);
-    let mut sizes = sizes.filter(|size| !size.is_empty());
-    sizes.try_fold(1_u64 << 16, |product, size| product.checked_mul(size.parse().ok()?)).is_some()
 }
 
 fn open_file(path: &Path) -> Result<File> {
@@ -266,6 +245,9 @@ mod tests {
         assert_eq!(open(&path).unwrap().token_ids(9).unwrap(), [1, 258]);
         assert_eq!(open(&path).unwrap().floats(9).unwrap(), [1.0, 258.0]);
         assert!(open(&path).unwrap().token_ids(1).is_err());
+        let turned = "{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }\n";
+        std::fs::write(&path, npy(turned, &[0, 0, 0, 1, 0, 0, 1, 2])).unwrap();
+        assert_eq!(open(&path).unwrap().token_ids(9).unwrap(), [1, 258]);
     }
 
     #[test]

@@ -119,8 +119,10 @@ mod tests {
     use std::path::Path;
 
     fn tokenizer() -> Tokenizer {
-        Tokenizer::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/tiny-llama"))
-            .unwrap()
+        Tokenizer::open(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/tiny-llama"),
+        )
+        .unwrap()
     }
 
     #[test]

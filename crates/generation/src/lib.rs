@@ -7,6 +7,8 @@ pub mod conversation;
 pub mod engine;
 pub mod evaluation;
 pub mod generation;
+mod npy_header;
 pub mod observation;
+pub mod peaks;
 pub mod perplexity;
 pub mod sampling;

@@ -1,8 +1,5 @@
 //! What stands in a file where something else should: what downloads leave behind that went wrong.
 
-/// The first bytes of files that Git LFS has not fetched, of today's and of an early version.
-const LFS_POINTERS: [&[u8]; 2] = [b"version https://git-lfs", b"version https://hawser"];
-
 /// What a file is instead of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instead {
@@ -26,7 +23,7 @@ impl Instead {
         };
         if bytes.is_empty() {
             Some(Self::Nothing)
-        } else if LFS_POINTERS.iter().any(|pointer| bytes.starts_with(pointer)) {
+        } else if anemll_files::is_lfs_pointer(bytes) {
             Some(Self::LfsPointer)
         } else if [&b"<!doctype html"[..], b"<html", b"<head", b"<?xml"].into_iter().any(begins) {
             Some(Self::WebPage)

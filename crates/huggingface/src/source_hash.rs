@@ -43,8 +43,7 @@ impl ModelDirectory {
         }
         self.check_unchanged()?;
         progress(done, total);
-        let digest: [u8; 32] = hash.finalize().into();
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex::encode(hash.finalize()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Layouts as they come from combiners, checked as a whole.
 
 use crate::EVALUATE_DIRECTORY;
-use anemll_plugin_api::data::{Layout, PackageKind, PackageSpec, RunStep};
+use anemll_plugin_api::data::{Layout, PackageKind, PackageSpec, Purpose, RunStep};
 use anemll_plugin_api::{Error, Result, codes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -54,11 +54,16 @@ impl Deref for CheckedLayout {
 /// The error of a layout that `what`.
 pub fn layout_error(what: impl Display) -> Error {
     Error::new(codes::LAYOUT_INVALID, format!("the combiner's layout {what}"))
-        .with_hint("this is an error of the combiner plugin; choose another --combiner")
+        .with_hint("this is a bug in the combiner plugin; please report it to its author, or choose another --combiner")
 }
 
 fn check(layout: &Layout) -> Result<()> {
     let functions = unique("function", layout.functions.iter().map(|function| &function.id))?;
+    for function in &layout.functions {
+        if function.purpose == Purpose::Unknown {
+            return Err(unknown("the function", &function.id, "purpose"));
+        }
+    }
     unique("weight file", layout.weight_files.iter().map(|file| &file.id))?;
     unique("package", layout.packages.iter().map(|package| &package.stem))?;
     let mut members: BTreeMap<&str, &[String]> = BTreeMap::new();
@@ -76,10 +81,13 @@ fn check(layout: &Layout) -> Result<()> {
         return Err(layout_error("does not number its steps from 1"));
     }
     for package in &layout.packages {
+        if package.kind == PackageKind::Unknown {
+            return Err(unknown("the package", &package.stem, "kind"));
+        }
         check_package(package, &members)?;
         if package.kind != PackageKind::Evaluate && !(1..=last).contains(&package.step) {
             return Err(layout_error(format!(
-                "makes {:?} in step {}, which is none of its steps",
+                "makes {:?} in step {}, which is not one of its steps",
                 package.stem, package.step
             )));
         }
@@ -104,6 +112,12 @@ fn check(layout: &Layout) -> Result<()> {
         return Err(layout_error("feeds an output or an input without a name"));
     }
     Ok(())
+}
+
+/// Something of a kind or purpose that came with a later version.
+fn unknown(what: &str, name: &str, of: &str) -> Error {
+    layout_error(format!("gives {what} {name:?} a {of} that this version does not know"))
+        .with_hint("update anemll, or use an older build of the combiner")
 }
 
 fn check_package(package: &PackageSpec, members: &BTreeMap<&str, &[String]>) -> Result<()> {
@@ -209,7 +223,7 @@ fn unique<'a>(
 mod tests {
     use super::*;
     use crate::{combined, evaluation, run_step, steps, weight_file};
-    use anemll_plugin_api::data::{FunctionSpec, Purpose, RunOrder};
+    use anemll_plugin_api::data::{FunctionSpec, RunOrder};
 
     fn function(id: &str) -> FunctionSpec {
         FunctionSpec {
@@ -253,7 +267,7 @@ mod tests {
     #[test]
     fn layouts_that_cannot_be_carried_out_are_refused() {
         type Damage = fn(&mut Layout);
-        let damages: [(&str, Damage); 31] = [
+        let damages: [(&str, Damage); 33] = [
             ("\"../x\"", |layout| layout.packages[0].stem = "../x".into()),
             ("\"/x\"", |layout| layout.packages[0].stem = "/x".into()),
             ("a\\\\b", |layout| layout.packages[0].stem = "a\\b".into()),
@@ -284,6 +298,8 @@ mod tests {
             ("step 0", |layout| layout.packages[0].step = 0),
             ("no function", |layout| layout.run.infer.clear()),
             ("without a name", |layout| drop(layout.run.feeds.insert("z".into(), String::new()))),
+            ("a purpose that", |layout| layout.functions[0].purpose = Purpose::Unknown),
+            ("a kind that", |layout| layout.packages[0].kind = PackageKind::Unknown),
             ("has control characters", |layout| layout.steps[0].title = "\u{1b}[2J".into()),
         ];
         for (what, damage) in damages {

@@ -20,7 +20,7 @@ pub fn layer_ranges(layers: u32, chunks: u32) -> Result<Vec<LayerRange>> {
     if chunks > layers {
         return Err(Error::new(
             codes::LAYOUT_OPTION_INVALID,
-            format!("the model's layers are {layers}, too few for {chunks} chunks"),
+            format!("the model has {layers} layers, too few for {chunks} chunks"),
         )
         .with_at("--chunk")
         .with_hint(format!("give a number of chunks from 1 to {layers}")));

@@ -1,6 +1,8 @@
 //! `analytics/coremldata.bin`: name and hash of the source model.
 
 use crate::wire::{Reader, put_counted};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Most sections and entries that are read; real files have two of each.
 const MOST: u64 = 1000;
@@ -24,7 +26,7 @@ impl Analytics {
                 ),
                 (
                     "SpecificationDetails".to_owned(),
-                    vec![entry("modelHash", &base64(digest)), entry("modelName", stem)],
+                    vec![entry("modelHash", &STANDARD.encode(digest)), entry("modelName", stem)],
                 ),
             ],
         }
@@ -74,42 +76,9 @@ impl Analytics {
     }
 }
 
-/// Base64 with padding, RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let mut word = [0; 4];
-        word[1..=group.len()].copy_from_slice(group);
-        let word = u32::from_be_bytes(word);
-        for position in 0..4 {
-            let digit = (word >> (18 - 6 * position)) & 63;
-            let there = position <= group.len();
-            text.push(if there { char::from(DIGITS[digit as usize]) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_of_the_standard() {
-        // Test vectors of RFC 4648 section 10.
-        for (plain, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn the_file_has_the_known_size_and_comes_back() {

@@ -60,7 +60,7 @@ impl CompiledModel {
         let data = CoremlData::from_bytes(&read(path, files::DESCRIPTION)?)
             .map_err(|reason| damaged(files::DESCRIPTION, reason))?;
         let source = String::from_utf8(read(path, files::PROGRAM)?)
-            .map_err(|error| damaged(files::PROGRAM, format!("no UTF-8: {error}")))?;
+            .map_err(|error| damaged(files::PROGRAM, format!("not valid UTF-8: {error}")))?;
         let document =
             text::parse(&source).map_err(|error| damaged(files::PROGRAM, error.to_string()))?;
         drop(source);
@@ -177,7 +177,7 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
         }
         _ => PackageError::reading(&path, "cannot read", &error),
     })?;
-    if bytes.starts_with(b"version https://git-lfs") {
+    if anemll_files::is_lfs_pointer(&bytes) {
         return Err(PackageError::new(
             ErrorKind::Compiled,
             path,

@@ -1,6 +1,8 @@
 //! Bytes in and out: little-endian numbers, strings with a length, and protobuf fields as they
 //! stand, for what the message types do not keep.
 
+use coreml_proto::prost::encoding::{decode_varint, encode_varint};
+
 /// Appends a number.
 pub(crate) fn put_u32(bytes: &mut Vec<u8>, number: u32) {
     bytes.extend_from_slice(&number.to_le_bytes());
@@ -67,23 +69,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn text(&mut self, what: &str) -> Result<&'a str, String> {
         let offset = self.offset;
         std::str::from_utf8(self.counted(what)?)
-            .map_err(|error| format!("{what} at offset {offset} is no UTF-8: {error}"))
+            .map_err(|error| format!("{what} at offset {offset} is not valid UTF-8: {error}"))
     }
-}
-
-/// Appends a protobuf varint.
-pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
 }
 
 /// Appends a protobuf field of bytes: tag, length, content.
 pub(crate) fn put_field(bytes: &mut Vec<u8>, number: u32, content: &[u8]) {
-    put_varint(bytes, u64::from(number) << 3 | 2);
-    put_varint(bytes, content.len() as u64);
+    encode_varint(u64::from(number) << 3 | 2, bytes);
+    encode_varint(content.len() as u64, bytes);
     bytes.extend_from_slice(content);
 }
 
@@ -104,18 +97,18 @@ pub(crate) fn fields(bytes: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut left = bytes;
     while !left.is_empty() {
         let start = left;
-        let tag = varint(&mut left)?;
+        let tag = decode_varint(&mut left).ok()?;
         let (skip, length) = match tag & 7 {
             0 => {
                 let before = left.len();
                 let mut ahead = left;
-                varint(&mut ahead)?;
+                decode_varint(&mut ahead).ok()?;
                 (0, before - ahead.len())
             }
             1 => (0, 8),
             2 => {
                 let mut ahead = left;
-                let length = usize::try_from(varint(&mut ahead)?).ok()?;
+                let length = usize::try_from(decode_varint(&mut ahead).ok()?).ok()?;
                 (left.len() - ahead.len(), length)
             }
             5 => (0, 4),
@@ -127,20 +120,6 @@ pub(crate) fn fields(bytes: &[u8]) -> Option<Vec<Field<'_>>> {
         found.push(Field { number: u32::try_from(tag >> 3).ok()?, raw, content });
     }
     Some(found)
-}
-
-/// Takes a varint off the front.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl BlobFile {
         let mut header = [0; ALIGNMENT as usize];
         let there = size.min(ALIGNMENT) as usize;
         opened.read_exact(0, &mut header[..there])?;
-        if header.starts_with(b"version https://git-lfs") {
+        if anemll_files::is_lfs_pointer(&header) {
             return Err(wrong("this is a Git LFS pointer, not the weights".to_owned())
                 .with_hint("fetch the file itself with `git lfs pull`"));
         }

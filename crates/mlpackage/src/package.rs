@@ -44,7 +44,7 @@ impl Package {
         };
 
         let bytes = paths::read_limited(&model_path, Limit::MODEL, ErrorKind::Model)?;
-        if bytes.starts_with(b"version https://git-lfs") {
+        if anemll_files::is_lfs_pointer(&bytes) {
             return Err(PackageError::new(
                 ErrorKind::Model,
                 model_path,

@@ -4,9 +4,9 @@
 //! the mean of their absolute differences at most another.
 
 use crate::error::Result;
-use crate::lut::{Decoder, Palettized, pieces};
+use crate::lut::{LutDecoder, Palettized, pieces};
 use crate::rewrite::{Member, Place, palettized, replace, result_name};
-use crate::store::Store;
+use crate::store::RecordStore;
 use crate::{Cancelled, check};
 use anemll_mil::model;
 use coreml_proto::mil::argument::binding::Binding;
@@ -53,7 +53,7 @@ impl FromStr for Tolerance {
             let (low, high) = match key {
                 "cos" => (f64::MIN_POSITIVE, 1.0),
                 "mae" | "max" => (0.0, f64::MAX),
-                _ => return Err(format!("`{key}` is none of cos, mae, max")),
+                _ => return Err(format!("`{key}` is not one of cos, mae, max")),
             };
             if !(low..=high).contains(&number) {
                 return Err(format!("`{part}` is out of range"));
@@ -105,7 +105,7 @@ struct Candidate {
 /// found by name, else by name without a trailing number, else by their order among the weights of
 /// the same shape and use.
 pub(crate) fn share(
-    store: &Store,
+    store: &RecordStore,
     members: &mut [Member],
     tolerance: &Tolerance,
     cancelled: Cancelled<'_>,
@@ -220,7 +220,7 @@ fn partners<'a>(
 
 /// The first partner within the tolerance, else the one with the largest cosine.
 fn nearest(
-    store: &Store,
+    store: &RecordStore,
     candidate: &Candidate,
     partners: &[&Candidate],
     tolerance: &Tolerance,
@@ -242,12 +242,12 @@ fn nearest(
 }
 
 fn difference(
-    store: &Store,
+    store: &RecordStore,
     left: &Palettized,
     right: &Palettized,
     cancelled: Cancelled<'_>,
 ) -> Result<Difference> {
-    let (mut a, mut b) = (Decoder::new(store, left)?, Decoder::new(store, right)?);
+    let (mut a, mut b) = (LutDecoder::new(store, left)?, LutDecoder::new(store, right)?);
     let (a_table, b_table) = (a.table_values(), b.table_values());
     let vector = usize::try_from(left.kind().vector.0).unwrap_or(1);
     let (mut a_places, mut b_places) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! Records of the same type and bytes.
 
 use crate::error::Result;
-use crate::store::{RecordId, Store};
+use crate::store::{RecordId, RecordStore};
 use crate::{Cancelled, PIECE, check};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ const SAMPLE: usize = 1 << 10;
 ///
 /// Records of one size are told apart by a few of their bytes; the others are compared whole, piece
 /// by piece, never hashed: equal means equal.
-pub(crate) fn first_equal(store: &Store, cancelled: Cancelled<'_>) -> Result<Vec<RecordId>> {
+pub(crate) fn first_equal(store: &RecordStore, cancelled: Cancelled<'_>) -> Result<Vec<RecordId>> {
     let mut by_size: BTreeMap<(u32, u64, u64), Vec<RecordId>> = BTreeMap::new();
     for id in 0..store.len() {
         let record = store.record(id);
@@ -38,7 +38,7 @@ pub(crate) fn first_equal(store: &Store, cancelled: Cancelled<'_>) -> Result<Vec
     Ok(first)
 }
 
-fn sample(store: &Store, id: RecordId) -> Result<Vec<u8>> {
+fn sample(store: &RecordStore, id: RecordId) -> Result<Vec<u8>> {
     let size = store.record(id).size_in_bytes();
     let whole = usize::try_from(size).unwrap_or(usize::MAX);
     let mut bytes = vec![0; whole.min(3 * SAMPLE)];
@@ -56,7 +56,7 @@ fn sample(store: &Store, id: RecordId) -> Result<Vec<u8>> {
 
 /// Records of the group that equal an earlier one, with the first such. The group is sorted.
 fn equal_in(
-    store: &Store,
+    store: &RecordStore,
     group: &[RecordId],
     cancelled: Cancelled<'_>,
 ) -> Result<Vec<(RecordId, RecordId)>> {
@@ -79,7 +79,7 @@ fn equal_in(
 }
 
 fn same_bytes(
-    store: &Store,
+    store: &RecordStore,
     left: RecordId,
     right: RecordId,
     cancelled: Cancelled<'_>,

@@ -1,8 +1,8 @@
 //! Packages that already exist, joined into one with several functions, or taken apart.
 //!
-//! [`Plan::combine`] opens packages of any tool, finds out which of their weights are the same, and
-//! joins their functions; [`Plan::write`] copies each weight once. Nothing is written before the
-//! result has passed the validator. [`Plan::split`] takes one function out, [`compare`] only looks.
+//! [`JoinPlan::combine`] opens packages of any tool, finds out which of their weights are the same, and
+//! joins their functions; [`JoinPlan::write`] copies each weight once. Nothing is written before the
+//! result has passed the validator. [`JoinPlan::split`] takes one function out, [`compare`] only looks.
 //!
 //! Two weights are the same *exactly* (type and bytes, whatever the name), *semantically* (palettes
 //! and indices that differ but decode to the same values), or, only when a [`Tolerance`] is given,
@@ -18,13 +18,13 @@ mod plan;
 mod report;
 mod rewrite;
 mod semantic;
+mod sharing;
 mod store;
-mod weights;
 
 pub use approximate::{Difference, Tolerance};
 pub use error::{Error, Result};
 pub use parts::PartsCheck;
-pub use plan::{Done, Options, Output, Plan, Source, compare};
+pub use plan::{Done, JoinPlan, Options, Output, Source, compare};
 pub use report::{InputReport, Report, Sharing, TensorReport, Totals};
 
 /// Asked between pieces of work; an answer of `true` ends it with [`Error::Cancelled`].

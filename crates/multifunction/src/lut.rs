@@ -1,7 +1,7 @@
 //! Palettized weights: reading the operation, and decoding it piece by piece.
 
 use crate::error::Result;
-use crate::store::{RecordId, Store, record_id};
+use crate::store::{RecordId, RecordStore, record_id};
 use anemll_mil::{DataType, Symbols, TensorType, ValueType, literal};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
@@ -196,16 +196,16 @@ fn data(value: &mil::Value) -> Option<Data> {
 }
 
 /// Decodes one weight. Elements come in the order of the indices; those of one index together.
-pub(crate) struct Decoder<'a> {
-    store: &'a Store,
+pub(crate) struct LutDecoder<'a> {
+    store: &'a RecordStore,
     weight: &'a Palettized,
     table: Vec<u8>,
     packed: Vec<u8>,
 }
 
-impl<'a> Decoder<'a> {
+impl<'a> LutDecoder<'a> {
     /// Reads the palettes.
-    pub(crate) fn new(store: &'a Store, weight: &'a Palettized) -> Result<Self> {
+    pub(crate) fn new(store: &'a RecordStore, weight: &'a Palettized) -> Result<Self> {
         let table = match &weight.table {
             Data::Immediate(bytes) => bytes.clone(),
             Data::Record(id) => {

@@ -6,8 +6,8 @@ use crate::metadata;
 use crate::parts::{self, PartsCheck};
 use crate::report::{InputReport, Report, Totals};
 use crate::rewrite::{Member, renumber};
-use crate::store::{RecordId, Store};
-use crate::weights::{inventory, sizes};
+use crate::sharing::{inventory, sizes};
+use crate::store::{RecordId, RecordStore};
 use crate::{Cancelled, check, exact, semantic};
 use anemll_mil::{
     BlobCatalog, BlobInfo, Checked, FunctionSource, Resolved, combine_sources, extract_function,
@@ -55,9 +55,9 @@ pub struct Options {
 
 /// A joined package that has been decided on and validated, but not written.
 #[derive(Debug)]
-pub struct Plan {
+pub struct JoinPlan {
     model: Checked<Resolved>,
-    store: Store,
+    store: RecordStore,
     weights: Weights,
     report: Report,
 }
@@ -92,7 +92,7 @@ pub struct Done {
     pub report: Report,
 }
 
-impl Plan {
+impl JoinPlan {
     /// Opens the packages, finds the weights that are the same, joins the functions in the given
     /// order and validates the result.
     ///
@@ -105,7 +105,7 @@ impl Plan {
         options: &Options,
         cancelled: Cancelled<'_>,
     ) -> Result<Self> {
-        let mut store = Store::default();
+        let mut store = RecordStore::default();
         let default = default_function(sources, options)?;
         let mut opened = open(&mut store, sources, cancelled)?;
         if let Some(wanted) = &options.parts {
@@ -125,9 +125,9 @@ impl Plan {
     /// Opens a package and takes one function out, as the only one of its model, `main`.
     ///
     /// # Errors
-    /// As [`Plan::combine`].
+    /// As [`JoinPlan::combine`].
     pub fn split(path: &Path, function: &str, cancelled: Cancelled<'_>) -> Result<Self> {
-        let mut store = Store::default();
+        let mut store = RecordStore::default();
         let source = Source {
             name: anemll_mil::model::MAIN.to_owned(),
             path: path.to_owned(),
@@ -251,7 +251,7 @@ pub fn compare(
     tolerance: Option<&Tolerance>,
     cancelled: Cancelled<'_>,
 ) -> Result<Report> {
-    let mut store = Store::default();
+    let mut store = RecordStore::default();
     let mut sources = Vec::new();
     for path in paths {
         let names = function_names(path)?;
@@ -288,7 +288,7 @@ struct Opened {
 }
 
 /// Opens each package once and takes the functions out.
-fn open(store: &mut Store, sources: &[Source], cancelled: Cancelled<'_>) -> Result<Opened> {
+fn open(store: &mut RecordStore, sources: &[Source], cancelled: Cancelled<'_>) -> Result<Opened> {
     let mut opened = Opened { members: Vec::new(), inputs: Vec::new(), notes: Vec::new() };
     let mut order: Vec<&Path> = Vec::new();
     for source in sources {
@@ -411,7 +411,7 @@ fn join(members: &[Member], default: &str) -> Result<Model> {
 }
 
 struct Shared {
-    store: Store,
+    store: RecordStore,
     members: Vec<Member>,
     records: Vec<RecordId>,
     /// For each record the first equal one.
@@ -421,7 +421,7 @@ struct Shared {
 
 /// Finds the weights that are the same, and rewrites the functions to use the first of them.
 fn share(
-    store: Store,
+    store: RecordStore,
     opened: Opened,
     tolerance: Option<&Tolerance>,
     cancelled: Cancelled<'_>,
@@ -452,7 +452,7 @@ fn share(
 }
 
 /// Where each record will stand, and the size of the file.
-fn offsets(store: &Store, records: &[RecordId]) -> (HashMap<RecordId, u64>, u64) {
+fn offsets(store: &RecordStore, records: &[RecordId]) -> (HashMap<RecordId, u64>, u64) {
     let mut offsets = HashMap::new();
     let mut end = if records.is_empty() { 0 } else { ALIGNMENT };
     for id in records {

@@ -2,9 +2,9 @@
 //! another order, entries twice, entries that no index uses, other bit widths or groups.
 
 use crate::error::Result;
-use crate::lut::{Decoder, Kind, Palettized, pieces};
+use crate::lut::{Kind, LutDecoder, Palettized, pieces};
 use crate::rewrite::{Member, Place, palettized, replace};
-use crate::store::Store;
+use crate::store::RecordStore;
 use crate::{Cancelled, check};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +15,7 @@ const SAMPLE: u64 = 1024;
 /// Makes every palettized weight that decodes to the values of an earlier one use the operands of
 /// the first such weight. Gives the places that were changed, each with the one it now equals.
 pub(crate) fn share(
-    store: &Store,
+    store: &RecordStore,
     members: &mut [Member],
     cancelled: Cancelled<'_>,
 ) -> Result<BTreeMap<Place, Place>> {
@@ -82,8 +82,8 @@ pub(crate) fn share(
 }
 
 /// The values of the first indices and of some in the middle.
-fn sample(store: &Store, weight: &Palettized) -> Result<Vec<u8>> {
-    let mut decoder = Decoder::new(store, weight)?;
+fn sample(store: &RecordStore, weight: &Palettized) -> Result<Vec<u8>> {
+    let mut decoder = LutDecoder::new(store, weight)?;
     let (mut all, mut bytes) = (Vec::new(), Vec::new());
     for start in [0, weight.count() / 2 / 8 * 8] {
         let count = usize::try_from((weight.count() - start).min(SAMPLE)).unwrap_or_default();
@@ -95,14 +95,14 @@ fn sample(store: &Store, weight: &Palettized) -> Result<Vec<u8>> {
 
 /// Whether two weights of one kind decode to the same bytes.
 fn equals(
-    store: &Store,
+    store: &RecordStore,
     left: &Palettized,
     right: &Palettized,
     cancelled: Cancelled<'_>,
 ) -> Result<bool> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let (mut left_decoder, mut right_decoder) =
-        (Decoder::new(store, left)?, Decoder::new(store, right)?);
+        (LutDecoder::new(store, left)?, LutDecoder::new(store, right)?);
     for (start, count) in pieces(left.count()) {
         check(cancelled)?;
         left_decoder.bytes(start, count, &mut a)?;

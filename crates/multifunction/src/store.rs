@@ -11,7 +11,7 @@ use coreml_proto::{Model, mil};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Number of a record in a [`Store`].
+/// Number of a record in a [`RecordStore`].
 pub(crate) type RecordId = usize;
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ type Place = (usize, u64, u64, u32, u64);
 
 /// All records that were registered.
 #[derive(Debug, Default)]
-pub(crate) struct Store {
+pub(crate) struct RecordStore {
     files: Vec<BlobFile>,
     known_files: HashMap<FileIdentity, usize>,
     records: Vec<Stored>,
@@ -49,7 +49,7 @@ fn identity(path: &Path) -> FileIdentity {
     FileIdentity::Path(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
 }
 
-impl Store {
+impl RecordStore {
     /// Registers every record that the package's program refers to, and gives the model with
     /// numbers in the place of file names and offsets. The package is closed.
     ///

@@ -4,7 +4,7 @@
 mod common;
 
 use anemll_mil::Opset;
-use anemll_multifunction::{Error, Options, PartsCheck, Plan, compare};
+use anemll_multifunction::{Error, JoinPlan, Options, PartsCheck, compare};
 use common::{Made, combine, listing, model, model_file, package, palettes, plain, weight_file};
 use coreml_proto::{Model, mil};
 use std::fs;
@@ -234,7 +234,7 @@ fn damaged_packages() {
         let list: [(&str, &Path); 2] = [("infer", &good), ("prefill", &bad)];
         let error = refused(folder.path(), &list, &Options::default(), expected);
         assert!(!matches!(error, Error::Cancelled), "{number}");
-        assert!(Plan::split(&bad, "main", &|| false).is_err(), "split takes {expected}");
+        assert!(JoinPlan::split(&bad, "main", &|| false).is_err(), "split takes {expected}");
     }
 }
 

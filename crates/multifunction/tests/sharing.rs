@@ -4,7 +4,7 @@
 mod common;
 
 use anemll_mil::Opset;
-use anemll_multifunction::{Options, Output, Plan, Sharing, Source, Tolerance, compare};
+use anemll_multifunction::{JoinPlan, Options, Output, Sharing, Source, Tolerance, compare};
 use common::{
     COUNT, Made, Weight, combine, decoded, listing, model, package, palettes, plain, sharing,
     tensor, weight_file,
@@ -229,7 +229,7 @@ fn three_functions_cost_no_more_than_one() {
     // Out again: each is what it was.
     for (name, original) in &list {
         let out = folder.path().join("out.mlpackage");
-        let plan = Plan::split(&path, name, &|| false).unwrap();
+        let plan = JoinPlan::split(&path, name, &|| false).unwrap();
         plan.write(Output { path: &out, replace: true, copy: false }, &|| false).unwrap();
         let (mut mine, theirs) = (model(&out), model(original));
         let metadata = theirs.description.as_ref().unwrap().metadata.clone();
@@ -255,14 +255,14 @@ fn functions_of_packages_with_several_are_taken_by_name() {
         function: function.map(str::to_owned),
     };
     let sources = [source("two", None), source("uno", Some("one"))];
-    let plan = Plan::combine(&sources, &Options::default(), &|| false).unwrap();
+    let plan = JoinPlan::combine(&sources, &Options::default(), &|| false).unwrap();
     assert_eq!(plan.report().functions, ["two", "uno"]);
     assert_eq!(plan.report().inputs.len(), 1, "it is opened once");
     for (source, expected) in [
         (source("three", None), "has the functions `one`, `two`, none of them named `three`"),
         (source("three", Some("four")), "has no function `four`, only `one`, `two`"),
     ] {
-        let error = Plan::combine(&[source], &Options::default(), &|| false).unwrap_err();
+        let error = JoinPlan::combine(&[source], &Options::default(), &|| false).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
     let report = compare(&[both, a], None, &|| false).unwrap();
@@ -280,7 +280,7 @@ fn the_weight_file_of_an_input_is_taken_whole_where_it_has_everything() {
     let mut results = Vec::new();
     for copy in [false, true] {
         let list = common::sources(&[("infer", &*a), ("prefill", &*b)]);
-        let plan = Plan::combine(&list, &Options::default(), &|| false).unwrap();
+        let plan = JoinPlan::combine(&list, &Options::default(), &|| false).unwrap();
         let done = plan.write(Output { path: &path, replace: true, copy }, &|| false).unwrap();
         results.push((std::fs::read(common::model_file(&path)).unwrap(), {
             std::fs::read(weight_file(&path)).unwrap()
@@ -295,7 +295,7 @@ fn the_weight_file_of_an_input_is_taken_whole_where_it_has_everything() {
     }
     assert!(results[0] == results[1]);
     // A part of the file is not taken whole.
-    let plan = Plan::split(&path, "prefill", &|| false).unwrap();
+    let plan = JoinPlan::split(&path, "prefill", &|| false).unwrap();
     assert_eq!(plan.report().weight_bytes, 64 + 576);
 }
 
@@ -319,8 +319,8 @@ fn work_that_is_stopped_leaves_nothing() {
     let a = package(folder.path(), "a", &Made { weights: &weights, ..Made::default() });
     let before = listing(folder.path());
     let list = common::sources(&[("infer", &*a)]);
-    assert!(Plan::combine(&list, &Options::default(), &|| true).is_err());
-    let plan = Plan::combine(&list, &Options::default(), &|| false).unwrap();
+    assert!(JoinPlan::combine(&list, &Options::default(), &|| true).is_err());
+    let plan = JoinPlan::combine(&list, &Options::default(), &|| false).unwrap();
     let path = folder.path().join("result.mlpackage");
     let output = Output { path: &path, replace: false, copy: false };
     assert!(plan.write(output, &|| true).is_err());

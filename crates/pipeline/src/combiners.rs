@@ -131,8 +131,21 @@ impl<'a> Candidate<'a> {
         options: &ComponentOptions,
         request: &LayoutRequest,
     ) -> Result<CheckedLayout> {
-        let combiner = self.plugins.combiner(self.id(), options)?;
-        CheckedLayout::new(combiner.layout(model, request)?)
+        let combiner = self.plugins.combiner(self.id(), options).map_err(in_words_of_flags)?;
+        CheckedLayout::new(combiner.layout(model, request).map_err(in_words_of_flags)?)
+    }
+}
+
+/// An error about the option of `--chunk` is an error about the flag.
+fn in_words_of_flags(error: Error) -> Error {
+    let about = error.code == codes::PLUGIN_OPTION_INVALID && error.at.as_deref() == Some(CHUNKS);
+    if !about {
+        return error;
+    }
+    let told = Error::new(codes::LAYOUT_OPTION_INVALID, error.message).with_at("--chunk");
+    match error.hint {
+        Some(hint) => told.with_hint(hint),
+        None => told,
     }
 }
 

@@ -10,12 +10,15 @@
 
 use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Refusal, Stage};
 use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, LoadOptions, LoadedPlugin,
-    Quantizer, Result, Runtime, builtin_plugins, codes, manifest_of_file,
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Quantizer, Result, Runtime, codes,
 };
+use anemll_plugin_host::{LoadedPlugin, builtin_plugins, manifest_of_file, open};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+/// The quantizer, the compiler or the runtime that leaves its stage out.
+pub const NONE: &str = "none";
 
 /// The compiler that means: the first of [`COMPILERS`] that can run here.
 pub const AUTOMATIC: &str = "auto";
@@ -69,7 +72,7 @@ impl Entry {
     pub fn open(&self) -> Result<&LoadedPlugin> {
         let open = || match (&self.manifest, &self.path) {
             (Err(refusal), _) => Err(refusal.clone()),
-            (Ok(_), Some(path)) => LoadedPlugin::open_with(path, &LoadOptions::default()),
+            (Ok(_), Some(path)) => open(path),
             // Built-in plugins are open from the start.
             (Ok(_), None) => Err(Error::new(codes::INTERNAL, "a plugin has no file")),
         };
@@ -226,8 +229,9 @@ impl Plugins {
     /// What tells a component's plugin from any other build of it: id, version, and the SHA-256 of
     /// its library unless it is linked in.
     pub fn identity(&self, stage: Stage, id: &str) -> Result<Value> {
-        let plugin = self.plugin(stage, id)?;
-        let library = match plugin.path() {
+        let entry = self.component(stage, id)?;
+        let plugin = entry.open()?;
+        let library = match &entry.path {
             Some(path) => Some(anemll_store::sha256(path).map_err(|source| {
                 anemll_errors::io(codes::PLUGIN_UNREADABLE, "cannot read a plugin", path, &source)
             })?),

@@ -137,7 +137,7 @@ impl Quantization {
     pub(super) fn blame(&self, what: &str) -> Error {
         let id = &self.id;
         Error::new(codes::PLUGIN_BAD_ANSWER, format!("the quantizer `{id}` is wrong: {what}"))
-            .with_hint("this is a bug in the quantizer's plugin; please report it to its author")
+            .with_hint("this is a bug in the quantizer plugin; please report it to its author")
     }
 }
 

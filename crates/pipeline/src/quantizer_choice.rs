@@ -1,17 +1,22 @@
 //! Which quantizer a conversion has, and with which options.
 
 use crate::component_options::{self, TypedOption};
-use crate::plugins::Plugins;
-use crate::request::{NONE, QUANTIZER};
+use crate::plugins::{NONE, Plugins};
 use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result, codes};
+use serde::Serialize;
+
+/// The quantizer where none is named.
+pub const QUANTIZER: &str = "lut";
 
 /// The quantizer that is asked for, and the options that were typed for it and other components.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct QuantizerChoice {
     /// Its id, or [`NONE`] for 16-bit floats; [`QUANTIZER`] when absent.
+    #[serde(rename = "quantizer")]
     pub id: Option<String>,
     /// Options of any component, those of flags first: what is typed last wins.
+    #[serde(skip)]
     pub options: Vec<TypedOption>,
 }
 
@@ -40,7 +45,7 @@ impl QuantizerChoice {
                 None => Ok(None),
                 Some((flag, _)) => Err(Error::new(
                     codes::USAGE,
-                    format!("{flag} is for a quantizer, and --quantizer none is none"),
+                    format!("{flag} is for a quantizer, and --quantizer none means no quantizer"),
                 )
                 .with_hint("leave one of them out")),
             };
@@ -94,7 +99,9 @@ impl QuantizerChoice {
             Some((flag, option)) if error.code == codes::PLUGIN_OPTION_INVALID => {
                 let label = format!("option {:?}: ", option.name);
                 let reason = error.message.strip_prefix(&label).unwrap_or(&error.message);
-                let told = Error::new(codes::USAGE, format!("{flag} {reason}"));
+                let quoted = format!("{:?}: ", option.value);
+                let reason = reason.strip_prefix(&quoted).unwrap_or(reason);
+                let told = Error::new(codes::USAGE, format!("{flag} {}: {reason}", option.value));
                 match error.hint {
                     Some(hint) => told.with_hint(hint),
                     None => told,
@@ -141,10 +148,7 @@ mod tests {
                 .with_hint("what to do")
         };
         let told = typed.in_words_of_flags(refusal("layers"));
-        assert_eq!(
-            (told.code.as_ref(), told.message.as_str()),
-            (codes::USAGE, "--lut2 \"5\": why")
-        );
+        assert_eq!((told.code.as_ref(), told.message.as_str()), (codes::USAGE, "--lut2 5: why"));
         assert_eq!(told.hint.as_deref(), Some("what to do"));
         let other = typed.in_words_of_flags(refusal("head"));
         assert_eq!(other, refusal("head"));

@@ -111,7 +111,8 @@ fn new_item(operation: &mil::Operation, value: &mil::Value, function: &str) -> R
 }
 
 fn invalid(reason: String) -> Error {
-    Error::new(codes::GRAPH_INVALID, reason).with_hint("this is an error of the arch plugin")
+    Error::new(codes::GRAPH_INVALID, reason)
+        .with_hint("this is a bug in the arch plugin; please report it to its author")
 }
 
 fn fixed_shape(kind: &TensorType) -> Result<Vec<u64>> {

@@ -2,28 +2,31 @@
 
 use crate::component_options;
 use crate::model_files::HeadChoice;
+pub use crate::plugins::NONE;
 use crate::plugins::Plugins;
+pub use crate::quantizer_choice::QUANTIZER;
 use crate::quantizer_choice::QuantizerChoice;
 use anemll_plugin_api::ComponentOptions;
 use anemll_plugin_api::data::Stage;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Combiner and chunks are chosen by size.
 pub const AUTO: &str = "auto";
-/// The quantizer, the compiler or the runtime that leaves its stage out.
-pub const NONE: &str = "none";
 /// Our own runtime, which is the same on every system.
 pub const CPU: &str = "cpu";
 
-/// The quantizer where none is named.
-pub const QUANTIZER: &str = "lut";
-
 /// A conversion as it is asked for.
-#[derive(Debug, Clone)]
+///
+/// What is serialized of it is what decides the output, and by which a later run knows the conversion:
+/// a field that only says how a run goes is skipped, and any other is a part of it.
+#[derive(Debug, Clone, Serialize)]
 pub struct ConvertRequest {
     /// The model: a directory, an entry of a hub's cache, or a name on the hub.
+    #[serde(skip)]
     pub model: PathBuf,
     /// Directory for the packages.
+    #[serde(skip)]
     pub output: PathBuf,
     /// Context length in tokens.
     pub context: u64,
@@ -34,6 +37,7 @@ pub struct ConvertRequest {
     /// Chunks of the layers; none leaves it to the combiner.
     pub chunk: Option<ChunkCount>,
     /// Largest weight file in MB of 1000000 bytes, where size decides.
+    #[serde(skip)]
     pub max_chunk_mb: u32,
     /// First part of the file names; the model's own when absent.
     pub prefix: Option<String>,
@@ -42,30 +46,42 @@ pub struct ConvertRequest {
     /// Pieces of the head; the frontend's choice when absent.
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where two are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadChoice>,
     /// The quantizer, and the options of all components.
+    #[serde(flatten)]
     pub quantizer: QuantizerChoice,
     /// Statistics of the weights' inputs: a safetensors file.
+    #[serde(skip)]
     pub statistics: Option<PathBuf>,
     /// Id of the frontend, where several accept the model.
+    #[serde(skip)]
     pub arch: Option<String>,
     /// Id of the compiler, or [`NONE`]; the first that can run when absent.
+    #[serde(skip)]
     pub compiler: Option<String>,
     /// Id of the runtime of the test step, or [`NONE`].
+    #[serde(skip)]
     pub runtime: String,
     /// Whether finite weights beyond float16 are clamped.
     pub clamp: bool,
     /// Whether missing weights become zeros.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_missing_weights: bool,
     /// Whether it goes without a tokenizer.
+    #[serde(skip)]
     pub no_tokenizer: bool,
     /// The step from which on all is done again.
+    #[serde(skip)]
     pub restart: Option<u32>,
     /// The only step that is done.
+    #[serde(skip)]
     pub only: Option<u32>,
     /// Whether the disk is not asked for room.
+    #[serde(skip)]
     pub skip_check: bool,
     /// Whether another conversion is replaced, and all done again.
+    #[serde(skip)]
     pub force: bool,
 }
 
@@ -122,7 +138,8 @@ impl ConvertRequest {
 }
 
 /// A number of chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum ChunkCount {
     /// The fewest that keep each weight file below the limit.
     Auto,

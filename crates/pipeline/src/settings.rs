@@ -4,7 +4,7 @@ use super::quantization::Quantization;
 use crate::component_options;
 use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
-use crate::request::ConvertRequest;
+use crate::request::{ChunkCount, ConvertRequest};
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
 use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
@@ -122,52 +122,54 @@ impl Settings {
     /// The quantizer records something under a name that is taken.
     pub(super) fn options_json(&self, arguments: &ConvertRequest) -> Result<Value> {
         let quantizer = &arguments.quantizer;
-        let before = [
-            ("context", json!(arguments.context)),
-            ("batch", json!(arguments.batch)),
-            ("combiner", json!(self.combiner)),
-            ("chunk", json!(self.chunks)),
-            ("prefix", json!(arguments.prefix)),
-            ("argmax", json!(arguments.argmax)),
-            ("split_lm_head", json!(arguments.split_lm_head)),
-        ];
-        let mut after = vec![
-            ("quantizer", json!(quantizer.id)),
-            ("quantizer_option", json!(quantizer.own_options())),
-            ("clamp", json!(arguments.clamp)),
-        ];
-        after.extend(arguments.head.map(|head| ("head", json!(head.name()))));
-        if arguments.allow_missing_weights {
-            after.push(("allow_missing_weights", json!(true)));
-        }
+        let resolved = ConvertRequest {
+            combiner: self.combiner.clone(),
+            chunk: self.chunks.map(ChunkCount::Count),
+            ..arguments.clone()
+        };
+        let options = serde_json::to_value(&resolved).map_err(|source| {
+            Error::new(codes::INTERNAL, format!("a request has no JSON form: {source}"))
+        })?;
+        let Value::Object(mut options) = options else {
+            return Err(Error::new(codes::INTERNAL, "a request is a JSON object"));
+        };
+        options.insert("quantizer_option".to_owned(), json!(quantizer.own_options()));
         // Those of the runtime change nothing in the output.
         let others: Vec<String> = quantizer
             .options
             .iter()
-            .filter(|option| !quantizer.is_own(option))
+            .filter(|option| option.flag.is_none() && !quantizer.is_own(option))
             .filter(|option| !option.is_of(Stage::Runtime, &arguments.runtime))
             .map(ToString::to_string)
             .collect();
         if !others.is_empty() {
-            after.push(("option", json!(others)));
+            options.insert("option".to_owned(), json!(others));
         }
         let record = &self.scheme.record;
-        if let Some((name, _)) =
-            before.iter().chain(&after).find(|(name, _)| record.contains_key(*name))
-        {
+        if let Some(name) = record.keys().find(|name| options.contains_key(*name)) {
             return Err(Error::new(
                 codes::PLUGIN_BAD_ANSWER,
                 format!("the quantizer records `{name}`, a name that is taken"),
             )
-            .with_hint("this is a bug in the quantizer's plugin; please report it"));
+            .with_hint("this is a bug in the quantizer plugin; please report it to its author"));
         }
-        // The order is part of the packages' bytes.
-        let own = |(name, value): (&str, Value)| (name.to_owned(), value);
-        let recorded = record.clone().into_iter();
-        let options: Map<String, Value> =
-            before.into_iter().map(own).chain(recorded).chain(after.into_iter().map(own)).collect();
-        Ok(Value::Object(options))
+        options.extend(record.clone());
+        Ok(Value::Object(in_order(options)))
     }
+}
+
+/// Options in the order in which packages have them, which is a part of their bytes: first those that
+/// every conversion has, with what the quantizer records before its id, then the others.
+fn in_order(mut options: Map<String, Value>) -> Map<String, Value> {
+    const FIRST: [&str; 7] =
+        ["context", "batch", "combiner", "chunk", "prefix", "argmax", "split_lm_head"];
+    const LAST: [&str; 6] =
+        ["quantizer", "quantizer_option", "clamp", "head", "allow_missing_weights", "option"];
+    let mut taken = |names: &[&str]| -> Vec<(String, Value)> {
+        names.iter().filter_map(|name| options.shift_remove_entry(*name)).collect()
+    };
+    let (first, last) = (taken(&FIRST), taken(&LAST));
+    first.into_iter().chain(options).chain(last).collect()
 }
 
 /// What any combiner is asked, whatever becomes of the weights.

@@ -172,7 +172,7 @@ impl Inventory {
             coreml_proto::read_model(&bytes).map_err(|source| {
                 let id = &spec.id;
                 Error::new(codes::GRAPH_INVALID, format!("no valid model for `{id}`: {source}"))
-                    .with_hint("this is an error of the arch plugin")
+                    .with_hint("this is a bug in the arch plugin; please report it to its author")
             })
         };
         let layers = |name: &str, end: u32, purpose: Purpose| {

@@ -75,7 +75,7 @@ impl Statistics {
             let shape = info.shape.iter().map(|size| *size as u64).collect();
             tensors.insert(name, Place { shape, range });
         }
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Self { at, sha256, bytes, tensors })
     }
 

@@ -75,7 +75,7 @@ impl WeightSource<'_> {
                     weight.shape
                 ),
             )
-            .with_hint("this is an error of the arch plugin"));
+            .with_hint("this is a bug in the arch plugin; please report it to its author"));
         }
         Ok((permute(values, reference, &source.shape())?, report))
     }
@@ -83,28 +83,34 @@ impl WeightSource<'_> {
 
 /// Multiplies the rows or the columns of a `rows` x `columns` matrix.
 fn apply(transform: &Transform, values: &mut [f32], rows: u64, columns: u64) -> Result<()> {
-    let expected = match transform.axis {
-        Axis::Rows => rows,
-        Axis::Columns => columns,
+    let (expected, name) = match transform.axis {
+        Axis::Rows => (rows, "rows"),
+        Axis::Columns => (columns, "columns"),
+        _ => {
+            return Err(Error::new(
+                codes::PLUGIN_BAD_ANSWER,
+                format!(
+                    "a transform of `{}` is along an axis that this version does not know",
+                    transform.weight
+                ),
+            )
+            .with_hint("update anemll, or use an older build of the quantizer"));
+        }
     };
     if transform.factors.len() as u64 != expected {
         return Err(Error::new(
             codes::PLUGIN_BAD_ANSWER,
             format!(
-                "a transform of `{}` has {} factors, but the weight has {expected} {}",
+                "a transform of `{}` has {} factors, but the weight has {expected} {name}",
                 transform.weight,
                 transform.factors.len(),
-                match transform.axis {
-                    Axis::Rows => "rows",
-                    Axis::Columns => "columns",
-                }
             ),
         ));
     }
     for (row, values) in values.chunks_exact_mut(columns as usize).enumerate() {
         match transform.axis {
             Axis::Rows => values.iter_mut().for_each(|value| *value *= transform.factors[row]),
-            Axis::Columns => {
+            _ => {
                 for (value, factor) in values.iter_mut().zip(&transform.factors) {
                     *value *= factor;
                 }
@@ -125,7 +131,7 @@ fn permute(values: Vec<f16>, reference: &WeightReference, shape: &[u64]) -> Resu
             codes::WEIGHT_REFERENCE_INVALID,
             format!("the reference to `{}` permutes {shape:?} by {order:?}", reference.tensor),
         )
-        .with_hint("this is an error of the arch plugin"));
+        .with_hint("this is a bug in the arch plugin; please report it to its author"));
     }
     let shape: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
     let strides: Vec<usize> =

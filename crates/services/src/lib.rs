@@ -1,5 +1,7 @@
 //! What the host gives to plugins: log, progress, cancel, threads, a scratch directory.
 
+pub mod machine;
+
 use anemll_plugin_api::{Error, Host, HostServices, Level, Result, codes};
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -77,6 +79,8 @@ impl HostServices for Services {
             Level::Info => tracing::info!(plugin = target, "{message}"),
             Level::Debug => tracing::debug!(plugin = target, "{message}"),
             Level::Trace => tracing::trace!(plugin = target, "{message}"),
+            // A level of a later version.
+            _ => tracing::info!(plugin = target, "{message}"),
         }
     }
 

@@ -125,17 +125,12 @@ fn sum_of(mut file: File) -> io::Result<String> {
             count => hash.update(&buffer[..count]),
         }
     }
-    Ok(hexadecimal(&hash.finalize()))
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// SHA-256 of bytes in hexadecimal.
 pub(crate) fn sha256_of(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -6,9 +6,6 @@ use serde_json::Value;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// What a file begins with when Git LFS has not put the real one in its place.
-const LFS: &[u8] = b"version https://git-lfs.";
-
 /// A file's bytes; none where there is no file.
 pub(crate) fn read(path: &Path, limit: Limit) -> Result<Option<Vec<u8>>> {
     let bytes = match anemll_files::read(path, limit) {
@@ -16,7 +13,7 @@ pub(crate) fn read(path: &Path, limit: Limit) -> Result<Option<Vec<u8>>> {
         Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(invalid(path, format!("this file cannot be read: {source}"))),
     };
-    if bytes.starts_with(LFS) {
+    if anemll_files::is_lfs_pointer(&bytes) {
         return Err(invalid(path, "this file is a Git LFS pointer, not the file itself")
             .with_hint("run `git lfs pull` in the model directory, or download the file again"));
     }

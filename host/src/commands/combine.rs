@@ -2,12 +2,12 @@
 
 mod parts;
 
-use super::sharing;
 use crate::error::from_multifunction;
 use crate::services;
 use anemll_conversion::Conversion;
-use anemll_multifunction::{Done, Options, Output, PartsCheck, Plan, Source, Tolerance};
+use anemll_multifunction::{Done, JoinPlan, Options, Output, PartsCheck, Source, Tolerance};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_report::sharing;
 use clap::Args;
 use fs_err as fs;
 use serde::Serialize;
@@ -124,7 +124,8 @@ pub fn run(arguments: &CombineArguments) -> Result<()> {
             tolerance,
             parts: job.parts,
         };
-        let plan = Plan::combine(&job.sources, &options, &cancelled).map_err(from_multifunction)?;
+        let plan =
+            JoinPlan::combine(&job.sources, &options, &cancelled).map_err(from_multifunction)?;
         plans.push((plan, job.output));
     }
     let mut done: Vec<Done> = Vec::with_capacity(plans.len());

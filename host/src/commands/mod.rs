@@ -17,7 +17,6 @@ pub mod inspect;
 pub mod plan;
 pub mod plugin;
 pub mod preflight;
-mod sharing;
 pub mod split;
 mod transcript;
 pub mod verify;

@@ -111,6 +111,7 @@ fn values(option: &OptionSpec) -> String {
         (None, OptionType::Number) => "number".to_owned(),
         (None, OptionType::Boolean) => "true|false".to_owned(),
         (None, OptionType::String) => "text".to_owned(),
+        (None, _) => "value".to_owned(),
     };
     match &option.default {
         Some(default) => format!("{kind} (default {})", plain(default)),

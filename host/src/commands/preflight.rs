@@ -6,25 +6,22 @@
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::engine::{Engine, Head};
-use crate::error::{from_huggingface, from_package};
+use crate::error::from_huggingface;
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
 use crate::model_source::{Need, Source};
-use crate::observation::Observer;
 use crate::plugins::Plugins;
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use crate::services::{self, check_cancelled};
 use crate::terminal::{self, Column, Table};
 use crate::tokenizer::Tokenizer;
+use anemll_generation::peaks::{LIMIT, Peak, Peaks};
 use anemll_huggingface::ConfigFile;
-use anemll_mil::{DataType, Symbols, ValueType, model, ops};
-use anemll_mlpackage::Package;
 use anemll_pipeline::request::ConvertRequest;
-use anemll_plugin_api::{ComponentOptions, DType, Error, Result, Tensor, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use clap::Args;
-use coreml_proto::mil;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Examples for the help.
@@ -36,10 +33,6 @@ pub const EXAMPLES: &str = "Examples:
 Exit code 0 whatever is found, 1 when the model could not be run. With --strict also 1 when a weight or
 a value is beyond the range of 16-bit floats, or logits are not numbers; a value near it does not count.";
 
-/// The largest finite float16.
-const LIMIT: f32 = 65504.0;
-/// From here on a value is within a factor of 2 of the limit.
-const NEAR: f32 = LIMIT / 2.0;
 /// Schema of the JSON.
 const SCHEMA: u32 = 1;
 /// Batches to choose from: one that is no size of the model tells which axis counts tokens.
@@ -85,36 +78,6 @@ struct WeightFinding {
     tensor: String,
     /// Values beyond ±65504, which were clamped for the runs.
     clamped: u64,
-}
-
-/// The largest value of an operation over all tokens, or of a layer over its operations.
-#[derive(Debug, Clone, Serialize)]
-struct Peak {
-    /// Layer, counted from 0; null outside of the layers.
-    layer: Option<u32>,
-    /// The value with the largest absolute value.
-    peak: f32,
-    /// `beyond` the range of float16, `near` it (within a factor of 2), or `within`.
-    range: &'static str,
-    /// Token at which it stands; null where no axis counts tokens.
-    position: Option<u64>,
-    /// Name of the value in the program.
-    value: String,
-    /// Operation that computes it.
-    operation: String,
-    /// Values that are infinite or NaN even in f32, not counting minus infinity, which masks.
-    not_finite: u64,
-}
-
-impl Peak {
-    fn classify(&mut self) {
-        self.range = match self.peak.abs() {
-            _ if self.not_finite > 0 => "beyond",
-            peak if peak > LIMIT => "beyond",
-            peak if peak >= NEAR => "near",
-            _ => "within",
-        };
-    }
 }
 
 /// What the command prints.
@@ -196,7 +159,13 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     }
     drop(bar);
     let broken = positions.iter().filter(|position| position.kl.is_nan()).count() as u64;
-    let findings = peaks.findings(weights, tokens.len() as u64, broken, &summarize(positions)?);
+    let findings = Preflight::new(
+        peaks.into_values(),
+        weights,
+        tokens.len() as u64,
+        broken,
+        &summarize(positions)?,
+    );
     if arguments.json {
         super::print_json(&findings)?;
     } else {
@@ -222,10 +191,10 @@ fn find_model(
     plugins: &Plugins,
     show: &dyn Fn(&Event<'_>),
 ) -> Result<PathBuf> {
-    let source = Source::open(&arguments.model, show)?;
+    let source = Source::open(&arguments.model, Need::Weights, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
-    source.with(Need::Weights, show)
+    source.whole(show)
 }
 
 /// The tokens to run, cut to the context.
@@ -319,79 +288,19 @@ fn weight_findings(report: &Path) -> Result<Vec<WeightFinding>> {
         .collect())
 }
 
-/// Notes the peaks of all values that operations compute.
-struct Peaks {
-    /// Values to see, by package and function.
-    taps: BTreeMap<(PathBuf, String), Vec<String>>,
-    /// Operation of each value.
-    operations: BTreeMap<String, String>,
-    batch: u64,
-    /// Position of the first token of this batch.
-    first: u64,
-    /// Tokens of this batch that are none of the padding.
-    tokens: u64,
-    found: BTreeMap<String, Peak>,
-}
-
-impl Peaks {
-    fn new(functions: &[(PathBuf, String)], batch: u64) -> Result<Self> {
-        let mut peaks = Self {
-            taps: BTreeMap::new(),
-            operations: BTreeMap::new(),
-            batch,
-            first: 0,
-            tokens: 0,
-            found: BTreeMap::new(),
-        };
-        for (path, function) in functions {
-            let package = Package::open(path).map_err(from_package)?;
-            let invalid =
-                |source: anemll_mil::Error| Error::new(codes::PACKAGE_INVALID, source.to_string());
-            let program = model::program(package.model()).map_err(invalid)?;
-            let Some(body) = program.functions.get(function) else { continue };
-            let mut taps = Vec::new();
-            // Norms are made of x and -x; the latter would only repeat the peaks of another layer.
-            let mut minus_one = BTreeSet::new();
-            for operation in &model::block(body).map_err(invalid)?.operations {
-                let kind = operation.r#type.as_str();
-                if kind == "const" && is_minus_one(operation) {
-                    minus_one.extend(operation.outputs.iter().map(|output| output.name.as_str()));
-                }
-                let negates =
-                    kind == "mul" && reads(operation).any(|name| minus_one.contains(name));
-                // What only moves elements has the peaks of its operands.
-                if negates || ops::facts(kind).moves() || ops::is_constant(kind) {
-                    continue;
-                }
-                for output in &operation.outputs {
-                    let declared = output.r#type.as_ref();
-                    let declared = declared
-                        .and_then(|kind| ValueType::from_proto(kind, &Symbols::default()).ok());
-                    if matches!(declared, Some(ValueType::Tensor(kind)) if kind.data_type == DataType::Float16)
-                    {
-                        taps.push(output.name.clone());
-                        peaks.operations.insert(output.name.clone(), kind.to_owned());
-                    }
-                }
-            }
-            peaks.taps.insert((path.clone(), function.clone()), taps);
-        }
-        Ok(peaks)
-    }
-
-    fn findings(
-        self,
+impl Preflight {
+    /// What was found over all tokens.
+    fn new(
+        mut values: Vec<Peak>,
         weights: Vec<WeightFinding>,
         tokens: u64,
         broken_positions: u64,
         evaluation: &Evaluation,
-    ) -> Preflight {
+    ) -> Self {
         let mut layers: BTreeMap<Option<u32>, Peak> = BTreeMap::new();
-        let mut values: Vec<Peak> = self.found.into_values().collect();
-        values.iter_mut().for_each(Peak::classify);
         for peak in &values {
             match layers.get_mut(&peak.layer) {
-                Some(known) if known.not_finite == 0 && larger(peak, known) => {
+                Some(known) if known.not_finite == 0 && peak.is_larger(known) => {
                     *known = peak.clone();
                 }
                 Some(_) => {}
@@ -402,7 +311,7 @@ impl Peaks {
         }
         values.retain(|peak| peak.range != "within");
         values.sort_by(|left, right| right.peak.abs().total_cmp(&left.peak.abs()));
-        Preflight {
+        Self {
             schema: SCHEMA,
             tokens,
             limit: LIMIT,
@@ -418,84 +327,7 @@ impl Peaks {
             },
         }
     }
-}
 
-/// Whether a constant is the float16 number -1.
-fn is_minus_one(operation: &mil::Operation) -> bool {
-    let value = operation.attributes.get("val");
-    let bytes = value.and_then(|value| anemll_mil::literal::tensor_bytes(value).ok());
-    bytes.is_some_and(|(_, bytes)| bytes[..] == half::f16::NEG_ONE.to_le_bytes())
-}
-
-/// Names of the values that an operation reads.
-fn reads(operation: &mil::Operation) -> impl Iterator<Item = &str> {
-    let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
-    bindings.filter_map(|binding| match &binding.binding {
-        Some(mil::argument::binding::Binding::Name(name)) => Some(name.as_str()),
-        _ => None,
-    })
-}
-
-fn larger(peak: &Peak, known: &Peak) -> bool {
-    peak.not_finite > 0 || peak.peak.abs() > known.peak.abs()
-}
-
-/// The layer in a value's name, `layers_3_mlp_…`.
-fn layer_of(name: &str) -> Option<u32> {
-    let (_, rest) = name.split_once("layers_")?;
-    rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
-}
-
-impl Observer for Peaks {
-    fn taps(&self, package: &Path, function: &str) -> Vec<String> {
-        let key = (package.to_owned(), function.to_owned());
-        self.taps.get(&key).cloned().unwrap_or_default()
-    }
-
-    fn see(&mut self, function: &str, value: &Tensor) -> Result<()> {
-        if value.dtype != DType::FLOAT32 {
-            return Err(Error::new(
-                codes::RUN_FAILED,
-                format!("the runtime gave `{}` as {}, not as float32", value.name, value.dtype),
-            )
-            .with_at(format!("function `{function}`")));
-        }
-        let axis = value.shape.iter().position(|size| *size == self.batch && self.batch > 1);
-        let inner: u64 = match axis {
-            Some(axis) => value.shape[axis + 1..].iter().product(),
-            None => 1,
-        };
-        let entry = self.found.entry(value.name.clone()).or_insert_with(|| Peak {
-            layer: layer_of(&value.name),
-            peak: 0.0,
-            range: "within",
-            position: None,
-            value: value.name.clone(),
-            operation: self.operations.get(&value.name).cloned().unwrap_or_default(),
-            not_finite: 0,
-        });
-        for (index, bytes) in value.bytes.as_chunks::<4>().0.iter().enumerate() {
-            let number = f32::from_le_bytes(*bytes);
-            if number.abs() <= entry.peak.abs() || number == f32::NEG_INFINITY {
-                continue;
-            }
-            let row = index as u64 / inner.max(1) % self.batch.max(1);
-            // What the padding of the last batch gives is no finding.
-            if axis.is_some() && row >= self.tokens {
-                continue;
-            }
-            if number.is_finite() {
-                entry.peak = number;
-                entry.position = axis.map(|_| self.first + row);
-            } else {
-                entry.not_finite += 1;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Preflight {
     /// How much there is that 16-bit floats cannot hold: weights, values, and logits without numbers.
     fn beyond(&self) -> u64 {
         let values = self.values.iter().filter(|peak| peak.range == "beyond").count();
@@ -535,11 +367,11 @@ impl Preflight {
         let mut table = Table::new(&columns).with_head(&head).leaving_out(&[5, 4]);
         for peak in self.layers.iter().filter(|peak| peak.range != "within") {
             let same = self.values.iter().filter(|value| value.layer == peak.layer).count();
-            table.row(peak.cells(same.saturating_sub(1)));
+            table.row(cells(peak, same.saturating_sub(1)));
         }
         let rest = self.layers.iter().filter(|peak| peak.range == "within");
         if let Some(peak) = rest.max_by(|a, b| a.peak.abs().total_cmp(&b.peak.abs())) {
-            table.row(peak.cells(0));
+            table.row(cells(peak, 0));
         }
         text += &table.render(width);
         let more = if self.values.is_empty() {
@@ -565,63 +397,20 @@ impl Preflight {
     }
 }
 
-impl Peak {
-    fn cells(&self, more: usize) -> [String; 7] {
-        [
-            self.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string()),
-            self.peak.to_string(),
-            match self.range {
-                "beyond" => "beyond 65504",
-                "near" => "near 65504",
-                other => other,
-            }
-            .to_owned(),
-            self.position.map_or_else(String::new, |position| position.to_string()),
-            if more > 0 { more.to_string() } else { String::new() },
-            self.operation.clone(),
-            self.value.clone(),
-        ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peaks(batch: u64, first: u64, tokens: u64) -> Peaks {
-        Peaks {
-            taps: BTreeMap::new(),
-            operations: BTreeMap::from([("layers_7_mlp_x".to_owned(), "mul".to_owned())]),
-            batch,
-            first,
-            tokens,
-            found: BTreeMap::new(),
+/// A line of the table.
+fn cells(peak: &Peak, more: usize) -> [String; 7] {
+    [
+        peak.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string()),
+        peak.peak.to_string(),
+        match peak.range {
+            "beyond" => "beyond 65504",
+            "near" => "near 65504",
+            other => other,
         }
-    }
-
-    fn tensor(name: &str, shape: &[u64], values: &[f32]) -> Tensor {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Tensor { name: name.to_owned(), dtype: DType::FLOAT32, shape: shape.to_vec(), bytes }
-    }
-
-    #[test]
-    fn peaks_have_their_token_and_leave_padding_and_masks_out() {
-        let mut peaks = peaks(3, 10, 2);
-        let values = [1.0, -5.0, 99.0, f32::NEG_INFINITY, -70000.0, 1e9];
-        peaks.see("main", &tensor("layers_7_mlp_x", &[1, 2, 1, 3], &values)).unwrap();
-        let peak = &peaks.found["layers_7_mlp_x"];
-        assert_eq!((peak.layer, peak.peak, peak.position), (Some(7), -70000.0, Some(11)));
-        assert_eq!((peak.operation.as_str(), peak.not_finite), ("mul", 0));
-        let mut halves = tensor("x", &[1], &[1.0]);
-        halves.dtype = DType::FLOAT16;
-        assert_eq!(peaks.see("main", &halves).unwrap_err().code, codes::RUN_FAILED);
-    }
-
-    #[test]
-    fn layers_are_read_from_names() {
-        assert_eq!(layer_of("layers_12_self_attn_add_0"), Some(12));
-        assert_eq!(layer_of("model_layers_0_x"), Some(0));
-        assert_eq!(layer_of("lm_head_conv"), None);
-        assert_eq!(layer_of("layers_"), None);
-    }
+        .to_owned(),
+        peak.position.map_or_else(String::new, |position| position.to_string()),
+        if more > 0 { more.to_string() } else { String::new() },
+        peak.operation.clone(),
+        peak.value.clone(),
+    ]
 }

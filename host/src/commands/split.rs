@@ -1,10 +1,10 @@
 //! `split`: one function of a package as a package of its own.
 
-use super::sharing;
 use crate::error::from_multifunction;
 use crate::services;
-use anemll_multifunction::{Output, Plan};
+use anemll_multifunction::{JoinPlan, Output};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_report::sharing;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -54,7 +54,7 @@ pub fn run(arguments: &SplitArguments) -> Result<()> {
             .with_hint("choose another name"));
     }
     let cancelled = || services::check_cancelled().is_err();
-    let plan = Plan::split(&arguments.path, &arguments.function, &cancelled)
+    let plan = JoinPlan::split(&arguments.path, &arguments.function, &cancelled)
         .map_err(from_multifunction)?;
     let output = Output { path: output, replace: arguments.force, copy: arguments.copy };
     let done = plan.write(output, &cancelled).map_err(from_multifunction)?;

@@ -182,7 +182,7 @@ pub(super) fn bad_answer(plugin: &str, entry: &str, why: &str) -> Error {
         codes::PLUGIN_BAD_ANSWER,
         format!("the answer of plugin `{plugin}` to `{entry}` cannot be used: {}", one_line(why)),
     )
-    .with_hint("this is a bug in the plugin")
+    .with_hint("this is a bug in the plugin; please report it to its author")
 }
 
 #[cfg(unix)]

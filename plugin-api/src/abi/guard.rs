@@ -61,9 +61,9 @@ fn name_plugin(mut error: Error, manifest: &str, entry: &str) -> Error {
     error.message = format!("plugin `{name}` panicked in `{entry}`: {}", error.message);
     error.with_hint(match manifest["homepage"].as_str() {
         Some(page) if !page.is_empty() => {
-            format!("this is a bug in the plugin; report it at {page}")
+            format!("this is a bug in the plugin; please report it at {page}")
         }
-        _ => "this is a bug in the plugin".to_owned(),
+        _ => "this is a bug in the plugin; please report it to its author".to_owned(),
     })
 }
 

@@ -11,7 +11,7 @@ use super::v1::{EPOCH, PluginModule_Ref};
 use crate::Plugin;
 
 /// What the manifest symbol begins with.
-pub(crate) const MANIFEST_MAGIC: [u8; 8] = *b"ANEMLLPM";
+pub const MANIFEST_MAGIC: [u8; 8] = *b"ANEMLLPM";
 
 /// Bytes before the JSON: the magic, the length of the JSON and the ABI epoch, both `u32` little
 /// endian.

@@ -1,40 +1,58 @@
-//! From an open library to a root module whose layout is ours.
+//! From the header that a library exports to a plugin whose layout is ours; for `anemll-plugin-host`.
 
-use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME};
-use libloading::Library;
+pub use abi_stable::library::AbiHeaderRef;
+use abi_stable::library::{LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME};
 
 use super::v1::PluginModule_Ref;
+use crate::{LoadedPlugin, Result};
+
+/// The name of the symbol that is an [`AbiHeaderRef`].
+pub const LIBRARY_HEADER: &str = ROOT_MODULE_LOADER_NAME;
 
 /// Why a library's root module cannot be used.
 #[derive(Debug)]
-pub(crate) struct ModuleFailure {
+pub struct ModuleFailure {
     /// In a few words.
-    pub(crate) reason: String,
+    pub reason: String,
     /// At length: up to thousands of lines.
-    pub(crate) report: String,
+    pub report: String,
 }
 
-/// The root module of a library that has a manifest.
-#[allow(unsafe_code)]
-pub(crate) fn module_of(library: &'static Library) -> Result<PluginModule_Ref, ModuleFailure> {
-    // SAFETY: libraries that export this symbol give it this type; it begins with a magic string
-    // and versions, which `upgrade` compares before it reads on.
-    let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME) };
-    match header {
-        Ok(header) => checked_module((*header).upgrade().map_err(|error| failure(&error))?),
-        Err(error) => Err(ModuleFailure {
-            reason: "it has a manifest, but exports no root module".to_owned(),
-            report: error.to_string(),
-        }),
+/// A root module whose layout is ours.
+#[derive(Clone, Copy)]
+pub struct RootModule(PluginModule_Ref);
+
+impl RootModule {
+    /// The root module behind a library's header.
+    ///
+    /// # Errors
+    /// Another layout, or another major version of this crate.
+    pub fn of(header: AbiHeaderRef) -> std::result::Result<Self, ModuleFailure> {
+        checked_module(header.upgrade().map_err(|error| failure(&error))?).map(Self)
+    }
+
+    /// The manifest, as JSON.
+    pub fn manifest(self) -> &'static str {
+        self.0.manifest()().as_str()
+    }
+
+    /// The plugin.
+    ///
+    /// # Errors
+    /// As [`LoadedPlugin::builtin`].
+    pub fn into_plugin(self) -> Result<LoadedPlugin> {
+        LoadedPlugin::from_module(self.0)
     }
 }
 
-fn checked_module(header: &'static LibHeader) -> Result<PluginModule_Ref, ModuleFailure> {
+fn checked_module(
+    header: &'static LibHeader,
+) -> std::result::Result<PluginModule_Ref, ModuleFailure> {
     header.init_root_module::<PluginModule_Ref>().map_err(|error| failure(&error))
 }
 
 fn failure(error: &LibraryError) -> ModuleFailure {
-    let own = env!("CARGO_PKG_VERSION");
+    let own = crate::VERSION;
     let reason = match error {
         LibraryError::IncompatibleVersionNumber { actual_version, .. } => {
             format!("it was built with anemll-plugin-api {actual_version}, this program with {own}")

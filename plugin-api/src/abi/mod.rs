@@ -6,7 +6,7 @@
 //! - [`guard`]: panics become errors.
 //! - [`convert`]: errors, tensors and paths in their two forms.
 //! - [`header`]: what a library exports.
-//! - `load`: how a host gets at it; with the feature `loader`.
+//! - [`load`]: how a host gets at it.
 //! - [`export`]: the plugin's side, safe trait objects behind the ABI's.
 //! - [`remote`]: the host's side, the ABI's objects behind safe traits.
 //! - [`services`], [`sink_check`]: host and sink, in both directions.
@@ -15,7 +15,6 @@ mod convert;
 pub(crate) mod export;
 pub(crate) mod guard;
 pub(crate) mod header;
-#[cfg(feature = "loader")]
 pub(crate) mod load;
 pub(crate) mod remote;
 mod services;

@@ -273,7 +273,7 @@ impl RemoteSession {
         for output in &signature.outputs {
             match written.clone().find(|tensor| tensor.name == output.name) {
                 None => return refuse(format!("it lacks the output `{}`", output.name)),
-                Some(tensor) if tensor.dtype.name() != output.dtype => {
+                Some(tensor) if tensor.dtype != output.dtype => {
                     return refuse(format!(
                         "the output `{}` is {}, and not {} as described",
                         output.name, tensor.dtype, output.dtype

@@ -47,6 +47,7 @@ pub struct WeightFile {
 /// What a package is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum PackageKind {
     /// A part with one function.
     Part,
@@ -54,6 +55,9 @@ pub enum PackageKind {
     Combined,
     /// For evaluation only; it is not shipped.
     Evaluate,
+    /// One that this version does not know. Hosts refuse such a layout.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A function of a package.
@@ -71,7 +75,7 @@ pub struct PackageFunction {
 pub struct PackageSpec {
     /// The file name without `.mlpackage`.
     pub stem: String,
-    /// The directory below the output: empty, or `.anemll/evaluate`.
+    /// The directory below the output; empty for the output itself.
     #[serde(default)]
     pub directory: String,
     /// What it is there for.

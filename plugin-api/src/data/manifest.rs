@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::{ComponentOptions, Error, Result, codes, limits};
 
-/// The five stages of a conversion.
+/// The stages of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Stage {
     /// Arch frontends.
     Arch,
@@ -22,10 +23,14 @@ pub enum Stage {
     Compiler,
     /// Runtimes.
     Runtime,
+    /// One that this version does not know. Such a component cannot be used; the others of its
+    /// plugin can.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Stage {
-    /// All stages in the order of a conversion.
+    /// All known stages in the order of a conversion.
     pub const ALL: [Self; 5] =
         [Self::Arch, Self::Quantizer, Self::Combiner, Self::Compiler, Self::Runtime];
 
@@ -37,6 +42,7 @@ impl Stage {
             Self::Combiner => "combiner",
             Self::Compiler => "compiler",
             Self::Runtime => "runtime",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -50,6 +56,7 @@ impl fmt::Display for Stage {
 /// The type of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OptionType {
     /// A whole number.
     Integer,
@@ -59,6 +66,9 @@ pub enum OptionType {
     Boolean,
     /// A text.
     String,
+    /// A type that this version does not know: such an option keeps its default.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One option of a component.
@@ -180,7 +190,9 @@ impl Manifest {
         }
         let mut seen = BTreeSet::new();
         for component in &self.components {
-            if !seen.insert((component.stage, &component.id)) {
+            // Of stages that are not known, it is not known either whether they are the same.
+            let known = component.stage != Stage::Unknown;
+            if known && !seen.insert((component.stage, &component.id)) {
                 return Err(Error::new(
                     codes::PLUGIN_DUPLICATE_ID,
                     format!(
@@ -217,6 +229,14 @@ impl ComponentManifest {
                 };
                 return refuse(name, why).map_err(|error| error.with_hint(hint));
             };
+            if option.kind == OptionType::Unknown {
+                let why = format!(
+                    "option {name:?} of `{}` has a type that this version does not know",
+                    self.id
+                );
+                return refuse(name, why)
+                    .map_err(|error| error.with_hint("leave it out, or update anemll"));
+            }
             if let Err(why) = option.check_value(value) {
                 return refuse(name, format!("option {name:?} of `{}` {why}", self.id));
             }
@@ -267,6 +287,7 @@ impl OptionSpec {
             OptionType::Number => (value.is_number(), "a number"),
             OptionType::Boolean => (value.is_boolean(), "true or false"),
             OptionType::String => (value.is_string(), "a text"),
+            OptionType::Unknown => return Ok(()),
         };
         if !suits {
             return Err(format!("must be {expected}, not {value}"));
@@ -292,6 +313,9 @@ impl OptionSpec {
     }
 
     fn check(&self) -> std::result::Result<(), String> {
+        if self.kind == OptionType::Unknown {
+            return Ok(());
+        }
         let numeric = matches!(self.kind, OptionType::Integer | OptionType::Number);
         if !numeric && (self.minimum.is_some() || self.maximum.is_some()) {
             return Err("has bounds, but is not a number".to_owned());
@@ -387,7 +411,7 @@ mod tests {
             ("/abi", json!(-1)),
             ("/components", json!([])),
             ("/components/0/id", json!("../llama")),
-            ("/components/0/stage", json!("frontend")),
+            ("/components/0/stage", json!(3)),
         ];
         for (place, value) in edits {
             let mut manifest = manifest();
@@ -397,6 +421,24 @@ mod tests {
         let mut with_escape = manifest();
         with_escape["components"][0]["summary"] = json!("\u{1b}[2J");
         assert_eq!(code(&with_escape), codes::PLUGIN_MANIFEST_INVALID);
+    }
+
+    #[test]
+    fn what_a_later_version_brings_is_left_alone() {
+        let mut manifest = manifest();
+        let later = json!({"stage": "profiler", "id": "llama", "depth": 3});
+        manifest["components"].as_array_mut().unwrap().extend([later.clone(), later]);
+        manifest["components"][0]["options"]["window"] =
+            json!({"type": "duration", "default": "3 s", "minimum": 1, "enum": []});
+        let manifest = Manifest::parse(&manifest.to_string()).unwrap();
+        assert_eq!(manifest.components_of(Stage::Unknown).count(), 2);
+        let component = manifest.component(Stage::Arch, "llama").unwrap();
+        let complete = component.complete_options(&ComponentOptions::new()).unwrap();
+        assert_eq!(complete, testing::options(json!({"split": 8, "window": "3 s"})));
+        let given = ComponentOptions::new().with("window", "4 s");
+        let error = component.complete_options(&given).unwrap_err();
+        assert_eq!(error.at.as_deref(), Some("window"));
+        assert!(error.hint.unwrap().contains("update"));
     }
 
     #[test]

@@ -5,23 +5,27 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Error;
 #[cfg(doc)]
 use crate::codes;
+use crate::{DType, Error};
 
 /// How well a frontend suits a configuration; greater is better.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MatchRank {
     /// Not at all.
     #[default]
-    None,
+    None = 0,
     /// One of `architectures` is the frontend's.
-    Architecture,
+    Architecture = 2,
     /// `model_type` is the frontend's.
-    ModelType,
+    ModelType = 3,
+    /// In a way that this version does not know, which is better than none.
+    #[serde(other)]
+    Unknown = 1,
 }
 
 /// A frontend's answer to a configuration.
@@ -127,8 +131,8 @@ impl Refusal {
 /// A tensor of the model directory, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
-    /// The element type by name, for example `bfloat16`.
-    pub dtype: String,
+    /// The element type, for example `bfloat16`.
+    pub dtype: DType,
     /// The shape, outermost dimension first.
     pub shape: Vec<u64>,
 }
@@ -150,7 +154,7 @@ pub struct ModelInput {
 /// The state that all functions of a model share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StateInfo {
-    /// The name, for example `model_model_kv_cache_0`.
+    /// The name.
     pub name: String,
     /// The shape; elements are float16.
     pub shape: Vec<u64>,
@@ -225,6 +229,7 @@ pub struct LayerRange {
 /// What a function is for, which says how many tokens it takes and what it gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Purpose {
     /// One token; final norm after the last layer.
     Infer,
@@ -233,6 +238,9 @@ pub enum Purpose {
     Prefill,
     /// A batch of tokens, every layer whole, final norm, all rows and all logits.
     Evaluate,
+    /// One that this version does not know. Frontends refuse such a function.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One function that a frontend lowers: which pieces of the model, and what for.
@@ -242,12 +250,12 @@ pub enum Purpose {
 pub struct FunctionSpec {
     /// Unique in the layout, for example `infer.01`.
     pub id: String,
-    /// Whether it begins with the embedding (takes `input_ids`, not `hidden_states`).
+    /// Whether it begins with the embedding: it takes token ids, else the residual stream.
     pub embedding: bool,
     /// Which layers it has, if any.
     #[serde(default)]
     pub layers: Option<LayerRange>,
-    /// Whether it ends with the head (gives logits, not `output_hidden_states`).
+    /// Whether it ends with the head: it gives logits, else the residual stream.
     pub head: bool,
     /// What it is for.
     pub purpose: Purpose,
@@ -275,5 +283,15 @@ mod tests {
         let error = Refusal::to_error(&all).unwrap();
         assert_eq!(error.hint.unwrap(), "use less; refused too: `b`");
         assert_eq!(Refusal::of_error(&Error::cancelled()), None);
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_taken_as_unknown() {
+        let json = r#"{"rank": "checkpoint", "reason": "", "score": 7}"#;
+        let verdict: Verdict = serde_json::from_str(json).unwrap();
+        assert_eq!(verdict.rank, MatchRank::Unknown);
+        assert!(MatchRank::None < verdict.rank && verdict.rank < MatchRank::Architecture);
+        assert_eq!(serde_json::from_str::<Purpose>("\"draft\"").unwrap(), Purpose::Unknown);
+        assert_eq!(serde_json::to_string(&MatchRank::ModelType).unwrap(), "\"model_type\"");
     }
 }

@@ -128,11 +128,15 @@ pub struct Decision {
 /// An axis of a matrix of shape `[out, in]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Axis {
     /// One factor per output channel.
     Rows,
     /// One factor per input channel.
     Columns,
+    /// One that this version does not know. Hosts refuse such a transform.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Factors that a weight is multiplied by before it is encoded.

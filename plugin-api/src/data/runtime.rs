@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::DType;
+
 /// Whether a component can run on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Availability {
@@ -18,8 +20,8 @@ pub struct Availability {
 pub struct ValueInfo {
     /// The name.
     pub name: String,
-    /// The element type by name.
-    pub dtype: String,
+    /// The element type.
+    pub dtype: DType,
     /// The shapes that it may have, several when they are enumerated; the first is the default.
     pub shapes: Vec<Vec<u64>>,
 }

@@ -3,7 +3,7 @@
 use crate::{archive, blob, compiled, say, scratch};
 use anemll_mil::{LintOptions, blob_references, interface, lint_with, validate_resolved};
 use anemll_mlpackage::{Manifest, Package};
-use anemll_multifunction::{Error, Options, Output, Plan, Source};
+use anemll_multifunction::{Error, JoinPlan, Options, Output, Source};
 use anemll_weights::{Decoder, Statistics, TableUse};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,17 +77,17 @@ fn rewrite(path: &Path, folder: &Path, answers: &mut String) {
     let source =
         |name: &str| Source { name: name.to_owned(), path: path.to_owned(), function: None };
     let sources = [source("infer"), source("prefill")];
-    let plan = Plan::combine(&sources, &Options::default(), &|| false);
+    let plan = JoinPlan::combine(&sources, &Options::default(), &|| false);
     write(plan, &folder.join("both.mlpackage"), answers);
     let Ok(package) = Package::open(path) else { return };
     let program = anemll_mil::model::program(package.model());
     for name in program.iter().flat_map(|program| program.functions.keys()).take(3) {
-        let plan = Plan::split(path, name, &|| false);
+        let plan = JoinPlan::split(path, name, &|| false);
         write(plan, &folder.join("one.mlpackage"), answers);
     }
 }
 
-fn write(plan: Result<Plan, Error>, path: &Path, answers: &mut String) {
+fn write(plan: Result<JoinPlan, Error>, path: &Path, answers: &mut String) {
     let Some(plan) = say(answers, "plan", plan) else { return };
     let done = plan.write(Output { path, replace: true, copy: false }, &|| false);
     if say(answers, "write", done).is_some() {

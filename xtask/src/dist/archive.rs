@@ -91,7 +91,7 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
         }
         digest.update(&piece[..count]);
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(digest.finalize()))
 }
 
 #[cfg(test)]

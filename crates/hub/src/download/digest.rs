@@ -59,11 +59,9 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Sum {
-        let hexadecimal =
-            |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         Sum(match self {
-            Self::Git(hash) => hexadecimal(&hash.finalize()),
-            Self::Sha256(hash) => hexadecimal(&hash.finalize()),
+            Self::Git(hash) => hex::encode(hash.finalize()),
+            Self::Sha256(hash) => hex::encode(hash.finalize()),
         })
     }
 }

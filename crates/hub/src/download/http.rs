@@ -396,13 +396,13 @@ impl Head {
         if let Some(commit) = headers.get("x-repo-commit") {
             match commit.to_str().ok().filter(|commit| is_commit(commit)) {
                 Some(commit) => self.commit = Some(commit.to_owned()),
-                None => return Err(Failure::answer(url, "the hub names a commit that is none")),
+                None => return Err(Failure::answer(url, "the hub names a commit that is not one")),
             }
         }
         if let Some(size) = headers.get("x-linked-size") {
             match size.to_str().ok().and_then(|size| size.trim().parse().ok()) {
                 Some(size) => self.size = Some(size),
-                None => return Err(Failure::answer(url, "the hub names a size that is none")),
+                None => return Err(Failure::answer(url, "the hub names a size that is not one")),
             }
         }
         let linked = headers.get("x-linked-etag");

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::shelf::Shelf;
 use super::url::Url;
 use super::{Limits, Message};
-use crate::cache::{self, INDEX, WEIGHTS};
+use crate::cache::{self, INDEX, SETTINGS, WEIGHTS};
 use crate::name::is_commit;
 use crate::{Environment, ErrorKind, HubError, Name, Need, Result};
 use anemll_files::Limit;
@@ -55,7 +55,7 @@ struct Small {
 }
 
 /// A download.
-pub(super) struct Job {
+pub(super) struct DownloadJob {
     name: Name,
     environment: Environment,
     limits: Limits,
@@ -71,7 +71,7 @@ pub(super) struct Job {
     told: u64,
 }
 
-impl Job {
+impl DownloadJob {
     pub(super) fn new(
         name: &Name,
         environment: &Environment,
@@ -217,6 +217,9 @@ impl Job {
             let message = format!("the hub's model lacks the shard {missing}");
             return Err(self.failed(ErrorKind::Failed, &message));
         }
+        if !has(SETTINGS) {
+            self.shelf.note_absence(commit, SETTINGS)?;
+        }
         let mut entries = Vec::new();
         let small = listing.keys().filter(|name| is_small(name)).cloned();
         for name in small.chain([CONFIG.to_owned()]) {
@@ -317,7 +320,7 @@ impl Job {
         let info = Info::read(&bytes)
             .map_err(|why| self.answer(&format!("the hub's answer cannot be used: {why}")))?;
         if !is_commit(&info.sha) {
-            return Err(self.answer("the hub names a commit that is none"));
+            return Err(self.answer("the hub names a commit that is not one"));
         }
         Ok(info)
     }
@@ -398,8 +401,8 @@ impl Job {
                 ErrorKind::Cache,
                 format!(
                     "{} are still to be downloaded, but only {} are free",
-                    megabytes(bytes),
-                    megabytes(free)
+                    anemll_files::size(bytes),
+                    anemll_files::size(free)
                 ),
             )
             .with_at(blobs.display().to_string())
@@ -409,7 +412,7 @@ impl Job {
             self.note(format!(
                 "downloading {}: {} from {} to {}",
                 self.name.repository(),
-                megabytes(bytes),
+                anemll_files::size(bytes),
                 self.environment.endpoint,
                 self.shelf.snapshot(commit).display()
             ));
@@ -738,8 +741,4 @@ fn is_small(name: &str) -> bool {
     SMALL_FILES.contains(&name)
         || name.starts_with("chat_template")
         || (name.starts_with("tokenizer") && !name.ends_with(".safetensors"))
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }

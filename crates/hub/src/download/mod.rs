@@ -13,7 +13,7 @@ mod shelf;
 mod url;
 
 use crate::{Environment, ErrorKind, HubError, Name, Need, Result};
-use job::Job;
+use job::DownloadJob;
 use shared::Shared;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub fn download(
 ) -> Result<PathBuf> {
     let (sender, receiver) = channel();
     let shared = Arc::new(Shared::default());
-    let job = Job::new(name, environment, limits, Arc::clone(&shared), sender.clone())
+    let job = DownloadJob::new(name, environment, limits, Arc::clone(&shared), sender.clone())
         .map_err(|error| error.map_texts(|text| environment.without_secrets(text)))?;
     let failed = |source| HubError::new(ErrorKind::Failed, format!("no thread: {source}"));
     let worker = std::thread::Builder::new()

@@ -27,7 +27,7 @@ impl Dialect {
             6..=8 => Ok(Self::V1_0),
             9 | 10 => Ok(Self::V1_3),
             _ => Err(Error::new(format!(
-                "specification version {version} is none of an ML Program (6 to 10)"
+                "specification version {version} is not one of an ML Program's (6 to 10)"
             ))),
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn check_model(model: &Model, program: &mil::Program) -> Result<()> {
     let version = model.specification_version;
     if !VERSIONS.contains(&version) {
         return Err(Error::new(format!(
-            "specification version {version} is none of an ML Program (6 to 10)"
+            "specification version {version} is not one of an ML Program's (6 to 10)"
         )));
     }
     if model.is_updatable {

@@ -70,7 +70,7 @@ pub fn summary(model: &Model, stem: &str) -> Result<Summary, String> {
     let default = if several {
         let name = &description.default_function_name;
         described.iter().find(|function| function.name == name).ok_or_else(|| {
-            format!("the default function {name:?} is none of the description's functions")
+            format!("the default function {name:?} is not one of the description's functions")
         })?
     } else {
         described.first().ok_or("the program has no function")?

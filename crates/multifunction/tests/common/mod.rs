@@ -9,7 +9,9 @@ use anemll_mlpackage::{
     BlobFile, BlobType, BlobWriter, Package, WEIGHT_FILE_NAME, WeightsSource, WriteOptions,
     write_package,
 };
-use anemll_multifunction::{Error, Options, Output, Plan, Report, Sharing, Source, TensorReport};
+use anemll_multifunction::{
+    Error, JoinPlan, Options, Output, Report, Sharing, Source, TensorReport,
+};
 use coreml_proto::{Model, mil};
 use half::f16;
 use std::collections::BTreeMap;
@@ -219,7 +221,7 @@ pub fn combine(
     options: &Options,
 ) -> Result<(PathBuf, Report), Error> {
     let path = folder.join("result.mlpackage");
-    let plan = Plan::combine(&sources(list), options, &|| false)?;
+    let plan = JoinPlan::combine(&sources(list), options, &|| false)?;
     let output = Output { path: &path, replace: true, copy: false };
     let done = plan.write(output, &|| false)?;
     Ok((path, done.report))

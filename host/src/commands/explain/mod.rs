@@ -87,25 +87,12 @@ pub fn explanation(code: &str) -> Option<Explanation> {
 /// The three codes with the fewest changes to this one; of these the first in the list.
 fn near(code: &str) -> Vec<&'static str> {
     let known = codes::ALL.iter().map(|(code, _)| *code).chain(lint::RULES.iter().map(|r| r.id));
-    let mut known: Vec<(usize, &str)> = known.map(|id| (distance(code, id), id)).collect();
+    // Codes are short; of a longer text the beginning is enough.
+    let code: String = code.chars().take(40).collect();
+    let mut known: Vec<(usize, &str)> =
+        known.map(|id| (strsim::levenshtein(&code, id), id)).collect();
     known.sort_by_key(|(distance, _)| *distance);
     known.into_iter().take(3).map(|(_, id)| id).collect()
-}
-
-/// Characters to insert, remove or replace (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    // Codes are short; of a longer text the beginning is enough.
-    for (place, left) in one.chars().take(40).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], place + 1);
-        for (column, right) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 fn paragraph(text: &mut String, head: &str, body: &str, width: Option<usize>) {
@@ -314,7 +301,6 @@ mod tests {
     fn what_is_near_is_suggested() {
         assert_eq!(near("ANE-80")[0], "ANE-080");
         assert_eq!(near("A503")[0], "A0503");
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "A01"), 3);
+        assert_eq!(near(&"A".repeat(1 << 20)).len(), 3);
     }
 }

@@ -9,7 +9,9 @@ use anemll_plugin_api::data::{
     TensorInfo,
 };
 use anemll_plugin_api::testing::options;
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::{
+    ArchFrontend, ComponentOptions, DType, Host, Plugin, Result, Value, codes,
+};
 use serde_json::json;
 
 /// A small model as transformers would save it.
@@ -80,7 +82,7 @@ fn tensors(prefix: &str) -> BTreeMap<String, TensorInfo> {
         }
     }
     list.into_iter()
-        .map(|(name, shape)| (name, TensorInfo { dtype: "bfloat16".into(), shape }))
+        .map(|(name, shape)| (name, TensorInfo { dtype: DType::BFLOAT16, shape }))
         .collect()
 }
 

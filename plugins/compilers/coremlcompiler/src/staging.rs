@@ -1,6 +1,6 @@
 //! A hidden directory for what is being made, so that nothing half-done has a final name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anemll_plugin_api::{Error, Result, codes};
@@ -8,23 +8,22 @@ use anemll_plugin_api::{Error, Result, codes};
 /// A directory beside the final place. It goes away with this value, and so does all that was not
 /// published.
 pub(crate) struct Staging {
-    directory: tempfile::TempDir,
+    directory: anemll_files::Staging,
     name: OsString,
     destination: PathBuf,
 }
 
 impl Staging {
     /// For something that will be `output_directory/name`.
-    pub(crate) fn new(output_directory: &Path, name: &std::ffi::OsStr) -> Result<Self> {
+    pub(crate) fn new(output_directory: &Path, name: &OsStr) -> Result<Self> {
         // Absolute, for programs that take a leading `-` for a flag.
         let output = std::path::absolute(output_directory)
             .and_then(|output| std::fs::create_dir_all(&output).map(|()| output))
             .map_err(|error| unwritable(output_directory, &error))?;
-        let directory = tempfile::Builder::new()
-            .prefix(".anemll-compile-")
-            .tempdir_in(&output)
+        let destination = output.join(name);
+        let directory = anemll_files::Staging::create(&destination, true)
             .map_err(|error| unwritable(output_directory, &error))?;
-        Ok(Self { directory, name: name.to_owned(), destination: output.join(name) })
+        Ok(Self { directory, name: name.to_owned(), destination })
     }
 
     /// Where to make it.
@@ -34,27 +33,22 @@ impl Staging {
 
     /// Gives what was made its final name, in place of what may be there, and returns that.
     pub(crate) fn publish(self) -> Result<PathBuf> {
-        let made = self.directory.path().join(&self.name);
         // The one file that every compiled model has.
-        if !made.join("coremldata.bin").is_file() {
+        if !self.path().join(&self.name).join("coremldata.bin").is_file() {
             return Err(Error::new(
                 codes::COMPILE_FAILED,
                 format!("coremlcompiler succeeded, but made no {}", self.name.display()),
             )
             .with_at(self.destination.display().to_string()));
         }
-        let failed = |error: std::io::Error| unwritable(&self.destination, &error);
-        // A directory cannot be renamed onto a full one: the older one goes into the staging first.
-        if self.destination.symlink_metadata().is_ok() {
-            std::fs::rename(&self.destination, self.directory.path().join("before"))
-                .map_err(failed)?;
-        }
-        std::fs::rename(&made, &self.destination).map_err(failed)?;
+        self.directory
+            .publish_inner(&self.name, true)
+            .map_err(|error| unwritable(&self.destination, &error))?;
         Ok(self.destination)
     }
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Error {
+fn unwritable(path: &Path, error: &dyn std::error::Error) -> Error {
     Error::new(codes::OUTPUT_UNWRITABLE, "the compiled model cannot be written")
         .with_at(path.display().to_string())
         .with_source(error)

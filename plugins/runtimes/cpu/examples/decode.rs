@@ -6,7 +6,7 @@
 
 use anemll_mil::DataType;
 use anemll_mlpackage::Package;
-use anemll_plugin_api::{DType, Host, MemorySink, Runtime, Tensor};
+use anemll_plugin_api::{Host, MemorySink, Runtime, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn decode(path: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
             .inputs
             .iter()
             .map(|input| {
-                let dtype = DType::from_name(&input.dtype).ok_or("an input of unknown type")?;
+                let dtype = input.dtype;
                 let shape = input.shapes.first().ok_or("an input without a shape")?.clone();
                 let bits = u64::from(dtype.bits().ok_or("an input of text")?);
                 let bytes = usize::try_from(shape.iter().product::<u64>() * bits / 8)?;

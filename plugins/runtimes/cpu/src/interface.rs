@@ -118,7 +118,7 @@ pub(crate) fn describe(model: &Model, interfaces: &[FunctionInterface]) -> Sessi
     let value = |port: &Port| ValueInfo {
         name: port.name.clone(),
         dtype: u32::try_from(port.data_type.to_proto())
-            .map_or_else(|_| "unknown".to_owned(), |number| DType(number).name().to_owned()),
+            .map_or_else(|_| DType::named("unknown"), DType),
         shapes: port.shapes.clone(),
     };
     let description = model.description.clone().unwrap_or_default();

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 const STEPS_PER_CHECK: usize = 64;
 
 /// A function, ready to run.
-pub(crate) struct Plan {
+pub(crate) struct FunctionPlan {
     function: String,
     steps: Vec<PlannedStep>,
     /// Slot of each input tensor, by name.
@@ -125,7 +125,7 @@ impl Planner<'_> {
         name: &str,
         function: &mil::Function,
         block: &mil::Block,
-    ) -> Result<Plan, Error> {
+    ) -> Result<FunctionPlan, Error> {
         let model = self.model;
         let mut building = Building {
             planner: self,
@@ -179,7 +179,7 @@ impl Planner<'_> {
         let values = values.collect();
         let slots = building.slots;
         let wide = self.wide;
-        Ok(Plan { function: name.to_owned(), steps, inputs, outputs, values, slots, wide })
+        Ok(FunctionPlan { function: name.to_owned(), steps, inputs, outputs, values, slots, wide })
     }
 }
 
@@ -456,7 +456,7 @@ fn check_outputs<'d>(
     Ok(())
 }
 
-impl Plan {
+impl FunctionPlan {
     /// Slots that a run needs.
     pub(crate) fn slots(&self) -> usize {
         self.slots

@@ -4,7 +4,7 @@ use crate::element::Element;
 use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
-use crate::plan::{ConstantCache, Plan, Planner, check_operations};
+use crate::plan::{ConstantCache, FunctionPlan, Planner, check_operations};
 use crate::source::Source;
 use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
@@ -38,7 +38,7 @@ struct Function {
     interface: FunctionInterface,
     inputs: Vec<InputPort>,
     /// Made at the first run.
-    plan: Option<Plan>,
+    plan: Option<FunctionPlan>,
 }
 
 fn graph_error(error: &dyn std::fmt::Display) -> Error {
@@ -142,8 +142,8 @@ impl CpuSession {
 fn widen_description(description: &mut SessionDescription) {
     for function in &mut description.functions {
         for value in function.outputs.iter_mut().chain(&mut function.states) {
-            if value.dtype == DType::FLOAT16.name() {
-                DType::FLOAT32.name().clone_into(&mut value.dtype);
+            if value.dtype == DType::FLOAT16 {
+                value.dtype = DType::FLOAT32;
             }
         }
     }
@@ -173,7 +173,7 @@ fn zero_state(port: &anemll_mil::Port, wide: bool) -> Result<StateValue> {
 fn read_inputs(
     function: &str,
     ports: &[InputPort],
-    plan: &Plan,
+    plan: &FunctionPlan,
     inputs: &[TensorView<'_>],
     slots: &mut [Option<Tensor>],
     pool: &Pool,
@@ -242,28 +242,13 @@ fn write(sink: &mut dyn Sink, name: &str, value: &Tensor, pool: &Pool) -> Result
 }
 
 /// The error for a value that the function does not have, with the nearest names.
-fn unknown_value(function: &str, plan: &Plan, name: &str) -> Error {
+fn unknown_value(function: &str, plan: &FunctionPlan, name: &str) -> Error {
     let mut near: Vec<(usize, &str)> =
-        plan.value_names().map(|known| (distance(known, name), known)).collect();
+        plan.value_names().map(|known| (strsim::levenshtein(known, name), known)).collect();
     near.sort_unstable();
     let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
     Error::new(codes::VALUE_UNKNOWN, format!("function `{function}` has no value `{name}`"))
         .with_hint(format!("near names: {}", names.join(", ")))
-}
-
-/// Number of inserted, removed or replaced bytes between two names.
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 impl Session for CpuSession {
@@ -331,17 +316,5 @@ impl Session for CpuSession {
             self.pool.recycle(value.storage);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_are_edit_distances() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
     }
 }

@@ -68,7 +68,7 @@ fn nothing_overflows_and_nothing_is_rounded() {
     assert_eq!(scaled.dtype, DType::FLOAT32);
     let described = session.describe();
     let main = &described.functions[0];
-    assert_eq!((&*main.outputs[0].dtype, &*main.states[0].dtype), ("float32", "float32"));
+    assert_eq!((main.outputs[0].dtype, main.states[0].dtype), (DType::FLOAT32, DType::FLOAT32));
     assert_eq!(floats(&scaled), [240_000.0, tenth * 4.0]);
     assert_eq!(first, [240_000.0 * hundredth, tenth * 4.0 * hundredth]);
     // The state holds what float16 cannot.

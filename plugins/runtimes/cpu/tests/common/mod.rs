@@ -111,7 +111,7 @@ pub(crate) fn generated(
         .map(|input| {
             let shape = &input.shapes[variant.min(input.shapes.len() - 1)];
             let count: u64 = shape.iter().product();
-            match (input.name.as_str(), input.dtype.as_str()) {
+            match (input.name.as_str(), input.dtype.name()) {
                 ("causal_mask", _) => {
                     let (rows, columns) = (shape[2] as i32, shape[3] as i32);
                     let values: Vec<f32> = (0..rows)

@@ -6,13 +6,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anemll_plugin_api::__host::{
+    AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule, other_epoch,
+};
+use anemll_plugin_api::data::Manifest;
+use anemll_plugin_api::{ABI_EPOCH, Error, LoadedPlugin, Result, codes};
 use libloading::Library;
 
-use crate::abi::load::{ModuleFailure, module_of};
-use crate::data::Manifest;
 use crate::library_file::{RawManifest, read_manifest};
-use crate::loaded::other_epoch;
-use crate::{ABI_EPOCH, Error, LoadedPlugin, Origin, Result, codes};
 
 /// How plugins are opened.
 #[derive(Debug, Clone, Default)]
@@ -24,44 +25,42 @@ pub struct LoadOptions {
 /// Reads the manifest of a plugin from its file, without running any of it.
 ///
 /// # Errors
-/// Those of [`LoadedPlugin::open`] up to the manifest's checks.
+/// Those of [`open`] up to the manifest's checks.
 pub fn manifest_of_file(path: &Path) -> Result<Manifest> {
     checked_manifest(&read_manifest(path)?).map_err(|error| at_file(error, path))
 }
 
-impl LoadedPlugin {
-    /// Opens a plugin library.
-    ///
-    /// # Errors
-    /// In the order of the checks:
-    ///
-    /// 1. [`codes::PLUGIN_UNREADABLE`]: no such file, no permission, not a file;
-    /// 2. [`codes::PLUGIN_NOT_A_LIBRARY`], [`codes::PLUGIN_OTHER_SYSTEM`],
-    ///    [`codes::PLUGIN_OTHER_CPU`]: a file that this program cannot load;
-    /// 3. [`codes::PLUGIN_NO_MANIFEST`]: a library, but not a plugin;
-    /// 4. [`codes::PLUGIN_MANIFEST_INVALID`]: no readable manifest;
-    /// 5. [`codes::PLUGIN_OTHER_EPOCH`]: built for another plugin ABI;
-    /// 6. [`codes::PLUGIN_DUPLICATE_ID`], [`codes::PLUGIN_OPTIONS_SCHEMA`]: the manifest contradicts
-    ///    itself;
-    /// 7. [`codes::PLUGIN_OPEN_FAILED`]: the system cannot load it (from here on, it has run);
-    /// 8. [`codes::PLUGIN_LAYOUT_DIFFERS`]: built with an incompatible version of this crate; the
-    ///    long report is in a file that the hint names;
-    /// 9. [`codes::PLUGIN_MANIFEST_DIFFERS`]: what was loaded is not what was read.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with(path, &LoadOptions::default())
-    }
-
-    /// Opens a plugin library with options.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_with(path: &Path, options: &LoadOptions) -> Result<Self> {
-        let raw = read_manifest(path)?;
-        open(path, &raw, options).map_err(|error| at_file(error, path))
-    }
+/// Opens a plugin library.
+///
+/// # Errors
+/// In the order of the checks:
+///
+/// 1. [`codes::PLUGIN_UNREADABLE`]: no such file, no permission, not a file;
+/// 2. [`codes::PLUGIN_NOT_A_LIBRARY`], [`codes::PLUGIN_OTHER_SYSTEM`],
+///    [`codes::PLUGIN_OTHER_CPU`]: a file that this program cannot load;
+/// 3. [`codes::PLUGIN_NO_MANIFEST`]: a library, but not a plugin;
+/// 4. [`codes::PLUGIN_MANIFEST_INVALID`]: no readable manifest;
+/// 5. [`codes::PLUGIN_OTHER_EPOCH`]: built for another plugin ABI;
+/// 6. [`codes::PLUGIN_DUPLICATE_ID`], [`codes::PLUGIN_OPTIONS_SCHEMA`]: the manifest contradicts
+///    itself;
+/// 7. [`codes::PLUGIN_OPEN_FAILED`]: the system cannot load it (from here on, it has run);
+/// 8. [`codes::PLUGIN_LAYOUT_DIFFERS`]: built with an incompatible version of this crate; the
+///    long report is in a file that the hint names;
+/// 9. [`codes::PLUGIN_MANIFEST_DIFFERS`]: what was loaded is not what was read.
+pub fn open(path: &Path) -> Result<LoadedPlugin> {
+    open_with(path, &LoadOptions::default())
 }
 
-fn open(path: &Path, raw: &RawManifest, options: &LoadOptions) -> Result<LoadedPlugin> {
+/// Opens a plugin library with options.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &Path, options: &LoadOptions) -> Result<LoadedPlugin> {
+    let raw = read_manifest(path)?;
+    load(path, &raw, options).map_err(|error| at_file(error, path))
+}
+
+fn load(path: &Path, raw: &RawManifest, options: &LoadOptions) -> Result<LoadedPlugin> {
     let manifest = checked_manifest(raw)?;
     // A bare file name would be searched for in the system's directories.
     let absolute = std::fs::canonicalize(path).map_err(|error| {
@@ -69,13 +68,28 @@ fn open(path: &Path, raw: &RawManifest, options: &LoadOptions) -> Result<LoadedP
     })?;
     let library = open_library(&absolute)?;
     let module =
-        module_of(library).map_err(|failure| does_not_fit(&manifest.name, &failure, options))?;
+        root_module(library).map_err(|failure| does_not_fit(&manifest.name, &failure, options))?;
     // The file may have been exchanged between reading and opening, or a library of that name be
     // loaded already. The module brings its manifest with a length, so no memory is read on trust.
-    if module.manifest()().as_str() != raw.json {
+    if module.manifest() != raw.json {
         return Err(differs());
     }
-    LoadedPlugin::from_module(module, Origin::File(path.to_owned()))
+    module.into_plugin()
+}
+
+/// The root module of a library that has a manifest.
+#[allow(unsafe_code)]
+fn root_module(library: &'static Library) -> std::result::Result<RootModule, ModuleFailure> {
+    // SAFETY: libraries that export this symbol give it this type; it begins with a magic string
+    // and versions, which `RootModule::of` compares before it reads on.
+    let header = unsafe { library.get::<AbiHeaderRef>(LIBRARY_HEADER) };
+    match header {
+        Ok(header) => RootModule::of(*header),
+        Err(error) => Err(ModuleFailure {
+            reason: "it has a manifest, but exports no root module".to_owned(),
+            report: error.to_string(),
+        }),
+    }
 }
 
 fn checked_manifest(raw: &RawManifest) -> Result<Manifest> {
@@ -131,7 +145,7 @@ fn text_of(error: &dyn std::error::Error) -> String {
 
 /// The error of a module that does not fit: one line, with the report, of up to thousands, in a file.
 fn does_not_fit(name: &str, failure: &ModuleFailure, options: &LoadOptions) -> Error {
-    let own = env!("CARGO_PKG_VERSION");
+    let own = anemll_plugin_api::VERSION;
     let hint = match write_report(name, &failure.report, options) {
         Ok(path) => format!(
             "build the plugin again with anemll-plugin-api {own}; full report: {} ({} lines)",

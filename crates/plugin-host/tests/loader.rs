@@ -1,10 +1,10 @@
 //! Files that are not plugins, or not for us: each has its own code and says so in one line.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "loader")]
 
 use std::path::Path;
 
 use anemll_plugin_api::*;
+use anemll_plugin_host::{manifest_of_file, open};
 
 /// A minimal ELF library for this processor, whose only symbol is `name` with these bytes; `size` is
 /// that of the file's segment.
@@ -96,7 +96,7 @@ fn refusal(contents: &[u8]) -> Error {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("plugin.so");
     std::fs::write(&path, contents).unwrap();
-    let error = LoadedPlugin::open(&path).unwrap_err();
+    let error = open(&path).unwrap_err();
     if error.code != codes::PLUGIN_OPEN_FAILED {
         assert_eq!(manifest_of_file(&path).unwrap_err(), error);
     }
@@ -114,16 +114,13 @@ fn check_words(error: &Error, path: &Path) {
 fn a_path_that_is_no_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for path in [directory.path().join("missing.so"), directory.path().to_owned()] {
-        let error = LoadedPlugin::open(&path).unwrap_err();
+        let error = open(&path).unwrap_err();
         assert_eq!(error.code, codes::PLUGIN_UNREADABLE);
         check_words(&error, &path);
     }
     // A device or a pipe: reading could wait for ever.
     #[cfg(unix)]
-    assert_eq!(
-        LoadedPlugin::open(Path::new("/dev/zero")).unwrap_err().code,
-        codes::PLUGIN_UNREADABLE
-    );
+    assert_eq!(open(Path::new("/dev/zero")).unwrap_err().code, codes::PLUGIN_UNREADABLE);
 }
 
 #[test]
@@ -169,7 +166,7 @@ fn a_library_of_another_system_or_processor_is_refused() {
 
 #[test]
 fn a_program_without_a_manifest_is_refused() {
-    let error = LoadedPlugin::open(&std::env::current_exe().unwrap()).unwrap_err();
+    let error = open(&std::env::current_exe().unwrap()).unwrap_err();
     let codes = [codes::PLUGIN_NO_MANIFEST, codes::PLUGIN_NOT_A_LIBRARY];
     assert!(codes.contains(&error.code.as_str()), "{error:?}");
 }

@@ -3,14 +3,14 @@
 use crate::approximate::Neighbour;
 use crate::report::{Sharing, TensorReport};
 use crate::rewrite::{Member, Place, operations, result_name};
-use crate::store::{RecordId, Store, record_id};
+use crate::store::{RecordId, RecordStore, record_id};
 use anemll_mil::references::values;
 use anemll_mil::{Symbols, ValueType};
 use coreml_proto::mil;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Bytes of each weight's records, by place, before any is replaced.
-pub(crate) fn sizes(store: &Store, members: &[Member]) -> BTreeMap<Place, u64> {
+pub(crate) fn sizes(store: &RecordStore, members: &[Member]) -> BTreeMap<Place, u64> {
     let mut sizes = BTreeMap::new();
     for member in 0..members.len() {
         for (place, operation) in operations(members, member) {
@@ -28,7 +28,7 @@ fn records(operation: &mil::Operation) -> impl Iterator<Item = RecordId> {
     values(operation).filter_map(|(_, value)| record_id(value))
 }
 
-fn bytes(store: &Store, records: impl IntoIterator<Item = RecordId>) -> u64 {
+fn bytes(store: &RecordStore, records: impl IntoIterator<Item = RecordId>) -> u64 {
     records.into_iter().map(|id| store.record(id).size_in_bytes()).sum()
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Inventory {
 
 /// Looks at all weights in order, after replacement. `sizes` are those from before.
 pub(crate) fn inventory(
-    store: &Store,
+    store: &RecordStore,
     members: &[Member],
     sizes: &BTreeMap<Place, u64>,
     semantic: &BTreeMap<Place, Place>,

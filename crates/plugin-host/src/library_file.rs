@@ -7,8 +7,8 @@ use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::read::{ExportTarget, File, FileKind, NameOrOrdinal, ReadCache, ReadRef};
 use object::{Architecture, BinaryFormat, Object, ObjectKind, ObjectSegment, ObjectSymbol};
 
-use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
-use crate::{Error, Result, codes, limits};
+use anemll_plugin_api::__host::{MANIFEST_HEADER, MANIFEST_MAGIC};
+use anemll_plugin_api::{Error, Result, codes, limits};
 
 /// The name of the manifest symbol, as the linker knows it outside of Mach-O.
 const MANIFEST_SYMBOL: &str = "ANEMLL_PLUGIN_MANIFEST";
@@ -279,5 +279,5 @@ fn invalid(why: &str) -> Error {
         codes::PLUGIN_MANIFEST_INVALID,
         format!("the plugin's manifest cannot be used: {why}"),
     )
-    .with_hint("this is a bug in the plugin")
+    .with_hint("this is a bug in the plugin; please report it to its author")
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// A package that was written, as JSON shows it.
 #[derive(Debug, Serialize)]
-pub(super) struct Written<'a> {
+pub struct Written<'a> {
     /// Its path.
     path: String,
     /// Size of its model file.
@@ -20,7 +20,8 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn new(done: &'a Done) -> Self {
+    /// What was written, and where its weights came from.
+    pub fn new(done: &'a Done) -> Self {
         let path = done.written.path.display().to_string();
         let weights_by = match done.written.weights {
             WeightsPlacement::HardLinked => "hard link",
@@ -31,7 +32,7 @@ impl<'a> Written<'a> {
     }
 
     /// The package and its sharing; `every` lists all weights.
-    pub(super) fn to_text(&self, every: bool) -> String {
+    pub fn to_text(&self, every: bool) -> String {
         let linked = match self.weights_by {
             "hard link" => "  the weight file is a hard link of an input's\n",
             _ => "",
@@ -41,7 +42,7 @@ impl<'a> Written<'a> {
 }
 
 /// What a report says, in lines.
-pub(super) fn report_text(report: &Report, every: bool) -> String {
+pub fn report_text(report: &Report, every: bool) -> String {
     let mut text = String::new();
     if let Some(default) = &report.default_function {
         let names: Vec<String> = report
