@@ -12,3 +12,4 @@ pub mod observation;
 pub mod peaks;
 pub mod perplexity;
 pub mod sampling;
+pub mod transcript;

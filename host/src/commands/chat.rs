@@ -1,6 +1,6 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
-use super::transcript::Transcript;
+use anemll_generation::transcript::Transcript;
 use crate::arguments::{ConversionArguments, SamplingArguments, count};
 use crate::chat_template;
 use crate::conversation::Conversation;

@@ -18,7 +18,6 @@ pub mod plan;
 pub mod plugin;
 pub mod preflight;
 pub mod split;
-mod transcript;
 pub mod verify;
 
 use anemll_conversion::{Conversion, META, locate};

@@ -13,14 +13,14 @@ struct Message {
 
 /// A conversation as a JSON array of messages, as chat templates take it.
 #[derive(Debug)]
-pub(super) struct Transcript {
+pub struct Transcript {
     path: PathBuf,
     messages: Vec<Message>,
 }
 
 impl Transcript {
     /// An empty one. What is at the path already is not replaced.
-    pub(super) fn new(path: &Path) -> Result<Self> {
+    pub fn new(path: &Path) -> Result<Self> {
         if path.symlink_metadata().is_ok() {
             return Err(Error::new(codes::OUTPUT_EXISTS, "the file for the conversation exists")
                 .with_at(path.display().to_string())
@@ -33,12 +33,12 @@ impl Transcript {
     }
 
     /// Adds a message.
-    pub(super) fn add(&mut self, role: &'static str, content: &str) {
+    pub fn add(&mut self, role: &'static str, content: &str) {
         self.messages.push(Message { role, content: content.to_owned() });
     }
 
     /// Writes the whole conversation; the file is never half written.
-    pub(super) fn write(&self) -> Result<()> {
+    pub fn write(&self) -> Result<()> {
         let folder = match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -52,7 +52,7 @@ impl Transcript {
         };
         written().map_err(|source| {
             let what = "the conversation cannot be saved";
-            crate::error::io(codes::OUTPUT_UNWRITABLE, what, &self.path, &source)
+            anemll_errors::io(codes::OUTPUT_UNWRITABLE, what, &self.path, &source)
         })
     }
 }
