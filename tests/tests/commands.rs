@@ -278,7 +278,7 @@ fn default_bits_are_the_same_in_plan_and_in_both_kinds_of_run() {
             assert_eq!(dry["weight_files"][file["id"].as_str().unwrap()], file["bytes"]);
             sum += file["bytes"].as_u64().unwrap();
         }
-        let whole = whole_file(&planned);
+        let whole = whole_file(planned);
         if combiner == "monolithic" {
             assert!(whole.abs_diff(sum) < sum / 100, "{whole} and {sum}");
         }

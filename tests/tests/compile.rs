@@ -149,6 +149,39 @@ fn convert_compiles_and_so_do_parts() {
 }
 
 #[test]
+fn json_tells_of_every_package() {
+    let folder = converted("none");
+    let input = folder.path().to_str().unwrap();
+    let told = |output: &std::process::Output| -> serde_json::Value {
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let all = ["all", "--input", input, "--compiler", "mlmodelc", "--json"];
+    let value = told(&succeed(&mut compile(&all)));
+    assert_eq!(value["compiler"], "mlmodelc");
+    let packages = value["packages"].as_array().unwrap();
+    assert_eq!(packages.len(), 5);
+    for package in packages {
+        assert_eq!(package["outcome"], "compiled", "{package}");
+        assert!(Path::new(package["compiled"].as_str().unwrap()).is_dir());
+        let is_head = package["package"].as_str().unwrap().contains("lm_head");
+        assert_eq!(package["guesses"].as_array().unwrap().is_empty(), is_head, "{package}");
+        assert!(package.get("error").is_none() && package.get("differing").is_none());
+    }
+    let head = folder.path().join("llama_lm_head.mlpackage/Manifest.json");
+    std::fs::remove_file(head).unwrap();
+    let output = run(&mut compile(&all));
+    assert_eq!(output.status.code(), Some(1));
+    let value = told(&output);
+    let of = |outcome: &str| {
+        let packages = value["packages"].as_array().unwrap().iter();
+        packages.filter(|package| package["outcome"] == outcome).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!((of("up_to_date").len(), of("failed").len()), (4, 1), "{value}");
+    assert_eq!(of("failed")[0]["error"]["code"], "A0501", "{value}");
+    assert!(of("failed")[0].get("compiled").is_none());
+}
+
+#[test]
 fn what_cannot_be_compiled_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -268,6 +301,38 @@ mod with_a_stand_in_for_xcrun {
         assert!(told.contains("coremlcompiler: \"guess\""), "{told}");
         assert!(told.contains("mlmodelc: \"predict\""), "{told}");
         assert!(told.contains("line 4"), "{told}");
+    }
+
+    #[test]
+    fn a_package_that_cannot_be_compared_does_not_stop_the_others() {
+        let folder = converted("mlmodelc");
+        let xcrun = Xcrun::new();
+        // Of the first it makes nothing.
+        for name in &COMPILED[1..] {
+            xcrun.makes(&folder.path().join(name));
+        }
+        let output = tempfile::tempdir().unwrap();
+        let verify = |more: &[&str]| {
+            let mut command = compile(&["--verify", "--compiler", "mlmodelc", "--force"]);
+            command.arg("--output-dir").arg(output.path()).args(more);
+            for name in COMPILED {
+                command.arg(folder.path().join(name.replace(".mlmodelc", ".mlpackage")));
+            }
+            xcrun.in_path(&mut command);
+            run(&mut command)
+        };
+        let printed = verify(&[]);
+        let told = String::from_utf8_lossy(&printed.stderr).into_owned();
+        assert_eq!(printed.status.code(), Some(1), "{told}");
+        assert_eq!(told.matches("error[A06").count(), 2, "{told}");
+        let lines = String::from_utf8_lossy(&printed.stdout).into_owned();
+        assert!(COMPILED.iter().all(|name| lines.contains(name)), "{lines}");
+        assert_eq!(lines.matches("model.mil: equal").count(), 2, "{lines}");
+        let value: serde_json::Value = serde_json::from_slice(&verify(&["--json"]).stdout).unwrap();
+        let packages = value["packages"].as_array().unwrap();
+        assert!(packages.iter().all(|package| package["outcome"] == "compiled"), "{value}");
+        assert_eq!(packages.iter().filter(|p| p.get("error").is_some()).count(), 1, "{value}");
+        assert_eq!(packages.iter().filter(|p| p.get("differing").is_some()).count(), 2, "{value}");
     }
 
     #[test]

@@ -229,6 +229,62 @@ fn a_name_is_converted_and_a_dry_run_tells_what_is_finished() {
     assert_eq!(hub.asked().1, 0, "all was in the cache");
 }
 
+/// The cache of a hub, as if somebody had downloaded only some of the files.
+fn forget(hub: &Hub, name: &str) {
+    let snapshot = hub.folder.path().join("huggingface/hub/models--org--tiny/snapshots");
+    let pointer = snapshot.join(COMMIT).join(name);
+    let blob = pointer.canonicalize().unwrap();
+    std::fs::remove_file(pointer).unwrap();
+    std::fs::remove_file(blob).unwrap();
+}
+
+#[test]
+fn a_cache_with_a_part_of_the_tokenizer_gets_the_rest() {
+    let hub = Hub::of("tiny-llama");
+    let flags = ["--combiner", "chunked", "--lut", "none"];
+    hub.told(&flags);
+    hub.asked();
+    forget(&hub, "tokenizer_config.json");
+    hub.told(&[&flags[..], &["--force"]].concat());
+    let asked = hub.asked().0;
+    assert_eq!(asked, [COMMIT, "tokenizer_config.json"], "the listing, and what is missing");
+    assert!(hub.output().join("tokenizer_config.json").exists());
+    // Where the hub cannot be asked, what is there will do.
+    forget(&hub, "tokenizer_config.json");
+    let mut command = hub.command("convert", &[&flags[..], &["--force"]].concat());
+    succeed(command.env("HF_HUB_OFFLINE", "1"));
+    let mut command = hub.command("convert", &[&flags[..], &["--force"]].concat());
+    let text = stderr(&succeed(command.env("HF_ENDPOINT", "http://127.0.0.1:1")));
+    assert!(text.contains("note: the cache has no tokenizer_config.json of org/tiny"), "{text}");
+}
+
+#[test]
+fn a_model_without_settings_or_without_a_tokenizer_is_asked_for_once() {
+    let hub = Hub::new(&model("tiny-llama"), &[], "tokenizer_config.json");
+    let flags = ["--combiner", "chunked", "--lut", "none"];
+    hub.told(&flags);
+    hub.asked();
+    hub.told(&flags);
+    assert_eq!(hub.asked().1, 0, "it is known that there are none");
+
+    let hub = Hub::new(&model("tiny-llama"), &[], "tokenizer.json");
+    let flags = [&flags[..], &["--no-tokenizer"]].concat();
+    hub.told(&flags);
+    hub.asked();
+    hub.told(&flags);
+    assert_eq!(hub.asked().1, 0, "no tokenizer was asked for");
+}
+
+#[test]
+fn a_warning_comes_before_the_weights_and_once() {
+    let settings = br#"{"chat_template": "{% if %}"}"#;
+    let hub = Hub::new(&model("tiny-llama"), &[("tokenizer_config.json", settings)], "");
+    let (_, text) = hub.told(&["--combiner", "chunked", "--lut", "none"]);
+    let words = "warning: chat will not work";
+    assert_eq!(text.matches(words).count(), 1, "{text}");
+    assert!(text.find(words) < text.find("note: downloading"), "{text}");
+}
+
 #[test]
 fn another_conversion_is_in_the_way_before_anything_is_downloaded() {
     let hub = Hub::of("tiny-llama");

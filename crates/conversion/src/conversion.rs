@@ -57,6 +57,12 @@ impl Conversion {
     pub fn read(meta: &Path) -> Result<Self> {
         let directory = meta.parent().map_or_else(PathBuf::new, Path::to_owned);
         let own = directory.join(FILE);
+        // Whoever names a file means that one.
+        if meta.file_name().is_some_and(|name| name != META) && !meta.exists() {
+            return Err(invalid(meta, "there is no such file").with_hint(
+                "take the output directory of `anemll convert`, or the meta.yaml in it",
+            ));
+        }
         let (source, description) = if own.symlink_metadata().is_ok() {
             (own.clone(), described(&own)?)
         } else {

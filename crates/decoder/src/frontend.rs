@@ -117,7 +117,9 @@ impl DecoderFrontend {
         let Some(remark) = refusals.take(quantization)? else { return Ok(None) };
         reading.notes.extend(remark);
         let allow_missing = self.choices.allow_missing;
-        reading.notes.extend(check_input(&reading.spec, model, &names, allow_missing)?);
+        let remarks = check_input(&reading.spec, model, &names, allow_missing)?;
+        reading.notes.extend(remarks.notes);
+        reading.warnings.extend(remarks.warnings);
         Ok(Some(reading))
     }
 }

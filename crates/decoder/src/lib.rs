@@ -41,5 +41,5 @@ pub use spec::{
     DecoderSpec, LARGEST_CONTEXT, LARGEST_LAYERS, LARGEST_PARAMETERS, OutputProjection, STATE_NAME,
     SoftmaxForm, split_head,
 };
-pub use tensors::check_input;
+pub use tensors::{Remarks, check_input};
 pub use weights::{LayerWeight, Matrix, Weight};

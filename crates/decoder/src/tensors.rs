@@ -15,13 +15,26 @@ const SHOWN: usize = 5;
 /// Element types that weights may have.
 const DTYPES: [DType; 3] = [DType::FLOAT16, DType::BFLOAT16, DType::FLOAT32];
 
+/// Ends of the names of tensors that a model keeps although the configuration gives them too: tables
+/// of the rotation, and of what is masked.
+const KEPT: [&str; 4] = [".inv_freq", ".cos_cached", ".sin_cached", ".masked_bias"];
+
+/// What is said of tensors that nothing uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Of tensors that are not the language model's.
+    pub notes: Vec<String>,
+    /// Of tensors that would change what the model says, if they were used.
+    pub warnings: Vec<String>,
+}
+
 /// Names of all tensors that the model reads.
 pub(crate) fn tensors_of(spec: &DecoderSpec) -> BTreeSet<String> {
     spec.weights().map(|weight| spec.reference(weight).tensor).collect()
 }
 
 /// Checks that every weight is there with the shape that the configuration gives it and a dtype
-/// that can be read. Returns remarks on tensors that nothing uses. No tensors at all means that
+/// that can be read. Gives remarks on tensors that nothing uses. No tensors at all means that
 /// only the configuration is known, and passes. With `allow_missing`, weights may be missing, which
 /// the host then fills with zeros.
 ///
@@ -32,7 +45,7 @@ pub fn check_input(
     model: &ModelInput,
     names: &TensorNames,
     allow_missing: bool,
-) -> Result<Vec<String>> {
+) -> Result<Remarks> {
     check(spec, &model.tensors, allow_missing).map_err(|error| {
         match names.hint().filter(|_| error.code == codes::WEIGHT_MISSING) {
             Some(hint) => error.with_hint(hint),
@@ -45,9 +58,9 @@ fn check(
     spec: &DecoderSpec,
     tensors: &BTreeMap<String, TensorInfo>,
     allow_missing: bool,
-) -> Result<Vec<String>> {
+) -> Result<Remarks> {
     if tensors.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Remarks::default());
     }
     let mut used = BTreeSet::new();
     let mut problems = Vec::new();
@@ -132,26 +145,65 @@ fn remarks(
     spec: &DecoderSpec,
     tensors: &BTreeMap<String, TensorInfo>,
     used: &BTreeSet<String>,
-) -> Vec<String> {
-    let mut notes = Vec::new();
-    // Old checkpoints carry the rotary frequencies, which the configuration gives too.
-    let unused: Vec<&str> = tensors
+) -> Remarks {
+    let unused = tensors
         .keys()
         .map(String::as_str)
         .filter(|name| !used.contains(*name))
         // Of a head beside a tied embedding, the description tells.
         .filter(|name| *name != spec.head_tensor)
-        .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
-        .collect();
-    if !unused.is_empty() {
-        let shown = unused[..unused.len().min(SHOWN)].join("`, `");
-        let rest = match unused.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            rest => format!(" and {rest} more"),
-        };
-        notes.push(format!("tensors that the model does not use: `{shown}`{rest}"));
+        .filter(|name| !KEPT.iter().any(|end| name.ends_with(end)));
+    let (mut beyond, mut acting, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for name in unused {
+        match layer_of(spec, name) {
+            Some(layer) if layer >= u64::from(spec.layers) => beyond.push(name),
+            Some(_) => acting.push(name),
+            None if is_of_the_model(spec, name) => acting.push(name),
+            None => others.push(name),
+        }
     }
-    notes
+    let mut remarks = Remarks::default();
+    if !beyond.is_empty() {
+        remarks.warnings.push(format!(
+            "the weights hold layers beyond `num_hidden_layers` = {}, which are left out: {}",
+            spec.layers,
+            shown(&beyond)
+        ));
+    }
+    if !acting.is_empty() {
+        remarks.warnings.push(format!(
+            "the weights hold tensors of the model that config.json does not ask for, and that are \
+             left out: {}",
+            shown(&acting)
+        ));
+    }
+    if !others.is_empty() {
+        remarks.notes.push(format!("tensors that the model does not use: {}", shown(&others)));
+    }
+    remarks
+}
+
+/// The number of the layer that a tensor's name says.
+fn layer_of(spec: &DecoderSpec, name: &str) -> Option<u64> {
+    let rest = name.strip_prefix(&spec.tensor_prefix)?.strip_prefix("layers.")?;
+    rest.split_once('.')?.0.parse().ok()
+}
+
+/// Whether a tensor outside of the layers belongs to the embedding, the last norm or the head.
+fn is_of_the_model(spec: &DecoderSpec, name: &str) -> bool {
+    let inside = name.strip_prefix(&spec.tensor_prefix);
+    let head = spec.head_tensor.strip_suffix("weight").unwrap_or(&spec.head_tensor);
+    inside.is_some_and(|name| name.starts_with("embed_tokens.") || name.starts_with("norm."))
+        || name.starts_with(head)
+}
+
+/// The first few names, and how many there are.
+fn shown(names: &[&str]) -> String {
+    let first = names[..names.len().min(SHOWN)].join("`, `");
+    match names.len().saturating_sub(SHOWN) {
+        0 => format!("`{first}`"),
+        rest => format!("`{first}` and {rest} more"),
+    }
 }
 
 #[cfg(test)]
@@ -172,8 +224,8 @@ mod tests {
     #[test]
     fn what_suits_passes() {
         let spec = small();
-        assert!(check(&spec, &tensors(&spec), false).unwrap().is_empty());
-        assert!(check(&spec, &BTreeMap::new(), false).unwrap().is_empty());
+        assert_eq!(check(&spec, &tensors(&spec), false).unwrap(), Remarks::default());
+        assert_eq!(check(&spec, &BTreeMap::new(), false).unwrap(), Remarks::default());
     }
 
     #[test]
@@ -213,14 +265,45 @@ mod tests {
     fn unused_tensors_are_remarked_on() {
         let mut spec = small();
         let mut found = tensors(&spec);
-        found.extend(
-            ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.2.x", "y"].map(|name| {
-                (name.to_owned(), TensorInfo { dtype: DType::FLOAT32, shape: vec![1] })
-            }),
+        let extend = |found: &mut BTreeMap<String, TensorInfo>, names: &[&str]| {
+            let info = TensorInfo { dtype: DType::FLOAT32, shape: vec![1] };
+            found.extend(names.iter().map(|name| ((*name).to_owned(), info.clone())));
+        };
+        extend(
+            &mut found,
+            &["model.layers.0.self_attn.rotary_emb.inv_freq", "visual.layers.2.x", "y"],
         );
-        let notes = check(&spec, &found, false).unwrap();
-        assert_eq!(notes, ["tensors that the model does not use: `model.layers.2.x`, `y`"]);
+        let remarks = check(&spec, &found, false).unwrap();
+        assert_eq!(
+            remarks.notes,
+            ["tensors that the model does not use: `visual.layers.2.x`, `y`"]
+        );
+        assert!(remarks.warnings.is_empty());
         spec.tied_embeddings = true;
-        assert_eq!(check(&spec, &found, false).unwrap(), notes);
+        assert_eq!(check(&spec, &found, false).unwrap(), remarks);
+
+        // What would act if it were used.
+        extend(
+            &mut found,
+            &[
+                "model.layers.2.mlp.up_proj.weight",
+                "model.layers.10.mlp.up_proj.weight",
+                "model.layers.0.self_attn.q_proj.bias",
+                "model.norm.bias",
+                "lm_head.bias",
+            ],
+        );
+        let more = check(&spec, &found, false).unwrap();
+        assert_eq!(more.notes, remarks.notes);
+        assert_eq!(
+            more.warnings,
+            [
+                "the weights hold layers beyond `num_hidden_layers` = 2, which are left out: \
+                 `model.layers.10.mlp.up_proj.weight`, `model.layers.2.mlp.up_proj.weight`",
+                "the weights hold tensors of the model that config.json does not ask for, and that \
+                 are left out: `lm_head.bias`, `model.layers.0.self_attn.q_proj.bias`, \
+                 `model.norm.bias`",
+            ]
+        );
     }
 }

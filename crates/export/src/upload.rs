@@ -56,8 +56,8 @@ mod tests {
         assert_eq!(
             upload_commands("a/b", Path::new("/x/my $export's"), &["ios", "standard"]),
             [
-                r"hf upload a/b '/x/my $export'\''s/ios' .",
-                r"hf upload a/b '/x/my $export'\''s/standard' standard",
+                r#"hf upload a/b '/x/my $export'"'s/ios" ."#,
+                r#"hf upload a/b '/x/my $export'"'s/standard" standard"#,
             ]
         );
         assert_eq!(upload_commands("a/b", Path::new("/x"), &["ios"]), ["hf upload a/b /x/ios ."]);

@@ -13,7 +13,7 @@ pub use anemll_chat_template::{ChatTemplate, Message, check};
 const FILE: &str = "chat_template.jinja";
 
 /// The folder with the templates that such models have beside it, for tools for example.
-const FOLDER: &str = "additional_chat_templates";
+pub const FOLDER: &str = "additional_chat_templates";
 
 /// The name of the template for plain conversations.
 const DEFAULT: &str = "default";

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// What a tokenizer has beside tokenizer.json, with few exceptions.
+pub(crate) const SETTINGS: &str = "tokenizer_config.json";
+/// The folder in which Hugging Face's tools note, by commit, files that a model does not have.
+pub(crate) const ABSENT: &str = ".no_exist";
 
 /// A ref is a commit and a line end.
 const REF: Limit = Limit::new("a ref", 4096);
@@ -21,6 +25,9 @@ pub struct Found {
     pub complete: Option<PathBuf>,
     /// Else what it lacks, when there is one.
     pub lack: Option<String>,
+    /// Whether a snapshot that has all that is needed may still lack settings of the tokenizer, as
+    /// when somebody downloaded tokenizer.json alone: the hub knows.
+    pub doubtful: bool,
 }
 
 /// Looks a name up.
@@ -28,10 +35,13 @@ pub fn find(cache: &Path, name: &Name, need: Need) -> Found {
     let folder = cache.join(name.folder());
     let Some(snapshot) = snapshot(&folder, name.revision()) else { return Found::default() };
     match lacking(&snapshot, need) {
-        None => Found { complete: Some(snapshot), lack: None },
+        None => {
+            let doubtful = is_doubtful(&snapshot, need);
+            Found { complete: Some(snapshot), lack: None, doubtful }
+        }
         Some(lack) => {
             let lack = format!("the snapshot {} lacks {lack}", snapshot.display());
-            Found { complete: None, lack: Some(lack) }
+            Found { complete: None, lack: Some(lack), doubtful: false }
         }
     }
 }
@@ -100,7 +110,7 @@ pub(crate) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
     if need == Need::Config {
         return None;
     }
-    if need == Need::Weights && !has(WEIGHTS) {
+    if matches!(need, Need::Weights | Need::WeightsAlone) && !has(WEIGHTS) {
         match anemll_files::read_text(&snapshot.join(INDEX), Limit::INDEX) {
             Ok(index) => match shards(&index) {
                 Some(shards) => {
@@ -114,8 +124,25 @@ pub(crate) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
             Err(_) => return Some("weights".to_owned()),
         }
     }
+    if need == Need::WeightsAlone {
+        return None;
+    }
     let tokenizer = ["tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model"];
     (!tokenizer.into_iter().any(has)).then(|| "a tokenizer".to_owned())
+}
+
+/// Whether a snapshot may lack a part of its tokenizer, which only the hub can tell: nothing says
+/// that the model has no more.
+fn is_doubtful(snapshot: &Path, need: Need) -> bool {
+    let asked = matches!(need, Need::Tokenizer | Need::Weights);
+    asked && !snapshot.join(SETTINGS).is_file() && !is_absent(snapshot, SETTINGS)
+}
+
+/// Whether it is known that a model has no file of this name.
+fn is_absent(snapshot: &Path, name: &str) -> bool {
+    let (commit, folder) = (snapshot.file_name(), snapshot.ancestors().nth(2));
+    let note = folder.zip(commit).map(|(folder, commit)| folder.join(ABSENT).join(commit));
+    note.is_some_and(|note| note.join(name).is_file())
 }
 
 /// Whether there is one `.safetensors` file, of whatever name.
@@ -182,6 +209,14 @@ mod tests {
             assert_eq!(found.unwrap(), snapshot, "{text}");
         }
         assert!(find(cache.path(), &name("o/m@other"), Need::Config).complete.is_none());
+        let doubtful = |need| find(cache.path(), &name("o/m"), need).doubtful;
+        assert!(doubtful(Need::Weights) && doubtful(Need::Tokenizer));
+        assert!(!doubtful(Need::WeightsAlone) && !doubtful(Need::Config));
+        write(&folder.join(ABSENT).join(COMMIT).join(SETTINGS), "");
+        assert!(!doubtful(Need::Weights), "it is known that there is none");
+        std::fs::remove_file(snapshot.join("tokenizer.json")).unwrap();
+        assert!(lack(Need::Weights).ends_with("lacks a tokenizer"));
+        assert!(lack(Need::WeightsAlone).is_empty());
         assert_eq!(within(&folder, Need::Weights).unwrap(), snapshot);
         assert_eq!(within(&snapshot, Need::Weights).unwrap(), snapshot);
         assert_eq!(commit_of(&snapshot), Some(COMMIT));

@@ -31,4 +31,6 @@ pub enum Need {
     Tokenizer,
     /// The weights too.
     Weights,
+    /// The weights, and nothing of a tokenizer.
+    WeightsAlone,
 }

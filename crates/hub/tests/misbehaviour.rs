@@ -424,7 +424,7 @@ fn a_full_disk_is_noticed_first() {
     let limits = Limits { free_space: |_| Some(1000), ..hub.limits.clone() };
     let hub = Hub { limits, ..hub };
     let error = fails("full", &hub, ErrorKind::Cache, 3);
-    assert!(error.message().contains("0.3 MB are still"), "{error:?}");
+    assert!(error.message().contains("300 kB are still"), "{error:?}");
     assert!(!hub.requests().iter().any(|request| request.path.contains("/cdn/")));
 }
 

@@ -206,6 +206,14 @@ impl ModelDirectory {
         )
     }
 
+    /// Tensors that the index says to be in shards which are missing.
+    pub fn lost(&self) -> impl Iterator<Item = &str> {
+        let missing = self.missing_shards.iter().flat_map(|(_, missing)| missing);
+        self.absent.iter().filter_map(move |(tensor, file)| {
+            missing.clone().any(|missing| missing == file).then_some(tensor.as_str())
+        })
+    }
+
     /// Checks that no weights file changed since it was opened.
     ///
     /// # Errors

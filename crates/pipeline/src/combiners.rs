@@ -142,11 +142,15 @@ fn in_words_of_flags(error: Error) -> Error {
     if !about {
         return error;
     }
-    let told = Error::new(codes::LAYOUT_OPTION_INVALID, error.message).with_at("--chunk");
-    match error.hint {
-        Some(hint) => told.with_hint(hint),
-        None => told,
-    }
+    let reason = error.message.split_once(" must be ").map_or("", |(_, reason)| reason);
+    let message = if reason.is_empty() {
+        error.message.clone()
+    } else {
+        format!("the number of chunks must be {reason}")
+    };
+    Error::new(codes::LAYOUT_OPTION_INVALID, message)
+        .with_at("--chunk")
+        .with_hint("give a number of chunks from 1 to the number of layers, or auto")
 }
 
 /// Whether the embedding is in a function with layers.

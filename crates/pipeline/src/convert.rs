@@ -4,7 +4,7 @@ use crate::dry_run::{self, DryRun};
 use crate::event::{Event, Outcome};
 use crate::finish::SmallFiles;
 use crate::job::{Job, refuse_missing_tokenizer};
-use crate::model_files::{self, TOKENIZER, has_weights, hash_source};
+use crate::model_files::{self, CompanionFindings, TOKENIZER, has_weights, hash_source};
 use crate::model_source::{Need, Source};
 use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
@@ -38,7 +38,7 @@ pub fn run(
     let started = Instant::now();
     let host = services::host();
     settings::check_arguments(arguments)?;
-    let source = Source::open(&arguments.model, show)?;
+    let source = Source::open(&arguments.model, needed(arguments), show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     // The configuration is looked at first: nothing else of a model is downloaded, or read, before
     // it and what depends on it are fine.
@@ -46,20 +46,22 @@ pub fn run(
     let local = local_weights(&source)?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
-    let outline = Job::new(arguments, plugins, &host, config, local.as_ref())?;
+    let outline = Job::new(arguments, plugins, &host, config, local.as_ref(), None)?;
     let (output, model) = (&arguments.output, source.directory());
     anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
     refuse_unwritable(output)?;
+    let mut told = Vec::new();
     let (directory, job) = match local {
         Some(directory) => (directory, outline),
         None => {
-            let directory = open_weights(&source, &outline, show)?;
-            let job = outline.with_weights(&directory)?;
+            let (directory, checked) = open_weights(&source, &outline, show)?;
+            told.extend(checked.iter().flat_map(|found| found.warnings.clone()));
+            let job = outline.with_weights(&directory, checked)?;
             (directory, job)
         }
     };
     let functions = job.lower()?;
-    job.show_start(show);
+    job.show_start(&told, show);
     let source_sha256 = hash_source(&directory, show)?;
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
@@ -150,15 +152,20 @@ pub fn dry_run(
 ) -> Result<DryRun> {
     let host = services::host();
     settings::check_arguments(arguments)?;
-    let source = Source::open(&arguments.model, show)?;
+    let source = Source::open(&arguments.model, needed(arguments), show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     settings::frontend(arguments, plugins, config.text())?;
     let local = local_weights(&source)?;
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
-    let job = Job::new(arguments, plugins, &host, config, local.as_ref())?;
+    let job = Job::new(arguments, plugins, &host, config, local.as_ref(), None)?;
     let (output, model) = (&arguments.output, source.directory());
     anemll_store::refuse_conflict(output, &job.options, arguments.force, model)?;
     dry_run::look(&job, local.as_ref(), &source, show)
+}
+
+/// What of a model is needed.
+fn needed(arguments: &ConvertRequest) -> Need {
+    if arguments.no_tokenizer { Need::WeightsAlone } else { Need::Weights }
 }
 
 /// The weights that are on this machine, if there are any.
@@ -180,19 +187,26 @@ fn open_weights(
     source: &Source,
     outline: &Job<'_>,
     show: &dyn Fn(&Event<'_>),
-) -> Result<ModelDirectory> {
+) -> Result<(ModelDirectory, Option<CompanionFindings>)> {
     let arguments = outline.arguments;
+    let mut checked = None;
     if !source.is_whole() {
         if !arguments.skip_check {
             dry_run::check_disk(outline, &outline.lower()?)?;
         }
         if !arguments.no_tokenizer {
             let directory = source.with(Need::Tokenizer, show)?;
-            model_files::check_companions(&directory)?;
+            let found = model_files::check_companions(&directory)?;
+            // Before some gigabytes come; the report has them again.
+            for text in &found.warnings {
+                show(&Event::Warning { text });
+            }
+            checked = Some(found);
             refuse_missing_tokenizer(&directory)?;
         }
     }
-    ModelDirectory::open(source.with(Need::Weights, show)?).map_err(from_huggingface)
+    let directory = ModelDirectory::open(source.whole(show)?).map_err(from_huggingface)?;
+    Ok((directory, checked))
 }
 
 /// Refuses an output directory that cannot be made or written, and leaves nothing there.

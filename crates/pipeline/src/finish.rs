@@ -4,14 +4,19 @@ use super::packages::relative_path;
 use super::report::StepReport;
 use anemll_conversion::{Description, FILE, META, shipped};
 use anemll_errors::from_huggingface;
+use anemll_files::Limit;
+use anemll_generation::chat_template;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
 use anemll_services::check_cancelled;
-use anemll_store::Store;
+use anemll_store::{OutputName, Store};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
+
+/// Most templates beside the one for plain conversations; models have one or two.
+const MOST_TEMPLATES: usize = 32;
 
 /// The tokenizer and its kin, as they are in the model directory: what is copied beside the packages.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ impl SmallFiles {
                 Err(error) => return Err(from_huggingface(error)),
             }
         }
+        files.extend(templates(directory.path()));
         Ok(Self { files })
     }
 
@@ -71,6 +77,23 @@ impl SmallFiles {
         store.write(Path::new(META), meta.as_bytes())?;
         Ok(self.outputs())
     }
+}
+
+/// The chat templates of a model for other purposes than plain conversations, by the names that they
+/// get. One that cannot be read, or has a name that no output can have, is left out.
+fn templates(model: &Path) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(chat_template::FOLDER);
+    let entries = std::fs::read_dir(model.join(folder)).into_iter().flatten().flatten();
+    let mut found: Vec<(String, Vec<u8>)> = entries
+        .take(MOST_TEMPLATES)
+        .filter_map(|entry| {
+            let name = OutputName::of_path(&folder.join(entry.file_name())).ok()?;
+            let bytes = anemll_files::read(&entry.path(), Limit::TEMPLATE).ok()?;
+            Some((name.to_string(), bytes))
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 /// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here

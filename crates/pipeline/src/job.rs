@@ -3,7 +3,7 @@
 
 use crate::event::{Event, Shipped};
 use crate::finish::SmallFiles;
-use crate::model_files::{self, OpenModel, TOKENIZER};
+use crate::model_files::{self, CompanionFindings, OpenModel, TOKENIZER};
 use crate::model_source::{self};
 use crate::names::REPORT;
 use crate::packages::relative_path;
@@ -51,13 +51,15 @@ pub(crate) struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// All that can be known of a conversion from the configuration, and from the other files of
-    /// the model where they are there.
+    /// the model where they are there. `checked`: what was found of the tokenizer's files, if they
+    /// were looked at already.
     pub(crate) fn new(
         arguments: &'a ConvertRequest,
         plugins: &'a Plugins,
         host: &'a Host,
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
+        checked: Option<CompanionFindings>,
     ) -> Result<Self> {
         let (arch, frontend) = settings::frontend(arguments, plugins, config.text())?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
@@ -78,9 +80,9 @@ impl<'a> Job<'a> {
         };
         let input = settings::model_input(arguments, config.value(), directory);
         let OpenModel { model, mut description } =
-            model_files::open(frontend.as_ref(), &input, directory, host)?;
+            model_files::open(frontend.as_ref(), &input, directory, arguments.head, host)?;
         if let Some(directory) = directory {
-            add_companions(arguments, directory, &mut description)?;
+            add_companions(arguments, directory, checked, &mut description)?;
         }
         let quantization = settings::quantization(arguments, plugins, directory)?;
         let opened = auto::Model {
@@ -128,9 +130,13 @@ impl<'a> Job<'a> {
     }
 
     /// The same conversion, with the names and shapes of its weights known.
-    pub(crate) fn with_weights(&self, directory: &ModelDirectory) -> Result<Self> {
+    pub(crate) fn with_weights(
+        &self,
+        directory: &ModelDirectory,
+        checked: Option<CompanionFindings>,
+    ) -> Result<Self> {
         let config = directory.config_file();
-        Self::new(self.arguments, self.plugins, self.host, config, Some(directory))
+        Self::new(self.arguments, self.plugins, self.host, config, Some(directory), checked)
     }
 
     /// What an app loads, as it is in the output directory.
@@ -155,7 +161,7 @@ impl<'a> Job<'a> {
         cfg!(target_vendor = "apple") && ![NONE, CPU].contains(&self.arguments.runtime.as_str())
     }
 
-    pub(crate) fn show_start(&self, show: &dyn Fn(&Event<'_>)) {
+    pub(crate) fn show_start(&self, told: &[String], show: &dyn Fn(&Event<'_>)) {
         show(&Event::Started {
             model: &self.model_name,
             architecture: &self.description.architecture,
@@ -170,7 +176,7 @@ impl<'a> Job<'a> {
         for text in self.notes() {
             show(&Event::Note { text: &text });
         }
-        for text in &self.description.warnings {
+        for text in self.description.warnings.iter().filter(|text| !told.contains(text)) {
             show(&Event::Warning { text });
         }
     }
@@ -376,10 +382,14 @@ impl<'a> Job<'a> {
 fn add_companions(
     arguments: &ConvertRequest,
     directory: &ModelDirectory,
+    checked: Option<CompanionFindings>,
     description: &mut ModelDescription,
 ) -> Result<()> {
     if !arguments.no_tokenizer {
-        let found = model_files::check_companions(directory.path())?;
+        let found = match checked {
+            Some(found) => found,
+            None => model_files::check_companions(directory.path())?,
+        };
         refuse_missing_tokenizer(directory.path())?;
         description.notes.extend(found.notes);
         description.warnings.extend(found.warnings);

@@ -3,12 +3,14 @@
 
 use crate::event::Event;
 use anemll_errors::from_huggingface;
+use anemll_generation::chat_template;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
 use anemll_plugin_api::{
     ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result, codes,
 };
 use anemll_services::check_cancelled;
+use anemll_tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,6 +18,10 @@ use std::path::Path;
 
 /// The file without which no text becomes tokens.
 pub const TOKENIZER: &str = "tokenizer.json";
+/// What the model is.
+const CONFIG: &str = "config.json";
+/// The weight of a head of its own.
+const HEAD: &str = "lm_head.weight";
 /// How the model's makers sample.
 const GENERATION: &str = "generation_config.json";
 /// What of it is used.
@@ -98,6 +104,7 @@ pub fn open(
     frontend: &dyn ArchFrontend,
     input: &ModelInput,
     directory: Option<&ModelDirectory>,
+    head: Option<HeadChoice>,
     host: &Host,
 ) -> Result<OpenModel> {
     let Some(directory) = directory else {
@@ -106,16 +113,22 @@ pub fn open(
         return Ok(OpenModel { model, description });
     };
     let model = frontend.open(input, host).map_err(|error| explain(error, directory))?;
-    let description = with_remarks(model.describe(), directory)?;
+    let description = with_remarks(model.describe(), directory, head)?;
     Ok(OpenModel { model, description })
 }
 
 fn with_remarks(
     mut description: ModelDescription,
     directory: &ModelDirectory,
+    head: Option<HeadChoice>,
 ) -> Result<ModelDescription> {
     description.notes.extend(directory.notes().iter().cloned());
-    let Some(stored) = &description.stored_head else { return Ok(description) };
+    let Some(stored) = &description.stored_head else {
+        if description.tied_embeddings && head.is_none() {
+            refuse_lost_head(directory)?;
+        }
+        return Ok(description);
+    };
     let tensor = |name| directory.tensor(name).map_err(from_huggingface);
     let (head, embedding) = (tensor(&stored.head)?, tensor(&stored.embedding)?);
     if head.has_values_of(&embedding).map_err(from_huggingface)? {
@@ -137,6 +150,22 @@ fn with_remarks(
         "transformers 4 takes the embedding for the head; transformers 5 takes the stored weight",
     )
     .with_hint("say which one counts: --head tied (the embedding), or --head stored"))
+}
+
+/// A head that is tied, and stored too in a shard that is missing, may be another one than the
+/// embedding.
+fn refuse_lost_head(directory: &ModelDirectory) -> Result<()> {
+    let lost = directory.lost().find(|name| *name == HEAD || name.ends_with(".lm_head.weight"));
+    let Some((name, absence)) = lost.and_then(|name| Some((name, directory.absence(name)?))) else {
+        return Ok(());
+    };
+    let hint = absence.hint().map_or(String::new(), |hint| format!("{hint}; "));
+    Err(from_huggingface(absence)
+        .with_cause(format!(
+            "`tie_word_embeddings` is true, but the index says that `{name}` is stored, and it \
+             cannot be compared with the embedding"
+        ))
+        .with_hint(format!("{hint}or say that the embedding counts: --head tied")))
 }
 
 /// A weight that is missing although the index names it: the index or the download is at fault.
@@ -165,13 +194,15 @@ pub struct CompanionFindings {
 pub fn check_companions(directory: &Path) -> Result<CompanionFindings> {
     let mut findings = CompanionFindings::default();
     let mut failure: Option<Error> = None;
+    let mut left_out = false;
     for file in Companion::all(directory) {
-        if file.name() == "config.json" {
+        if file.name() == CONFIG {
             continue;
         }
         match file.read() {
             Ok(contents) => findings.notes.extend(contents.notes),
             Err(error) if file.importance() == Importance::Comfort => {
+                left_out = true;
                 let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
                 findings.warnings.push(format!(
                     "{} is left out: {}{hint}",
@@ -193,7 +224,50 @@ pub fn check_companions(directory: &Path) -> Result<CompanionFindings> {
     }
     let (_, unusable) = generation(directory);
     findings.warnings.extend(unusable);
+    if directory.join(TOKENIZER).exists() {
+        findings.warnings.extend(match left_out {
+            false => conversation_problems(directory),
+            true => {
+                usable_files(directory).ok().and_then(|kept| conversation_problems(kept.path()))
+            }
+        });
+    }
     Ok(findings)
+}
+
+/// A folder with those files alone that a conversion takes along.
+fn usable_files(directory: &Path) -> std::io::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for file in Companion::all(directory) {
+        if let Ok(contents) = file.read() {
+            fs_err::write(folder.path().join(file.name()), contents.bytes)?;
+        }
+    }
+    Ok(folder)
+}
+
+/// What of a tokenizer will not work once the model is converted, found by trying it: its own
+/// library takes it, and its chat template renders a question. Apps may have other libraries, so it
+/// is no reason not to convert.
+fn conversation_problems(directory: &Path) -> Option<String> {
+    let said = |error: &Error| {
+        let at = error.at.as_deref().map(Path::new).and_then(Path::file_name);
+        let at = at.map_or(String::new(), |name| format!("{}: ", name.to_string_lossy()));
+        format!("{at}{}", error.message)
+    };
+    let tokenizer = match Tokenizer::open(directory) {
+        Ok(tokenizer) => tokenizer,
+        Err(error) => {
+            return Some(format!("chat, generate and eval --text will not work: {}", said(&error)));
+        }
+    };
+    let template = chat_template::find(directory, tokenizer.settings());
+    let tried = template.and_then(|found| match found {
+        Some((source, path)) => chat_template::check(&source, &path),
+        None => Ok(()),
+    });
+    let error = tried.err()?;
+    Some(format!("chat will not work, except with --no-template: {}", said(&error)))
 }
 
 fn unusable(error: anemll_huggingface::HuggingFaceError) -> Error {
@@ -222,9 +296,10 @@ pub fn generation(directory: &Path) -> (Value, Vec<String>) {
 
 /// Whether there are weights in a form that cannot be read.
 pub fn has_weights(directory: &Path) -> bool {
+    let known = ["safetensors", "bin", "pt", "pth", "gguf"];
     std::fs::read_dir(directory).into_iter().flatten().flatten().any(|entry| {
         let path = entry.path();
-        path.extension().is_some_and(|end| end == "bin" || end == "safetensors" || end == "gguf")
+        path.extension().is_some_and(|end| known.iter().any(|known| end == *known))
     })
 }
 
@@ -245,6 +320,9 @@ mod tests {
     const POINTER: &str =
         "version https://git-lfs.github.com/spec/v1\noid sha256:abab\nsize 11422654\n";
 
+    const TINY: &str = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel",
+        "vocab": {"a": 0}, "unk_token": "a"}}"#;
+
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -259,7 +337,7 @@ mod tests {
             ("chat_template.jinja", POINTER),
             ("generation_config.json", "{"),
             ("tokenizer.model", ""),
-            ("tokenizer.json", r#"{"model": {"vocab": {}}}"#),
+            ("tokenizer.json", TINY),
             ("tokenizer_config.json", "{\"model_max_length\": Infinity}"),
         ]);
         let found = check_companions(files.path()).unwrap();
@@ -267,11 +345,37 @@ mod tests {
             found.notes,
             ["tokenizer_config.json: `model_max_length` is Infinity, which JSON does not have"]
         );
-        assert_eq!(found.warnings.len(), 3);
+        assert_eq!(found.warnings.len(), 3, "{found:?}");
         for (warning, words) in
             found.warnings.iter().zip(["not valid JSON", "the file is empty", "git lfs pull"])
         {
             assert!(warning.contains(" is left out: ") && warning.contains(words), "{warning}");
+        }
+    }
+
+    #[test]
+    fn what_will_not_work_is_said_before_the_work_begins() {
+        let warnings = |tokenizer: &str, settings: &str| {
+            let files =
+                folder(&[("tokenizer.json", tokenizer), ("tokenizer_config.json", settings)]);
+            check_companions(files.path()).unwrap().warnings
+        };
+        for fine in ["{}", r#"{"chat_template": "{{ messages[0].content }}"}"#] {
+            assert_eq!(warnings(TINY, fine), [""; 0], "{fine}");
+        }
+        // A refusal in the template's own words is one of this conversation.
+        let refusing = r#"{"chat_template": "{{ raise_exception('no system here') }}"}"#;
+        assert_eq!(warnings(TINY, refusing), [""; 0]);
+        let unknown = r#"{"model": {"type": "Later", "vocab": {}}}"#;
+        let told = warnings(unknown, "{}");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("chat, generate and eval --text will not work"), "{told:?}");
+        assert!(told[0].contains("tokenizer.json: "), "{told:?}");
+        for broken in ["{% if %}", "{{ messages | no_such_filter }}"] {
+            let settings = serde_json::json!({ "chat_template": broken }).to_string();
+            let told = warnings(TINY, &settings);
+            assert_eq!(told.len(), 1, "{broken}: {told:?}");
+            assert!(told[0].starts_with("chat will not work, except with --no-template"));
         }
     }
 

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 /// The quantizer, the compiler or the runtime that leaves its stage out.
 pub const NONE: &str = "none";
 
-/// The compiler that means: the first of [`COMPILERS`] that can run here.
+/// The compiler that means: the first of ours that can run here.
 pub const AUTOMATIC: &str = "auto";
 
 /// The compilers that are tried for [`AUTOMATIC`]: Apple's knows best, ours runs anywhere.
@@ -261,7 +261,7 @@ impl Plugins {
         self.plugin(Stage::Compiler, id)?.compiler(id, options)
     }
 
-    /// The id behind `requested`: itself, or, for [`AUTOMATIC`], the first of [`COMPILERS`] that is
+    /// The id behind `requested`: itself, or, for [`AUTOMATIC`], the first of ours that is
     /// installed and can run here. Where none can, the last that is installed says why.
     ///
     /// # Errors

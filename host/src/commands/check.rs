@@ -195,7 +195,13 @@ fn describe(
         context: arguments.context,
         batch: arguments.batch,
     };
-    let opened = model_files::open(frontend.as_ref(), &input, weights, &services::host())?;
+    let opened = model_files::open(
+        frontend.as_ref(),
+        &input,
+        weights,
+        arguments.head.map(Into::into),
+        &services::host(),
+    )?;
     Ok((arch, opened.description))
 }
 

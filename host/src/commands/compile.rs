@@ -11,6 +11,7 @@ use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result, codes};
 use clap::Args;
 use parts::Parts;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub const EXAMPLES: &str = "Examples:
   anemll compile 2 --lut 4 --chunk 2 --prefix llama --input out --output compiled
   anemll compile all --input out --recursive --output compiled
   anemll compile out
+  anemll compile all --input out --json
 
 Of a conversion (its directory), what apps load is compiled. A PART of a conversion is 1 (embeddings), 2 (FFN_PF chunks), 3 (lm_head), monolithic, or all.
 Weights are shared with the package by hard links where the file system can, so never change a
@@ -50,6 +52,9 @@ pub struct CompileArguments {
     /// Compile with mlmodelc and with coremlcompiler, and say where the two differ.
     #[arg(long)]
     pub verify: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
     /// Replace compiled models that are there already.
     #[arg(long)]
     pub force: bool,
@@ -84,14 +89,40 @@ struct Job {
 }
 
 /// What became of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Outcome {
     Compiled,
     UpToDate,
+    Failed,
 }
 
-/// Runs the command. Each package has an outcome of its own: one that cannot be compiled does not
-/// keep the others from it.
+/// What is told of one package.
+#[derive(Debug, Serialize)]
+struct Made<'a> {
+    package: &'a Path,
+    /// Its compiled model, if it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compiled: Option<&'a Path>,
+    outcome: Outcome,
+    /// Forms in what `mlmodelc` wrote that are guessed.
+    guesses: Vec<&'static str>,
+    /// Files of which the two compilers gave different ones, with `--verify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differing: Option<Vec<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error>,
+}
+
+/// What is told of all.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    compiler: &'a str,
+    packages: &'a [Made<'a>],
+}
+
+/// Runs the command. Each package has an outcome of its own: one that cannot be compiled, or of
+/// which afterwards something cannot be told, does not keep the others from it.
 ///
 /// # Errors
 /// That of the package, where there is one; else [`codes::NOT_ALL_COMPILED`]. With `--verify`:
@@ -111,32 +142,33 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
         false => None,
     };
     let host = services::host();
-    let (mut outcomes, mut failures, mut differing) = (Vec::new(), Vec::new(), 0);
-    let mut guessed: BTreeSet<&'static str> = BTreeSet::new();
+    let mut all = Vec::new();
     for job in &jobs {
         check_cancelled()?;
-        let outcome = match make(job, arguments, &id, compiler.as_ref(), &host) {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_cancelled() || jobs.len() == 1 => return Err(error),
-            Err(error) => {
-                super::say(&crate::error::render_short(&error));
-                failures.push(error);
-                continue;
-            }
-        };
-        outcomes.push(outcome);
-        super::print(&format!("{}\n", job.compiled.display()))?;
-        if outcome == Outcome::Compiled && (id == OURS || verifier.is_some()) {
-            guessed.extend(guesses(&job.package)?);
+        let made = one(job, arguments, &id, compiler.as_ref(), verifier.as_deref(), &host)?;
+        if let (Some(error), true) = (&made.error, jobs.len() > 1) {
+            super::say(&crate::error::render_short(error));
         }
-        if let Some(verifier) = &verifier {
-            let agree = verify::run(job, &job.compiled, verifier.as_ref(), id == OURS, &host)?;
-            differing += usize::from(!agree);
-        }
+        all.push(made);
     }
-    tell(&outcomes, failures.len(), &guessed);
-    if !failures.is_empty() {
-        let message = format!("{} of {} packages were not compiled", failures.len(), jobs.len());
+    if arguments.json {
+        super::print_json(&Summary { compiler: &id, packages: &all })?;
+    } else {
+        tell(&all);
+    }
+    let failed = all.iter().filter(|made| made.error.is_some()).count();
+    let differing = all.iter().filter(|made| !made.differing.as_deref().unwrap_or(&[]).is_empty());
+    let differing = differing.count();
+    if let ([_], Some(error)) = (jobs.as_slice(), all.iter_mut().find_map(|made| made.error.take()))
+    {
+        return Err(error);
+    }
+    if failed > 0 {
+        let compiled = all.iter().filter(|made| made.outcome != Outcome::Failed).count();
+        let message = match jobs.len() - compiled {
+            0 => format!("of {failed} of {} packages not all could be told", jobs.len()),
+            missing => format!("{missing} of {} packages were not compiled", jobs.len()),
+        };
         return Err(Error::new(codes::NOT_ALL_COMPILED, message)
             .with_hint("mend what the errors above name, and run the same command again"));
     }
@@ -148,6 +180,58 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
         )
         .with_hint("coremlcompiler is right: use what it made, and tell us what differs")),
     }
+}
+
+/// Compiles one package, and finds out what there is to tell of it.
+///
+/// # Errors
+/// Only what ends the whole run: an interruption, and a standard output that is gone.
+fn one<'a>(
+    job: &'a Job,
+    arguments: &CompileArguments,
+    id: &str,
+    compiler: &dyn Compiler,
+    verifier: Option<&dyn Compiler>,
+    host: &Host,
+) -> Result<Made<'a>> {
+    let mut told = Made {
+        package: &job.package,
+        compiled: None,
+        outcome: Outcome::Failed,
+        guesses: Vec::new(),
+        differing: None,
+        error: None,
+    };
+    match make(job, arguments, id, compiler, host) {
+        Ok(outcome) => told.outcome = outcome,
+        Err(error) if error.is_cancelled() => return Err(error),
+        Err(error) => {
+            told.error = Some(error);
+            return Ok(told);
+        }
+    }
+    told.compiled = Some(&job.compiled);
+    if !arguments.json {
+        super::print(&format!("{}\n", job.compiled.display()))?;
+    }
+    if told.outcome == Outcome::Compiled && (id == OURS || verifier.is_some()) {
+        match guesses(&job.package) {
+            Ok(found) => told.guesses = found,
+            Err(error) => told.error = Some(error),
+        }
+    }
+    let Some(verifier) = verifier else { return Ok(told) };
+    match verify::run(job, &job.compiled, verifier, id == OURS, host) {
+        Ok(files) => {
+            if !arguments.json {
+                super::print(&verify::text(&files))?;
+            }
+            told.differing = Some(verify::differing(files));
+        }
+        Err(error) if error.is_cancelled() => return Err(error),
+        Err(error) => told.error = Some(error),
+    }
+    Ok(told)
 }
 
 /// Compiles a package, unless its compiled model is there and up to date.
@@ -183,10 +267,12 @@ fn make(
 }
 
 /// What came of it all, where that is not plain, and how many forms are guessed.
-fn tell(outcomes: &[Outcome], failed: usize, guessed: &BTreeSet<&'static str>) {
-    let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+fn tell(all: &[Made<'_>]) {
+    let count = |wanted: Outcome| all.iter().filter(|made| made.outcome == wanted).count();
     let (compiled, up_to_date) = (count(Outcome::Compiled), count(Outcome::UpToDate));
-    if up_to_date > 0 || failed > 0 {
+    let failed = count(Outcome::Failed);
+    // Of one that failed alone, its error says all.
+    if up_to_date > 0 || (failed > 0 && all.len() > 1) {
         let parts = [(compiled, "compiled"), (up_to_date, "up to date"), (failed, "failed")];
         let said: Vec<String> = parts
             .iter()
@@ -195,6 +281,8 @@ fn tell(outcomes: &[Outcome], failed: usize, guessed: &BTreeSet<&'static str>) {
             .collect();
         super::say(&said.join(", "));
     }
+    let guessed: BTreeSet<&str> =
+        all.iter().flat_map(|made| made.guesses.iter().copied()).collect();
     if compiled > 0 && !guessed.is_empty() {
         let forms = match guessed.len() {
             1 => "1 form is a guess".to_owned(),

@@ -191,10 +191,10 @@ fn find_model(
     plugins: &Plugins,
     show: &dyn Fn(&Event<'_>),
 ) -> Result<PathBuf> {
-    let source = Source::open(&arguments.model, show)?;
+    let source = Source::open(&arguments.model, Need::Weights, show)?;
     let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
     plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
-    source.with(Need::Weights, show)
+    source.whole(show)
 }
 
 /// The tokens to run, cut to the context.

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::shelf::Shelf;
 use super::url::Url;
 use super::{Limits, Message};
-use crate::cache::{self, INDEX, WEIGHTS};
+use crate::cache::{self, INDEX, SETTINGS, WEIGHTS};
 use crate::name::is_commit;
 use crate::{Environment, ErrorKind, HubError, Name, Need, Result};
 use anemll_files::Limit;
@@ -216,6 +216,9 @@ impl DownloadJob {
         if let Some(missing) = wanted.iter().find(|name| !has(name)) {
             let message = format!("the hub's model lacks the shard {missing}");
             return Err(self.failed(ErrorKind::Failed, &message));
+        }
+        if !has(SETTINGS) {
+            self.shelf.note_absence(commit, SETTINGS)?;
         }
         let mut entries = Vec::new();
         let small = listing.keys().filter(|name| is_small(name)).cloned();

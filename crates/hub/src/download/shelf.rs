@@ -2,6 +2,7 @@
 //! one. Contents get their name when they are whole and checked.
 
 use super::digest::Sum;
+use crate::cache::ABSENT;
 use crate::name::is_commit;
 use crate::{ErrorKind, HubError, Name, Result};
 use std::fs::{self, File, OpenOptions};
@@ -142,6 +143,16 @@ impl Shelf {
                 let _ = fs::remove_file(&fresh);
                 unwritable(&pointer, &source)
             })
+    }
+
+    /// Notes that a commit has no file of this name, as Hugging Face's tools do.
+    pub(super) fn note_absence(&self, commit: &str, name: &str) -> Result<()> {
+        let absent = self.model.join(ABSENT);
+        folder(&absent)?;
+        let absent = absent.join(commit);
+        folder(&absent)?;
+        let path = absent.join(name);
+        open(&path, false).map(drop).map_err(|source| unwritable(&path, &source))
     }
 
     /// Notes which commit a branch or tag is; a commit needs no note.

@@ -37,13 +37,10 @@ pub fn resolve_with(
 ) -> Result<PathBuf> {
     match read(model, need)? {
         Reading::Directory(path) => Ok(path),
-        Reading::Name(name) => {
-            let found = anemll_hub::find(&environment.cache, &name, need);
-            match found.complete {
-                Some(path) => Ok(path),
-                None => fetch(&name, need, environment, found.lack, show),
-            }
-        }
+        Reading::Name(name) => match look(&name, need, environment, show)? {
+            Looked::Complete(path) => Ok(path),
+            Looked::Lacking(lack) => fetch(&name, need, environment, lack, show),
+        },
     }
 }
 
@@ -53,6 +50,7 @@ pub struct Source {
     directory: PathBuf,
     missing: Option<Missing>,
     environment: HubEnvironment,
+    need: Need,
 }
 
 /// What of a model is still on the hub.
@@ -65,12 +63,13 @@ struct Missing {
 }
 
 impl Source {
-    /// Finds a model, and downloads no more than config.json; `show` hears of it.
+    /// Finds a model of which `need` will be needed, and downloads no more than config.json where
+    /// that is not here yet; `show` hears of it.
     ///
     /// # Errors
     /// As [`resolve`].
-    pub fn open(model: &Path, show: &dyn Fn(&Event<'_>)) -> Result<Self> {
-        Self::open_with(model, HubEnvironment::read(), show)
+    pub fn open(model: &Path, need: Need, show: &dyn Fn(&Event<'_>)) -> Result<Self> {
+        Self::open_with(model, need, HubEnvironment::read(), show)
     }
 
     /// As [`Source::open`], with an environment that is given.
@@ -79,27 +78,30 @@ impl Source {
     /// As [`resolve`].
     pub fn open_with(
         model: &Path,
+        need: Need,
         environment: HubEnvironment,
         show: &dyn Fn(&Event<'_>),
     ) -> Result<Self> {
-        let name = match read(model, Need::Weights)? {
+        let name = match read(model, need)? {
             Reading::Directory(directory) => {
-                return Ok(Self { directory, missing: None, environment });
+                return Ok(Self { directory, missing: None, environment, need });
             }
             Reading::Name(name) => name,
         };
-        let whole = anemll_hub::find(&environment.cache, &name, Need::Weights);
-        if let Some(directory) = whole.complete {
-            return Ok(Self { directory, missing: None, environment });
-        }
+        let lack = match look(&name, need, &environment, show)? {
+            Looked::Complete(directory) => {
+                return Ok(Self { directory, missing: None, environment, need });
+            }
+            Looked::Lacking(lack) => lack,
+        };
         let config = anemll_hub::find(&environment.cache, &name, Need::Config);
         let directory = match config.complete {
             Some(directory) => directory,
-            None => fetch(&name, Need::Config, &environment, whole.lack, show)?,
+            None => fetch(&name, Need::Config, &environment, lack, show)?,
         };
         let pinned = anemll_hub::commit_of(&directory).and_then(|commit| name.at(commit));
         let missing = Some(Missing { pinned: pinned.unwrap_or_else(|| name.clone()), name });
-        Ok(Self { directory, missing, environment })
+        Ok(Self { directory, missing, environment, need })
     }
 
     /// The directory with config.json.
@@ -112,6 +114,14 @@ impl Source {
         self.missing.is_none()
     }
 
+    /// The directory with all that is needed; see [`Self::with`].
+    ///
+    /// # Errors
+    /// As [`resolve`].
+    pub fn whole(&self, show: &dyn Fn(&Event<'_>)) -> Result<PathBuf> {
+        self.with(self.need, show)
+    }
+
     /// The directory with more of the model, downloaded if need be: of the commit of config.json,
     /// or, where the hub has that no more, of what took its place.
     ///
@@ -121,15 +131,52 @@ impl Source {
         let Some(Missing { name, pinned }) = &self.missing else {
             return Ok(self.directory.clone());
         };
-        let found = anemll_hub::find(&self.environment.cache, pinned, need);
-        if let Some(directory) = found.complete {
-            return Ok(directory);
-        }
-        match fetch(pinned, need, &self.environment, found.lack, show) {
+        let lack = match look(pinned, need, &self.environment, show)? {
+            Looked::Complete(directory) => return Ok(directory),
+            Looked::Lacking(lack) => lack,
+        };
+        match fetch(pinned, need, &self.environment, lack, show) {
             Err(error) if error.code == codes::MODEL_DIRECTORY_UNREADABLE && name != pinned => {
                 fetch(name, need, &self.environment, None, show)
             }
             result => result,
+        }
+    }
+}
+
+/// What the cache has of a model.
+enum Looked {
+    Complete(PathBuf),
+    /// What it lacks, if it has anything.
+    Lacking(Option<String>),
+}
+
+/// Looks a name up in the cache. Where the tokenizer there may lack its settings, the hub is asked
+/// for them, at the same commit; if it cannot be asked, what is there will do.
+fn look(
+    name: &Name,
+    need: Need,
+    environment: &HubEnvironment,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<Looked> {
+    let found = anemll_hub::find(&environment.cache, name, need);
+    let Some(path) = found.complete else { return Ok(Looked::Lacking(found.lack)) };
+    if !found.doubtful || environment.offline {
+        return Ok(Looked::Complete(path));
+    }
+    let pinned = anemll_hub::commit_of(&path).and_then(|commit| name.at(commit));
+    let Some(pinned) = pinned else { return Ok(Looked::Complete(path)) };
+    match ask(&pinned, Need::Tokenizer, environment, show) {
+        Ok(path) => Ok(Looked::Complete(path)),
+        Err(error) if error.kind() == anemll_hub::ErrorKind::Cancelled => Err(from_hub(error)),
+        Err(error) => {
+            let text = format!(
+                "the cache has no tokenizer_config.json of {name}, and the hub cannot be asked \
+                 whether there is one: {}",
+                error.message()
+            );
+            show(&Event::Note { text: &text });
+            Ok(Looked::Complete(path))
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Runtime that executes ML Programs on any CPU, from packages and from compiled models.
 //!
-//! A model's functions are planned once ([`plan`]) and run step by step. Values of fp16 are
+//! A model's functions are planned once (`plan`) and run step by step. Values of fp16 are
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
 //! inside an operation is f32. The option `activations` = `float32` leaves the rounding out: float16
 //! values, states and outputs are then f32, and inputs may be. Weights are read by position when a
 //! function that uses them is first prepared; palettized ones are decoded once per blob. The states
 //! of a model are shared by its functions, by name.
 //!
-//! To add an operation: one entry in the list of a family in [`kernels`].
+//! To add an operation: one entry in the list of a family in `kernels`.
 
 mod constant;
 mod element;

@@ -1,6 +1,6 @@
 //! The report as one page that needs nothing else: no network, no fonts, no scripts of others.
 //!
-//! All text passes through [`escape`]; the data for the script stand in a block that is no script,
+//! All text passes through `escape`; the data for the script stand in a block that is no script,
 //! with every `<` escaped. A policy in the page allows exactly its own style and script, by their
 //! hashes, so that even a fault in this would run nothing.
 
