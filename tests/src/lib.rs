@@ -1,5 +1,9 @@
 //! What the tests across crates share: finding models, the program and the plugin libraries.
 
+mod conversions;
+
+pub use conversions::{converted, copy_of_converted};
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

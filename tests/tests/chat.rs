@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_chat_template::{ChatTemplate, Message, Sandbox};
-use anemll_tests::{anemll, convert, model, program, run, succeed, workspace};
+use anemll_tests::{anemll, copy_of_converted, model, program, run, succeed, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ impl Conversion {
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec!["--context", "64", "--batch", "8"];
         all.extend(arguments);
-        convert(&model("tiny-llama"), folder.path(), &all);
+        copy_of_converted(&model("tiny-llama"), folder.path(), &all);
         Self(folder)
     }
 
@@ -299,7 +299,7 @@ fn the_directory_stands_for_meta_yaml() {
 fn a_repetition_penalty_is_that_of_transformers() {
     for name in ["tiny-llama", "tiny-qwen3"] {
         let folder = tempfile::tempdir().unwrap();
-        convert(&model(name), folder.path(), &["--context", "64", "--batch", "8"]);
+        copy_of_converted(&model(name), folder.path(), &["--context", "64", "--batch", "8"]);
         let conversion = Conversion(folder);
         let path = workspace().join("tests/reference/generation").join(format!("{name}.json"));
         let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_mlmodelc::CompiledModel;
-use anemll_tests::{anemll, convert, files, model, run, succeed};
+use anemll_tests::{anemll, copy_of_converted, files, model, run, succeed};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ fn converted(compiler: &str) -> TempDir {
         "--compiler",
         compiler,
     ];
-    convert(&model("tiny-llama"), folder.path(), &arguments);
+    copy_of_converted(&model("tiny-llama"), folder.path(), &arguments);
     folder
 }
 

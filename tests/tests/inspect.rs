@@ -4,7 +4,7 @@
 
 use anemll_mil::literal::value_from_bytes;
 use anemll_mil::{DataType, TensorType, ValueType};
-use anemll_tests::{anemll, convert, model, run, succeed, workspace};
+use anemll_tests::{anemll, copy_of_converted, model, run, succeed, workspace};
 use coreml_proto::{Metadata, Model, ModelDescription, mil};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn keys(value: &Value) -> Vec<&str> {
 fn palettized() -> (tempfile::TempDir, PathBuf) {
     let output = tempfile::tempdir().unwrap();
     let arguments = ["--combiner", "monolithic", "--lut", "4"];
-    convert(&model("tiny-llama"), output.path(), &arguments);
+    copy_of_converted(&model("tiny-llama"), output.path(), &arguments);
     let packages = std::fs::read_dir(output.path()).unwrap().map(|entry| entry.unwrap().path());
     let combined = packages
         .filter(|path| path.extension().is_some_and(|extension| extension == "mlpackage"))

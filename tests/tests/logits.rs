@@ -4,35 +4,111 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
-use anemll_tests::{convert, evaluate, golden, model, workspace};
-use serde_json::Value;
+use anemll_generation::engine::{Engine, Head};
+use anemll_generation::evaluation::{Evaluation, Reference, read_tokens, summarize};
+use anemll_host::cli::{Cli, Command};
+use anemll_host::plugins::Plugins;
+use anemll_shipped as _;
+use anemll_tests::{converted, evaluate, golden, model, workspace};
+use clap::Parser as _;
 use std::path::Path;
 
 const CHUNKED: &[&str] = &["--lut", "none", "--combiner", "chunked", "--chunk"];
 const WHOLE: &[&str] = &["--lut", "none", "--combiner", "monolithic"];
 const SIZES: &[&str] = &["--context", "256", "--batch", "32"];
 
-fn check(result: &Value, what: &str) {
-    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
-    assert!(number("cosine_min") >= 0.9999, "{what}: smallest cosine {}", number("cosine_min"));
-    assert!(number("top1_agreement") >= 0.99, "{what}: top-1 {}", number("top1_agreement"));
-    assert!(number("kl_mean") < 1e-3, "{what}: KL {}", number("kl_mean"));
+/// How tokens go through a conversion.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// A batch at a time, with the logits of all.
+    Evaluate,
+    /// One at a time.
+    Infer,
+    /// So many in batches without logits, the others one at a time.
+    Prefill(usize),
+}
+
+/// Converts in this process: a process of the program for each of these would take longer than the
+/// conversion.
+fn convert(model: &Path, output: &Path, arguments: &[&str]) {
+    let line = ["anemll", "convert", "--no-tokenizer", "--model", model.to_str().unwrap()];
+    let output = ["--output", output.to_str().unwrap()];
+    let cli = Cli::try_parse_from([&line[..], &output, arguments].concat()).unwrap();
+    let Command::Convert(arguments) = &cli.command else { panic!("convert was typed") };
+    let plugins = Plugins::discover(&[]).unwrap();
+    anemll_pipeline::run(&(&**arguments).into(), &plugins, "anemll convert", &|_| {})
+        .unwrap_or_else(|error| panic!("{}", anemll_host::error::render(&error)));
+}
+
+/// A conversion, opened, with what its logits should be.
+struct Conversion {
+    engine: Engine,
+    tokens: Vec<u32>,
+    reference: Reference,
+}
+
+impl Conversion {
+    fn open(output: &Path, ids: &Path, logits: &Path) -> Self {
+        let runtime = Plugins::discover(&[]).unwrap().runtime("cpu").unwrap();
+        let meta = output.join("meta.yaml");
+        let engine = Engine::open(&meta, runtime.as_ref(), &anemll_services::host()).unwrap();
+        let tokens = read_tokens(ids).unwrap();
+        let vocabulary = engine.vocabulary().unwrap();
+        let reference = Reference::read(logits, tokens.len() as u64, vocabulary).unwrap();
+        Self { engine, tokens, reference }
+    }
+
+    fn measure(&mut self, way: Way) -> Evaluation {
+        self.engine.reset().unwrap();
+        let mut positions = Vec::new();
+        let mut compare = |position: usize, head: &Head| {
+            let Head::Logits(logits) = head else { panic!("the head gives logits") };
+            positions.push(self.reference.compare(position, logits).unwrap());
+        };
+        let first = match way {
+            Way::Evaluate => {
+                let batch = self.engine.batch() as usize;
+                for (number, tokens) in self.tokens.chunks(batch).enumerate() {
+                    let start = number * batch;
+                    let heads = self.engine.evaluate(tokens, start as u64).unwrap();
+                    heads.iter().enumerate().for_each(|(row, head)| compare(start + row, head));
+                }
+                self.tokens.len()
+            }
+            Way::Infer => 0,
+            Way::Prefill(count) => {
+                self.engine.prefill(&self.tokens[..count], 0).unwrap();
+                count
+            }
+        };
+        for (position, token) in self.tokens.iter().enumerate().skip(first) {
+            compare(position, &self.engine.infer(*token, position as u64).unwrap());
+        }
+        summarize(positions).unwrap()
+    }
+}
+
+fn check(result: &Evaluation, what: &str) {
+    assert!(result.cosine_min >= 0.9999, "{what}: smallest cosine {}", result.cosine_min);
+    assert!(result.top1_agreement >= 0.99, "{what}: top-1 {}", result.top1_agreement);
+    assert!(result.kl_mean < 1e-3, "{what}: KL {}", result.kl_mean);
 }
 
 fn all_paths(name: &str, layout: &[&str]) {
     let output = tempfile::tempdir().unwrap();
     convert(&model(name), output.path(), layout);
     let golden = golden(name);
-    let run = |arguments: &[&str]| {
-        let result = evaluate(output.path(), &golden, "logits.npy", arguments);
-        check(&result, &format!("{name} {layout:?} {arguments:?}"));
-        result["positions"].as_u64().unwrap()
+    let (ids, logits) = (golden.join("ids.npy"), golden.join("logits.npy"));
+    let mut conversion = Conversion::open(output.path(), &ids, &logits);
+    let mut run = |way: Way| {
+        let result = conversion.measure(way);
+        check(&result, &format!("{name} {layout:?} {way:?}"));
+        result.positions
     };
-    let positions = run(&["--path", "evaluate"]);
-    assert_eq!(run(&["--path", "infer"]), positions);
-    for count in ["32", "33", "61"] {
-        let after = run(&["--path", "prefill", "--prefill-tokens", count]);
-        assert_eq!(after, positions - count.parse::<u64>().unwrap());
+    let positions = run(Way::Evaluate);
+    assert_eq!(run(Way::Infer), positions);
+    for count in [32, 33, 61] {
+        assert_eq!(run(Way::Prefill(count)), positions - count as u64);
     }
 }
 
@@ -129,6 +205,26 @@ fn a_context_that_the_batch_does_not_divide() {
     }
 }
 
+#[test]
+fn the_program_measures_the_same() {
+    let arguments = [CHUNKED, &["2", "--context", "320", "--batch", "32"]].concat();
+    let output = converted(&model("tiny-llama"), &arguments);
+    let golden = golden("tiny-llama");
+    let mut conversion =
+        Conversion::open(&output, &golden.join("ids.npy"), &golden.join("logits.npy"));
+    for (way, path) in [
+        (Way::Evaluate, &["--path", "evaluate"][..]),
+        (Way::Infer, &["--path", "infer"]),
+        (Way::Prefill(33), &["--path", "prefill", "--prefill-tokens", "33"]),
+    ] {
+        let ours = conversion.measure(way);
+        let told = evaluate(&output, &golden, "logits.npy", path);
+        assert_eq!(told["positions"], ours.positions, "{way:?}");
+        assert_eq!(told["cosine_min"], ours.cosine_min, "{way:?}");
+        assert_eq!(told["kl_mean"], ours.kl_mean, "{way:?}");
+    }
+}
+
 /// One of the reference models beside the repository, whose golden files have other names.
 fn shared_reference(name: &str) {
     let folder = workspace().join("../shared/reference/models").join(name);
@@ -140,29 +236,13 @@ fn shared_reference(name: &str) {
         let output = tempfile::tempdir().unwrap();
         convert(&folder, output.path(), &[&layout[..], &["--context", "256"]].concat());
         for prompt in ["prompt20", "prompt100"] {
-            for path in [
-                &["--path", "infer"][..],
-                &["--path", "evaluate"],
-                &["--path", "prefill", "--prefill-tokens", "17"],
-            ] {
-                let result = compare(output.path(), &folder.join("golden"), prompt, path);
-                check(&result, &format!("{name} {layout:?} {prompt} {path:?}"));
+            let golden = |what: &str| folder.join("golden").join(format!("{prompt}.{what}.npy"));
+            let mut conversion = Conversion::open(output.path(), &golden("ids"), &golden("logits"));
+            for way in [Way::Infer, Way::Evaluate, Way::Prefill(17)] {
+                check(&conversion.measure(way), &format!("{name} {layout:?} {prompt} {way:?}"));
             }
         }
     }
-}
-
-fn compare(output: &Path, golden: &Path, prompt: &str, path: &[&str]) -> Value {
-    let mut command = anemll_tests::anemll();
-    command
-        .args(["eval", "--json", "--meta"])
-        .arg(output.join("meta.yaml"))
-        .arg("--tokens")
-        .arg(golden.join(format!("{prompt}.ids.npy")))
-        .arg("--reference")
-        .arg(golden.join(format!("{prompt}.logits.npy")))
-        .args(path);
-    serde_json::from_slice(&anemll_tests::succeed(&mut command).stdout).unwrap()
 }
 
 #[test]

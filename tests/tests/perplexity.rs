@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_tests::{anemll, convert, evaluate, golden, model, run, succeed, workspace};
+use anemll_tests::{
+    anemll, convert, copy_of_converted, evaluate, golden, model, run, succeed, workspace,
+};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ fn text() -> PathBuf {
 fn conversion(name: &str, arguments: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let sizes = ["--context", "96", "--batch", "32", "--combiner", "chunked"];
-    convert(&model(name), folder.path(), &[&sizes[..], arguments].concat());
+    copy_of_converted(&model(name), folder.path(), &[&sizes[..], arguments].concat());
     folder
 }
 
@@ -72,7 +74,11 @@ fn the_distance_between_conversions_is_that_of_their_logits() {
     let sizes = ["--context", "320", "--batch", "32", "--combiner", "chunked"];
     let [exact, rough] = ["none", "4"].map(|lut| {
         let folder = tempfile::tempdir().unwrap();
-        convert(&model("tiny-llama"), folder.path(), &[&sizes[..], &["--lut", lut]].concat());
+        copy_of_converted(
+            &model("tiny-llama"),
+            folder.path(),
+            &[&sizes[..], &["--lut", lut]].concat(),
+        );
         folder
     });
     let golden = golden("tiny-llama");

@@ -4,6 +4,7 @@
 // The tasks talk to a developer at a terminal, so they print.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod additions;
 mod artifacts;
 mod ci;
 mod circles;
@@ -58,6 +59,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         help: "look for files of a crate, and crates, that use each other in a circle",
         run: circles::run,
+    },
+    Task {
+        name: "additions",
+        arguments: "",
+        help: "add an architecture to a copy of the workspace, build it and convert with it",
+        run: additions::run,
     },
     Task {
         name: "ci",

@@ -43,6 +43,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 
     let built = artifacts::build_for_tests()?;
+    // What the tests of an earlier run converted; those of one run share theirs.
+    if let Some(folder) = built.host.parent().map(|folder| folder.join("conversions"))
+        && folder.exists()
+    {
+        std::fs::remove_dir_all(&folder)
+            .map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
+    }
     if with_witness {
         witness::run(&[])?;
     }
@@ -96,8 +103,7 @@ fn slowest(mut times: Vec<(f64, String)>) -> String {
     let count = times.len();
     times.sort_by(|one, other| other.0.total_cmp(&one.0));
     times.truncate(SLOWEST);
-    let mut text =
-        format!("{count} tests took {total:.1} s in all; the slowest {}:\n", times.len());
+    let mut text = format!("tests: {count}, {total:.1} s in all; the slowest {}:\n", times.len());
     for (seconds, name) in times {
         text.push_str(&format!("{seconds:8.1} s  {name}\n"));
     }
@@ -148,7 +154,7 @@ fn counted(command: &mut Command, stream: Stream) -> Result<Outcome> {
         Stream::Output => child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
         Stream::Error => child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
     };
-    let mut outcome = Outcome::default();
+    let (mut outcome, mut ended) = (Outcome::default(), false);
     if let Some(pipe) = piped {
         let mut reader = BufReader::new(pipe);
         let mut bytes = Vec::new();
@@ -160,10 +166,15 @@ fn counted(command: &mut Command, stream: Stream) -> Result<Outcome> {
             };
             written.map_err(|error| format!("cannot print the test runner's output: {error}"))?;
             let line = without_colors(&String::from_utf8_lossy(&bytes));
-            if let Some(found) = counts_of_line(&line) {
-                outcome.counts = sum(outcome.counts, found);
+            match counts_of_line(&line, stream) {
+                Some(found) => {
+                    outcome.counts = sum(outcome.counts, found);
+                    ended = true;
+                }
+                // Behind the summary, failed tests are named once more.
+                None if !ended => outcome.times.extend(time_of_line(&line)),
+                None => {}
             }
-            outcome.times.extend(time_of_line(&line));
             bytes.clear();
         }
     }
@@ -174,13 +185,15 @@ fn counted(command: &mut Command, stream: Stream) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …` of cargo test, and
-/// `Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 1 skipped` of cargo-nextest.
-fn counts_of_line(line: &str) -> Option<Counts> {
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …` of cargo test, on standard output, and
+/// `Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 1 skipped` of cargo-nextest, on standard error,
+/// where it also shows what a failed test printed.
+fn counts_of_line(line: &str, stream: Stream) -> Option<Counts> {
     let line = line.trim();
-    let rest = line.strip_prefix("test result: ").or_else(|| {
-        line.strip_prefix("Summary ").and_then(|rest| rest.split_once(" run: ")).map(|(_, end)| end)
-    })?;
+    let rest = match stream {
+        Stream::Output => line.strip_prefix("test result: ")?,
+        Stream::Error => line.strip_prefix("Summary ")?.split_once(" run: ")?.1,
+    };
     let mut counts = Counts::default();
     let words: Vec<&str> =
         rest.split([' ', ',', ';', '.', '(']).filter(|word| !word.is_empty()).collect();
@@ -253,11 +266,13 @@ mod tests {
             ),
             ("Summary of the novel: none", None),
             ("running 12 tests", None),
+            ("    test result: FAILED. 0 passed; 1 failed; 0 ignored", None),
         ];
         for (line, expected) in cases {
             let expected =
                 expected.map(|(passed, failed, skipped)| Counts { passed, failed, skipped });
-            assert_eq!(counts_of_line(&without_colors(line)), expected, "{line}");
+            let stream = if line.starts_with("test") { Stream::Output } else { Stream::Error };
+            assert_eq!(counts_of_line(&without_colors(line), stream), expected, "{line}");
         }
     }
 
@@ -274,7 +289,7 @@ mod tests {
             lines.iter().filter_map(|line| time_of_line(&without_colors(line))).collect();
         assert_eq!(
             slowest(times),
-            "3 tests took 13.8 s in all; the slowest 3:\n    12.5 s  anemll-tests::logits tied\n     \
+            "tests: 3, 13.8 s in all; the slowest 3:\n    12.5 s  anemll-tests::logits tied\n     \
              1.0 s  xtask::bin/xtask test::fails\n     0.2 s  anemll-tests::chat answers\n"
         );
         assert_eq!(slowest(Vec::new()), "");

@@ -106,7 +106,11 @@ impl<'a, R: Read> Array<'a, R> {
         let header = std::str::from_utf8(&text).ok().and_then(Header::parse);
         let header = header.ok_or_else(|| failed("its header is not that of a plain array"))?;
         let bytes = (start.len() + longer + length) as u64;
-        Ok((Self { header, data: reader, path, name }, bytes))
+        let array = Self { header, data: reader, path, name };
+        if array.bytes().is_none() {
+            return Err(array.invalid("its header promises more than a file can hold"));
+        }
+        Ok((array, bytes))
     }
 
     /// An error about this array.

@@ -42,12 +42,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let found: Vec<_> = [&files, &crates].into_iter().flat_map(circles).collect();
     let complaints = compare(&found, &known(&text), &[&files, &crates]);
     if complaints.is_empty() {
-        println!(
-            "{} files, {} crates: {} circles, all of them known",
-            files.len(),
-            crates.len(),
-            found.len()
-        );
+        let circles = match found.len() {
+            0 => "no circle".to_owned(),
+            count => format!("{count} circles, all of them known"),
+        };
+        println!("{} files, {} crates: {circles}", files.len(), crates.len());
         return Ok(());
     }
     for complaint in &complaints {
