@@ -1,6 +1,5 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
-use anemll_generation::transcript::Transcript;
 use crate::arguments::{ConversionArguments, SamplingArguments, count};
 use crate::chat_template;
 use crate::conversation::Conversation;
@@ -10,6 +9,7 @@ use crate::plugins::Plugins;
 use crate::sampling::{Sampler, Sampling};
 use crate::services::{self, check_cancelled, take_interrupt};
 use crate::tokenizer::{TextStream, Tokenizer};
+use anemll_generation::transcript::Transcript;
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
