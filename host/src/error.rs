@@ -3,7 +3,7 @@
 use anemll_plugin_api::{Error, codes};
 use std::fmt::Write as _;
 
-pub use anemll_errors::{from_huggingface, from_package, io};
+pub use anemll_store::io_error as io;
 
 /// Exit code of a command that failed.
 pub const EXIT_FAILED: u8 = 1;
@@ -137,7 +137,7 @@ pub fn from_export(source: anemll_export::ExportError) -> Error {
 pub fn from_multifunction(source: anemll_multifunction::Error) -> Error {
     use anemll_multifunction::Error as Joining;
     match source {
-        Joining::Package(source) => from_package(source),
+        Joining::Package(source) => Error::from(source),
         Joining::Cancelled => Error::cancelled(),
         Joining::Combine { message, at, hint } => {
             let mut error = Error::new(codes::GRAPH_COMBINE, message);

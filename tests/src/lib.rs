@@ -56,6 +56,12 @@ pub fn library(name: &str) -> PathBuf {
     built(&format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX))
 }
 
+/// The library of an example plugin in `tests/examples`, of which nothing in the workspace knows.
+pub fn example(name: &str) -> PathBuf {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    built(&format!("examples/{DLL_PREFIX}{name}{DLL_SUFFIX}"))
+}
+
 fn built(file: &str) -> PathBuf {
     let path = build_folder().join(file);
     assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
@@ -91,6 +97,20 @@ pub fn run(command: &mut Command) -> Output {
         Ok(output) => output,
         Err(source) => panic!("{command:?} cannot be started: {source}"),
     }
+}
+
+/// What a command that must succeed prints as JSON.
+pub fn json(command: &mut Command) -> Value {
+    let output = succeed(command);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// What a command that must fail says on standard error.
+pub fn refusal(command: &mut Command) -> String {
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Converts `model` into `output`, with further arguments; see [`convert_command`].

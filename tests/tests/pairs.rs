@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_tests::{
-    PLUGINS, anemll, build_folder, convert, files, golden, library, model, program, run, succeed,
+    PLUGINS, anemll, convert, example, files, golden, json, library, model, program, refusal, run,
+    succeed,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -13,18 +14,10 @@ use std::process::Command;
 /// Batch and context of all conversions here.
 const SIZES: [&str; 6] = ["--context", "512", "--batch", "32", "--lut", "none"];
 
-/// The combiner's library.
-fn pairs() -> PathBuf {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    let path = build_folder().join("examples").join(format!("{DLL_PREFIX}pairs{DLL_SUFFIX}"));
-    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
-    path
-}
-
 /// The program with our plugins and this one.
 fn with_pairs() -> Command {
     let mut command = anemll();
-    command.arg("--plugin").arg(pairs());
+    command.arg("--plugin").arg(example("pairs"));
     command
 }
 
@@ -41,16 +34,6 @@ fn converted(folder: &Path) -> PathBuf {
     let output = folder.join("pairs");
     succeed(&mut convert_command(&output, &[]));
     output
-}
-
-fn json(command: &mut Command) -> Value {
-    serde_json::from_slice(&succeed(command).stdout).unwrap()
-}
-
-fn refusal(command: &mut Command) -> String {
-    let output = run(command);
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr).unwrap()
 }
 
 fn generated(conversion: &Path) -> Value {
@@ -146,7 +129,7 @@ fn it_takes_part_where_none_is_named() {
                 command.arg("--plugin").arg(library(plugin));
             }
         }
-        command.arg("--plugin").arg(pairs()).args(["convert", "--dry-run", "--json"]);
+        command.arg("--plugin").arg(example("pairs")).args(["convert", "--dry-run", "--json"]);
         command.arg("--model").arg(model("tiny-llama")).arg("--output").arg(folder.path());
         command
     };

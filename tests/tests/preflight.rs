@@ -14,7 +14,7 @@ fn preflight(model: &Path) -> Command {
 }
 
 fn json(command: &mut Command) -> Value {
-    serde_json::from_slice(&succeed(command.arg("--json")).stdout).unwrap()
+    anemll_tests::json(command.arg("--json"))
 }
 
 #[test]

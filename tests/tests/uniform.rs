@@ -3,23 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_tests::{anemll, build_folder, files, golden, model, run, succeed};
+use anemll_tests::{anemll, example, files, golden, json, model, refusal, run, succeed};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The quantizer's library.
-fn uniform() -> PathBuf {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    let path = build_folder().join("examples").join(format!("{DLL_PREFIX}uniform{DLL_SUFFIX}"));
-    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
-    path
-}
-
 /// The program with our plugins and this one.
 fn with_uniform() -> Command {
     let mut command = anemll();
-    command.arg("--plugin").arg(uniform());
+    command.arg("--plugin").arg(example("uniform"));
     command
 }
 
@@ -36,14 +28,6 @@ fn converted(folder: &Path, arguments: &[&str]) -> PathBuf {
     let output = folder.join("out");
     succeed(&mut convert_command(&output, arguments));
     output
-}
-
-fn json(command: &mut Command) -> Value {
-    serde_json::from_slice(&succeed(command).stdout).unwrap()
-}
-
-fn refusal(command: &mut Command) -> String {
-    String::from_utf8(run(command).stderr).unwrap()
 }
 
 fn cosine(conversion: &Path) -> f64 {

@@ -116,7 +116,7 @@ fn check_path(path: &str) -> Result<(), String> {
         return Ok(());
     }
     let shown: String = path.chars().take(LONGEST_NAME).collect();
-    Err(format!("the package name {shown:?} leaves the directory, or is no file name"))
+    Err(format!("the package name {shown:?} is not the name of a file in the directory"))
 }
 
 fn check_call(call: &RunStep, packages: &Packages<'_>) -> Result<(), String> {

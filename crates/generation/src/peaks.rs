@@ -1,7 +1,6 @@
 //! The largest values that a model computes, layer by layer, and which of them float16 cannot hold.
 
 use crate::observation::Observer;
-use anemll_errors::from_package;
 use anemll_mil::{DataType, Symbols, ValueType, model, ops};
 use anemll_mlpackage::Package;
 use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
@@ -79,7 +78,7 @@ impl Peaks {
             found: BTreeMap::new(),
         };
         for (path, function) in functions {
-            let package = Package::open(path).map_err(from_package)?;
+            let package = Package::open(path)?;
             let invalid =
                 |source: anemll_mil::Error| Error::new(codes::PACKAGE_INVALID, source.to_string());
             let program = model::program(package.model()).map_err(invalid)?;

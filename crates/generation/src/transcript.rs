@@ -51,8 +51,12 @@ impl Transcript {
             Ok(())
         };
         written().map_err(|source| {
-            let what = "the conversation cannot be saved";
-            anemll_errors::io(codes::OUTPUT_UNWRITABLE, what, &self.path, &source)
+            Error::new(
+                codes::OUTPUT_UNWRITABLE,
+                format!("the conversation cannot be saved: {source}"),
+            )
+            .with_at(self.path.display().to_string())
+            .with_hint("give --save a file that can be written")
         })
     }
 }

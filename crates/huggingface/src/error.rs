@@ -1,5 +1,6 @@
 //! One error type for everything that can be wrong with a model directory.
 
+use anemll_plugin_api::{Error, codes};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -153,5 +154,46 @@ impl HuggingFaceError {
     /// What the user can do, where we know it.
     pub fn hint(&self) -> Option<&str> {
         self.inner.hint.as_deref()
+    }
+}
+
+/// Every kind has its code here alone.
+impl From<HuggingFaceError> for Error {
+    fn from(source: HuggingFaceError) -> Self {
+        use ErrorKind as Kind;
+        let code = match source.kind() {
+            Kind::Cancelled => return Self::cancelled(),
+            Kind::Config => codes::CONFIG_UNREADABLE,
+            Kind::NoWeights => codes::SHARD_UNREADABLE,
+            Kind::Index => codes::INDEX_INVALID,
+            Kind::Shard => codes::SHARD_INVALID,
+            Kind::MissingTensor => codes::WEIGHT_MISSING,
+            Kind::Shape => codes::WEIGHT_SHAPE,
+            Kind::Type => codes::WEIGHT_DTYPE,
+            Kind::Adapter => codes::MODEL_IS_ADAPTER,
+            Kind::Changed => codes::WEIGHTS_CHANGED,
+            Kind::Companion => codes::TOKENIZER_INVALID,
+            Kind::NotFinite => codes::WEIGHT_NOT_FINITE,
+            Kind::Overflow => codes::WEIGHT_OVERFLOW,
+            Kind::Usage => codes::INTERNAL,
+            Kind::NotFound | Kind::Permission | Kind::Io
+                if source
+                    .file()
+                    .extension()
+                    .is_some_and(|extension| extension == "safetensors") =>
+            {
+                codes::SHARD_UNREADABLE
+            }
+            _ => codes::MODEL_DIRECTORY_UNREADABLE,
+        };
+        let message = match source.key() {
+            Some(key) => format!("`{key}`: {}", source.reason()),
+            None => source.reason().to_owned(),
+        };
+        let error = Self::new(code, message).with_at(source.file().display().to_string());
+        match source.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 }

@@ -51,7 +51,8 @@ impl<'a> Candidate<'a> {
         match all.into_iter().find(|(_, component)| component.id == id) {
             Some((_, component)) => Ok(Self { plugins, component }),
             None => {
-                Err(plugins.not_found(Stage::Combiner, &format!("there is no combiner `{id}`")))
+                Err(plugins
+                    .not_found(Stage::Combiner, &format!("the combiner `{id}` was not found")))
             }
         }
     }
@@ -69,9 +70,13 @@ impl<'a> Candidate<'a> {
             .collect();
         found.sort_by_key(|candidate| (candidate.component.preference, candidate.id().to_owned()));
         if found.is_empty() {
-            let what = if cuts { "that cuts the layers into chunks" } else { "to choose from" };
-            let what = format!("there is no combiner {what} with these options");
-            return Err(plugins.not_found(Stage::Combiner, &what));
+            let what = match (cuts, wishes.argmax) {
+                (true, false) => "no combiner cuts the layers into chunks",
+                (true, true) => "no combiner cuts the layers into chunks and takes --argmax",
+                (false, true) => "no combiner that can be chosen by itself takes --argmax",
+                (false, false) => "no combiner can be chosen by itself",
+            };
+            return Err(plugins.not_found(Stage::Combiner, what));
         }
         Ok(found)
     }

@@ -109,7 +109,7 @@ pub fn refuse_others(typed: &[TypedOption], chain: &[(Stage, &str)]) -> Result<(
         chain.iter().map(|(stage, id)| format!("{id} ({})", stage.name())).collect();
     let what = match &option.component {
         Some(component) => format!("no component `{component}` takes part in it"),
-        None => "there is no quantizer".to_owned(),
+        None => "the conversion has no quantizer".to_owned(),
     };
     Err(Error::new(codes::USAGE, format!("-O {option}: {what}"))
         .with_hint(format!("the components are: {}", known.join(", "))))

@@ -15,9 +15,8 @@ use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
 use crate::work::Work;
 use anemll_conversion::META;
-use anemll_errors::from_huggingface;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Host, Result, codes};
 use anemll_services::{self as services, check_cancelled};
 use anemll_store::{Identity, Request, Store};
 use std::cell::Cell;
@@ -37,19 +36,8 @@ pub fn run(
 ) -> Result<()> {
     let started = Instant::now();
     let host = services::host();
-    settings::check_arguments(arguments)?;
-    let source = Source::open(&arguments.model, needed(arguments), show)?;
-    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
-    // The configuration is looked at first: nothing else of a model is downloaded, or read, before
-    // it and what depends on it are fine.
-    settings::frontend(arguments, plugins, config.text())?;
-    let local = local_weights(&source)?;
-    // What is lowered is what is hashed.
-    let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
-    let outline = Job::new(arguments, plugins, &host, config, local.as_ref(), None)?;
-    let (output, model) = (&arguments.output, source.directory());
-    anemll_store::refuse_conflict(output, &outline.options, arguments.force, model)?;
-    refuse_unwritable(output)?;
+    let Outline { source, local, job: outline } = outline(arguments, plugins, &host, show)?;
+    refuse_unwritable(&arguments.output)?;
     let mut told = Vec::new();
     let (directory, job) = match local {
         Some(directory) => (directory, outline),
@@ -151,16 +139,37 @@ pub fn dry_run(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<DryRun> {
     let host = services::host();
+    let Outline { source, local, job } = outline(arguments, plugins, &host, show)?;
+    dry_run::look(&job, local.as_ref(), &source, show)
+}
+
+/// What is known of a conversion before anything is written or downloaded.
+struct Outline<'a> {
+    source: Source,
+    /// The weights, where they are on this machine.
+    local: Option<ModelDirectory>,
+    job: Job<'a>,
+}
+
+/// The configuration is looked at first: nothing else of a model is downloaded, or read, before it
+/// and what depends on it are fine.
+fn outline<'a>(
+    arguments: &'a ConvertRequest,
+    plugins: &'a Plugins,
+    host: &'a Host,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<Outline<'a>> {
     settings::check_arguments(arguments)?;
     let source = Source::open(&arguments.model, needed(arguments), show)?;
-    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
+    let config = ConfigFile::read(source.directory())?;
     settings::frontend(arguments, plugins, config.text())?;
     let local = local_weights(&source)?;
+    // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
-    let job = Job::new(arguments, plugins, &host, config, local.as_ref(), None)?;
-    let (output, model) = (&arguments.output, source.directory());
-    anemll_store::refuse_conflict(output, &job.options, arguments.force, model)?;
-    dry_run::look(&job, local.as_ref(), &source, show)
+    let job = Job::new(arguments, plugins, host, config, local.as_ref(), None)?;
+    let model = source.directory();
+    anemll_store::refuse_conflict(&arguments.output, &job.options, arguments.force, model)?;
+    Ok(Outline { source, local, job })
 }
 
 /// What of a model is needed.
@@ -177,7 +186,7 @@ fn local_weights(source: &Source) -> Result<Option<ModelDirectory>> {
     match ModelDirectory::open(directory) {
         Ok(directory) => Ok(Some(directory)),
         Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => Ok(None),
-        Err(error) => Err(from_huggingface(error)),
+        Err(error) => Err(Error::from(error)),
     }
 }
 
@@ -205,7 +214,7 @@ fn open_weights(
             refuse_missing_tokenizer(&directory)?;
         }
     }
-    let directory = ModelDirectory::open(source.whole(show)?).map_err(from_huggingface)?;
+    let directory = ModelDirectory::open(source.whole(show)?)?;
     Ok((directory, checked))
 }
 
@@ -213,7 +222,7 @@ fn open_weights(
 fn refuse_unwritable(output: &Path) -> Result<()> {
     let failed = |source: std::io::Error| {
         let what = "cannot write to the output directory";
-        anemll_errors::io(codes::OUTPUT_UNWRITABLE, what, output, &source)
+        anemll_store::io_error(codes::OUTPUT_UNWRITABLE, what, output, &source)
     };
     let absolute = std::path::absolute(output).map_err(failed)?;
     let there = absolute.ancestors().find(|path| path.exists());

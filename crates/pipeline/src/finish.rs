@@ -3,7 +3,6 @@
 use super::packages::relative_path;
 use super::report::StepReport;
 use anemll_conversion::{Description, FILE, META, shipped};
-use anemll_errors::from_huggingface;
 use anemll_files::Limit;
 use anemll_generation::chat_template;
 use anemll_generation::engine::Engine;
@@ -37,7 +36,7 @@ impl SmallFiles {
             match file.read() {
                 Ok(contents) => files.push((file.name().to_owned(), contents.bytes)),
                 Err(_) if !with_tokenizer || file.importance() == Importance::Comfort => {}
-                Err(error) => return Err(from_huggingface(error)),
+                Err(error) => return Err(Error::from(error)),
             }
         }
         files.extend(templates(directory.path()));

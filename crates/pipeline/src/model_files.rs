@@ -2,7 +2,6 @@
 //! one.
 
 use crate::event::Event;
-use anemll_errors::from_huggingface;
 use anemll_generation::chat_template;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
@@ -129,9 +128,9 @@ fn with_remarks(
         }
         return Ok(description);
     };
-    let tensor = |name| directory.tensor(name).map_err(from_huggingface);
+    let tensor = |name| directory.tensor(name).map_err(Error::from);
     let (head, embedding) = (tensor(&stored.head)?, tensor(&stored.embedding)?);
-    if head.has_values_of(&embedding).map_err(from_huggingface)? {
+    if head.has_values_of(&embedding)? {
         description.notes.push(format!(
             "`{}` is stored and equal to the embedding that the head is tied to",
             stored.head
@@ -160,7 +159,7 @@ fn refuse_lost_head(directory: &ModelDirectory) -> Result<()> {
         return Ok(());
     };
     let hint = absence.hint().map_or(String::new(), |hint| format!("{hint}; "));
-    Err(from_huggingface(absence)
+    Err(Error::from(absence)
         .with_cause(format!(
             "`tie_word_embeddings` is true, but the index says that `{name}` is stored, and it \
              cannot be compared with the embedding"
@@ -172,7 +171,7 @@ fn refuse_lost_head(directory: &ModelDirectory) -> Result<()> {
 fn explain(error: Error, directory: &ModelDirectory) -> Error {
     let absence = || directory.absence(error.at.as_deref()?);
     match absence().filter(|_| error.code == codes::WEIGHT_MISSING) {
-        Some(absence) => from_huggingface(absence).with_cause(error.message),
+        Some(absence) => Error::from(absence).with_cause(error.message),
         None => error,
     }
 }
@@ -272,8 +271,7 @@ fn conversation_problems(directory: &Path) -> Option<String> {
 
 fn unusable(error: anemll_huggingface::HuggingFaceError) -> Error {
     let hint = error.hint().map_or(String::new(), |hint| format!("{hint}; "));
-    from_huggingface(error)
-        .with_hint(format!("{hint}to convert without the tokenizer: --no-tokenizer"))
+    Error::from(error).with_hint(format!("{hint}to convert without the tokenizer: --no-tokenizer"))
 }
 
 /// generation_config.json without the settings that are no numbers, each of which is warned of; null
@@ -309,7 +307,7 @@ pub(crate) fn hash_source(directory: &ModelDirectory, show: &dyn Fn(&Event<'_>))
         show(&Event::Source { done, total });
         check_cancelled().is_ok()
     };
-    directory.source_sha256(progress).map_err(from_huggingface)
+    directory.source_sha256(progress).map_err(Error::from)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Making packages from resolved functions, and what the lint says of them.
 
 use super::report::{LintReport, LintSummary, PackageReport};
-use anemll_errors::from_package;
 use anemll_layout::layout_error;
 use anemll_mil::{Concern, lint};
 use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions, Written};
@@ -79,7 +78,7 @@ impl PackageContext<'_> {
     ) -> Result<PackageReport> {
         let mut model = self.model(package, input.models)?;
         self.describe(package, &mut model);
-        let catalog = BlobFile::open(input.weights).map_err(from_package)?;
+        let catalog = BlobFile::open(input.weights)?;
         let checked = anemll_mil::validate_resolved(model, &catalog).map_err(|source| {
             Error::new(
                 codes::GRAPH_INVALID,
@@ -91,8 +90,7 @@ impl PackageContext<'_> {
             &checked,
             WeightsSource::HardLink(input.weights),
             &WriteOptions::default(),
-        )
-        .map_err(from_package)?;
+        )?;
         self.copies.note_placement(&written);
         Ok(PackageReport {
             path: relative_path(package).to_string_lossy().replace('\\', "/"),

@@ -187,7 +187,7 @@ impl Plugins {
                 _ => Ok(first),
             };
         }
-        Err(self.not_found(stage, &format!("there is no {} `{id}`", stage.name())))
+        Err(self.not_found(stage, &format!("the {} `{id}` was not found", stage.name())))
     }
 
     /// The error of a component that is not there: `what`, which are, and where plugins were looked
@@ -233,7 +233,12 @@ impl Plugins {
         let plugin = entry.open()?;
         let library = match &entry.path {
             Some(path) => Some(anemll_store::sha256(path).map_err(|source| {
-                anemll_errors::io(codes::PLUGIN_UNREADABLE, "cannot read a plugin", path, &source)
+                anemll_store::io_error(
+                    codes::PLUGIN_UNREADABLE,
+                    "cannot read a plugin",
+                    path,
+                    &source,
+                )
             })?),
             None => None,
         };

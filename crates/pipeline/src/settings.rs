@@ -138,7 +138,7 @@ impl Settings {
         let others: Vec<String> = quantizer
             .options
             .iter()
-            .filter(|option| option.flag.is_none() && !quantizer.is_own(option))
+            .filter(|option| !quantizer.is_own(option))
             .filter(|option| !option.is_of(Stage::Runtime, &arguments.runtime))
             .map(ToString::to_string)
             .collect();

@@ -3,10 +3,10 @@
 
 use super::references::Resolved;
 use super::report::WeightFileReport;
-use anemll_errors::io;
 use anemll_files::Limit;
 use anemll_plugin_api::{Error, Result, codes};
 use anemll_store::OWN;
+use anemll_store::io_error as io;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

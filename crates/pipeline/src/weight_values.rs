@@ -1,7 +1,6 @@
 //! The values of a weight, as 16-bit floats in the element order of the package.
 
 use super::references::Weight;
-use anemll_errors::from_huggingface;
 use anemll_huggingface::{
     Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_f32, to_fp16,
 };
@@ -34,35 +33,32 @@ impl WeightSource<'_> {
         let reference = &weight.reference;
         // A weight that the index promises is not absent but not fetched.
         if let Some(absence) = self.directory.absence(&reference.tensor) {
-            return Err(from_huggingface(absence));
+            return Err(Error::from(absence));
         }
         if self.is_missing(weight) {
             let elements: u64 = weight.shape.iter().product();
             return Ok((vec![f16::ZERO; elements as usize], Fp16Report::default()));
         }
-        let mut source = self
-            .directory
-            .weight(&reference.tensor, &reference.shape, &reference.dimensions)
-            .map_err(from_huggingface)?;
+        let mut source =
+            self.directory.weight(&reference.tensor, &reference.shape, &reference.dimensions)?;
         if let Some([first, end]) = reference.rows {
-            source = source.rows(first, end).map_err(from_huggingface)?;
+            source = source.rows(first, end)?;
         }
         let options = Fp16Options { clamp: self.clamp, scale: reference.scale, add: reference.add };
         let mut transforms =
             transforms.iter().filter(|transform| transform.weight == weight.id).peekable();
         let (values, report) = if transforms.peek().is_none() {
-            to_fp16(&source, &options).map_err(from_huggingface)?
+            to_fp16(&source, &options)?
         } else {
             let shape = source.shape();
             let columns: u64 = shape.iter().skip(1).product();
-            let mut values = to_f32(&source).map_err(from_huggingface)?;
+            let mut values = to_f32(&source)?;
             for transform in transforms {
                 apply(transform, &mut values, shape.first().copied().unwrap_or(1), columns)?;
             }
             let bytes = bytemuck::cast_slice(&values);
             TensorData::new(&reference.tensor, SourceType::Float32, &shape, bytes)
-                .and_then(|transformed| to_fp16(&transformed, &options))
-                .map_err(from_huggingface)?
+                .and_then(|transformed| to_fp16(&transformed, &options))?
         };
         let elements: u64 = weight.shape.iter().product();
         if values.len() as u64 != elements {

@@ -10,7 +10,6 @@ use super::quantization::{Quantization, check_written, encoding_of, stored_type}
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
-use anemll_errors::{from_huggingface, from_package};
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
@@ -87,7 +86,7 @@ impl WeightJob<'_> {
             Some(quantization) => quantization.plan(self.outline, &items, functions, self.host)?,
             None => Plan::default(),
         };
-        let mut writer = BlobWriter::create(path).map_err(from_package)?;
+        let mut writer = BlobWriter::create(path)?;
         let mut resolved = BTreeMap::new();
         let mut reports = Vec::new();
         let prepare = |at: usize| {
@@ -110,8 +109,8 @@ impl WeightJob<'_> {
             Ok(())
         })?;
         // What was read must be what was hashed.
-        self.source.directory.check_unchanged().map_err(from_huggingface)?;
-        let summary = writer.finish().map_err(from_package)?;
+        self.source.directory.check_unchanged()?;
+        let summary = writer.finish()?;
         Ok(WeightFileResult {
             resolved: Resolved(resolved),
             bytes: summary.bytes,
@@ -243,7 +242,7 @@ fn append(writer: &mut BlobWriter, kind: &TensorType, bytes: &[u8]) -> Result<u6
     else {
         return Err(unstorable(kind));
     };
-    Ok(writer.append(blob_type, elements, bytes).map_err(from_package)?.offset)
+    Ok(writer.append(blob_type, elements, bytes)?.offset)
 }
 
 fn unstorable(kind: &impl std::fmt::Debug) -> Error {

@@ -122,12 +122,13 @@ impl HostServices for Services {
             return Ok(directory.path().to_owned());
         }
         let made = tempfile::Builder::new().prefix("anemll-").tempdir().map_err(|source| {
-            anemll_errors::io(
+            let at = std::env::temp_dir();
+            Error::new(
                 codes::SCRATCH_DIRECTORY,
-                "no scratch directory",
-                &std::env::temp_dir(),
-                &source,
+                format!("a scratch directory cannot be made: {source}"),
             )
+            .with_at(at.display().to_string())
+            .with_hint("let TMPDIR name a directory that can be written and has room")
         })?;
         // A second thread may have been faster; its directory is then the one in use.
         Ok(self.scratch.get_or_init(|| made).path().to_owned())

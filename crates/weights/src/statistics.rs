@@ -2,10 +2,11 @@
 
 use crate::decode::Values;
 use anemll_mlpackage::PackageError;
+use serde::Serialize;
 
 /// What the values of a weight are like. NaN and infinities are counted apart and left out of the
 /// rest.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Statistics {
     /// Number of values that are neither NaN nor infinite.
     pub finite: u64,

@@ -3,9 +3,10 @@
 use crate::decode::Values;
 use crate::source::PIECE;
 use anemll_mlpackage::PackageError;
+use serde::Serialize;
 
 /// Use of the tables of one weight. A group of elements has a table of its own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TableUse {
     /// Number of tables.
     pub tables: usize,

@@ -2,7 +2,6 @@
 //! are there.
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
-use crate::error::from_huggingface;
 use crate::model_files::{self, TOKENIZER, has_weights};
 use crate::model_source::{self, Need};
 use crate::plugins::{Entry, Plugins};
@@ -115,7 +114,7 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
-    let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
+    let config = ConfigFile::read(&directory)?;
     let frontends = opinions(plugins, config.text(), arguments.arch.as_deref());
     let (weights, line) = weights(&directory);
     let mut checked = Checked {
@@ -278,7 +277,7 @@ fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
         }
         Err(error) => {
             let line = error.reason().to_owned();
-            (Err(from_huggingface(error)), line)
+            (Err(Error::from(error)), line)
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
 use crate::arguments::{ModelArgument, QuantizerArguments, count};
-use crate::error::from_huggingface;
 use crate::model_files::tensor_infos;
 use crate::model_source::{self, Need};
 use crate::plugins::Plugins;
@@ -163,7 +162,7 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
     drop(reporter);
-    let config = ConfigFile::read(&directory).map_err(from_huggingface)?;
+    let config = ConfigFile::read(&directory)?;
     let arch = plugins.frontend_id(config.text(), arguments.arch.as_deref())?;
     let mut options = ComponentOptions::new();
     component_options::add(&mut options, &typed.options, plugins, (Stage::Arch, &arch));

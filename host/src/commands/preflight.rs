@@ -6,7 +6,6 @@
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::engine::{Engine, Head};
-use crate::error::from_huggingface;
 use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
 use crate::model_source::{Need, Source};
 use crate::plugins::Plugins;
@@ -192,7 +191,7 @@ fn find_model(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<PathBuf> {
     let source = Source::open(&arguments.model, Need::Weights, show)?;
-    let config = ConfigFile::read(source.directory()).map_err(from_huggingface)?;
+    let config = ConfigFile::read(source.directory())?;
     plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
     source.whole(show)
 }
@@ -236,8 +235,7 @@ fn scratch(arguments: &PreflightArguments) -> Result<tempfile::TempDir> {
 
 /// A batch that is none of the model's sizes.
 fn batch(arguments: &PreflightArguments, model: &Path) -> Result<u64> {
-    let directory =
-        anemll_huggingface::ModelDirectory::open(model).map_err(crate::error::from_huggingface)?;
+    let directory = anemll_huggingface::ModelDirectory::open(model)?;
     let mut sizes: Vec<u64> = Vec::new();
     for info in directory.tensors().values() {
         sizes.extend(&info.shape);

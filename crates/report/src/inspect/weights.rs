@@ -44,10 +44,10 @@ pub struct WeightInspection {
     pub parts: Vec<PartInspection>,
     /// Use of its lookup tables; only where values were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tables: Option<Tables>,
+    pub tables: Option<TableUse>,
     /// What its values are like; only where values were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub statistics: Option<Values>,
+    pub statistics: Option<Statistics>,
     /// Why it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -83,36 +83,6 @@ pub struct RecordInspection {
     pub part: PartInspection,
     /// Functions that use it.
     pub functions: Vec<String>,
-}
-
-/// As [`TableUse`].
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of TableUse")]
-pub struct Tables {
-    pub tables: usize,
-    pub entries: usize,
-    pub length: usize,
-    pub fewest_used: usize,
-    pub most_used: usize,
-    pub used: usize,
-    pub smallest: f32,
-    pub largest: f32,
-    pub entropy: f64,
-}
-
-/// As [`Statistics`].
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of Statistics")]
-pub struct Values {
-    pub finite: u64,
-    pub not_a_number: u64,
-    pub infinite: u64,
-    pub zeros: u64,
-    pub smallest: f32,
-    pub largest: f32,
-    pub mean: f64,
-    pub deviation: f64,
-    pub histogram: Vec<u64>,
 }
 
 /// What a weight is for.
@@ -226,8 +196,8 @@ pub fn weights(
             match decoder.values(weight.name) {
                 Ok(decoded) => {
                     let statistics = Statistics::of(&decoded, BINS)?;
-                    found.statistics = Some(statistics.into());
-                    found.tables = TableUse::of(&decoded)?.map(Tables::from);
+                    found.statistics = Some(statistics);
+                    found.tables = TableUse::of(&decoded)?;
                 }
                 Err(problem) => found.problem = Some(problem.to_string()),
             }
@@ -419,38 +389,6 @@ impl From<&Part<'_>> for PartInspection {
             bytes: part.bytes,
             file: part.place.map(|place| place.file.to_owned()),
             offset: part.place.map(|place| place.offset),
-        }
-    }
-}
-
-impl From<TableUse> for Tables {
-    fn from(found: TableUse) -> Self {
-        Self {
-            tables: found.tables,
-            entries: found.entries,
-            length: found.length,
-            fewest_used: found.fewest_used,
-            most_used: found.most_used,
-            used: found.used,
-            smallest: found.smallest,
-            largest: found.largest,
-            entropy: found.entropy,
-        }
-    }
-}
-
-impl From<Statistics> for Values {
-    fn from(found: Statistics) -> Self {
-        Self {
-            finite: found.finite,
-            not_a_number: found.not_a_number,
-            infinite: found.infinite,
-            zeros: found.zeros,
-            smallest: found.smallest,
-            largest: found.largest,
-            mean: found.mean,
-            deviation: found.deviation,
-            histogram: found.histogram,
         }
     }
 }

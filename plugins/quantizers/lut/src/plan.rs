@@ -114,7 +114,7 @@ fn encoding(shape: &[u64], bits: u32, groups: u64) -> Result<Encoding> {
 /// The type of an index of so many bits.
 pub(crate) fn index_type(bits: u32) -> Result<DType> {
     DType::from_name(&format!("uint{bits}")).ok_or_else(|| {
-        Error::new(codes::INTERNAL, format!("there are no unsigned integers of {bits} bits"))
+        Error::new(codes::INTERNAL, format!("indices of {bits} bits have no integer type"))
     })
 }
 
