@@ -110,7 +110,7 @@ pub fn render(error: &Error) -> String {
         let _ = write!(text, "\nhint: {hint}");
     }
     // Names and paths come from files of others.
-    crate::terminal::plain_lines(&text)
+    anemll_terminal::plain_lines(&text)
 }
 
 /// An error about an export.

@@ -1,10 +1,12 @@
 //! The program `anemll`.
 
 use anemll_host::cli::{self, Cli, Command};
-use anemll_host::plugins::Plugins;
 use anemll_host::progress::LogWriter;
-use anemll_host::{commands, error, panics, services, terminal};
+use anemll_host::{commands, error, panics};
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_services as services;
+use anemll_terminal as terminal;
 use std::ffi::OsString;
 use std::process::ExitCode;
 

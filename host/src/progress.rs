@@ -1,8 +1,8 @@
 //! How the events of a conversion are shown: bars and lines on standard error, or JSON objects.
 
-use crate::terminal;
 pub use anemll_export::shell_word;
 pub use anemll_pipeline::event::{Event, Outcome, Shipped};
+use anemll_terminal as terminal;
 use anemll_terminal::set_current;
 pub use anemll_terminal::{Bar, LogWriter, Unit};
 use std::cell::RefCell;

@@ -7,7 +7,7 @@
 use anemll_generation::engine::{Engine, Head};
 use anemll_generation::evaluation::{Evaluation, Reference, read_tokens, summarize};
 use anemll_host::cli::{Cli, Command};
-use anemll_host::plugins::Plugins;
+use anemll_pipeline::plugins::Plugins;
 use anemll_shipped as _;
 use anemll_tests::{converted, evaluate, golden, model, workspace};
 use clap::Parser as _;

@@ -127,7 +127,7 @@ mod linked_in {
 
     use super::*;
     use anemll_host::cli::{Cli, Command};
-    use anemll_host::plugins::{Origin, Plugins};
+    use anemll_pipeline::plugins::{Origin, Plugins};
     use anemll_shipped as _;
     use clap::Parser as _;
 

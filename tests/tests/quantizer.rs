@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_host::cli::{Cli, Command};
-use anemll_host::plugins::Plugins;
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{
     ArgumentType, Axis, Decision, Encoded, Encoding, Plan, PlanRequest, Transform, WeightInfo,
 };

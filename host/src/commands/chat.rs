@@ -1,16 +1,16 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
 use crate::arguments::{ConversionArguments, SamplingArguments, count};
-use crate::chat_template;
-use crate::conversation::Conversation;
-use crate::engine::Engine;
-use crate::generation::{Answer, End, Generator};
-use crate::plugins::Plugins;
-use crate::sampling::{Sampler, Sampling};
-use crate::services::{self, check_cancelled, take_interrupt};
-use crate::tokenizer::{TextStream, Tokenizer};
+use anemll_generation::chat_template;
+use anemll_generation::conversation::Conversation;
+use anemll_generation::engine::Engine;
+use anemll_generation::generation::{Answer, End, Generator};
+use anemll_generation::sampling::{Sampler, Sampling};
 use anemll_generation::transcript::Transcript;
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::{self as services, check_cancelled, take_interrupt};
+use anemll_tokenizer::{TextStream, Tokenizer};
 use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
 use serde_json::json;
@@ -337,7 +337,7 @@ impl Chat<'_> {
                 return Ok(());
             }
             shown |= !text.is_empty();
-            super::print(&crate::terminal::answer(text))
+            super::print(&anemll_terminal::answer(text))
         };
         let answer = self.generator.answer(&fitted.tokens, self.most, &mut |token| {
             write(&filter.push(&stream.push(token)?))
@@ -433,7 +433,7 @@ fn converse(chat: &mut Chat<'_>) -> Result<()> {
             Ok(()) => {}
             Err(error) if error.is_cancelled() && take_interrupt() => {}
             Err(error) if error.code == codes::PROMPT_INVALID => {
-                crate::terminal::tell_always(&crate::error::render(&error));
+                anemll_terminal::tell_always(&crate::error::render(&error));
             }
             Err(error) => return Err(error),
         }

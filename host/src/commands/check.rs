@@ -2,15 +2,15 @@
 //! are there.
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
-use crate::model_files::{self, TOKENIZER, has_weights};
-use crate::model_source::{self, Need};
-use crate::plugins::{Entry, Plugins};
 use crate::progress::{Display, Reporter};
-use crate::services;
-use crate::terminal::{self, size, wrapped_lines};
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
+use anemll_pipeline::model_files::{self, TOKENIZER, has_weights};
+use anemll_pipeline::model_source::{self, Need};
+use anemll_pipeline::plugins::{Entry, Plugins};
 use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Refusal, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_services as services;
+use anemll_terminal::{self as terminal, size, wrapped_lines};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;

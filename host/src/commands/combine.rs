@@ -3,11 +3,11 @@
 mod parts;
 
 use crate::error::from_multifunction;
-use crate::services;
 use anemll_conversion::Conversion;
 use anemll_multifunction::{Done, JoinPlan, Options, Output, PartsCheck, Source, Tolerance};
 use anemll_plugin_api::{Error, Result, codes};
 use anemll_report::sharing;
+use anemll_services as services;
 use clap::Args;
 use fs_err as fs;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! `completions` and `man`: what clap makes of the command line for shells and manuals.
 
-use crate::plugins::Plugins;
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{Error, Result, codes};
 use clap::Args;

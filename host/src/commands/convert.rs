@@ -176,5 +176,5 @@ pub fn run(arguments: &ConvertArguments, plugins: &Plugins) -> Result<()> {
     if arguments.wants_json() {
         return super::print_json(&plan);
     }
-    super::print(&crate::terminal::plain_lines(&plan.to_text()))
+    super::print(&anemll_terminal::plain_lines(&plan.to_text()))
 }

@@ -1,10 +1,10 @@
 //! `dedup`: which weights packages could share, without writing anything.
 
 use crate::error::from_multifunction;
-use crate::services;
 use anemll_multifunction::{Tolerance, compare};
 use anemll_plugin_api::Result;
 use anemll_report::sharing;
+use anemll_services as services;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -35,7 +35,7 @@ pub fn run(arguments: &DiffArguments) -> Result<()> {
     if arguments.json {
         super::print_json(&difference)?;
     } else {
-        super::print(&difference.to_text(crate::terminal::width()))?;
+        super::print(&difference.to_text(anemll_terminal::width()))?;
     }
     if difference.is_equal() { Ok(()) } else { Err(crate::error::different()) }
 }

@@ -1,12 +1,12 @@
 //! `doctor`: what this machine can do, and what is missing. It warns of nothing but what the user can
 //! mend; what a machine is not made for is told as a fact.
 
-use crate::model_source::HubEnvironment;
-use crate::plugins::{Entry, Plugins};
-use crate::terminal::{self, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
+use anemll_pipeline::model_source::HubEnvironment;
+use anemll_pipeline::plugins::{Entry, Plugins};
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use anemll_services::machine;
+use anemll_terminal::{self as terminal, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;

@@ -1,16 +1,18 @@
 //! `eval`: how far a conversion is from the original model, or how well it foretells a text.
 
 use crate::arguments::{ConversionArguments, count};
-use crate::arrays::MOST_ELEMENTS;
-use crate::engine::{Engine, Head};
-use crate::evaluation::{Position, Reference, read_tokens, summarize};
-use crate::perplexity::{EvaluationPath, Score, Source, check_vocabulary, evaluate_text};
-use crate::plugins::Plugins;
 use crate::progress::{Bar, Unit};
-use crate::services::{self, check_cancelled};
-use crate::tokenizer::{Pieces, TextFile, Tokenizer};
 use anemll_conversion::locate;
+use anemll_generation::arrays::MOST_ELEMENTS;
+use anemll_generation::engine::{Engine, Head};
+use anemll_generation::evaluation::{Position, Reference, read_tokens, summarize};
+use anemll_generation::perplexity::{
+    EvaluationPath, Score, Source, check_vocabulary, evaluate_text,
+};
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::{self as services, check_cancelled};
+use anemll_tokenizer::{Pieces, TextFile, Tokenizer};
 use clap::{ArgGroup, Args, ValueEnum};
 use std::cell::Cell;
 use std::path::Path;

@@ -1,13 +1,13 @@
 //! `export`: a conversion as it is handed over.
 
 use crate::error::from_export;
-use crate::model_source::{self, HubEnvironment, Need};
 use crate::progress::shell_path;
-use crate::services::check_cancelled;
-use crate::terminal::{self, Column, Table};
 use anemll_conversion::{Conversion, Description, FILE, META};
 use anemll_export::{Compression, Exported, Forms, Request, SourceCard};
+use anemll_pipeline::model_source::{self, HubEnvironment, Need};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::check_cancelled;
+use anemll_terminal::{self as terminal, Column, Table};
 use clap::Args;
 use std::path::{Path, PathBuf};
 

@@ -2,10 +2,10 @@
 
 use crate::arguments::{ConversionArguments, SamplingArguments, count};
 use crate::commands::chat::{Files, open, sampling, suggested_constant};
-use crate::generation::bounded;
-use crate::plugins::Plugins;
-use crate::tokenizer::TextStream;
+use anemll_generation::generation::bounded;
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::Result;
+use anemll_tokenizer::TextStream;
 use clap::Args;
 use serde_json::json;
 
@@ -76,12 +76,12 @@ pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
         if !std::mem::replace(&mut shown, true) {
             super::print(&arguments.prompt)?;
         }
-        super::print(&crate::terminal::answer(&stream.push(token)?))
+        super::print(&anemll_terminal::answer(&stream.push(token)?))
     })?;
     if !shown {
         super::print(&arguments.prompt)?;
     }
-    super::print(&format!("{}\n", crate::terminal::answer(&stream.finish()?)))?;
+    super::print(&format!("{}\n", anemll_terminal::answer(&stream.finish()?)))?;
     tracing::info!(
         "prompt: {} tokens in {:.2} s; generated: {} tokens, {:.1} per second",
         answer.prompt_tokens,

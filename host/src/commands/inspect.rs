@@ -70,8 +70,8 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
         write_file(file, page.as_bytes())?;
         super::say(&format!(
             "wrote {} ({})",
-            crate::terminal::plain(&file.display().to_string()),
-            crate::terminal::size(page.len() as u64)
+            anemll_terminal::plain(&file.display().to_string()),
+            anemll_terminal::size(page.len() as u64)
         ));
     }
     match (arguments.json, &arguments.html) {
@@ -81,7 +81,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
         (false, _) => super::print(&terminal_text::inspection(
             &inspection,
             arguments.weights,
-            crate::terminal::width(),
+            anemll_terminal::width(),
         )),
     }
 }
@@ -107,7 +107,7 @@ fn lint(opened: &Opened, arguments: &InspectArguments) -> Result<()> {
     if arguments.json {
         super::print_json(&Findings { schema: SCHEMA, findings: &findings })?;
     } else {
-        super::print(&findings::to_text(&findings, crate::terminal::width()))?;
+        super::print(&findings::to_text(&findings, anemll_terminal::width()))?;
     }
     strict(arguments, findings.iter())
 }
@@ -141,10 +141,10 @@ fn lint_conversion(meta: &Path, arguments: &InspectArguments) -> Result<()> {
     if arguments.json {
         super::print_json(&conversion)?;
     } else {
-        let width = crate::terminal::width();
+        let width = anemll_terminal::width();
         let mut text = String::new();
         for package in &conversion.packages {
-            text += &format!("{}\n\n", crate::terminal::plain(&package.path));
+            text += &format!("{}\n\n", anemll_terminal::plain(&package.path));
             text += &findings::to_text(&package.findings, width);
             text.push('\n');
         }

@@ -35,7 +35,7 @@ fn conversion_at(path: &Path) -> Result<Option<Conversion>> {
 /// Writes to standard output, nothing that steers a terminal; a reader that went away ends the
 /// command without an error.
 pub fn print(text: &str) -> Result<()> {
-    let text = crate::terminal::output(text);
+    let text = anemll_terminal::output(text);
     let mut output = std::io::stdout().lock();
     output
         .write_all(text.as_bytes())
@@ -53,7 +53,7 @@ pub fn unprintable(source: &std::io::Error) -> Error {
 
 /// A line for the user on standard error, unless `--quiet` was given.
 pub fn say(line: &str) {
-    crate::terminal::tell(line);
+    anemll_terminal::tell(line);
 }
 
 /// Prints a value as one line of JSON.

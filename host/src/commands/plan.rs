@@ -1,23 +1,23 @@
 //! `plan`: how large the parts of a conversion will be, and how many chunks they need.
 
 use crate::arguments::{ModelArgument, QuantizerArguments, count};
-use crate::model_files::tensor_infos;
-use crate::model_source::{self, Need};
-use crate::plugins::Plugins;
 use crate::progress::{Display, Reporter};
-use crate::services;
-use crate::sizes::{Inventory, Limits, PartSizes};
-use crate::terminal::{self, Column, Table, size};
 use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_pipeline::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
 use anemll_pipeline::component_options::{self, TypedOption};
+use anemll_pipeline::model_files::tensor_infos;
+use anemll_pipeline::model_source::{self, Need};
+use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::quantization::{Quantization, outline};
 use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use anemll_pipeline::request::QUANTIZER;
+use anemll_pipeline::sizes::{Inventory, Limits, PartSizes};
 use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_services as services;
+use anemll_terminal::{self as terminal, Column, Table, size};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! `plugin list`: what is found, and what it offers.
 
-use crate::plugins::{Entry, Origin, Plugins};
-use crate::terminal::{self, BAD, Cell, Column, GOOD, Table, plain};
+use anemll_pipeline::plugins::{Entry, Origin, Plugins};
 use anemll_plugin_api::data::{OptionSpec, OptionType, Stage};
 use anemll_plugin_api::{Result, Value};
+use anemll_terminal::{self as terminal, BAD, Cell, Column, GOOD, Table, plain};
 use clap::Subcommand;
 use serde::Serialize;
 use std::collections::BTreeMap;

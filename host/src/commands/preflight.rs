@@ -5,18 +5,18 @@
 //! operation is noted, and rounded to float16 as on the Neural Engine.
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
-use crate::engine::{Engine, Head};
-use crate::evaluation::{Evaluation, Reference, read_tokens, summarize};
-use crate::model_source::{Need, Source};
-use crate::plugins::Plugins;
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
-use crate::services::{self, check_cancelled};
-use crate::terminal::{self, Column, Table};
-use crate::tokenizer::Tokenizer;
+use anemll_generation::engine::{Engine, Head};
+use anemll_generation::evaluation::{Evaluation, Reference, read_tokens, summarize};
 use anemll_generation::peaks::{LIMIT, Peak, Peaks};
 use anemll_huggingface::ConfigFile;
+use anemll_pipeline::model_source::{Need, Source};
+use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_services::{self as services, check_cancelled};
+use anemll_terminal::{self as terminal, Column, Table};
+use anemll_tokenizer::Tokenizer;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;

@@ -1,10 +1,10 @@
 //! `explain`: what an error code or a lint rule is about, and what to do.
 
 use super::{print, print_json};
-use crate::terminal::{self, wrapped};
 use anemll_mil::Concern;
 use anemll_mil::lint::{self, Rule};
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_terminal::{self as terminal, wrapped};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -4,16 +4,16 @@
 //! the evaluation functions. The export runs as apps run it: its compiled models, token by token.
 
 use super::VerifyArguments;
-use crate::engine::{Engine, Head};
 use crate::error::from_export;
-use crate::evaluation::{argmax, logsumexp, measure};
-use crate::plugins::Plugins;
-use crate::services::{self, check_cancelled};
-use crate::tokenizer::Tokenizer;
 use anemll_conversion::{Conversion, Form, META};
 use anemll_export::Release;
+use anemll_generation::engine::{Engine, Head};
+use anemll_generation::evaluation::{argmax, logsumexp, measure};
+use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::{self as services, check_cancelled};
+use anemll_tokenizer::Tokenizer;
 use serde::Serialize;
 use std::path::Path;
 

@@ -4,12 +4,12 @@ mod against;
 
 use crate::arguments::HeadArgument;
 use crate::error::from_export;
-use crate::plugins::Plugins;
-use crate::services::check_cancelled;
-use crate::terminal::{self, Column, Table};
 use against::Comparison;
 use anemll_export::{Finding, Status, Verification};
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result, codes};
+use anemll_services::check_cancelled;
+use anemll_terminal::{self as terminal, Column, Table};
 use clap::Args;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
