@@ -1,4 +1,4 @@
-//! `additions`: what an architecture more costs, by adding one to a copy of the workspace.
+//! `additions`: what adding an architecture costs, by adding one to a copy of the workspace.
 //!
 //! The newcomer is the plugin `llama` under another name. Its folder and one line in the list of
 //! shipped plugins must do: the program that is built lists it, and converts a model of its type.
@@ -72,8 +72,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             .arg(&output),
     )?;
     println!(
-        "an architecture more: its folder ({files} files), 1 line in {LIST}; beside that, the line \
-         of its model in tests/tests/logits.rs"
+        "adding an architecture took its folder ({files} files) and 1 line in {LIST}; to test it, its \
+         model takes a line in tests/tests/logits.rs"
     );
     Ok(())
 }
