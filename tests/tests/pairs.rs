@@ -136,7 +136,7 @@ fn it_takes_part_where_none_is_named() {
     assert_eq!(json(&mut command(false))["combiner"], "pairs");
     assert_eq!(json(&mut command(true))["combiner"], "monolithic");
     let told = refusal(command(false).args(["--chunk", "2"]));
-    assert!(told.contains("no combiner that cuts the layers"), "{told}");
+    assert!(told.contains("no combiner cuts the layers"), "{told}");
     let told = refusal(&mut convert_command(folder.path(), &["--chunk", "2"]));
     assert!(told.contains("option `chunks`, and `pairs` has none"), "{told}");
     let told = refusal(&mut convert_command(folder.path(), &["--argmax"]));

@@ -165,6 +165,9 @@ fn what_cannot_be_run_is_refused() {
     let ids = ids.to_str().unwrap();
     assert!(refused(&["--tokens", ids]).contains("beyond the model's vocabulary of 304"));
     assert!(refused(&["--tokens", ids, "--context", "0"]).contains("error"));
-    assert!(refused(&["--tokens", ids, "--runtime", "other"]).contains("no runtime `other`"));
+    assert!(
+        refused(&["--tokens", ids, "--runtime", "other"])
+            .contains("the runtime `other` was not found")
+    );
     assert!(refused(&["--tokens", ids, "--scratch", "/nowhere/at all"]).contains("--scratch"));
 }

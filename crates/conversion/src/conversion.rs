@@ -176,7 +176,7 @@ mod tests {
         for name in ["../other", "/etc/x", "a/../../b"] {
             fs::write(&meta, WHOLE.replace("x.mlmodelc", name)).unwrap();
             let error = Conversion::read(&meta).unwrap_err();
-            assert!(error.message.contains("leaves the directory"), "{error}");
+            assert!(error.message.contains("name of a file in the directory"), "{error}");
         }
         fs::write(&meta, "model: 1").unwrap();
         assert!(Conversion::read(&meta).unwrap_err().message.contains("model_info"));
