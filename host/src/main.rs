@@ -80,6 +80,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins()?),
         Command::Verify(arguments) => commands::verify::run(arguments, &plugins()?),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins()?),
+        Command::Calibrate(arguments) => commands::calibrate::run(arguments, &plugins()?),
         Command::Plugin(command) => commands::plugin::run(command, &plugins()?),
     }
 }

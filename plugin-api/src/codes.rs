@@ -102,6 +102,7 @@ codes! {
     RUN_FAILED = "A0706", "running a function failed";
     EVALUATION_INPUT = "A0707", "the tokens or reference logits cannot be used";
     ENGINE_INTERFACE = "A0708", "the inputs of the packages do not suit each other";
+    CALIBRATION_INPUT = "A0709", "the text or the model cannot be used for a calibration";
 
     USAGE = "A0801", "the command line is wrong";
     LAYOUT_OPTION_INVALID = "A0802", "the packages cannot be laid out like this";

@@ -73,6 +73,11 @@ impl Generator {
         Self { engine, sampler, stop, cached: Vec::new(), single_token: false }
     }
 
+    /// The engine, with what is in its state.
+    pub fn into_engine(self) -> Engine {
+        self.engine
+    }
+
     /// Whether prompts go token by token through `infer`, not in batches through `prefill`.
     pub fn set_single_token(&mut self, single_token: bool) {
         self.single_token = single_token;

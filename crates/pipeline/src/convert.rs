@@ -9,11 +9,13 @@ use crate::model_source::{Need, Source};
 use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
+use crate::references::{self, Item};
 use crate::request::ConvertRequest;
 use crate::settings;
 use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
 use crate::work::Work;
+use anemll_calibration::WeightNames;
 use anemll_conversion::META;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_plugin_api::{Error, Host, Result, codes};
@@ -141,6 +143,23 @@ pub fn dry_run(
     let host = services::host();
     let Outline { source, local, job } = outline(arguments, plugins, &host, show)?;
     dry_run::look(&job, local.as_ref(), &source, show)
+}
+
+/// The tensor of the model's files that each constant of the programs of a conversion is made from.
+///
+/// # Errors
+/// As [`dry_run`].
+pub(crate) fn weight_names(arguments: &ConvertRequest, plugins: &Plugins) -> Result<WeightNames> {
+    let host = services::host();
+    let Outline { job, .. } = outline(arguments, plugins, &host, &|_| ())?;
+    let functions = job.lower()?;
+    let models: Vec<_> = functions.iter().map(|(id, one)| (id.as_str(), one.model())).collect();
+    let items = references::collect(&models)?;
+    let weights = items.into_iter().filter_map(|(_, item)| match item {
+        Item::Weight(weight) => Some((weight.id, weight.reference.tensor)),
+        Item::Table { .. } => None,
+    });
+    Ok(weights.collect())
 }
 
 /// What is known of a conversion before anything is written or downloaded.

@@ -52,6 +52,15 @@ pub enum Event<'a> {
         /// How many there are.
         total: u64,
     },
+    /// A text runs through the model as it is.
+    Calibration {
+        /// What for: `calibrating`, `judging`.
+        what: &'a str,
+        /// Tokens that are done.
+        done: u64,
+        /// Tokens that there are.
+        total: u64,
+    },
     /// Weights of a file are written.
     Weights {
         /// Id of the weight file.
@@ -176,7 +185,10 @@ impl Event<'_> {
                 if *packages == 1 { "" } else { "s" }
             ),
             Self::Note { text } => format!("note: {text}"),
-            Self::Download { .. } | Self::Source { .. } | Self::Weights { .. } => return None,
+            Self::Download { .. }
+            | Self::Source { .. }
+            | Self::Calibration { .. }
+            | Self::Weights { .. } => return None,
             Self::Step { number, title, message: "" } => format!("step {number}: {title}"),
             Self::Step { number, title, message } => format!("step {number}: {title}: {message}"),
             Self::Warning { text } => format!("warning: {text}"),
@@ -186,6 +198,11 @@ impl Event<'_> {
         Some(plain_lines(&line))
     }
 
+    /// Whether [`Self::progress`] counts tokens, not bytes.
+    pub fn counts_tokens(&self) -> bool {
+        matches!(self, Self::Calibration { .. })
+    }
+
     /// What is counted, how much of it is done, and how much there is.
     pub fn progress(&self) -> Option<(String, u64, u64)> {
         match self {
@@ -193,6 +210,7 @@ impl Event<'_> {
                 Some((format!("downloading {file}"), *done, *total))
             }
             Self::Source { done, total } => Some(("reading the model".to_owned(), *done, *total)),
+            Self::Calibration { what, done, total } => Some(((*what).to_owned(), *done, *total)),
             Self::Weights { done_bytes, total_bytes, .. } => {
                 Some(("weights".to_owned(), *done_bytes, *total_bytes))
             }

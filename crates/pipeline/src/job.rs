@@ -10,11 +10,13 @@ use crate::packages::relative_path;
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::quantization::Quantization;
 use crate::report::{PluginReport, Report, StepReport};
-use crate::request::{CPU, ConvertRequest, NONE};
+use crate::request::{CPU, CalibrationChoice, ConvertRequest, NONE};
 use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
-use crate::{auto, component_options, finish, meta, packages, report, settings, weight_record};
+use crate::{
+    auto, component_options, finish, meta, packages, report, settings, statistics, weight_record,
+};
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
@@ -100,8 +102,8 @@ impl<'a> Job<'a> {
         chain.extend(runtime.as_ref().map(|_| (Stage::Runtime, arguments.runtime.as_str())));
         component_options::refuse_others(&arguments.quantizer.options, &chain)?;
         let quantization = quantization.filter(|_| !settings.scheme.idle);
-        if quantization.is_none() && arguments.statistics.is_some() {
-            return Err(settings::statistics_for_nobody());
+        if quantization.is_none() && matches!(arguments.calibration, CalibrationChoice::File(_)) {
+            return Err(statistics::for_nobody());
         }
         let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;

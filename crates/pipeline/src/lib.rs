@@ -4,6 +4,7 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
+pub mod calibrate;
 pub mod combiners;
 pub mod component_options;
 mod convert;
@@ -17,6 +18,7 @@ mod meta;
 pub mod model_files;
 pub mod model_source;
 mod names;
+pub mod original;
 mod packages;
 pub mod plugins;
 pub mod quantization;

@@ -135,7 +135,7 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let statistics = match &quantization.statistics {
+        let statistics = match quantization.statistics() {
             Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
             None => None,
         };
@@ -143,6 +143,7 @@ impl WeightJob<'_> {
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();
             let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+            let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
             let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
             let tensors = sink.into_tensors()?;
             check_written(encoding, &tensors).map_err(|what| {
