@@ -4,10 +4,11 @@
 //! tensor for each weight, of its name.
 
 use super::references::Weight;
+use anemll_codes as codes;
 use anemll_files::Limit;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::Plan;
-use anemll_plugin_api::{DType, Error, Result, TensorView, codes};
+use anemll_plugin_api::{DType, Error, Result, TensorView};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
