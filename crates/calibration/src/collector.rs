@@ -1,9 +1,10 @@
 //! Adding up what matrices are multiplied with.
 
 use crate::taps::{InputAxis, Tap, Taps};
+use anemll_codes as codes;
 use anemll_generation::observation::Observer;
 use anemll_gptq::ProductSums;
-use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
+use anemll_plugin_api::{DType, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! The tokens that a model is calibrated with: texts cut into windows.
 
+use anemll_codes as codes;
 use anemll_files::Limit;
 use anemll_generation::chat_template::{self, ChatTemplate, Message};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_tokenizer::Tokenizer;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

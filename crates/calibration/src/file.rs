@@ -8,7 +8,8 @@
 
 use crate::collector::{Kind, Sums};
 use crate::judge::Judge;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

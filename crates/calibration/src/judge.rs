@@ -3,9 +3,10 @@
 use crate::corpus::Corpus;
 use crate::file::Lazy;
 use crate::statistics::Statistics;
+use anemll_codes as codes;
 use anemll_generation::engine::{Engine, Head};
 use anemll_generation::evaluation::{logsumexp, measure};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -2,7 +2,8 @@
 
 use crate::file::{PROVENANCE, Provenance, SAME, SCHEMA};
 use crate::judge::PREFIX;
-use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{DType, Error, Result, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
 //! Which values of a model's functions are the inputs of which weights.
 
+use anemll_codes as codes;
 use anemll_mil::{DataType, Symbols, ValueType, model};
 use anemll_mlpackage::Package;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use coreml_proto::mil;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,8 @@
 
 use crate::engine::Engine;
 use crate::sampling::Sampler;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_tokenizer::Bounded;
 use std::collections::BTreeSet;

@@ -7,11 +7,12 @@ use crate::plugins::Plugins;
 use anemll_calibration::{
     Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, calibrate as run,
 };
+use anemll_codes as codes;
 use anemll_generation::chat_template;
 use anemll_generation::engine::Engine;
 use anemll_generation::generation::Generator;
 use anemll_generation::sampling::{Sampler, Sampling};
-use anemll_plugin_api::{Error, Host, Result, codes};
+use anemll_plugin_api::{Error, Host, Result};
 use anemll_services::{check_cancelled, machine};
 use anemll_tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};

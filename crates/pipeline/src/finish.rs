@@ -2,13 +2,14 @@
 
 use super::packages::relative_path;
 use super::report::StepReport;
+use anemll_codes as codes;
 use anemll_conversion::{Description, FILE, META, shipped};
 use anemll_files::Limit;
 use anemll_generation::chat_template;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
-use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::{OutputName, Store};
 use sha2::{Digest as _, Sha256};

@@ -17,12 +17,13 @@ use crate::weight_record::WeightRecord;
 use crate::{
     auto, component_options, finish, meta, packages, report, settings, statistics, weight_record,
 };
+use anemll_codes as codes;
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, Stage};
-use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
 use serde_json::Value;

@@ -7,10 +7,11 @@ use crate::names::REPORT;
 use crate::plugins::Plugins;
 use crate::request::ConvertRequest;
 use anemll_calibration::{Taps, WeightNames};
+use anemll_codes as codes;
 use anemll_conversion::META;
 use anemll_files::Limit;
 use anemll_generation::engine::Engine;
-use anemll_plugin_api::{ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Host, Result};
 use std::path::{Path, PathBuf};
 
 /// Tokens that one call of an evaluation function takes: more make better use of the processor.

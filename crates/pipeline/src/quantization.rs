@@ -3,6 +3,7 @@
 use super::references::{Item, Weight};
 use super::statistics::Statistics;
 use crate::quantizer_choice::Chosen;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::ops::{self, Arguments, Operand, Origin, Placement};
 use anemll_mil::{DataType, Opset, Symbols, TensorType, ValueType};
@@ -11,7 +12,7 @@ use anemll_plugin_api::data::{
     ArgumentType, Decision, Encoding, ModelDescription, Outline, Plan, PlanRequest, Scheme,
     WeightInfo,
 };
-use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, Tensor, codes};
+use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, Tensor};
 use coreml_proto::Model;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -2,8 +2,9 @@
 
 use crate::component_options::{self, TypedOption};
 use crate::plugins::{NONE, Plugins};
+use anemll_codes as codes;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result};
 use serde::Serialize;
 
 /// The quantizer where none is named.

@@ -6,9 +6,10 @@ use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
 use crate::request::{CalibrationChoice, ChunkCount, ConvertRequest};
 use crate::statistics;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

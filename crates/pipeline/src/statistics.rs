@@ -2,9 +2,10 @@
 
 use super::references::Weight;
 use anemll_calibration::Statistics as File;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::Plan;
-use anemll_plugin_api::{Error, Result, Tensor, codes};
+use anemll_plugin_api::{Error, Result, Tensor};
 use std::path::Path;
 
 /// The role of a table that is looked up: it has no input, and so no statistics.

@@ -10,11 +10,12 @@ use super::quantization::{Quantization, check_written, encoding_of, stored_type}
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
+use anemll_codes as codes;
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
 use anemll_plugin_api::data::{Encoding, EncodingError, Outline, Plan};
-use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView, codes};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
 use half::f16;

@@ -3,8 +3,9 @@
 use crate::disk::{Disk, write_whole};
 use crate::error::invalid_record;
 use crate::{FileRecord, Identity, OutputName};
+use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -3,7 +3,8 @@
 mod forged;
 
 use crate::*;
-use anemll_plugin_api::{Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
