@@ -47,6 +47,17 @@ pub struct Corpus {
 #[derive(Debug, Default)]
 struct Kinds(Vec<Vec<u32>>);
 
+/// SHA-256 over the built-in texts, in lower-case hexadecimal: others make other statistics.
+pub fn built_in_sha256() -> String {
+    let mut hash = Sha256::new();
+    let texts = BUILT_IN.iter().map(|(_, text)| *text);
+    for text in texts.chain([DIALOGUES]).chain(HELD_OUT) {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    hex::encode(hash.finalize())
+}
+
 impl Corpus {
     /// At most `tokens` tokens of the built-in texts, all kinds alike: prose, code, mathematics,
     /// several languages, conversations as the model's chat template writes them, and `more`.

@@ -135,6 +135,11 @@ impl Judge {
         })
     }
 
+    /// Tokens of the longest window.
+    pub fn longest(&self) -> usize {
+        self.windows.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// Tokens of all windows.
     pub fn tokens(&self) -> u64 {
         self.logsumexp.len() as u64

@@ -16,7 +16,7 @@ mod statistics;
 mod taps;
 
 pub use collector::{Collector, Kind};
-pub use corpus::{Corpus, Piece};
+pub use corpus::{Corpus, Piece, built_in_sha256};
 pub use file::{Provenance, Saved};
 pub use judge::{Judge, Quality};
 pub use run::{Calibration, Progress, calibrate, needed};

@@ -92,7 +92,13 @@ pub fn calibrate(
         .with_hint("allow more with --memory, or leave --hessian out: squares alone are small"));
     }
     let provenance = calibration.provenance();
-    let names: BTreeSet<String> = calibration.taps.values().keys().cloned().collect();
+    // Without a text there is nothing to know.
+    let values = calibration.taps.values().keys();
+    let names: BTreeSet<String> = if calibration.corpus.windows().is_empty() {
+        BTreeSet::new()
+    } else {
+        values.cloned().collect()
+    };
     let mut collector = Collector::new(calibration.taps, &names, calibration.kind);
     let finished = checkpoint::resume(calibration.output, &provenance, &mut collector);
     let windows = calibration.corpus.windows();

@@ -5,7 +5,7 @@ use crate::model_files::TOKENIZER;
 use crate::original::{Original, OriginalRequest};
 use crate::plugins::Plugins;
 use anemll_calibration::{
-    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, calibrate as run,
+    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, calibrate as run, needed,
 };
 use anemll_codes as codes;
 use anemll_generation::chat_template;
@@ -33,7 +33,7 @@ pub struct CalibrateRequest {
     pub texts: Vec<PathBuf>,
     /// Whether the texts are what users say: they go through the model's chat template.
     pub chat: bool,
-    /// Most tokens.
+    /// Most tokens; with none of them, there is a judge and no more.
     pub tokens: u64,
     /// What is added up.
     pub kind: Kind,
@@ -41,6 +41,8 @@ pub struct CalibrateRequest {
     pub own_answers: usize,
     /// Bytes of memory that the sums may take; half of what is free when absent.
     pub memory: Option<u64>,
+    /// Whether squares are taken where products take more memory than there is; else it is an error.
+    pub squares_where_products_are_too_large: bool,
     /// The file of statistics.
     pub output: PathBuf,
 }
@@ -92,14 +94,24 @@ pub fn calibrate(
     }
     let judge = judge(&mut original.engine, &held_out, show)?;
     let taps = original.taps()?;
+    let memory = memory(request.memory);
+    let kind = match request.kind {
+        Kind::Products
+            if request.squares_where_products_are_too_large
+                && needed(&taps, Kind::Products) > memory =>
+        {
+            Kind::Squares
+        }
+        kind => kind,
+    };
     let started = std::time::Instant::now();
     let calibration = Calibration {
         corpus: &corpus,
         taps: &taps,
-        kind: request.kind,
+        kind,
         judge: Some(&judge),
         source_sha256: &original.source_sha256,
-        memory: memory(request.memory),
+        memory,
         output: &request.output,
     };
     let provenance = run(&mut original.engine, &calibration, &|Progress { done, total }| {

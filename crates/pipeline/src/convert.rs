@@ -9,6 +9,7 @@ use crate::model_source::{Need, Source};
 use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
+use crate::quantization::Quantization;
 use crate::references::{self, Item};
 use crate::request::ConvertRequest;
 use crate::settings;
@@ -63,6 +64,9 @@ pub fn run(
         force: arguments.force,
         model: Some(directory.path()),
     })?;
+    if let Some(statistics) = job.quantization.as_ref().and_then(Quantization::statistics) {
+        statistics.check_source(&source_sha256)?;
+    }
     let steps = job.steps();
     let done = (|| {
         let selection = steps.selection(arguments)?;

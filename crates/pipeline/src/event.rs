@@ -1,5 +1,6 @@
 //! What happens in a conversion, as whoever shows it is told.
 
+use anemll_calibration::Quality;
 use anemll_export::shell_word;
 use anemll_terminal as terminal;
 use anemll_terminal::plain_lines;
@@ -87,6 +88,8 @@ pub enum Event<'a> {
         /// What came of it; may be empty.
         message: &'a str,
     },
+    /// How far the converted model is from the original.
+    Quality(&'a Quality),
     /// Something that the user should read.
     Warning {
         /// What it says.
@@ -191,6 +194,7 @@ impl Event<'_> {
             | Self::Weights { .. } => return None,
             Self::Step { number, title, message: "" } => format!("step {number}: {title}"),
             Self::Step { number, title, message } => format!("step {number}: {title}: {message}"),
+            Self::Quality(quality) => format!("quality: {quality}"),
             Self::Warning { text } => format!("warning: {text}"),
             Self::Done(outcome) => outcome.text(),
         };

@@ -15,7 +15,8 @@ use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
 use crate::{
-    auto, component_options, finish, meta, packages, report, settings, statistics, weight_record,
+    auto, component_options, finish, judging, meta, packages, report, settings, statistics,
+    weight_record,
 };
 use anemll_codes as codes;
 use anemll_conversion::{Description, shipped};
@@ -308,15 +309,6 @@ impl<'a> Job<'a> {
         meta::meta_yaml(&source)
     }
 
-    pub(crate) fn test(&self, store: &Store) -> Result<StepReport> {
-        match &self.runtime {
-            Some(runtime) => {
-                finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host)
-            }
-            None => Ok(StepReport::left_out("--runtime none")),
-        }
-    }
-
     /// The report of all that is finished.
     pub(crate) fn report(
         &self,
@@ -330,6 +322,7 @@ impl<'a> Job<'a> {
             record.map_or_else(StepReport::default, |record| StepReport {
                 done: record.done,
                 message: record.message.clone(),
+                quality: serde_json::from_value(record.findings["quality"].clone()).ok(),
             })
         };
         let mut weight_files = Vec::new();
@@ -342,6 +335,8 @@ impl<'a> Job<'a> {
         let packages: Vec<_> = store.view().records().flat_map(packages::of_record).collect();
         let mut warnings = self.description.warnings.clone();
         warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
+        let test = step_report(Task::Test);
+        warnings.extend(test.quality.as_ref().and_then(judging::warning));
         let ships: Vec<String> = shipped(&self.layout)
             .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
             .collect();
@@ -376,7 +371,7 @@ impl<'a> Job<'a> {
             warnings,
             lint,
             compile: step_report(Task::Compile),
-            test: step_report(Task::Test),
+            test,
         })
     }
 }

@@ -8,7 +8,7 @@ use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result};
 use serde::Serialize;
 
 /// The quantizer where none is named.
-pub const QUANTIZER: &str = "lut";
+pub const QUANTIZER: &str = "lut-aware";
 
 /// The quantizer that is asked for, and the options that were typed for it and other components.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

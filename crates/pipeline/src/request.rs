@@ -63,6 +63,9 @@ pub struct ConvertRequest {
     /// Id of the runtime of the test step, or [`NONE`].
     #[serde(skip)]
     pub runtime: String,
+    /// Whether the test step does not compare with the original model.
+    #[serde(skip)]
+    pub skip_quality: bool,
     /// Whether finite weights beyond float16 are clamped.
     pub clamp: bool,
     /// Whether missing weights become zeros.
@@ -105,6 +108,7 @@ impl ConvertRequest {
             arch: None,
             compiler: None,
             runtime: CPU.to_owned(),
+            skip_quality: false,
             clamp: false,
             allow_missing_weights: false,
             no_tokenizer: false,
@@ -129,6 +133,7 @@ impl ConvertRequest {
             chunk: Some(ChunkCount::Count(1)),
             quantizer: QuantizerChoice::none(),
             calibration: CalibrationChoice::None,
+            compiler: Some(NONE.to_owned()),
             runtime: NONE.to_owned(),
             clamp: true,
             no_tokenizer: true,

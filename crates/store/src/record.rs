@@ -31,6 +31,9 @@ pub struct StepRecord {
     pub done: bool,
     /// What came of it.
     pub message: String,
+    /// What else the report says of it; the store does not look into it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub findings: Value,
 }
 
 /// The record of a conversion whose outputs have their final names.

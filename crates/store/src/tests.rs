@@ -37,6 +37,7 @@ fn refused(request: &Request<'_>) -> anemll_plugin_api::Error {
 
 fn record(number: u32) -> StepRecord {
     StepRecord {
+        findings: serde_json::Value::Null,
         number,
         outputs: BTreeMap::new(),
         packages: Value::Null,

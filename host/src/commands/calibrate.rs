@@ -87,6 +87,7 @@ pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
         kind: if arguments.hessian { Kind::Products } else { Kind::Squares },
         own_answers: arguments.own_answers,
         memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+        squares_where_products_are_too_large: false,
         output: arguments.output.clone(),
     };
     let host = services::host();

@@ -75,6 +75,9 @@ pub struct ConvertArguments {
     /// Runtime for the test step, or `none`.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    /// Do not compare with the original model in the test step.
+    #[arg(long)]
+    pub skip_quality: bool,
     /// Clamp finite weights beyond the range of 16-bit floats to ±65504 instead of refusing them.
     #[arg(long)]
     pub clamp: bool,
@@ -147,6 +150,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             arch: typed.arch.clone(),
             compiler: typed.compiler.clone(),
             runtime: typed.runtime.clone(),
+            skip_quality: typed.skip_quality,
             clamp: typed.clamp,
             allow_missing_weights: typed.allow_missing_weights,
             no_tokenizer: typed.no_tokenizer,
