@@ -18,7 +18,9 @@ use anemll_tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// Tokens of the built-in text that conversions are judged by.
-const JUDGED: usize = 512;
+const JUDGED: usize = 768;
+/// Tokens of a window of it.
+const JUDGED_WINDOW: usize = 256;
 /// Bytes of sums where nothing is said and the machine does not tell its memory.
 const MEMORY: u64 = 2_000_000_000;
 /// Most tokens of an answer that the model writes itself.
@@ -88,7 +90,7 @@ pub fn calibrate(
             own_answers(original.engine, &tokenizer, request.own_answers, show)?;
         corpus = self::corpus(request, &tokenizer, &pieces, tokens, context)?;
     }
-    let held_out = Corpus::held_out(&tokenizer, JUDGED, context)?;
+    let held_out = Corpus::held_out(&tokenizer, JUDGED, context.min(JUDGED_WINDOW))?;
     for window in corpus.windows().iter().chain(held_out.windows()) {
         anemll_generation::perplexity::check_vocabulary(&original.engine, window)?;
     }

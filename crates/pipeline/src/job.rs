@@ -15,15 +15,15 @@ use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
 use crate::{
-    auto, component_options, finish, judging, meta, packages, report, settings, statistics,
-    weight_record,
+    auto, component_options, finish, judging, meta, own_calibration, packages, report, settings,
+    statistics, weight_record,
 };
 use anemll_codes as codes;
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{ModelDescription, Stage};
+use anemll_plugin_api::data::{Knowledge, ModelDescription, Stage};
 use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
@@ -112,6 +112,17 @@ impl<'a> Job<'a> {
         let mut options = settings.options_json(arguments)?;
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
+        }
+        let scheme = &settings.scheme;
+        let calibrates = quantization.is_some()
+            && scheme.statistics != Knowledge::Nothing
+            && arguments.calibration == CalibrationChoice::Auto
+            && !arguments.no_tokenizer;
+        if calibrates {
+            options["calibration"] = Value::from(own_calibration::identity());
+        }
+        if quantization.is_some() && scheme.open {
+            options["bits"] = Value::from(arguments.goal.to_string());
         }
         Ok(Self {
             options,

@@ -123,7 +123,7 @@ impl Job<'_> {
             Some(statistics) => Judge::read(statistics.file())?,
             None => None,
         };
-        let judge = match given.filter(|judge| judge.longest() as u64 <= engine.context()) {
+        let whole = match given.filter(|judge| judge.longest() as u64 <= engine.context()) {
             Some(judge) => judge,
             None => match self.own_calibration(work).judge() {
                 Ok(Some(judge)) => judge,
@@ -136,6 +136,7 @@ impl Job<'_> {
                 }
             },
         };
+        let judge = whole.last_word();
         let total = judge.tokens();
         let progress = |done| (work.show)(&Event::Calibration { what: "judging", done, total });
         judge.judge(engine, &progress).map(Some)

@@ -4,6 +4,7 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
+pub mod bits;
 mod cache;
 pub mod calibrate;
 pub mod combiners;

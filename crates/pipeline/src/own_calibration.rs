@@ -17,6 +17,11 @@ pub(crate) const TOKENS: u64 = 4096;
 /// Longest window of text.
 const WINDOW: u64 = 512;
 
+/// What a conversion's own calibration is, beside the model: the same makes the same packages.
+pub(crate) fn identity() -> String {
+    format!("{TOKENS} tokens of {}", &built_in_sha256()[..16])
+}
+
 /// What a conversion's own calibration is made from.
 pub(crate) struct OwnCalibration<'a> {
     pub(crate) arguments: &'a ConvertRequest,
@@ -35,8 +40,6 @@ pub(crate) struct Made {
     pub(crate) path: PathBuf,
     /// Where the file is, when nothing keeps it.
     _folder: Option<tempfile::TempDir>,
-    /// Whether it was there.
-    pub(crate) kept: bool,
 }
 
 impl OwnCalibration<'_> {
@@ -85,7 +88,7 @@ impl OwnCalibration<'_> {
         if Statistics::open(&path).is_ok_and(|found| {
             found.provenance().is_some_and(|said| said.source_sha256 == self.source_sha256)
         }) {
-            return Ok(Made { path, _folder: temporary, kept: true });
+            return Ok(Made { path, _folder: temporary });
         }
         let request = CalibrateRequest {
             original: OriginalRequest {
@@ -107,7 +110,7 @@ impl OwnCalibration<'_> {
         };
         calibrate::calibrate(&request, self.plugins, self.host, self.show)?;
         cache::trim(&folder, &path);
-        Ok(Made { path, _folder: temporary, kept: false })
+        Ok(Made { path, _folder: temporary })
     }
 
     fn window(&self) -> u64 {

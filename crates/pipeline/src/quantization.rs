@@ -14,8 +14,12 @@ use anemll_plugin_api::data::{
 };
 use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, Tensor};
 use coreml_proto::Model;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
+
+/// What becomes of weights, by id; nothing for those that stay float16.
+pub type Decisions = BTreeMap<String, Option<Decision>>;
 
 /// A quantizer and the statistics that it is given.
 pub struct Quantization {
@@ -26,17 +30,24 @@ pub struct Quantization {
     /// Statistics of the weights' inputs: those that the user gave, or those of a calibration, once
     /// it is done.
     statistics: OnceLock<Statistics>,
+    /// What was decided by measures, in place of the quantizer's own decisions.
+    decisions: OnceLock<Decisions>,
 }
 
 /// What a quantizer is told of a conversion.
 pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
-    Outline { parameters: description.parameters, layers: description.layers, whole }
+    Outline {
+        parameters: description.parameters,
+        layers: description.layers,
+        whole,
+        ..Outline::default()
+    }
 }
 
 impl Quantization {
     /// A quantizer without statistics.
     pub fn new((id, quantizer): Chosen) -> Self {
-        Self { id, quantizer, statistics: OnceLock::new() }
+        Self { id, quantizer, statistics: OnceLock::new(), decisions: OnceLock::new() }
     }
 
     /// The same quantizer with the statistics of a file. Without a directory of weights, the names in
@@ -75,6 +86,32 @@ impl Quantization {
     /// sha256 of the statistics file in hexadecimal: other statistics make another conversion.
     pub(super) fn statistics_sha256(&self) -> Option<&str> {
         self.statistics().map(Statistics::sha256)
+    }
+
+    /// Takes decisions that were made by measures, if there are none yet.
+    pub(super) fn decide(&self, decisions: Decisions) {
+        // Those that were given stay.
+        let _ = self.decisions.set(decisions);
+    }
+
+    /// Whether decisions were made by measures.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decisions.get().is_some()
+    }
+
+    /// All that could become of the weights of some functions, by id.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub(super) fn choices(
+        &self,
+        outline: &Outline,
+        items: &[(String, Item)],
+        functions: &[(&str, &Model)],
+        host: &Host,
+    ) -> Result<BTreeMap<String, Vec<Decision>>> {
+        let outline = Outline { choices: true, ..outline.clone() };
+        Ok(self.plan(&outline, items, functions, host)?.choices)
     }
 
     /// What is to happen to the weights of some functions.
@@ -124,8 +161,21 @@ impl Quantization {
             programs: programs.iter().map(Vec::as_slice).collect(),
             statistics: statistics.iter().map(Tensor::view).collect::<Result<_>>()?,
         };
-        let plan = self.quantizer.plan(&request, host)?;
-        let named = plan.decisions.keys().chain(plan.transforms.iter().map(|one| &one.weight));
+        let mut plan = self.quantizer.plan(&request, host)?;
+        for weight in &request.weights {
+            match self.decisions.get().and_then(|decided| decided.get(&weight.id)) {
+                Some(Some(decision)) => {
+                    plan.decisions.insert(weight.id.clone(), decision.clone());
+                }
+                Some(None) => drop(plan.decisions.remove(&weight.id)),
+                None => {}
+            }
+        }
+        let named = plan
+            .decisions
+            .keys()
+            .chain(plan.choices.keys())
+            .chain(plan.transforms.iter().map(|one| &one.weight));
         for id in named {
             if !request.weights.iter().any(|weight| weight.id == *id) {
                 let what = format!("the plan names the weight `{id}`, which does not exist");
@@ -133,8 +183,11 @@ impl Quantization {
             }
         }
         for weight in &request.weights {
-            let decision = plan.decisions.get(&weight.id);
-            if let Some(encoding) = decision.and_then(|decision| decision.encoding.as_ref()) {
+            let decided = plan.decisions.get(&weight.id);
+            let choices = plan.choices.get(&weight.id).into_iter().flatten();
+            for encoding in
+                decided.into_iter().chain(choices).filter_map(|one| one.encoding.as_ref())
+            {
                 check_encoding(encoding, &weight.shape).map_err(|why| {
                     self.blame(&format!(
                         "the plan puts `{}` in place of `{}`: {why}",

@@ -58,6 +58,9 @@ pub(super) fn quantization(
     directory: Option<&ModelDirectory>,
 ) -> Result<Option<Quantization>> {
     let chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
+    if let (Some(chosen), Some(decisions)) = (&chosen, &arguments.decisions) {
+        chosen.decide((**decisions).clone());
+    }
     match (chosen, &arguments.calibration) {
         (Some(chosen), CalibrationChoice::File(path)) => {
             chosen.with_statistics(path, directory).map(Some)

@@ -14,7 +14,7 @@ use anemll_codes as codes;
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
-use anemll_plugin_api::data::{Encoding, EncodingError, Outline, Plan};
+use anemll_plugin_api::data::{Decision, Encoding, EncodingError, Outline, Plan};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
@@ -117,6 +117,32 @@ impl WeightJob<'_> {
             bytes: summary.bytes,
             deduplicated: summary.deduplicated_bytes,
             weights: reports,
+        })
+    }
+
+    /// How far off a weight's products are with a decision, as a share.
+    pub(super) fn error_of(
+        &self,
+        quantization: &Quantization,
+        weight: &Weight,
+        decision: &Decision,
+    ) -> Result<f64> {
+        let (values, _) = self.source.read(weight, &[])?;
+        let name = &weight.reference.tensor;
+        let tensor =
+            TensorView::new(name, DType::FLOAT16, &weight.shape, bytemuck::cast_slice(&values))?;
+        // Squares are enough to tell choices apart, and quick.
+        let statistics = match quantization.statistics() {
+            Some(statistics) => statistics.squares(weight, name)?,
+            None => None,
+        };
+        let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
+        let mut sink = MemorySink::new();
+        let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+        let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
+        encoded.error.and_then(|error| error.of_products).ok_or_else(|| {
+            quantization
+                .blame(&format!("it leaves bits to measures, and tells no error of `{name}`"))
         })
     }
 

@@ -17,6 +17,9 @@ pub struct Outline {
     /// Whether the embedding is in one function with layers, as it is where a model becomes one
     /// package.
     pub whole: bool,
+    /// Whether a plan is to have [`Plan::choices`].
+    #[serde(default)]
+    pub choices: bool,
 }
 
 /// What a quantizer is going to do, as far as it depends on no weight.
@@ -46,6 +49,10 @@ pub struct Scheme {
     /// Whether it cannot do without.
     #[serde(default)]
     pub needs_statistics: bool,
+    /// Whether the host is to choose among [`Plan::choices`] by what they do to the model; where that
+    /// cannot be measured, the plan's own decisions count.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// What is known of the inputs of weights.
@@ -179,6 +186,10 @@ pub struct Plan {
     /// In the order in which they are applied; together they keep what the model computes.
     #[serde(default)]
     pub transforms: Vec<Transform>,
+    /// Where [`Outline::choices`] asks for them: all that could become of each weight, by id. The host
+    /// measures what each does to the model, and takes one of them, or leaves the weight float16.
+    #[serde(default)]
+    pub choices: BTreeMap<String, Vec<Decision>>,
 }
 
 /// How far the encoded weight is from the original.
@@ -188,6 +199,10 @@ pub struct EncodingError {
     pub mean_squared: f64,
     /// The largest absolute difference.
     pub max_absolute: f64,
+    /// The mean squared difference of what the weight computes, as a share of the mean square of what
+    /// it should: by the statistics of its inputs, or, without any, for inputs that are all alike.
+    #[serde(default)]
+    pub of_products: Option<f64>,
 }
 
 /// What is to be said of a weight that was encoded.

@@ -9,6 +9,7 @@ use anemll_plugin_api::data::{Encoded, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
 use half::f16;
 use serde::Deserialize as _;
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 /// About how many elements one task of the host's threads gets.
@@ -38,6 +39,8 @@ struct Piece {
     lut: Vec<u8>,
     indices: Vec<u8>,
     error: GroupError,
+    /// Mean squares over the inputs of what the products lose, and of the products.
+    power: [f64; 2],
 }
 
 /// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`.
@@ -66,11 +69,15 @@ pub(crate) fn encode(
     }
     sink.finish(lut)?;
 
+    let [lost, whole] =
+        pieces.iter().fold([0.0; 2], |sums, piece| [0, 1].map(|at| sums[at] + piece.power[at]));
+    let of_products = if whole > 0.0 { lost / whole } else { 0.0 };
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
     Ok(Encoded {
         error: Some(EncodingError {
             mean_squared: error.squared / job.elements() as f64,
             max_absolute: error.max_absolute,
+            of_products: Some(of_products),
         }),
     })
 }
@@ -169,10 +176,36 @@ impl<'a> Job<'a> {
             }
             Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
         };
+        let entry = |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
+        let power = self.power(&values, entry);
         let indices = pack(&indices, self.bits)
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
         let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
-        Ok(Piece { lut, indices, error })
+        Ok(Piece { lut, indices, error, power })
+    }
+
+    /// Mean squares over the inputs of what the products lose with these entries, and of the products
+    /// themselves; inputs are taken to be independent of each other.
+    fn power(&self, values: &[f16], entry: impl Fn(usize) -> f16) -> [f64; 2] {
+        let squares: Option<Cow<'_, [f32]>> = match &self.knowledge {
+            Knowledge::Nothing => None,
+            Knowledge::Importance(squares) => Some(Cow::Borrowed(squares)),
+            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.importance())),
+        };
+        let mut power = [0.0_f64; 2];
+        for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            let mut sums = [0.0_f32; 2];
+            for (column, value) in values.iter().enumerate() {
+                let square = squares.as_ref().map_or(1.0, |squares| squares[column]);
+                let value = value.to_f32();
+                let lost = value - entry(row * self.columns + column).to_f32();
+                sums[0] += square * lost * lost;
+                sums[1] += square * value * value;
+            }
+            power[0] += f64::from(sums[0]);
+            power[1] += f64::from(sums[1]);
+        }
+        power
     }
 
     /// Tables with the least squared error, group by group.

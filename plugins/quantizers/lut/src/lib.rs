@@ -51,16 +51,31 @@ impl LutQuantizer {
     }
 }
 
+impl LutQuantizer {
+    /// Whether bits are left to measures: where that is asked for, and where nothing is.
+    fn is_open(&self) -> bool {
+        self.options.auto || (self.aware.is_some() && self.options == Options::default())
+    }
+}
+
 impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
         let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
         let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
-        Ok(Scheme { statistics, needs_statistics, ..parts::scheme(&self.options, outline) })
+        Ok(Scheme {
+            statistics,
+            needs_statistics,
+            ..parts::scheme(&self.options, outline, self.is_open())
+        })
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let parts = Parts::new(&self.options, &request.outline);
-        plan::plan(&parts, &request.weights)
+        let mut plan = plan::plan(&parts, &request.weights)?;
+        if request.outline.choices && self.is_open() {
+            plan.choices = plan::choices(&self.options, &request.weights)?;
+        }
+        Ok(plan)
     }
 
     fn encode(
