@@ -9,9 +9,10 @@ use crate::convert;
 use crate::event::Event;
 use crate::in_order::in_order;
 use crate::job::Job;
-use crate::quantization::{Decisions, Quantization};
+use crate::quantization::{Decided, Decisions, Quantization};
 use crate::references::{Item, Weight, collect};
 use crate::request::{CalibrationChoice, ConvertRequest, NONE};
+use crate::scratch;
 use crate::work::Work;
 use anemll_calibration::{Judge, Quality};
 use anemll_codes as codes;
@@ -203,7 +204,8 @@ impl Measure<'_> {
         let mut best: Option<Taken> = None;
         for _ in 0..TRIES {
             let taken = search(candidates, &weights, |bytes_and_damage| bytes_and_damage.1 <= aim);
-            let quality = self.quality(&decisions(candidates, &taken), "measuring a plan")?;
+            let quality =
+                self.quality(&decisions(candidates, &taken), false, "measuring a plan")?;
             tracing::info!("plan of {} bytes: KL {:.4}", bytes(candidates, &taken), quality.kl);
             if quality.kl <= most {
                 let enough = quality.kl >= CLOSE * most;
@@ -268,8 +270,8 @@ impl Measure<'_> {
                     place
                 })
                 .collect();
-            let quality =
-                self.quality(&decisions(candidates, &taken), &format!("measuring {kind}"))?;
+            let what = format!("measuring {kind}");
+            let quality = self.quality(&decisions(candidates, &taken), true, &what)?;
             tracing::info!("{kind}: KL {:.4} by an error of {error:.4}", quality.kl);
             let damage = if quality.kl.is_finite() { quality.kl.max(1e-5) } else { 1e3 };
             weights.insert(kind.to_owned(), damage / error.max(1e-9));
@@ -277,22 +279,18 @@ impl Measure<'_> {
         Ok(weights)
     }
 
-    /// How far a plan takes the model from the original.
-    fn quality(&self, decisions: &Decisions, what: &str) -> Result<Quality> {
+    /// How far a plan takes the model from the original. A trial is encoded the quick way by which
+    /// the errors of choices were found.
+    fn quality(&self, decisions: &Decisions, is_trial: bool, what: &str) -> Result<Quality> {
         let job = self.job;
-        let folder =
-            tempfile::Builder::new().prefix("anemll-plan-").tempdir().map_err(|source| {
-                let temporary = std::env::temp_dir();
-                let what = "no temporary folder";
-                anemll_store::io_error(codes::OUTPUT_UNWRITABLE, what, &temporary, &source)
-            })?;
+        let folder = scratch::folder(job.arguments, &job.description, "anemll-plan-")?;
         let request = ConvertRequest {
             model: self.work.weights.source.directory.path().to_owned(),
             output: folder.path().to_owned(),
             combiner: job.settings.combiner.clone(),
             chunk: job.settings.chunks.map(crate::request::ChunkCount::Count),
             calibration: CalibrationChoice::File(self.statistics.clone()),
-            decisions: Some(Arc::new(decisions.clone())),
+            decided: Some(Arc::new(Decided { decisions: decisions.clone(), is_trial })),
             compiler: Some(NONE.to_owned()),
             runtime: NONE.to_owned(),
             no_tokenizer: true,

@@ -119,7 +119,7 @@ impl<'a> Job<'a> {
             && arguments.calibration == CalibrationChoice::Auto
             && !arguments.no_tokenizer;
         if calibrates {
-            options["calibration"] = Value::from(own_calibration::identity());
+            options["calibration"] = Value::from(own_calibration::identity(description.parameters));
         }
         if quantization.is_some() && scheme.open {
             options["bits"] = Value::from(arguments.goal.to_string());

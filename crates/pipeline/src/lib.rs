@@ -30,6 +30,7 @@ pub mod quantizer_choice;
 pub mod references;
 mod report;
 pub mod request;
+mod scratch;
 mod settings;
 pub mod sizes;
 mod statistics;

@@ -12,14 +12,21 @@ use anemll_plugin_api::{Host, Result};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Tokens of the built-in text.
-pub(crate) const TOKENS: u64 = 4096;
+/// Tokens of the built-in text: fewer for a model that takes long to run.
+fn tokens(parameters: u64) -> u64 {
+    match parameters {
+        0..2_000_000_000 => 4096,
+        2_000_000_000..5_000_000_000 => 2048,
+        _ => 1024,
+    }
+}
+
 /// Longest window of text.
 const WINDOW: u64 = 512;
 
 /// What a conversion's own calibration is, beside the model: the same makes the same packages.
-pub(crate) fn identity() -> String {
-    format!("{TOKENS} tokens of {}", &built_in_sha256()[..16])
+pub(crate) fn identity(parameters: u64) -> String {
+    format!("{} tokens of {}", tokens(parameters), &built_in_sha256()[..16])
 }
 
 /// What a conversion's own calibration is made from.
@@ -32,6 +39,10 @@ pub(crate) struct OwnCalibration<'a> {
     pub(crate) source_sha256: &'a str,
     /// Of the tokenizer and its kin.
     pub(crate) tokenizer_sha256: String,
+    /// Where a temporary folder goes.
+    pub(crate) scratch: &'a Path,
+    /// Elements of all weights.
+    pub(crate) parameters: u64,
     pub(crate) show: &'a dyn Fn(&Event<'_>),
 }
 
@@ -97,11 +108,11 @@ impl OwnCalibration<'_> {
                 arch: self.arguments.arch.clone(),
                 head: self.arguments.head,
                 runtime: CPU.to_owned(),
-                scratch: None,
+                scratch: Some(self.scratch.to_owned()),
             },
             texts: Vec::new(),
             chat: false,
-            tokens: if kind.is_some() { TOKENS } else { 0 },
+            tokens: if kind.is_some() { tokens(self.parameters) } else { 0 },
             kind: kind.unwrap_or(Kind::Squares),
             own_answers: 0,
             memory: None,
@@ -134,7 +145,7 @@ impl OwnCalibration<'_> {
             head.unwrap_or_default(),
             self.arguments.arch.as_deref().unwrap_or_default(),
             &self.window().to_string(),
-            &TOKENS.to_string(),
+            &tokens(self.parameters).to_string(),
         ] {
             hash.update(part);
             hash.update([0]);

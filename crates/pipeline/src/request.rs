@@ -5,7 +5,7 @@ use crate::component_options;
 use crate::model_files::HeadChoice;
 pub use crate::plugins::NONE;
 use crate::plugins::Plugins;
-use crate::quantization::Decisions;
+use crate::quantization::Decided;
 pub use crate::quantizer_choice::QUANTIZER;
 use crate::quantizer_choice::QuantizerChoice;
 use anemll_plugin_api::ComponentOptions;
@@ -65,7 +65,7 @@ pub struct ConvertRequest {
     pub goal: Goal,
     /// What becomes of weights, where that was decided before.
     #[serde(skip)]
-    pub decisions: Option<Arc<Decisions>>,
+    pub decided: Option<Arc<Decided>>,
     /// Id of the frontend, where several accept the model.
     #[serde(skip)]
     pub arch: Option<String>,
@@ -118,7 +118,7 @@ impl ConvertRequest {
             quantizer: QuantizerChoice::default(),
             calibration: CalibrationChoice::Auto,
             goal: Goal::Divergence(DIVERGENCE),
-            decisions: None,
+            decided: None,
             arch: None,
             compiler: None,
             runtime: CPU.to_owned(),

@@ -162,10 +162,7 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let statistics = match quantization.statistics() {
-            Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
-            None => None,
-        };
+        let statistics = quantization.statistics_of(weight, &weight.reference.tensor)?;
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();

@@ -153,7 +153,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             quantizer: (&typed.quantizer).into(),
             calibration: typed.calibration.clone(),
             goal: (&typed.goal).into(),
-            decisions: None,
+            decided: None,
             arch: typed.arch.clone(),
             compiler: typed.compiler.clone(),
             runtime: typed.runtime.clone(),

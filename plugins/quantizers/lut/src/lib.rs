@@ -52,9 +52,11 @@ impl LutQuantizer {
 }
 
 impl LutQuantizer {
-    /// Whether bits are left to measures: where that is asked for, and where nothing is.
-    fn is_open(&self) -> bool {
-        self.options.auto || (self.aware.is_some() && self.options == Options::default())
+    /// Whether bits are left to measures: where that is asked for, and where nothing is of a model
+    /// that can be measured in a short time.
+    fn is_open(&self, outline: &Outline) -> bool {
+        let asked_for_nothing = self.aware.is_some() && self.options == Options::default();
+        self.options.auto || (asked_for_nothing && !parts::is_large(outline))
     }
 }
 
@@ -65,14 +67,14 @@ impl Quantizer for LutQuantizer {
         Ok(Scheme {
             statistics,
             needs_statistics,
-            ..parts::scheme(&self.options, outline, self.is_open())
+            ..parts::scheme(&self.options, outline, self.is_open(outline))
         })
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let parts = Parts::new(&self.options, &request.outline);
         let mut plan = plan::plan(&parts, &request.weights)?;
-        if request.outline.choices && self.is_open() {
+        if request.outline.choices && self.is_open(&request.outline) {
             plan.choices = plan::choices(&self.options, &request.weights)?;
         }
         Ok(plan)

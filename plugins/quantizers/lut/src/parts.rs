@@ -63,6 +63,11 @@ impl Parts {
     }
 }
 
+/// Whether a model is large.
+pub(crate) fn is_large(outline: &Outline) -> bool {
+    outline.parameters >= LARGE
+}
+
 /// Whether the bits of a part are left to measures.
 pub(crate) fn is_open(options: &Options, part: &str) -> bool {
     let given = match part {
