@@ -66,7 +66,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let values = arguments.weights || arguments.html.is_some();
     let inspection = Inspection::of(&opened, Scope { function, values })?;
     if let Some(file) = &arguments.html {
-        let page = html::page(&inspection);
+        let page = html::page(&inspection)?;
         write_file(file, page.as_bytes())?;
         super::say(&format!(
             "wrote {} ({})",
