@@ -29,7 +29,7 @@ pub struct ConvertArguments {
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
     pub model: ModelArgument,
-    /// Directory for the packages; made if it does not exist.
+    /// Directory for the packages; created if it does not exist.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
     /// Context length in tokens.
@@ -70,7 +70,7 @@ pub struct ConvertArguments {
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
     pub goal: GoalArguments,
-    /// Arch frontend to use, where several accept the model.
+    /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Compiler backend for the .mlmodelc step, or `none`; default: coremlcompiler where it can run,
@@ -86,19 +86,19 @@ pub struct ConvertArguments {
     /// Clamp finite weights beyond the range of 16-bit floats to ±65504 instead of refusing them.
     #[arg(long)]
     pub clamp: bool,
-    /// Put zeros where the model directory lacks a weight, and warn, instead of refusing.
+    /// Put zeros in place of weights that the model directory lacks, with a warning.
     #[arg(long)]
     pub allow_missing_weights: bool,
     /// Convert a model directory without a tokenizer, or with a broken one.
     #[arg(long)]
     pub no_tokenizer: bool,
-    /// Do step N and all later ones again, on what the earlier ones made.
+    /// Do step N and all later ones again, from what the earlier ones made.
     #[arg(long, value_name = "N", help_heading = STEPS, conflicts_with = "only")]
     pub restart: Option<u32>,
     /// Do only step N.
     #[arg(long, value_name = "N", help_heading = STEPS)]
     pub only: Option<u32>,
-    /// Say what would be made, and how much disk and memory it takes; touch nothing.
+    /// Say what would be made, and how much disk and memory it takes; write nothing.
     #[arg(long, help_heading = STEPS)]
     pub dry_run: bool,
     /// Do not look first whether the disk has room for the packages.
@@ -118,7 +118,7 @@ pub struct ConvertArguments {
 /// How events are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressForm {
-    /// Lines for people, with a bar on a terminal and a line each ten seconds elsewhere.
+    /// Lines for people, with a bar on a terminal and a line every ten seconds elsewhere.
     Lines,
     /// One JSON object for each event.
     Json,
