@@ -13,7 +13,7 @@ use super::weight_values::WeightSource;
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
-use anemll_plugin_api::data::{Encoding, EncodingError, Outline, Plan};
+use anemll_plugin_api::data::{Decision, Encoding, EncodingError, Outline, Plan};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView, codes};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
@@ -139,13 +139,23 @@ impl WeightJob<'_> {
             Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
             None => None,
         };
+        let rotated = match (&self.source.rotation, &statistics) {
+            (Some(rotation), Some(known)) => rotation.statistics(&weight.reference, known)?,
+            _ => None,
+        };
+        let statistics = match (&rotated, statistics) {
+            (Some(bytes), Some(known)) => {
+                Some(TensorView::new(known.name(), known.dtype(), known.shape(), bytes)?)
+            }
+            (_, known) => known,
+        };
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();
             let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
             let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
             let tensors = sink.into_tensors()?;
-            check_written(encoding, &tensors).map_err(|what| {
+            check_written(decision, encoding, &weight.shape, &tensors).map_err(|what| {
                 quantization.blame(&format!("for `{}` it {what}", tensor.name()))
             })?;
             Ok(Prepared::Encoded {
@@ -207,7 +217,20 @@ impl Prepared {
                         offset,
                     });
                 }
-                Ok((Replacement::Constexpr { op: encoding.op.clone(), arguments }, total))
+                let mut output_scale = None;
+                if let Some(scale) = scale_of(tensors, encoding) {
+                    let kind = TensorType::new(DataType::Float16, &scale.shape);
+                    let offset = append(writer, &kind, &scale.bytes)?;
+                    total += scale.bytes.len() as u64;
+                    output_scale = Some(ConstexprArgument {
+                        name: scale.name.clone(),
+                        dtype: kind.data_type.name().to_owned(),
+                        shape: scale.shape.clone(),
+                        offset,
+                    });
+                }
+                let op = encoding.op.clone();
+                Ok((Replacement::Constexpr { op, arguments, output_scale }, total))
             }
         }
     }
@@ -233,6 +256,13 @@ impl Prepared {
             encoding_error,
         }
     }
+}
+
+/// The factors of output channels, if they are among what was written.
+fn scale_of<'a>(tensors: &'a [Tensor], encoding: &Encoding) -> Option<&'a Tensor> {
+    tensors.iter().find(|tensor| {
+        tensor.name == Decision::OUTPUT_SCALE && !encoding.arguments.contains_key(&tensor.name)
+    })
 }
 
 /// Appends a record and gives its offset.

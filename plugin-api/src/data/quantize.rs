@@ -36,6 +36,11 @@ pub struct Scheme {
     /// itself where the user had left it open.
     #[serde(default)]
     pub record: Map<String, Value>,
+    /// The seed of a rotation of the residual stream, which the host folds into all weights that read
+    /// or write it, gains included, before they are encoded. Statistics for
+    /// [`crate::Quantizer::encode`] are then those of the rotated inputs.
+    #[serde(default)]
+    pub rotation: Option<u64>,
     /// For users, in one line, for example `layers 6 bits`; may be empty.
     #[serde(default)]
     pub summary: String,
@@ -80,7 +85,7 @@ pub struct PlanRequest<'a> {
     pub programs: Vec<&'a [u8]>,
     /// Statistics of the weights' inputs, each named by its weight's id: float32 of shape `[in]`
     /// (the mean square of each input) or `[in, in]` (the mean products of two), finite. They are
-    /// those of the original model; transforms do not change them.
+    /// those of the original model; neither transforms nor a rotation change them.
     pub statistics: Vec<TensorView<'a>>,
 }
 
@@ -120,9 +125,20 @@ pub struct Decision {
     /// What [`crate::Quantizer::encode`] is given.
     #[serde(default)]
     pub parameters: Value,
+    /// Whether the products of the weight are multiplied by a factor for each output channel, in an
+    /// operation after the one that reads it: the encoding then stands for a weight whose rows are
+    /// divided by these, and [`crate::Quantizer::encode`] writes them, too, as
+    /// [`Self::OUTPUT_SCALE`]. Only for an encoded weight that `conv` and `linear` read.
+    #[serde(default)]
+    pub output_scale: bool,
     /// A remark for the report, for example that a group size was changed.
     #[serde(default)]
     pub note: Option<String>,
+}
+
+impl Decision {
+    /// Under this name the factors of output channels are written: float16 of shape `[out]`.
+    pub const OUTPUT_SCALE: &'static str = "output_scale";
 }
 
 /// An axis of a matrix of shape `[out, in]`.

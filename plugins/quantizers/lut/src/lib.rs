@@ -14,6 +14,7 @@ mod encode;
 mod options;
 mod parts;
 mod plan;
+mod scale;
 
 use anemll_plugin_api::data::{Encoded, Outline, Plan, PlanRequest, Scheme, Stage, WeightInfo};
 use anemll_plugin_api::no_such_component;
@@ -53,7 +54,12 @@ impl LutQuantizer {
 
 impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
-        Ok(parts::scheme(&self.options, outline))
+        let mut scheme = parts::scheme(&self.options, outline);
+        if self.aware.is_some_and(|aware| aware.rotate) && !scheme.idle {
+            scheme.rotation = Some(aware::ROTATION);
+            scheme.record.insert("rotation".to_owned(), aware::ROTATION.into());
+        }
+        Ok(scheme)
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
