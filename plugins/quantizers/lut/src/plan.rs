@@ -1,6 +1,6 @@
 //! Which weights get tables.
 
-use crate::options::{Lut, Options};
+use crate::options::{DEFAULT_GROUP, Lut, Options};
 use crate::parts::{Parts, is_open};
 use anemll_plugin_api::data::{ArgumentType, Decision, Encoding, Plan, WeightInfo};
 use anemll_plugin_api::{DType, Error, Result, Value, codes};
@@ -102,10 +102,13 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         return Ok(Decision {
             encoding: None,
             parameters: Value::Null,
+            output_scale: false,
             note: Some(format!("stays float16, since it has no more than {SMALL} elements")),
         });
     }
     let channels = weight.shape[0];
+    let looked_up = lut.scale && part_name(weight) == Some("embeddings");
+    let lut = if looked_up { Lut { group: Some(DEFAULT_GROUP), scale: false, ..lut } } else { lut };
     let group = lut.group.map(|group| largest_divisor(channels, group));
     let note = match (lut.group, group) {
         (Some(asked), Some(taken)) if taken != asked => Some(if asked > channels {
@@ -113,12 +116,21 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         } else {
             format!("groups of {taken} output channels, not {asked}: {channels} is not a multiple")
         }),
+        _ if looked_up => Some(format!(
+            "groups of {} output channels without factors: rows are looked up, not multiplied",
+            group.unwrap_or(channels)
+        )),
         _ => None,
     };
+    let mut parameters = json!({ "bits": lut.bits, "group": group });
+    if lut.scale {
+        parameters["scale"] = true.into();
+    }
     let groups = group.map_or(1, |group| channels / group.max(1));
     Ok(Decision {
         encoding: Some(encoding(&weight.shape, lut.bits, groups)?),
-        parameters: json!({ "bits": lut.bits, "group": group }),
+        parameters,
+        output_scale: lut.scale,
         note,
     })
 }
