@@ -126,6 +126,11 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     if lut.scale {
         parameters["scale"] = true.into();
     }
+    let own = (group == Some(1)).then(|| own_tables(lut.bits, &weight.shape));
+    let note = match (note, own) {
+        (Some(note), Some(own)) => Some(format!("{note}; {own}")),
+        (note, own) => note.or(own),
+    };
     let groups = group.map_or(1, |group| channels / group.max(1));
     Ok(Decision {
         encoding: Some(encoding(&weight.shape, lut.bits, groups)?),
@@ -133,6 +138,16 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         output_scale: lut.scale,
         note,
     })
+}
+
+/// What a table for each output channel costs.
+fn own_tables(bits: u32, shape: &[u64]) -> String {
+    let columns: f64 = shape.iter().skip(1).map(|size| *size as f64).product();
+    let added = f64::from(16_u32 << bits) / columns;
+    format!(
+        "each output channel has a table of its own, which adds {added:.2} bits to the {bits} of each \
+         element"
+    )
 }
 
 /// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
@@ -181,6 +196,22 @@ fn largest_divisor(number: u64, limit: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_of_one_channel_say_what_they_cost() {
+        let note = |bits, group, shape: &[u64]| {
+            let weight = WeightInfo { shape: shape.to_vec(), ..WeightInfo::default() };
+            decide(Lut { bits, group: Some(group) }, &weight).unwrap().note
+        };
+        // 16 entries of 16 bits for 576 elements of 4 bits.
+        let own = "each output channel has a table of its own, which adds 0.44 bits to the 4 of each \
+                   element";
+        assert_eq!(note(4, 1, &[192, 576]).as_deref(), Some(own));
+        assert_eq!(note(4, 8, &[192, 576]), None);
+        let prime = note(4, 8, &[191, 576, 1, 1]).unwrap();
+        assert!(prime.starts_with("groups of 1 output channels, not 8"), "{prime}");
+        assert!(prime.ends_with(own), "{prime}");
+    }
 
     #[test]
     fn divisors() {
