@@ -201,7 +201,7 @@ mod tests {
     fn groups_of_one_channel_say_what_they_cost() {
         let note = |bits, group, shape: &[u64]| {
             let weight = WeightInfo { shape: shape.to_vec(), ..WeightInfo::default() };
-            decide(Lut { bits, group: Some(group) }, &weight).unwrap().note
+            decide(Lut { bits, group: Some(group), scale: false }, &weight).unwrap().note
         };
         // 16 entries of 16 bits for 576 elements of 4 bits.
         let own = "each output channel has a table of its own, which adds 0.44 bits to the 4 of each \
