@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use anemll_codes as codes;
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{
@@ -10,7 +11,7 @@ use anemll_plugin_api::data::{
     WeightInfo,
 };
 use anemll_plugin_api::{
-    ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
+    ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
 };
 use anemll_shipped as _;
 use anemll_tests::{evaluate, golden, model};
@@ -363,6 +364,9 @@ fn statistics_reach_the_plan_and_the_encoding() {
     assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
 
     // Rotated weights have rotated statistics: what each row makes of its inputs is as large as it was.
+    // For that they must all be mean products.
+    let statistics: BTreeMap<String, Matrix> = statistics.into_iter().map(whole).collect();
+    write_statistics(&path, &statistics);
     let output = folder.path().join("rotated");
     convert(&output, &["--statistics", path.to_str().unwrap(), "-O", "break=rotated"]).unwrap();
     let query = "model.layers.1.self_attn.q_proj.weight";
@@ -379,6 +383,14 @@ fn statistics_reach_the_plan_and_the_encoding() {
     let result = evaluate(&output, &golden("tiny-llama"), "logits.npy", &[]);
     let cosine = result["cosine_min"].as_f64().unwrap();
     assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
+}
+
+/// Mean products of inputs that have nothing to do with each other, where only squares are given.
+fn whole((name, (shape, values)): (String, Matrix)) -> (String, Matrix) {
+    let [size] = shape[..] else { return (name, (shape, values)) };
+    let mut full = vec![0.0; values.len() * values.len()];
+    full.iter_mut().step_by(values.len() + 1).zip(values).for_each(|(full, value)| *full = value);
+    (name, (vec![size, size], full))
 }
 
 /// The mean squares of what the rows of a matrix make of inputs with these mean products.

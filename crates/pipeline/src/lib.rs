@@ -4,6 +4,9 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
+pub mod bits;
+mod cache;
+pub mod calibrate;
 pub mod combiners;
 pub mod component_options;
 mod convert;
@@ -13,11 +16,14 @@ mod execute;
 mod finish;
 mod in_order;
 mod job;
+mod judging;
 mod meta;
 pub mod model_files;
 pub mod model_source;
 mod names;
+pub mod original;
 mod output_scale;
+mod own_calibration;
 mod packages;
 pub mod plugins;
 pub mod quantization;
@@ -26,6 +32,7 @@ pub mod references;
 mod report;
 pub mod request;
 mod rotation;
+mod scratch;
 mod settings;
 pub mod sizes;
 mod statistics;

@@ -4,6 +4,7 @@ use super::output_scale;
 use super::references::{Item, Weight};
 use super::statistics::Statistics;
 use crate::quantizer_choice::Chosen;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::ops::{self, Arguments, Operand, Origin, Placement};
 use anemll_mil::{DataType, Opset, Symbols, TensorType, ValueType};
@@ -12,9 +13,23 @@ use anemll_plugin_api::data::{
     ArgumentType, Decision, Encoding, ModelDescription, Outline, Plan, PlanRequest, Scheme,
     WeightInfo,
 };
-use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, codes};
+use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, Tensor};
 use coreml_proto::Model;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// What becomes of weights, by id; nothing for those that stay float16.
+pub type Decisions = BTreeMap<String, Option<Decision>>;
+
+/// Decisions that were made before, and whether they are only tried.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// The decisions.
+    pub decisions: Decisions,
+    /// Whether squares of inputs are enough, though products are known.
+    pub is_trial: bool,
+}
 
 /// A quantizer and the statistics that it is given.
 pub struct Quantization {
@@ -22,19 +37,35 @@ pub struct Quantization {
     pub id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
-    /// Statistics of the weights' inputs, if the user gave any.
-    pub(super) statistics: Option<Statistics>,
+    /// Statistics of the weights' inputs: those that the user gave, or those of a calibration, once
+    /// it is done.
+    statistics: OnceLock<Statistics>,
+    /// What was decided by measures, in place of the quantizer's own decisions.
+    decisions: OnceLock<Decisions>,
+    /// Whether squares of inputs are enough, though products are known: it is quick, and only a trial.
+    pub(super) is_trial: bool,
 }
 
 /// What a quantizer is told of a conversion.
 pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
-    Outline { parameters: description.parameters, layers: description.layers, whole }
+    Outline {
+        parameters: description.parameters,
+        layers: description.layers,
+        whole,
+        ..Outline::default()
+    }
 }
 
 impl Quantization {
     /// A quantizer without statistics.
     pub fn new((id, quantizer): Chosen) -> Self {
-        Self { id, quantizer, statistics: None }
+        Self {
+            id,
+            quantizer,
+            statistics: OnceLock::new(),
+            decisions: OnceLock::new(),
+            is_trial: false,
+        }
     }
 
     /// The same quantizer with the statistics of a file. Without a directory of weights, the names in
@@ -47,7 +78,31 @@ impl Quantization {
         path: &Path,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        Ok(Self { statistics: Some(Statistics::read(path, directory)?), ..self })
+        self.take(Statistics::read(path, directory)?);
+        Ok(self)
+    }
+
+    /// The statistics of a weight's input under `name`, as the weight is encoded with.
+    ///
+    /// # Errors
+    /// They do not suit the weight, or cannot be read.
+    pub(super) fn statistics_of(&self, weight: &Weight, name: &str) -> Result<Option<Tensor>> {
+        match self.statistics() {
+            Some(statistics) if self.is_trial => statistics.squares(weight, name),
+            Some(statistics) => statistics.of(weight, name),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes statistics, if there are none yet.
+    pub(super) fn take(&self, statistics: Statistics) {
+        // Those that the user gave stay.
+        let _ = self.statistics.set(statistics);
+    }
+
+    /// The statistics, if there are any.
+    pub(super) fn statistics(&self) -> Option<&Statistics> {
+        self.statistics.get()
     }
 
     /// What the quantizer says of a conversion before it is planned.
@@ -60,7 +115,33 @@ impl Quantization {
 
     /// sha256 of the statistics file in hexadecimal: other statistics make another conversion.
     pub(super) fn statistics_sha256(&self) -> Option<&str> {
-        self.statistics.as_ref().map(Statistics::sha256)
+        self.statistics().map(Statistics::sha256)
+    }
+
+    /// Takes decisions that were made by measures, if there are none yet.
+    pub(super) fn decide(&self, decisions: Decisions) {
+        // Those that were given stay.
+        let _ = self.decisions.set(decisions);
+    }
+
+    /// Whether decisions were made by measures.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decisions.get().is_some()
+    }
+
+    /// All that could become of the weights of some functions, by id.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub(super) fn choices(
+        &self,
+        outline: &Outline,
+        items: &[(String, Item)],
+        functions: &[(&str, &Model)],
+        host: &Host,
+    ) -> Result<BTreeMap<String, Vec<Decision>>> {
+        let outline = Outline { choices: true, ..outline.clone() };
+        Ok(self.plan(&outline, items, functions, host)?.choices)
     }
 
     /// What is to happen to the weights of some functions.
@@ -84,10 +165,11 @@ impl Quantization {
         let mut weights = Vec::new();
         let mut statistics = Vec::new();
         for weight in &members {
-            let known = match &self.statistics {
-                Some(statistics) => statistics.of(weight, &weight.id)?,
+            let known = match self.statistics() {
+                Some(statistics) => statistics.squares(weight, &weight.id)?,
                 None => None,
             };
+            let has_statistics = known.is_some();
             statistics.extend(known);
             weights.push(WeightInfo {
                 id: weight.id.clone(),
@@ -98,7 +180,7 @@ impl Quantization {
                 functions: weight.functions.clone(),
                 reads: weight.reference.reads.clone(),
                 writes: weight.reference.writes.clone(),
-                has_statistics: known.is_some(),
+                has_statistics,
             });
         }
         let programs: Vec<Vec<u8>> =
@@ -107,10 +189,23 @@ impl Quantization {
             outline: outline.clone(),
             weights,
             programs: programs.iter().map(Vec::as_slice).collect(),
-            statistics,
+            statistics: statistics.iter().map(Tensor::view).collect::<Result<_>>()?,
         };
-        let plan = self.quantizer.plan(&request, host)?;
-        let named = plan.decisions.keys().chain(plan.transforms.iter().map(|one| &one.weight));
+        let mut plan = self.quantizer.plan(&request, host)?;
+        for weight in &request.weights {
+            match self.decisions.get().and_then(|decided| decided.get(&weight.id)) {
+                Some(Some(decision)) => {
+                    plan.decisions.insert(weight.id.clone(), decision.clone());
+                }
+                Some(None) => drop(plan.decisions.remove(&weight.id)),
+                None => {}
+            }
+        }
+        let named = plan
+            .decisions
+            .keys()
+            .chain(plan.choices.keys())
+            .chain(plan.transforms.iter().map(|one| &one.weight));
         for id in named {
             if !request.weights.iter().any(|weight| weight.id == *id) {
                 let what = format!("the plan names the weight `{id}`, which does not exist");
@@ -118,8 +213,11 @@ impl Quantization {
             }
         }
         for weight in &request.weights {
-            let decision = plan.decisions.get(&weight.id);
-            if let Some(encoding) = decision.and_then(|decision| decision.encoding.as_ref()) {
+            let decided = plan.decisions.get(&weight.id);
+            let choices = plan.choices.get(&weight.id).into_iter().flatten();
+            for encoding in
+                decided.into_iter().chain(choices).filter_map(|one| one.encoding.as_ref())
+            {
                 check_encoding(encoding, &weight.shape).map_err(|why| {
                     self.blame(&format!(
                         "the plan puts `{}` in place of `{}`: {why}",
@@ -131,7 +229,7 @@ impl Quantization {
                 self.check_output_scale(decision, weight, functions)?;
             }
         }
-        if let Some(statistics) = &self.statistics {
+        if let Some(statistics) = self.statistics() {
             statistics.check_complete(&members, &plan)?;
         }
         Ok(plan)
@@ -256,7 +354,6 @@ pub(super) fn check_written(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anemll_plugin_api::Tensor;
 
     fn encoding(op: &str, arguments: &[(&str, DType, &[u64])]) -> Encoding {
         let one = |(name, dtype, shape): &(&str, DType, &[u64])| {

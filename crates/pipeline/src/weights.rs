@@ -8,13 +8,16 @@
 use super::in_order::in_order;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
+use super::rotation::Rotation;
+use super::statistics::Statistics;
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
+use anemll_codes as codes;
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
 use anemll_plugin_api::data::{Decision, Encoding, EncodingError, Outline, Plan};
-use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView, codes};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
 use half::f16;
@@ -27,6 +30,8 @@ pub(super) struct WeightJob<'a> {
     pub(super) source: WeightSource<'a>,
     /// The quantizer stage, if there is one.
     pub(super) quantization: Option<&'a Quantization>,
+    /// The seed of the rotation that the quantizer wants.
+    pub(super) rotation: Option<u64>,
     /// What the quantizer is told of the conversion.
     pub(super) outline: &'a Outline,
     /// Services for plugins.
@@ -119,6 +124,41 @@ impl WeightJob<'_> {
         })
     }
 
+    /// How far off a weight's products are with a decision, as a share.
+    pub(super) fn error_of(
+        &self,
+        quantization: &Quantization,
+        weight: &Weight,
+        decision: &Decision,
+    ) -> Result<f64> {
+        let (values, _) = self.source.read(weight, &[], None)?;
+        let name = &weight.reference.tensor;
+        let tensor =
+            TensorView::new(name, DType::FLOAT16, &weight.shape, bytemuck::cast_slice(&values))?;
+        // Squares are enough to tell choices apart, and quick.
+        let statistics = match quantization.statistics() {
+            Some(statistics) => statistics.squares(weight, name)?,
+            None => None,
+        };
+        let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
+        let mut sink = MemorySink::new();
+        let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+        let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
+        encoded.error.and_then(|error| error.of_products).ok_or_else(|| {
+            quantization
+                .blame(&format!("it leaves bits to measures, and tells no error of `{name}`"))
+        })
+    }
+
+    /// The rotation of the residual stream, if the quantizer wants one and it does no harm: mean
+    /// squares say nothing of rotated inputs, and trials have no more.
+    fn rotation(&self) -> Option<Rotation<'_>> {
+        let quantization = self.quantization.filter(|quantization| !quantization.is_trial)?;
+        let suits = quantization.statistics().is_none_or(Statistics::have_products);
+        let seed = self.rotation.filter(|_| suits)?;
+        Some(Rotation { seed, directory: self.source.directory })
+    }
+
     fn prepare(&self, item: &Item, plan: &Plan) -> Result<Prepared> {
         let weight = match item {
             Item::Table { kind, bytes } => {
@@ -126,7 +166,8 @@ impl WeightJob<'_> {
             }
             Item::Weight(weight) => weight,
         };
-        let (values, fp16) = self.source.read(weight, &plan.transforms)?;
+        let rotation = self.rotation();
+        let (values, fp16) = self.source.read(weight, &plan.transforms, rotation)?;
         let bytes: &[u8] = bytemuck::cast_slice(&values);
         let encoding = encoding_of(plan, weight);
         let (Some((decision, encoding)), Some(quantization)) = (encoding, self.quantization) else {
@@ -135,24 +176,18 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let statistics = match &quantization.statistics {
-            Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
-            None => None,
-        };
-        let rotated = match (&self.source.rotation, &statistics) {
-            (Some(rotation), Some(known)) => rotation.statistics(&weight.reference, known)?,
-            _ => None,
-        };
-        let statistics = match (&rotated, statistics) {
-            (Some(bytes), Some(known)) => {
-                Some(TensorView::new(known.name(), known.dtype(), known.shape(), bytes)?)
-            }
-            (_, known) => known,
-        };
+        let mut statistics = quantization.statistics_of(weight, &weight.reference.tensor)?;
+        if let (Some(rotation), Some(known)) = (&rotation, &statistics)
+            && let Some(bytes) = rotation.statistics(&weight.reference, &known.view()?)?
+        {
+            let (name, shape) = (known.name.clone(), known.shape.clone());
+            statistics = Some(Tensor::new(name, known.dtype, shape, bytes)?);
+        }
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();
             let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+            let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
             let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
             let tensors = sink.into_tensors()?;
             check_written(decision, encoding, &weight.shape, &tensors).map_err(|what| {

@@ -8,11 +8,12 @@ use super::steps::Steps;
 use super::weight_record::{self, WeightRecord};
 use super::weights::{self, WeightJob, Written};
 use crate::event::Event;
+use anemll_codes as codes;
 use anemll_layout::layout_error;
 use anemll_mil::{Checked, Referenced};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
 use anemll_plugin_api::data::{Layout, WeightFile};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
 use coreml_proto::Model;
@@ -109,7 +110,7 @@ impl Work<'_> {
     }
 
     /// The functions of a weight file, each with its id.
-    fn members<'b>(&'b self, file: &'b WeightFile) -> Result<Vec<(&'b str, &'b Model)>> {
+    pub(super) fn members<'b>(&'b self, file: &'b WeightFile) -> Result<Vec<(&'b str, &'b Model)>> {
         file.functions.iter().map(|id| Ok((id.as_str(), self.function(id)?))).collect()
     }
 

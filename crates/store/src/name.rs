@@ -1,7 +1,8 @@
 //! Names of outputs: relative, and of the few forms that a conversion makes.
 
 use crate::OWN;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -16,8 +16,9 @@ mod stream;
 pub use pieces::{Pieces, TextFile};
 pub use stream::TextStream;
 
+use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use class::{Class, PrefixSpace, is_true};
 use guard::guarded;
 use serde_json::{Value, json};
@@ -251,7 +252,7 @@ struct Around {
 /// tokenizer.json as the library reads it.
 fn read(path: &Path) -> Result<tokenizers::Tokenizer> {
     let Some(bytes) = files::read(path, Limit::TOKENIZER)? else {
-        return Err(files::invalid(path, "there is no tokenizer.json")
+        return Err(files::invalid(path, "tokenizer.json is missing")
             .with_hint("the model directory must have a tokenizer.json when it is converted"));
     };
     let result = guarded(|| {

@@ -185,7 +185,7 @@ impl<'a> Decoder<'a> {
                 let file = self
                     .files
                     .get(&blob.file_name)
-                    .ok_or_else(|| format!("there is no weight file {:?}", blob.file_name))?;
+                    .ok_or_else(|| format!("the weight file {:?} is missing", blob.file_name))?;
                 let record = file.record(blob.offset)?;
                 if record.blob_type().data_type() != data_type
                     || Some(record.size_in_bytes()) != kind.byte_size()

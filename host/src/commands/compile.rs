@@ -3,11 +3,12 @@
 mod parts;
 mod verify;
 
+use anemll_codes as codes;
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
 use anemll_pipeline::plugins::{AUTOMATIC, Plugins};
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
 use clap::Args;
 use parts::Parts;
@@ -40,7 +41,7 @@ pub struct CompileArguments {
     /// Packages (.mlpackage, or .mlmodel with its weights), conversions, or one PART of a conversion.
     #[arg(value_name = "PACKAGE|OUT|PART", required = true)]
     pub targets: Vec<PathBuf>,
-    /// Directory for the compiled models, made if it does not exist (default: where the package is).
+    /// Directory for the compiled models, created if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
     pub output_dir: Option<PathBuf>,
     /// Compiler backend: mlmodelc, coremlcompiler, or auto (coremlcompiler where it can run).

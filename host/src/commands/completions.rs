@@ -1,8 +1,9 @@
 //! `completions` and `man`: what clap makes of the command line for shells and manuals.
 
+use anemll_codes as codes;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
@@ -32,7 +33,7 @@ pub struct CompletionsArguments {
 /// What can be typed after `man`.
 #[derive(Debug, Args)]
 pub struct ManArguments {
-    /// Write a page for every command into this directory, which is made if it does not exist;
+    /// Write a page for every command into this directory, which is created if it does not exist;
     /// else the program's page is printed.
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,

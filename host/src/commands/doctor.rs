@@ -1,10 +1,11 @@
 //! `doctor`: what this machine can do, and what is missing. It warns of nothing but what the user can
 //! mend; what a machine is not made for is told as a fact.
 
+use anemll_codes as codes;
 use anemll_pipeline::model_source::HubEnvironment;
 use anemll_pipeline::plugins::{Entry, Plugins};
 use anemll_plugin_api::data::{Availability, Stage};
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services::machine;
 use anemll_terminal::{self as terminal, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
 use clap::Args;
@@ -221,7 +222,7 @@ fn plugin_line(entry: &Entry) -> Line {
 fn stage_lines(plugins: &Plugins) -> Vec<Line> {
     let missing = |(stage, status): (Stage, Status)| {
         plugins.components(stage).is_empty().then(|| {
-            line("plugins", status, format!("there is no {stage}"))
+            line("plugins", status, format!("no {stage} found"))
                 .hint("put its library into the folder `plugins` beside the program, or name it with --plugin")
         })
     };
@@ -279,7 +280,7 @@ fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line
 
 fn or_none(lines: Vec<Line>, topic: &'static str, hint: &'static str) -> Vec<Line> {
     if lines.is_empty() {
-        return vec![line(topic, Status::Warn, "there is none").hint(hint)];
+        return vec![line(topic, Status::Warn, "none found").hint(hint)];
     }
     lines
 }

@@ -2,10 +2,11 @@
 
 use crate::error::from_export;
 use crate::progress::shell_path;
+use anemll_codes as codes;
 use anemll_conversion::{Conversion, Description, FILE, META};
 use anemll_export::{Compression, Exported, Forms, Request, SourceCard};
 use anemll_pipeline::model_source::{self, HubEnvironment, Need};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_terminal::{self as terminal, Column, Table};
 use clap::Args;
@@ -28,7 +29,7 @@ pub struct ExportArguments {
     /// Output directory of a conversion, by anemll or by ANEMLL, with its compiled models.
     #[arg(value_name = "OUT")]
     pub conversion: PathBuf,
-    /// Directory for the export; made if it does not exist.
+    /// Directory for the export; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
     /// Compiled models as folders, in ios/ (default unless --zip is given).

@@ -1,8 +1,9 @@
 //! `inspect`: what is in a package, a model file or a compiled model.
 
 use crate::error::io;
+use anemll_codes as codes;
 use anemll_mil::text::{self, WriteError};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_report::inspect::findings::{self, FindingInspection};
 use anemll_report::inspect::open::Opened;
 use anemll_report::inspect::{
@@ -42,10 +43,10 @@ pub struct InspectArguments {
     /// Print the program as MIL text, as `model.mil` of a compiled model has it.
     #[arg(long, conflicts_with_all = ["weights", "html", "json", "lint"])]
     pub mil: bool,
-    /// Print only what the Neural Engine would not like; of a conversion, in all that ships.
+    /// Print only what does not suit the Neural Engine; of a conversion, in all packages that ship.
     #[arg(long, conflicts_with_all = ["weights", "html"])]
     pub lint: bool,
-    /// Exit code 1 for errors and warnings of the lint that are not accepted.
+    /// Exit with code 1 for errors and warnings of the lint that are not accepted.
     #[arg(long, requires = "lint")]
     pub strict: bool,
 }
@@ -66,7 +67,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let values = arguments.weights || arguments.html.is_some();
     let inspection = Inspection::of(&opened, Scope { function, values })?;
     if let Some(file) = &arguments.html {
-        let page = html::page(&inspection);
+        let page = html::page(&inspection)?;
         write_file(file, page.as_bytes())?;
         super::say(&format!(
             "wrote {} ({})",

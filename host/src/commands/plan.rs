@@ -2,6 +2,7 @@
 
 use crate::arguments::{ModelArgument, QuantizerArguments, count};
 use crate::progress::{Display, Reporter};
+use anemll_codes as codes;
 use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
@@ -15,7 +16,7 @@ use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use anemll_pipeline::request::QUANTIZER;
 use anemll_pipeline::sizes::{Inventory, Limits, PartSizes};
 use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, Column, Table, size};
 use clap::Args;
@@ -54,7 +55,7 @@ pub struct PlanArguments {
     /// Tokens that one call of `prefill` takes.
     #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
-    /// Arch frontend to use, where several accept the model.
+    /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Print the recommended number of chunks, and nothing else.

@@ -17,6 +17,9 @@ pub struct Outline {
     /// Whether the embedding is in one function with layers, as it is where a model becomes one
     /// package.
     pub whole: bool,
+    /// Whether a plan is to have [`Plan::choices`].
+    #[serde(default)]
+    pub choices: bool,
 }
 
 /// What a quantizer is going to do, as far as it depends on no weight.
@@ -38,12 +41,38 @@ pub struct Scheme {
     pub record: Map<String, Value>,
     /// The seed of a rotation of the residual stream, which the host folds into all weights that read
     /// or write it, gains included, before they are encoded. Statistics for
-    /// [`crate::Quantizer::encode`] are then those of the rotated inputs.
+    /// [`crate::Quantizer::encode`] are then those of the rotated inputs. Where there are only mean
+    /// squares of them, which say nothing of rotated inputs, nothing is rotated.
     #[serde(default)]
     pub rotation: Option<u64>,
     /// For users, in one line, for example `layers 6 bits`; may be empty.
     #[serde(default)]
     pub summary: String,
+    /// What it would like to know of the weights' inputs. It may be given none, or squares for
+    /// products.
+    #[serde(default)]
+    pub statistics: Knowledge,
+    /// Whether it cannot do without.
+    #[serde(default)]
+    pub needs_statistics: bool,
+    /// Whether the host is to choose among [`Plan::choices`] by what they do to the model; where that
+    /// cannot be measured, the plan's own decisions count.
+    #[serde(default)]
+    pub open: bool,
+}
+
+/// What is known of the inputs of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Knowledge {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The mean square of each input: float32 `[inputs]`.
+    Squares,
+    /// The mean products of every two inputs: float32 `[inputs, inputs]`.
+    Products,
 }
 
 /// A distinct weight of the model's functions.
@@ -83,9 +112,9 @@ pub struct PlanRequest<'a> {
     pub weights: Vec<WeightInfo>,
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
     pub programs: Vec<&'a [u8]>,
-    /// Statistics of the weights' inputs, each named by its weight's id: float32 of shape `[in]`
-    /// (the mean square of each input) or `[in, in]` (the mean products of two), finite. They are
-    /// those of the original model; neither transforms nor a rotation change them.
+    /// The mean square of each input of the weights, each named by its weight's id: float32 of shape
+    /// `[in]`, finite. They are those of the original model; neither transforms nor a
+    /// rotation change them.
     pub statistics: Vec<TensorView<'a>>,
 }
 
@@ -175,6 +204,10 @@ pub struct Plan {
     /// In the order in which they are applied; together they keep what the model computes.
     #[serde(default)]
     pub transforms: Vec<Transform>,
+    /// Where [`Outline::choices`] asks for them: all that could become of each weight, by id. The host
+    /// measures what each does to the model, and takes one of them, or leaves the weight float16.
+    #[serde(default)]
+    pub choices: BTreeMap<String, Vec<Decision>>,
 }
 
 /// How far the encoded weight is from the original.
@@ -184,6 +217,10 @@ pub struct EncodingError {
     pub mean_squared: f64,
     /// The largest absolute difference.
     pub max_absolute: f64,
+    /// The mean squared difference of what the weight computes, as a share of the mean square of what
+    /// it should: by the statistics of its inputs, or, without any, for inputs that are all alike.
+    #[serde(default)]
+    pub of_products: Option<f64>,
 }
 
 /// What is to be said of a weight that was encoded.

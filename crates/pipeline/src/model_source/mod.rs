@@ -12,15 +12,16 @@ mod download;
 pub use anemll_hub::{Environment as HubEnvironment, Need};
 
 use crate::event::Event;
+use anemll_codes as codes;
 use anemll_hub::{HubError, Name};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The directory that `--model` stands for; `show` hears of a download.
 ///
 /// # Errors
 /// [`codes::MODEL_DIRECTORY_UNREADABLE`] when there is no such directory, [`codes::HUB_OFFLINE`],
-/// [`codes::DOWNLOAD_FAILED`] and its kin when it is a hub's model that cannot be had.
+/// [`codes::DOWNLOAD_FAILED`] and its kin when it is a hub's model that is not available.
 pub fn resolve(model: &Path, need: Need, show: &dyn Fn(&Event<'_>)) -> Result<PathBuf> {
     resolve_with(model, need, &HubEnvironment::read(), show)
 }

@@ -42,6 +42,8 @@ struct Piece {
     lut: Vec<u8>,
     indices: Vec<u8>,
     error: GroupError,
+    /// Mean squares over the inputs of what the products lose, and of the products.
+    power: [f64; 2],
 }
 
 /// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`; with scales,
@@ -76,11 +78,15 @@ pub(crate) fn encode(
         sink.tensor(Decision::OUTPUT_SCALE, DType::FLOAT16, shape, &bytes)?;
     }
 
+    let [lost, whole] =
+        pieces.iter().fold([0.0; 2], |sums, piece| [0, 1].map(|at| sums[at] + piece.power[at]));
+    let of_products = if whole > 0.0 { lost / whole } else { 0.0 };
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
     Ok(Encoded {
         error: Some(EncodingError {
             mean_squared: error.squared / job.elements() as f64,
             max_absolute: error.max_absolute,
+            of_products: Some(of_products),
         }),
     })
 }
@@ -186,14 +192,46 @@ impl<'a> Job<'a> {
             Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
         };
         if let Some(scales) = scales {
-            let table = |at: usize| (at / self.group) << self.bits;
-            let entry = |at: usize| lut[table(at) + usize::from(indices[at])];
+            let entry =
+                |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
             error = scale::error(&given, self.columns, scales, entry);
         }
+        let entry = |at: usize| {
+            let entry = lut[((at / self.group) << self.bits) + usize::from(indices[at])];
+            match scales {
+                Some(scales) => f16::from_f32(entry.to_f32() * scales[at / self.columns].to_f32()),
+                None => entry,
+            }
+        };
+        let power = self.power(&given, entry);
         let indices = pack(&indices, self.bits)
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
         let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
-        Ok(Piece { lut, indices, error })
+        Ok(Piece { lut, indices, error, power })
+    }
+
+    /// Mean squares over the inputs of what the products lose with these entries, and of the products
+    /// themselves; inputs are taken to be independent of each other.
+    fn power(&self, values: &[f16], entry: impl Fn(usize) -> f16) -> [f64; 2] {
+        let squares: Option<Cow<'_, [f32]>> = match &self.knowledge {
+            Knowledge::Nothing => None,
+            Knowledge::Importance(squares) => Some(Cow::Borrowed(squares)),
+            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.squares())),
+        };
+        let mut power = [0.0_f64; 2];
+        for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            let mut sums = [0.0_f32; 2];
+            for (column, value) in values.iter().enumerate() {
+                let square = squares.as_ref().map_or(1.0, |squares| squares[column]);
+                let value = value.to_f32();
+                let lost = value - entry(row * self.columns + column).to_f32();
+                sums[0] += square * lost * lost;
+                sums[1] += square * value * value;
+            }
+            power[0] += f64::from(sums[0]);
+            power[1] += f64::from(sums[1]);
+        }
+        power
     }
 
     /// Tables with the least squared error, group by group.
@@ -260,14 +298,14 @@ fn knowledge(
     let values = statistics.bytes().as_chunks::<4>().0.iter();
     let values = values.map(|bytes| f32::from_le_bytes(*bytes));
     match (statistics.shape(), aware) {
-        ([count], None | Some(Aware { method: None, .. })) if *count == size => {
-            Ok(Knowledge::Importance(values.collect()))
-        }
-        ([count], Some(_)) if *count == size => Err(bad(
-            name,
-            "its statistics have mean squares alone; the methods `gptq` and `lnq` need mean products of \
+        ([count], Some(Aware { method: Some(_), demanded: true, .. })) if *count == size => {
+            Err(bad(
+                name,
+                "its statistics have mean squares alone; the methods `gptq` and `lnq` need mean products of \
              every two inputs, `diagonal` does not",
-        )),
+            ))
+        }
+        ([count], _) if *count == size => Ok(Knowledge::Importance(values.collect())),
         ([rows, count], None | Some(Aware { method: None, .. }))
             if *rows == size && *count == size =>
         {

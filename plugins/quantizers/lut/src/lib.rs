@@ -16,10 +16,10 @@ mod parts;
 mod plan;
 mod scale;
 
-use anemll_plugin_api::data::{Encoded, Outline, Plan, PlanRequest, Scheme, Stage, WeightInfo};
+use anemll_plugin_api::data::{Encoded, Knowledge, Outline, Plan, PlanRequest, Scheme, Stage};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{
-    ComponentOptions, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
+    ComponentOptions, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
 };
 
 pub use aware::Aware;
@@ -52,36 +52,32 @@ impl LutQuantizer {
     }
 }
 
+impl LutQuantizer {
+    /// Whether bits are left to measures: where that is asked for, and where nothing is of a model
+    /// that can be measured in a short time.
+    fn is_open(&self, outline: &Outline) -> bool {
+        let asked_for_nothing = self.aware.is_some() && self.options == Options::default();
+        self.options.auto || (asked_for_nothing && !parts::is_large(outline))
+    }
+}
+
 impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
-        let mut scheme = parts::scheme(&self.options, outline);
-        if self.aware.is_some_and(|aware| aware.rotate) && !scheme.idle {
-            scheme.rotation = Some(aware::ROTATION);
-            scheme.record.insert("rotation".to_owned(), aware::ROTATION.into());
-        }
-        Ok(scheme)
+        let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
+        let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
+        Ok(Scheme {
+            statistics,
+            needs_statistics,
+            rotation: self.aware.filter(|aware| aware.rotate).map(|_| aware::ROTATION),
+            ..parts::scheme(&self.options, outline, self.is_open(outline))
+        })
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let parts = Parts::new(&self.options, &request.outline);
-        let plan = plan::plan(&parts, &request.weights)?;
-        // Without statistics it would be `lut` under another name.
-        let encoded = |weight: &&WeightInfo| {
-            weight.role != "embedding"
-                && plan
-                    .decisions
-                    .get(&weight.id)
-                    .is_some_and(|decision| decision.encoding.is_some())
-        };
-        if self.aware.is_some()
-            && request.statistics.is_empty()
-            && request.weights.iter().any(|weight| encoded(&weight))
-        {
-            return Err(Error::new(
-                codes::PLUGIN_BAD_REQUEST,
-                "`lut-aware` needs statistics of the weights' inputs",
-            )
-            .with_hint("give them with --statistics FILE, or take --quantizer lut"));
+        let mut plan = plan::plan(&parts, &request.weights)?;
+        if request.outline.choices && self.is_open(&request.outline) {
+            plan.choices = plan::choices(&self.options, &request.weights)?;
         }
         Ok(plan)
     }

@@ -4,6 +4,9 @@ use anemll_palettize::BITS;
 use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use serde::{Deserialize, Serialize};
 
+/// In place of bits: they are chosen by what they do to the model.
+const AUTO: &str = "auto";
+
 /// Output channels that share a table when no number is given.
 pub(crate) const DEFAULT_GROUP: u64 = 8;
 
@@ -26,6 +29,8 @@ pub type Given = Option<Option<Lut>>;
 /// The options as they were given; what they come to is in `parts.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Options {
+    /// Whether bits that are not named are chosen by what they do to the model.
+    pub auto: bool,
     /// Layers and head; in the monolithic layout the embedding, too.
     pub all: Given,
     /// The embedding.
@@ -45,8 +50,10 @@ impl Options {
     pub fn parse(options: &ComponentOptions) -> Result<Self> {
         let part =
             |name: &str| options.string(name)?.map(|text| Lut::parse(name, text)).transpose();
+        let auto = options.string("all")?.is_some_and(|text| text.trim() == AUTO);
         Ok(Self {
-            all: part("all")?,
+            auto,
+            all: if auto { None } else { part("all")? },
             embeddings: part("embeddings")?,
             layers: part("layers")?,
             head: part("head")?,
@@ -141,6 +148,7 @@ mod tests {
         assert_eq!(
             Options::parse(&given).unwrap(),
             Options {
+                auto: false,
                 all: None,
                 embeddings: Some(None),
                 layers: Some(lut(4, Some(8))),

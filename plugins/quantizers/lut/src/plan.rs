@@ -1,7 +1,7 @@
 //! Which weights get tables.
 
-use crate::options::{DEFAULT_GROUP, Lut};
-use crate::parts::Parts;
+use crate::options::{DEFAULT_GROUP, Lut, Options};
+use crate::parts::{Parts, is_open};
 use anemll_plugin_api::data::{ArgumentType, Decision, Encoding, Plan, WeightInfo};
 use anemll_plugin_api::{DType, Error, Result, Value, codes};
 use serde_json::json;
@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// Weights with this many elements or fewer stay float16, as in coremltools, whose
 /// `weight_threshold` this is.
 const SMALL: u64 = 2048;
+
+/// Bits that are tried where measures decide.
+const CHOICES: [u32; 4] = [3, 4, 6, 8];
 
 /// A decision for every weight of a part that has tables.
 ///
@@ -24,6 +27,26 @@ pub(crate) fn plan(parts: &Parts, weights: &[WeightInfo]) -> Result<Plan> {
         }
     }
     Ok(plan)
+}
+
+/// What could become of each weight whose bits are not named.
+///
+/// # Errors
+/// None that a plan would not have.
+pub(crate) fn choices(
+    options: &Options,
+    weights: &[WeightInfo],
+) -> Result<BTreeMap<String, Vec<Decision>>> {
+    let mut choices = BTreeMap::new();
+    for weight in weights {
+        let Some(part) = part_name(weight).filter(|_| !is_small(weight)) else { continue };
+        if is_open(options, part) {
+            let luts = CHOICES.into_iter().filter_map(Lut::of_bits);
+            let decided = luts.map(|lut| decide(lut, weight)).collect::<Result<Vec<_>>>()?;
+            choices.insert(weight.id.clone(), decided);
+        }
+    }
+    Ok(choices)
 }
 
 /// A group that suits no weight of its part can only be a mistake.
