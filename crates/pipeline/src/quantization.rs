@@ -215,18 +215,17 @@ impl Quantization {
         for weight in &request.weights {
             let decided = plan.decisions.get(&weight.id);
             let choices = plan.choices.get(&weight.id).into_iter().flatten();
-            for encoding in
-                decided.into_iter().chain(choices).filter_map(|one| one.encoding.as_ref())
-            {
+            for decision in decided.into_iter().chain(choices) {
+                if decision.output_scale {
+                    self.check_output_scale(decision, weight, functions)?;
+                }
+                let Some(encoding) = &decision.encoding else { continue };
                 check_encoding(encoding, &weight.shape).map_err(|why| {
                     self.blame(&format!(
                         "the plan puts `{}` in place of `{}`: {why}",
                         encoding.op, weight.tensor
                     ))
                 })?;
-            }
-            if decision.is_some_and(|decision| decision.output_scale) {
-                self.check_output_scale(decision, weight, functions)?;
             }
         }
         if let Some(statistics) = self.statistics() {
@@ -238,12 +237,11 @@ impl Quantization {
     /// Only products can be multiplied after the weight.
     fn check_output_scale(
         &self,
-        decision: Option<&Decision>,
+        decision: &Decision,
         weight: &WeightInfo,
         functions: &[(&str, &Model)],
     ) -> Result<()> {
-        let encoding = decision.and_then(|decision| decision.encoding.as_ref());
-        let why = match encoding {
+        let why = match &decision.encoding {
             None => Some("it is not encoded".to_owned()),
             Some(encoding) if encoding.arguments.contains_key(Decision::OUTPUT_SCALE) => {
                 Some(format!("the operation has an `{}` itself", Decision::OUTPUT_SCALE))
