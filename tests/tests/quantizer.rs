@@ -364,6 +364,9 @@ fn statistics_reach_the_plan_and_the_encoding() {
     assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
 
     // Rotated weights have rotated statistics: what each row makes of its inputs is as large as it was.
+    // For that they must all be mean products.
+    let statistics: BTreeMap<String, Matrix> = statistics.into_iter().map(whole).collect();
+    write_statistics(&path, &statistics);
     let output = folder.path().join("rotated");
     convert(&output, &["--statistics", path.to_str().unwrap(), "-O", "break=rotated"]).unwrap();
     let query = "model.layers.1.self_attn.q_proj.weight";
@@ -380,6 +383,14 @@ fn statistics_reach_the_plan_and_the_encoding() {
     let result = evaluate(&output, &golden("tiny-llama"), "logits.npy", &[]);
     let cosine = result["cosine_min"].as_f64().unwrap();
     assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
+}
+
+/// Mean products of inputs that have nothing to do with each other, where only squares are given.
+fn whole((name, (shape, values)): (String, Matrix)) -> (String, Matrix) {
+    let [size] = shape[..] else { return (name, (shape, values)) };
+    let mut full = vec![0.0; values.len() * values.len()];
+    full.iter_mut().step_by(values.len() + 1).zip(values).for_each(|(full, value)| *full = value);
+    (name, (vec![size, size], full))
 }
 
 /// The mean squares of what the rows of a matrix make of inputs with these mean products.

@@ -25,6 +25,8 @@ pub struct Moments {
     /// What an error of an input's weight costs when the others make up for it, in the inputs' own
     /// order.
     importance: Vec<f32>,
+    /// The diagonal as it was given, in the inputs' own order.
+    squares: Vec<f32>,
 }
 
 impl Moments {
@@ -51,14 +53,14 @@ impl Moments {
             let (row, column) = (at / columns, at % columns);
             return Err(GptqError::Moment { row, column, value: moments[at] });
         }
-        let importance: Vec<f32> = moments.iter().step_by(columns + 1).copied().collect();
-        if let Some(row) = importance.iter().position(|value| *value < 0.0) {
-            return Err(GptqError::Moment { row, column: row, value: importance[row] });
+        let squares: Vec<f32> = moments.iter().step_by(columns + 1).copied().collect();
+        if let Some(row) = squares.iter().position(|value| *value < 0.0) {
+            return Err(GptqError::Moment { row, column: row, value: squares[row] });
         }
         for row in 0..columns {
             for column in 0..row {
                 let (a, b) = (moments[row * columns + column], moments[column * columns + row]);
-                let scale = (importance[row] * importance[column]).sqrt();
+                let scale = (squares[row] * squares[column]).sqrt();
                 if (a - b).abs() > SKEW * scale.max(f32::MIN_POSITIVE) {
                     return Err(GptqError::Size(format!(
                         "the second moments of the inputs {row} and {column} are {a} one way and {b} \
@@ -69,10 +71,10 @@ impl Moments {
         }
         let mut order: Vec<u32> = (0..columns as u32).collect();
         order.sort_by(|a, b| {
-            let of = |index: &u32| importance[*index as usize];
+            let of = |index: &u32| squares[*index as usize];
             of(a).total_cmp(&of(b)).then(a.cmp(b))
         });
-        let mean = importance.iter().map(|value| f64::from(*value)).sum::<f64>() / columns as f64;
+        let mean = squares.iter().map(|value| f64::from(*value)).sum::<f64>() / columns as f64;
         let mean = if mean > 0.0 { mean as f32 } else { 1.0 };
         let mut full = Vec::with_capacity(moments.len());
         for row in &order {
@@ -91,7 +93,7 @@ impl Moments {
                 for (at, inverse) in order.iter().zip(inverse) {
                     importance[*at as usize] = 1.0 / inverse;
                 }
-                return Ok(Self { columns, order, full, factor, importance });
+                return Ok(Self { columns, order, full, factor, importance, squares });
             }
             more *= 10.0;
             full.iter_mut().step_by(columns + 1).for_each(|diagonal| *diagonal += more);
@@ -112,6 +114,12 @@ impl Moments {
     #[must_use]
     pub fn importance(&self) -> &[f32] {
         &self.importance
+    }
+
+    /// The mean square of each input, in their own order.
+    #[must_use]
+    pub fn squares(&self) -> &[f32] {
+        &self.squares
     }
 
     /// Writes `source`, a row in the inputs' own order, into `target` in the order of the moments.

@@ -6,9 +6,10 @@
 //! (`constexpr_blockwise_shift_scale` over tables) do not load everywhere.
 
 use super::references::ConstexprArgument;
+use anemll_codes as codes;
 use anemll_mil::{DataType, Literal, Symbols, TensorType, ValueType, literal};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use coreml_proto::mil::argument::Binding;
 use coreml_proto::mil::argument::binding::Binding as Bound;
 use coreml_proto::{Model, mil, model};

@@ -82,6 +82,18 @@ impl Quantization {
         Ok(self)
     }
 
+    /// The statistics of a weight's input under `name`, as the weight is encoded with.
+    ///
+    /// # Errors
+    /// They do not suit the weight, or cannot be read.
+    pub(super) fn statistics_of(&self, weight: &Weight, name: &str) -> Result<Option<Tensor>> {
+        match self.statistics() {
+            Some(statistics) if self.is_trial => statistics.squares(weight, name),
+            Some(statistics) => statistics.of(weight, name),
+            None => Ok(None),
+        }
+    }
+
     /// Takes statistics, if there are none yet.
     pub(super) fn take(&self, statistics: Statistics) {
         // Those that the user gave stay.
@@ -205,7 +217,7 @@ impl Quantization {
             let choices = plan.choices.get(&weight.id).into_iter().flatten();
             for decision in decided.into_iter().chain(choices) {
                 if decision.output_scale {
-                    self.check_output_scale(Some(decision), weight, functions)?;
+                    self.check_output_scale(decision, weight, functions)?;
                 }
                 let Some(encoding) = &decision.encoding else { continue };
                 check_encoding(encoding, &weight.shape).map_err(|why| {
@@ -225,12 +237,11 @@ impl Quantization {
     /// Only products can be multiplied after the weight.
     fn check_output_scale(
         &self,
-        decision: Option<&Decision>,
+        decision: &Decision,
         weight: &WeightInfo,
         functions: &[(&str, &Model)],
     ) -> Result<()> {
-        let encoding = decision.and_then(|decision| decision.encoding.as_ref());
-        let why = match encoding {
+        let why = match &decision.encoding {
             None => Some("it is not encoded".to_owned()),
             Some(encoding) if encoding.arguments.contains_key(Decision::OUTPUT_SCALE) => {
                 Some(format!("the operation has an `{}` itself", Decision::OUTPUT_SCALE))

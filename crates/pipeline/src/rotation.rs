@@ -11,9 +11,10 @@
 //! `2^a`, and a random orthogonal `m` x `m` matrix across the runs. It follows from the seed by
 //! sums, products and square roots alone, the same on every machine.
 
+use anemll_codes as codes;
 use anemll_huggingface::{ModelDirectory, to_f32};
 use anemll_plugin_api::data::WeightReference;
-use anemll_plugin_api::{Error, Result, TensorView, codes};
+use anemll_plugin_api::{Error, Result, TensorView};
 
 /// The space of weights that is rotated.
 const RESIDUAL: &str = "residual";

@@ -67,6 +67,11 @@ impl Statistics {
         &self.file
     }
 
+    /// Whether they are mean products of two inputs, for every weight.
+    pub(super) fn have_products(&self) -> bool {
+        self.file.weights().all(|name| self.file.shape(name).is_some_and(|shape| shape.len() == 2))
+    }
+
     /// The statistics of a weight's input under `name`; none for a table that is looked up, and for
     /// a weight that the file does not have.
     ///

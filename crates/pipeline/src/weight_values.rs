@@ -16,8 +16,6 @@ pub(super) struct WeightSource<'a> {
     pub(super) directory: &'a ModelDirectory,
     /// Clamp finite values beyond fp16 instead of refusing them.
     pub(super) clamp: bool,
-    /// The rotation of the residual stream, if it is rotated.
-    pub(super) rotation: Option<Rotation<'a>>,
     /// Take zeros for weights that the source lacks instead of refusing.
     pub(super) allow_missing: bool,
 }
@@ -28,11 +26,13 @@ impl WeightSource<'_> {
         self.allow_missing && !self.directory.tensors().contains_key(&weight.reference.tensor)
     }
 
-    /// Reads a weight as fp16, with its own of these transforms, in the element order of the package.
+    /// Reads a weight as fp16, with its own of these transforms and then the rotation, in the element
+    /// order of the package.
     pub(super) fn read(
         &self,
         weight: &Weight,
         transforms: &[Transform],
+        rotation: Option<Rotation<'_>>,
     ) -> Result<(Vec<f16>, Fp16Report)> {
         let reference = &weight.reference;
         // A weight that the index promises is not absent but not fetched.
@@ -51,7 +51,7 @@ impl WeightSource<'_> {
         let options = Fp16Options { clamp: self.clamp, scale: reference.scale, add: reference.add };
         let mut transforms =
             transforms.iter().filter(|transform| transform.weight == weight.id).peekable();
-        let rotation = self.rotation.filter(|_| Rotation::concerns(reference));
+        let rotation = rotation.filter(|_| Rotation::concerns(reference));
         let (values, report) = if transforms.peek().is_none() && rotation.is_none() {
             to_fp16(&source, &options)?
         } else {

@@ -9,6 +9,7 @@ use super::in_order::in_order;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::rotation::Rotation;
+use super::statistics::Statistics;
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
 use anemll_codes as codes;
@@ -29,6 +30,8 @@ pub(super) struct WeightJob<'a> {
     pub(super) source: WeightSource<'a>,
     /// The quantizer stage, if there is one.
     pub(super) quantization: Option<&'a Quantization>,
+    /// The seed of the rotation that the quantizer wants.
+    pub(super) rotation: Option<u64>,
     /// What the quantizer is told of the conversion.
     pub(super) outline: &'a Outline,
     /// Services for plugins.
@@ -121,37 +124,6 @@ impl WeightJob<'_> {
         })
     }
 
-    /// The statistics of a weight's inputs as it is encoded: those of the rotated stream where that is
-    /// rotated; of products the squares alone, where these are enough.
-    fn statistics(
-        &self,
-        quantization: &Quantization,
-        weight: &Weight,
-        squares_alone: bool,
-    ) -> Result<Option<Tensor>> {
-        let name = &weight.reference.tensor;
-        let Some(statistics) = quantization.statistics() else { return Ok(None) };
-        let rotation = self.source.rotation.filter(|_| Rotation::concerns(&weight.reference));
-        let Some(rotation) = rotation else {
-            return match squares_alone {
-                true => statistics.squares(weight, name),
-                false => statistics.of(weight, name),
-            };
-        };
-        let Some(known) = statistics.of(weight, name)? else { return Ok(None) };
-        let bytes = rotation.statistics(&weight.reference, &known.view()?)?;
-        let bytes = bytes.unwrap_or_else(|| known.bytes.clone());
-        match known.shape[..] {
-            [inputs, _] if squares_alone => {
-                let step = inputs as usize + 1;
-                let squares = bytes.as_chunks::<4>().0.iter().step_by(step).flatten();
-                let squares: Vec<u8> = squares.copied().collect();
-                Tensor::new(known.name, known.dtype, [inputs], squares).map(Some)
-            }
-            _ => Tensor::new(known.name, known.dtype, known.shape, bytes).map(Some),
-        }
-    }
-
     /// How far off a weight's products are with a decision, as a share.
     pub(super) fn error_of(
         &self,
@@ -159,12 +131,15 @@ impl WeightJob<'_> {
         weight: &Weight,
         decision: &Decision,
     ) -> Result<f64> {
-        let (values, _) = self.source.read(weight, &[])?;
+        let (values, _) = self.source.read(weight, &[], None)?;
         let name = &weight.reference.tensor;
         let tensor =
             TensorView::new(name, DType::FLOAT16, &weight.shape, bytemuck::cast_slice(&values))?;
         // Squares are enough to tell choices apart, and quick.
-        let statistics = self.statistics(quantization, weight, true)?;
+        let statistics = match quantization.statistics() {
+            Some(statistics) => statistics.squares(weight, name)?,
+            None => None,
+        };
         let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
         let mut sink = MemorySink::new();
         let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
@@ -175,6 +150,15 @@ impl WeightJob<'_> {
         })
     }
 
+    /// The rotation of the residual stream, if the quantizer wants one and it does no harm: mean
+    /// squares say nothing of rotated inputs, and trials have no more.
+    fn rotation(&self) -> Option<Rotation<'_>> {
+        let quantization = self.quantization.filter(|quantization| !quantization.is_trial)?;
+        let suits = quantization.statistics().is_none_or(Statistics::have_products);
+        let seed = self.rotation.filter(|_| suits)?;
+        Some(Rotation { seed, directory: self.source.directory })
+    }
+
     fn prepare(&self, item: &Item, plan: &Plan) -> Result<Prepared> {
         let weight = match item {
             Item::Table { kind, bytes } => {
@@ -182,7 +166,8 @@ impl WeightJob<'_> {
             }
             Item::Weight(weight) => weight,
         };
-        let (values, fp16) = self.source.read(weight, &plan.transforms)?;
+        let rotation = self.rotation();
+        let (values, fp16) = self.source.read(weight, &plan.transforms, rotation)?;
         let bytes: &[u8] = bytemuck::cast_slice(&values);
         let encoding = encoding_of(plan, weight);
         let (Some((decision, encoding)), Some(quantization)) = (encoding, self.quantization) else {
@@ -191,7 +176,13 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let statistics = self.statistics(quantization, weight, quantization.is_trial)?;
+        let mut statistics = quantization.statistics_of(weight, &weight.reference.tensor)?;
+        if let (Some(rotation), Some(known)) = (&rotation, &statistics)
+            && let Some(bytes) = rotation.statistics(&weight.reference, &known.view()?)?
+        {
+            let (name, shape) = (known.name.clone(), known.shape.clone());
+            statistics = Some(Tensor::new(name, known.dtype, shape, bytes)?);
+        }
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();

@@ -41,7 +41,8 @@ pub struct Scheme {
     pub record: Map<String, Value>,
     /// The seed of a rotation of the residual stream, which the host folds into all weights that read
     /// or write it, gains included, before they are encoded. Statistics for
-    /// [`crate::Quantizer::encode`] are then those of the rotated inputs.
+    /// [`crate::Quantizer::encode`] are then those of the rotated inputs. Where there are only mean
+    /// squares of them, which say nothing of rotated inputs, nothing is rotated.
     #[serde(default)]
     pub rotation: Option<u64>,
     /// For users, in one line, for example `layers 6 bits`; may be empty.

@@ -58,14 +58,13 @@ pub(crate) fn encode(
 ) -> Result<Encoded> {
     let job = Job::new(tensor, decision, statistics, aware)?;
     let index_type = index_type(job.bits)?;
-    let mut pieces = job.pieces(host)?;
+    let pieces = job.pieces(host)?;
     let groups = job.elements() / job.group;
     let lut_shape = lut_shape(tensor.shape(), job.bits, groups as u64);
 
     let indices = sink.begin("indices", index_type, tensor.shape())?;
-    for piece in &mut pieces {
-        // Nothing is held twice for longer than it takes.
-        sink.write(indices, &std::mem::take(&mut piece.indices))?;
+    for piece in &pieces {
+        sink.write(indices, &piece.indices)?;
     }
     sink.finish(indices)?;
     let lut = sink.begin("lut", DType::FLOAT16, &lut_shape)?;
@@ -192,11 +191,19 @@ impl<'a> Job<'a> {
             }
             Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
         };
-        let entry = |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
         if let Some(scales) = scales {
+            let entry =
+                |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
             error = scale::error(&given, self.columns, scales, entry);
         }
-        let power = self.power(&values, entry);
+        let entry = |at: usize| {
+            let entry = lut[((at / self.group) << self.bits) + usize::from(indices[at])];
+            match scales {
+                Some(scales) => f16::from_f32(entry.to_f32() * scales[at / self.columns].to_f32()),
+                None => entry,
+            }
+        };
+        let power = self.power(&given, entry);
         let indices = pack(&indices, self.bits)
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
         let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
@@ -209,7 +216,7 @@ impl<'a> Job<'a> {
         let squares: Option<Cow<'_, [f32]>> = match &self.knowledge {
             Knowledge::Nothing => None,
             Knowledge::Importance(squares) => Some(Cow::Borrowed(squares)),
-            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.importance())),
+            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.squares())),
         };
         let mut power = [0.0_f64; 2];
         for (row, values) in values.chunks_exact(self.columns).enumerate() {
