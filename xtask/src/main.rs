@@ -6,6 +6,7 @@
 
 mod additions;
 mod artifacts;
+mod bench;
 mod ci;
 mod circles;
 mod command;
@@ -53,6 +54,13 @@ const TASKS: &[Task] = &[
         arguments: "",
         help: "let coremltools check packages of every shipped model and layout; needs Python",
         run: witness::run,
+    },
+    Task {
+        name: "bench",
+        arguments: "palettize [--runs N] [--cases TEXT]",
+        help: "measure palettization beside coremltools; needs Python, which ANEMLL_BENCH_PYTHON may \
+               name",
+        run: bench::run,
     },
     Task {
         name: "circles",

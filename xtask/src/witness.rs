@@ -119,7 +119,7 @@ fn compare_palettes(root: &Path, target: &Path, python: &Path, packages: &Path) 
 }
 
 /// The Python of a virtual environment that has these requirements; made anew when they change.
-fn environment(directory: &Path, requirements: &Path) -> Result<PathBuf> {
+pub(crate) fn environment(directory: &Path, requirements: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(requirements)
         .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
     let python = if cfg!(windows) {

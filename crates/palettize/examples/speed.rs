@@ -11,18 +11,19 @@ use half::{bf16, f16};
 /// Runs of which the middle one counts.
 const RUNS: usize = 5;
 
-/// Seconds that this thread has had of a processor: other programs do not count.
-#[cfg(unix)]
-fn now() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
+/// Seconds of a run, at least: the system counts in steps of some thousandths.
+const LEAST: f64 = 0.2;
 
-/// Seconds, where the system does not tell those of a thread.
-#[cfg(not(unix))]
+/// Seconds that this thread has had of a processor, so that other programs do not count; seconds
+/// that went by where the system does not tell.
 fn now() -> f64 {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+    nanoseconds.map_or_else(
+        || START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64(),
+        |nanoseconds| nanoseconds / 1e9,
+    )
 }
 
 /// Weights with heavy tails and scales of their own for rows and columns, in two precisions.
@@ -58,13 +59,18 @@ fn measure(values: &[f16], columns: usize, group: usize, bits: u32) -> (Vec<f64>
     let mut error = 0.0;
     let mut seconds: Vec<f64> = (0..RUNS)
         .map(|_| {
-            let start = now();
-            let palette = palettize(values, columns, group, bits, None).unwrap();
-            let packed = pack(&palette.indices, bits).unwrap();
-            let seconds = now() - start;
-            assert!(!packed.is_empty());
-            error = palette.error.squared / values.len() as f64;
-            seconds
+            let (start, mut times) = (now(), 0.0);
+            loop {
+                let palette = palettize(values, columns, group, bits, None).unwrap();
+                let packed = pack(&palette.indices, bits).unwrap();
+                assert!(!packed.is_empty());
+                error = palette.error.squared / values.len() as f64;
+                times += 1.0;
+                let seconds = now() - start;
+                if seconds >= LEAST {
+                    break seconds / times;
+                }
+            }
         })
         .collect();
     seconds.sort_by(f64::total_cmp);

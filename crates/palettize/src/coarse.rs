@@ -1,7 +1,7 @@
 //! A first price, from a problem with fewer places to cut.
 
 use crate::prefix::Prefix;
-use crate::search::Search;
+use crate::search::{Search, rounded};
 
 /// Pieces in which the density of values is seen.
 const PIECES: usize = 96;
@@ -57,7 +57,7 @@ impl Coarse {
             // Half of the gap to a neighbour belongs to the piece.
             let to = if end > last { values[last] } else { middle(end) };
             let width = prefix.scaled(to, from);
-            let root = (weight * width * width).cbrt();
+            let root = rounded((weight * width * width).cbrt());
             roots += root;
             self.pieces.push((end, root));
             (start, from) = (end, to);

@@ -3,20 +3,9 @@
 //! They are written for vector instructions: arrays of [`LANES`] numbers, selections instead of
 //! branches, and slices that reach as far beyond their last element.
 
-use crate::prefix::Prefix;
-
-/// Numbers that are worked on side by side; slices have as many more elements than are meant.
-pub(crate) const LANES: usize = 4;
+use crate::prefix::{LANES, Prefix, gain};
 
 type Lanes = [f64; LANES];
-
-/// What a cluster gains between two prefix sums `[W, S]`.
-#[inline(always)]
-pub(crate) fn gain(end: [f64; 2], start: [f64; 2]) -> f64 {
-    let (weight, moment) = (end[0] - start[0], end[1] - start[1]);
-    // Weights that are lost beside much larger ones gain nothing.
-    moment * moment / if weight > 0.0 { weight } else { f64::INFINITY }
-}
 
 /// The lanes from `start` on.
 #[inline(always)]

@@ -1,9 +1,9 @@
 //! The best clusters by dynamic programming, one layer per cluster: free of any search for a price,
 //! and fast where the places of the cuts are known to lie between those of another solution.
 
-use crate::lanes::{LANES, largest, largest_each};
+use crate::lanes::{largest, largest_each};
 use crate::penalised::Cuts;
-use crate::prefix::Prefix;
+use crate::prefix::{LANES, Prefix};
 use crate::widest::widest;
 
 /// Room for [`Layered::solve`], to be used again.

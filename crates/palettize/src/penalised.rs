@@ -1,7 +1,7 @@
 //! The best clusters when each cluster has a price, and how two such solutions are joined.
 
-use crate::lanes::{LANES, first_larger, largest, largest_each};
-use crate::prefix::Prefix;
+use crate::lanes::{first_larger, largest, largest_each};
+use crate::prefix::{LANES, Prefix};
 use crate::widest::widest;
 
 /// A way to cut sorted values into clusters.

@@ -1,6 +1,7 @@
 //! Prefix sums of weights and moments, from which the cost of every cluster follows.
 
-use crate::lanes::{LANES, gain};
+/// Numbers that are worked on side by side; sums have as many more elements than are meant.
+pub(crate) const LANES: usize = 4;
 
 /// Prefix sums over sorted values.
 ///
@@ -108,6 +109,14 @@ impl Prefix {
     pub(crate) fn gain(&self, start: usize, end: usize) -> f64 {
         gain(self.until(end), self.until(start))
     }
+}
+
+/// What a cluster gains between two prefix sums `[W, S]`.
+#[inline(always)]
+pub(crate) fn gain(end: [f64; 2], start: [f64; 2]) -> f64 {
+    let (weight, moment) = (end[0] - start[0], end[1] - start[1]);
+    // Weights that are lost beside much larger ones gain nothing.
+    moment * moment / if weight > 0.0 { weight } else { f64::INFINITY }
 }
 
 /// The value next to the weighted mean: around it, the squares of all values sum to no more than

@@ -14,6 +14,12 @@ const STEPS: usize = 100;
 /// Values of a cluster up to which the windows of the layered method are faster than a second price.
 const SMALL_CLUSTERS: usize = 16;
 
+/// A price or a share without the last bits, in which roots and logarithms of systems differ: all
+/// then try the same prices, and of equally good clusters find the same.
+pub(crate) fn rounded(number: f64) -> f64 {
+    f64::from_bits(number.to_bits() & !0xFFFF_FFFF)
+}
+
 /// A search, with room that is used again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Search {
@@ -127,14 +133,14 @@ impl Search {
                 last = Some(here);
                 let mut stride = (target - here.1) / slope;
                 if both {
-                    few.inside(many, (here.0 + stride).exp(), target)
+                    rounded(few.inside(many, (here.0 + stride).exp(), target))
                 } else {
                     // Where hardly anything is left to merge, counts say little about how far it is.
                     if step >= 2 {
                         stride = stride.signum() * stride.abs().max(2.0 * before.abs());
                     }
                     before = stride;
-                    (here.0 + stride).exp()
+                    rounded((here.0 + stride).exp())
                 }
             };
             if !(price.is_finite() && price > 0.0) {

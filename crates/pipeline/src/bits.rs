@@ -13,6 +13,7 @@ use crate::quantization::{Decided, Decisions, Quantization};
 use crate::references::{Item, Weight, collect};
 use crate::request::{CalibrationChoice, ConvertRequest, NONE};
 use crate::scratch;
+use crate::weights::BUDGET;
 use crate::work::Work;
 use anemll_calibration::{Judge, Quality};
 use anemll_codes as codes;
@@ -140,7 +141,8 @@ impl Job<'_> {
             let (weight, decisions) = &all[at];
             weights.candidate(quantization, weight, decisions)
         };
-        in_order(all.len(), prepare, |_, candidate: Candidate| {
+        let sizes: Vec<u64> = all.iter().map(|(weight, _)| elements(weight) * 2).collect();
+        in_order(&sizes, BUDGET, prepare, |_, candidate: Candidate| {
             done += candidate.elements;
             candidates.push(candidate);
             (work.show)(&Event::Measure { what: "trying bits", unit: "weights", done, total });

@@ -7,39 +7,50 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// Has the threads of the pool `make` the things 0, 1, … up to `count`, and gives each to `take`, one
+/// Has the threads of the pool `make` one thing for each of `sizes`, and gives each to `take`, one
 /// after the other in this order, on the calling thread.
 ///
 /// No thread waits for the others: while one makes something large, the others make what comes after
-/// it. At most as many things as there are threads are being made, and as many again are made and
-/// wait for their turn, so that memory has a bound.
+/// it, and what is taken is taken meanwhile. At most as many things as there are threads are being
+/// made, and as many again are made and wait for their turn; together their sizes stay within
+/// `budget`, unless one alone is larger. So memory has a bound.
 ///
 /// # Errors
 /// The first in order of all errors; nothing after it is taken.
 pub(super) fn in_order<T: Send>(
-    count: usize,
+    sizes: &[u64],
+    budget: u64,
     make: impl Fn(usize) -> Result<T> + Sync,
     mut take: impl FnMut(usize, T) -> Result<()>,
 ) -> Result<()> {
     // A thread of the pool that waited here would be missing there.
     if rayon::current_thread_index().is_some() {
-        return (0..count).try_for_each(|at| take(at, make(at)?));
+        return (0..sizes.len()).try_for_each(|at| take(at, make(at)?));
     }
     let workers = rayon::current_num_threads().max(1);
     rayon::in_place_scope(|scope| {
-        let mut queue = Queue::new(scope, &make);
-        for at in 0..count {
+        let mut queue = Queue::new(scope, &make, Limits { sizes, budget, workers });
+        for (at, size) in sizes.iter().enumerate() {
             let made = loop {
-                queue.fill(count.min(at + 2 * workers), workers);
+                queue.fill(at);
                 if let Some(made) = queue.made.remove(&at) {
                     break made;
                 }
                 queue.wait();
             };
             take(at, made.unwrap_or_else(|panic| resume_unwind(panic))?)?;
+            queue.held -= size;
         }
         Ok(())
     })
+}
+
+/// What may be in the queue at once.
+#[derive(Clone, Copy)]
+struct Limits<'a> {
+    sizes: &'a [u64],
+    budget: u64,
+    workers: usize,
 }
 
 /// What came of one thing: the outer error is a panic.
@@ -49,8 +60,11 @@ type Made<T> = thread::Result<Result<T>>;
 struct Queue<'a, 'scope, T, M> {
     scope: &'a Scope<'scope>,
     make: &'scope M,
+    limits: Limits<'a>,
     begun: usize,
     running: usize,
+    /// Sizes of what is begun and not yet taken.
+    held: u64,
     made: BTreeMap<usize, Made<T>>,
     sender: Sender<(usize, Made<T>)>,
     receiver: Receiver<(usize, Made<T>)>,
@@ -61,17 +75,24 @@ where
     T: Send + 'scope,
     M: Fn(usize) -> Result<T> + Sync,
 {
-    fn new(scope: &'a Scope<'scope>, make: &'scope M) -> Self {
+    fn new(scope: &'a Scope<'scope>, make: &'scope M, limits: Limits<'a>) -> Self {
         let (sender, receiver) = channel();
-        Self { scope, make, begun: 0, running: 0, made: BTreeMap::new(), sender, receiver }
+        let made = BTreeMap::new();
+        Self { scope, make, limits, begun: 0, running: 0, held: 0, made, sender, receiver }
     }
 
-    /// Begins what comes next, before `end` and with no more than `workers` at once.
-    fn fill(&mut self, end: usize, workers: usize) {
+    /// Begins what comes next, where the thing `at` is the next to be taken.
+    fn fill(&mut self, at: usize) {
         while let Ok((at, made)) = self.receiver.try_recv() {
             self.keep(at, made);
         }
-        while self.running < workers && self.begun < end {
+        let Limits { sizes, budget, workers } = self.limits;
+        while self.running < workers && self.begun < at + 2 * workers {
+            let Some(size) = sizes.get(self.begun) else { return };
+            // What is the next to be taken is begun in any case: nothing is held then.
+            if self.held > 0 && self.held.saturating_add(*size) > budget {
+                return;
+            }
             let (at, make, sender) = (self.begun, self.make, self.sender.clone());
             self.scope.spawn(move |_| {
                 let made = catch_unwind(AssertUnwindSafe(|| make(at)));
@@ -80,6 +101,7 @@ where
             });
             self.begun += 1;
             self.running += 1;
+            self.held += size;
         }
     }
 
@@ -101,7 +123,7 @@ mod tests {
     use super::*;
     use anemll_codes as codes;
     use anemll_plugin_api::Error;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::sync::{Condvar, Mutex};
 
     #[test]
@@ -111,9 +133,9 @@ mod tests {
             taken.push((at, made));
             Ok(())
         };
-        in_order(50, |at| Ok(at * at), take).unwrap();
+        in_order(&[1; 50], 50, |at| Ok(at * at), take).unwrap();
         assert!(taken.into_iter().eq((0..50).map(|at| (at, at * at))));
-        in_order(0, |_| Ok(()), |_, ()| panic!("there is nothing")).unwrap();
+        in_order(&[], 0, |_| Ok(()), |_, ()| panic!("there is nothing")).unwrap();
     }
 
     #[test]
@@ -127,16 +149,16 @@ mod tests {
             taken += 1;
             Ok(())
         };
-        let error = in_order(50, make, take).unwrap_err();
+        let error = in_order(&[0; 50], 0, make, take).unwrap_err();
         assert_eq!((error.message.as_str(), taken), ("20", 20));
         let full = |at, ()| if at == 3 { Err(Error::cancelled()) } else { Ok(()) };
-        assert!(in_order(50, |_| Ok(()), full).unwrap_err().is_cancelled());
+        assert!(in_order(&[0; 50], 0, |_| Ok(()), full).unwrap_err().is_cancelled());
     }
 
     #[test]
     fn a_panic_reaches_the_caller() {
         let make = |at| if at == 7 { panic!("seven") } else { Ok(()) };
-        let run = || in_order(50, make, |_, ()| Ok(()));
+        let run = || in_order(&[0; 50], 0, make, |_, ()| Ok(()));
         let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"seven"));
     }
@@ -164,8 +186,27 @@ mod tests {
             alive.fetch_sub(1, Ordering::SeqCst);
             Ok(())
         };
-        in_order(40 * workers, make, take).unwrap();
+        in_order(&vec![0; 40 * workers], 0, make, take).unwrap();
         assert!(most.load(Ordering::SeqCst) <= 2 * workers);
+    }
+
+    #[test]
+    fn sizes_stay_within_the_budget() {
+        let sizes: Vec<u64> = (0..200).map(|at| if at % 50 == 7 { 100 } else { at % 5 }).collect();
+        let (held, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        let make = |at: usize| {
+            let now = held.fetch_add(sizes[at], Ordering::SeqCst) + sizes[at];
+            most.fetch_max(now, Ordering::SeqCst);
+            Ok(())
+        };
+        let take = |at: usize, ()| {
+            held.fetch_sub(sizes[at], Ordering::SeqCst);
+            Ok(())
+        };
+        in_order(&sizes, 9, make, take).unwrap();
+        assert_eq!(held.load(Ordering::SeqCst), 0);
+        // What is larger than the budget is alone.
+        assert_eq!(most.load(Ordering::SeqCst), 100);
     }
 
     #[test]
@@ -175,7 +216,7 @@ mod tests {
             taken += at;
             Ok(())
         };
-        rayon::scope(|_| in_order(9, Ok, take)).unwrap();
+        rayon::scope(|_| in_order(&[0; 9], 0, Ok, take)).unwrap();
         assert_eq!(taken, 36);
     }
 }

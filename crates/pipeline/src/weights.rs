@@ -2,8 +2,8 @@
 //!
 //! Every distinct reference of a weight file's functions is read, converted, transformed, encoded
 //! and written once, in the order in which the operations name it; infer, prefill and evaluation
-//! functions that name the same weight get the same record. Memory stays near one tensor per
-//! thread.
+//! functions that name the same weight get the same record. Reading, quantizing and writing go on
+//! at once; memory is bounded by the largest tensor and a budget.
 
 use super::in_order::in_order;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
@@ -23,6 +23,9 @@ use coreml_proto::Model;
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Bytes of weights, as 16-bit floats, that are worked on at once; one that is larger is alone.
+pub(super) const BUDGET: u64 = 768 << 20;
 
 /// What every weight file of a conversion is made from.
 pub(super) struct WeightJob<'a> {
@@ -81,9 +84,10 @@ impl WeightJob<'_> {
         progress: &dyn Fn(Written),
     ) -> Result<WeightFileResult> {
         let items = collect(functions)?;
+        let sizes: Vec<u64> = items.iter().map(|(_, item)| item_bytes(item)).collect();
         let mut written = Written {
             total: items.len() as u64,
-            total_bytes: items.iter().map(|(_, item)| item_bytes(item)).sum(),
+            total_bytes: sizes.iter().sum(),
             ..Written::default()
         };
         progress(written);
@@ -98,7 +102,7 @@ impl WeightJob<'_> {
             check_cancelled()?;
             self.prepare(&items[at].1, &plan)
         };
-        in_order(items.len(), prepare, |at, prepared| {
+        in_order(&sizes, BUDGET, prepare, |at, prepared| {
             check_cancelled()?;
             let (key, item) = &items[at];
             let (replacement, bytes) = prepared.write(&mut writer)?;

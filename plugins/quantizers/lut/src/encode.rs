@@ -58,13 +58,14 @@ pub(crate) fn encode(
 ) -> Result<Encoded> {
     let job = Job::new(tensor, decision, statistics, aware)?;
     let index_type = index_type(job.bits)?;
-    let pieces = job.pieces(host)?;
+    let mut pieces = job.pieces(host)?;
     let groups = job.elements() / job.group;
     let lut_shape = lut_shape(tensor.shape(), job.bits, groups as u64);
 
     let indices = sink.begin("indices", index_type, tensor.shape())?;
-    for piece in &pieces {
-        sink.write(indices, &piece.indices)?;
+    for piece in &mut pieces {
+        // Nothing is held twice for longer than it takes.
+        sink.write(indices, &std::mem::take(&mut piece.indices))?;
     }
     sink.finish(indices)?;
     let lut = sink.begin("lut", DType::FLOAT16, &lut_shape)?;
