@@ -70,7 +70,7 @@ impl LutArguments {
 pub struct QuantizerArguments {
     #[command(flatten)]
     pub luts: LutArguments,
-    /// Quantizer plugin to use, or none for 16-bit floats; default: lut.
+    /// Quantizer plugin to use, or none for 16-bit floats; default: lut-aware.
     #[arg(long, value_name = "ID", help_heading = PALETTIZATION)]
     pub quantizer: Option<String>,
     /// Option of the quantizer as NAME=VALUE, or of any component as COMPONENT.NAME=VALUE; may be

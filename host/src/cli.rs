@@ -3,8 +3,8 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use crate::commands::{
-    chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval, explain,
-    export, generate, inspect, plan, plugin, preflight, split, verify,
+    calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval,
+    explain, export, generate, inspect, plan, plugin, preflight, split, verify,
 };
 use clap::{
     Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
@@ -162,6 +162,9 @@ pub enum Command {
     /// Find the layers of a model whose activations exceed the range of 16-bit floats.
     #[command(after_help = preflight::EXAMPLES)]
     Preflight(preflight::PreflightArguments),
+    /// Run a text through a model, and note what its weights are multiplied with, for better palettes.
+    #[command(after_help = calibrate::EXAMPLES)]
+    Calibrate(calibrate::CalibrateArguments),
     /// Say what an error code or a lint rule is about, and what to do.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArguments),

@@ -1,6 +1,7 @@
 //! How an error is shown, and which exit code it gives.
 
-use anemll_plugin_api::{Error, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::Error;
 use std::fmt::Write as _;
 
 pub use anemll_store::io_error as io;

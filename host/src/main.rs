@@ -1,10 +1,11 @@
 //! The program `anemll`.
 
+use anemll_codes as codes;
 use anemll_host::cli::{self, Cli, Command};
 use anemll_host::progress::LogWriter;
 use anemll_host::{commands, error, panics};
 use anemll_pipeline::plugins::Plugins;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services as services;
 use anemll_terminal as terminal;
 use std::ffi::OsString;
@@ -80,6 +81,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins()?),
         Command::Verify(arguments) => commands::verify::run(arguments, &plugins()?),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins()?),
+        Command::Calibrate(arguments) => commands::calibrate::run(arguments, &plugins()?),
         Command::Plugin(command) => commands::plugin::run(command, &plugins()?),
     }
 }

@@ -1,7 +1,8 @@
 //! A panic is a bug of ours, and is told as one: an error with a code, and a file for the report.
 
 use crate::error::write_log;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};

@@ -64,9 +64,12 @@ impl Reporter {
         }
     }
 
-    /// Bytes are told as JSON when another percent of them is done.
+    /// Bytes and tokens are told as JSON when another percent of them is done.
     fn is_news(&self, event: &Event<'_>) -> bool {
-        if !matches!(event, Event::Source { .. } | Event::Download { .. }) {
+        if !matches!(
+            event,
+            Event::Source { .. } | Event::Download { .. } | Event::Calibration { .. }
+        ) {
             return true;
         }
         let Some((what, done, total)) = event.progress() else { return true };
@@ -82,7 +85,8 @@ impl Reporter {
                 end(bar.take());
                 let began =
                     *self.began.borrow_mut().entry(what.clone()).or_insert_with(Instant::now);
-                let new = Arc::new(Bar::since(began, &what, total, Unit::Bytes));
+                let unit = if event.counts_tokens() { Unit::Count("tokens") } else { Unit::Bytes };
+                let new = Arc::new(Bar::since(began, &what, total, unit));
                 set_current(Some(Arc::clone(&new)));
                 *bar = Some((what, new));
             }

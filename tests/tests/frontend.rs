@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use anemll_codes as codes;
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{
     FunctionSpec, MatchRank, ModelDescription, ModelInput, Refusal, Verdict,
 };
-use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Host, Plugin, Result, codes};
+use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, Host, Plugin, Result};
 use anemll_shipped as _;
 use anemll_tests::model;
 use clap::Parser as _;

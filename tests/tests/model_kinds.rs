@@ -4,10 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use anemll_codes as codes;
 use anemll_host::cli::{Cli, Command};
 use anemll_host::progress::Event;
 use anemll_pipeline::plugins::Plugins;
-use anemll_plugin_api::codes;
 use anemll_tests::{PLUGINS, anemll, convert_command, evaluate, model, run, succeed};
 use clap::Parser as _;
 use safetensors::tensor::SafeTensors;

@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use anemll_codes as codes;
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{
     ArgumentType, Axis, Decision, Encoded, Encoding, Plan, PlanRequest, Transform, WeightInfo,
 };
 use anemll_plugin_api::{
-    ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
+    ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
 };
 use anemll_shipped as _;
 use anemll_tests::{evaluate, golden, model};

@@ -1,6 +1,7 @@
 //! What a template does wrong, in a form that goes from one process to another.
 
-use anemll_plugin_api::{Error, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::Error;
 use serde::{Deserialize, Serialize};
 
 /// Characters of a reason that are kept.

@@ -34,7 +34,8 @@ mod worker;
 
 pub use sandbox::{Sandbox, enter};
 
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use failure::Failure;
 use protocol::Request;
 use serde::{Deserialize, Serialize};

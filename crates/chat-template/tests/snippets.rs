@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_chat_template::{ChatTemplate, Message, Sandbox};
-use anemll_plugin_api::codes;
+use anemll_codes as codes;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;

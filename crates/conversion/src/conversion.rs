@@ -2,10 +2,11 @@
 
 use crate::check::check;
 use crate::description::{Description, FILE};
+use anemll_codes as codes;
 use anemll_files::Limit;
 use anemll_layout::anemll;
 use anemll_plugin_api::data::RunStep;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

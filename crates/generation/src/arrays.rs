@@ -2,7 +2,8 @@
 //! and what the file has before anything is made for it.
 
 use crate::npy_header::{Header, Kind};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The chat template beside a conversion: where it is found.
 
+use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 use std::io;

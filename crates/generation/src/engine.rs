@@ -6,10 +6,11 @@
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
 
 use crate::observation::{Observer, ObservingSink};
+use anemll_codes as codes;
 use anemll_conversion::{Conversion, FILE, InputNames, LargestNames};
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{FunctionSignature, RunStep};
-use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor, codes};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor};
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

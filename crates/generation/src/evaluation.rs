@@ -1,7 +1,8 @@
 //! Measures between the logits of a conversion and those of the original model.
 
 use crate::arrays::{self, Arrays, MOST_ELEMENTS};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use serde::Serialize;
 use std::path::Path;
 

@@ -6,7 +6,8 @@
 
 use crate::engine::Engine;
 use crate::sampling::Sampler;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_tokenizer::Bounded;
 use std::collections::BTreeSet;
@@ -71,6 +72,11 @@ impl Generator {
     /// A generator over an engine whose state is empty.
     pub fn new(engine: Engine, sampler: Sampler, stop: BTreeSet<u32>) -> Self {
         Self { engine, sampler, stop, cached: Vec::new(), single_token: false }
+    }
+
+    /// The engine, with what is in its state.
+    pub fn into_engine(self) -> Engine {
+        self.engine
     }
 
     /// Whether prompts go token by token through `infer`, not in batches through `prefill`.

@@ -1,6 +1,7 @@
 //! Looking at values inside of a package while it runs.
 
-use anemll_plugin_api::{DType, Error, MemorySink, Result, Sink, Tensor, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{DType, Error, MemorySink, Result, Sink, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -1,9 +1,10 @@
 //! The largest values that a model computes, layer by layer, and which of them float16 cannot hold.
 
 use crate::observation::Observer;
+use anemll_codes as codes;
 use anemll_mil::{DataType, Symbols, ValueType, model, ops};
 use anemll_mlpackage::Package;
-use anemll_plugin_api::{DType, Error, Result, Tensor, codes};
+use anemll_plugin_api::{DType, Error, Result, Tensor};
 use coreml_proto::mil;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

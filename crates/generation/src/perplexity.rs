@@ -7,7 +7,8 @@
 
 use crate::engine::{Engine, Head};
 use crate::evaluation::{logsumexp, measure};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use serde::Serialize;
 use std::collections::VecDeque;

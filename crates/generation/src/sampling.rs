@@ -6,7 +6,8 @@
 //! the same numbers for the same seed on every system.
 
 use crate::engine::Head;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use std::collections::BTreeSet;

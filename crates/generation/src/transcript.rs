@@ -1,6 +1,7 @@
 //! The file that `chat --save` writes.
 
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use serde::Serialize;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,8 @@
 //!    for the given entries (LNQ, Kim et al. 2025, arXiv 2505.07004). Descent can only lower the loss;
 //!    entries do so up to their rounding to float16.
 //!
-//! No I/O and no threads: the caller gives pieces of whole groups to as many threads as it likes.
+//! No I/O. [`quantize`] takes one thread: the caller gives pieces of whole groups to as many as it
+//! likes. [`ProductSums`] adds second moments up on all of them.
 
 mod descent;
 mod entries;
@@ -22,10 +23,12 @@ mod matrix;
 mod moments;
 mod quantize;
 mod state;
+mod sums;
 
 pub use moments::Moments;
 pub use quantize::{Method, quantize};
 pub use state::Quantized;
+pub use sums::ProductSums;
 
 /// What can be wrong with a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

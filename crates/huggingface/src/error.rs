@@ -1,6 +1,7 @@
 //! One error type for everything that can be wrong with a model directory.
 
-use anemll_plugin_api::{Error, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

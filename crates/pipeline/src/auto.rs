@@ -6,9 +6,10 @@ use crate::combiners::{Candidate, Fitting, Wishes, is_whole, largest_file};
 use crate::plugins::Plugins;
 use crate::request::{AUTO, ChunkCount, ConvertRequest};
 use crate::sizes::{Inventory, Limits, PartSizes};
+use anemll_codes as codes;
 use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::ModelDescription;
-use anemll_plugin_api::{ArchModel, ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::{ArchModel, ComponentOptions, Error, Host, Result};
 use anemll_terminal::size;
 use std::cell::OnceCell;
 

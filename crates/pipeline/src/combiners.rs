@@ -6,11 +6,12 @@
 use crate::component_options::{self, TypedOption};
 use crate::plugins::Plugins;
 use crate::sizes::{Limits, PartSizes};
+use anemll_codes as codes;
 use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::{
     ComponentManifest, FunctionSpec, Layout, LayoutRequest, ModelDescription, Stage,
 };
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_terminal::size;
 use serde_json::{Value, json};
 

@@ -2,8 +2,9 @@
 //! them.
 
 use crate::plugins::Plugins;
+use anemll_codes as codes;
 use anemll_plugin_api::data::{OptionType, Stage};
-use anemll_plugin_api::{ComponentOptions, Error, Result, Value, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result, Value};
 use std::fmt;
 use std::str::FromStr;
 

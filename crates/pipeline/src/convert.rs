@@ -9,14 +9,18 @@ use crate::model_source::{Need, Source};
 use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
+use crate::quantization::Quantization;
+use crate::references::{self, Item};
 use crate::request::ConvertRequest;
 use crate::settings;
 use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
 use crate::work::Work;
+use anemll_calibration::WeightNames;
+use anemll_codes as codes;
 use anemll_conversion::META;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
-use anemll_plugin_api::{Error, Host, Result, codes};
+use anemll_plugin_api::{Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_store::{Identity, Request, Store};
 use std::cell::Cell;
@@ -60,6 +64,9 @@ pub fn run(
         force: arguments.force,
         model: Some(directory.path()),
     })?;
+    if let Some(statistics) = job.quantization.as_ref().and_then(Quantization::statistics) {
+        statistics.check_source(&source_sha256)?;
+    }
     let steps = job.steps();
     let done = (|| {
         let selection = steps.selection(arguments)?;
@@ -141,6 +148,23 @@ pub fn dry_run(
     let host = services::host();
     let Outline { source, local, job } = outline(arguments, plugins, &host, show)?;
     dry_run::look(&job, local.as_ref(), &source, show)
+}
+
+/// The tensor of the model's files that each constant of the programs of a conversion is made from.
+///
+/// # Errors
+/// As [`dry_run`].
+pub(crate) fn weight_names(arguments: &ConvertRequest, plugins: &Plugins) -> Result<WeightNames> {
+    let host = services::host();
+    let Outline { job, .. } = outline(arguments, plugins, &host, &|_| ())?;
+    let functions = job.lower()?;
+    let models: Vec<_> = functions.iter().map(|(id, one)| (id.as_str(), one.model())).collect();
+    let items = references::collect(&models)?;
+    let weights = items.into_iter().filter_map(|(_, item)| match item {
+        Item::Weight(weight) => Some((weight.id, weight.reference.tensor)),
+        Item::Table { .. } => None,
+    });
+    Ok(weights.collect())
 }
 
 /// What is known of a conversion before anything is written or downloaded.

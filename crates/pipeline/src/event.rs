@@ -1,5 +1,6 @@
 //! What happens in a conversion, as whoever shows it is told.
 
+use anemll_calibration::Quality;
 use anemll_export::shell_word;
 use anemll_terminal as terminal;
 use anemll_terminal::plain_lines;
@@ -52,6 +53,15 @@ pub enum Event<'a> {
         /// How many there are.
         total: u64,
     },
+    /// A text runs through the model as it is.
+    Calibration {
+        /// What for: `calibrating`, `judging`.
+        what: &'a str,
+        /// Tokens that are done.
+        done: u64,
+        /// Tokens that there are.
+        total: u64,
+    },
     /// Weights of a file are written.
     Weights {
         /// Id of the weight file.
@@ -78,6 +88,8 @@ pub enum Event<'a> {
         /// What came of it; may be empty.
         message: &'a str,
     },
+    /// How far the converted model is from the original.
+    Quality(&'a Quality),
     /// Something that the user should read.
     Warning {
         /// What it says.
@@ -176,14 +188,23 @@ impl Event<'_> {
                 if *packages == 1 { "" } else { "s" }
             ),
             Self::Note { text } => format!("note: {text}"),
-            Self::Download { .. } | Self::Source { .. } | Self::Weights { .. } => return None,
+            Self::Download { .. }
+            | Self::Source { .. }
+            | Self::Calibration { .. }
+            | Self::Weights { .. } => return None,
             Self::Step { number, title, message: "" } => format!("step {number}: {title}"),
             Self::Step { number, title, message } => format!("step {number}: {title}: {message}"),
+            Self::Quality(quality) => format!("quality: {quality}"),
             Self::Warning { text } => format!("warning: {text}"),
             Self::Done(outcome) => outcome.text(),
         };
         // Names come from models and plugins.
         Some(plain_lines(&line))
+    }
+
+    /// Whether [`Self::progress`] counts tokens, not bytes.
+    pub fn counts_tokens(&self) -> bool {
+        matches!(self, Self::Calibration { .. })
     }
 
     /// What is counted, how much of it is done, and how much there is.
@@ -193,6 +214,7 @@ impl Event<'_> {
                 Some((format!("downloading {file}"), *done, *total))
             }
             Self::Source { done, total } => Some(("reading the model".to_owned(), *done, *total)),
+            Self::Calibration { what, done, total } => Some(((*what).to_owned(), *done, *total)),
             Self::Weights { done_bytes, total_bytes, .. } => {
                 Some(("weights".to_owned(), *done_bytes, *total_bytes))
             }

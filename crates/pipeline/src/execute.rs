@@ -11,6 +11,7 @@ use crate::work::Work;
 use anemll_plugin_api::Result;
 use anemll_services::check_cancelled;
 use anemll_store::{StepRecord, Store};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 impl Job<'_> {
@@ -32,6 +33,9 @@ impl Job<'_> {
         let writes = selected.iter().any(|number| work.steps.task(*number) == Task::Packages);
         if writes && !self.arguments.skip_check {
             dry_run::check_disk(self, work.functions)?;
+        }
+        if writes {
+            self.calibrate(work)?;
         }
         work.expect(&selected)?;
         for step in work.steps.iter() {
@@ -57,7 +61,7 @@ impl Job<'_> {
             let (outputs, packages, by, outcome) = match task {
                 Task::Packages => {
                     let (outputs, packages) = work.run(step.number, store)?;
-                    (outputs, packages, "", StepReport { done: true, message: String::new() })
+                    (outputs, packages, "", StepReport::told(true, ""))
                 }
                 Task::Compile => {
                     let demanded = demanded || self.arguments.compiler.is_some();
@@ -80,12 +84,12 @@ impl Job<'_> {
                     let description = self.run_description(work.functions)?;
                     let outputs = work.small_files.write(store, &meta, &description)?;
                     inputs = work.small_files.fingerprint();
-                    let outcome = StepReport { done: true, message: String::new() };
+                    let outcome = StepReport::told(true, "");
                     (outputs, Vec::new(), "", outcome)
                 }
                 Task::Test => {
                     let (outputs, packages) = work.run(step.number, store)?;
-                    (outputs, packages, workers.runtime, self.test(store)?)
+                    (outputs, packages, workers.runtime, self.test(work, store)?)
                 }
             };
             (work.show)(&Event::Step {
@@ -93,6 +97,13 @@ impl Job<'_> {
                 title: &step.title,
                 message: &outcome.message,
             });
+            let findings = match &outcome.quality {
+                None => Value::Null,
+                Some(quality) => {
+                    (work.show)(&Event::Quality(quality));
+                    json!({ "quality": quality })
+                }
+            };
             let record = StepRecord {
                 number: step.number,
                 outputs: BTreeMap::new(),
@@ -101,6 +112,7 @@ impl Job<'_> {
                 inputs,
                 done: outcome.done,
                 message: outcome.message,
+                findings,
             };
             store.finish_step(record, &outputs)?;
         }

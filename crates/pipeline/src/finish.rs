@@ -2,13 +2,15 @@
 
 use super::packages::relative_path;
 use super::report::StepReport;
+use anemll_calibration::Quality;
+use anemll_codes as codes;
 use anemll_conversion::{Description, FILE, META, shipped};
 use anemll_files::Limit;
 use anemll_generation::chat_template;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
-use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::{OutputName, Store};
 use sha2::{Digest as _, Sha256};
@@ -116,7 +118,7 @@ pub(super) fn compile(
             "left out, {here}; on a Mac with Xcode run: \
              xcrun coremlcompiler compile PACKAGE.mlpackage DIRECTORY"
         );
-        return Ok((Vec::new(), StepReport { done: false, message }));
+        return Ok((Vec::new(), StepReport::told(false, message)));
     }
     let mut made = Vec::new();
     for package in shipped(layout) {
@@ -140,7 +142,7 @@ pub(super) fn compile(
     }
     let plural = if made.len() == 1 { "" } else { "s" };
     let message = format!("{} package{plural} by {id}", made.len());
-    Ok((made, StepReport { done: true, message }))
+    Ok((made, StepReport::told(true, message)))
 }
 
 /// The file name of a package's compiled model.
@@ -157,20 +159,18 @@ pub(super) fn size(path: &Path) -> std::io::Result<u64> {
     fs_err::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
 }
 
-/// Runs a few tokens: the packages load, and what they give is finite.
+/// Runs a few tokens: the packages load, and what they give is finite. `judge` then measures what runs.
 pub(super) fn test(
     runtime: &dyn Runtime,
     layout: &Layout,
     store: &Store,
     description: &ModelDescription,
     host: &Host,
+    judge: impl FnOnce(&mut Engine) -> Result<Option<Quality>>,
 ) -> Result<StepReport> {
     let availability = runtime.check()?;
     if !availability.available {
-        return Ok(StepReport {
-            done: false,
-            message: format!("left out: {}", availability.reason),
-        });
+        return Ok(StepReport::told(false, format!("left out: {}", availability.reason)));
     }
     gather(layout, store)?;
     let mut engine = Engine::open(&store.view().staging().join(META), runtime, host)?;
@@ -191,7 +191,8 @@ pub(super) fn test(
             ));
         }
     }
-    Ok(StepReport { done: true, message: format!("{count} tokens ran, all values finite") })
+    let report = StepReport::told(true, format!("{count} tokens ran, all values finite"));
+    Ok(StepReport { quality: judge(&mut engine)?, ..report })
 }
 
 /// Brings what an engine opens into the staging folder, where a part of it may be under its final

@@ -99,7 +99,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anemll_plugin_api::{Error, codes};
+    use anemll_codes as codes;
+    use anemll_plugin_api::Error;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Condvar, Mutex};
 

@@ -10,17 +10,21 @@ use crate::packages::relative_path;
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::quantization::Quantization;
 use crate::report::{PluginReport, Report, StepReport};
-use crate::request::{CPU, ConvertRequest, NONE};
+use crate::request::{CPU, CalibrationChoice, ConvertRequest, NONE};
 use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
-use crate::{auto, component_options, finish, meta, packages, report, settings, weight_record};
+use crate::{
+    auto, component_options, finish, judging, meta, packages, report, settings, statistics,
+    weight_record,
+};
+use anemll_codes as codes;
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{ModelDescription, Stage};
-use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime, codes};
+use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
 use serde_json::Value;
@@ -100,8 +104,8 @@ impl<'a> Job<'a> {
         chain.extend(runtime.as_ref().map(|_| (Stage::Runtime, arguments.runtime.as_str())));
         component_options::refuse_others(&arguments.quantizer.options, &chain)?;
         let quantization = quantization.filter(|_| !settings.scheme.idle);
-        if quantization.is_none() && arguments.statistics.is_some() {
-            return Err(settings::statistics_for_nobody());
+        if quantization.is_none() && matches!(arguments.calibration, CalibrationChoice::File(_)) {
+            return Err(statistics::for_nobody());
         }
         let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
@@ -305,15 +309,6 @@ impl<'a> Job<'a> {
         meta::meta_yaml(&source)
     }
 
-    pub(crate) fn test(&self, store: &Store) -> Result<StepReport> {
-        match &self.runtime {
-            Some(runtime) => {
-                finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host)
-            }
-            None => Ok(StepReport::left_out("--runtime none")),
-        }
-    }
-
     /// The report of all that is finished.
     pub(crate) fn report(
         &self,
@@ -327,6 +322,7 @@ impl<'a> Job<'a> {
             record.map_or_else(StepReport::default, |record| StepReport {
                 done: record.done,
                 message: record.message.clone(),
+                quality: serde_json::from_value(record.findings["quality"].clone()).ok(),
             })
         };
         let mut weight_files = Vec::new();
@@ -339,6 +335,8 @@ impl<'a> Job<'a> {
         let packages: Vec<_> = store.view().records().flat_map(packages::of_record).collect();
         let mut warnings = self.description.warnings.clone();
         warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
+        let test = step_report(Task::Test);
+        warnings.extend(test.quality.as_ref().and_then(judging::warning));
         let ships: Vec<String> = shipped(&self.layout)
             .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
             .collect();
@@ -373,7 +371,7 @@ impl<'a> Job<'a> {
             warnings,
             lint,
             compile: step_report(Task::Compile),
-            test: step_report(Task::Test),
+            test,
         })
     }
 }

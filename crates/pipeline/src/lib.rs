@@ -4,6 +4,8 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
+mod cache;
+pub mod calibrate;
 pub mod combiners;
 pub mod component_options;
 mod convert;
@@ -13,10 +15,13 @@ mod execute;
 mod finish;
 mod in_order;
 mod job;
+mod judging;
 mod meta;
 pub mod model_files;
 pub mod model_source;
 mod names;
+pub mod original;
+mod own_calibration;
 mod packages;
 pub mod plugins;
 pub mod quantization;

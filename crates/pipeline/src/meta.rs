@@ -1,7 +1,8 @@
 //! Writing meta.yaml, by which chat programs find the files of a conversion.
 
+use anemll_codes as codes;
 use anemll_plugin_api::data::{Layout, ModelDescription};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 

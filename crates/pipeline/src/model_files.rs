@@ -2,12 +2,11 @@
 //! one.
 
 use crate::event::Event;
+use anemll_codes as codes;
 use anemll_generation::chat_template;
 use anemll_huggingface::{Companion, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
-use anemll_plugin_api::{
-    ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result, codes,
-};
+use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result};
 use anemll_services::check_cancelled;
 use anemll_tokenizer::Tokenizer;
 use serde::Serialize;

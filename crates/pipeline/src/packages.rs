@@ -1,11 +1,12 @@
 //! Making packages from resolved functions, and what the lint says of them.
 
 use super::report::{LintReport, LintSummary, PackageReport};
+use anemll_codes as codes;
 use anemll_layout::{anemll, layout_error};
 use anemll_mil::{Concern, lint};
 use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions, Written};
 use anemll_plugin_api::data::{CombineOptions, NamedFunction, PackageSpec};
-use anemll_plugin_api::{Combiner, Error, Host, Result, codes};
+use anemll_plugin_api::{Combiner, Error, Host, Result};
 use anemll_store::StepRecord;
 use coreml_proto::Model;
 use serde_json::Value;

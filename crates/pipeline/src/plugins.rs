@@ -8,9 +8,10 @@
 //! What a plugin offers is read from its file. The library is opened, and with that may run, only
 //! when one of its components is used.
 
+use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Refusal, Stage};
 use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Quantizer, Result, Runtime, codes,
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Quantizer, Result, Runtime,
 };
 use anemll_plugin_host::{LoadedPlugin, builtin_plugins, manifest_of_file, open};
 use serde_json::{Value, json};

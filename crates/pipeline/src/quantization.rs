@@ -3,6 +3,7 @@
 use super::references::{Item, Weight};
 use super::statistics::Statistics;
 use crate::quantizer_choice::Chosen;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::ops::{self, Arguments, Operand, Origin, Placement};
 use anemll_mil::{DataType, Opset, Symbols, TensorType, ValueType};
@@ -11,9 +12,10 @@ use anemll_plugin_api::data::{
     ArgumentType, Decision, Encoding, ModelDescription, Outline, Plan, PlanRequest, Scheme,
     WeightInfo,
 };
-use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, codes};
+use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, Tensor};
 use coreml_proto::Model;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// A quantizer and the statistics that it is given.
 pub struct Quantization {
@@ -21,8 +23,9 @@ pub struct Quantization {
     pub id: String,
     /// The plugin.
     pub(super) quantizer: Box<dyn Quantizer>,
-    /// Statistics of the weights' inputs, if the user gave any.
-    pub(super) statistics: Option<Statistics>,
+    /// Statistics of the weights' inputs: those that the user gave, or those of a calibration, once
+    /// it is done.
+    statistics: OnceLock<Statistics>,
 }
 
 /// What a quantizer is told of a conversion.
@@ -33,7 +36,7 @@ pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
 impl Quantization {
     /// A quantizer without statistics.
     pub fn new((id, quantizer): Chosen) -> Self {
-        Self { id, quantizer, statistics: None }
+        Self { id, quantizer, statistics: OnceLock::new() }
     }
 
     /// The same quantizer with the statistics of a file. Without a directory of weights, the names in
@@ -46,7 +49,19 @@ impl Quantization {
         path: &Path,
         directory: Option<&ModelDirectory>,
     ) -> Result<Self> {
-        Ok(Self { statistics: Some(Statistics::read(path, directory)?), ..self })
+        self.take(Statistics::read(path, directory)?);
+        Ok(self)
+    }
+
+    /// Takes statistics, if there are none yet.
+    pub(super) fn take(&self, statistics: Statistics) {
+        // Those that the user gave stay.
+        let _ = self.statistics.set(statistics);
+    }
+
+    /// The statistics, if there are any.
+    pub(super) fn statistics(&self) -> Option<&Statistics> {
+        self.statistics.get()
     }
 
     /// What the quantizer says of a conversion before it is planned.
@@ -59,7 +74,7 @@ impl Quantization {
 
     /// sha256 of the statistics file in hexadecimal: other statistics make another conversion.
     pub(super) fn statistics_sha256(&self) -> Option<&str> {
-        self.statistics.as_ref().map(Statistics::sha256)
+        self.statistics().map(Statistics::sha256)
     }
 
     /// What is to happen to the weights of some functions.
@@ -83,10 +98,11 @@ impl Quantization {
         let mut weights = Vec::new();
         let mut statistics = Vec::new();
         for weight in &members {
-            let known = match &self.statistics {
-                Some(statistics) => statistics.of(weight, &weight.id)?,
+            let known = match self.statistics() {
+                Some(statistics) => statistics.squares(weight, &weight.id)?,
                 None => None,
             };
+            let has_statistics = known.is_some();
             statistics.extend(known);
             weights.push(WeightInfo {
                 id: weight.id.clone(),
@@ -97,7 +113,7 @@ impl Quantization {
                 functions: weight.functions.clone(),
                 reads: weight.reference.reads.clone(),
                 writes: weight.reference.writes.clone(),
-                has_statistics: known.is_some(),
+                has_statistics,
             });
         }
         let programs: Vec<Vec<u8>> =
@@ -106,7 +122,7 @@ impl Quantization {
             outline: outline.clone(),
             weights,
             programs: programs.iter().map(Vec::as_slice).collect(),
-            statistics,
+            statistics: statistics.iter().map(Tensor::view).collect::<Result<_>>()?,
         };
         let plan = self.quantizer.plan(&request, host)?;
         let named = plan.decisions.keys().chain(plan.transforms.iter().map(|one| &one.weight));
@@ -127,7 +143,7 @@ impl Quantization {
                 })?;
             }
         }
-        if let Some(statistics) = &self.statistics {
+        if let Some(statistics) = self.statistics() {
             statistics.check_complete(&members, &plan)?;
         }
         Ok(plan)
@@ -219,7 +235,6 @@ pub(super) fn check_written(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anemll_plugin_api::Tensor;
 
     fn encoding(op: &str, arguments: &[(&str, DType, &[u64])]) -> Encoding {
         let one = |(name, dtype, shape): &(&str, DType, &[u64])| {

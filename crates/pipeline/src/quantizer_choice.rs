@@ -2,12 +2,13 @@
 
 use crate::component_options::{self, TypedOption};
 use crate::plugins::{NONE, Plugins};
+use anemll_codes as codes;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Quantizer, Result};
 use serde::Serialize;
 
 /// The quantizer where none is named.
-pub const QUANTIZER: &str = "lut";
+pub const QUANTIZER: &str = "lut-aware";
 
 /// The quantizer that is asked for, and the options that were typed for it and other components.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -3,10 +3,11 @@
 //! A frontend's program names weights by references and holds tables as immediate values; a
 //! package's program names records of its weight file. This is the way from one to the other.
 
+use anemll_codes as codes;
 use anemll_mil::{DataType, TensorType, literal};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
 use anemll_plugin_api::data::WeightReference;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use coreml_proto::{Model, mil, model};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -3,6 +3,7 @@
 //! The schema is described in docs/reference/report.md.
 
 use super::weight_report::WeightReport;
+use anemll_calibration::Quality;
 use anemll_plugin_api::data::ModelDescription;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -124,9 +125,14 @@ pub(super) struct LintReport {
 }
 
 impl StepReport {
+    /// A step that was done or left out, and what came of it.
+    pub(super) fn told(done: bool, message: impl Into<String>) -> Self {
+        Self { done, message: message.into(), quality: None }
+    }
+
     /// A step that a flag leaves out.
     pub(super) fn left_out(flag: &str) -> Self {
-        Self { done: false, message: format!("left out ({flag})") }
+        Self::told(false, format!("left out ({flag})"))
     }
 }
 
@@ -152,4 +158,7 @@ pub(super) struct StepReport {
     pub(super) done: bool,
     /// What came of it, or why it was left out.
     pub(super) message: String,
+    /// How far the model is from the original, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) quality: Option<Quality>,
 }

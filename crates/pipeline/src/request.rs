@@ -51,9 +51,9 @@ pub struct ConvertRequest {
     /// The quantizer, and the options of all components.
     #[serde(flatten)]
     pub quantizer: QuantizerChoice,
-    /// Statistics of the weights' inputs: a safetensors file.
+    /// Where statistics of the weights' inputs come from.
     #[serde(skip)]
-    pub statistics: Option<PathBuf>,
+    pub calibration: CalibrationChoice,
     /// Id of the frontend, where several accept the model.
     #[serde(skip)]
     pub arch: Option<String>,
@@ -63,6 +63,9 @@ pub struct ConvertRequest {
     /// Id of the runtime of the test step, or [`NONE`].
     #[serde(skip)]
     pub runtime: String,
+    /// Whether the test step does not compare with the original model.
+    #[serde(skip)]
+    pub skip_quality: bool,
     /// Whether finite weights beyond float16 are clamped.
     pub clamp: bool,
     /// Whether missing weights become zeros.
@@ -101,10 +104,11 @@ impl ConvertRequest {
             split_lm_head: None,
             head: None,
             quantizer: QuantizerChoice::default(),
-            statistics: None,
+            calibration: CalibrationChoice::Auto,
             arch: None,
             compiler: None,
             runtime: CPU.to_owned(),
+            skip_quality: false,
             clamp: false,
             allow_missing_weights: false,
             no_tokenizer: false,
@@ -128,12 +132,38 @@ impl ConvertRequest {
         Self {
             chunk: Some(ChunkCount::Count(1)),
             quantizer: QuantizerChoice::none(),
+            calibration: CalibrationChoice::None,
+            compiler: Some(NONE.to_owned()),
             runtime: NONE.to_owned(),
             clamp: true,
             no_tokenizer: true,
             force: true,
             ..Self::new(model, output)
         }
+    }
+}
+
+/// Where statistics of the weights' inputs come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CalibrationChoice {
+    /// The model runs the built-in text, where its quantizer asks for statistics.
+    #[default]
+    Auto,
+    /// There are none.
+    None,
+    /// A file that `calibrate` has made.
+    File(PathBuf),
+}
+
+impl std::str::FromStr for CalibrationChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            AUTO => Self::Auto,
+            NONE => Self::None,
+            path => Self::File(PathBuf::from(path)),
+        })
     }
 }
 

@@ -4,10 +4,12 @@ use super::quantization::Quantization;
 use crate::component_options;
 use crate::model_files::{self, tensor_infos};
 use crate::plugins::Plugins;
-use crate::request::{ChunkCount, ConvertRequest};
+use crate::request::{CalibrationChoice, ChunkCount, ConvertRequest};
+use crate::statistics;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -56,17 +58,13 @@ pub(super) fn quantization(
     directory: Option<&ModelDirectory>,
 ) -> Result<Option<Quantization>> {
     let chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
-    match (chosen, &arguments.statistics) {
-        (Some(chosen), Some(path)) => chosen.with_statistics(path, directory).map(Some),
-        (None, Some(_)) => Err(statistics_for_nobody()),
-        (chosen, None) => Ok(chosen),
+    match (chosen, &arguments.calibration) {
+        (Some(chosen), CalibrationChoice::File(path)) => {
+            chosen.with_statistics(path, directory).map(Some)
+        }
+        (None, CalibrationChoice::File(_)) => Err(statistics::for_nobody()),
+        (chosen, CalibrationChoice::Auto | CalibrationChoice::None) => Ok(chosen),
     }
-}
-
-/// Whoever gives statistics wants them used.
-pub(super) fn statistics_for_nobody() -> Error {
-    Error::new(codes::USAGE, "--statistics needs a quantizer")
-        .with_hint("give bits with --lut, or a quantizer with --quantizer")
 }
 
 /// The frontend for a config.json, made with what is asked of it.

@@ -6,9 +6,10 @@
 
 use crate::quantization::{Quantization, encoding_of};
 use crate::references::{Item, collect};
+use anemll_codes as codes;
 use anemll_mil::lint;
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, Outline, Plan, Purpose};
-use anemll_plugin_api::{ArchModel, DType, Error, Host, Result, codes};
+use anemll_plugin_api::{ArchModel, DType, Error, Host, Result};
 use coreml_proto::Model;
 use serde::Serialize;
 use std::collections::HashSet;

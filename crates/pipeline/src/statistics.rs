@@ -1,17 +1,11 @@
-//! `--statistics`: what the inputs of the weights are like, for quantizers that use it.
-//!
-//! The format is described in docs/reference/statistics.md: a safetensors file with one float32
-//! tensor for each weight, of its name.
+//! Statistics of the weights' inputs as a conversion uses them: checked against the model.
 
 use super::references::Weight;
-use anemll_files::Limit;
+use anemll_calibration::Statistics as File;
+use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::Plan;
-use anemll_plugin_api::{DType, Error, Result, TensorView, codes};
-use safetensors::{Dtype, SafeTensors};
-use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
-use std::ops::Range;
+use anemll_plugin_api::{Error, Result, Tensor};
 use std::path::Path;
 
 /// The role of a table that is looked up: it has no input, and so no statistics.
@@ -19,64 +13,48 @@ const LOOKED_UP: &str = "embedding";
 
 /// An open file of statistics.
 pub(super) struct Statistics {
-    at: String,
+    file: File,
     sha256: String,
-    bytes: Vec<u8>,
-    tensors: BTreeMap<String, Place>,
 }
-
-/// Where one tensor lies in the file.
-struct Place {
-    shape: Vec<u64>,
-    range: Range<usize>,
-}
-
-/// One number for each input of each weight: far less than the weights themselves.
-const LIMIT: Limit = Limit::new("a file of statistics", 4_000_000_000);
 
 impl Statistics {
-    /// Reads a file. Without a directory of weights, the names in it are not checked.
+    /// Reads a file of the user's. Without a directory of weights, the names in it are not checked.
+    ///
+    /// # Errors
+    /// The file cannot be used, or names a weight that the model has not.
+    pub(super) fn read(path: &Path, directory: Option<&ModelDirectory>) -> Result<Self> {
+        let file = File::open(path)?;
+        if let Some(model) = directory
+            && let Some(name) = file.weights().find(|name| !model.tensors().contains_key(*name))
+        {
+            return Err(file
+                .invalid(&format!("the statistics name `{name}`, which the model has not"))
+                .with_hint("take the statistics of the model that is converted"));
+        }
+        let sha256 = file.check_values()?;
+        Ok(Self { file, sha256 })
+    }
+
+    /// What a calibration of this run has made.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub(super) fn read(path: &Path, directory: Option<&ModelDirectory>) -> Result<Self> {
-        let at = path.display().to_string();
-        let invalid =
-            |reason: String| Error::new(codes::STATISTICS_INVALID, reason).with_at(at.clone());
-        let unreadable =
-            |source: std::io::Error| invalid(format!("the statistics cannot be read: {source}"));
-        let bytes = anemll_files::read(path, LIMIT).map_err(unreadable)?;
-        let damaged =
-            |source| invalid(format!("the statistics are not a safetensors file: {source}"));
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-        let start = header.saturating_add(8);
-        let mut tensors = BTreeMap::new();
-        for (name, info) in metadata.tensors() {
-            let refuse =
-                |reason: String| Err(invalid(format!("the statistics of `{name}` {reason}")));
-            if directory.is_some_and(|model| !model.tensors().contains_key(&name)) {
-                return Err(invalid(format!(
-                    "the statistics name `{name}`, which the model has not"
-                ))
-                .with_hint("take the statistics of the model that is converted"));
-            }
-            if info.dtype != Dtype::F32 {
-                return refuse(format!("are {:?}, not F32", info.dtype));
-            }
-            let range = start.saturating_add(info.data_offsets.0)
-                ..start.saturating_add(info.data_offsets.1);
-            let Some(values) = bytes.get(range.clone()) else {
-                return refuse("lie outside of the file".to_owned());
-            };
-            let values = values.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-            if let Some((index, value)) = values.enumerate().find(|(_, value)| !value.is_finite()) {
-                return refuse(format!("have the value {value} at {index}"));
-            }
-            let shape = info.shape.iter().map(|size| *size as u64).collect();
-            tensors.insert(name, Place { shape, range });
+    pub(super) fn made(path: &Path) -> Result<Self> {
+        Ok(Self { file: File::open(path)?, sha256: String::new() })
+    }
+
+    /// Refuses statistics that say they are of another model.
+    ///
+    /// # Errors
+    /// They are.
+    pub(super) fn check_source(&self, source_sha256: &str) -> Result<()> {
+        match self.file.provenance() {
+            Some(said) if said.source_sha256 != source_sha256 => Err(self
+                .file
+                .invalid("the statistics are of another model, or of this one before it changed")
+                .with_hint("calibrate the model that is converted: `anemll calibrate`")),
+            _ => Ok(()),
         }
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        Ok(Self { at, sha256, bytes, tensors })
     }
 
     /// sha256 of the file in hexadecimal: other statistics make another conversion.
@@ -84,30 +62,48 @@ impl Statistics {
         &self.sha256
     }
 
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The statistics of a weight's input under `name`; none for a table that is looked up, and for
     /// a weight that the file does not have.
     ///
     /// # Errors
-    /// They have another shape than the weight asks for.
-    pub(super) fn of<'a>(
-        &'a self,
-        weight: &Weight,
-        name: &'a str,
-    ) -> Result<Option<TensorView<'a>>> {
+    /// They have another shape than the weight asks for, or cannot be read.
+    pub(super) fn of(&self, weight: &Weight, name: &str) -> Result<Option<Tensor>> {
+        match self.check_shape(weight)? {
+            true => self.file.tensor(&weight.reference.tensor, name),
+            false => Ok(None),
+        }
+    }
+
+    /// The mean squares of a weight's inputs under `name`; otherwise as [`Self::of`].
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(super) fn squares(&self, weight: &Weight, name: &str) -> Result<Option<Tensor>> {
+        match self.check_shape(weight)? {
+            true => self.file.squares(&weight.reference.tensor, name),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether there are statistics of a weight.
+    fn check_shape(&self, weight: &Weight) -> Result<bool> {
         let tensor = &weight.reference.tensor;
         if weight.reference.role == LOOKED_UP {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some(place) = self.tensors.get(tensor) else { return Ok(None) };
+        let Some(shape) = self.file.shape(tensor) else { return Ok(false) };
         let inputs: u64 = weight.shape.iter().skip(1).product();
-        if place.shape != [inputs] && place.shape != [inputs, inputs] {
-            return Err(self.invalid(format!(
-                "the statistics of `{tensor}` have the shape {:?}, expected [{inputs}] or [{inputs}, {inputs}]",
-                place.shape
+        if shape != [inputs] && shape != [inputs, inputs] {
+            return Err(self.file.invalid(&format!(
+                "the statistics of `{tensor}` have the shape {shape:?}, expected [{inputs}] or [{inputs}, {inputs}]"
             )));
         }
-        let bytes = self.bytes.get(place.range.clone()).unwrap_or_default();
-        TensorView::new(name, DType::FLOAT32, &place.shape, bytes).map(Some)
+        Ok(true)
     }
 
     /// Whoever gives statistics wants them used: a weight that is encoded must not lack them.
@@ -120,20 +116,26 @@ impl Statistics {
         };
         let missing = weights.iter().filter(encoded).find(|weight| {
             weight.reference.role != LOOKED_UP
-                && !self.tensors.contains_key(&weight.reference.tensor)
+                && self.file.shape(&weight.reference.tensor).is_none()
         });
         match missing {
             Some(weight) => Err(self
-                .invalid(format!(
+                .file
+                .invalid(&format!(
                     "the statistics have no tensor `{}`, a weight that is to be encoded",
                     weight.reference.tensor
                 ))
-                .with_hint("gather statistics of every weight, or leave --statistics out")),
+                .with_hint(
+                    "gather statistics of every weight with `anemll calibrate`, or leave \
+                     --calibration out",
+                )),
             None => Ok(()),
         }
     }
+}
 
-    fn invalid(&self, message: String) -> Error {
-        Error::new(codes::STATISTICS_INVALID, message).with_at(self.at.clone())
-    }
+/// Whoever gives statistics wants them used.
+pub(super) fn for_nobody() -> Error {
+    Error::new(codes::USAGE, "--calibration STATS is for a quantizer")
+        .with_hint("give bits with --lut, or a quantizer with --quantizer")
 }

@@ -5,10 +5,11 @@ use super::packages::{of_record, relative_path};
 use super::report::PackageReport;
 use super::weight_record;
 use crate::request::{ConvertRequest, NONE};
+use anemll_codes as codes;
 use anemll_conversion::{META, shipped};
 use anemll_layout::CheckedLayout;
 use anemll_plugin_api::data::{Layout, PackageKind, PackageSpec, Step};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_store::{OutputName, StepRecord, View};
 use std::path::PathBuf;
 

@@ -3,8 +3,9 @@
 
 use super::references::Resolved;
 use super::report::WeightFileReport;
+use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_store::OWN;
 use anemll_store::io_error as io;
 use serde::{Deserialize, Serialize};

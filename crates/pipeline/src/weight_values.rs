@@ -1,11 +1,12 @@
 //! The values of a weight, as 16-bit floats in the element order of the package.
 
 use super::references::Weight;
+use anemll_codes as codes;
 use anemll_huggingface::{
     Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_f32, to_fp16,
 };
 use anemll_plugin_api::data::{Axis, Transform, WeightReference};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use half::f16;
 
 /// Where the values of weights come from, and what is done with those that do not suit.

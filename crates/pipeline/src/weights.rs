@@ -10,11 +10,12 @@ use super::quantization::{Quantization, check_written, encoding_of, stored_type}
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
+use anemll_codes as codes;
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
 use anemll_plugin_api::data::{Encoding, EncodingError, Outline, Plan};
-use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView, codes};
+use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
 use half::f16;
@@ -135,7 +136,7 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let statistics = match &quantization.statistics {
+        let statistics = match quantization.statistics() {
             Some(statistics) => statistics.of(weight, &weight.reference.tensor)?,
             None => None,
         };
@@ -143,6 +144,7 @@ impl WeightJob<'_> {
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();
             let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+            let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
             let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
             let tensors = sink.into_tensors()?;
             check_written(encoding, &tensors).map_err(|what| {

@@ -7,8 +7,9 @@ use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::read::{ExportTarget, File, FileKind, NameOrOrdinal, ReadCache, ReadRef};
 use object::{Architecture, BinaryFormat, Object, ObjectKind, ObjectSegment, ObjectSymbol};
 
+use anemll_codes as codes;
 use anemll_plugin_api::__host::{MANIFEST_HEADER, MANIFEST_MAGIC};
-use anemll_plugin_api::{Error, Result, codes, limits};
+use anemll_plugin_api::{Error, Result, limits};
 
 /// The name of the manifest symbol, as the linker knows it outside of Mach-O.
 const MANIFEST_SYMBOL: &str = "ANEMLL_PLUGIN_MANIFEST";

@@ -6,11 +6,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anemll_codes as codes;
 use anemll_plugin_api::__host::{
     AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule, other_epoch,
 };
 use anemll_plugin_api::data::Manifest;
-use anemll_plugin_api::{ABI_EPOCH, Error, LoadedPlugin, Result, codes};
+use anemll_plugin_api::{ABI_EPOCH, Error, LoadedPlugin, Result};
 use libloading::Library;
 
 use crate::library_file::{RawManifest, read_manifest};

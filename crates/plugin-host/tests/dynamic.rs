@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use anemll_codes as codes;
 use anemll_plugin_api::data::*;
 use anemll_plugin_api::testing::{TestHost, check_plugin};
 use anemll_plugin_api::*;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use anemll_codes as codes;
 use anemll_plugin_api::*;
 use anemll_plugin_host::{manifest_of_file, open};
 

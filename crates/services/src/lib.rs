@@ -2,7 +2,8 @@
 
 pub mod machine;
 
-use anemll_plugin_api::{Error, Host, HostServices, Level, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Host, HostServices, Level, Result};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Errors of the system, with the file that they are about.
 
-use anemll_plugin_api::{Error, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
 //! Names of outputs: relative, and of the few forms that a conversion makes.
 
 use crate::OWN;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -98,7 +99,7 @@ fn problem(text: &str) -> Option<&'static str> {
         return Some("leads out of the output directory, or is not plain");
     }
     if text.contains(['\\', ':']) || text.chars().any(char::is_control) {
-        return Some("has characters that no such name has");
+        return Some("has characters that are not allowed");
     }
     if parts.iter().any(|part| part.len() > LONGEST_PART) {
         return Some("is too long");

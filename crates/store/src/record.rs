@@ -3,8 +3,9 @@
 use crate::disk::{Disk, write_whole};
 use crate::error::invalid_record;
 use crate::{FileRecord, Identity, OutputName};
+use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +31,9 @@ pub struct StepRecord {
     pub done: bool,
     /// What came of it.
     pub message: String,
+    /// What else the report says of it; the store does not look into it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub findings: Value,
 }
 
 /// The record of a conversion whose outputs have their final names.

@@ -1,7 +1,8 @@
 //! The model that a conversion reads, which no conversion may touch.
 
 use crate::disk::exists;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 

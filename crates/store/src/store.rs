@@ -10,7 +10,8 @@ use crate::view::{
     LOCK, Request, STAGING, STEPS, View, busy, refuse_file, refuse_no_folder, step_file,
 };
 use crate::{Identity, OWN, OutputName};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};

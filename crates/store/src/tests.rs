@@ -3,7 +3,8 @@
 mod forged;
 
 use crate::*;
-use anemll_plugin_api::{Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ fn refused(request: &Request<'_>) -> anemll_plugin_api::Error {
 
 fn record(number: u32) -> StepRecord {
     StepRecord {
+        findings: serde_json::Value::Null,
         number,
         outputs: BTreeMap::new(),
         packages: Value::Null,

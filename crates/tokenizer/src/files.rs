@@ -1,7 +1,8 @@
 //! The files of a tokenizer: read whole up to a limit, and JSON as Python writes it.
 
+use anemll_codes as codes;
 use anemll_files::{Limit, plain_json};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::path::Path;

@@ -16,8 +16,9 @@ mod stream;
 pub use pieces::{Pieces, TextFile};
 pub use stream::TextStream;
 
+use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use class::{Class, PrefixSpace, is_true};
 use guard::guarded;
 use serde_json::{Value, json};

@@ -7,7 +7,8 @@
 //! as one word of many megabytes, gives the tokens of the whole.
 
 use crate::Tokenizer;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 use crate::Tokenizer;
 use crate::decoder::Chain;
 use crate::guard::guarded;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 
 /// The text that an answer adds to its prompt, token after token.
 ///

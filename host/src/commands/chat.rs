@@ -1,6 +1,7 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
 use crate::arguments::{ConversionArguments, SamplingArguments, count};
+use anemll_codes as codes;
 use anemll_generation::chat_template;
 use anemll_generation::conversation::Conversation;
 use anemll_generation::engine::Engine;
@@ -8,7 +9,7 @@ use anemll_generation::generation::{Answer, End, Generator};
 use anemll_generation::sampling::{Sampler, Sampling};
 use anemll_generation::transcript::Transcript;
 use anemll_pipeline::plugins::Plugins;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::{self as services, check_cancelled, take_interrupt};
 use anemll_tokenizer::{TextStream, Tokenizer};
 use clap::Args;

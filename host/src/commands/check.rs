@@ -3,12 +3,13 @@
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::progress::{Display, Reporter};
+use anemll_codes as codes;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_pipeline::model_files::{self, TOKENIZER, has_weights};
 use anemll_pipeline::model_source::{self, Need};
 use anemll_pipeline::plugins::{Entry, Plugins};
 use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Refusal, Stage};
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, size, wrapped_lines};
 use clap::Args;

@@ -3,9 +3,10 @@
 mod parts;
 
 use crate::error::from_multifunction;
+use anemll_codes as codes;
 use anemll_conversion::Conversion;
 use anemll_multifunction::{Done, JoinPlan, Options, Output, PartsCheck, Source, Tolerance};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_report::sharing;
 use anemll_services as services;
 use clap::Args;

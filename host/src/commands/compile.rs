@@ -3,11 +3,12 @@
 mod parts;
 mod verify;
 
+use anemll_codes as codes;
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
 use anemll_pipeline::plugins::{AUTOMATIC, Plugins};
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result, codes};
+use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
 use clap::Args;
 use parts::Parts;

@@ -1,8 +1,9 @@
 //! `completions` and `man`: what clap makes of the command line for shells and manuals.
 
+use anemll_codes as codes;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;

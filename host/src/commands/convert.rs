@@ -4,7 +4,7 @@ use crate::arguments::{HeadArgument, ModelArgument, PALETTIZATION, QuantizerArgu
 use crate::command_line::command_line;
 use crate::progress::{Display, Event, Reporter};
 use anemll_pipeline::plugins::Plugins;
-use anemll_pipeline::request::{ChunkCount, ConvertRequest};
+use anemll_pipeline::request::{CalibrationChoice, ChunkCount, ConvertRequest};
 use anemll_plugin_api::Result;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -61,9 +61,10 @@ pub struct ConvertArguments {
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
     pub quantizer: QuantizerArguments,
-    /// Statistics of the weights' inputs, for a quantizer that uses them: a safetensors file.
-    #[arg(long, value_name = "FILE", help_heading = PALETTIZATION)]
-    pub statistics: Option<PathBuf>,
+    /// Statistics by which the quantizer knows which errors matter: a file of `anemll calibrate`; auto:
+    /// the model runs a built-in text first; or none.
+    #[arg(long, value_name = "STATS|auto|none", default_value = "auto", help_heading = PALETTIZATION)]
+    pub calibration: CalibrationChoice,
     /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
@@ -74,6 +75,9 @@ pub struct ConvertArguments {
     /// Runtime for the test step, or `none`.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
+    /// Do not compare with the original model in the test step.
+    #[arg(long)]
+    pub skip_quality: bool,
     /// Clamp finite weights beyond the range of 16-bit floats to ±65504 instead of refusing them.
     #[arg(long)]
     pub clamp: bool,
@@ -142,10 +146,11 @@ impl From<&ConvertArguments> for ConvertRequest {
             split_lm_head: typed.split_lm_head,
             head: typed.head.map(Into::into),
             quantizer: (&typed.quantizer).into(),
-            statistics: typed.statistics.clone(),
+            calibration: typed.calibration.clone(),
             arch: typed.arch.clone(),
             compiler: typed.compiler.clone(),
             runtime: typed.runtime.clone(),
+            skip_quality: typed.skip_quality,
             clamp: typed.clamp,
             allow_missing_weights: typed.allow_missing_weights,
             no_tokenizer: typed.no_tokenizer,

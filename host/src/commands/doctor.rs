@@ -1,10 +1,11 @@
 //! `doctor`: what this machine can do, and what is missing. It warns of nothing but what the user can
 //! mend; what a machine is not made for is told as a fact.
 
+use anemll_codes as codes;
 use anemll_pipeline::model_source::HubEnvironment;
 use anemll_pipeline::plugins::{Entry, Plugins};
 use anemll_plugin_api::data::{Availability, Stage};
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services::machine;
 use anemll_terminal::{self as terminal, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
 use clap::Args;

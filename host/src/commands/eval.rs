@@ -2,6 +2,7 @@
 
 use crate::arguments::{ConversionArguments, count};
 use crate::progress::{Bar, Unit};
+use anemll_codes as codes;
 use anemll_conversion::locate;
 use anemll_generation::arrays::MOST_ELEMENTS;
 use anemll_generation::engine::{Engine, Head};
@@ -10,7 +11,7 @@ use anemll_generation::perplexity::{
     EvaluationPath, Score, Source, check_vocabulary, evaluate_text,
 };
 use anemll_pipeline::plugins::Plugins;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_tokenizer::{Pieces, TextFile, Tokenizer};
 use clap::{ArgGroup, Args, ValueEnum};

@@ -2,10 +2,11 @@
 
 use crate::error::from_export;
 use crate::progress::shell_path;
+use anemll_codes as codes;
 use anemll_conversion::{Conversion, Description, FILE, META};
 use anemll_export::{Compression, Exported, Forms, Request, SourceCard};
 use anemll_pipeline::model_source::{self, HubEnvironment, Need};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_terminal::{self as terminal, Column, Table};
 use clap::Args;

@@ -1,8 +1,9 @@
 //! `inspect`: what is in a package, a model file or a compiled model.
 
 use crate::error::io;
+use anemll_codes as codes;
 use anemll_mil::text::{self, WriteError};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_report::inspect::findings::{self, FindingInspection};
 use anemll_report::inspect::open::Opened;
 use anemll_report::inspect::{

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod calibrate;
 pub mod chat;
 pub mod check;
 pub mod combine;
@@ -20,8 +21,9 @@ pub mod preflight;
 pub mod split;
 pub mod verify;
 
+use anemll_codes as codes;
 use anemll_conversion::{Conversion, META, locate};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use std::io::Write as _;
 use std::path::Path;
 

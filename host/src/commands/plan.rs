@@ -2,6 +2,7 @@
 
 use crate::arguments::{ModelArgument, QuantizerArguments, count};
 use crate::progress::{Display, Reporter};
+use anemll_codes as codes;
 use anemll_conversion::shipped;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
 use anemll_layout::CheckedLayout;
@@ -15,7 +16,7 @@ use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use anemll_pipeline::request::QUANTIZER;
 use anemll_pipeline::sizes::{Inventory, Limits, PartSizes};
 use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput, Stage};
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, Column, Table, size};
 use clap::Args;

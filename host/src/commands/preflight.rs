@@ -6,6 +6,7 @@
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
+use anemll_codes as codes;
 use anemll_generation::engine::{Engine, Head};
 use anemll_generation::evaluation::{Evaluation, Reference, read_tokens, summarize};
 use anemll_generation::peaks::{LIMIT, Peak, Peaks};
@@ -13,7 +14,7 @@ use anemll_huggingface::ConfigFile;
 use anemll_pipeline::model_source::{Need, Source};
 use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
-use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
+use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_terminal::{self as terminal, Column, Table};
 use anemll_tokenizer::Tokenizer;

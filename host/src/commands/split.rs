@@ -1,8 +1,9 @@
 //! `split`: one function of a package as a package of its own.
 
 use crate::error::from_multifunction;
+use anemll_codes as codes;
 use anemll_multifunction::{JoinPlan, Output};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_report::sharing;
 use anemll_services as services;
 use clap::Args;

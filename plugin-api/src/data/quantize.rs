@@ -39,6 +39,27 @@ pub struct Scheme {
     /// For users, in one line, for example `layers 6 bits`; may be empty.
     #[serde(default)]
     pub summary: String,
+    /// What it would like to know of the weights' inputs. It may be given none, or squares for
+    /// products.
+    #[serde(default)]
+    pub statistics: Knowledge,
+    /// Whether it cannot do without.
+    #[serde(default)]
+    pub needs_statistics: bool,
+}
+
+/// What is known of the inputs of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Knowledge {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The mean square of each input: float32 `[inputs]`.
+    Squares,
+    /// The mean products of every two inputs: float32 `[inputs, inputs]`.
+    Products,
 }
 
 /// A distinct weight of the model's functions.
@@ -78,9 +99,8 @@ pub struct PlanRequest<'a> {
     pub weights: Vec<WeightInfo>,
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
     pub programs: Vec<&'a [u8]>,
-    /// Statistics of the weights' inputs, each named by its weight's id: float32 of shape `[in]`
-    /// (the mean square of each input) or `[in, in]` (the mean products of two), finite. They are
-    /// those of the original model; transforms do not change them.
+    /// The mean square of each input of the weights, each named by its weight's id: float32 of shape
+    /// `[in]`, finite. They are those of the original model; transforms do not change them.
     pub statistics: Vec<TensorView<'a>>,
 }
 

@@ -12,8 +12,9 @@ mod download;
 pub use anemll_hub::{Environment as HubEnvironment, Need};
 
 use crate::event::Event;
+use anemll_codes as codes;
 use anemll_hub::{HubError, Name};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The directory that `--model` stands for; `show` hears of a download.

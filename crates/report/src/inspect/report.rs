@@ -4,7 +4,8 @@ use super::features::{self, FunctionInspection};
 use super::findings::FindingInspection;
 use super::open::{Form, Opened, Part};
 use super::weights::{self, LayerInspection, RecordInspection, WeightInspection};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

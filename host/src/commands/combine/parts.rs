@@ -1,10 +1,11 @@
 //! Parts of a conversion by the names that ANEMLL's scripts give them.
 
 use super::{CombineArguments, Job, usage};
+use anemll_codes as codes;
 use anemll_layout::anemll::{self, Stem};
 use anemll_layout::{INFER, PREFILL};
 use anemll_multifunction::{PartsCheck, Source};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,9 @@
 
 use super::CompileArguments;
 use crate::error::io;
+use anemll_codes as codes;
 use anemll_layout::anemll::{self, Stem};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The prefix that ANEMLL's scripts take when none is given.

@@ -2,8 +2,9 @@
 
 use super::{APPLES, Job, OURS};
 use crate::error::io;
+use anemll_codes as codes;
 use anemll_mlmodelc::Comparison;
-use anemll_plugin_api::{Compiler, Host, Result, codes};
+use anemll_plugin_api::{Compiler, Host, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

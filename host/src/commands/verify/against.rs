@@ -5,13 +5,14 @@
 
 use super::VerifyArguments;
 use crate::error::from_export;
+use anemll_codes as codes;
 use anemll_conversion::{Conversion, Form, META};
 use anemll_export::Release;
 use anemll_generation::engine::{Engine, Head};
 use anemll_generation::evaluation::{argmax, logsumexp, measure};
 use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_tokenizer::Tokenizer;
 use serde::Serialize;

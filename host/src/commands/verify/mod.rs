@@ -5,9 +5,10 @@ mod against;
 use crate::arguments::HeadArgument;
 use crate::error::from_export;
 use against::Comparison;
+use anemll_codes as codes;
 use anemll_export::{Finding, Status, Verification};
 use anemll_pipeline::plugins::Plugins;
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_terminal::{self as terminal, Column, Table};
 use clap::Args;
@@ -203,7 +204,7 @@ mod tests {
         let files = [
             finding("README.md", Status::Ok, ""),
             finding(&format!("{model}/model.mil"), Status::Ok, ""),
-            finding(weights, Status::Changed, "its SHA-256 is another"),
+            finding(weights, Status::Changed, "its SHA-256 differs"),
             finding("ios/meta.yaml", Status::Ok, ""),
         ];
         for width in [60, 80, 120] {

@@ -1,6 +1,7 @@
 //! What `lut-aware` does with the statistics of a weight's inputs.
 
 use anemll_gptq::Method;
+use anemll_plugin_api::data::Knowledge;
 use anemll_plugin_api::{ComponentOptions, Error, Result, Value, codes};
 
 /// Share of the mean square of all inputs that is added to each one's.
@@ -17,13 +18,16 @@ pub struct Aware {
     /// What is done with mean products of two inputs; none takes mean squares as the importance
     /// of columns, and no more.
     pub method: Option<Method>,
+    /// Whether the method was asked for; else it is the best that the statistics allow, and without
+    /// any the weights alone count.
+    pub demanded: bool,
     /// Share of the mean square of all inputs that is added to each one's, above zero.
     pub damping: f32,
 }
 
 impl Default for Aware {
     fn default() -> Self {
-        Self { method: Some(Method::default()), damping: DAMPING }
+        Self { method: Some(Method::default()), demanded: false, damping: DAMPING }
     }
 }
 
@@ -37,6 +41,7 @@ impl Aware {
         match options.get("method") {
             None => {}
             Some(name) => {
+                aware.demanded = true;
                 aware.method = match name.as_str() {
                     Some("diagonal") => None,
                     Some("gptq") => Some(Method::default()),
@@ -74,6 +79,11 @@ impl Aware {
             }
         }
         Ok(aware)
+    }
+
+    /// What it would like to know.
+    pub(crate) fn wants(&self) -> Knowledge {
+        if self.method.is_some() { Knowledge::Products } else { Knowledge::Squares }
     }
 }
 

@@ -239,20 +239,20 @@ fn knowledge(
     let values = statistics.bytes().as_chunks::<4>().0.iter();
     let values = values.map(|bytes| f32::from_le_bytes(*bytes));
     match (statistics.shape(), aware) {
-        ([count], None | Some(Aware { method: None, .. })) if *count == size => {
-            Ok(Knowledge::Importance(values.collect()))
-        }
-        ([count], Some(_)) if *count == size => Err(bad(
-            name,
-            "its statistics have mean squares alone; the methods `gptq` and `lnq` need mean products of \
+        ([count], Some(Aware { method: Some(_), demanded: true, .. })) if *count == size => {
+            Err(bad(
+                name,
+                "its statistics have mean squares alone; the methods `gptq` and `lnq` need mean products of \
              every two inputs, `diagonal` does not",
-        )),
+            ))
+        }
+        ([count], _) if *count == size => Ok(Knowledge::Importance(values.collect())),
         ([rows, count], None | Some(Aware { method: None, .. }))
             if *rows == size && *count == size =>
         {
             Ok(Knowledge::Importance(values.step_by(columns + 1).collect()))
         }
-        ([rows, count], Some(Aware { method: Some(method), damping }))
+        ([rows, count], Some(Aware { method: Some(method), damping, .. }))
             if *rows == size && *count == size =>
         {
             let values: Vec<f32> = values.collect();

@@ -15,10 +15,10 @@ mod options;
 mod parts;
 mod plan;
 
-use anemll_plugin_api::data::{Encoded, Outline, Plan, PlanRequest, Scheme, Stage, WeightInfo};
+use anemll_plugin_api::data::{Encoded, Knowledge, Outline, Plan, PlanRequest, Scheme, Stage};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{
-    ComponentOptions, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
+    ComponentOptions, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
 };
 
 pub use aware::Aware;
@@ -53,31 +53,14 @@ impl LutQuantizer {
 
 impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
-        Ok(parts::scheme(&self.options, outline))
+        let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
+        let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
+        Ok(Scheme { statistics, needs_statistics, ..parts::scheme(&self.options, outline) })
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let parts = Parts::new(&self.options, &request.outline);
-        let plan = plan::plan(&parts, &request.weights)?;
-        // Without statistics it would be `lut` under another name.
-        let encoded = |weight: &&WeightInfo| {
-            weight.role != "embedding"
-                && plan
-                    .decisions
-                    .get(&weight.id)
-                    .is_some_and(|decision| decision.encoding.is_some())
-        };
-        if self.aware.is_some()
-            && request.statistics.is_empty()
-            && request.weights.iter().any(|weight| encoded(&weight))
-        {
-            return Err(Error::new(
-                codes::PLUGIN_BAD_REQUEST,
-                "`lut-aware` needs statistics of the weights' inputs",
-            )
-            .with_hint("give them with --statistics FILE, or take --quantizer lut"));
-        }
-        Ok(plan)
+        plan::plan(&parts, &request.weights)
     }
 
     fn encode(

@@ -79,7 +79,7 @@ pub(crate) fn scheme(options: &Options, outline: &Outline) -> Scheme {
         summary += &format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)");
     }
     let record = Map::from_iter([("lut".to_owned(), Value::Object(record))]);
-    Scheme { idle, labels, record, summary }
+    Scheme { idle, labels, record, summary, ..Scheme::default() }
 }
 
 #[cfg(test)]

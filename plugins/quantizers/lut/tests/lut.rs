@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_palettize::{BITS, unpack};
-use anemll_plugin_api::data::{ArgumentType, Encoded, Outline, PlanRequest, WeightInfo};
+use anemll_plugin_api::data::{ArgumentType, Encoded, Knowledge, Outline, PlanRequest, WeightInfo};
 use anemll_plugin_api::testing::{TestHost, check_plugin, options};
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, LoadedPlugin, MemorySink, Plugin as _, Quantizer, Result,
@@ -484,9 +484,12 @@ fn what_statistics_lack_is_said_and_not_done_without() {
     let decision = json!({"bits": 4, "group": 8});
     let squares = floats(&[16], &[1.0; 16]);
     let host = Host::quiet();
-    let aware = LutPlugin::quantizer("lut-aware", &options(json!({"layers": "4"}))).unwrap();
-    let error = encode(&*aware, &tensor, &decision, Some(&squares), &host).unwrap_err();
+    let of = |given: Value| LutPlugin::quantizer("lut-aware", &options(given)).unwrap();
+    let demanding = of(json!({"layers": "4", "method": "gptq"}));
+    let error = encode(&*demanding, &tensor, &decision, Some(&squares), &host).unwrap_err();
     assert!(error.message.contains("mean products of every two inputs"), "{error}");
+    let scheme = demanding.scheme(&Outline::default()).unwrap();
+    assert_eq!((scheme.statistics, scheme.needs_statistics), (Knowledge::Products, true));
     // Through the manifest: no default stands in the way of the method.
     let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
     let diagonal = loaded.quantizer("lut-aware", &options(json!({"method": "diagonal"}))).unwrap();
@@ -495,16 +498,14 @@ fn what_statistics_lack_is_said_and_not_done_without() {
         encode(&*diagonal, &tensor, &decision, Some(&squares), &host).unwrap(),
         encode(&*lut, &tensor, &decision, Some(&squares), &host).unwrap()
     );
-    let request = PlanRequest {
-        weights: vec![WeightInfo {
-            id: "w".to_owned(),
-            role: "mlp.up".to_owned(),
-            shape: vec![64, 64],
-            ..WeightInfo::default()
-        }],
-        ..PlanRequest::default()
-    };
-    let error = aware.plan(&request, &host).unwrap_err();
-    assert!(error.message.contains("needs statistics"), "{error}");
-    assert!(error.hint.unwrap().contains("--statistics"));
+    // Where no method is asked for, it is the best that the statistics allow.
+    let any = of(json!({"layers": "4"}));
+    let scheme = any.scheme(&Outline::default()).unwrap();
+    assert_eq!((scheme.statistics, scheme.needs_statistics), (Knowledge::Products, false));
+    for known in [None, Some(&squares)] {
+        assert_eq!(
+            encode(&*any, &tensor, &decision, known, &host).unwrap(),
+            encode(&*lut, &tensor, &decision, known, &host).unwrap()
+        );
+    }
 }

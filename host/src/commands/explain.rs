@@ -1,9 +1,10 @@
 //! `explain`: what an error code or a lint rule is about, and what to do.
 
 use super::{print, print_json};
+use anemll_codes as codes;
 use anemll_mil::Concern;
 use anemll_mil::lint::{self, Rule};
-use anemll_plugin_api::{Error, Result, codes};
+use anemll_plugin_api::{Error, Result};
 use anemll_terminal::{self as terminal, wrapped};
 use clap::Args;
 use serde_json::{Value, json};
@@ -26,24 +27,6 @@ pub struct ExplainArguments {
     pub json: bool,
 }
 
-/// An error code, in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
-    /// Code, such as `A0503`.
-    pub code: &'static str,
-    /// Its title, as plugin-api/src/codes.rs has it.
-    pub title: &'static str,
-    /// What it means.
-    pub meaning: &'static str,
-    /// Common causes.
-    pub causes: Vec<&'static str>,
-    /// What to do.
-    pub remedy: &'static str,
-}
-
-/// One entry for each code: the code, what it means, `cause: a; b`, `do: …`.
-const TEXTS: &str = include_str!("errors.txt");
-
 /// Runs the command.
 ///
 /// # Errors
@@ -61,7 +44,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<()> {
             print(&rule_text(rule, width))
         };
     }
-    if let Some(found) = explanation(&code) {
+    if let Some(found) = codes::explanation(&code) {
         return if arguments.json {
             print_json(&error_json(&found))
         } else {
@@ -71,17 +54,6 @@ pub fn run(arguments: &ExplainArguments) -> Result<()> {
     let shown: String = code.chars().take(40).collect();
     Err(Error::new(codes::USAGE, format!("no error or rule is called {shown:?}"))
         .with_hint(format!("near it are {}; `anemll explain` lists all", near(&code).join(", "))))
-}
-
-/// What a code means; none for one that is not in [`codes::ALL`].
-pub fn explanation(code: &str) -> Option<Explanation> {
-    let (code, title) = codes::ALL.iter().copied().find(|(known, _)| *known == code)?;
-    let entry = TEXTS.split("\n\n").find(|entry| entry.trim_start().starts_with(code))?;
-    let mut lines = entry.trim().lines().skip(1);
-    let meaning = lines.next()?;
-    let causes = lines.next()?.strip_prefix("cause: ")?.split("; ").collect();
-    let remedy = lines.next()?.strip_prefix("do: ")?;
-    lines.next().is_none().then_some(Explanation { code, title, meaning, causes, remedy })
 }
 
 /// The three codes with the fewest changes to this one; of these the first in the list.
@@ -100,7 +72,7 @@ fn paragraph(text: &mut String, head: &str, body: &str, width: Option<usize>) {
     *text += &wrapped(words, " ", 0, width);
 }
 
-fn error_text(found: &Explanation, width: Option<usize>) -> String {
+fn error_text(found: &codes::Explanation, width: Option<usize>) -> String {
     let mut text = format!("{}: {}\n\n", found.code, found.title);
     paragraph(&mut text, "", found.meaning, width);
     text.push_str("\nCommon causes:\n");
@@ -112,7 +84,7 @@ fn error_text(found: &Explanation, width: Option<usize>) -> String {
     text
 }
 
-fn error_json(found: &Explanation) -> Value {
+fn error_json(found: &codes::Explanation) -> Value {
     json!({
         "code": found.code,
         "kind": "error",
@@ -197,7 +169,7 @@ fn rule_json(rule: &Rule) -> Value {
 
 fn all_text() -> String {
     let mut text = "Errors\n".to_owned();
-    for (code, title) in codes::ALL {
+    for (code, title) in codes::ALL.iter() {
         let _ = writeln!(text, "  {code}    {title}");
     }
     text.push_str("\nRules of the Neural Engine lint\n");
@@ -219,12 +191,12 @@ fn all_json() -> Value {
 /// The page docs/reference/errors.md.
 pub fn errors_page() -> String {
     let mut text = String::from(
-        "# Error codes\n\nMade from `plugin-api/src/codes.rs` and the texts of `anemll explain`. A \
-         code keeps its meaning for ever.\n",
+        "# Error codes\n\nMade from the lists in `plugin-api/src/codes.rs` and `crates/codes/src/lib.rs` and the \
+         texts of `anemll explain`. A code keeps its meaning for ever.\n",
     );
-    for (code, title) in codes::ALL {
+    for (code, title) in codes::ALL.iter() {
         let _ = write!(text, "\n## {code}: {title}\n\n");
-        let Some(found) = explanation(code) else { continue };
+        let Some(found) = codes::explanation(code) else { continue };
         let _ =
             writeln!(text, "{}\n\nCommon causes: {}.\n", found.meaning, found.causes.join("; "));
         let _ = writeln!(text, "What to do: {}", found.remedy);
@@ -276,26 +248,6 @@ pub fn lint_page() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_error_code_has_a_text() {
-        for (code, _) in codes::ALL {
-            let Some(found) = explanation(code) else {
-                panic!("host/src/commands/explain/errors.txt has no whole entry for {code}");
-            };
-            assert!(found.meaning.ends_with('.') && found.remedy.ends_with('.'), "{code}");
-            assert!(found.causes.iter().all(|cause| !cause.ends_with('.')), "{code}");
-        }
-        assert_eq!(explanation("A9999"), None);
-    }
-
-    #[test]
-    fn texts_are_in_order_and_stand_once() {
-        let known: Vec<&str> =
-            TEXTS.split("\n\n").filter_map(|entry| entry.lines().next()).collect();
-        assert!(known.is_sorted_by(|one, next| one < next), "{known:?}");
-        assert!(known.iter().all(|code| codes::is_well_formed(code)), "{known:?}");
-    }
 
     #[test]
     fn what_is_near_is_suggested() {

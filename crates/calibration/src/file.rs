@@ -1,0 +1,154 @@
+//! Writing a file of statistics.
+//!
+//! It is a safetensors file. A weight's tensor has the name of the weight in the model's files:
+//! float32 `[inputs]`, the mean of each input's square, or `[inputs, inputs]`, the mean of the
+//! products of every two. `anemll.same` in the metadata names tensors whose statistics are those of
+//! another one, since they have the same input; `anemll.statistics` says what the statistics are of.
+//! Tensors `anemll.judge.…` are a [`Judge`](crate::Judge).
+
+use crate::collector::{Kind, Sums};
+use crate::judge::Judge;
+use anemll_codes as codes;
+use anemll_plugin_api::{Error, Result};
+use safetensors::{Dtype, View};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Schema of the file.
+pub(crate) const SCHEMA: u32 = 1;
+/// Metadata: what the statistics are of, in JSON.
+pub(crate) const PROVENANCE: &str = "anemll.statistics";
+/// Metadata: tensors with the statistics of another one, in JSON.
+pub(crate) const SAME: &str = "anemll.same";
+
+/// What statistics are of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Schema of the file.
+    pub schema: u32,
+    /// SHA-256 of the model's configuration and weights.
+    pub source_sha256: String,
+    /// SHA-256 of the tokens.
+    pub texts_sha256: String,
+    /// Tokens that were seen.
+    pub tokens: u64,
+    /// What was added up.
+    pub kind: Kind,
+}
+
+/// A tensor to be written, whose bytes are made when they are needed.
+pub(crate) struct Lazy<'a> {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
+}
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        (self.bytes)()
+    }
+
+    fn data_len(&self) -> usize {
+        // Both types that are written have four bytes.
+        self.shape.iter().product::<usize>() * 4
+    }
+}
+
+impl<'a> Lazy<'a> {
+    /// float32 elements that are there.
+    pub(crate) fn floats(shape: &[usize], values: &'a [f32]) -> Self {
+        let bytes = bytemuck::cast_slice(values);
+        Self {
+            dtype: Dtype::F32,
+            shape: shape.to_vec(),
+            bytes: Box::new(move || Cow::Borrowed(bytes)),
+        }
+    }
+
+    /// uint32 elements that are there.
+    pub(crate) fn integers(shape: &[usize], values: &'a [u32]) -> Self {
+        let bytes = bytemuck::cast_slice(values);
+        Self {
+            dtype: Dtype::U32,
+            shape: shape.to_vec(),
+            bytes: Box::new(move || Cow::Borrowed(bytes)),
+        }
+    }
+
+    /// Means of sums over so many tokens.
+    fn means(sums: &'a Sums, tokens: u64) -> Self {
+        let shape = sums.shape();
+        let bytes = move || Cow::Owned(bytemuck::cast_slice(&sums.means(tokens)).to_vec());
+        Self { dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+    }
+}
+
+/// What a file of statistics is made from.
+pub struct Saved<'a> {
+    /// What they are of.
+    pub provenance: &'a Provenance,
+    /// Sums of each value, and the tensors that it is the input of.
+    pub(crate) sums: Vec<(&'a Sums, Vec<&'a str>)>,
+    /// How conversions are judged.
+    pub judge: Option<&'a Judge>,
+}
+
+impl Saved<'_> {
+    /// Writes the file: under its name only when it is whole.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut same: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut tensors: Vec<(String, Lazy<'_>)> = Vec::new();
+        for (sums, names) in &self.sums {
+            let Some((first, others)) = names.split_first() else { continue };
+            same.extend(others.iter().map(|other| (*other, *first)));
+            tensors.push(((*first).to_owned(), Lazy::means(sums, self.provenance.tokens)));
+        }
+        tensors.extend(self.judge.into_iter().flat_map(Judge::tensors));
+        let metadata = HashMap::from([
+            (PROVENANCE.to_owned(), json(self.provenance)?),
+            (SAME.to_owned(), json(&same)?),
+        ]);
+        write(path, tensors, metadata)
+    }
+}
+
+/// A value of a metadata entry.
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|source| Error::new(codes::INTERNAL, format!("no JSON: {source}")))
+}
+
+/// Writes tensors into a safetensors file, which stands under its name only when it is whole.
+pub(crate) fn write(
+    path: &Path,
+    tensors: Vec<(String, Lazy<'_>)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let failed = |reason: String| {
+        Error::new(codes::OUTPUT_UNWRITABLE, format!("the statistics cannot be written: {reason}"))
+            .with_at(path.display().to_string())
+    };
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new()
+        .prefix(".anemll-")
+        .tempfile_in(folder)
+        .map_err(|source| failed(source.to_string()))?;
+    safetensors::serialize_to_file(tensors, Some(metadata), staged.path())
+        .map_err(|source| failed(source.to_string()))?;
+    staged.persist(path).map_err(|source| failed(source.error.to_string()))?;
+    Ok(())
+}

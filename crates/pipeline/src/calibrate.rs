@@ -1,0 +1,185 @@
+//! Calibration: a text run through a model as it is, and statistics of the weights' inputs written.
+
+use crate::event::Event;
+use crate::model_files::TOKENIZER;
+use crate::original::{Original, OriginalRequest};
+use crate::plugins::Plugins;
+use anemll_calibration::{
+    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, calibrate as run, needed,
+};
+use anemll_codes as codes;
+use anemll_generation::chat_template;
+use anemll_generation::engine::Engine;
+use anemll_generation::generation::Generator;
+use anemll_generation::sampling::{Sampler, Sampling};
+use anemll_plugin_api::{Error, Host, Result};
+use anemll_services::{check_cancelled, machine};
+use anemll_tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+
+/// Tokens of the built-in text that conversions are judged by.
+const JUDGED: usize = 512;
+/// Bytes of sums where nothing is said and the machine does not tell its memory.
+const MEMORY: u64 = 2_000_000_000;
+/// Most tokens of an answer that the model writes itself.
+const ANSWER: u64 = 160;
+
+/// A calibration as it is asked for.
+#[derive(Debug, Clone)]
+pub struct CalibrateRequest {
+    /// The model and how it is run.
+    pub original: OriginalRequest,
+    /// Texts; the built-in one when there are none.
+    pub texts: Vec<PathBuf>,
+    /// Whether the texts are what users say: they go through the model's chat template.
+    pub chat: bool,
+    /// Most tokens; with none of them, there is a judge and no more.
+    pub tokens: u64,
+    /// What is added up.
+    pub kind: Kind,
+    /// Built-in questions that the model answers itself, as a part of the text.
+    pub own_answers: usize,
+    /// Bytes of memory that the sums may take; half of what is free when absent.
+    pub memory: Option<u64>,
+    /// Whether squares are taken where products take more memory than there is; else it is an error.
+    pub squares_where_products_are_too_large: bool,
+    /// The file of statistics.
+    pub output: PathBuf,
+}
+
+/// What a calibration came to.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// What the statistics are of.
+    pub provenance: Provenance,
+    /// Tokens that the texts have.
+    pub available: u64,
+    /// Seconds that the text took.
+    pub seconds: f64,
+}
+
+/// Bytes of sums that fit.
+pub fn memory(asked: Option<u64>) -> u64 {
+    asked.unwrap_or_else(|| {
+        machine::memory().and_then(|memory| memory.available).map_or(MEMORY, |free| free / 2)
+    })
+}
+
+/// Calibrates a model.
+///
+/// # Errors
+/// The model has no tokenizer; texts that cannot be used; those of a conversion and of the runtime;
+/// the file cannot be written.
+pub fn calibrate(
+    request: &CalibrateRequest,
+    plugins: &Plugins,
+    host: &Host,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<Calibrated> {
+    let tokenizer = tokenizer(&request.original.model)?;
+    let context = usize::try_from(request.original.context).unwrap_or(usize::MAX);
+    let tokens = usize::try_from(request.tokens).unwrap_or(usize::MAX);
+    // What can be wrong with a text is told before the model is run.
+    let mut corpus = corpus(request, &tokenizer, &[], tokens, context)?;
+    let mut original = Original::open(&request.original, plugins, host, show)?;
+    if request.own_answers > 0 {
+        let pieces;
+        (original.engine, pieces) =
+            own_answers(original.engine, &tokenizer, request.own_answers, show)?;
+        corpus = self::corpus(request, &tokenizer, &pieces, tokens, context)?;
+    }
+    let held_out = Corpus::held_out(&tokenizer, JUDGED, context)?;
+    for window in corpus.windows().iter().chain(held_out.windows()) {
+        anemll_generation::perplexity::check_vocabulary(&original.engine, window)?;
+    }
+    let judge = judge(&mut original.engine, &held_out, show)?;
+    let taps = original.taps()?;
+    let memory = memory(request.memory);
+    let kind = match request.kind {
+        Kind::Products
+            if request.squares_where_products_are_too_large
+                && needed(&taps, Kind::Products) > memory =>
+        {
+            Kind::Squares
+        }
+        kind => kind,
+    };
+    let started = std::time::Instant::now();
+    let calibration = Calibration {
+        corpus: &corpus,
+        taps: &taps,
+        kind,
+        judge: Some(&judge),
+        source_sha256: &original.source_sha256,
+        memory,
+        output: &request.output,
+    };
+    let provenance = run(&mut original.engine, &calibration, &|Progress { done, total }| {
+        show(&Event::Calibration { what: "calibrating", done, total });
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Calibrated { provenance, available: corpus.available() as u64, seconds })
+}
+
+fn tokenizer(model: &Path) -> Result<Tokenizer> {
+    if model.join(TOKENIZER).is_file() {
+        return Tokenizer::open(model);
+    }
+    Err(Error::new(
+        codes::TOKENIZER_MISSING,
+        format!("the model directory has no {TOKENIZER}, without which no text becomes tokens"),
+    )
+    .with_at(model.display().to_string())
+    .with_hint("download it, or convert without a calibration: --calibration none"))
+}
+
+fn corpus(
+    request: &CalibrateRequest,
+    tokenizer: &Tokenizer,
+    pieces: &[Piece],
+    tokens: usize,
+    context: usize,
+) -> Result<Corpus> {
+    if !request.texts.is_empty() {
+        let texts = &request.texts;
+        return Corpus::of_files(tokenizer, texts, request.chat, pieces, tokens, context);
+    }
+    Corpus::built_in(tokenizer, pieces, tokens, context)
+}
+
+/// What the model says of the text that conversions are judged by.
+fn judge(engine: &mut Engine, held_out: &Corpus, show: &dyn Fn(&Event<'_>)) -> Result<Judge> {
+    let total = held_out.tokens();
+    Judge::new(engine, held_out, &|done| {
+        show(&Event::Calibration { what: "running what to judge by", done, total });
+    })
+}
+
+/// Has a model answer built-in questions, each by the most probable words.
+fn own_answers(
+    engine: Engine,
+    tokenizer: &Tokenizer,
+    count: usize,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<(Engine, Vec<Piece>)> {
+    let template = chat_template::open(tokenizer)?;
+    let sampler = Sampler::new(Sampling::GREEDY, None);
+    let mut generator = Generator::new(engine, sampler, tokenizer.stop_tokens());
+    let questions: Vec<&str> = Corpus::questions(count).collect();
+    let mut pieces = Vec::new();
+    for (number, question) in questions.iter().enumerate() {
+        check_cancelled()?;
+        let (done, total) = (number as u64, questions.len() as u64);
+        show(&Event::Calibration { what: "answering questions", done, total });
+        let prompt = Piece::asked(tokenizer, template.as_ref(), question)?;
+        generator.reset()?;
+        let mut answer = Vec::new();
+        generator.answer(prompt.tokens(), ANSWER, &mut |token| {
+            answer.push(token);
+            Ok(())
+        })?;
+        let text = tokenizer.decode(&answer)?;
+        pieces.push(Piece::answered(tokenizer, template.as_ref(), question, text.trim())?);
+    }
+    Ok((generator.into_engine(), pieces))
+}

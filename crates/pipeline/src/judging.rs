@@ -1,0 +1,143 @@
+//! What a conversion asks of its model: statistics before the weights are written, and at the end
+//! how far the result is from the original.
+
+use crate::event::Event;
+use crate::finish;
+use crate::job::Job;
+use crate::own_calibration::OwnCalibration;
+use crate::quantization::Quantization;
+use crate::report::StepReport;
+use crate::request::{CalibrationChoice, ConvertRequest};
+use crate::statistics::Statistics;
+use crate::work::Work;
+use anemll_calibration::{Judge, Kind, Quality};
+use anemll_codes as codes;
+use anemll_generation::engine::Engine;
+use anemll_plugin_api::data::Knowledge;
+use anemll_plugin_api::{Error, Result};
+use anemll_store::Store;
+
+/// From here on a model is so far from the original that answers suffer.
+const FAR: f64 = 0.3;
+
+/// What is to be said of a model that is far from the original.
+pub(crate) fn warning(quality: &Quality) -> Option<String> {
+    // NaN is far, too.
+    let near = quality.kl <= FAR;
+    (!near).then(|| {
+        format!(
+            "the model is far from the original (KL {:.2}, above {FAR}): its answers will suffer; give \
+             it more bits, such as --lut 6, or leave the bits to the default",
+            quality.kl
+        )
+    })
+}
+
+fn no_statistics(id: &str, why: &str) -> Error {
+    Error::new(
+        codes::USAGE,
+        format!(
+            "the quantizer `{id}` needs statistics of the weights' inputs as it is asked, and {why}"
+        ),
+    )
+    .with_hint("give them with --calibration STATS, or leave the option `method` out")
+}
+
+impl Job<'_> {
+    /// Has the model run a text, where the quantizer wants to know what weights are multiplied with
+    /// and the user has neither given statistics nor refused them.
+    pub(crate) fn calibrate(&self, work: &Work<'_>) -> Result<()> {
+        let Some(quantization) = self.wants_statistics() else {
+            return match &self.quantization {
+                Some(quantization)
+                    if self.settings.scheme.needs_statistics
+                        && quantization.statistics().is_none() =>
+                {
+                    Err(no_statistics(&quantization.id, "--calibration none gives it none"))
+                }
+                _ => Ok(()),
+            };
+        };
+        let kind = match self.settings.scheme.statistics {
+            Knowledge::Products => Kind::Products,
+            _ => Kind::Squares,
+        };
+        if self.arguments.no_tokenizer {
+            if self.settings.scheme.needs_statistics {
+                return Err(no_statistics(
+                    &quantization.id,
+                    "without a tokenizer no text can be run",
+                ));
+            }
+            let text = "not calibrated: without a tokenizer no text can be run";
+            (work.show)(&Event::Note { text });
+            return Ok(());
+        }
+        let made = self.own_calibration(work).statistics(kind)?;
+        quantization.take(Statistics::made(&made.path)?);
+        Ok(())
+    }
+
+    fn wants_statistics(&self) -> Option<&Quantization> {
+        let quantization = self.quantization.as_ref()?;
+        let wanted = self.settings.scheme.statistics != Knowledge::Nothing
+            && self.arguments.calibration == CalibrationChoice::Auto
+            && quantization.statistics().is_none();
+        wanted.then_some(quantization)
+    }
+
+    fn own_calibration<'b>(&'b self, work: &'b Work<'_>) -> OwnCalibration<'b> {
+        OwnCalibration {
+            arguments: self.arguments,
+            plugins: self.plugins,
+            host: self.host,
+            model: work.weights.source.directory.path(),
+            source_sha256: work.packages.source_sha256,
+            tokenizer_sha256: work.small_files.fingerprint(),
+            show: work.show,
+        }
+    }
+
+    /// The test step: a few tokens run, and the model compared with the original.
+    pub(crate) fn test(&self, work: &Work<'_>, store: &Store) -> Result<StepReport> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(StepReport::left_out("--runtime none"));
+        };
+        let judge = |engine: &mut Engine| self.quality(work, engine);
+        finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host, judge)
+    }
+
+    /// How far the model is from the original; nothing where it has all of its bits, or no text can
+    /// be run.
+    fn quality(&self, work: &Work<'_>, engine: &mut Engine) -> Result<Option<Quality>> {
+        let ConvertRequest { skip_quality, no_tokenizer, .. } = self.arguments;
+        let Some(quantization) = &self.quantization else { return Ok(None) };
+        if *skip_quality
+            || *no_tokenizer
+            || engine.gives_largest()
+            || engine.evaluation_functions().is_empty()
+        {
+            return Ok(None);
+        }
+        let given = match quantization.statistics() {
+            Some(statistics) => Judge::read(statistics.file())?,
+            None => None,
+        };
+        let judge = match given.filter(|judge| judge.longest() as u64 <= engine.context()) {
+            Some(judge) => judge,
+            None => match self.own_calibration(work).judge() {
+                Ok(Some(judge)) => judge,
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_cancelled() => return Err(error),
+                Err(error) => {
+                    let text = format!("the quality was not measured: {error}");
+                    (work.show)(&Event::Note { text: &text });
+                    return Ok(None);
+                }
+            },
+        };
+        let total = judge.tokens();
+        let progress = |done| (work.show)(&Event::Calibration { what: "judging", done, total });
+        judge.judge(engine, &progress).map(Some)
+    }
+}

@@ -1,0 +1,110 @@
+//! A model as it is: converted to 16-bit floats in a temporary folder, and opened to be run.
+
+use crate::convert::{self, weight_names};
+use crate::event::Event;
+use crate::model_files::HeadChoice;
+use crate::names::REPORT;
+use crate::plugins::Plugins;
+use crate::request::ConvertRequest;
+use anemll_calibration::{Taps, WeightNames};
+use anemll_codes as codes;
+use anemll_conversion::META;
+use anemll_files::Limit;
+use anemll_generation::engine::Engine;
+use anemll_plugin_api::{ComponentOptions, Error, Host, Result};
+use std::path::{Path, PathBuf};
+
+/// Tokens that one call of an evaluation function takes: more make better use of the processor.
+const BATCH: u64 = 128;
+
+/// Which model, and how it is run.
+#[derive(Debug, Clone)]
+pub struct OriginalRequest {
+    /// A model directory on this machine.
+    pub model: PathBuf,
+    /// Context length in tokens.
+    pub context: u64,
+    /// Id of the frontend, where several accept the model.
+    pub arch: Option<String>,
+    /// Which weight the head has, where two are there.
+    pub head: Option<HeadChoice>,
+    /// Id of the runtime, which must be able to compute with activations in f32.
+    pub runtime: String,
+    /// Where the temporary folder goes; the system's own place when absent.
+    pub scratch: Option<PathBuf>,
+}
+
+/// A model in 16-bit floats that can be run.
+pub struct Original {
+    /// Runs it.
+    pub engine: Engine,
+    /// SHA-256 of configuration and weights.
+    pub source_sha256: String,
+    weights: WeightNames,
+    // Goes when the engine has closed its files.
+    _folder: tempfile::TempDir,
+}
+
+impl Original {
+    /// Converts a model into a temporary folder, as large as the model in 16-bit floats, and opens
+    /// it. Weights beyond float16 are clamped.
+    ///
+    /// # Errors
+    /// Those of a conversion, and of a runtime that rounds activations.
+    pub fn open(
+        request: &OriginalRequest,
+        plugins: &Plugins,
+        host: &Host,
+        show: &dyn Fn(&Event<'_>),
+    ) -> Result<Self> {
+        let exact = ComponentOptions::new().with("activations", "float32");
+        let runtime = plugins.runtime_with(&request.runtime, &exact)?;
+        let folder = scratch(request.scratch.as_deref())?;
+        let conversion = ConvertRequest {
+            context: request.context,
+            batch: BATCH.min(request.context),
+            arch: request.arch.clone(),
+            head: request.head,
+            ..ConvertRequest::unquantized(&request.model, folder.path())
+        };
+        let weights = weight_names(&conversion, plugins)?;
+        // Bars alone: what the conversion says is of no use here.
+        let bars = |event: &Event<'_>| {
+            if event.line().is_none() {
+                show(event);
+            }
+        };
+        convert::run(&conversion, plugins, "", &bars)?;
+        let source_sha256 = source_sha256(&folder.path().join(REPORT))?;
+        let engine = Engine::open(&folder.path().join(META), runtime.as_ref(), host)?;
+        Ok(Self { engine, source_sha256, weights, _folder: folder })
+    }
+
+    /// The inputs of its matrices.
+    ///
+    /// # Errors
+    /// A package cannot be read.
+    pub fn taps(&self) -> Result<Taps> {
+        Taps::new(&self.engine.evaluation_functions(), &self.weights)
+    }
+}
+
+/// What the report says that the model is.
+fn source_sha256(report: &Path) -> Result<String> {
+    let missing = |why: String| Error::new(codes::INTERNAL, format!("no report: {why}"));
+    let bytes =
+        anemll_files::read(report, Limit::METADATA).map_err(|error| missing(error.to_string()))?;
+    let report: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|error| missing(error.to_string()))?;
+    let hash = report["source_sha256"].as_str();
+    hash.map(str::to_owned).ok_or_else(|| missing("it does not name the model".to_owned()))
+}
+
+fn scratch(parent: Option<&Path>) -> Result<tempfile::TempDir> {
+    let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+    tempfile::Builder::new().prefix("anemll-original-").tempdir_in(&parent).map_err(|source| {
+        Error::new(codes::OUTPUT_UNWRITABLE, format!("no temporary folder: {source}"))
+            .with_at(parent.display().to_string())
+            .with_hint("choose another folder with --scratch, or set TMPDIR")
+    })
+}

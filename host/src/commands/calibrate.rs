@@ -1,0 +1,109 @@
+//! `calibrate`: what the weights of a model are multiplied with, for better palettes.
+
+use crate::arguments::{HeadArgument, ModelArgument, count};
+use crate::progress::{Display, Reporter};
+use anemll_calibration::Kind;
+use anemll_pipeline::calibrate::{CalibrateRequest, calibrate};
+use anemll_pipeline::model_source::{Need, Source};
+use anemll_pipeline::original::OriginalRequest;
+use anemll_pipeline::plugins::Plugins;
+use anemll_plugin_api::Result;
+use anemll_services as services;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Examples for the help.
+pub const EXAMPLES: &str = "Examples:
+  anemll calibrate ./SmolLM2-135M -o stats.safetensors
+  anemll calibrate ./SmolLM2-135M -o stats.safetensors --hessian --tokens 32768 --text a.txt b.txt
+  anemll convert ./SmolLM2-135M -o ./out --lut 4 --calibration stats.safetensors
+
+`convert` calibrates by itself; do it beforehand to take texts of your own, or more of them.";
+
+/// What can be typed.
+#[derive(Debug, Args)]
+pub struct CalibrateArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgument,
+    /// The file of statistics that is made.
+    #[arg(short, long, value_name = "STATS")]
+    pub output: PathBuf,
+    /// Texts to run, in place of the built-in one: the more they are like what the model will be used
+    /// for, the better.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// The texts are what users say: each goes through the model's chat template. A .json file is a
+    /// list of conversations, each a list of {role, content}.
+    #[arg(long, requires = "text")]
+    pub chat: bool,
+    /// Add what the model itself answers to so many built-in questions.
+    #[arg(long = "self", value_name = "N", default_value_t = 0)]
+    pub own_answers: usize,
+    /// Largest number of tokens to run.
+    #[arg(long, value_name = "TOKENS", default_value_t = 16384, value_parser = count)]
+    pub tokens: u64,
+    /// Add up the products of every two inputs, by which errors of one weight are made good by
+    /// others; not only squares.
+    #[arg(long)]
+    pub hessian: bool,
+    /// Memory in MB that products may take; default: half of what is free.
+    #[arg(long, value_name = "MB", value_parser = count)]
+    pub memory: Option<u64>,
+    /// Tokens that are run together.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
+    pub context: u64,
+    /// Architecture to use, where several accept the model.
+    #[arg(long, value_name = "ID")]
+    pub arch: Option<String>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadArgument>,
+    /// Runtime plugin; it must be able to compute with activations in f32.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// Where temporary packages go, which are as large as the model in 16-bit floats.
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
+    let reporter = Reporter::new(Display::Lines);
+    let show = |event: &anemll_pipeline::event::Event<'_>| reporter.show(event);
+    let source = Source::open(&arguments.model, Need::Weights, &show)?;
+    let request = CalibrateRequest {
+        original: OriginalRequest {
+            model: source.whole(&show)?,
+            context: arguments.context,
+            arch: arguments.arch.clone(),
+            head: arguments.head.map(Into::into),
+            runtime: arguments.runtime.clone(),
+            scratch: arguments.scratch.clone(),
+        },
+        texts: arguments.text.clone(),
+        chat: arguments.chat,
+        tokens: arguments.tokens,
+        kind: if arguments.hessian { Kind::Products } else { Kind::Squares },
+        own_answers: arguments.own_answers,
+        memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+        squares_where_products_are_too_large: false,
+        output: arguments.output.clone(),
+    };
+    let host = services::host();
+    let made = calibrate(&request, plugins, &host, &show)?;
+    drop(reporter);
+    let tokens = made.provenance.tokens;
+    if made.available < arguments.tokens {
+        super::say(&format!(
+            "note: the texts have {} tokens, fewer than the {} of --tokens",
+            made.available, arguments.tokens
+        ));
+    }
+    super::print(&format!(
+        "{tokens} tokens in {:.1} s ({:.0} tokens/s): statistics in {}\n",
+        made.seconds,
+        tokens as f64 / made.seconds.max(1e-9),
+        arguments.output.display()
+    ))
+}
