@@ -139,7 +139,7 @@ impl Quantizer for Stub {
             other => panic!("unknown decision {other}"),
         }
         let (mean_squared, max_absolute) = (place as f64, statistics as f64);
-        Ok(Encoded { error: Some(EncodingError { mean_squared, max_absolute }) })
+        Ok(Encoded { error: Some(EncodingError { mean_squared, max_absolute, of_products: None }) })
     }
 }
 

@@ -1,6 +1,8 @@
 //! `convert`: from a model directory to packages.
 
-use crate::arguments::{HeadArgument, ModelArgument, PALETTIZATION, QuantizerArguments, count};
+use crate::arguments::{
+    GoalArguments, HeadArgument, ModelArgument, PALETTIZATION, QuantizerArguments, count,
+};
 use crate::command_line::command_line;
 use crate::progress::{Display, Event, Reporter};
 use anemll_pipeline::plugins::Plugins;
@@ -65,6 +67,9 @@ pub struct ConvertArguments {
     /// the model runs a built-in text first; or none.
     #[arg(long, value_name = "STATS|auto|none", default_value = "auto", help_heading = PALETTIZATION)]
     pub calibration: CalibrationChoice,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
@@ -147,6 +152,8 @@ impl From<&ConvertArguments> for ConvertRequest {
             head: typed.head.map(Into::into),
             quantizer: (&typed.quantizer).into(),
             calibration: typed.calibration.clone(),
+            goal: (&typed.goal).into(),
+            decided: None,
             arch: typed.arch.clone(),
             compiler: typed.compiler.clone(),
             runtime: typed.runtime.clone(),

@@ -17,6 +17,9 @@ pub struct Outline {
     /// Whether the embedding is in one function with layers, as it is where a model becomes one
     /// package.
     pub whole: bool,
+    /// Whether a plan is to have [`Plan::choices`].
+    #[serde(default)]
+    pub choices: bool,
 }
 
 /// What a quantizer is going to do, as far as it depends on no weight.
@@ -36,6 +39,11 @@ pub struct Scheme {
     /// itself where the user had left it open.
     #[serde(default)]
     pub record: Map<String, Value>,
+    /// The seed of a rotation of the residual stream, which the host folds into all weights that read
+    /// or write it, gains included, before they are encoded. Statistics for
+    /// [`crate::Quantizer::encode`] are then those of the rotated inputs.
+    #[serde(default)]
+    pub rotation: Option<u64>,
     /// For users, in one line, for example `layers 6 bits`; may be empty.
     #[serde(default)]
     pub summary: String,
@@ -46,6 +54,10 @@ pub struct Scheme {
     /// Whether it cannot do without.
     #[serde(default)]
     pub needs_statistics: bool,
+    /// Whether the host is to choose among [`Plan::choices`] by what they do to the model; where that
+    /// cannot be measured, the plan's own decisions count.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// What is known of the inputs of weights.
@@ -100,7 +112,8 @@ pub struct PlanRequest<'a> {
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
     pub programs: Vec<&'a [u8]>,
     /// The mean square of each input of the weights, each named by its weight's id: float32 of shape
-    /// `[in]`, finite. They are those of the original model; transforms do not change them.
+    /// `[in]`, finite. They are those of the original model; neither transforms nor a
+    /// rotation change them.
     pub statistics: Vec<TensorView<'a>>,
 }
 
@@ -140,9 +153,20 @@ pub struct Decision {
     /// What [`crate::Quantizer::encode`] is given.
     #[serde(default)]
     pub parameters: Value,
+    /// Whether the products of the weight are multiplied by a factor for each output channel, in an
+    /// operation after the one that reads it: the encoding then stands for a weight whose rows are
+    /// divided by these, and [`crate::Quantizer::encode`] writes them, too, as
+    /// [`Self::OUTPUT_SCALE`]. Only for an encoded weight that `conv` and `linear` read.
+    #[serde(default)]
+    pub output_scale: bool,
     /// A remark for the report, for example that a group size was changed.
     #[serde(default)]
     pub note: Option<String>,
+}
+
+impl Decision {
+    /// Under this name the factors of output channels are written: float16 of shape `[out]`.
+    pub const OUTPUT_SCALE: &'static str = "output_scale";
 }
 
 /// An axis of a matrix of shape `[out, in]`.
@@ -179,6 +203,10 @@ pub struct Plan {
     /// In the order in which they are applied; together they keep what the model computes.
     #[serde(default)]
     pub transforms: Vec<Transform>,
+    /// Where [`Outline::choices`] asks for them: all that could become of each weight, by id. The host
+    /// measures what each does to the model, and takes one of them, or leaves the weight float16.
+    #[serde(default)]
+    pub choices: BTreeMap<String, Vec<Decision>>,
 }
 
 /// How far the encoded weight is from the original.
@@ -188,6 +216,10 @@ pub struct EncodingError {
     pub mean_squared: f64,
     /// The largest absolute difference.
     pub max_absolute: f64,
+    /// The mean squared difference of what the weight computes, as a share of the mean square of what
+    /// it should: by the statistics of its inputs, or, without any, for inputs that are all alike.
+    #[serde(default)]
+    pub of_products: Option<f64>,
 }
 
 /// What is to be said of a weight that was encoded.
