@@ -95,7 +95,7 @@ impl Quantizer for RowScaled {
             let decision = Decision::default();
             return Ok(Plan {
                 decisions: BTreeMap::from([("no such weight".to_owned(), decision)]),
-                transforms: Vec::new(),
+                ..Plan::default()
             });
         }
         let mut plan = Plan::default();

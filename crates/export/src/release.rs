@@ -99,7 +99,7 @@ impl Release {
         match schema.get("schema").and_then(Value::as_u64) {
             Some(number) if number == u64::from(SCHEMA) => {}
             Some(number) => {
-                return Err(refuse(format!("its schema is {number}, known is {SCHEMA}"))
+                return Err(refuse(format!("its schema is {number}; this program knows {SCHEMA}"))
                     .with_hint("a newer anemll can read it"));
             }
             None => return Err(refuse("this is not a release.json of anemll".to_owned())),

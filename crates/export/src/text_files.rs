@@ -185,7 +185,7 @@ fn object(conversion: &Conversion, name: &str, bytes: &[u8]) -> Result<Map<Strin
     // are texts, and none of the keys that count has such a value.
     parsed.or_else(|error| serde_yaml_ng::from_slice(bytes).map_err(|_| error)).map_err(|error| {
         let path = conversion.directory.join(name);
-        ExportError::new(ErrorKind::Unfinished, &path, format!("no JSON object: {error}"))
+        ExportError::new(ErrorKind::Unfinished, &path, format!("not a JSON object: {error}"))
             .with_hint("take the file from the model's directory")
     })
 }

@@ -93,7 +93,7 @@ fn walk(
             _ => Node::Other,
         };
         if entries.len() == MOST_FILES {
-            return Err(ExportError::new(ErrorKind::Read, folder, "there are too many files"));
+            return Err(ExportError::new(ErrorKind::Read, folder, "too many files"));
         }
         entries.push(Entry { path: inner, node });
     }

@@ -179,7 +179,7 @@ fn check_file(
         Err(error) => return of(Status::Changed, error.reason().to_owned()),
     };
     if sum.sha256() != entry.sha256.to_ascii_lowercase() {
-        return of(Status::Changed, "its SHA-256 is another".to_owned());
+        return of(Status::Changed, "its SHA-256 differs".to_owned());
     }
     if let Some(contents) = &entry.contents
         && let Some(problem) = check_zip(&path, contents, progress)?
@@ -195,7 +195,7 @@ fn check_zip(path: &Path, contents: &[Content], progress: Progress<'_>) -> Resul
         anemll_files::open_no_follow(path).map_err(|error| ExportError::read(path, &error))?;
     let mut archive = match ZipArchive::new(std::io::BufReader::with_capacity(1 << 20, file)) {
         Ok(archive) => archive,
-        Err(error) => return Ok(Some(format!("no zip that can be read: {error}"))),
+        Err(error) => return Ok(Some(format!("not a readable zip: {error}"))),
     };
     let mut expected: BTreeMap<&str, &Content> =
         contents.iter().map(|content| (content.path.as_str(), content)).collect();
@@ -215,12 +215,12 @@ fn check_zip(path: &Path, contents: &[Content], progress: Progress<'_>) -> Resul
             continue;
         }
         let Some(content) = expected.remove(name.as_str()) else {
-            return Ok(Some(format!("it also holds {name:?}, or twice")));
+            return Ok(Some(format!("it also holds {name:?}, or holds it twice")));
         };
         match sum_of(&mut inner, content.bytes, progress, &mut |_| Ok(())) {
             Ok(Some(sum)) if sum.bytes == content.bytes => {
                 if sum.sha256() != content.sha256.to_ascii_lowercase() {
-                    return Ok(Some(format!("the SHA-256 of {name:?} is another")));
+                    return Ok(Some(format!("the SHA-256 of {name:?} differs")));
                 }
             }
             Ok(_) => return Ok(Some(format!("{name:?} does not have {} bytes", content.bytes))),

@@ -99,7 +99,7 @@ fn problem(text: &str) -> Option<&'static str> {
         return Some("leads out of the output directory, or is not plain");
     }
     if text.contains(['\\', ':']) || text.chars().any(char::is_control) {
-        return Some("has characters that no such name has");
+        return Some("has characters that are not allowed");
     }
     if parts.iter().any(|part| part.len() > LONGEST_PART) {
         return Some("is too long");

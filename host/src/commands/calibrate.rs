@@ -40,7 +40,7 @@ pub struct CalibrateArguments {
     /// Add what the model itself answers to so many built-in questions.
     #[arg(long = "self", value_name = "N", default_value_t = 0)]
     pub own_answers: usize,
-    /// Most tokens that are run.
+    /// Largest number of tokens to run.
     #[arg(long, value_name = "TOKENS", default_value_t = 16384, value_parser = count)]
     pub tokens: u64,
     /// Add up the products of every two inputs, by which errors of one weight are made good by

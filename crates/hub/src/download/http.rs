@@ -412,7 +412,7 @@ impl Head {
             let tag = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
             let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+=".contains(&byte);
             if tag.is_empty() || tag.len() > 128 || !tag.bytes().all(sound) || tag.contains("..") {
-                return Err(Failure::answer(url, "the hub's tag of a file cannot be one"));
+                return Err(Failure::answer(url, "the hub's tag of a file is not valid"));
             }
             self.sum = Sum::parse(tag);
             self.linked |= linked.is_some();

@@ -165,7 +165,7 @@ impl DownloadJob {
             // A mirror with tags of its own.
             None => match self.listing(&commit)?.remove(name).flatten() {
                 Some(entry) => entry.sum,
-                None => return Err(self.answer(&format!("the hub tells no hash of {name}"))),
+                None => return Err(self.answer(&format!("the hub gives no hash for {name}"))),
             },
         };
         if !sum.is_of(&bytes) {
@@ -342,7 +342,7 @@ impl DownloadJob {
                 _ => return Err(job.refusal(&answer, name)),
             };
             let (Some(size), Some(sum)) = (answer.head.size.or(size), answer.head.sum) else {
-                let message = format!("the hub tells no size or no hash of {name}");
+                let message = format!("the hub gives no size or no hash for {name}");
                 return Err(job.answer(&message).into());
             };
             Ok(Some(Entry { name: name.to_owned(), size, sum }))
@@ -458,7 +458,7 @@ impl DownloadJob {
             let mut answer = self.file(name, resumed.then_some(range.as_str()))?;
             if answer.status == RANGE_NOT_SATISFIABLE && resumed {
                 part.clear()?;
-                let message = format!("the hub has no more of {name}, of which it told more");
+                let message = format!("the hub sends less of {name} than it announced");
                 return Err(Failure::Passing(self.answer(&message), None));
             }
             self.agrees(&answer, entry)?;
@@ -548,7 +548,8 @@ impl DownloadJob {
             if now != there {
                 (there, since) = (now, Instant::now());
             } else if since.elapsed() > self.limits.lock {
-                let message = format!("another process is downloading {name}, and does not go on");
+                let message =
+                    format!("another process is downloading {name}, but makes no progress");
                 return Err(self
                     .failed(ErrorKind::Failed, &message)
                     .with_cause(format!("{} is locked", path.display()))

@@ -204,7 +204,7 @@ mod tests {
         let files = [
             finding("README.md", Status::Ok, ""),
             finding(&format!("{model}/model.mil"), Status::Ok, ""),
-            finding(weights, Status::Changed, "its SHA-256 is another"),
+            finding(weights, Status::Changed, "its SHA-256 differs"),
             finding("ios/meta.yaml", Status::Ok, ""),
         ];
         for width in [60, 80, 120] {
