@@ -30,7 +30,7 @@ pub struct Quantization {
 
 /// What a quantizer is told of a conversion.
 pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
-    Outline { parameters: description.parameters, layers: description.layers, whole }
+    Outline::new(description.parameters, description.layers).with_whole(whole)
 }
 
 impl Quantization {
@@ -104,26 +104,27 @@ impl Quantization {
             };
             let has_statistics = known.is_some();
             statistics.extend(known);
-            weights.push(WeightInfo {
-                id: weight.id.clone(),
-                tensor: weight.reference.tensor.clone(),
-                role: weight.reference.role.clone(),
-                layer: weight.reference.layer,
-                shape: weight.shape.clone(),
-                functions: weight.functions.clone(),
-                reads: weight.reference.reads.clone(),
-                writes: weight.reference.writes.clone(),
-                has_statistics,
-            });
+            weights.push(
+                WeightInfo::new(
+                    weight.id.clone(),
+                    weight.reference.tensor.clone(),
+                    weight.reference.role.clone(),
+                    weight.shape.clone(),
+                )
+                .with_layer(weight.reference.layer)
+                .with_functions(weight.functions.clone())
+                .with_reads(weight.reference.reads.clone())
+                .with_writes(weight.reference.writes.clone())
+                .with_statistics(has_statistics),
+            );
         }
         let programs: Vec<Vec<u8>> =
             functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
-        let request = PlanRequest {
-            outline: outline.clone(),
-            weights,
-            programs: programs.iter().map(Vec::as_slice).collect(),
-            statistics: statistics.iter().map(Tensor::view).collect::<Result<_>>()?,
-        };
+        let request = PlanRequest::default()
+            .with_outline(outline.clone())
+            .with_weights(weights)
+            .with_programs(programs.iter().map(Vec::as_slice).collect())
+            .with_statistics(statistics.iter().map(Tensor::view).collect::<Result<_>>()?);
         let plan = self.quantizer.plan(&request, host)?;
         let named = plan.decisions.keys().chain(plan.transforms.iter().map(|one| &one.weight));
         for id in named {
@@ -185,7 +186,7 @@ fn check_encoding(encoding: &Encoding, shape: &[u64]) -> std::result::Result<(),
     let mut types = Vec::new();
     for (name, argument) in &encoding.arguments {
         let kind = stored_type(argument).ok_or_else(|| {
-            let ArgumentType { dtype, shape } = argument;
+            let ArgumentType { dtype, shape, .. } = argument;
             format!("a weight file cannot hold `{name}`, {dtype} {shape:?}")
         })?;
         types.push((name, ValueType::from(kind)));
@@ -237,10 +238,10 @@ mod tests {
     use super::*;
 
     fn encoding(op: &str, arguments: &[(&str, DType, &[u64])]) -> Encoding {
-        let one = |(name, dtype, shape): &(&str, DType, &[u64])| {
-            ((*name).to_owned(), ArgumentType::new(*dtype, *shape))
+        let with = |encoding: Encoding, (name, dtype, shape): &(&str, DType, &[u64])| {
+            encoding.with_argument(*name, *dtype, *shape)
         };
-        Encoding { op: op.to_owned(), arguments: arguments.iter().map(one).collect() }
+        arguments.iter().fold(Encoding::new(op), with)
     }
 
     const LUT: &str = "constexpr_lut_to_dense";

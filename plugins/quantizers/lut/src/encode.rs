@@ -67,12 +67,8 @@ pub(crate) fn encode(
     sink.finish(lut)?;
 
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
-    Ok(Encoded {
-        error: Some(EncodingError {
-            mean_squared: error.squared / job.elements() as f64,
-            max_absolute: error.max_absolute,
-        }),
-    })
+    Ok(Encoded::default()
+        .with_error(EncodingError::new(error.squared / job.elements() as f64, error.max_absolute)))
 }
 
 impl<'a> Job<'a> {

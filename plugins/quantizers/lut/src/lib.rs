@@ -55,7 +55,9 @@ impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
         let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
         let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
-        Ok(Scheme { statistics, needs_statistics, ..parts::scheme(&self.options, outline) })
+        Ok(parts::scheme(&self.options, outline)
+            .with_statistics(statistics)
+            .with_need_of_statistics(needs_statistics))
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {

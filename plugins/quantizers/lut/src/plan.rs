@@ -2,10 +2,9 @@
 
 use crate::options::Lut;
 use crate::parts::Parts;
-use anemll_plugin_api::data::{ArgumentType, Decision, Encoding, Plan, WeightInfo};
-use anemll_plugin_api::{DType, Error, Result, Value, codes};
+use anemll_plugin_api::data::{Decision, Encoding, Plan, WeightInfo};
+use anemll_plugin_api::{DType, Error, Result, codes};
 use serde_json::json;
-use std::collections::BTreeMap;
 
 /// Weights with this many elements or fewer stay float16, as in coremltools, whose
 /// `weight_threshold` this is.
@@ -76,11 +75,8 @@ fn is_small(weight: &WeightInfo) -> bool {
 
 fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     if is_small(weight) {
-        return Ok(Decision {
-            encoding: None,
-            parameters: Value::Null,
-            note: Some(format!("stays float16, since it has no more than {SMALL} elements")),
-        });
+        return Ok(Decision::default()
+            .with_note(format!("stays float16, since it has no more than {SMALL} elements")));
     }
     let channels = weight.shape[0];
     let group = lut.group.map(|group| largest_divisor(channels, group));
@@ -93,22 +89,17 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         _ => None,
     };
     let groups = group.map_or(1, |group| channels / group.max(1));
-    Ok(Decision {
-        encoding: Some(encoding(&weight.shape, lut.bits, groups)?),
-        parameters: json!({ "bits": lut.bits, "group": group }),
-        note,
-    })
+    Ok(Decision::default()
+        .with_encoding(encoding(&weight.shape, lut.bits, groups)?)
+        .with_parameters(json!({ "bits": lut.bits, "group": group }))
+        .with_note(note))
 }
 
 /// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
 fn encoding(shape: &[u64], bits: u32, groups: u64) -> Result<Encoding> {
-    Ok(Encoding {
-        op: "constexpr_lut_to_dense".to_owned(),
-        arguments: BTreeMap::from([
-            ("indices".to_owned(), ArgumentType::new(index_type(bits)?, shape)),
-            ("lut".to_owned(), ArgumentType::new(DType::FLOAT16, lut_shape(shape, bits, groups))),
-        ]),
-    })
+    Ok(Encoding::new("constexpr_lut_to_dense")
+        .with_argument("indices", index_type(bits)?, shape)
+        .with_argument("lut", DType::FLOAT16, lut_shape(shape, bits, groups)))
 }
 
 /// The type of an index of so many bits.
