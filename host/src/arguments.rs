@@ -2,9 +2,11 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
+use anemll_pipeline::bits::Goal;
 use anemll_pipeline::component_options::TypedOption;
 use anemll_pipeline::model_files::HeadChoice;
 use anemll_pipeline::quantizer_choice::QuantizerChoice;
+use anemll_pipeline::request::DIVERGENCE;
 use clap::{Args, ValueEnum};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -35,9 +37,11 @@ impl Deref for ModelArgument {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct LutArguments {
-    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor;
-    /// none for 16-bit floats. Without a --lut flag: embeddings and head 8, layers 6, or 4 from 3 B
-    /// parameters on. With one, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for all).
+    /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor,
+    /// 4,scale; none for 16-bit floats; auto, the default: the fewest bits that keep the model close to the
+    /// original, as measured (from 3 B parameters on only where it is asked for: embeddings and head
+    /// 8, layers 4). With a --lut flag, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for
+    /// all).
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
     pub lut: Option<String>,
     /// Palettization of the embeddings.
@@ -64,6 +68,39 @@ impl LutArguments {
             .into_iter()
             .filter_map(|(flag, name, text)| Some(TypedOption::of_flag(flag, name, text.as_ref()?)))
     }
+}
+
+/// What bits by measured damage have to keep to.
+#[derive(Debug, Clone, Args)]
+pub struct GoalArguments {
+    /// Bits by measures: how far the model may be from the original, as the Kullback-Leibler divergence
+    /// in nats a token.
+    #[arg(long, value_name = "NATS", default_value_t = DIVERGENCE, value_parser = above_zero, help_heading = PALETTIZATION)]
+    pub max_kl: f64,
+    /// Bits by measures: the best of so many bits a weight.
+    #[arg(long, value_name = "BITS", value_parser = above_zero, help_heading = PALETTIZATION, conflicts_with_all = ["max_kl", "budget_mb"])]
+    pub target_bits: Option<f64>,
+    /// Bits by measures: the best of so many MB of weights.
+    #[arg(long, value_name = "MB", value_parser = count, help_heading = PALETTIZATION, conflicts_with = "max_kl")]
+    pub budget_mb: Option<u64>,
+}
+
+impl From<&GoalArguments> for Goal {
+    fn from(typed: &GoalArguments) -> Self {
+        match (typed.target_bits, typed.budget_mb) {
+            (Some(bits), _) => Self::Bits(bits),
+            (None, Some(megabytes)) => Self::Bytes(megabytes.saturating_mul(1_000_000)),
+            (None, None) => Self::Divergence(typed.max_kl),
+        }
+    }
+}
+
+/// A number above zero.
+fn above_zero(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number
+        .filter(|number| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "take a number above 0".to_owned())
 }
 
 #[derive(Debug, Clone, Default, Args)]

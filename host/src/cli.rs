@@ -126,7 +126,7 @@ pub enum Command {
     /// Measure a conversion: against reference logits of the original model, or on a text.
     #[command(after_help = eval::EXAMPLES)]
     Eval(eval::EvalArguments),
-    /// Talk with a conversion: on a terminal, through a pipe, or one question.
+    /// Talk to a conversion: on a terminal, through a pipe, or with a single question.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::ChatArguments),
     /// Continue a text with a conversion.
@@ -135,13 +135,13 @@ pub enum Command {
     /// Join functions of packages into one package, weights shared.
     #[command(after_help = combine::EXAMPLES)]
     Combine(Box<combine::CombineArguments>),
-    /// Take one function of a package out, with its weights only.
+    /// Extract one function of a package, with only its weights.
     #[command(after_help = split::EXAMPLES)]
     Split(split::SplitArguments),
     /// Say which weights packages could share, without writing.
     #[command(after_help = dedup::EXAMPLES)]
     Dedup(dedup::DedupArguments),
-    /// Lay a finished conversion out as apps load it, with a model card and sums of every file.
+    /// Lay out a finished conversion as apps load it, with a model card and checksums.
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArguments),
     /// Check an export: every file, and, if asked, its logits against the original model.
@@ -150,16 +150,16 @@ pub enum Command {
     /// Show what is in a package: functions, types, operations, weights, metadata.
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArguments),
-    /// Say whether a model can be converted, and what would be refused; needs config.json alone.
+    /// Say whether a model can be converted, and what would be refused; needs only config.json.
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArguments),
-    /// Say how large a conversion will be, and how many chunks it needs; needs config.json alone.
+    /// Say how large a conversion will be, and how many chunks it needs; needs only config.json.
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArguments),
     /// Say what this machine can do, and what is missing.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArguments),
-    /// Find the layers of a model whose activations pass the range of 16-bit floats.
+    /// Find the layers of a model whose activations exceed the range of 16-bit floats.
     #[command(after_help = preflight::EXAMPLES)]
     Preflight(preflight::PreflightArguments),
     /// Run a text through a model, and note what its weights are multiplied with, for better palettes.

@@ -48,7 +48,7 @@ impl Quantizer for Uniform {
             let rows = if fits { self.rows } else { 1 };
             let decision = Decision::default()
                 .with_encoding(self.encoding(&weight.shape, rows))
-                .with_parameters(rows)
+                .with_parameters(Value::from(rows))
                 .with_note((!fits).then(|| "a table for each row".to_owned()));
             plan.decisions.insert(weight.id.clone(), decision);
         }

@@ -153,7 +153,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     check(&["--chunk", "2", "--lut", "6", "--force"], "A0501", "have LUT bits 4, not LUT bits 6");
     check(&["--chunk", "3", "--lut", "4", "--force"], "A0501", "of 2 chunks, not 3");
     check(&["--chunk", "0"], "A0801", "--chunk 0");
-    check(&["--monolithic"], "A0501", "there are no parts");
+    check(&["--monolithic"], "A0501", "no parts found");
     check(&["--chunk", "2", "--gemma3"], "A0806", "Gemma 3");
     check(&["infer=x.mlpackage", "--chunk", "2"], "A0801", "functions are named");
 

@@ -135,6 +135,37 @@ impl Judge {
         })
     }
 
+    /// The first part of the text, by which bits are chosen. The rest says how good they are.
+    #[must_use]
+    pub fn choosing(&self) -> Self {
+        self.part(0..self.windows.len().div_ceil(3))
+    }
+
+    /// What is left for the last word.
+    #[must_use]
+    pub fn last_word(&self) -> Self {
+        self.part(self.windows.len().div_ceil(3)..self.windows.len())
+    }
+
+    /// Some of the windows; all where there would be none.
+    fn part(&self, windows: std::ops::Range<usize>) -> Self {
+        if windows.is_empty() {
+            return self.clone();
+        }
+        let count = |windows: &[Vec<u32>]| windows.iter().map(Vec::len).sum::<usize>();
+        let first = count(&self.windows[..windows.start]);
+        let tokens = first..first + count(&self.windows[windows.clone()]);
+        let rows = tokens.start * self.kept..tokens.end * self.kept;
+        Self {
+            windows: self.windows[windows].to_vec(),
+            kept: self.kept,
+            indices: self.indices[rows.clone()].to_vec(),
+            logits: self.logits[rows].to_vec(),
+            logsumexp: self.logsumexp[tokens.clone()].to_vec(),
+            next: self.next[tokens].to_vec(),
+        }
+    }
+
     /// Tokens of the longest window.
     pub fn longest(&self) -> usize {
         self.windows.iter().map(Vec::len).max().unwrap_or(0)

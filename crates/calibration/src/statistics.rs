@@ -4,7 +4,8 @@ use crate::file::{PROVENANCE, Provenance, SAME, SCHEMA};
 use crate::judge::PREFIX;
 use anemll_codes as codes;
 use anemll_plugin_api::{DType, Error, Result, Tensor};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -62,14 +63,21 @@ impl Statistics {
             .ok_or_else(|| damaged("it ends before its header, or this is too long"))?;
         let mut header = vec![0; start as usize];
         anemll_files::read_exact_at(&file, &mut header, 0).map_err(unreadable)?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&header).map_err(|source| damaged(&source.to_string()))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header[8..]).map_err(|source| damaged(&source.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let place = |offset: usize| start.saturating_add(offset as u64);
             let range = place(info.data_offsets.0)..place(info.data_offsets.1);
-            if range.end > size {
-                return Err(invalid(format!("the statistics of `{name}` lie outside of the file")));
+            let elements = info
+                .shape
+                .iter()
+                .try_fold(1_u64, |product, size| product.checked_mul(*size as u64));
+            let bytes = elements.and_then(|elements| elements.checked_mul(4));
+            if range.end > size || range.end.checked_sub(range.start) != bytes {
+                return Err(invalid(format!(
+                    "the statistics of `{name}` lie outside of the file, or have not the size of their shape"
+                )));
             }
             let known = if name.starts_with(PREFIX) {
                 matches!(info.dtype, Dtype::F32 | Dtype::U32)

@@ -60,7 +60,7 @@ impl Conversion {
         let own = directory.join(FILE);
         // Whoever names a file means that one.
         if meta.file_name().is_some_and(|name| name != META) && !meta.exists() {
-            return Err(invalid(meta, "there is no such file").with_hint(
+            return Err(invalid(meta, "the file does not exist").with_hint(
                 "take the output directory of `anemll convert`, or the meta.yaml in it",
             ));
         }

@@ -195,6 +195,7 @@ impl DecoderSpec {
                 plain(tensor, &table, "head")
                     .with_rows(rows.filter(|_| self.head_splits.len() > 1))
                     .with_reads(residual())
+                    .with_gain(Box::new(self.reference(Weight::FinalNorm)))
             }
             Weight::Layer(layer, weight) => self.layer_reference(layer, weight).with_layer(layer),
         }
@@ -220,7 +221,14 @@ impl DecoderSpec {
             LayerWeight::KeyNorm => gain("self_attn.k_norm", &head, space(Some("attention.k"))),
             LayerWeight::Matrix(matrix) => {
                 let (reads, writes) = matrix.spaces();
+                let norm = match matrix {
+                    Matrix::Query | Matrix::Key | Matrix::Value => Some(LayerWeight::InputNorm),
+                    Matrix::Gate | Matrix::Up => Some(LayerWeight::MlpNorm),
+                    Matrix::Output | Matrix::Down => None,
+                };
+                let norm = norm.map(|norm| self.reference(Weight::Layer(layer, norm)));
                 plain(tensor(matrix.module(), "weight"), &self.sizes(matrix), matrix.role())
+                    .with_gain(norm.map(Box::new))
                     .with_reads(space(reads))
                     .with_writes(space(writes))
             }

@@ -131,7 +131,7 @@ pub fn export(request: &Request<'_>, progress: Progress<'_>) -> Result<Exported>
         forms.push(writer.form(STANDARD, staging.path())?);
     }
     let recipe = recipe(&conversion, &source);
-    let tool = recipe.tool.clone().unwrap_or_else(|| "another tool than anemll".to_owned());
+    let tool = recipe.tool.clone().unwrap_or_else(|| "a tool other than anemll".to_owned());
     let card = Card::new(&conversion, source, tool);
     let facts: Vec<FormFacts> = forms.iter().map(Form::facts).collect();
     let release = |names: &[&str], files: Vec<FileEntry>| Release {
@@ -165,14 +165,19 @@ pub fn export(request: &Request<'_>, progress: Progress<'_>) -> Result<Exported>
     if !(writer.progress)(0) {
         return Err(ExportError::cancelled());
     }
-    let exported = Exported {
+    let mut exported = Exported {
         directory: request.target.to_owned(),
         forms: forms.iter().map(|form| form.summary(conversion.models.len())).collect(),
         linked_bytes: writer.placer.linked_bytes,
         written_bytes: writer.placer.copied_bytes + writer.written,
         notes,
     };
-    target.publish(staging)?;
+    if let Some(earlier) = target.publish(staging)? {
+        exported.notes.push(format!(
+            "the export that was replaced could not be removed: it is in {}",
+            earlier.display()
+        ));
+    }
     Ok(exported)
 }
 

@@ -155,7 +155,7 @@ impl Conversion {
         Err(ExportError::new(
             ErrorKind::NotCompiled,
             &compiled,
-            "this was compiled from another package than the one beside it",
+            "this was not compiled from the package beside it",
         )
         .with_hint(format!(
             "compile it again: anemll compile {} --output-dir {} --force",

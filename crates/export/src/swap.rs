@@ -3,10 +3,10 @@
 use crate::error::{ErrorKind, ExportError, Result};
 use crate::release::{self, Release};
 use crate::tree;
+use anemll_files::{Staging, StagingError};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// The directory that an export goes to.
 #[derive(Debug)]
@@ -15,19 +15,6 @@ pub(crate) struct Target {
     parent: PathBuf,
     /// What an earlier export left there, if one is to be replaced.
     earlier: Option<Release>,
-}
-
-/// Where an export is made before it gets its name.
-#[derive(Debug)]
-pub(crate) struct Staging {
-    folder: PathBuf,
-    _guard: TempDir,
-}
-
-impl Staging {
-    pub(crate) fn path(&self) -> &Path {
-        &self.folder
-    }
 }
 
 impl Target {
@@ -88,49 +75,31 @@ impl Target {
 
     /// A folder on the same file system, which goes away unless it is published.
     pub(crate) fn staging(&self) -> Result<Staging> {
-        let failed = |error: std::io::Error| ExportError::write(&self.parent, &error);
-        fs::create_dir_all(&self.parent).map_err(failed)?;
-        let guard = tempfile::Builder::new()
-            .prefix(".anemll-export-")
-            .tempdir_in(&self.parent)
-            .map_err(failed)?;
-        // A temporary folder is for its owner alone; this one is as all others.
-        let folder = guard.path().join("export");
-        fs::create_dir(&folder).map_err(failed)?;
-        Ok(Staging { folder, _guard: guard })
+        fs::create_dir_all(&self.parent).map_err(|e| ExportError::write(&self.parent, &e))?;
+        Staging::create(&self.path, true).map_err(|error| self.failed(error))
     }
 
-    /// Gives the staging folder the final name.
-    pub(crate) fn publish(self, staging: Staging) -> Result<()> {
+    /// Gives the staging folder the final name, with the files that others have put beside the
+    /// export which it replaces; the result is where that one is, if it could not be removed.
+    pub(crate) fn publish(self, staging: Staging) -> Result<Option<PathBuf>> {
         let failed = |error: std::io::Error| ExportError::write(&self.path, &error);
-        let Some(earlier) = &self.earlier else {
-            if self.path.is_dir() {
-                // It was empty; where it is no longer, this fails and nothing is lost.
-                fs::remove_dir(&self.path).map_err(failed)?;
+        if let Some(earlier) = &self.earlier {
+            for path in self.foreign(earlier, &staging)? {
+                keep(&self.path.join(&path), &staging.path().join(&path)).map_err(failed)?;
             }
-            return fs::rename(&staging.folder, &self.path).map_err(failed);
-        };
-        let foreign = self.foreign(earlier, &staging)?;
-        let backup = staging.folder.with_file_name("earlier");
-        fs::rename(&self.path, &backup).map_err(failed)?;
-        if let Err(error) = fs::rename(&staging.folder, &self.path) {
-            return Err(undone(fs::rename(&backup, &self.path), &backup, failed(error), staging));
+        } else if self.path.is_dir() {
+            // It was empty; where it is no longer, this fails and nothing is lost.
+            fs::remove_dir(&self.path).map_err(failed)?;
         }
-        let mut moved: Vec<&String> = Vec::new();
-        for path in &foreign {
-            match move_file(&backup, &self.path, path) {
-                Ok(()) => moved.push(path),
-                Err(error) => {
-                    let back = moved
-                        .iter()
-                        .try_for_each(|path| move_file(&self.path, &backup, path))
-                        .and_then(|()| fs::rename(&self.path, &staging.folder))
-                        .and_then(|()| fs::rename(&backup, &self.path));
-                    return Err(undone(back, &backup, failed(error), staging));
-                }
-            }
+        staging.publish(self.earlier.is_some()).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: StagingError) -> ExportError {
+        match error {
+            StagingError::System { path, source, .. } => ExportError::write(&path, &source),
+            other => ExportError::new(ErrorKind::Exists, &self.path, other.to_string())
+                .with_hint("choose another --to"),
         }
-        Ok(())
     }
 
     /// The files in the directory that no earlier export made. They stay.
@@ -165,32 +134,13 @@ fn clashes(folder: &Path, path: &str) -> bool {
             .any(|(at, _)| folder.join(&path[..at]).symlink_metadata().is_ok_and(|m| !m.is_dir()))
 }
 
-fn move_file(from: &Path, to: &Path, path: &str) -> std::io::Result<()> {
-    let target = to.join(path);
+/// Gives a file a second name below another folder, or makes a copy where the file system knows one
+/// name only.
+fn keep(file: &Path, target: &Path) -> std::io::Result<()> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::rename(from.join(path), target)
-}
-
-/// The error of a step that was taken back. Where that failed too, what was there stays beside.
-fn undone(
-    back: std::io::Result<()>,
-    backup: &Path,
-    error: ExportError,
-    staging: Staging,
-) -> ExportError {
-    match back {
-        Ok(()) => error,
-        Err(source) => {
-            // Dropping the guard would remove what the user had.
-            let kept = staging._guard.keep();
-            error.with_hint(format!(
-                "taking it back failed too ({source}): the earlier export is in {}",
-                kept.join(backup.file_name().unwrap_or_default()).display()
-            ))
-        }
-    }
+    fs::hard_link(file, target).or_else(|_| fs::copy(file, target).map(drop))
 }
 
 /// A path without links, as far as it is there.

@@ -63,7 +63,7 @@ pub(crate) fn collect(conversion: &Conversion) -> Result<TextFiles> {
         Some(bytes) => found.files.push((TOKENIZER.to_owned(), bytes)),
         None if has_other => {}
         None => found.notes.push(
-            "there is no tokenizer.json: apps cannot load this without a tokenizer".to_owned(),
+            "tokenizer.json is missing: apps cannot load this without a tokenizer".to_owned(),
         ),
     }
     let template = read(TEMPLATE, Limit::TEMPLATE)?;

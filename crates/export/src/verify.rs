@@ -223,7 +223,7 @@ fn check_zip(path: &Path, contents: &[Content], progress: Progress<'_>) -> Resul
                     return Ok(Some(format!("the SHA-256 of {name:?} is another")));
                 }
             }
-            Ok(_) => return Ok(Some(format!("{name:?} has not {} bytes", content.bytes))),
+            Ok(_) => return Ok(Some(format!("{name:?} does not have {} bytes", content.bytes))),
             Err(Stop::Cancelled) => return Err(ExportError::cancelled()),
             Err(Stop::Failed(error)) => {
                 return Ok(Some(format!("{name:?} cannot be read: {error}")));

@@ -1,5 +1,6 @@
 //! What is known of a tensor without reading it.
 
+use anemll_plugin_api::DType;
 use safetensors::Dtype;
 use std::fmt;
 
@@ -29,27 +30,23 @@ impl SourceType {
     /// Name as plugins spell it: `float16`, `bfloat16`, `float32`, and so on. Types that MIL does
     /// not have keep the name of the safetensors format, in lower case.
     pub fn name(self) -> String {
-        let Self::Other(dtype) = self else {
-            return match self {
-                Self::Float16 => "float16",
-                Self::BFloat16 => "bfloat16",
-                _ => "float32",
-            }
-            .to_owned();
+        let known = match self {
+            Self::Float16 => DType::FLOAT16,
+            Self::BFloat16 => DType::BFLOAT16,
+            Self::Float32 => DType::FLOAT32,
+            Self::Other(Dtype::BOOL) => DType::BOOL,
+            Self::Other(Dtype::U8) => DType::UINT8,
+            Self::Other(Dtype::I8) => DType::INT8,
+            Self::Other(Dtype::I16) => DType::INT16,
+            Self::Other(Dtype::U16) => DType::UINT16,
+            Self::Other(Dtype::I32) => DType::INT32,
+            Self::Other(Dtype::U32) => DType::UINT32,
+            Self::Other(Dtype::I64) => DType::INT64,
+            Self::Other(Dtype::U64) => DType::UINT64,
+            Self::Other(Dtype::F64) => DType::FLOAT64,
+            Self::Other(other) => return other.to_string().to_lowercase(),
         };
-        match dtype {
-            Dtype::BOOL => "bool".to_owned(),
-            Dtype::U8 => "uint8".to_owned(),
-            Dtype::I8 => "int8".to_owned(),
-            Dtype::I16 => "int16".to_owned(),
-            Dtype::U16 => "uint16".to_owned(),
-            Dtype::I32 => "int32".to_owned(),
-            Dtype::U32 => "uint32".to_owned(),
-            Dtype::I64 => "int64".to_owned(),
-            Dtype::U64 => "uint64".to_owned(),
-            Dtype::F64 => "float64".to_owned(),
-            other => other.to_string().to_lowercase(),
-        }
+        known.name().to_owned()
     }
 
     /// Bytes of one element of a usable type; `None` for the others.

@@ -1,6 +1,6 @@
 //! The `userDefined` metadata of packages, under `com.anemll.`.
 
-use crate::LayoutOptions;
+use crate::{LayoutOptions, anemll};
 use anemll_plugin_api::data::ModelDescription;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl<'a> PartMetadata<'a> {
     }
 
     fn with(mut self, key: &str, value: String) -> Self {
-        self.facts.insert(format!("com.anemll.{key}"), value);
+        self.facts.insert(format!("{}{key}", anemll::KEYS), value);
         self
     }
 
@@ -96,6 +96,12 @@ mod tests {
         let pairs: Vec<(&str, &str)> =
             metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let info = concat!("Converted with anemll ", env!("CARGO_PKG_VERSION"));
+        // What made the package, and what is in it, may differ between parts.
+        let shared = pairs.iter().map(|(key, _)| *key);
+        let shared: Vec<&str> =
+            shared.filter(|key| !key.ends_with(".info") && *key != anemll::FUNCTIONS).collect();
+        assert!(shared.iter().all(|key| anemll::SHARED.contains(key)));
+        assert_eq!(shared.len() + 1, anemll::SHARED.len(), "the source is added elsewhere");
         assert_eq!(
             pairs,
             [

@@ -225,7 +225,7 @@ pub fn combine_sources(
     metadata: &BTreeMap<String, String>,
 ) -> Result<Model> {
     let Some(first) = functions.first() else {
-        return Err(Error::new("there is no function to combine"));
+        return Err(Error::new("no function to combine"));
     };
     if !functions.iter().any(|source| source.name == default) {
         return Err(Error::new(format!("the default function `{default}` is not among them")));

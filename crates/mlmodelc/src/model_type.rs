@@ -4,8 +4,9 @@
 //! the tags of its outermost fields are read.
 
 use anemll_mlpackage::{ErrorKind, PackageError, Result};
+use coreml_proto::prost::encoding::{WireType, decode_key, decode_varint};
 use std::fmt;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read as _, Seek, SeekFrom};
 use std::path::Path;
 
 /// Type of a Core ML model: which field of the message `Model` it fills.
@@ -58,6 +59,9 @@ const TYPES: &[(u32, &str)] = &[
 
 /// Field number of ML Programs.
 const ML_PROGRAM: u32 = 502;
+
+/// Bytes of a field's tag and of the number behind it, at most.
+const HEAD: u64 = 20;
 
 /// Below this number stand the fields that every model has.
 const FIRST_TYPE: u32 = 200;
@@ -124,25 +128,12 @@ pub(crate) fn refuse_other(path: &Path) -> Result<()> {
 fn scan(file: &mut (impl BufRead + Seek), length: u64) -> std::io::Result<Option<ModelType>> {
     let mut found = None;
     let mut position = 0;
+    let mut head = Vec::with_capacity(HEAD as usize);
     while position < length {
-        let Some(tag) = varint(file, &mut position)? else { return Ok(None) };
-        let Ok(number) = u32::try_from(tag >> 3) else { return Ok(None) };
-        let skip = match tag & 7 {
-            0 => {
-                if varint(file, &mut position)?.is_none() {
-                    return Ok(None);
-                }
-                0
-            }
-            1 => 8,
-            2 => match varint(file, &mut position)? {
-                Some(count) => count,
-                None => return Ok(None),
-            },
-            5 => 4,
-            _ => return Ok(None),
-        };
-        let Some(next) = position.checked_add(skip).filter(|next| *next <= length) else {
+        head.clear();
+        file.take(HEAD).read_to_end(&mut head)?;
+        let Some((number, bytes)) = field(&head) else { return Ok(None) };
+        let Some(next) = position.checked_add(bytes).filter(|next| *next <= length) else {
             return Ok(None);
         };
         if number >= FIRST_TYPE {
@@ -152,12 +143,10 @@ fn scan(file: &mut (impl BufRead + Seek), length: u64) -> std::io::Result<Option
             }
             found = Some(kind);
         }
-        if skip > 0 {
-            match i64::try_from(skip) {
-                Ok(skip) => file.seek_relative(skip)?,
-                Err(_) => {
-                    file.seek(SeekFrom::Start(next))?;
-                }
+        match i64::try_from(bytes) {
+            Ok(bytes) => file.seek_relative(bytes - head.len() as i64)?,
+            Err(_) => {
+                file.seek(SeekFrom::Start(next))?;
             }
         }
         position = next;
@@ -165,18 +154,20 @@ fn scan(file: &mut (impl BufRead + Seek), length: u64) -> std::io::Result<Option
     Ok(found)
 }
 
-fn varint(file: &mut impl BufRead, position: &mut u64) -> std::io::Result<Option<u64>> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let Some(byte) = file.fill_buf()?.first().copied() else { return Ok(None) };
-        file.consume(1);
-        *position += 1;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(Some(number));
-        }
-    }
-    Ok(None)
+/// Number of the field that these bytes begin with, and how many bytes it takes with all that is in
+/// it; of that, at most [`HEAD`] need to be given.
+fn field(mut bytes: &[u8]) -> Option<(u32, u64)> {
+    let given = bytes.len();
+    let (number, wire_type) = decode_key(&mut bytes).ok()?;
+    let content = match wire_type {
+        WireType::Varint => decode_varint(&mut bytes).map(|_| 0),
+        WireType::SixtyFourBit => Ok(8),
+        WireType::LengthDelimited => decode_varint(&mut bytes),
+        WireType::ThirtyTwoBit => Ok(4),
+        WireType::StartGroup | WireType::EndGroup => return None,
+    };
+    let read = (given - bytes.len()) as u64;
+    Some((number, content.ok()?.checked_add(read)?))
 }
 
 #[cfg(test)]

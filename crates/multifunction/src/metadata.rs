@@ -1,11 +1,7 @@
 //! What a joined package says of itself.
 
+use anemll_layout::anemll;
 use coreml_proto::{Metadata, Model};
-
-/// What metadata keys of ANEMLL's packages begin with.
-const ANEMLL: &str = "com.anemll.";
-/// The key that lists the functions.
-pub(crate) const FUNCTIONS: &str = "com.anemll.functions";
 
 pub(crate) fn of(model: &Model) -> Metadata {
     model.description.as_ref().and_then(|d| d.metadata.clone()).unwrap_or_default()
@@ -32,8 +28,8 @@ pub(crate) fn joined(parts: &[(&str, Metadata)], default: &str) -> Metadata {
         }
     }
     let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
-    if result.user_defined.keys().any(|key| key.starts_with(ANEMLL)) {
-        result.user_defined.insert(FUNCTIONS.to_owned(), names.join(","));
+    if result.user_defined.keys().any(|key| key.starts_with(anemll::KEYS)) {
+        result.user_defined.insert(anemll::FUNCTIONS.to_owned(), names.join(","));
     }
     result.short_description = description(parts, default, &names);
     result
@@ -107,7 +103,7 @@ fn is_list(text: &str) -> bool {
 /// Metadata of a package with one function of another: what that one says, but for its other
 /// functions.
 pub(crate) fn of_one(mut metadata: Metadata, function: &str) -> Metadata {
-    metadata.user_defined.remove(FUNCTIONS);
+    metadata.user_defined.remove(anemll::FUNCTIONS);
     metadata.short_description =
         with_functions(without_functions(&metadata.short_description), &[function]);
     metadata

@@ -3,24 +3,9 @@
 use crate::error::{Error, Result};
 use crate::metadata;
 use crate::rewrite::Member;
+use anemll_layout::anemll;
 use anemll_mil::{FunctionInterface, interface};
 use std::collections::BTreeMap;
-
-/// Keys that parts of one conversion have in common, where they have them.
-const COMMON: [&str; 9] = [
-    "source_sha256",
-    "context_length",
-    "num_chunks",
-    "chunk_no",
-    "lut_bits",
-    "batch_size",
-    "vocab_size",
-    "lm_head_chunk_sizes",
-    "argmax_in_model",
-];
-
-/// The input whose last size is the context length.
-const MASK: &str = "causal_mask";
 
 /// Asks that the functions are parts of one conversion, as `infer` and `prefill` of a chunk are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +19,7 @@ pub(crate) fn check(members: &[Member], wanted: &PartsCheck) -> Result<()> {
     for member in members {
         let said = metadata::of(&member.model).user_defined;
         for (key, value) in &wanted.expected {
-            if let Some(found) = said.get(&format!("com.anemll.{key}"))
+            if let Some(found) = said.get(&format!("{}{key}", anemll::KEYS))
                 && found != value
             {
                 return Err(Error::combine(format!(
@@ -58,12 +43,12 @@ pub(crate) fn check(members: &[Member], wanted: &PartsCheck) -> Result<()> {
             .hint("convert both parts again from one model with the same options")
         };
         let others_said = metadata::of(&member.model).user_defined;
-        for key in COMMON.map(|key| format!("com.anemll.{key}")) {
-            if let (Some(mine), Some(theirs)) = (said.get(&key), others_said.get(&key))
+        for key in anemll::SHARED {
+            if let (Some(mine), Some(theirs)) = (said.get(key), others_said.get(key))
                 && mine != theirs
             {
                 let mut what = format!("{key} is {mine} in one, {theirs} in the other");
-                if key.ends_with("source_sha256") {
+                if key == anemll::SOURCE {
                     what = "they were made from different models".to_owned();
                 }
                 return Err(differs(what));
@@ -79,7 +64,10 @@ fn port_lists(member: &Member) -> Result<FunctionInterface> {
         message: error.to_string(),
         at: Some(member.path.clone()),
     })?;
-    lists.into_iter().next().ok_or_else(|| Error::combine("there is no function").at(&member.path))
+    lists
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::combine("the package has no function").at(&member.path))
 }
 
 /// States are equal; inputs have equal names and sizes, but for the number of tokens.
@@ -115,7 +103,9 @@ fn compare_ports(
                     "{kind} `{}` is {} {here:?} in `{left_name}`, but {} {there:?} in `{right_name}`",
                     port.name, port.data_type, other.data_type
                 );
-                if let (true, Some(a), Some(b)) = (port.name == MASK, here.last(), there.last()) {
+                if let (true, Some(a), Some(b)) =
+                    (port.name == anemll::INPUT_MASK, here.last(), there.last())
+                {
                     what += &format!(" (context {a} and {b})");
                 }
                 return Err(what);

@@ -136,7 +136,8 @@ impl JoinPlan {
         let opened = open(&mut store, &[source], cancelled)?;
         let shared = share(store, opened, None, cancelled)?;
         let mut model = shared.members.first().map(|member| member.model.clone());
-        let mut model = model.take().ok_or_else(|| Error::combine("there is no function"))?;
+        let mut model =
+            model.take().ok_or_else(|| Error::combine("the package has no function"))?;
         if let Some(found) = &mut model.description.get_or_insert_default().metadata {
             *found = metadata::of_one(std::mem::take(found), function);
         }
@@ -359,7 +360,7 @@ fn note_other_models(opened: &mut Opened) {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for member in &opened.members {
         let said = metadata::of(&member.model).user_defined;
-        if let Some(source) = said.get("com.anemll.source_sha256") {
+        if let Some(source) = said.get(anemll_layout::anemll::SOURCE) {
             known.entry(source.clone()).or_insert(&member.name);
         }
     }
@@ -384,7 +385,7 @@ fn note_older_versions(model: &Model, shared: &mut Shared) {
 fn default_function(sources: &[Source], options: &Options) -> Result<String> {
     let names = || sources.iter().map(|source| source.name.as_str());
     let Some(first) = names().next() else {
-        return Err(Error::combine("there is no function to combine"));
+        return Err(Error::combine("no function to combine"));
     };
     match &options.default {
         Some(default) if names().any(|name| name == default) => Ok(default.clone()),

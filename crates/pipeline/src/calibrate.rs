@@ -18,7 +18,9 @@ use anemll_tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// Tokens of the built-in text that conversions are judged by.
-const JUDGED: usize = 512;
+const JUDGED: usize = 768;
+/// Tokens of a window of it.
+const JUDGED_WINDOW: usize = 256;
 /// Bytes of sums where nothing is said and the machine does not tell its memory.
 const MEMORY: u64 = 2_000_000_000;
 /// Most tokens of an answer that the model writes itself.
@@ -88,7 +90,7 @@ pub fn calibrate(
             own_answers(original.engine, &tokenizer, request.own_answers, show)?;
         corpus = self::corpus(request, &tokenizer, &pieces, tokens, context)?;
     }
-    let held_out = Corpus::held_out(&tokenizer, JUDGED, context)?;
+    let held_out = Corpus::held_out(&tokenizer, JUDGED, context.min(JUDGED_WINDOW))?;
     for window in corpus.windows().iter().chain(held_out.windows()) {
         anemll_generation::perplexity::check_vocabulary(&original.engine, window)?;
     }
@@ -115,7 +117,7 @@ pub fn calibrate(
         output: &request.output,
     };
     let provenance = run(&mut original.engine, &calibration, &|Progress { done, total }| {
-        show(&Event::Calibration { what: "calibrating", done, total });
+        show(&Event::Measure { what: "calibrating", unit: "tokens", done, total });
     })?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Calibrated { provenance, available: corpus.available() as u64, seconds })
@@ -151,7 +153,7 @@ fn corpus(
 fn judge(engine: &mut Engine, held_out: &Corpus, show: &dyn Fn(&Event<'_>)) -> Result<Judge> {
     let total = held_out.tokens();
     Judge::new(engine, held_out, &|done| {
-        show(&Event::Calibration { what: "running what to judge by", done, total });
+        show(&Event::Measure { what: "running what to judge by", unit: "tokens", done, total });
     })
 }
 
@@ -170,7 +172,7 @@ fn own_answers(
     for (number, question) in questions.iter().enumerate() {
         check_cancelled()?;
         let (done, total) = (number as u64, questions.len() as u64);
-        show(&Event::Calibration { what: "answering questions", done, total });
+        show(&Event::Measure { what: "answering questions", unit: "questions", done, total });
         let prompt = Piece::asked(tokenizer, template.as_ref(), question)?;
         generator.reset()?;
         let mut answer = Vec::new();

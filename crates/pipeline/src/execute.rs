@@ -36,6 +36,7 @@ impl Job<'_> {
         }
         if writes {
             self.calibrate(work)?;
+            self.choose_bits(work)?;
         }
         work.expect(&selected)?;
         for step in work.steps.iter() {

@@ -8,6 +8,7 @@ use crate::own_calibration::OwnCalibration;
 use crate::quantization::Quantization;
 use crate::report::StepReport;
 use crate::request::{CalibrationChoice, ConvertRequest};
+use crate::scratch;
 use crate::statistics::Statistics;
 use crate::work::Work;
 use anemll_calibration::{Judge, Kind, Quality};
@@ -16,6 +17,7 @@ use anemll_generation::engine::Engine;
 use anemll_plugin_api::data::Knowledge;
 use anemll_plugin_api::{Error, Result};
 use anemll_store::Store;
+use std::path::Path;
 
 /// From here on a model is so far from the original that answers suffer.
 const FAR: f64 = 0.3;
@@ -31,6 +33,18 @@ pub(crate) fn warning(quality: &Quality) -> Option<String> {
             quality.kl
         )
     })
+}
+
+/// Whether a calibration cannot be made of this model, or with these plugins.
+fn does_not_suit(error: &Error) -> bool {
+    [
+        codes::CALIBRATION_INPUT,
+        codes::EVALUATION_INPUT,
+        codes::PLUGIN_NOT_FOUND,
+        codes::RUNTIME_UNAVAILABLE,
+        codes::OPERATION_UNSUPPORTED,
+    ]
+    .contains(&error.code.as_ref())
 }
 
 fn no_statistics(id: &str, why: &str) -> Error {
@@ -73,8 +87,16 @@ impl Job<'_> {
             (work.show)(&Event::Note { text });
             return Ok(());
         }
-        let made = self.own_calibration(work).statistics(kind)?;
-        quantization.take(Statistics::made(&made.path)?);
+        let scratch = scratch::place(self.arguments, &self.description);
+        match self.own_calibration(work, &scratch).statistics(kind) {
+            Ok(made) => quantization.take(Statistics::made(&made.path)?),
+            // What the model or the installation does not allow leaves the weights themselves.
+            Err(error) if does_not_suit(&error) && !self.settings.scheme.needs_statistics => {
+                let text = format!("not calibrated, so tables follow the weights alone: {error}");
+                (work.show)(&Event::Warning { text: &text });
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -86,7 +108,7 @@ impl Job<'_> {
         wanted.then_some(quantization)
     }
 
-    fn own_calibration<'b>(&'b self, work: &'b Work<'_>) -> OwnCalibration<'b> {
+    fn own_calibration<'b>(&'b self, work: &'b Work<'_>, scratch: &'b Path) -> OwnCalibration<'b> {
         OwnCalibration {
             arguments: self.arguments,
             plugins: self.plugins,
@@ -94,6 +116,8 @@ impl Job<'_> {
             model: work.weights.source.directory.path(),
             source_sha256: work.packages.source_sha256,
             tokenizer_sha256: work.small_files.fingerprint(),
+            scratch,
+            parameters: self.description.parameters,
             show: work.show,
         }
     }
@@ -119,13 +143,14 @@ impl Job<'_> {
         {
             return Ok(None);
         }
+        let scratch = scratch::place(self.arguments, &self.description);
         let given = match quantization.statistics() {
             Some(statistics) => Judge::read(statistics.file())?,
             None => None,
         };
-        let judge = match given.filter(|judge| judge.longest() as u64 <= engine.context()) {
+        let whole = match given.filter(|judge| judge.longest() as u64 <= engine.context()) {
             Some(judge) => judge,
-            None => match self.own_calibration(work).judge() {
+            None => match self.own_calibration(work, &scratch).judge() {
                 Ok(Some(judge)) => judge,
                 Ok(None) => return Ok(None),
                 Err(error) if error.is_cancelled() => return Err(error),
@@ -136,8 +161,10 @@ impl Job<'_> {
                 }
             },
         };
+        let judge = whole.last_word();
         let total = judge.tokens();
-        let progress = |done| (work.show)(&Event::Calibration { what: "judging", done, total });
+        let progress =
+            |done| (work.show)(&Event::Measure { what: "judging", unit: "tokens", done, total });
         judge.judge(engine, &progress).map(Some)
     }
 }

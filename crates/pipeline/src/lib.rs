@@ -4,6 +4,7 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
+pub mod bits;
 mod cache;
 pub mod calibrate;
 pub mod combiners;
@@ -21,6 +22,7 @@ pub mod model_files;
 pub mod model_source;
 mod names;
 pub mod original;
+mod output_scale;
 mod own_calibration;
 mod packages;
 pub mod plugins;
@@ -29,6 +31,8 @@ pub mod quantizer_choice;
 pub mod references;
 mod report;
 pub mod request;
+mod rotation;
+mod scratch;
 mod settings;
 pub mod sizes;
 mod statistics;

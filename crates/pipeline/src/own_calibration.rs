@@ -12,10 +12,22 @@ use anemll_plugin_api::{Host, Result};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Tokens of the built-in text.
-pub(crate) const TOKENS: u64 = 4096;
+/// Tokens of the built-in text: fewer for a model that takes long to run.
+fn tokens(parameters: u64) -> u64 {
+    match parameters {
+        0..2_000_000_000 => 4096,
+        2_000_000_000..5_000_000_000 => 2048,
+        _ => 1024,
+    }
+}
+
 /// Longest window of text.
 const WINDOW: u64 = 512;
+
+/// What a conversion's own calibration is, beside the model: the same makes the same packages.
+pub(crate) fn identity(parameters: u64) -> String {
+    format!("{} tokens of {}", tokens(parameters), &built_in_sha256()[..16])
+}
 
 /// What a conversion's own calibration is made from.
 pub(crate) struct OwnCalibration<'a> {
@@ -27,6 +39,10 @@ pub(crate) struct OwnCalibration<'a> {
     pub(crate) source_sha256: &'a str,
     /// Of the tokenizer and its kin.
     pub(crate) tokenizer_sha256: String,
+    /// Where a temporary folder goes.
+    pub(crate) scratch: &'a Path,
+    /// Elements of all weights.
+    pub(crate) parameters: u64,
     pub(crate) show: &'a dyn Fn(&Event<'_>),
 }
 
@@ -35,8 +51,6 @@ pub(crate) struct Made {
     pub(crate) path: PathBuf,
     /// Where the file is, when nothing keeps it.
     _folder: Option<tempfile::TempDir>,
-    /// Whether it was there.
-    pub(crate) kept: bool,
 }
 
 impl OwnCalibration<'_> {
@@ -85,7 +99,7 @@ impl OwnCalibration<'_> {
         if Statistics::open(&path).is_ok_and(|found| {
             found.provenance().is_some_and(|said| said.source_sha256 == self.source_sha256)
         }) {
-            return Ok(Made { path, _folder: temporary, kept: true });
+            return Ok(Made { path, _folder: temporary });
         }
         let request = CalibrateRequest {
             original: OriginalRequest {
@@ -94,11 +108,11 @@ impl OwnCalibration<'_> {
                 arch: self.arguments.arch.clone(),
                 head: self.arguments.head,
                 runtime: CPU.to_owned(),
-                scratch: None,
+                scratch: Some(self.scratch.to_owned()),
             },
             texts: Vec::new(),
             chat: false,
-            tokens: if kind.is_some() { TOKENS } else { 0 },
+            tokens: if kind.is_some() { tokens(self.parameters) } else { 0 },
             kind: kind.unwrap_or(Kind::Squares),
             own_answers: 0,
             memory: None,
@@ -107,7 +121,7 @@ impl OwnCalibration<'_> {
         };
         calibrate::calibrate(&request, self.plugins, self.host, self.show)?;
         cache::trim(&folder, &path);
-        Ok(Made { path, _folder: temporary, kept: false })
+        Ok(Made { path, _folder: temporary })
     }
 
     fn window(&self) -> u64 {
@@ -131,7 +145,7 @@ impl OwnCalibration<'_> {
             head.unwrap_or_default(),
             self.arguments.arch.as_deref().unwrap_or_default(),
             &self.window().to_string(),
-            &TOKENS.to_string(),
+            &tokens(self.parameters).to_string(),
         ] {
             hash.update(part);
             hash.update([0]);

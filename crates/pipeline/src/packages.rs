@@ -2,7 +2,7 @@
 
 use super::report::{LintReport, LintSummary, PackageReport};
 use anemll_codes as codes;
-use anemll_layout::layout_error;
+use anemll_layout::{anemll, layout_error};
 use anemll_mil::{Concern, lint};
 use anemll_mlpackage::{BlobFile, WeightsPlacement, WeightsSource, WriteOptions, Written};
 use anemll_plugin_api::data::{CombineOptions, NamedFunction, PackageSpec};
@@ -134,10 +134,9 @@ impl PackageContext<'_> {
         metadata.author = "anemll".to_owned();
         metadata.version_string = env!("CARGO_PKG_VERSION").to_owned();
         metadata.user_defined.extend(package.metadata.clone());
-        metadata
-            .user_defined
-            .insert("com.anemll.source_sha256".to_owned(), self.source_sha256.to_owned());
-        metadata.user_defined.insert("com.anemll.options".to_owned(), self.options.to_string());
+        let facts = &mut metadata.user_defined;
+        facts.insert(anemll::SOURCE.to_owned(), self.source_sha256.to_owned());
+        facts.insert(anemll::OPTIONS.to_owned(), self.options.to_string());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The quantizer of a conversion, what it is given, and its plan.
 
+use super::output_scale;
 use super::references::{Item, Weight};
 use super::statistics::Statistics;
 use crate::quantizer_choice::Chosen;
@@ -14,8 +15,21 @@ use anemll_plugin_api::data::{
 };
 use anemll_plugin_api::{DType, Error, Host, Quantizer, Result, Tensor};
 use coreml_proto::Model;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
+
+/// What becomes of weights, by id; nothing for those that stay float16.
+pub type Decisions = BTreeMap<String, Option<Decision>>;
+
+/// Decisions that were made before, and whether they are only tried.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// The decisions.
+    pub decisions: Decisions,
+    /// Whether squares of inputs are enough, though products are known.
+    pub is_trial: bool,
+}
 
 /// A quantizer and the statistics that it is given.
 pub struct Quantization {
@@ -26,6 +40,10 @@ pub struct Quantization {
     /// Statistics of the weights' inputs: those that the user gave, or those of a calibration, once
     /// it is done.
     statistics: OnceLock<Statistics>,
+    /// What was decided by measures, in place of the quantizer's own decisions.
+    decisions: OnceLock<Decisions>,
+    /// Whether squares of inputs are enough, though products are known: it is quick, and only a trial.
+    pub(super) is_trial: bool,
 }
 
 /// What a quantizer is told of a conversion.
@@ -36,7 +54,13 @@ pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
 impl Quantization {
     /// A quantizer without statistics.
     pub fn new((id, quantizer): Chosen) -> Self {
-        Self { id, quantizer, statistics: OnceLock::new() }
+        Self {
+            id,
+            quantizer,
+            statistics: OnceLock::new(),
+            decisions: OnceLock::new(),
+            is_trial: false,
+        }
     }
 
     /// The same quantizer with the statistics of a file. Without a directory of weights, the names in
@@ -75,6 +99,32 @@ impl Quantization {
     /// sha256 of the statistics file in hexadecimal: other statistics make another conversion.
     pub(super) fn statistics_sha256(&self) -> Option<&str> {
         self.statistics().map(Statistics::sha256)
+    }
+
+    /// Takes decisions that were made by measures, if there are none yet.
+    pub(super) fn decide(&self, decisions: Decisions) {
+        // Those that were given stay.
+        let _ = self.decisions.set(decisions);
+    }
+
+    /// Whether decisions were made by measures.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decisions.get().is_some()
+    }
+
+    /// All that could become of the weights of some functions, by id.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub(super) fn choices(
+        &self,
+        outline: &Outline,
+        items: &[(String, Item)],
+        functions: &[(&str, &Model)],
+        host: &Host,
+    ) -> Result<BTreeMap<String, Vec<Decision>>> {
+        let outline = outline.clone().with_choices(true);
+        Ok(self.plan(&outline, items, functions, host)?.choices)
     }
 
     /// What is to happen to the weights of some functions.
@@ -125,8 +175,21 @@ impl Quantization {
             .with_weights(weights)
             .with_programs(programs.iter().map(Vec::as_slice).collect())
             .with_statistics(statistics.iter().map(Tensor::view).collect::<Result<_>>()?);
-        let plan = self.quantizer.plan(&request, host)?;
-        let named = plan.decisions.keys().chain(plan.transforms.iter().map(|one| &one.weight));
+        let mut plan = self.quantizer.plan(&request, host)?;
+        for weight in &request.weights {
+            match self.decisions.get().and_then(|decided| decided.get(&weight.id)) {
+                Some(Some(decision)) => {
+                    plan.decisions.insert(weight.id.clone(), decision.clone());
+                }
+                Some(None) => drop(plan.decisions.remove(&weight.id)),
+                None => {}
+            }
+        }
+        let named = plan
+            .decisions
+            .keys()
+            .chain(plan.choices.keys())
+            .chain(plan.transforms.iter().map(|one| &one.weight));
         for id in named {
             if !request.weights.iter().any(|weight| weight.id == *id) {
                 let what = format!("the plan names the weight `{id}`, which does not exist");
@@ -134,8 +197,13 @@ impl Quantization {
             }
         }
         for weight in &request.weights {
-            let decision = plan.decisions.get(&weight.id);
-            if let Some(encoding) = decision.and_then(|decision| decision.encoding.as_ref()) {
+            let decided = plan.decisions.get(&weight.id);
+            let choices = plan.choices.get(&weight.id).into_iter().flatten();
+            for decision in decided.into_iter().chain(choices) {
+                if decision.output_scale {
+                    self.check_output_scale(Some(decision), weight, functions)?;
+                }
+                let Some(encoding) = &decision.encoding else { continue };
                 check_encoding(encoding, &weight.shape).map_err(|why| {
                     self.blame(&format!(
                         "the plan puts `{}` in place of `{}`: {why}",
@@ -148,6 +216,30 @@ impl Quantization {
             statistics.check_complete(&members, &plan)?;
         }
         Ok(plan)
+    }
+
+    /// Only products can be multiplied after the weight.
+    fn check_output_scale(
+        &self,
+        decision: Option<&Decision>,
+        weight: &WeightInfo,
+        functions: &[(&str, &Model)],
+    ) -> Result<()> {
+        let encoding = decision.and_then(|decision| decision.encoding.as_ref());
+        let why = match encoding {
+            None => Some("it is not encoded".to_owned()),
+            Some(encoding) if encoding.arguments.contains_key(Decision::OUTPUT_SCALE) => {
+                Some(format!("the operation has an `{}` itself", Decision::OUTPUT_SCALE))
+            }
+            Some(_) => output_scale::obstacle(functions, &weight.id),
+        };
+        match why {
+            None => Ok(()),
+            Some(why) => {
+                let tensor = &weight.tensor;
+                Err(self.blame(&format!("the plan scales the products of `{tensor}`: {why}")))
+            }
+        }
     }
 
     /// An answer of the quantizer that makes no sense.
@@ -210,12 +302,17 @@ fn check_encoding(encoding: &Encoding, shape: &[u64]) -> std::result::Result<(),
 
 /// Whether what was written for a weight is what was planned.
 pub(super) fn check_written(
+    decision: &Decision,
     encoding: &Encoding,
+    shape: &[u64],
     written: &[anemll_plugin_api::Tensor],
 ) -> std::result::Result<(), String> {
     let text = |dtype: DType, shape: &[u64]| format!("{dtype} {shape:?}");
-    for (name, planned) in &encoding.arguments {
-        let mut of_name = written.iter().filter(|tensor| tensor.name == *name);
+    let scale_type = ArgumentType::new(DType::FLOAT16, shape.get(..1).unwrap_or_default());
+    let scale = decision.output_scale.then_some((Decision::OUTPUT_SCALE, &scale_type));
+    let planned = encoding.arguments.iter().map(|(name, planned)| (name.as_str(), planned));
+    for (name, planned) in planned.chain(scale) {
+        let mut of_name = written.iter().filter(|tensor| tensor.name == name);
         let planned_text = text(planned.dtype, &planned.shape);
         match (of_name.next(), of_name.next()) {
             (None, _) => return Err(format!("planned `{name}`, {planned_text}, and wrote none")),
@@ -227,7 +324,11 @@ pub(super) fn check_written(
             (Some(_), None) => {}
         }
     }
-    match written.iter().find(|tensor| !encoding.arguments.contains_key(&tensor.name)) {
+    let is_planned = |tensor: &&anemll_plugin_api::Tensor| {
+        encoding.arguments.contains_key(&tensor.name)
+            || (decision.output_scale && tensor.name == Decision::OUTPUT_SCALE)
+    };
+    match written.iter().find(|tensor| !is_planned(tensor)) {
         Some(other) => Err(format!("wrote `{}`, which was not planned", other.name)),
         None => Ok(()),
     }
@@ -284,7 +385,21 @@ mod tests {
         };
         let (indices, lut) =
             (tensor("indices", DType::UINT8, &[1, 2]), tensor("lut", DType::INT8, &[1]));
-        check_written(&planned, &[lut.clone(), indices.clone()]).unwrap();
+        let plain = Decision::default();
+        let scaled = Decision::default().with_output_scale(true);
+        check_written(&plain, &planned, &[2], &[lut.clone(), indices.clone()]).unwrap();
+        let scale = |bytes: &[u8]| {
+            let size = bytes.len() as u64 / 2;
+            Tensor::new(Decision::OUTPUT_SCALE, DType::FLOAT16, [size], bytes).unwrap()
+        };
+        let with = |scale: Tensor| [lut.clone(), indices.clone(), scale];
+        check_written(&scaled, &planned, &[2], &with(scale(&[0; 4]))).unwrap();
+        let error = check_written(&scaled, &planned, &[2], &with(scale(&[0; 2]))).unwrap_err();
+        assert_eq!(error, "planned `output_scale` as float16 [2], but wrote float16 [1]");
+        let error = check_written(&scaled, &planned, &[2], &with(scale(&[0; 4]))[..2]).unwrap_err();
+        assert_eq!(error, "planned `output_scale`, float16 [2], and wrote none");
+        let error = check_written(&plain, &planned, &[2], &with(scale(&[0; 4]))).unwrap_err();
+        assert_eq!(error, "wrote `output_scale`, which was not planned");
         for (written, why) in [
             (vec![indices.clone()], "planned `lut`, int8 [1], and wrote none"),
             (vec![indices.clone(), lut.clone(), lut.clone()], "wrote `lut` twice"),
@@ -301,7 +416,7 @@ mod tests {
                 "wrote `more`, which was not planned",
             ),
         ] {
-            assert_eq!(check_written(&planned, &written).unwrap_err(), why);
+            assert_eq!(check_written(&plain, &planned, &[2], &written).unwrap_err(), why);
         }
     }
 }

@@ -1,15 +1,21 @@
 //! What is to be converted, into what, and how.
 
+use crate::bits::Goal;
 use crate::component_options;
 use crate::model_files::HeadChoice;
 pub use crate::plugins::NONE;
 use crate::plugins::Plugins;
+use crate::quantization::Decided;
 pub use crate::quantizer_choice::QUANTIZER;
 use crate::quantizer_choice::QuantizerChoice;
 use anemll_plugin_api::ComponentOptions;
 use anemll_plugin_api::data::Stage;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How far a model may be from the original where bits are chosen by measures: nats a token.
+pub const DIVERGENCE: f64 = 0.1;
 
 /// Combiner and chunks are chosen by size.
 pub const AUTO: &str = "auto";
@@ -54,6 +60,12 @@ pub struct ConvertRequest {
     /// Where statistics of the weights' inputs come from.
     #[serde(skip)]
     pub calibration: CalibrationChoice,
+    /// What a plan by measured damage has to keep to.
+    #[serde(skip)]
+    pub goal: Goal,
+    /// What becomes of weights, where that was decided before.
+    #[serde(skip)]
+    pub decided: Option<Arc<Decided>>,
     /// Id of the frontend, where several accept the model.
     #[serde(skip)]
     pub arch: Option<String>,
@@ -105,6 +117,8 @@ impl ConvertRequest {
             head: None,
             quantizer: QuantizerChoice::default(),
             calibration: CalibrationChoice::Auto,
+            goal: Goal::Divergence(DIVERGENCE),
+            decided: None,
             arch: None,
             compiler: None,
             runtime: CPU.to_owned(),

@@ -57,7 +57,11 @@ pub(super) fn quantization(
     plugins: &Plugins,
     directory: Option<&ModelDirectory>,
 ) -> Result<Option<Quantization>> {
-    let chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
+    let mut chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
+    if let (Some(chosen), Some(decided)) = (&mut chosen, &arguments.decided) {
+        chosen.decide(decided.decisions.clone());
+        chosen.is_trial = decided.is_trial;
+    }
     match (chosen, &arguments.calibration) {
         (Some(chosen), CalibrationChoice::File(path)) => {
             chosen.with_statistics(path, directory).map(Some)

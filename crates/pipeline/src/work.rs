@@ -110,7 +110,7 @@ impl Work<'_> {
     }
 
     /// The functions of a weight file, each with its id.
-    fn members<'b>(&'b self, file: &'b WeightFile) -> Result<Vec<(&'b str, &'b Model)>> {
+    pub(super) fn members<'b>(&'b self, file: &'b WeightFile) -> Result<Vec<(&'b str, &'b Model)>> {
         file.functions.iter().map(|id| Ok((id.as_str(), self.function(id)?))).collect()
     }
 

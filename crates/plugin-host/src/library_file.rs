@@ -82,7 +82,7 @@ fn read(path: &Path) -> Result<RawManifest> {
             | FileKind::Pe64,
         ) => cache.range(0, metadata.len()),
         _ if metadata.len() == 0 => return Err(not_a_library("it is empty")),
-        _ => return Err(not_a_library("it is a file of another kind")),
+        _ => return Err(not_a_library("it is another kind of file")),
     };
     let library = File::parse(data).map_err(damaged)?;
     check_system(library.format())?;
@@ -93,7 +93,7 @@ fn read(path: &Path) -> Result<RawManifest> {
         ObjectKind::Unknown if library.format() == BinaryFormat::MachO => {}
         ObjectKind::Executable => return Err(not_a_library("it is a program")),
         ObjectKind::Relocatable => return Err(not_a_library("it is an object file")),
-        _ => return Err(not_a_library("it is a file of another kind")),
+        _ => return Err(not_a_library("it is another kind of file")),
     }
     let address = manifest_address(&library)?;
     let header: [u8; MANIFEST_HEADER] =

@@ -46,7 +46,7 @@ impl Identity {
     /// may happen unasked: equal source and options.
     pub fn conflict(&self, earlier: &Self) -> Option<String> {
         if self.source_sha256 != earlier.source_sha256 {
-            return Some("the output directory holds the conversion of another model".to_owned());
+            return Some("the output directory holds a conversion of another model".to_owned());
         }
         earlier.other_options(&self.options)
     }

@@ -147,7 +147,7 @@ impl Store {
                 moves.push(Move { name: name.clone(), new: None, old: true });
             } else {
                 self.warnings.push(format!(
-                    "{} is of an earlier conversion, but was changed since: it is left alone",
+                    "{} belongs to an earlier conversion, but was changed since: it is left alone",
                     path.display()
                 ));
             }
@@ -298,7 +298,7 @@ impl Store {
             || key.is_empty()
             || !key.bytes().all(|byte| byte.is_ascii_hexdigit())
         {
-            return Err(invalid_record(path, &"it is of another version, or was changed"));
+            return Err(invalid_record(path, &"it comes from another version, or was changed"));
         }
         let places = self.places(&journal.staging);
         for folder in [&places.staging, &places.staging.join(REPLACED), &self.own()] {

@@ -138,32 +138,12 @@ pub fn words(text: &str, width: Option<usize>) -> Vec<String> {
 /// next line, indented by two more.
 pub fn wrapped_lines(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
-    let mut result = String::with_capacity(text.len() + text.len() / 16);
-    for line in text.split_inclusive('\n') {
-        let content = line.trim_end_matches('\n');
-        let indent = content.len() - content.trim_start_matches(' ').len();
+    let line = |line: &str| {
+        let indent = line.len() - line.trim_start_matches(' ').len();
         let room = width.saturating_sub(indent + 2);
-        let mut column = 0;
-        for word in words(&content[indent..], Some(room)) {
-            if column == 0 {
-                result.extend(std::iter::repeat_n(' ', indent));
-                column = indent;
-            } else if column + 1 + columns(&word) > width {
-                result.push('\n');
-                result.extend(std::iter::repeat_n(' ', indent + 2));
-                column = indent + 2;
-            } else {
-                result.push(' ');
-                column += 1;
-            }
-            result.push_str(&word);
-            column += columns(&word);
-        }
-        if line.ends_with('\n') {
-            result.push('\n');
-        }
-    }
-    result
+        set(words(&line[indent..], Some(room)), " ", [indent, indent + 2], width)
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Words set in lines of at most `width` (100 where none is given) behind an indent.
@@ -173,29 +153,45 @@ pub fn wrapped<'a>(
     indent: usize,
     width: Option<usize>,
 ) -> String {
-    let width = width.unwrap_or(100);
+    let mut words = words.into_iter().map(plain).peekable();
+    if words.peek().is_none() {
+        return String::new();
+    }
+    set(words, separator, [indent; 2], width.unwrap_or(100)) + "\n"
+}
+
+/// Words in lines of at most `width` columns, unless a word alone is wider, behind one indent in the
+/// first line and another in the rest. What separates two words stays at the end of a line, without
+/// the blanks.
+fn set(
+    words: impl IntoIterator<Item = impl AsRef<str>>,
+    separator: &str,
+    [first, others]: [usize; 2],
+    width: usize,
+) -> String {
+    let end = separator.trim_end();
+    let width = width.saturating_sub(columns(end));
     let mut text = String::new();
-    let mut line = " ".repeat(indent);
-    let mut empty = true;
-    for word in words {
-        let word = plain(word);
-        let needed = columns(&line) + separator.len() + columns(&word);
-        if !empty && needed > width {
-            text.push_str(line.trim_end());
+    let mut column = 0;
+    for (number, word) in words.into_iter().enumerate() {
+        let word = word.as_ref();
+        if number == 0 {
+            text.extend(std::iter::repeat_n(' ', first));
+            column = first;
+        } else if column + columns(separator) + columns(word) > width {
+            text.push_str(end);
+            text.truncate(text.trim_end_matches(' ').len());
             text.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
+            text.extend(std::iter::repeat_n(' ', others));
+            column = others;
+        } else {
+            text.push_str(separator);
+            column += columns(separator);
         }
-        if !empty {
-            line.push_str(separator);
-        }
-        line.push_str(&word);
-        empty = false;
+        text.push_str(word);
+        column += columns(word);
     }
-    if !empty {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
+    text.truncate(text.trim_end_matches(' ').len());
     text
 }
 
@@ -241,7 +237,9 @@ mod tests {
     #[test]
     fn words_wrap() {
         let text = wrapped(["mul 422", "conv 188", "add 1"], ", ", 2, Some(20));
-        assert_eq!(text, "  mul 422, conv 188\n  add 1\n");
+        assert_eq!(text, "  mul 422, conv 188,\n  add 1\n");
+        assert_eq!(wrapped([], ", ", 2, None), "");
+        assert_eq!(wrapped("a  b ".split(' '), " ", 0, Some(2)), "a\nb\n");
     }
 
     #[test]

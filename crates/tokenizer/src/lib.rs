@@ -252,7 +252,7 @@ struct Around {
 /// tokenizer.json as the library reads it.
 fn read(path: &Path) -> Result<tokenizers::Tokenizer> {
     let Some(bytes) = files::read(path, Limit::TOKENIZER)? else {
-        return Err(files::invalid(path, "there is no tokenizer.json")
+        return Err(files::invalid(path, "tokenizer.json is missing")
             .with_hint("the model directory must have a tokenizer.json when it is converted"));
     };
     let result = guarded(|| {

@@ -53,7 +53,7 @@ pub struct CalibrateArguments {
     /// Tokens that are run together.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
-    /// Arch frontend to use, where several accept the model.
+    /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.

@@ -46,13 +46,13 @@ pub struct CheckArguments {
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
     pub head: Option<HeadArgument>,
-    /// Arch frontend to use, where several accept the model.
+    /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
-    /// Leave the tokenizer's files out.
+    /// Ignore the tokenizer's files.
     #[arg(long)]
     pub no_tokenizer: bool,
-    /// Fail when there are warnings: what may change what the model says, or how it is used.
+    /// Exit with code 1 when there are warnings.
     #[arg(long)]
     pub strict: bool,
     /// Print one JSON object.
@@ -213,7 +213,7 @@ fn tokenizer(directory: &Path, has_weights: bool, checked: &mut Checked) {
     if has_weights && !directory.join(TOKENIZER).exists() {
         checked
             .warnings
-            .push(format!("there is no {TOKENIZER}: it can be converted with --no-tokenizer only"));
+            .push(format!("{TOKENIZER} is missing: it can be converted with --no-tokenizer only"));
     }
 }
 

@@ -41,7 +41,7 @@ pub struct CompileArguments {
     /// Packages (.mlpackage, or .mlmodel with its weights), conversions, or one PART of a conversion.
     #[arg(value_name = "PACKAGE|OUT|PART", required = true)]
     pub targets: Vec<PathBuf>,
-    /// Directory for the compiled models, made if it does not exist (default: where the package is).
+    /// Directory for the compiled models, created if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
     pub output_dir: Option<PathBuf>,
     /// Compiler backend: mlmodelc, coremlcompiler, or auto (coremlcompiler where it can run).

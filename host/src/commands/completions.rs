@@ -33,7 +33,7 @@ pub struct CompletionsArguments {
 /// What can be typed after `man`.
 #[derive(Debug, Args)]
 pub struct ManArguments {
-    /// Write a page for every command into this directory, which is made if it does not exist;
+    /// Write a page for every command into this directory, which is created if it does not exist;
     /// else the program's page is printed.
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,

@@ -19,7 +19,7 @@ pub struct DiffArguments {
     /// A .mlpackage, a .mlmodelc or a .mlmodel file.
     #[arg(value_name = "A")]
     pub first: PathBuf,
-    /// What it is compared with.
+    /// The one to compare it with.
     #[arg(value_name = "B")]
     pub second: PathBuf,
     /// Print one JSON object.

@@ -222,7 +222,7 @@ fn plugin_line(entry: &Entry) -> Line {
 fn stage_lines(plugins: &Plugins) -> Vec<Line> {
     let missing = |(stage, status): (Stage, Status)| {
         plugins.components(stage).is_empty().then(|| {
-            line("plugins", status, format!("there is no {stage}"))
+            line("plugins", status, format!("no {stage} found"))
                 .hint("put its library into the folder `plugins` beside the program, or name it with --plugin")
         })
     };
@@ -280,7 +280,7 @@ fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line
 
 fn or_none(lines: Vec<Line>, topic: &'static str, hint: &'static str) -> Vec<Line> {
     if lines.is_empty() {
-        return vec![line(topic, Status::Warn, "there is none").hint(hint)];
+        return vec![line(topic, Status::Warn, "none found").hint(hint)];
     }
     lines
 }

@@ -52,7 +52,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<()> {
         };
     }
     let shown: String = code.chars().take(40).collect();
-    Err(Error::new(codes::USAGE, format!("there is no error or rule {shown:?}"))
+    Err(Error::new(codes::USAGE, format!("no error or rule is called {shown:?}"))
         .with_hint(format!("near it are {}; `anemll explain` lists all", near(&code).join(", "))))
 }
 

@@ -29,7 +29,7 @@ pub struct ExportArguments {
     /// Output directory of a conversion, by anemll or by ANEMLL, with its compiled models.
     #[arg(value_name = "OUT")]
     pub conversion: PathBuf,
-    /// Directory for the export; made if it does not exist.
+    /// Directory for the export; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
     /// Compiled models as folders, in ios/ (default unless --zip is given).

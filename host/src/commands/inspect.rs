@@ -43,10 +43,10 @@ pub struct InspectArguments {
     /// Print the program as MIL text, as `model.mil` of a compiled model has it.
     #[arg(long, conflicts_with_all = ["weights", "html", "json", "lint"])]
     pub mil: bool,
-    /// Print only what the Neural Engine would not like; of a conversion, in all that ships.
+    /// Print only what does not suit the Neural Engine; of a conversion, in all packages that ship.
     #[arg(long, conflicts_with_all = ["weights", "html"])]
     pub lint: bool,
-    /// Exit code 1 for errors and warnings of the lint that are not accepted.
+    /// Exit with code 1 for errors and warnings of the lint that are not accepted.
     #[arg(long, requires = "lint")]
     pub strict: bool,
 }
@@ -67,7 +67,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let values = arguments.weights || arguments.html.is_some();
     let inspection = Inspection::of(&opened, Scope { function, values })?;
     if let Some(file) = &arguments.html {
-        let page = html::page(&inspection);
+        let page = html::page(&inspection)?;
         write_file(file, page.as_bytes())?;
         super::say(&format!(
             "wrote {} ({})",

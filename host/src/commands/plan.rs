@@ -55,7 +55,7 @@ pub struct PlanArguments {
     /// Tokens that one call of `prefill` takes.
     #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
-    /// Arch frontend to use, where several accept the model.
+    /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Print the recommended number of chunks, and nothing else.

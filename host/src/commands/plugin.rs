@@ -16,7 +16,7 @@ pub const EXAMPLES: &str = "Examples:
 /// What can be typed.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// List the plugins that are found, with what they offer.
+    /// List the plugins that were found, and what they offer.
     List {
         /// Also list the options that each component takes.
         #[arg(long)]

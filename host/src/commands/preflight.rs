@@ -49,10 +49,10 @@ pub struct PreflightArguments {
     /// Token ids to run instead of a text: a .npy array of integers.
     #[arg(long, value_name = "IDS.npy", conflicts_with = "prompt_file")]
     pub tokens: Option<PathBuf>,
-    /// Most tokens that are run.
+    /// Largest number of tokens to run.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
-    /// Arch frontend to use, where several accept the model.
+    /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
@@ -64,7 +64,7 @@ pub struct PreflightArguments {
     /// Where the temporary packages go, which are as large as the model in 16-bit floats.
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
-    /// Exit code 1 when something is beyond the range of 16-bit floats.
+    /// Exit with code 1 when something is beyond the range of 16-bit floats.
     #[arg(long)]
     pub strict: bool,
     /// Print one JSON object.
@@ -211,7 +211,7 @@ fn tokens(arguments: &PreflightArguments, model: &Path) -> Result<Vec<u32>> {
         (None, None) => Vec::new(),
     };
     if tokens.is_empty() {
-        return Err(Error::new(codes::EVALUATION_INPUT, "there are no tokens to run")
+        return Err(Error::new(codes::EVALUATION_INPUT, "no tokens to run")
             .with_hint("give a text with --prompt-file, or ids with --tokens"));
     }
     if tokens.len() as u64 > arguments.context {

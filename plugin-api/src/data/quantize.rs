@@ -18,18 +18,22 @@ pub struct Outline {
     /// Whether the embedding is in one function with layers, as it is where a model becomes one
     /// package.
     pub whole: bool,
+    /// Whether a plan is to have [`Plan::choices`].
+    #[serde(default)]
+    pub choices: bool,
 }
 
 impl Outline {
     /// A model with so many parameters and layers, in several functions.
     pub fn new(parameters: u64, layers: u32) -> Self {
-        Self { parameters, layers, whole: false }
+        Self { parameters, layers, whole: false, choices: false }
     }
 }
 
 builders! {
     impl Outline {
         with_whole(whole: bool);
+        with_choices(choices: bool);
     }
 }
 
@@ -51,6 +55,11 @@ pub struct Scheme {
     /// itself where the user had left it open.
     #[serde(default)]
     pub record: Map<String, Value>,
+    /// The seed of a rotation of the residual stream, which the host folds into all weights that read
+    /// or write it, gains included, before they are encoded. Statistics for
+    /// [`crate::Quantizer::encode`] are then those of the rotated inputs.
+    #[serde(default)]
+    pub rotation: Option<u64>,
     /// For users, in one line, for example `layers 6 bits`; may be empty.
     #[serde(default)]
     pub summary: String,
@@ -61,6 +70,10 @@ pub struct Scheme {
     /// Whether it cannot do without.
     #[serde(default)]
     pub needs_statistics: bool,
+    /// Whether the host is to choose among [`Plan::choices`] by what they do to the model; where that
+    /// cannot be measured, the plan's own decisions count.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// What is known of the inputs of weights.
@@ -88,6 +101,8 @@ builders! {
         with_summary(summary: impl Into<String>);
         with_statistics(statistics: Knowledge);
         with_need_of_statistics(needs_statistics: bool);
+        with_rotation(rotation: impl Into<Option<u64>>);
+        with_open(open: bool);
     }
 }
 
@@ -159,7 +174,8 @@ pub struct PlanRequest<'a> {
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
     pub programs: Vec<&'a [u8]>,
     /// The mean square of each input of the weights, each named by its weight's id: float32 of shape
-    /// `[in]`, finite. They are those of the original model; transforms do not change them.
+    /// `[in]`, finite. They are those of the original model; neither transforms nor a
+    /// rotation change them.
     pub statistics: Vec<TensorView<'a>>,
 }
 
@@ -230,6 +246,12 @@ pub struct Decision {
     /// What [`crate::Quantizer::encode`] is given.
     #[serde(default)]
     pub parameters: Value,
+    /// Whether the products of the weight are multiplied by a factor for each output channel, in an
+    /// operation after the one that reads it: the encoding then stands for a weight whose rows are
+    /// divided by these, and [`crate::Quantizer::encode`] writes them, too, as
+    /// [`Self::OUTPUT_SCALE`]. Only for an encoded weight that `conv` and `linear` read.
+    #[serde(default)]
+    pub output_scale: bool,
     /// A remark for the report, for example that a group size was changed.
     #[serde(default)]
     pub note: Option<String>,
@@ -239,8 +261,14 @@ builders! {
     impl Decision {
         with_encoding(encoding: impl Into<Option<Encoding>>);
         with_parameters(parameters: impl Into<Value>);
+        with_output_scale(output_scale: bool);
         with_note(note: impl Into<Option<String>>);
     }
+}
+
+impl Decision {
+    /// Under this name the factors of output channels are written: float16 of shape `[out]`.
+    pub const OUTPUT_SCALE: &'static str = "output_scale";
 }
 
 /// An axis of a matrix of shape `[out, in]`.
@@ -286,12 +314,17 @@ pub struct Plan {
     /// In the order in which they are applied; together they keep what the model computes.
     #[serde(default)]
     pub transforms: Vec<Transform>,
+    /// Where [`Outline::choices`] asks for them: all that could become of each weight, by id. The host
+    /// measures what each does to the model, and takes one of them, or leaves the weight float16.
+    #[serde(default)]
+    pub choices: BTreeMap<String, Vec<Decision>>,
 }
 
 builders! {
     impl Plan {
         with_decisions(decisions: BTreeMap<String, Decision>);
         with_transforms(transforms: Vec<Transform>);
+        with_choices(choices: BTreeMap<String, Vec<Decision>>);
     }
 }
 
@@ -303,12 +336,22 @@ pub struct EncodingError {
     pub mean_squared: f64,
     /// The largest absolute difference.
     pub max_absolute: f64,
+    /// The mean squared difference of what the weight computes, as a share of the mean square of what
+    /// it should: by the statistics of its inputs, or, without any, for inputs that are all alike.
+    #[serde(default)]
+    pub of_products: Option<f64>,
 }
 
 impl EncodingError {
     /// The mean squared and the largest absolute difference.
     pub fn new(mean_squared: f64, max_absolute: f64) -> Self {
-        Self { mean_squared, max_absolute }
+        Self { mean_squared, max_absolute, of_products: None }
+    }
+}
+
+builders! {
+    impl EncodingError {
+        with_error_of_products(of_products: impl Into<Option<f64>>);
     }
 }
 

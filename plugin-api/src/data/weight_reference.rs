@@ -42,6 +42,10 @@ pub struct WeightReference {
     /// The space that it reads: `residual`, or an inner space such as `attention.q.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<String>,
+    /// The gain of the norm through which it reads that space, for matrices: whoever changes the basis
+    /// of the space makes the gain part of the matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Box<Self>>,
     /// The space that it writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,
@@ -68,6 +72,7 @@ builders! {
         with_layer(layer: impl Into<Option<u32>>);
         with_reads(reads: impl Into<Option<String>>);
         with_writes(writes: impl Into<Option<String>>);
+        with_gain(gain: impl Into<Option<Box<Self>>>);
     }
 }
 

@@ -158,7 +158,7 @@ impl DownloadJob {
             None => self.info()?.sha,
         };
         if is_commit(self.name.revision()) && commit != self.name.revision() {
-            return Err(self.answer("the hub gives a file of another commit than was asked for"));
+            return Err(self.answer("the hub sends a file of a different commit"));
         }
         let sum = match head.sum {
             Some(sum) => sum,
@@ -472,8 +472,7 @@ impl DownloadJob {
                 }
                 (PARTIAL, Some((first, all))) if resumed && first == there && all == *size => {}
                 (PARTIAL, _) => {
-                    let message =
-                        format!("the hub gives another part of {name} than was asked for");
+                    let message = format!("the hub sends a part of {name} that was not asked for");
                     return Err(self.answer(&message).into());
                 }
                 _ => return Err(self.refusal(&answer, name)),
@@ -662,7 +661,7 @@ impl DownloadJob {
 
     fn other_size(&self, name: &str, size: u64) -> HubError {
         let message =
-            format!("the hub gives {name} with another size than the {size} bytes it told");
+            format!("the hub sends {name} in a size that is not the {size} bytes it announced");
         self.failed(ErrorKind::Damaged, &message)
             .with_hint("run the same command again; if that does not help, check HF_ENDPOINT")
     }
@@ -718,7 +717,7 @@ impl DownloadJob {
                  token of that account"
             ),
         };
-        let reason = "the model is gated or private, or there is none of this name";
+        let reason = "the model is gated or private, or does not exist";
         self.failed(ErrorKind::Refused, reason).with_hint(hint)
     }
 

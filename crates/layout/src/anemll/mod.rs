@@ -3,16 +3,18 @@
 //! They stand here alone. What was converted by this program says in a description of its own how it
 //! is run; for what was not, [`run_order`] finds it out from these names.
 
+mod keys;
 mod meta;
 mod stems;
 mod values;
 
+pub use keys::{FUNCTIONS, HEAD_SIZES, KEYS, OPTIONS, SHARED, SOURCE};
 pub use meta::run_order;
 pub use stems::{
     COMBINED, EMBEDDINGS, HEAD, INFER, PREFILL, Stem, WHOLE, WHOLE_COMBINED, WHOLE_FULL,
     WHOLE_PREFILL, lut_suffix, rotating, stem,
 };
 pub use values::{
-    HEAD_SIZES, INPUT_MASK, INPUT_POSITION, INPUT_POSITIONS, INPUT_TOKENS, LARGEST_INDEX,
-    LARGEST_VALUE, feeds, head_sizes, logits,
+    INPUT_MASK, INPUT_POSITION, INPUT_POSITIONS, INPUT_TOKENS, LARGEST_INDEX, LARGEST_VALUE, feeds,
+    head_sizes, logits,
 };

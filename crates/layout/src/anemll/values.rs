@@ -14,8 +14,6 @@ pub const INPUT_MASK: &str = "causal_mask";
 pub const LARGEST_INDEX: &str = "argmax_idx";
 /// The largest logit of each piece of the head.
 pub const LARGEST_VALUE: &str = "argmax_val";
-/// The key of a package's metadata with the rows of each piece of the head.
-pub const HEAD_SIZES: &str = "com.anemll.lm_head_chunk_sizes";
 
 /// What the residual stream is called where it goes in, and where it comes out.
 const HIDDEN: &str = "hidden_states";
@@ -43,7 +41,7 @@ pub fn logits<'a>(outputs: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     found.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-/// The rows of each piece, as [`HEAD_SIZES`] lists them.
+/// The rows of each piece, as [`HEAD_SIZES`](super::HEAD_SIZES) lists them.
 pub fn head_sizes(text: &str) -> Vec<u64> {
     text.split(',').filter_map(|size| size.trim().parse().ok()).collect()
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`codes::MODEL_DIRECTORY_UNREADABLE`] when there is no such directory, [`codes::HUB_OFFLINE`],
-/// [`codes::DOWNLOAD_FAILED`] and its kin when it is a hub's model that cannot be had.
+/// [`codes::DOWNLOAD_FAILED`] and its kin when it is a hub's model that is not available.
 pub fn resolve(model: &Path, need: Need, show: &dyn Fn(&Event<'_>)) -> Result<PathBuf> {
     resolve_with(model, need, &HubEnvironment::read(), show)
 }

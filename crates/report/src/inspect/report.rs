@@ -162,9 +162,12 @@ pub fn check_function(
     let names: Vec<String> = functions.iter().map(|function| function.name.clone()).collect();
     let found: Vec<_> = functions.into_iter().filter(|function| function.name == name).collect();
     if found.is_empty() {
-        return Err(Error::new(codes::FUNCTION_UNKNOWN, format!("there is no function `{name}`"))
-            .with_at(opened.path().display().to_string())
-            .with_hint(format!("its functions are {}", names.join(", "))));
+        return Err(Error::new(
+            codes::FUNCTION_UNKNOWN,
+            format!("the model has no function `{name}`"),
+        )
+        .with_at(opened.path().display().to_string())
+        .with_hint(format!("its functions are {}", names.join(", "))));
     }
     Ok(found)
 }

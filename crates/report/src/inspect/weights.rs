@@ -244,7 +244,7 @@ fn describe(weight: &Weight<'_>, files: &WeightFiles, several: bool) -> WeightIn
 fn record_problem(part: &Part<'_>, files: &WeightFiles) -> Option<String> {
     let place = part.place?;
     let Some(file) = files.get(place.file) else {
-        return Some(format!("there is no weight file {:?}", place.file));
+        return Some(format!("the weight file {:?} is missing", place.file));
     };
     let record = match file.record(place.offset) {
         Ok(record) => record,

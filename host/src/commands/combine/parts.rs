@@ -49,7 +49,7 @@ pub(super) fn find(arguments: &CombineArguments) -> Result<Vec<Job>> {
         .with_at(output.display().to_string()));
     }
     if arguments.chunk == Some(0) {
-        return Err(usage("`--chunk 0`: there is no package without a chunk", "count from 1"));
+        return Err(usage("`--chunk 0`: a conversion has at least one chunk", "count from 1"));
     }
     let lut = arguments.lut.as_deref().map(bits).transpose()?.flatten();
     let all = list(&directory)?;
@@ -123,10 +123,7 @@ impl Wanted<'_> {
         };
         if prefixes.is_empty() {
             return Err(self.missing(
-                format!(
-                    "there are no parts: {} are looked for",
-                    example(given.unwrap_or("PREFIX"))
-                ),
+                format!("no parts found: looked for {}", example(given.unwrap_or("PREFIX"))),
                 "convert first, or name the directory of the parts with --input".to_owned(),
             ));
         }
@@ -134,7 +131,7 @@ impl Wanted<'_> {
             (Some(given), _) if prefixes.contains(given) => given.to_owned(),
             (Some(given), _) => {
                 return Err(self.missing(
-                    format!("there are no parts with the prefix `{given}`, only with {listed}"),
+                    format!("no parts have the prefix `{given}`; those here have {listed}"),
                     "choose one of them with --prefix".to_owned(),
                 ));
             }
@@ -333,7 +330,11 @@ mod tests {
             (&both, chunks(1, Some("6"), None), "have LUT bits 4, not LUT bits 6"),
             (&both, chunks(1, None, None), "have LUT bits 4, not no LUT bits in their names"),
             (&both, chunks(2, Some("4"), None), "of 1 chunks, not 2"),
-            (&both, chunks(1, Some("4"), Some("qwen")), "no parts with the prefix `qwen`, only"),
+            (
+                &both,
+                chunks(1, Some("4"), Some("qwen")),
+                "no parts have the prefix `qwen`; those here have `llama`",
+            ),
             (&two, chunks(1, Some("4"), None), "several prefixes: `llama`, `qwen`"),
             (&both[..1], chunks(1, Some("4"), None), "missing: `llama_prefill_lut4_chunk_01of01"),
             (&both[1..], chunks(1, Some("4"), None), "missing: `llama_FFN_lut4_chunk_01of01"),

@@ -38,17 +38,17 @@ pub struct VerifyArguments {
     /// Also run the export and this original model on a built-in text, and compare their logits.
     #[arg(long, value_name = "MODEL")]
     pub source: Option<PathBuf>,
-    /// Tokens of the text that are run.
+    /// Number of tokens of the text to run.
     #[arg(long, value_name = "N", default_value_t = 128, requires = "source", value_parser = clap::value_parser!(u64).range(2..))]
     pub max_tokens: u64,
-    /// Largest mean KL divergence from the original, in nats, that is still taken.
+    /// Largest mean KL divergence from the original, in nats, that still passes.
     #[arg(long, value_name = "NATS", default_value_t = 1.0, requires = "source")]
     pub max_kl: f64,
     /// Which weight the original's head has, where it is tied to the embedding and another one is
     /// stored.
     #[arg(long, value_name = "HEAD", value_enum, requires = "source")]
     pub head: Option<HeadArgument>,
-    /// Arch frontend for the original, where several accept it.
+    /// Architecture of the original, where several accept it.
     #[arg(long, value_name = "ID", requires = "source")]
     pub arch: Option<String>,
     /// Runtime plugin.
@@ -121,7 +121,7 @@ pub fn run(arguments: &VerifyArguments, plugins: &Plugins) -> Result<()> {
         return Err(Error::new(codes::RELEASE_FAR, comparison.fault(arguments.max_kl))
             .with_at(directory.display().to_string())
             .with_hint(
-                "it is of another model, or has too few bits: convert with more, --lut 6 or 8",
+                "it was made from another model, or has too few bits: convert with more, --lut 6 or 8",
             ));
     }
     Ok(())

@@ -3,12 +3,14 @@
 use crate::aware::Aware;
 use crate::options::Lut;
 use crate::plan::{index_type, lut_shape};
+use crate::scale;
 use anemll_gptq::{GptqError, Method, Moments, Quantized};
 use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack};
-use anemll_plugin_api::data::{Encoded, EncodingError};
+use anemll_plugin_api::data::{Decision, Encoded, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
 use half::f16;
 use serde::Deserialize as _;
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 /// About how many elements one task of the host's threads gets.
@@ -21,6 +23,8 @@ struct Job<'a> {
     bits: u32,
     /// Elements that share a table.
     group: usize,
+    /// The factors of output channels, if they have any.
+    scales: Option<Vec<f16>>,
     knowledge: Knowledge,
 }
 
@@ -38,9 +42,12 @@ struct Piece {
     lut: Vec<u8>,
     indices: Vec<u8>,
     error: GroupError,
+    /// Mean squares over the inputs of what the products lose, and of the products.
+    power: [f64; 2],
 }
 
-/// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`.
+/// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`; with scales,
+/// those of the rows divided by them, and the scales.
 pub(crate) fn encode(
     tensor: TensorView<'_>,
     decision: &Value,
@@ -51,13 +58,14 @@ pub(crate) fn encode(
 ) -> Result<Encoded> {
     let job = Job::new(tensor, decision, statistics, aware)?;
     let index_type = index_type(job.bits)?;
-    let pieces = job.pieces(host)?;
+    let mut pieces = job.pieces(host)?;
     let groups = job.elements() / job.group;
     let lut_shape = lut_shape(tensor.shape(), job.bits, groups as u64);
 
     let indices = sink.begin("indices", index_type, tensor.shape())?;
-    for piece in &pieces {
-        sink.write(indices, &piece.indices)?;
+    for piece in &mut pieces {
+        // Nothing is held twice for longer than it takes.
+        sink.write(indices, &std::mem::take(&mut piece.indices))?;
     }
     sink.finish(indices)?;
     let lut = sink.begin("lut", DType::FLOAT16, &lut_shape)?;
@@ -65,10 +73,20 @@ pub(crate) fn encode(
         sink.write(lut, &piece.lut)?;
     }
     sink.finish(lut)?;
+    if let Some(scales) = &job.scales {
+        let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+        let shape = tensor.shape().get(..1).unwrap_or_default();
+        sink.tensor(Decision::OUTPUT_SCALE, DType::FLOAT16, shape, &bytes)?;
+    }
 
+    let [lost, whole] =
+        pieces.iter().fold([0.0; 2], |sums, piece| [0, 1].map(|at| sums[at] + piece.power[at]));
+    let of_products = if whole > 0.0 { lost / whole } else { 0.0 };
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
-    Ok(Encoded::default()
-        .with_error(EncodingError::new(error.squared / job.elements() as f64, error.max_absolute)))
+    Ok(Encoded::default().with_error(
+        EncodingError::new(error.squared / job.elements() as f64, error.max_absolute)
+            .with_error_of_products(of_products),
+    ))
 }
 
 impl<'a> Job<'a> {
@@ -108,7 +126,8 @@ impl<'a> Job<'a> {
             None => Knowledge::Nothing,
             Some(statistics) => knowledge(name, statistics, columns, aware)?,
         };
-        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, knowledge })
+        let scales = lut.scale.then(|| scale::of_rows(tensor.bytes(), columns));
+        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, scales, knowledge })
     }
 
     fn elements(&self) -> usize {
@@ -143,9 +162,14 @@ impl<'a> Job<'a> {
     fn piece(&self, start: usize, bytes: &[u8], host: &Host) -> Result<Piece> {
         host.check_cancelled()?;
         let halves = bytes.as_chunks::<2>().0.iter();
-        let values: Vec<f16> = halves.map(|bytes| f16::from_le_bytes(*bytes)).collect();
+        let given: Vec<f16> = halves.map(|bytes| f16::from_le_bytes(*bytes)).collect();
         let first_row = start / 2 / self.columns;
-        let (lut, indices, error) = match &self.knowledge {
+        let scales = self.scales.as_deref().map(|scales| &scales[first_row..]);
+        let values = match scales {
+            Some(scales) => Cow::Owned(scale::divide(&given, self.columns, scales)),
+            None => Cow::Borrowed(&given),
+        };
+        let (lut, indices, mut error) = match &self.knowledge {
             Knowledge::Moments(moments, method) => {
                 let Quantized { lut, indices, error, .. } = anemll_gptq::quantize(
                     &values,
@@ -165,10 +189,39 @@ impl<'a> Job<'a> {
             }
             Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
         };
+        let entry = |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
+        if let Some(scales) = scales {
+            error = scale::error(&given, self.columns, scales, entry);
+        }
+        let power = self.power(&values, entry);
         let indices = pack(&indices, self.bits)
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
         let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
-        Ok(Piece { lut, indices, error })
+        Ok(Piece { lut, indices, error, power })
+    }
+
+    /// Mean squares over the inputs of what the products lose with these entries, and of the products
+    /// themselves; inputs are taken to be independent of each other.
+    fn power(&self, values: &[f16], entry: impl Fn(usize) -> f16) -> [f64; 2] {
+        let squares: Option<Cow<'_, [f32]>> = match &self.knowledge {
+            Knowledge::Nothing => None,
+            Knowledge::Importance(squares) => Some(Cow::Borrowed(squares)),
+            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.importance())),
+        };
+        let mut power = [0.0_f64; 2];
+        for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            let mut sums = [0.0_f32; 2];
+            for (column, value) in values.iter().enumerate() {
+                let square = squares.as_ref().map_or(1.0, |squares| squares[column]);
+                let value = value.to_f32();
+                let lost = value - entry(row * self.columns + column).to_f32();
+                sums[0] += square * lost * lost;
+                sums[1] += square * value * value;
+            }
+            power[0] += f64::from(sums[0]);
+            power[1] += f64::from(sums[1]);
+        }
+        power
     }
 
     /// Tables with the least squared error, group by group.

@@ -14,8 +14,9 @@ mod encode;
 mod options;
 mod parts;
 mod plan;
+mod scale;
 
-use anemll_plugin_api::data::{Encoded, Knowledge, Outline, Plan, PlanRequest, Scheme, Stage};
+use anemll_plugin_api::data::{Encoded, Outline, Plan, PlanRequest, Scheme, Stage};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{
     ComponentOptions, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
@@ -51,18 +52,34 @@ impl LutQuantizer {
     }
 }
 
+impl LutQuantizer {
+    /// Whether bits are left to measures: where that is asked for, and where nothing is of a model
+    /// that can be measured in a short time.
+    fn is_open(&self, outline: &Outline) -> bool {
+        let asked_for_nothing = self.aware.is_some() && self.options == Options::default();
+        self.options.auto || (asked_for_nothing && !parts::is_large(outline))
+    }
+}
+
 impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
-        let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
-        let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
-        Ok(parts::scheme(&self.options, outline)
-            .with_statistics(statistics)
-            .with_need_of_statistics(needs_statistics))
+        let mut scheme = parts::scheme(&self.options, outline, self.is_open(outline));
+        let Some(aware) = self.aware else { return Ok(scheme) };
+        scheme.statistics = aware.wants();
+        scheme.needs_statistics = aware.demanded;
+        if aware.rotate && !scheme.idle {
+            scheme.rotation = Some(aware::ROTATION);
+        }
+        Ok(scheme)
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let parts = Parts::new(&self.options, &request.outline);
-        plan::plan(&parts, &request.weights)
+        let mut plan = plan::plan(&parts, &request.weights)?;
+        if request.outline.choices && self.is_open(&request.outline) {
+            plan.choices = plan::choices(&self.options, &request.weights)?;
+        }
+        Ok(plan)
     }
 
     fn encode(

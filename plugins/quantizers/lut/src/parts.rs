@@ -28,8 +28,13 @@ pub(crate) struct Parts {
 impl Parts {
     /// What options come to for a conversion.
     pub(crate) fn new(options: &Options, outline: &Outline) -> Self {
-        if *options == Options::default() {
-            return Self::usual(outline.parameters);
+        if options.auto || *options == Options::default() {
+            let usual = Self::usual(outline.parameters);
+            return Self {
+                embeddings: options.embeddings.unwrap_or(usual.embeddings),
+                layers: options.layers.unwrap_or(usual.layers),
+                head: options.head.unwrap_or(usual.head),
+            };
         }
         let (all, bits) = (options.all, Lut::of_bits);
         let defaults = if outline.whole {
@@ -58,13 +63,34 @@ impl Parts {
     }
 }
 
-/// What is said of a conversion before it is planned.
-pub(crate) fn scheme(options: &Options, outline: &Outline) -> Scheme {
+/// Whether a model is large.
+pub(crate) fn is_large(outline: &Outline) -> bool {
+    outline.parameters >= LARGE
+}
+
+/// Whether the bits of a part are left to measures.
+pub(crate) fn is_open(options: &Options, part: &str) -> bool {
+    let given = match part {
+        "embeddings" => options.embeddings,
+        "layers" => options.layers,
+        _ => options.head,
+    };
+    given.is_none() && options.all.is_none()
+}
+
+/// What is said of a conversion before it is planned; `open`: bits that are not named are chosen by
+/// measures.
+pub(crate) fn scheme(options: &Options, outline: &Outline, open: bool) -> Scheme {
     let parts = Parts::new(options, outline);
     let mut labels = Map::new();
     let mut record = Map::new();
     let mut said = Vec::new();
     for (name, lut) in parts.named() {
+        if open && is_open(options, name) {
+            record.insert(name.to_owned(), json!("auto"));
+            said.push(format!("{name} by measures"));
+            continue;
+        }
         record.insert(name.to_owned(), json!(Lut::text(lut)));
         if let Some(lut) = lut {
             labels.insert(format!("bits.{name}"), json!(lut.bits));
@@ -74,12 +100,20 @@ pub(crate) fn scheme(options: &Options, outline: &Outline) -> Scheme {
     }
     let idle = said.is_empty();
     let mut summary = if idle { "16-bit floats".to_owned() } else { said.join(", ") };
+    if open {
+        "the fewest bits that keep the model close to the original".clone_into(&mut summary);
+    }
     if *options == Options::default() {
         let scripts = if outline.whole { "--lut 4" } else { "--lut2 4 --lut3 6" };
         summary += &format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)");
     }
     let record = Map::from_iter([("lut".to_owned(), Value::Object(record))]);
-    Scheme::default().with_idle(idle).with_labels(labels).with_record(record).with_summary(summary)
+    Scheme::default()
+        .with_idle(idle)
+        .with_labels(labels)
+        .with_record(record)
+        .with_summary(summary)
+        .with_open(open)
 }
 
 #[cfg(test)]
@@ -125,7 +159,7 @@ mod tests {
 
     fn scheme_of(given: Value, whole: bool) -> Scheme {
         let options = Options::parse(&testing::options(given)).unwrap();
-        scheme(&options, &Outline::default().with_whole(whole))
+        scheme(&options, &Outline::default().with_whole(whole), false)
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Which weights get tables.
 
-use crate::options::Lut;
-use crate::parts::Parts;
+use crate::options::{DEFAULT_GROUP, Lut, Options};
+use crate::parts::{Parts, is_open};
 use anemll_plugin_api::data::{Decision, Encoding, Plan, WeightInfo};
-use anemll_plugin_api::{DType, Error, Result, codes};
+use anemll_plugin_api::{DType, Error, Result, Value, codes};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Weights with this many elements or fewer stay float16, as in coremltools, whose
 /// `weight_threshold` this is.
 const SMALL: u64 = 2048;
+
+/// Bits that are tried where measures decide.
+const CHOICES: [u32; 4] = [3, 4, 6, 8];
 
 /// A decision for every weight of a part that has tables.
 ///
@@ -23,6 +27,26 @@ pub(crate) fn plan(parts: &Parts, weights: &[WeightInfo]) -> Result<Plan> {
         }
     }
     Ok(plan)
+}
+
+/// What could become of each weight whose bits are not named.
+///
+/// # Errors
+/// None that a plan would not have.
+pub(crate) fn choices(
+    options: &Options,
+    weights: &[WeightInfo],
+) -> Result<BTreeMap<String, Vec<Decision>>> {
+    let mut choices = BTreeMap::new();
+    for weight in weights {
+        let Some(part) = part_name(weight).filter(|_| !is_small(weight)) else { continue };
+        if is_open(options, part) {
+            let luts = CHOICES.into_iter().filter_map(Lut::of_bits);
+            let decided = luts.map(|lut| decide(lut, weight)).collect::<Result<Vec<_>>>()?;
+            choices.insert(weight.id.clone(), decided);
+        }
+    }
+    Ok(choices)
 }
 
 /// A group that suits no weight of its part can only be a mistake.
@@ -76,9 +100,12 @@ fn is_small(weight: &WeightInfo) -> bool {
 fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     if is_small(weight) {
         return Ok(Decision::default()
+            .with_parameters(Value::Null)
             .with_note(format!("stays float16, since it has no more than {SMALL} elements")));
     }
     let channels = weight.shape[0];
+    let looked_up = lut.scale && part_name(weight) == Some("embeddings");
+    let lut = if looked_up { Lut { group: Some(DEFAULT_GROUP), scale: false, ..lut } } else { lut };
     let group = lut.group.map(|group| largest_divisor(channels, group));
     let note = match (lut.group, group) {
         (Some(asked), Some(taken)) if taken != asked => Some(if asked > channels {
@@ -86,13 +113,37 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         } else {
             format!("groups of {taken} output channels, not {asked}: {channels} is not a multiple")
         }),
+        _ if looked_up => Some(format!(
+            "groups of {} output channels without factors: rows are looked up, not multiplied",
+            group.unwrap_or(channels)
+        )),
         _ => None,
+    };
+    let mut parameters = json!({ "bits": lut.bits, "group": group });
+    if lut.scale {
+        parameters["scale"] = true.into();
+    }
+    let own = (group == Some(1)).then(|| own_tables(lut.bits, &weight.shape));
+    let note = match (note, own) {
+        (Some(note), Some(own)) => Some(format!("{note}; {own}")),
+        (note, own) => note.or(own),
     };
     let groups = group.map_or(1, |group| channels / group.max(1));
     Ok(Decision::default()
         .with_encoding(encoding(&weight.shape, lut.bits, groups)?)
-        .with_parameters(json!({ "bits": lut.bits, "group": group }))
+        .with_parameters(parameters)
+        .with_output_scale(lut.scale)
         .with_note(note))
+}
+
+/// What a table for each output channel costs.
+fn own_tables(bits: u32, shape: &[u64]) -> String {
+    let columns: f64 = shape.iter().skip(1).map(|size| *size as f64).product();
+    let added = f64::from(16_u32 << bits) / columns;
+    format!(
+        "each output channel has a table of its own, which adds {added:.2} bits to the {bits} of each \
+         element"
+    )
 }
 
 /// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
@@ -137,6 +188,22 @@ fn largest_divisor(number: u64, limit: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_of_one_channel_say_what_they_cost() {
+        let note = |bits, group, shape: &[u64]| {
+            let weight = WeightInfo::new("", "", "", shape);
+            decide(Lut { bits, group: Some(group), scale: false }, &weight).unwrap().note
+        };
+        // 16 entries of 16 bits for 576 elements of 4 bits.
+        let own = "each output channel has a table of its own, which adds 0.44 bits to the 4 of each \
+                   element";
+        assert_eq!(note(4, 1, &[192, 576]).as_deref(), Some(own));
+        assert_eq!(note(4, 8, &[192, 576]), None);
+        let prime = note(4, 8, &[191, 576, 1, 1]).unwrap();
+        assert!(prime.starts_with("groups of 1 output channels, not 8"), "{prime}");
+        assert!(prime.ends_with(own), "{prime}");
+    }
 
     #[test]
     fn divisors() {

@@ -48,6 +48,12 @@ impl From<anemll_weights::DecodeError> for Failure {
     }
 }
 
+impl From<anemll_matrix::MatrixError> for Failure {
+    fn from(error: anemll_matrix::MatrixError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
 /// Without a place: where one operation is the obvious one.
 impl From<Failure> for anemll_plugin_api::Error {
     fn from(failure: Failure) -> Self {

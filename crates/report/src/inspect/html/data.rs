@@ -2,12 +2,14 @@
 
 use super::super::report::Inspection;
 use super::super::weights::{PartInspection, WeightInspection};
-use super::{MAXIMUM_NAME, MAXIMUM_ROWS, shorten};
+use super::{MAXIMUM_NAME, shorten};
 use anemll_terminal as terminal;
 use anemll_terminal::plain;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 
+/// Weights that a page shows, the largest ones; a model of 30 layers has some 300.
+const MAXIMUM_ROWS: usize = 4000;
 /// Parts of a weight that are shown; real weights have three.
 const MAXIMUM_PARTS: usize = 12;
 

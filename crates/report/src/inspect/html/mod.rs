@@ -1,29 +1,50 @@
 //! The report as one page that needs nothing else: no network, no fonts, no scripts of others.
 //!
-//! All text passes through `escape`; the data for the script stand in a block that is no script,
-//! with every `<` escaped. A policy in the page allows exactly its own style and script, by their
-//! hashes, so that even a fault in this would run nothing.
+//! Templates make the page of [`view::Page`]. Whatever they put in is escaped, except for what the
+//! program made itself, and the data for the script, which stand in a block that is no script, with
+//! every `<` escaped. A policy in the page allows exactly its own style and script, by their hashes,
+//! so that even a fault in this would run nothing.
 
 mod data;
-mod sections;
+mod view;
 
 use super::report::Inspection;
-use anemll_terminal::plain;
+use anemll_plugin_api::{Error, Result, codes};
+use anemll_terminal::{count, plain, size};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Output, State, UndefinedBehavior, Value, context};
 use sha2::{Digest as _, Sha256};
 
-const TEMPLATE: &str = include_str!("../page.html");
-const STYLE: &str = include_str!("../page.css");
-const SCRIPT: &str = include_str!("../page.js");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
-/// Weights that a page shows, the largest ones; a model of 30 layers has some 300.
-pub(super) const MAXIMUM_ROWS: usize = 4000;
+/// The page, a template for each of its sections, and what they share.
+const TEMPLATES: [(&str, &str); 10] = [
+    ("page.html", include_str!("templates/page.html")),
+    ("macros.html", include_str!("templates/macros.html")),
+    ("size.html", include_str!("templates/size.html")),
+    ("functions.html", include_str!("templates/functions.html")),
+    ("layers.html", include_str!("templates/layers.html")),
+    ("weights.html", include_str!("templates/weights.html")),
+    ("lint.html", include_str!("templates/lint.html")),
+    ("metadata.html", include_str!("templates/metadata.html")),
+    ("guesses.html", include_str!("templates/guesses.html")),
+    ("files.html", include_str!("templates/files.html")),
+];
+
 /// Letters of a name that are shown.
 const MAXIMUM_NAME: usize = 300;
 /// Letters of a text that are shown.
 const MAXIMUM_TEXT: usize = 20_000;
 
 /// The page.
-pub fn page(found: &Inspection) -> String {
+///
+/// # Errors
+/// When a template is wrong, which is a fault of the program.
+pub fn page(found: &Inspection) -> Result<String> {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; \
          base-uri 'none'; form-action 'none'",
@@ -31,64 +52,64 @@ pub fn page(found: &Inspection) -> String {
         hash(SCRIPT)
     );
     let (shown, rest) = data::shown(found);
-    fill(&[
-        ("policy", &policy),
-        ("title", &escape(&format!("{} — inspect", sections::title(found)))),
-        ("style", STYLE),
-        ("body", &sections::body(found, &shown, rest)),
-        ("data", &data::json(found, &shown, rest)),
-        ("script", SCRIPT),
-    ])
+    let page = Value::from(Serde(view::Page::of(found, &shown, rest)));
+    let safe = |text: &str| Value::from_safe_string(text.to_owned());
+    let own = context! {
+        policy => safe(&policy),
+        style => safe(STYLE),
+        script => safe(SCRIPT),
+        data => safe(&data::json(found, &shown, rest)),
+        version => env!("CARGO_PKG_VERSION"),
+    };
+    render(context! { ..own, ..page })
+        .map_err(|error| Error::new(codes::INTERNAL, format!("the page cannot be made: {error:#}")))
 }
 
-/// Puts texts into the template. What is put in is not looked at again.
-fn fill(values: &[(&str, &str)]) -> String {
-    let mut pieces = TEMPLATE.split("{{");
-    let mut page = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let (name, after) = piece.split_once("}}").unwrap_or((piece, ""));
-        let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        page.push_str(value.unwrap_or_default());
-        page.push_str(after);
+fn render(values: Value) -> std::result::Result<String, minijinja::Error> {
+    let mut templates = Environment::new();
+    templates.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    templates.set_formatter(write);
+    templates.add_filter("name", |text: &str| shorten(text, MAXIMUM_NAME));
+    templates.add_filter("text", |text: &str| Value::from_safe_string(lines(text)));
+    templates.add_filter("breakable", |text: &str| {
+        // Long names break behind a part, not within one.
+        let name = escape(&shorten(text, MAXIMUM_NAME));
+        Value::from_safe_string(name.replace('_', "_<wbr>"))
+    });
+    templates.add_filter("size", size);
+    templates.add_filter("count", count);
+    templates.add_filter("decimals", |number: f64, places: usize| format!("{number:.places$}"));
+    for (name, source) in TEMPLATES {
+        templates.add_template(name, source)?;
     }
-    page
+    templates.get_template("page.html")?.render(values)
+}
+
+/// Writes what a template puts in: escaped, unless it is markup of the program.
+fn write(
+    output: &mut Output<'_>,
+    _: &mut State<'_, '_>,
+    value: &Value,
+) -> std::result::Result<(), minijinja::Error> {
+    let text = value.to_string();
+    output.write_str(&if value.is_safe() { text } else { escape(&text) })?;
+    Ok(())
 }
 
 /// The hash of a style or a script, as a policy names it.
 fn hash(text: &str) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digest = Sha256::digest(text.as_bytes());
-    let mut coded = String::with_capacity(44);
-    for group in digest.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
-            coded.push(if place > group.len() { '=' } else { char::from(letter) });
-        }
-    }
-    coded
+    BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
-/// A name for the page: shortened, without control characters, escaped.
-pub(super) fn name(text: &str) -> String {
-    escape(&shorten(text, MAXIMUM_NAME))
-}
-
-/// A longer text for the page; lines stay lines.
-pub(super) fn text(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for (index, line) in shorten(text, MAXIMUM_TEXT).split('\n').enumerate() {
-        if index > 0 {
-            safe.push('\n');
-        }
-        safe.push_str(&escape(line));
-    }
-    safe
+/// A longer text for the page, escaped; lines stay lines.
+fn lines(text: &str) -> String {
+    let text = shorten(text, MAXIMUM_TEXT);
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
 /// The text, or its beginning and a sign that there is more.
-pub(super) fn shorten(text: &str, limit: usize) -> String {
+fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
         None => text.to_owned(),
@@ -97,7 +118,7 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
 
 /// Text as it may stand in an element or in a quoted attribute; what would steer the direction of
 /// writing is shown as an escape.
-pub(super) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 16);
     for character in plain(text).chars() {
         match character {
@@ -113,36 +134,4 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_base64() {
-        // `printf '' | openssl dgst -sha256 -binary | base64`
-        assert_eq!(hash(""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
-    }
-
-    #[test]
-    fn text_stays_text() {
-        assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
-        assert_eq!(escape("a\u{202e}b\u{1b}"), "a\\u{202e}b\\u{1b}");
-        assert_eq!(text("a\n<b>"), "a\n&lt;b&gt;");
-        assert_eq!(shorten("äöü", 2), "äö… (6 bytes)");
-    }
-
-    #[test]
-    fn what_is_put_in_is_not_looked_at_again() {
-        let page = fill(&[("title", "{{script}}"), ("script", "run()")]);
-        assert!(page.contains("<title>{{script}}</title>"));
-        assert_eq!(page.matches("run()").count(), 1);
-    }
-
-    #[test]
-    fn the_page_holds_nothing_of_others() {
-        for text in [TEMPLATE, STYLE, SCRIPT] {
-            let text = text.replace("http://www.w3.org/2000/svg", "");
-            assert!(!text.contains("http:") && !text.contains("https:") && !text.contains("url("));
-        }
-        assert!(!SCRIPT.contains("innerHTML") && !SCRIPT.contains("eval("));
-    }
-}
+mod tests;

@@ -1,11 +1,12 @@
 //! Convolution over any number of spatial axes.
 
-use super::matrix::{Matrix, project};
+use super::matrix::project;
 use super::{Call, Definition, Frame, Input, Step, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
 use crate::tensor::{Floats, Tensor, Wide, copy};
+use anemll_matrix::Matrix;
 
 pub(super) const ALL: &[Definition] = &[Definition::new("conv", conv)];
 
@@ -176,13 +177,9 @@ fn one_by_one(
     let weights = Floats::dense(weight)?;
     let mut whole = None;
     for index in 0..batch {
-        let matrix = Matrix {
-            data: wide.data(),
-            start: (wide.layout.offset() as isize + sample * index as isize) as usize,
-            row_stride: channel,
-            column_stride: position,
-        };
-        let one = project(frame, weights, matrix, [rows, depth, columns], bias, element)?;
+        let start = (wide.layout.offset() as isize + sample * index as isize) as usize;
+        let matrix = Matrix::new(wide.data(), start, [depth, columns], [channel, position])?;
+        let one = project(frame, weights, rows, matrix, bias, element)?;
         if batch == 1 {
             whole = Some(one);
             break;
@@ -250,8 +247,8 @@ fn general(
             let part = project(
                 frame,
                 weights.range(first * depth..(first + own_outputs) * depth),
-                Matrix { data: &columns, start: 0, row_stride: 1, column_stride: depth as isize },
-                [own_outputs, depth, positions],
+                own_outputs,
+                Matrix::new(&columns, 0, [depth, positions], [1, depth as isize])?,
                 bias.map(|bias| &bias[first..first + own_outputs]),
                 element,
             )?;

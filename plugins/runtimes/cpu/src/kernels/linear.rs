@@ -1,9 +1,10 @@
 //! `linear`: rows times constant weights.
 
-use super::matrix::{Matrix, project};
+use super::matrix::project;
 use super::{Call, Definition, Step, step};
 use crate::failure::{Outcome, invalid};
 use crate::tensor::{Floats, Tensor, Wide};
+use anemll_matrix::Matrix;
 
 pub(super) const ALL: &[Definition] = &[Definition::new("linear", linear)];
 
@@ -30,15 +31,10 @@ fn linear(call: &Call<'_>) -> Outcome<Step> {
         let Some(&[position, channel]) = wide.layout.strides().as_deref() else {
             return invalid("x has no strides");
         };
-        let matrix = Matrix {
-            data: wide.data(),
-            start: wide.layout.offset(),
-            row_stride: channel,
-            column_stride: position,
-        };
-        let sizes = [rows, depth, columns];
+        let start = wide.layout.offset();
+        let matrix = Matrix::new(wide.data(), start, [depth, columns], [channel, position])?;
         let weights = Floats::dense(&weight)?;
-        let buffer = project(frame, weights, matrix, sizes, bias.as_deref(), element)?;
+        let buffer = project(frame, weights, rows, matrix, bias.as_deref(), element)?;
         wide.release(frame.pool);
         let shape = [leading, &[rows]].concat();
         Ok(Tensor::owned(element, &shape, buffer))

@@ -1,6 +1,5 @@
 //! `matmul`: products of matrices, batched and broadcast.
 
-use super::matrix::{Matrix, multiply};
 use super::{Call, Definition, Frame, Step, broadcast_shape, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
@@ -9,6 +8,7 @@ use crate::simd;
 use crate::tensor::{Floats, Tensor};
 use crate::walk::Walk;
 use crate::workers;
+use anemll_matrix::{Matrix, multiply_add};
 use half::f16;
 
 pub(super) const ALL: &[Definition] = &[Definition::new("matmul", matmul)];
@@ -81,10 +81,11 @@ impl<'a> Operand<'a> {
     }
 
     /// The matrix at `start` as f32; fp16 is widened into `scratch`.
-    fn widened<'s>(&'s self, start: usize, scratch: &'s mut Vec<f32>) -> Matrix<'s> {
+    fn widened<'s>(&'s self, start: usize, scratch: &'s mut Vec<f32>) -> Outcome<Matrix<'s>> {
         let [row_stride, column_stride] = self.strides;
+        let sizes = [self.rows, self.columns];
         let halves = match self.values {
-            Floats::F32(data) => return Matrix { data, start, row_stride, column_stride },
+            Floats::F32(data) => return Ok(Matrix::new(data, start, sizes, self.strides)?),
             Floats::F16(halves) => halves,
         };
         // Lines run along the axis of stride 1, if there is one.
@@ -105,9 +106,8 @@ impl<'a> Operand<'a> {
                 }
             }
         }
-        let (row_stride, column_stride) =
-            if by_column { (1, length as isize) } else { (length as isize, 1) };
-        Matrix { data: scratch, start: 0, row_stride, column_stride }
+        let strides = if by_column { [1, length as isize] } else { [length as isize, 1] };
+        Ok(Matrix::new(scratch, 0, sizes, strides)?)
     }
 }
 
@@ -204,12 +204,9 @@ fn single(
         return Ok(());
     }
     let Scratch { left: left_wide, right: right_wide, output, right_start: cached } = scratch;
-    let left_matrix = left.widened(left_start, left_wide);
+    let left_matrix = left.widened(left_start, left_wide)?;
     if let (1, Floats::F16(halves)) = (rows, right.values) {
-        let factor = |k: usize| {
-            left_matrix.data
-                [(left_matrix.start as isize + left_matrix.column_stride * k as isize) as usize]
-        };
+        let factor = |k: usize| left_matrix.at(0, k);
         // One row: read the fp16 matrix once, without widening it to memory.
         match right.strides {
             [1, stride] if stride == depth as isize || columns == 1 => {
@@ -232,14 +229,14 @@ fn single(
     let right_matrix = if *cached == Some(right_start) && matches!(right.values, Floats::F16(_)) {
         // Strides do not depend on the place, so an empty matrix of the same operand tells them.
         let by_column = right.strides[0] == 1 && right.strides[1] != 1;
-        let (row_stride, column_stride) =
-            if by_column { (1, depth as isize) } else { (columns as isize, 1) };
-        Matrix { data: right_wide, start: 0, row_stride, column_stride }
+        let strides = if by_column { [1, depth as isize] } else { [columns as isize, 1] };
+        Matrix::new(right_wide, 0, [depth, columns], strides)?
     } else {
         *cached = Some(right_start);
-        right.widened(right_start, right_wide)
+        right.widened(right_start, right_wide)?
     };
-    multiply(output, [columns as isize, 1], [rows, depth, columns], left_matrix, right_matrix)
+    multiply_add(output, [columns as isize, 1], 0.0, 1.0, left_matrix, right_matrix)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,109 +1,14 @@
-//! Matrix products on slices: a safe wrapper of the crate `gemm`, and the product of fp16 or f32
-//! weights with a few or many columns.
+//! The product of fp16 or f32 weights with a few or many columns.
 
 use super::Frame;
 use crate::element::Element;
-use crate::failure::{Failure, Outcome, invalid, unsupported};
+use crate::failure::{Outcome, invalid, unsupported};
 use crate::simd;
 use crate::storage::Buffer;
 use crate::tensor::Floats;
 use crate::workers;
+use anemll_matrix::{Matrix, multiply_add};
 use half::f16;
-
-/// A matrix in a slice of f32.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) start: usize,
-    pub(super) row_stride: isize,
-    pub(super) column_stride: isize,
-}
-
-impl Matrix<'_> {
-    /// The pointer to the element in row 0 and column 0. It may reach all of the slice, also what
-    /// lies before that element, where negative strides lead.
-    fn first(&self) -> *const f32 {
-        self.data.as_ptr().wrapping_add(self.start)
-    }
-}
-
-/// True when all elements of a matrix lie inside a slice of this length.
-fn inside(
-    length: usize,
-    start: usize,
-    rows: usize,
-    columns: usize,
-    row_stride: isize,
-    column_stride: isize,
-) -> bool {
-    if rows == 0 || columns == 0 {
-        return true;
-    }
-    let reach = |count: usize, stride: isize| isize::try_from(count - 1).ok()?.checked_mul(stride);
-    let (Some(down), Some(across)) = (reach(rows, row_stride), reach(columns, column_stride))
-    else {
-        return false;
-    };
-    let Ok(start) = isize::try_from(start) else { return false };
-    let low = start.checked_add(down.min(0)).and_then(|low| low.checked_add(across.min(0)));
-    let high = start.checked_add(down.max(0)).and_then(|high| high.checked_add(across.max(0)));
-    matches!((low, high), (Some(low), Some(high)) if low >= 0 && (high as usize) < length)
-}
-
-/// `output` (rows x columns, with these strides) = left (rows x depth) * right (depth x columns).
-pub(super) fn multiply(
-    output: &mut [f32],
-    output_strides: [isize; 2],
-    [rows, depth, columns]: [usize; 3],
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-) -> Outcome<()> {
-    let [row_stride, column_stride] = output_strides;
-    let fits = inside(output.len(), 0, rows, columns, row_stride, column_stride)
-        && inside(left.data.len(), left.start, rows, depth, left.row_stride, left.column_stride)
-        && inside(
-            right.data.len(),
-            right.start,
-            depth,
-            columns,
-            right.row_stride,
-            right.column_stride,
-        );
-    if !fits {
-        return Err(Failure::Invalid("a matrix does not lie inside its buffer".to_owned()));
-    }
-    if rows == 0 || columns == 0 {
-        return Ok(());
-    }
-    // SAFETY: `inside` has shown that every element that the strides reach lies in its slice, and
-    // each pointer comes from the whole slice; the output is borrowed mutably and therefore apart
-    // from the inputs.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            output.as_mut_ptr(),
-            column_stride,
-            row_stride,
-            false,
-            left.first(),
-            left.column_stride,
-            left.row_stride,
-            right.first(),
-            right.column_stride,
-            right.row_stride,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-    Ok(())
-}
 
 /// Row by row dot products with a vector.
 fn times_vector(weights: Floats<'_>, vector: &[f32], output: &mut [f32]) {
@@ -129,20 +34,18 @@ const LARGEST_BLOCK: usize = 96;
 pub(super) fn project(
     frame: &Frame<'_>,
     weights: Floats<'_>,
+    rows: usize,
     x: Matrix<'_>,
-    [rows, depth, columns]: [usize; 3],
     bias: Option<&[f32]>,
     element: Element,
 ) -> Outcome<Buffer> {
+    let (depth, columns) = (x.rows(), x.columns());
     if weights.len() != rows * depth || bias.is_some_and(|bias| bias.len() != rows) {
         return invalid("weights or bias do not have the declared shape");
     }
-    if !inside(x.data.len(), x.start, depth, columns, x.row_stride, x.column_stride) {
-        return invalid("the input does not lie inside its buffer");
-    }
     let mut buffer = frame.pool.take_elements(element, rows * columns)?;
     if columns <= 2 {
-        project_vectors(frame, weights, x, [rows, depth, columns], bias, element, &mut buffer)?;
+        project_vectors(frame, weights, rows, x, bias, element, &mut buffer)?;
         return Ok(buffer);
     }
     let cost = rows * depth * columns;
@@ -166,9 +69,8 @@ pub(super) fn project(
                 }
                 Floats::F32(values) => values,
             };
-            let left =
-                Matrix { data: left, start: 0, row_stride: depth as isize, column_stride: 1 };
-            multiply(output, [1, count as isize], [count, depth, columns], left, x)?;
+            let left = Matrix::new(left, 0, [count, depth], [depth as isize, 1])?;
+            multiply_add(output, [1, count as isize], 0.0, 1.0, left, x)?;
             first += count;
         }
         Ok(())
@@ -213,22 +115,21 @@ pub(super) fn project(
 fn project_vectors(
     frame: &Frame<'_>,
     weights: Floats<'_>,
+    rows: usize,
     x: Matrix<'_>,
-    [rows, depth, columns]: [usize; 3],
     bias: Option<&[f32]>,
     element: Element,
     buffer: &mut Buffer,
 ) -> Outcome<()> {
-    for column in 0..columns {
-        let start = (x.start as isize + x.column_stride * column as isize) as usize;
+    let depth = x.rows();
+    for column in 0..x.columns() {
         let gathered: Vec<f32>;
-        let vector = if x.row_stride == 1 {
-            &x.data[start..start + depth]
-        } else {
-            gathered = (0..depth)
-                .map(|i| x.data[(start as isize + x.row_stride * i as isize) as usize])
-                .collect();
-            &gathered
+        let vector = match x.column(column) {
+            Some(vector) => vector,
+            None => {
+                gathered = (0..depth).map(|row| x.at(row, column)).collect();
+                &gathered
+            }
         };
         let line = |first: usize, output: &mut [f32]| {
             let range = first * depth..(first + output.len()) * depth;
@@ -271,36 +172,6 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
-    fn matrices_outside_their_slice_are_refused() {
-        let data = [0.0; 6];
-        let matrix = |start, row_stride, column_stride| Matrix {
-            data: &data,
-            start,
-            row_stride,
-            column_stride,
-        };
-        let mut output = [0.0; 4];
-        let good = matrix(0, 3, 1);
-        assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(0, 2, 1)).is_ok());
-        assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(1, 2, 1)).is_err());
-        assert!(multiply(&mut output, [2, 1], [2, 3, 2], good, matrix(0, -2, 1)).is_err());
-        assert!(multiply(&mut output, [2, 1], [3, 3, 2], good, matrix(0, 2, 1)).is_err());
-    }
-
-    #[test]
-    fn strides_may_lead_backwards_from_the_start() {
-        // Both matrices begin at the last element of their slices.
-        let data = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let reversed =
-            |row_stride, column_stride| Matrix { data: &data, start: 5, row_stride, column_stride };
-        let mut output = [0.0; 4];
-        let result = multiply(&mut output, [2, 1], [2, 3, 2], reversed(-3, -1), reversed(-2, -1));
-        assert!(result.is_ok());
-        // [6 5 4; 3 2 1] * [6 5; 4 3; 2 1]
-        assert_eq!(output, [64.0, 49.0, 28.0, 22.0]);
-    }
-
-    #[test]
     fn projections_match_sums_in_double() {
         let mut random = Random::new(3);
         let pool = Pool::default();
@@ -312,16 +183,11 @@ mod tests {
                 let x = random.units(depth * columns);
                 let bias = random.units(rows);
                 let strides = if transposed { (1, depth) } else { (columns, 1) };
-                let matrix = Matrix {
-                    data: &x,
-                    start: 0,
-                    row_stride: strides.0 as isize,
-                    column_stride: strides.1 as isize,
-                };
+                let (down, across) = (strides.0 as isize, strides.1 as isize);
+                let matrix = Matrix::new(&x, 0, [depth, columns], [down, across]).unwrap();
                 let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
-                let sizes = [rows, depth, columns];
-                let result =
-                    project(&frame, Floats::F16(&halves), matrix, sizes, Some(&bias), Element::F32);
+                let weights = Floats::F16(&halves);
+                let result = project(&frame, weights, rows, matrix, Some(&bias), Element::F32);
                 let result = result.unwrap();
                 for (index, value) in result.slice::<f32>().iter().enumerate() {
                     let (column, row) = (index / rows, index % rows);
@@ -347,9 +213,8 @@ mod tests {
         let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
         let weights: Vec<f32> = (0..rows * depth).map(|i| (i / depth) as f32).collect();
         let x = vec![1.0; depth * columns];
-        let matrix = Matrix { data: &x, start: 0, row_stride: columns as isize, column_stride: 1 };
-        let sizes = [rows, depth, columns];
-        let result = project(&frame, Floats::F32(&weights), matrix, sizes, None, Element::F32);
+        let matrix = Matrix::new(&x, 0, [depth, columns], [columns as isize, 1]).unwrap();
+        let result = project(&frame, Floats::F32(&weights), rows, matrix, None, Element::F32);
         for (index, value) in result.unwrap().slice::<f32>().iter().enumerate() {
             assert_eq!(*value, ((index % rows) * depth) as f32);
         }

@@ -1,0 +1,426 @@
+//! Bits by measured damage: the smallest plan that keeps the model close to the original.
+//!
+//! Each weight has some choices, of which the quantizer knows how far off its products are by the
+//! statistics of its inputs. What that does to the model's answers differs between kinds of weights:
+//! it is measured on a text, a kind at a time. The best plan for a damage is then that in which every
+//! weight pays the same price for a byte; its damage is measured, and the price corrected.
+
+use crate::convert;
+use crate::event::Event;
+use crate::in_order::in_order;
+use crate::job::Job;
+use crate::quantization::{Decided, Decisions, Quantization};
+use crate::references::{Item, Weight, collect};
+use crate::request::{CalibrationChoice, ConvertRequest, NONE};
+use crate::scratch;
+use crate::work::Work;
+use anemll_calibration::{Judge, Quality};
+use anemll_codes as codes;
+use anemll_conversion::META;
+use anemll_generation::engine::Engine;
+use anemll_plugin_api::data::Decision;
+use anemll_plugin_api::{Error, Result};
+use anemll_services::check_cancelled;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Plans that are made and measured before the last is taken.
+const TRIES: usize = 3;
+/// A damage of at least this share of what is allowed is close enough.
+const CLOSE: f64 = 0.85;
+/// Steps in which a price is found.
+const STEPS: usize = 60;
+
+/// What a plan has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// The smallest whose divergence from the original is at most this, in nats a token.
+    Divergence(f64),
+    /// The best of at most so many bits a weight.
+    Bits(f64),
+    /// The best of at most so many bytes of weights.
+    Bytes(u64),
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Divergence(most) => write!(formatter, "KL of at most {most}"),
+            Self::Bits(bits) => write!(formatter, "{bits} bits a weight"),
+            Self::Bytes(bytes) => write!(formatter, "{bytes} bytes"),
+        }
+    }
+}
+
+/// One thing that could become of a weight.
+#[derive(Debug, Clone)]
+struct Choice {
+    bytes: u64,
+    /// The error of its products, as a share.
+    error: f64,
+    /// None for float16.
+    decision: Option<Decision>,
+}
+
+/// A weight with its choices, from the fewest bytes to the most.
+struct Candidate {
+    id: String,
+    kind: String,
+    elements: u64,
+    choices: Vec<Choice>,
+}
+
+/// A plan: the place of each candidate's choice.
+type Taken = Vec<usize>;
+
+impl Job<'_> {
+    /// Chooses bits where the quantizer leaves that to measures, and they can be made.
+    pub(crate) fn choose_bits(&self, work: &Work<'_>) -> Result<()> {
+        let Some(quantization) = &self.quantization else { return Ok(()) };
+        if !self.settings.scheme.open || quantization.is_decided() {
+            return Ok(());
+        }
+        let Some(statistics) = quantization.statistics() else {
+            let text = "the bits are not measured: that takes a calibration";
+            (work.show)(&Event::Note { text });
+            return Ok(());
+        };
+        let Some(judge) = Judge::read(statistics.file())? else {
+            return Err(Error::new(
+                codes::STATISTICS_INVALID,
+                "the statistics have no text by which bits could be chosen",
+            )
+            .with_at(statistics.file().at().to_owned())
+            .with_hint("calibrate again with `anemll calibrate`, or name the bits with --lut"));
+        };
+        let candidates = self.candidates(work, quantization)?;
+        let measure = Measure {
+            job: self,
+            work,
+            judge: judge.choosing(),
+            statistics: PathBuf::from(statistics.file().at()),
+        };
+        let taken = match self.arguments.goal {
+            Goal::Divergence(most) => measure.smallest(&candidates, most)?,
+            Goal::Bits(bits) => {
+                let elements: u64 = candidates.iter().map(|one| one.elements).sum();
+                measure.within(&candidates, (bits * elements as f64 / 8.0) as u64)?
+            }
+            Goal::Bytes(bytes) => measure.within(&candidates, bytes)?,
+        };
+        for text in told(&candidates, &taken) {
+            (work.show)(&Event::Note { text: &text });
+        }
+        quantization.decide(decisions(&candidates, &taken));
+        Ok(())
+    }
+
+    /// All weights that have choices, with the error of each.
+    fn candidates(&self, work: &Work<'_>, quantization: &Quantization) -> Result<Vec<Candidate>> {
+        let mut all: BTreeMap<String, (Weight, Vec<Decision>)> = BTreeMap::new();
+        for file in &self.layout.weight_files {
+            let members = work.members(file)?;
+            let items = collect(&members)?;
+            let mut choices =
+                quantization.choices(&self.settings.outline, &items, &members, self.host)?;
+            for (_, item) in items {
+                let Item::Weight(weight) = item else { continue };
+                if let Some(found) = choices.remove(&weight.id) {
+                    all.entry(weight.id.clone()).or_insert((*weight, found));
+                }
+            }
+        }
+        let total: u64 = all.values().map(|(weight, _)| elements(weight)).sum();
+        let all: Vec<(Weight, Vec<Decision>)> = all.into_values().collect();
+        let weights = &work.weights;
+        let (mut candidates, mut done) = (Vec::new(), 0);
+        let prepare = |at: usize| {
+            check_cancelled()?;
+            let (weight, decisions) = &all[at];
+            weights.candidate(quantization, weight, decisions)
+        };
+        in_order(all.len(), prepare, |_, candidate: Candidate| {
+            done += candidate.elements;
+            candidates.push(candidate);
+            (work.show)(&Event::Measure { what: "trying bits", unit: "weights", done, total });
+            Ok(())
+        })?;
+        Ok(candidates)
+    }
+}
+
+fn elements(weight: &Weight) -> u64 {
+    weight.shape.iter().product()
+}
+
+/// The kind of a role: all matrices of attention are one, all of the MLP another.
+fn kind(role: &str) -> String {
+    role.split('.').next().unwrap_or(role).to_owned()
+}
+
+impl crate::weights::WeightJob<'_> {
+    /// What could become of a weight: each choice with its bytes and its error, and float16.
+    fn candidate(
+        &self,
+        quantization: &Quantization,
+        weight: &Weight,
+        decisions: &[Decision],
+    ) -> Result<Candidate> {
+        let mut choices: Vec<Choice> = Vec::new();
+        for decision in decisions {
+            let Some(encoding) = &decision.encoding else { continue };
+            let bytes = encoding
+                .arguments
+                .values()
+                .filter_map(|argument| argument.dtype.byte_length(&argument.shape))
+                .sum();
+            let error = self.error_of(quantization, weight, decision)?;
+            choices.push(Choice { bytes, error, decision: Some(decision.clone()) });
+        }
+        let bytes = elements(weight).saturating_mul(2);
+        choices.push(Choice { bytes, error: 0.0, decision: None });
+        choices.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
+        let kind = kind(&weight.reference.role);
+        Ok(Candidate { id: weight.id.clone(), kind, elements: elements(weight), choices })
+    }
+}
+
+/// Makes plans and measures what they do.
+struct Measure<'a> {
+    job: &'a Job<'a>,
+    work: &'a Work<'a>,
+    judge: Judge,
+    statistics: PathBuf,
+}
+
+impl Measure<'_> {
+    /// The smallest plan whose divergence is at most `most`.
+    fn smallest(&self, candidates: &[Candidate], most: f64) -> Result<Taken> {
+        let weights = self.weights_of_kinds(candidates)?;
+        let mut aim = most;
+        let mut best: Option<Taken> = None;
+        for _ in 0..TRIES {
+            let taken = search(candidates, &weights, |bytes_and_damage| bytes_and_damage.1 <= aim);
+            let quality =
+                self.quality(&decisions(candidates, &taken), false, "measuring a plan")?;
+            tracing::info!("plan of {} bytes: KL {:.4}", bytes(candidates, &taken), quality.kl);
+            if quality.kl <= most {
+                let enough = quality.kl >= CLOSE * most;
+                // Of two that keep to it, the smaller.
+                if best
+                    .as_ref()
+                    .is_none_or(|known| bytes(candidates, &taken) < bytes(candidates, known))
+                {
+                    best = Some(taken);
+                }
+                if enough {
+                    break;
+                }
+            }
+            // NaN: as far from the goal as can be.
+            let measured = if quality.kl.is_finite() { quality.kl.max(1e-6) } else { most * 10.0 };
+            aim *= (0.9 * most / measured).clamp(0.1, 3.0);
+        }
+        // Where no plan was near enough, the one with the most bits is.
+        Ok(best.unwrap_or_else(|| {
+            candidates.iter().map(|candidate| candidate.choices.len() - 1).collect()
+        }))
+    }
+
+    /// The best plan of at most so many bytes.
+    fn within(&self, candidates: &[Candidate], most: u64) -> Result<Taken> {
+        let least: Taken = vec![0; candidates.len()];
+        let least = bytes(candidates, &least);
+        if least > most {
+            let size = anemll_files::size;
+            return Err(Error::new(
+                codes::USAGE,
+                format!(
+                    "no plan is as small as {}: the least takes {} of weights",
+                    size(most),
+                    size(least)
+                ),
+            )
+            .with_hint("allow more with --budget-mb or --target-bits, or take a smaller model"));
+        }
+        let weights = self.weights_of_kinds(candidates)?;
+        Ok(search(candidates, &weights, |(bytes, _)| bytes <= most))
+    }
+
+    /// What an error of each kind of weights does to the model: divergence for each unit of error.
+    fn weights_of_kinds(&self, candidates: &[Candidate]) -> Result<BTreeMap<String, f64>> {
+        let kinds: BTreeSet<&str> = candidates.iter().map(|one| one.kind.as_str()).collect();
+        let mut weights = BTreeMap::new();
+        for kind in kinds {
+            check_cancelled()?;
+            let mut error = 0.0;
+            let taken: Taken = candidates
+                .iter()
+                .map(|candidate| {
+                    let last = candidate.choices.len() - 1;
+                    if candidate.kind != kind {
+                        return last;
+                    }
+                    // Large enough to be seen, and not so large that nothing is left of the model.
+                    let place = 1.min(last);
+                    error += candidate.choices[place].error;
+                    place
+                })
+                .collect();
+            let what = format!("measuring {kind}");
+            let quality = self.quality(&decisions(candidates, &taken), true, &what)?;
+            tracing::info!("{kind}: KL {:.4} by an error of {error:.4}", quality.kl);
+            let damage = if quality.kl.is_finite() { quality.kl.max(1e-5) } else { 1e3 };
+            weights.insert(kind.to_owned(), damage / error.max(1e-9));
+        }
+        Ok(weights)
+    }
+
+    /// How far a plan takes the model from the original. A trial is encoded the quick way by which
+    /// the errors of choices were found.
+    fn quality(&self, decisions: &Decisions, is_trial: bool, what: &str) -> Result<Quality> {
+        let job = self.job;
+        let folder = scratch::folder(job.arguments, &job.description, "anemll-plan-")?;
+        let request = ConvertRequest {
+            model: self.work.weights.source.directory.path().to_owned(),
+            output: folder.path().to_owned(),
+            combiner: job.settings.combiner.clone(),
+            chunk: job.settings.chunks.map(crate::request::ChunkCount::Count),
+            calibration: CalibrationChoice::File(self.statistics.clone()),
+            decided: Some(Arc::new(Decided { decisions: decisions.clone(), is_trial })),
+            compiler: Some(NONE.to_owned()),
+            runtime: NONE.to_owned(),
+            no_tokenizer: true,
+            restart: None,
+            only: None,
+            force: true,
+            argmax: false,
+            ..job.arguments.clone()
+        };
+        convert::run(&request, job.plugins, "", &|_| ())?;
+        let runtime = job.plugins.runtime(crate::request::CPU)?;
+        let mut engine = Engine::open(&folder.path().join(META), runtime.as_ref(), job.host)?;
+        let total = self.judge.tokens();
+        let show = self.work.show;
+        self.judge
+            .judge(&mut engine, &|done| show(&Event::Measure { what, unit: "tokens", done, total }))
+    }
+}
+
+/// The plan in which all weights pay the same price for a byte, at the highest price that `suits`
+/// (bytes, damage) or the lowest, whichever the goal bounds: the plans of prices are nested.
+fn search(
+    candidates: &[Candidate],
+    weights: &BTreeMap<String, f64>,
+    suits: impl Fn((u64, f64)) -> bool,
+) -> Taken {
+    let at_price = |price: f64| -> Taken {
+        candidates
+            .iter()
+            .map(|candidate| {
+                let weight = weights.get(&candidate.kind).copied().unwrap_or(0.0);
+                let cost = |choice: &Choice| weight * choice.error + price * choice.bytes as f64;
+                let costs = candidate.choices.iter().map(cost).enumerate();
+                costs.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(place, _)| place)
+            })
+            .collect()
+    };
+    let value = |taken: &Taken| (bytes(candidates, taken), damage(candidates, weights, taken));
+    // Prices in nats a byte, as powers of two: from all bits to none.
+    let (mut low, mut high) = (-120.0_f64, 20.0_f64);
+    let bounds_damage = suits((u64::MAX, 0.0));
+    for _ in 0..STEPS {
+        let middle = f64::midpoint(low, high);
+        let suitable = suits(value(&at_price(middle.exp2())));
+        // A higher price takes fewer bytes and does more damage.
+        if suitable == bounds_damage {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    at_price(if bounds_damage { low } else { high }.exp2())
+}
+
+fn bytes(candidates: &[Candidate], taken: &Taken) -> u64 {
+    candidates.iter().zip(taken).map(|(one, place)| one.choices[*place].bytes).sum()
+}
+
+fn damage(candidates: &[Candidate], weights: &BTreeMap<String, f64>, taken: &Taken) -> f64 {
+    let each = candidates.iter().zip(taken);
+    each.map(|(one, place)| {
+        weights.get(&one.kind).copied().unwrap_or(0.0) * one.choices[*place].error
+    })
+    .sum()
+}
+
+fn decisions(candidates: &[Candidate], taken: &Taken) -> Decisions {
+    let each = candidates.iter().zip(taken);
+    each.map(|(one, place)| (one.id.clone(), one.choices[*place].decision.clone())).collect()
+}
+
+/// What was chosen, for people.
+fn told(candidates: &[Candidate], taken: &Taken) -> Vec<String> {
+    let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (one, place) in candidates.iter().zip(taken) {
+        let (bytes, elements) = kinds.entry(&one.kind).or_default();
+        *bytes += one.choices[*place].bytes;
+        *elements += one.elements;
+    }
+    let bits = |(bytes, elements): (u64, u64)| 8.0 * bytes as f64 / elements.max(1) as f64;
+    let all = kinds.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let each: Vec<String> =
+        kinds.iter().map(|(kind, sums)| format!("{kind} {:.1}", bits(*sums))).collect();
+    vec![format!(
+        "bits by measured damage: {:.2} a weight, tables included ({})",
+        bits(all),
+        each.join(", ")
+    )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(kind: &str, errors: [f64; 3]) -> Candidate {
+        let choice = |(bytes, error)| Choice { bytes, error, decision: None };
+        let choices = [100, 200, 400].into_iter().zip(errors).map(choice).collect();
+        Candidate { id: kind.to_owned(), kind: kind.to_owned(), elements: 200, choices }
+    }
+
+    #[test]
+    fn bytes_go_where_they_help_most() {
+        let candidates = [
+            candidate("attention", [0.5, 0.1, 0.0]),
+            candidate("mlp", [0.5, 0.1, 0.0]),
+            candidate("head", [0.5, 0.1, 0.0]),
+        ];
+        let weights = BTreeMap::from([
+            ("attention".to_owned(), 1.0),
+            ("mlp".to_owned(), 0.1),
+            ("head".to_owned(), 10.0),
+        ]);
+        let within = |most: u64| search(&candidates, &weights, |(bytes, _)| bytes <= most);
+        assert_eq!(within(300), [0, 0, 0]);
+        assert_eq!(within(400), [0, 0, 1]);
+        assert_eq!(within(600), [0, 0, 2]);
+        assert_eq!(within(700), [1, 0, 2]);
+        assert_eq!(within(u64::MAX), [2, 2, 2]);
+        let damaged = |most: f64| search(&candidates, &weights, |(_, damage)| damage <= most);
+        assert_eq!(damaged(0.0), [2, 2, 2]);
+        assert_eq!(damaged(0.6), [0, 0, 2]);
+        assert_eq!(damaged(0.2), [1, 0, 2]);
+        assert_eq!(damaged(100.0), [0, 0, 0]);
+    }
+
+    #[test]
+    fn what_was_chosen_is_told_in_bits() {
+        let candidates =
+            [candidate("attention", [0.5, 0.1, 0.0]), candidate("mlp", [0.5, 0.1, 0.0])];
+        assert_eq!(
+            told(&candidates, &vec![0, 1]),
+            ["bits by measured damage: 6.00 a weight, tables included (attention 4.0, mlp 8.0)"]
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! Where models that are only measured are written.
+
+use crate::request::ConvertRequest;
+use anemll_codes as codes;
+use anemll_plugin_api::Result;
+use anemll_plugin_api::data::ModelDescription;
+use anemll_services::machine;
+use std::path::{Path, PathBuf};
+
+/// The system's place for temporary files where it has room for a model in 16-bit floats and a
+/// compiled one, else the folder of the output directory, which has to have room for a model anyway.
+pub(crate) fn place(arguments: &ConvertRequest, model: &ModelDescription) -> PathBuf {
+    let temporary = std::env::temp_dir();
+    let needed = model.parameters.saturating_mul(5);
+    let has_room = machine::free_space(&temporary).is_none_or(|free| free > needed);
+    let beside = std::path::absolute(&arguments.output).ok();
+    let beside = beside.as_deref().and_then(Path::parent).filter(|parent| parent.is_dir());
+    match beside {
+        Some(parent) if !has_room => parent.to_owned(),
+        _ => temporary,
+    }
+}
+
+/// A folder there that goes when it is dropped.
+pub(crate) fn folder(
+    arguments: &ConvertRequest,
+    model: &ModelDescription,
+    prefix: &str,
+) -> Result<tempfile::TempDir> {
+    let place = place(arguments, model);
+    tempfile::Builder::new().prefix(prefix).tempdir_in(&place).map_err(|source| {
+        anemll_store::io_error(codes::OUTPUT_UNWRITABLE, "no temporary folder", &place, &source)
+    })
+}
