@@ -65,13 +65,10 @@ pub fn render_short(error: &Error) -> String {
         let shown = &line[..end.unwrap_or(0)];
         if shown.len() < text.len() { format!("{shown} …") } else { shown.to_owned() }
     };
-    let short = Error {
-        code: error.code.clone(),
-        message: cut(&error.message),
-        hint: error.hint.as_ref().map(cut),
-        at: error.at.as_ref().map(cut),
-        causes: error.causes.iter().take(SHOWN_CAUSES).map(cut).collect(),
-    };
+    let mut short = Error::new(error.code.clone(), cut(&error.message));
+    short.hint = error.hint.as_ref().map(cut);
+    short.at = error.at.as_ref().map(cut);
+    short.causes = error.causes.iter().take(SHOWN_CAUSES).map(cut).collect();
     let note = match write_log(&render(error)) {
         Ok(path) => format!("note: the whole text: {}", path.display()),
         Err(source) => format!("note: the whole text could not be written: {source}"),
@@ -177,11 +174,12 @@ mod tests {
     #[test]
     fn a_long_error_goes_to_a_file() {
         let stack = "call stack:\n".to_owned() + &"  frame\n".repeat(100);
-        let many = (0..16).map(|number| format!("cause {number}")).collect();
+        let mut many = Error::new("A0113", "plugin `x` failed");
+        many.causes = (0..16).map(|number| format!("cause {number}")).collect();
         for error in [
             Error::new("A0113", "plugin `x` panicked").with_cause(stack),
             Error::new("A0113", "é".repeat(2000)),
-            Error { causes: many, ..Error::new("A0113", "plugin `x` failed") },
+            many,
         ] {
             let text = render_short(&error);
             assert!(

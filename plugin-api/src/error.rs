@@ -14,6 +14,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// It holds text only, so that it crosses the plugin boundary without loss. The code is one of
 /// [`codes`], or a code of the plugin's own in the same form (one letter, four digits).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Error {
     /// One of [`codes`], for example `A0205`.
     pub code: String,

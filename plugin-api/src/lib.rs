@@ -64,12 +64,10 @@
 //!
 //! impl ArchModel for TinyModel {
 //!     fn describe(&self) -> ModelDescription {
-//!         ModelDescription {
-//!             model_type: "tiny".to_owned(),
-//!             context: self.context,
-//!             batch: self.batch,
-//!             ..ModelDescription::default()
-//!         }
+//!         ModelDescription::default()
+//!             .with_model_type("tiny")
+//!             .with_context(self.context)
+//!             .with_batch(self.batch)
 //!     }
 //!
 //!     fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {
@@ -122,6 +120,8 @@
 //! - Tensors come as [views](TensorView) of the host's memory and are not copied on the way. Bytes
 //!   go out through a [`Sink`]. Structured data is JSON on the way, and the structs of [`data`] on
 //!   both sides; graphs are bytes.
+//! - The structs of [`data`] can get more fields, and the enums more variants: structs are made with
+//!   `new`, or `default`, and `with_…`; a `match` has an arm for what it does not know.
 //! - A panic becomes an [`Error`] with the code [`codes::PLUGIN_PANICKED`], and is not printed. It is
 //!   still a bug. What cannot be caught ends the program: an overflowing stack, a lack of memory,
 //!   `abort`, a fault in unsafe code.

@@ -50,11 +50,9 @@ struct StubModel(ModelInput);
 impl ArchModel for StubModel {
     fn describe(&self) -> ModelDescription {
         DESCRIBED.fetch_add(1, Ordering::SeqCst);
-        ModelDescription {
-            context: self.0.context,
-            notes: vec![self.0.config.to_string()],
-            ..ModelDescription::default()
-        }
+        ModelDescription::default()
+            .with_context(self.0.context)
+            .with_notes(vec![self.0.config.to_string()])
     }
 
     /// Works in parallel as the function's id says.
@@ -80,7 +78,7 @@ impl ArchModel for StubModel {
 
 impl Quantizer for Stub {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
-        Ok(Scheme { summary: format!("{} layers", outline.layers), ..Scheme::default() })
+        Ok(Scheme::default().with_summary(format!("{} layers", outline.layers)))
     }
 
     /// Says where the programs and the statistics lie.
@@ -90,7 +88,7 @@ impl Quantizer for Stub {
             let statistics = request.statistics.iter().find(|view| view.name() == weight.id);
             let place = statistics.map_or(0, |view| view.bytes().as_ptr() as usize);
             let parameters = json!([program.as_ptr() as usize, place]);
-            let decision = Decision { parameters, ..Decision::default() };
+            let decision = Decision::default().with_parameters(parameters);
             plan.decisions.insert(weight.id.clone(), decision);
         }
         Ok(plan)
@@ -139,17 +137,13 @@ impl Quantizer for Stub {
             other => panic!("unknown decision {other}"),
         }
         let (mean_squared, max_absolute) = (place as f64, statistics as f64);
-        Ok(Encoded { error: Some(EncodingError { mean_squared, max_absolute, of_products: None }) })
+        Ok(Encoded::default().with_error(EncodingError::new(mean_squared, max_absolute)))
     }
 }
 
 impl Combiner for Stub {
     fn layout(&self, _: &ModelDescription, request: &LayoutRequest) -> Result<Layout> {
-        Ok(Layout {
-            combiner: "stub".into(),
-            prefix: request.labels["bits.layers"].to_string(),
-            ..Layout::default()
-        })
+        Ok(Layout::new("stub", request.labels["bits.layers"].to_string()))
     }
 
     fn combine(
@@ -168,7 +162,7 @@ impl Combiner for Stub {
 
 impl Compiler for Stub {
     fn check(&self) -> Result<Availability> {
-        Ok(Availability { available: false, reason: "never".into() })
+        Ok(Availability::no("never"))
     }
 
     fn compile(&self, package: &Path, output: &Path, _: &Host) -> Result<PathBuf> {
@@ -178,7 +172,7 @@ impl Compiler for Stub {
 
 impl Runtime for Stub {
     fn check(&self) -> Result<Availability> {
-        Ok(Availability { available: true, reason: String::new() })
+        Ok(Availability::yes(String::new()))
     }
 
     fn open(&self, _: &Path, host: &Host) -> Result<Box<dyn Session>> {
@@ -193,16 +187,10 @@ struct StubSession {
 
 impl Session for StubSession {
     fn describe(&self) -> SessionDescription {
-        let output = ValueInfo { name: "y".into(), dtype: DType::UINT8, shapes: vec![vec![1]] };
-        let function = |name: &str| FunctionSignature {
-            name: name.into(),
-            outputs: vec![output.clone()],
-            ..FunctionSignature::default()
-        };
-        SessionDescription {
-            functions: ["right", "lacks", "invents", "mistypes"].map(function).into(),
-            ..SessionDescription::default()
-        }
+        let output = ValueInfo::new("y", DType::UINT8, vec![vec![1]]);
+        let function = |name: &str| FunctionSignature::new(name).with_outputs(vec![output.clone()]);
+        SessionDescription::default()
+            .with_functions(["right", "lacks", "invents", "mistypes"].map(function).into())
     }
 
     fn reset(&mut self) -> Result<()> {
@@ -285,14 +273,7 @@ fn open(plugin: &LoadedPlugin, host: &Host) -> Box<dyn ArchModel> {
 }
 
 fn function(id: &str) -> FunctionSpec {
-    FunctionSpec {
-        id: id.into(),
-        embedding: false,
-        layers: Some(LayerRange { first: 0, end: 2 }),
-        head: false,
-        purpose: Purpose::Prefill,
-        argmax: false,
-    }
+    FunctionSpec::new(id, Purpose::Prefill).with_layers(LayerRange::new(0, 2))
 }
 
 #[test]
@@ -320,7 +301,7 @@ fn data_arrives_and_defaults_are_filled_in() {
     assert_eq!(verdict.rank, MatchRank::ModelType);
     assert_eq!(verdict.reason, r#"{"mode":"plain"}"#);
     let config = json!({"rms_norm_eps": 1e-5, "b": 1, "a": null});
-    let model = ModelInput { config: config.clone(), context: 512, ..ModelInput::default() };
+    let model = ModelInput::new(config.clone(), 512, 1);
     let host = Host::quiet();
     let opened = frontend.open(&model, &host).unwrap();
     let description = opened.describe();
@@ -377,22 +358,23 @@ fn tensors_and_programs_are_not_copied() {
     assert_eq!(tensors[0], Tensor::new("indices", DType::UINT4, [3], [1, 2]).unwrap());
 
     let programs = [vec![1u8; 100], vec![2u8; 100]];
-    let weight = |id: &str| WeightInfo { id: id.into(), ..WeightInfo::default() };
-    let request = PlanRequest {
-        outline: Outline { layers: 3, ..Outline::default() },
-        weights: vec![weight("a"), weight("b")],
-        programs: programs.iter().map(Vec::as_slice).collect(),
-        statistics: vec![TensorView::new("b", DType::FLOAT32, &[8], &statistics_bytes).unwrap()],
-    };
+    let weight = |id: &str| WeightInfo::new(id, "", "", []);
+    let request = PlanRequest::default()
+        .with_outline(Outline::new(0, 3))
+        .with_weights(vec![weight("a"), weight("b")])
+        .with_programs(programs.iter().map(Vec::as_slice).collect())
+        .with_statistics(vec![
+            TensorView::new("b", DType::FLOAT32, &[8], &statistics_bytes).unwrap(),
+        ]);
     let scheme = quantizer.scheme(&request.outline).unwrap();
-    assert_eq!(scheme, Scheme { summary: "3 layers".into(), ..Scheme::default() });
+    assert_eq!(scheme, Scheme::default().with_summary("3 layers"));
     let plan = quantizer.plan(&request, &host).unwrap();
     assert_eq!(plan.decisions["a"].parameters, json!([place(&programs[0]), 0]));
     let places = [place(&programs[1]), place(&statistics_bytes)];
     assert_eq!(plan.decisions["b"].parameters, json!(places));
 
     let combiner = plugin.combiner("stub", &ComponentOptions::new()).unwrap();
-    let functions = [NamedFunction { name: "infer", model: &programs[0] }];
+    let functions = [NamedFunction::new("infer", &programs[0])];
     let combined = combiner.combine(&functions, &CombineOptions::default(), &host).unwrap();
     assert_eq!(combined, format!("infer {}", place(&programs[0])).into_bytes());
 }

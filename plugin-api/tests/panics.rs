@@ -237,14 +237,7 @@ fn check<T>(result: Result<T>, entry: &str, text: &str) {
 }
 
 fn function() -> FunctionSpec {
-    FunctionSpec {
-        id: "f".into(),
-        embedding: false,
-        layers: None,
-        head: false,
-        purpose: Purpose::Infer,
-        argmax: false,
-    }
+    FunctionSpec::new("f", Purpose::Infer)
 }
 
 #[test]
@@ -255,7 +248,7 @@ fn every_entry_of_every_component_is_guarded() {
 
     let frontend = plugin.arch_frontend("stub", &none).unwrap();
     check(frontend.accepts("{}"), "arch.accepts", "boom in accepts");
-    let model = |context| ModelInput { context, ..ModelInput::default() };
+    let model = |context| ModelInput::new(Value::Null, context, 1);
     check(frontend.open(&model(0), &host), "arch.open", "boom in open");
     check(frontend.open(&model(1), &host), "model.describe", "boom in describe");
     let opened = frontend.open(&model(2), &host).unwrap();

@@ -52,14 +52,7 @@ fn guarded_panics_are_not_printed_and_others_are() {
     let frontend = plugin.arch_frontend("stub", &ComponentOptions::new()).unwrap();
     let error = frontend.accepts("{}").unwrap_err();
     let (_, host) = testing::TestHost::new();
-    let function = FunctionSpec {
-        id: "f".into(),
-        embedding: true,
-        layers: None,
-        head: true,
-        purpose: Purpose::Infer,
-        argmax: false,
-    };
+    let function = FunctionSpec::new("f", Purpose::Infer).with_embedding(true).with_head(true);
     let model = frontend.open(&ModelInput::default(), &host).unwrap();
     let in_task = model.lower(&function, &host).unwrap_err();
     let inside = PRINTED.load(Ordering::SeqCst);

@@ -3,81 +3,68 @@
 
 use anemll_plugin_api::data::{
     CombineOptions, FunctionSpec, LayerRange, Layout, LayoutRequest, ModelDescription,
-    NamedFunction, PackageFunction, PackageKind, PackageSpec, Purpose, RunOrder, RunStep, Stage,
-    Step, WeightFile,
+    NamedFunction, PackageKind, PackageSpec, Purpose, RunOrder, Stage, WeightFile,
 };
 use anemll_plugin_api::{
     Combiner, ComponentOptions, Host, Plugin, Result, export_plugin, no_such_component,
 };
-use std::collections::BTreeMap;
 
 struct Pairs;
 
-/// One token, a batch into the state, a batch to all logits: id and purpose.
-const PURPOSES: [(&str, Purpose); 3] =
-    [("step", Purpose::Infer), ("fill", Purpose::Prefill), ("check", Purpose::Evaluate)];
+/// The steps that make packages, as `--restart` and `--only` count them.
+const ENDS: u32 = 1;
+const PAIRS: u32 = 2;
+const JOIN: u32 = 3;
 
 impl Combiner for Pairs {
     fn layout(&self, model: &ModelDescription, request: &LayoutRequest) -> Result<Layout> {
         let prefix = request.prefix.as_ref().unwrap_or(&model.default_prefix);
-        let bits = request
-            .labels
-            .get("bits.layers")
-            .map_or_else(String::new, |bits| format!("-{bits}bit"));
-        let names = Names { prefix, bits: &bits, request };
-        let mut layout = Layout {
-            combiner: "pairs".to_owned(),
-            prefix: prefix.clone(),
-            steps: ["ends", "pairs", "join"].iter().zip(1..).map(step).collect(),
-            run: RunOrder {
-                feeds: BTreeMap::from([(
-                    "output_hidden_states".to_owned(),
-                    "hidden_states".to_owned(),
-                )]),
-                ..RunOrder::default()
-            },
-            ..Layout::default()
-        };
-        let start = names.package("start", PackageKind::Part, 1, &[("main", "start")]);
-        let end = names.package("end", PackageKind::Part, 1, &[("main", "end")]);
-        let end_check =
-            names.package("end-check", PackageKind::Evaluate, 0, &[("main", "end-check")]);
+        let names = Names { prefix, request };
+        let mut layout = Layout::new("pairs", prefix.clone())
+            .with_steps(["ends", "pairs", "join"])
+            .with_run(RunOrder::default().with_feed("output_hidden_states", "hidden_states"));
         layout.functions = vec![
-            function("start", None, Purpose::Infer, true),
-            function("end", None, Purpose::Infer, false),
-            function("end-check", None, Purpose::Evaluate, false),
+            FunctionSpec::new("start", Purpose::Infer).with_embedding(true),
+            FunctionSpec::new("end", Purpose::Infer).with_head(true),
+            FunctionSpec::new("end-check", Purpose::Evaluate).with_head(true),
         ];
-        layout.weight_files = vec![file("start", &["start"]), file("end", &["end", "end-check"])];
-        layout.run.infer.push(call(&start, "main"));
-        layout.run.prefill.push(call(&start, "main"));
-        layout.run.evaluate.push(call(&start, "main"));
+        layout.weight_files =
+            vec![WeightFile::new("start", ["start"]), WeightFile::new("end", ["end", "end-check"])];
+        let start = names.part("start", "start", ENDS).with_function("start", "main");
+        let end = names.part("end", "end", ENDS).with_function("end", "main");
+        let end_check = names.check("end-check", "end").with_function("end-check", "main");
+        for calls in [&mut layout.run.infer, &mut layout.run.prefill, &mut layout.run.evaluate] {
+            calls.push(start.call("main"));
+        }
         let mut joined = Vec::new();
         for first in (0..model.layers).step_by(2) {
             let pair = format!("pair{}", first / 2);
-            let layers = LayerRange { first, end: model.layers.min(first + 2) };
-            let ids = PURPOSES.map(|(name, _)| format!("{pair}-{name}"));
-            for (id, (name, purpose)) in ids.iter().zip(PURPOSES) {
-                layout.functions.push(function(id, Some(layers), purpose, false));
-                if purpose != Purpose::Evaluate {
-                    let stem = format!("{pair}-{name}");
-                    let part = names.package(&stem, PackageKind::Part, 2, &[("main", id)]);
-                    layout.packages.push(PackageSpec { weight_file: pair.clone(), ..part });
-                }
+            let layers = LayerRange::new(first, model.layers.min(first + 2));
+            // One token, a batch into the state, a batch to all logits.
+            let [step, fill, check] =
+                ["step", "fill", "check"].map(|name| format!("{pair}-{name}"));
+            layout.functions.extend([
+                FunctionSpec::new(&step, Purpose::Infer).with_layers(layers),
+                FunctionSpec::new(&fill, Purpose::Prefill).with_layers(layers),
+                FunctionSpec::new(&check, Purpose::Evaluate).with_layers(layers),
+            ]);
+            layout.weight_files.push(WeightFile::new(&pair, [&step, &fill, &check]));
+            for id in [&step, &fill] {
+                layout.packages.push(names.part(id, &pair, PAIRS).with_function(id, "main"));
             }
-            layout.weight_files.push(file(&pair, &[&ids[0], &ids[1], &ids[2]]));
-            let both = [("step", ids[0].as_str()), ("fill", ids[1].as_str())];
-            let both = names.package(&pair, PackageKind::Combined, 3, &both);
-            let check = [("main", ids[2].as_str())];
-            let check = names.package(&format!("{pair}-check"), PackageKind::Evaluate, 0, &check);
-            let check = PackageSpec { weight_file: pair.clone(), ..check };
-            layout.run.infer.push(call(&both, "step"));
-            layout.run.prefill.push(call(&both, "fill"));
-            layout.run.evaluate.push(call(&check, "main"));
-            joined.extend([both, check]);
+            let both = names
+                .package(&pair, PackageKind::Combined, JOIN, &pair)
+                .with_function(&step, "step")
+                .with_function(&fill, "fill")
+                .with_default_function("step");
+            let alone = names.check(&check, &pair).with_function(&check, "main");
+            layout.run.infer.push(both.call("step"));
+            layout.run.prefill.push(both.call("fill"));
+            layout.run.evaluate.push(alone.call("main"));
+            joined.extend([both, alone]);
         }
-        layout.run.infer.push(call(&end, "main"));
-        layout.run.evaluate.push(call(&end_check, "main"));
-        let end_check = PackageSpec { weight_file: "end".to_owned(), ..end_check };
+        layout.run.infer.push(end.call("main"));
+        layout.run.evaluate.push(end_check.call("main"));
         layout.packages.extend([start, end, end_check]);
         layout.packages.extend(joined);
         Ok(layout)
@@ -96,62 +83,27 @@ impl Combiner for Pairs {
 /// How packages are named.
 struct Names<'a> {
     prefix: &'a str,
-    bits: &'a str,
     request: &'a LayoutRequest,
 }
 
 impl Names<'_> {
-    /// A package whose weight file has its own name; functions are given by name and id.
-    fn package(
-        &self,
-        name: &str,
-        kind: PackageKind,
-        step: u32,
-        functions: &[(&str, &str)],
-    ) -> PackageSpec {
-        let functions = functions
-            .iter()
-            .map(|(name, id)| PackageFunction { id: (*id).to_owned(), name: (*name).to_owned() });
-        let directory = if kind == PackageKind::Evaluate { ".anemll/evaluate" } else { "" };
-        PackageSpec {
-            stem: format!("{}.{name}{}", self.prefix, self.bits),
-            directory: directory.to_owned(),
-            kind,
-            step,
-            weight_file: name.to_owned(),
-            functions: functions.collect(),
-            default_function: (kind == PackageKind::Combined).then(|| "step".to_owned()),
-            short_description: name.to_owned(),
-            metadata: self.request.metadata.clone(),
-        }
+    /// A package without functions; its name says how many bits the weights of layers have.
+    fn package(&self, name: &str, kind: PackageKind, step: u32, weight_file: &str) -> PackageSpec {
+        let bits = self.request.labels.get("bits.layers");
+        let bits = bits.map_or_else(String::new, |bits| format!("-{bits}bit"));
+        PackageSpec::new(format!("{}.{name}{bits}", self.prefix), kind, step, weight_file)
+            .with_short_description(name)
+            .with_metadata(self.request.metadata.clone())
     }
-}
 
-fn step((title, number): (&&str, u32)) -> Step {
-    Step { number, title: (*title).to_owned() }
-}
+    fn part(&self, name: &str, weight_file: &str, step: u32) -> PackageSpec {
+        self.package(name, PackageKind::Part, step, weight_file)
+    }
 
-fn file(id: &str, functions: &[&str]) -> WeightFile {
-    let functions = functions.iter().map(|function| (*function).to_owned()).collect();
-    WeightFile { id: id.to_owned(), functions }
-}
-
-fn function(
-    id: &str,
-    layers: Option<LayerRange>,
-    purpose: Purpose,
-    embedding: bool,
-) -> FunctionSpec {
-    let head = layers.is_none() && !embedding;
-    FunctionSpec { id: id.to_owned(), embedding, layers, head, purpose, argmax: false }
-}
-
-fn call(package: &PackageSpec, function: &str) -> RunStep {
-    let package = match package.directory.as_str() {
-        "" => package.stem.clone(),
-        directory => format!("{directory}/{}", package.stem),
-    };
-    RunStep { package, function: function.to_owned() }
+    /// A package for evaluation, which the host's test makes.
+    fn check(&self, name: &str, weight_file: &str) -> PackageSpec {
+        self.package(name, PackageKind::Evaluate, 0, weight_file).with_directory(".anemll/evaluate")
+    }
 }
 
 struct PairsPlugin;

@@ -2,13 +2,12 @@
 //! few rows. The host knows nothing of it; tests open it as a library.
 
 use anemll_plugin_api::data::{
-    ArgumentType, Decision, Encoded, Encoding, Outline, Plan, PlanRequest, Scheme, Stage,
+    Decision, Encoded, Encoding, Outline, Plan, PlanRequest, Scheme, Stage,
 };
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
     codes, export_plugin, no_such_component,
 };
-use std::collections::BTreeMap;
 
 /// Its options.
 struct Uniform {
@@ -28,24 +27,18 @@ impl Uniform {
             4 => DType::UINT4,
             _ => DType::UINT8,
         };
-        Encoding {
-            op: "constexpr_lut_to_dense".to_owned(),
-            arguments: BTreeMap::from([
-                ("indices".to_owned(), ArgumentType::new(indices, shape)),
-                ("lut".to_owned(), ArgumentType::new(DType::FLOAT16, lut)),
-            ]),
-        }
+        Encoding::new("constexpr_lut_to_dense")
+            .with_argument("indices", indices, shape)
+            .with_argument("lut", DType::FLOAT16, lut)
     }
 }
 
 impl Quantizer for Uniform {
     fn scheme(&self, _: &Outline) -> Result<Scheme> {
         let label = |part: &str| (format!("bits.{part}"), Value::from(self.bits));
-        Ok(Scheme {
-            labels: ["embeddings", "layers", "head"].map(label).into_iter().collect(),
-            summary: format!("{} even steps", 1 << self.bits),
-            ..Scheme::default()
-        })
+        Ok(Scheme::default()
+            .with_labels(["embeddings", "layers", "head"].map(label).into_iter().collect())
+            .with_summary(format!("{} even steps", 1 << self.bits)))
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
@@ -53,12 +46,10 @@ impl Quantizer for Uniform {
         for weight in request.weights.iter().filter(|weight| weight.shape.len() > 1) {
             let fits = weight.shape[0].is_multiple_of(self.rows);
             let rows = if fits { self.rows } else { 1 };
-            let decision = Decision {
-                encoding: Some(self.encoding(&weight.shape, rows)),
-                parameters: Value::from(rows),
-                output_scale: false,
-                note: (!fits).then(|| "a table for each row".to_owned()),
-            };
+            let decision = Decision::default()
+                .with_encoding(self.encoding(&weight.shape, rows))
+                .with_parameters(Value::from(rows))
+                .with_note((!fits).then(|| "a table for each row".to_owned()));
             plan.decisions.insert(weight.id.clone(), decision);
         }
         Ok(plan)

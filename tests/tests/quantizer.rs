@@ -7,8 +7,7 @@ use anemll_codes as codes;
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{
-    ArgumentType, Axis, Decision, Encoded, Encoding, Outline, Plan, PlanRequest, Scheme, Transform,
-    WeightInfo,
+    Axis, Decision, Encoded, Encoding, Outline, Plan, PlanRequest, Scheme, Transform, WeightInfo,
 };
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
@@ -74,29 +73,23 @@ fn factors(statistics: Option<&Matrix>, count: u64) -> Vec<f32> {
 fn encoding(shape: &[u64]) -> Encoding {
     let mut scale = vec![1; shape.len()];
     scale[0] = shape[0];
-    Encoding {
-        op: "constexpr_blockwise_shift_scale".to_owned(),
-        arguments: BTreeMap::from([
-            ("data".to_owned(), ArgumentType::new(DType::INT8, shape)),
-            ("scale".to_owned(), ArgumentType::new(DType::FLOAT16, scale)),
-        ]),
-    }
+    Encoding::new("constexpr_blockwise_shift_scale")
+        .with_argument("data", DType::INT8, shape)
+        .with_argument("scale", DType::FLOAT16, scale)
 }
 
 impl Quantizer for RowScaled {
     fn scheme(&self, _: &Outline) -> Result<Scheme> {
         let rotated = self.broken == "nothing, rotated" || self.broken == "rotated";
-        Ok(Scheme { rotation: rotated.then_some(3), ..Scheme::default() })
+        Ok(Scheme::default().with_rotation(rotated.then_some(3)))
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         assert!(!request.programs.is_empty(), "the plan sees the programs");
         if self.broken == "plan" {
             let decision = Decision::default();
-            return Ok(Plan {
-                decisions: BTreeMap::from([("no such weight".to_owned(), decision)]),
-                ..Plan::default()
-            });
+            return Ok(Plan::default()
+                .with_decisions(BTreeMap::from([("no such weight".to_owned(), decision)])));
         }
         let mut plan = Plan::default();
         if self.broken == "nothing, rotated" {
@@ -125,7 +118,11 @@ impl Quantizer for RowScaled {
             plan.decisions.insert(weight.id.clone(), {
                 // Rows that are looked up are not multiplied by anything.
                 let output_scale = looked_up;
-                Decision { encoding, parameters, output_scale, note }
+                Decision::default()
+                    .with_encoding(encoding)
+                    .with_parameters(parameters)
+                    .with_output_scale(output_scale)
+                    .with_note(note)
             });
             // silu(gate) * up is linear in up: what multiplies columns of down can divide rows of up.
             if weight.role == "mlp.down" {
@@ -135,8 +132,8 @@ impl Quantizer for RowScaled {
                 let factors = factors(statistics.get(&*weight.id), weight.shape[1]);
                 let divided = factors.iter().map(|factor| 1.0 / factor).collect();
                 plan.transforms.extend([
-                    Transform { weight: weight.id.clone(), axis: Axis::Columns, factors },
-                    Transform { weight: up.id.clone(), axis: Axis::Rows, factors: divided },
+                    Transform::new(weight.id.clone(), Axis::Columns, factors),
+                    Transform::new(up.id.clone(), Axis::Rows, divided),
                 ]);
             }
         }

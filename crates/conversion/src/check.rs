@@ -137,15 +137,12 @@ mod tests {
     use anemll_plugin_api::data::RunOrder;
 
     fn description() -> Description {
-        let call = |package: &str, function: &str| RunStep {
-            package: package.to_owned(),
-            function: function.to_owned(),
-        };
-        Description::of_run(RunOrder {
-            infer: vec![call("a", "main"), call("b", "infer")],
-            prefill: vec![call("b", "prefill")],
-            ..RunOrder::default()
-        })
+        let call = |package: &str, function: &str| RunStep::new(package, function);
+        Description::of_run(
+            RunOrder::default()
+                .with_infer(vec![call("a", "main"), call("b", "infer")])
+                .with_prefill(vec![call("b", "prefill")]),
+        )
     }
 
     #[test]

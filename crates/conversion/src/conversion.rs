@@ -188,10 +188,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let meta = directory.path().join(META);
         fs::write(&meta, WHOLE).unwrap();
-        let call = |package: &str| {
-            vec![RunStep { package: package.to_owned(), function: "step".to_owned() }]
-        };
-        let run = anemll_plugin_api::data::RunOrder { infer: call("y"), ..Default::default() };
+        let call = |package: &str| vec![RunStep::new(package, "step")];
+        let run = anemll_plugin_api::data::RunOrder::default().with_infer(call("y"));
         let mut description = Description::of_run(run);
         description.run.evaluate = call("y");
         let own = directory.path().join(FILE);

@@ -131,7 +131,7 @@ impl Description {
         let names = LargestNames::anemll();
         let largest = outputs.clone().into_iter().any(|output| output == names.index);
         let entry = |package: &PackageSpec| PackageEntry {
-            path: path(package),
+            path: package.path(),
             kind: package.kind,
             ships: ships.contains(&package.stem.as_str()),
             functions: functions(layout, package),
@@ -216,7 +216,7 @@ impl Description {
         for function in packages.iter_mut().flat_map(|package| &mut package.functions) {
             function.part = None;
         }
-        let run = RunOrder { evaluate: Vec::new(), ..self.run.clone() };
+        let run = self.run.clone().with_evaluate(Vec::new());
         Self { packages, run, ..self.clone() }
     }
 }
@@ -236,10 +236,6 @@ pub fn shipped(layout: &Layout) -> impl Iterator<Item = &PackageSpec> {
     })
 }
 
-fn path(package: &PackageSpec) -> String {
-    anemll_layout::run_step(package, "").package
-}
-
 fn functions(layout: &Layout, package: &PackageSpec) -> Vec<FunctionEntry> {
     let alone = |id: &str| {
         let part = layout.packages.iter().find(|part| {
@@ -247,7 +243,7 @@ fn functions(layout: &Layout, package: &PackageSpec) -> Vec<FunctionEntry> {
                 && part.functions.len() == 1
                 && part.functions[0].id == id
         })?;
-        Some(anemll_layout::run_step(part, &part.functions[0].name))
+        Some(part.call(&part.functions[0].name))
     };
     let combined = package.kind == PackageKind::Combined;
     package

@@ -148,7 +148,7 @@ impl ArchFrontend for DecoderFrontend {
             _ => format!("`architectures` has \"{}\"", family.architecture),
         };
         // One token asks for nothing that depends on the context.
-        let model = ModelInput { config, context: 1, batch: 1, ..ModelInput::default() };
+        let model = ModelInput::new(config, 1, 1);
         let mut refusals = Refusals::new();
         match self.read(&model, Question::Accepts, &mut refusals) {
             // What was refused before it may be its cause.
@@ -173,16 +173,16 @@ impl ArchFrontend for DecoderFrontend {
 impl ArchModel for DecoderModel {
     fn describe(&self) -> ModelDescription {
         let reading = &self.reading;
-        ModelDescription {
-            architecture: reading.architecture.to_owned(),
-            model_type: reading.model_type.clone(),
-            default_prefix: self.component.prefix.to_owned(),
-            max_position_embeddings: reading.max_position_embeddings,
-            stored_head: reading.stored_head.clone(),
-            notes: reading.notes.clone(),
-            warnings: reading.warnings.clone(),
-            ..reading.spec.describe()
-        }
+        reading
+            .spec
+            .describe()
+            .with_architecture(reading.architecture)
+            .with_model_type(reading.model_type.clone())
+            .with_default_prefix(self.component.prefix)
+            .with_max_position_embeddings(reading.max_position_embeddings)
+            .with_stored_head(reading.stored_head.clone())
+            .with_notes(reading.notes.clone())
+            .with_warnings(reading.warnings.clone())
     }
 
     fn lower(&self, function: &FunctionSpec, host: &Host) -> Result<Vec<u8>> {

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn find(names: &[&str]) -> TensorNames {
-        let info = TensorInfo { dtype: anemll_plugin_api::DType::FLOAT32, shape: vec![1] };
+        let info = TensorInfo::new(anemll_plugin_api::DType::FLOAT32, [1]);
         TensorNames::find(&names.iter().map(|name| ((*name).to_owned(), info.clone())).collect())
     }
 

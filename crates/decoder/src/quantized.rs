@@ -181,9 +181,7 @@ mod tests {
     fn check(config: &Value, tensors: &[(&str, &str)], believe: bool) -> Result<Option<String>> {
         let tensors = tensors
             .iter()
-            .map(|(name, dtype)| {
-                ((*name).to_owned(), TensorInfo { dtype: DType::named(dtype), shape: vec![1] })
-            })
+            .map(|(name, dtype)| ((*name).to_owned(), TensorInfo::new(DType::named(dtype), [1])))
             .collect();
         let wanted = BTreeSet::from([QUERY.to_owned()]);
         check_quantization(&Config::new(config).unwrap(), &tensors, &wanted, believe)

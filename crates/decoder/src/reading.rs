@@ -217,9 +217,8 @@ fn head(
             Ok((false, None))
         }
         None => {
-            let stored = (tied && stored).then(|| StoredHead {
-                head: names.head.clone(),
-                embedding: format!("{}embed_tokens.weight", names.prefix),
+            let stored = (tied && stored).then(|| {
+                StoredHead::new(names.head.clone(), format!("{}embed_tokens.weight", names.prefix))
             });
             Ok((tied, stored))
         }

@@ -237,22 +237,20 @@ impl DecoderSpec {
 
     /// The description that combiners and reports read. The caller fills in the names.
     pub fn describe(&self) -> ModelDescription {
-        ModelDescription {
-            layers: self.layers,
-            hidden_size: self.hidden_size,
-            vocabulary_size: self.vocabulary_size,
-            attention_heads: self.attention_heads,
-            key_value_heads: self.key_value_heads,
-            head_dimension: self.head_dimension,
-            context: self.context,
-            batch: self.batch,
-            parameters: self.parameters(),
-            tied_embeddings: self.tied_embeddings,
-            head_splits: self.head_splits.clone(),
-            state: StateInfo { name: STATE_NAME.to_owned(), shape: self.state_shape().to_vec() },
-            notes: self.notes(),
-            ..ModelDescription::default()
-        }
+        ModelDescription::default()
+            .with_layers(self.layers)
+            .with_hidden_size(self.hidden_size)
+            .with_vocabulary_size(self.vocabulary_size)
+            .with_attention_heads(self.attention_heads)
+            .with_key_value_heads(self.key_value_heads)
+            .with_head_dimension(self.head_dimension)
+            .with_context(self.context)
+            .with_batch(self.batch)
+            .with_parameters(self.parameters())
+            .with_tied_embeddings(self.tied_embeddings)
+            .with_head_splits(self.head_splits.clone())
+            .with_state(StateInfo::new(STATE_NAME, self.state_shape().to_vec()))
+            .with_notes(self.notes())
     }
 }
 

@@ -215,7 +215,7 @@ mod tests {
         spec.weights()
             .map(|weight| spec.reference(weight))
             .map(|wanted| {
-                let info = TensorInfo { dtype: DType::BFLOAT16, shape: wanted.shape };
+                let info = TensorInfo::new(DType::BFLOAT16, wanted.shape);
                 (wanted.tensor, info)
             })
             .collect()
@@ -252,10 +252,7 @@ mod tests {
     #[test]
     fn one_error_names_five_at_most() {
         let spec = small();
-        let found = BTreeMap::from([(
-            "other".to_owned(),
-            TensorInfo { dtype: DType::FLOAT32, shape: vec![1] },
-        )]);
+        let found = BTreeMap::from([("other".to_owned(), TensorInfo::new(DType::FLOAT32, [1]))]);
         let error = check(&spec, &found, false).unwrap_err();
         assert_eq!(error.causes.len(), SHOWN);
         assert_eq!(error.causes.last().unwrap(), "and more");
@@ -266,7 +263,7 @@ mod tests {
         let mut spec = small();
         let mut found = tensors(&spec);
         let extend = |found: &mut BTreeMap<String, TensorInfo>, names: &[&str]| {
-            let info = TensorInfo { dtype: DType::FLOAT32, shape: vec![1] };
+            let info = TensorInfo::new(DType::FLOAT32, [1]);
             found.extend(names.iter().map(|name| ((*name).to_owned(), info.clone())));
         };
         extend(

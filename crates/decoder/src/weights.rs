@@ -180,14 +180,10 @@ impl DecoderSpec {
         let table = [(self.vocabulary_size, "vocab_size"), (self.hidden_size, HIDDEN)];
         let residual = || Some(RESIDUAL.to_owned());
         match weight {
-            Weight::Embedding => WeightReference {
-                writes: residual(),
-                ..plain(format!("{prefix}embed_tokens.weight"), &table, "embedding")
-            },
-            Weight::FinalNorm => WeightReference {
-                reads: residual(),
-                ..plain(format!("{prefix}norm.weight"), &table[1..], "norm.gain")
-            },
+            Weight::Embedding => plain(format!("{prefix}embed_tokens.weight"), &table, "embedding")
+                .with_writes(residual()),
+            Weight::FinalNorm => plain(format!("{prefix}norm.weight"), &table[1..], "norm.gain")
+                .with_reads(residual()),
             Weight::Head(piece) => {
                 let tensor = if self.tied_embeddings {
                     format!("{prefix}embed_tokens.weight")
@@ -196,16 +192,12 @@ impl DecoderSpec {
                 };
                 let first = self.head_splits.iter().take(piece).sum::<u64>();
                 let rows = self.head_splits.get(piece).map(|rows| [first, first + rows]);
-                WeightReference {
-                    rows: rows.filter(|_| self.head_splits.len() > 1),
-                    reads: residual(),
-                    gain: Some(Box::new(self.reference(Weight::FinalNorm))),
-                    ..plain(tensor, &table, "head")
-                }
+                plain(tensor, &table, "head")
+                    .with_rows(rows.filter(|_| self.head_splits.len() > 1))
+                    .with_reads(residual())
+                    .with_gain(Box::new(self.reference(Weight::FinalNorm)))
             }
-            Weight::Layer(layer, weight) => {
-                WeightReference { layer: Some(layer), ..self.layer_reference(layer, weight) }
-            }
+            Weight::Layer(layer, weight) => self.layer_reference(layer, weight).with_layer(layer),
         }
     }
 
@@ -215,9 +207,8 @@ impl DecoderSpec {
         };
         let hidden = [(self.hidden_size, HIDDEN)];
         let head = [(self.head_dimension, "head_dim")];
-        let gain = |module: &str, size: &[(u64, &'static str)], reads: String| WeightReference {
-            reads: Some(reads),
-            ..plain(tensor(module, "weight"), size, "norm.gain")
+        let gain = |module: &str, size: &[(u64, &'static str)], reads: String| {
+            plain(tensor(module, "weight"), size, "norm.gain").with_reads(reads)
         };
         let space = |name: Option<&str>| match name {
             Some(name) => format!("{name}.{layer}"),
@@ -236,21 +227,17 @@ impl DecoderSpec {
                     Matrix::Output | Matrix::Down => None,
                 };
                 let norm = norm.map(|norm| self.reference(Weight::Layer(layer, norm)));
-                WeightReference {
-                    gain: norm.map(Box::new),
-                    reads: Some(space(reads)),
-                    writes: Some(space(writes)),
-                    ..plain(tensor(matrix.module(), "weight"), &self.sizes(matrix), matrix.role())
-                }
+                plain(tensor(matrix.module(), "weight"), &self.sizes(matrix), matrix.role())
+                    .with_gain(norm.map(Box::new))
+                    .with_reads(space(reads))
+                    .with_writes(space(writes))
             }
-            LayerWeight::Bias(matrix) => WeightReference {
-                writes: Some(space(matrix.spaces().1)),
-                ..plain(
-                    tensor(matrix.module(), "bias"),
-                    &self.sizes(matrix)[..1],
-                    &format!("{}.bias", matrix.role()),
-                )
-            },
+            LayerWeight::Bias(matrix) => plain(
+                tensor(matrix.module(), "bias"),
+                &self.sizes(matrix)[..1],
+                &format!("{}.bias", matrix.role()),
+            )
+            .with_writes(space(matrix.spaces().1)),
         }
     }
 
@@ -289,13 +276,8 @@ impl DecoderSpec {
 
 /// A reference to a whole tensor.
 fn plain(tensor: String, sizes: &[(u64, &'static str)], role: &str) -> WeightReference {
-    WeightReference {
-        tensor,
-        shape: sizes.iter().map(|(size, _)| *size).collect(),
-        dimensions: sizes.iter().map(|(_, key)| (*key).to_owned()).collect(),
-        role: role.to_owned(),
-        ..WeightReference::default()
-    }
+    WeightReference::new(tensor, sizes.iter().map(|(size, _)| *size).collect::<Vec<_>>(), role)
+        .with_dimensions(sizes.iter().map(|(_, key)| (*key).to_owned()).collect())
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ fn the_state_is_read_updated_written_and_read_again() {
 #[test]
 fn pieces_that_do_not_go_together_are_refused() {
     let spec = tiny();
-    let argmax = |function: FunctionSpec| FunctionSpec { argmax: true, ..function };
+    let argmax = |function: FunctionSpec| function.with_argmax(true);
     let cases = [
         function("nothing", false, None, false, Purpose::Infer),
         function("no layers between", true, None, true, Purpose::Infer),
@@ -180,10 +180,8 @@ fn pieces_that_do_not_go_together_are_refused() {
         function("prefill head", true, Some((0, 4)), true, Purpose::Prefill),
         argmax(function("no head", false, Some((0, 4)), false, Purpose::Infer)),
         argmax(function("batch", false, None, true, Purpose::Evaluate)),
-        FunctionSpec {
-            layers: Some(LayerRange { first: u32::MAX, end: 0 }),
-            ..function("backwards", false, None, false, Purpose::Infer)
-        },
+        function("backwards", false, None, false, Purpose::Infer)
+            .with_layers(LayerRange::new(u32::MAX, 0)),
     ];
     for case in cases {
         let error = lower(&spec, &case).expect_err(&case.id);

@@ -99,7 +99,7 @@ fn check(layout: &Layout) -> Result<()> {
         )));
     }
     let packages: BTreeMap<String, &PackageSpec> =
-        layout.packages.iter().map(|package| (run_name(package), package)).collect();
+        layout.packages.iter().map(|package| (package.path(), package)).collect();
     let run = &layout.run;
     for step in run.infer.iter().chain(&run.prefill).chain(&run.evaluate) {
         check_run_step(step, &packages)?;
@@ -164,11 +164,6 @@ fn check_run_step(step: &RunStep, packages: &BTreeMap<String, &PackageSpec>) -> 
     refuse_unknown(owner, "function", &step.function, known)
 }
 
-/// A package's directory and stem, as calls name it.
-fn run_name(package: &PackageSpec) -> String {
-    crate::run_step(package, "").package
-}
-
 fn refuse_unknown(owner: &str, kind: &str, name: &str, known: bool) -> Result<()> {
     if known {
         return Ok(());
@@ -222,18 +217,11 @@ fn unique<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{combined, evaluation, run_step, steps, weight_file};
-    use anemll_plugin_api::data::{FunctionSpec, RunOrder};
+    use crate::{combined, evaluation};
+    use anemll_plugin_api::data::{FunctionSpec, RunOrder, WeightFile};
 
     fn function(id: &str) -> FunctionSpec {
-        FunctionSpec {
-            id: id.to_owned(),
-            embedding: false,
-            layers: None,
-            head: false,
-            purpose: Purpose::Infer,
-            argmax: false,
-        }
+        FunctionSpec::new(id, Purpose::Infer)
     }
 
     fn layout() -> Layout {
@@ -241,22 +229,16 @@ mod tests {
             combined(1, "x_both".into(), "w", "one", "two", String::new(), BTreeMap::new()),
             evaluation("x_evaluate".into(), "w", "one", String::new(), BTreeMap::new()),
         ];
-        let run = RunOrder {
-            infer: vec![run_step(&packages[0], "infer")],
-            prefill: Vec::new(),
-            evaluate: vec![run_step(&packages[1], "main")],
-            feeds: BTreeMap::from([("y".into(), "x".into())]),
-        };
-        Layout {
-            combiner: "x".into(),
-            prefix: "x".into(),
-            steps: steps(&["make"]),
-            functions: vec![function("one"), function("two")],
-            weight_files: vec![weight_file("w", &["one", "two"])],
-            packages,
-            meta: Default::default(),
-            run,
-        }
+        let run = RunOrder::default()
+            .with_infer(vec![packages[0].call("infer")])
+            .with_evaluate(vec![packages[1].call("main")])
+            .with_feeds(BTreeMap::from([("y".into(), "x".into())]));
+        Layout::new("x", "x")
+            .with_steps(["make"])
+            .with_functions(vec![function("one"), function("two")])
+            .with_weight_files(vec![WeightFile::new("w", ["one", "two"])])
+            .with_packages(packages)
+            .with_run(run)
     }
 
     #[test]
@@ -283,7 +265,7 @@ mod tests {
             ("\"/tmp\"", |layout| layout.packages[0].directory = "/tmp".into()),
             ("evaluate/..", |layout| layout.packages[1].directory = ".anemll/evaluate/..".into()),
             ("\"../w\"", |layout| layout.weight_files[0].id = "../w".into()),
-            ("twice", |layout| layout.weight_files.push(weight_file("W", &["one"]))),
+            ("twice", |layout| layout.weight_files.push(WeightFile::new("W", ["one"]))),
             ("\"v\"", |layout| layout.packages[0].weight_file = "v".into()),
             ("\"three\"", |layout| layout.weight_files[0].functions.push("three".into())),
             ("\"three\"", |layout| layout.packages[1].functions[0].id = "three".into()),

@@ -52,20 +52,15 @@ mod tests {
     }
 
     fn options() -> CombineOptions {
-        CombineOptions {
-            default_function: "infer".to_owned(),
-            short_description: "both".to_owned(),
-            metadata: [("com.anemll.functions".to_owned(), "infer,prefill".to_owned())].into(),
-        }
+        CombineOptions::new("infer")
+            .with_short_description("both")
+            .with_metadata([("com.anemll.functions".to_owned(), "infer,prefill".to_owned())].into())
     }
 
     #[test]
     fn functions_keep_their_inputs_under_their_new_names() {
         let (one, many) = (doubled(1), doubled(64));
-        let functions = [
-            NamedFunction { name: "infer", model: &one },
-            NamedFunction { name: "prefill", model: &many },
-        ];
+        let functions = [NamedFunction::new("infer", &one), NamedFunction::new("prefill", &many)];
         let bytes = combine(&functions, &options(), &Host::quiet()).unwrap();
         let model = coreml_proto::read_model(&bytes).unwrap();
         let interface = anemll_mil::interface(&model).unwrap();
@@ -85,7 +80,7 @@ mod tests {
     #[test]
     fn models_of_other_tools_are_taken() {
         let (one, many) = (doubled(1), doubled(64));
-        let named = |name, model| NamedFunction { name, model };
+        let named = |name, model| NamedFunction::new(name, model);
         let functions = [named("infer", one.as_slice()), named("prefill", &many)];
         let several = combine(&functions, &options(), &Host::quiet()).unwrap();
         let mut older = coreml_proto::read_model(&one).unwrap();
@@ -105,10 +100,10 @@ mod tests {
     #[test]
     fn what_cannot_be_combined_is_an_error() {
         let good = doubled(1);
-        let infer = NamedFunction { name: "infer", model: &good };
-        let broken = NamedFunction { name: "prefill", model: &good[..good.len() - 1] };
+        let infer = NamedFunction::new("infer", &good);
+        let broken = NamedFunction::new("prefill", &good[..good.len() - 1]);
         let cases: [&[NamedFunction<'_>]; 4] =
-            [&[], &[infer, broken], &[infer, infer], &[NamedFunction { name: "other", ..infer }]];
+            [&[], &[infer, broken], &[infer, infer], &[NamedFunction::new("other", &good)]];
         for functions in cases {
             let error = combine(functions, &options(), &Host::quiet()).unwrap_err();
             assert_eq!(error.code, codes::GRAPH_COMBINE, "{functions:?}");

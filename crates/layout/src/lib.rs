@@ -21,9 +21,6 @@ pub use meta::{common_keys, file_key, group_keys, head_keys, lut_key};
 pub use metadata::PartMetadata;
 pub use model::check_model;
 pub use options::{LayoutOptions, Parts};
-pub use packages::{
-    EVALUATE_DIRECTORY, INFER, MAIN, PREFILL, called, combined, evaluation, part, run_step, steps,
-    weight_file,
-};
+pub use packages::{EVALUATE_DIRECTORY, INFER, MAIN, PREFILL, called, combined, evaluation, part};
 pub use prefix::prefix;
 pub use split::{layer_ranges, layers_text};

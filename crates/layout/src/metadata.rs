@@ -80,13 +80,11 @@ mod tests {
 
     #[test]
     fn every_key_has_its_place() {
-        let model = ModelDescription {
-            context: 512,
-            batch: 64,
-            vocabulary_size: 20,
-            head_splits: vec![8, 8, 4],
-            ..Default::default()
-        };
+        let model = ModelDescription::default()
+            .with_context(512)
+            .with_batch(64)
+            .with_vocabulary_size(20)
+            .with_head_splits([8, 8, 4]);
         let options = LayoutOptions::default();
         let metadata = PartMetadata::new(&model, &options)
             .chunk(1, 2)
@@ -123,7 +121,7 @@ mod tests {
 
     #[test]
     fn added_metadata_cannot_overrule_facts() {
-        let model = ModelDescription { context: 512, ..Default::default() };
+        let model = ModelDescription::default().with_context(512);
         let added = [("com.anemll.context_length", "9"), ("com.anemll.info", "mine"), ("x", "y")];
         let metadata =
             added.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

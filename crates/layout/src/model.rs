@@ -46,14 +46,12 @@ mod tests {
     use super::*;
 
     fn model() -> ModelDescription {
-        ModelDescription {
-            layers: 2,
-            vocabulary_size: 20,
-            head_splits: vec![8, 8, 4],
-            context: 512,
-            batch: 64,
-            ..Default::default()
-        }
+        ModelDescription::default()
+            .with_layers(2)
+            .with_vocabulary_size(20)
+            .with_head_splits([8, 8, 4])
+            .with_context(512)
+            .with_batch(64)
     }
 
     #[test]
@@ -64,14 +62,14 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         let wrong = [
-            ModelDescription { layers: 0, ..model() },
-            ModelDescription { context: 0, ..model() },
-            ModelDescription { batch: 0, ..model() },
-            ModelDescription { head_splits: vec![], ..model() },
-            ModelDescription { head_splits: vec![8, 8], ..model() },
-            ModelDescription { head_splits: vec![20, 0], ..model() },
-            ModelDescription { head_splits: vec![u64::MAX, 21], ..model() },
-            ModelDescription { head_splits: vec![], vocabulary_size: 0, ..model() },
+            model().with_layers(0),
+            model().with_context(0),
+            model().with_batch(0),
+            model().with_head_splits([]),
+            model().with_head_splits([8, 8]),
+            model().with_head_splits([20, 0]),
+            model().with_head_splits([u64::MAX, 21]),
+            model().with_head_splits([]).with_vocabulary_size(0),
         ];
         for model in wrong {
             let error = check_model(&model).unwrap_err();

@@ -91,7 +91,7 @@ mod tests {
 
     fn options(labels: Value) -> Result<LayoutOptions> {
         let Value::Object(labels) = labels else { panic!("labels are an object") };
-        let request = LayoutRequest { labels, ..LayoutRequest::default() };
+        let request = LayoutRequest::default().with_labels(labels);
         LayoutOptions::new(
             &ComponentOptions::new().with("chunks", 3).with("argmax", true),
             &request,

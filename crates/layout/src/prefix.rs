@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn chosen(given: Option<&str>) -> Result<String> {
-        let model = ModelDescription { default_prefix: "llama".to_owned(), ..Default::default() };
+        let model = ModelDescription::default().with_default_prefix("llama");
         let options = LayoutOptions { prefix: given.map(str::to_owned), ..Default::default() };
         prefix(&model, &options)
     }

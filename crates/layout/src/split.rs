@@ -30,7 +30,7 @@ pub fn layer_ranges(layers: u32, chunks: u32) -> Result<Vec<LayerRange>> {
     let mut first = 0;
     for index in 0..chunks {
         let end = first + base + u32::from(index < rest);
-        ranges.push(LayerRange { first, end });
+        ranges.push(LayerRange::new(first, end));
         first = end;
     }
     Ok(ranges)
@@ -39,8 +39,8 @@ pub fn layer_ranges(layers: u32, chunks: u32) -> Result<Vec<LayerRange>> {
 /// Layers in words, counted from 0 as the names of weights count them: `layers 0 to 14 of 30`,
 /// `layer 3 of 4`.
 pub fn layers_text(range: LayerRange, layers: u32) -> String {
-    let LayerRange { first, end } = range;
-    match end.saturating_sub(1) {
+    let first = range.first;
+    match range.end.saturating_sub(1) {
         last if last > first => format!("layers {first} to {last} of {layers}"),
         _ => format!("layer {first} of {layers}"),
     }
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn layers_are_counted_from_0() {
-        assert_eq!(layers_text(LayerRange { first: 15, end: 30 }, 30), "layers 15 to 29 of 30");
-        assert_eq!(layers_text(LayerRange { first: 0, end: 1 }, 4), "layer 0 of 4");
+        assert_eq!(layers_text(LayerRange::new(15, 30), 30), "layers 15 to 29 of 30");
+        assert_eq!(layers_text(LayerRange::new(0, 1), 4), "layer 0 of 4");
     }
 
     #[test]

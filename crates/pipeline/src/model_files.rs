@@ -77,9 +77,8 @@ pub fn frontend_options(
 
 /// Names, types and shapes of all tensors, for a frontend.
 pub fn tensor_infos(directory: &ModelDirectory) -> BTreeMap<String, TensorInfo> {
-    let info = |info: &anemll_huggingface::TensorInfo| TensorInfo {
-        dtype: DType::named(&info.source_type.name()),
-        shape: info.shape.clone(),
+    let info = |info: &anemll_huggingface::TensorInfo| {
+        TensorInfo::new(DType::named(&info.source_type.name()), info.shape.clone())
     };
     directory.tensors().iter().map(|(name, tensor)| (name.clone(), info(tensor))).collect()
 }

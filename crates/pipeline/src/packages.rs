@@ -119,12 +119,10 @@ impl PackageContext<'_> {
             .map(|function| Ok((function.name.as_str(), coreml_proto::write(find(&function.id)?))))
             .collect::<Result<Vec<_>>>()?;
         let named: Vec<NamedFunction<'_>> =
-            encoded.iter().map(|(name, model)| NamedFunction { name, model }).collect();
-        let options = CombineOptions {
-            default_function: package.default_function.clone().unwrap_or_default(),
-            short_description: package.short_description.clone(),
-            metadata: package.metadata.clone(),
-        };
+            encoded.iter().map(|(name, model)| NamedFunction::new(name, model)).collect();
+        let options = CombineOptions::new(package.default_function.clone().unwrap_or_default())
+            .with_short_description(package.short_description.clone())
+            .with_metadata(package.metadata.clone());
         let bytes = self.combiner.combine(&named, &options, self.host)?;
         coreml_proto::read_model(&bytes)
             .map_err(|source| layout_error(format!("led to no valid `{}`: {source}", package.stem)))

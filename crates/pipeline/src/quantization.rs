@@ -48,12 +48,7 @@ pub struct Quantization {
 
 /// What a quantizer is told of a conversion.
 pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
-    Outline {
-        parameters: description.parameters,
-        layers: description.layers,
-        whole,
-        ..Outline::default()
-    }
+    Outline::new(description.parameters, description.layers).with_whole(whole)
 }
 
 impl Quantization {
@@ -140,7 +135,7 @@ impl Quantization {
         functions: &[(&str, &Model)],
         host: &Host,
     ) -> Result<BTreeMap<String, Vec<Decision>>> {
-        let outline = Outline { choices: true, ..outline.clone() };
+        let outline = outline.clone().with_choices(true);
         Ok(self.plan(&outline, items, functions, host)?.choices)
     }
 
@@ -171,26 +166,27 @@ impl Quantization {
             };
             let has_statistics = known.is_some();
             statistics.extend(known);
-            weights.push(WeightInfo {
-                id: weight.id.clone(),
-                tensor: weight.reference.tensor.clone(),
-                role: weight.reference.role.clone(),
-                layer: weight.reference.layer,
-                shape: weight.shape.clone(),
-                functions: weight.functions.clone(),
-                reads: weight.reference.reads.clone(),
-                writes: weight.reference.writes.clone(),
-                has_statistics,
-            });
+            weights.push(
+                WeightInfo::new(
+                    weight.id.clone(),
+                    weight.reference.tensor.clone(),
+                    weight.reference.role.clone(),
+                    weight.shape.clone(),
+                )
+                .with_layer(weight.reference.layer)
+                .with_functions(weight.functions.clone())
+                .with_reads(weight.reference.reads.clone())
+                .with_writes(weight.reference.writes.clone())
+                .with_statistics(has_statistics),
+            );
         }
         let programs: Vec<Vec<u8>> =
             functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
-        let request = PlanRequest {
-            outline: outline.clone(),
-            weights,
-            programs: programs.iter().map(Vec::as_slice).collect(),
-            statistics: statistics.iter().map(Tensor::view).collect::<Result<_>>()?,
-        };
+        let request = PlanRequest::default()
+            .with_outline(outline.clone())
+            .with_weights(weights)
+            .with_programs(programs.iter().map(Vec::as_slice).collect())
+            .with_statistics(statistics.iter().map(Tensor::view).collect::<Result<_>>()?);
         let mut plan = self.quantizer.plan(&request, host)?;
         for weight in &request.weights {
             match self.decisions.get().and_then(|decided| decided.get(&weight.id)) {
@@ -293,7 +289,7 @@ fn check_encoding(encoding: &Encoding, shape: &[u64]) -> std::result::Result<(),
     let mut types = Vec::new();
     for (name, argument) in &encoding.arguments {
         let kind = stored_type(argument).ok_or_else(|| {
-            let ArgumentType { dtype, shape } = argument;
+            let ArgumentType { dtype, shape, .. } = argument;
             format!("a weight file cannot hold `{name}`, {dtype} {shape:?}")
         })?;
         types.push((name, ValueType::from(kind)));
@@ -354,10 +350,10 @@ mod tests {
     use super::*;
 
     fn encoding(op: &str, arguments: &[(&str, DType, &[u64])]) -> Encoding {
-        let one = |(name, dtype, shape): &(&str, DType, &[u64])| {
-            ((*name).to_owned(), ArgumentType::new(*dtype, *shape))
+        let with = |encoding: Encoding, (name, dtype, shape): &(&str, DType, &[u64])| {
+            encoding.with_argument(*name, *dtype, *shape)
         };
-        Encoding { op: op.to_owned(), arguments: arguments.iter().map(one).collect() }
+        arguments.iter().fold(Encoding::new(op), with)
     }
 
     const LUT: &str = "constexpr_lut_to_dense";
@@ -401,7 +397,7 @@ mod tests {
         let (indices, lut) =
             (tensor("indices", DType::UINT8, &[1, 2]), tensor("lut", DType::INT8, &[1]));
         let plain = Decision::default();
-        let scaled = Decision { output_scale: true, ..Decision::default() };
+        let scaled = Decision::default().with_output_scale(true);
         check_written(&plain, &planned, &[2], &[lut.clone(), indices.clone()]).unwrap();
         let scale = |bytes: &[u8]| {
             let size = bytes.len() as u64 / 2;

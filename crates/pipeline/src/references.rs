@@ -240,7 +240,7 @@ mod tests {
     fn one_name_for_two_weights_is_refused() {
         let weight = |tensor: &str| Weight {
             id: "gate".to_owned(),
-            reference: WeightReference { tensor: tensor.to_owned(), ..WeightReference::default() },
+            reference: WeightReference::new(tensor, [], ""),
             shape: vec![1],
             functions: Vec::new(),
         };

@@ -98,23 +98,19 @@ pub(super) fn model_input(
     config: &Value,
     directory: Option<&ModelDirectory>,
 ) -> ModelInput {
-    ModelInput {
-        config: config.clone(),
-        tensors: directory.map(tensor_infos).unwrap_or_default(),
-        context: arguments.context,
-        batch: arguments.batch,
-    }
+    ModelInput::new(config.clone(), arguments.context, arguments.batch)
+        .with_tensors(directory.map(tensor_infos).unwrap_or_default())
 }
 
 impl Settings {
     /// What is said of a conversion without a quantizer.
     pub(super) fn float16() -> Scheme {
-        Scheme { idle: true, summary: "16-bit floats".to_owned(), ..Scheme::default() }
+        Scheme::default().with_idle(true).with_summary("16-bit floats")
     }
 
     /// What the combiner is asked.
     pub(super) fn layout_request(&self, arguments: &ConvertRequest) -> LayoutRequest {
-        LayoutRequest { labels: self.scheme.labels.clone(), ..layout_request(arguments) }
+        layout_request(arguments).with_labels(self.scheme.labels.clone())
     }
 
     /// The options that decide the output, as they stand in the packages, the report and the record
@@ -180,5 +176,5 @@ pub(super) fn layout_request(arguments: &ConvertRequest) -> LayoutRequest {
         "com.anemll.tool_version".to_owned(),
         env!("CARGO_PKG_VERSION").to_owned(),
     )]);
-    LayoutRequest { prefix: arguments.prefix.clone(), metadata, ..LayoutRequest::default() }
+    LayoutRequest::default().with_prefix(arguments.prefix.clone()).with_metadata(metadata)
 }

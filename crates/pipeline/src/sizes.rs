@@ -45,7 +45,7 @@ impl PartSizes {
 
     /// Bytes of a weight file with all layers.
     pub fn layers_file(&self) -> u64 {
-        let all = LayerRange { first: 0, end: self.layer_count() };
+        let all = LayerRange::new(0, self.layer_count());
         self.file(&[&function("layers", false, Some(all), Purpose::Infer)])
     }
 
@@ -177,7 +177,7 @@ impl Inventory {
             })
         };
         let layers = |name: &str, end: u32, purpose: Purpose| {
-            lower(function(name, false, Some(LayerRange { first: 0, end }), purpose))
+            lower(function(name, false, Some(LayerRange::new(0, end)), purpose))
         };
         let embeddings = lower(function("embeddings", true, None, Purpose::Infer))?;
         let head = lower(function("lm_head", false, None, Purpose::Infer))?;
@@ -272,14 +272,10 @@ fn function(
     layers: Option<LayerRange>,
     purpose: Purpose,
 ) -> FunctionSpec {
-    FunctionSpec {
-        id: id.to_owned(),
-        embedding,
-        head: !embedding && layers.is_none(),
-        layers,
-        purpose,
-        argmax: false,
-    }
+    FunctionSpec::new(id, purpose)
+        .with_embedding(embedding)
+        .with_head(!embedding && layers.is_none())
+        .with_layers(layers)
 }
 
 /// Bytes of the records of an item.
@@ -322,7 +318,7 @@ mod tests {
             last_chunk: u64::MAX,
             head: u64::MAX,
         };
-        let all = Some(LayerRange { first: 0, end: 3 });
+        let all = Some(LayerRange::new(0, 3));
         assert_eq!(huge.file(&[&function("all", true, all, Purpose::Infer)]), u64::MAX);
         assert_eq!(record(u64::MAX), u64::MAX);
     }

@@ -60,7 +60,7 @@ impl<'a> Steps<'a> {
     pub(super) fn new(layout: &'a CheckedLayout) -> Self {
         let own = OWN.iter().map(|(title, _)| (*title).to_owned());
         let titles = layout.steps.iter().map(|step| step.title.clone()).chain(own);
-        let all = (1..).zip(titles).map(|(number, title)| Step { number, title }).collect();
+        let all = (1..).zip(titles).map(|(number, title)| Step::new(number, title)).collect();
         Self { layout, all }
     }
 

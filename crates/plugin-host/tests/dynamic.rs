@@ -24,14 +24,7 @@ fn library() -> Option<PathBuf> {
 }
 
 fn function(id: &str) -> FunctionSpec {
-    FunctionSpec {
-        id: id.into(),
-        embedding: true,
-        layers: None,
-        head: true,
-        purpose: Purpose::Infer,
-        argmax: false,
-    }
+    FunctionSpec::new(id, Purpose::Infer).with_embedding(true).with_head(true)
 }
 
 #[test]

@@ -189,12 +189,8 @@ fn describe(
         false,
     );
     let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref(), &options)?;
-    let input = ModelInput {
-        config: config.value().clone(),
-        tensors: weights.map(model_files::tensor_infos).unwrap_or_default(),
-        context: arguments.context,
-        batch: arguments.batch,
-    };
+    let input = ModelInput::new(config.value().clone(), arguments.context, arguments.batch)
+        .with_tensors(weights.map(model_files::tensor_infos).unwrap_or_default());
     let opened = model_files::open(
         frontend.as_ref(),
         &input,

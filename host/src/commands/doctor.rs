@@ -262,13 +262,13 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
 
 fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line {
     match check {
-        Ok(Availability { available: true, reason }) if reason.is_empty() => {
+        Ok(Availability { available: true, reason, .. }) if reason.is_empty() => {
             line(topic, Status::Ok, id)
         }
-        Ok(Availability { available: true, reason }) => {
+        Ok(Availability { available: true, reason, .. }) => {
             line(topic, Status::Ok, format!("{id}: {reason}"))
         }
-        Ok(Availability { available: false, reason }) => {
+        Ok(Availability { available: false, reason, .. }) => {
             // Another system or another program is nothing that this one could be mended by.
             line(topic, Status::Ok, format!("{id}: not on this machine: {reason}"))
         }

@@ -171,12 +171,7 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     chain.extend(taken.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
     component_options::refuse_others(&typed.options, &chain)?;
     let (_, frontend) = plugins.frontend(config.text(), Some(&arch), &options)?;
-    let mut input = ModelInput {
-        config: config.value().clone(),
-        context: arguments.context,
-        batch: arguments.batch,
-        ..ModelInput::default()
-    };
+    let mut input = ModelInput::new(config.value().clone(), arguments.context, arguments.batch);
     let host = services::host();
     let model = frontend.open(&input, &host).or_else(|error| {
         // What the configuration says of the weights, they may know better where they are there.

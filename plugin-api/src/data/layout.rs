@@ -10,6 +10,7 @@ use super::FunctionSpec;
 /// How a model is to be laid out, as far as every combiner can be asked. What only some can do,
 /// such as cutting the layers, is an option of the component.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayoutRequest {
     /// The prefix of package names; the model's own when absent.
     #[serde(default)]
@@ -25,9 +26,18 @@ pub struct LayoutRequest {
     pub labels: Map<String, Value>,
 }
 
+builders! {
+    impl LayoutRequest {
+        with_prefix(prefix: impl Into<Option<String>>);
+        with_metadata(metadata: BTreeMap<String, String>);
+        with_labels(labels: Map<String, Value>);
+    }
+}
+
 /// A step of the conversion that makes packages, as `--restart` and `--only` count them. The host's
 /// own steps (compiling, small files, testing) follow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Step {
     /// Counted from 1.
     pub number: u32,
@@ -35,13 +45,28 @@ pub struct Step {
     pub title: String,
 }
 
+impl Step {
+    /// A step with this number, counted from 1.
+    pub fn new(number: u32, title: impl Into<String>) -> Self {
+        Self { number, title: title.into() }
+    }
+}
+
 /// One weight file, which all packages of its functions share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WeightFile {
     /// Unique in the layout.
     pub id: String,
     /// Ids of functions; weights are laid out in this order, each once.
     pub functions: Vec<String>,
+}
+
+impl WeightFile {
+    /// The weights of these functions, in their order.
+    pub fn new<I: IntoIterator<Item: Into<String>>>(id: impl Into<String>, functions: I) -> Self {
+        Self { id: id.into(), functions: functions.into_iter().map(Into::into).collect() }
+    }
 }
 
 /// What a package is there for.
@@ -62,6 +87,7 @@ pub enum PackageKind {
 
 /// A function of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PackageFunction {
     /// The function's id in the layout.
     pub id: String,
@@ -69,9 +95,17 @@ pub struct PackageFunction {
     pub name: String,
 }
 
+impl PackageFunction {
+    /// The function with this id, under this name.
+    pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { id: id.into(), name: name.into() }
+    }
+}
+
 /// One package. With a single function `main` it is written plainly; with several it goes through
 /// [`crate::Combiner::combine`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PackageSpec {
     /// The file name without `.mlpackage`.
     pub stem: String,
@@ -97,8 +131,67 @@ pub struct PackageSpec {
     pub metadata: BTreeMap<String, String>,
 }
 
+impl PackageSpec {
+    /// A package of this name, without functions yet.
+    pub fn new(
+        stem: impl Into<String>,
+        kind: PackageKind,
+        step: u32,
+        weight_file: impl Into<String>,
+    ) -> Self {
+        Self {
+            stem: stem.into(),
+            directory: String::new(),
+            kind,
+            step,
+            weight_file: weight_file.into(),
+            functions: Vec::new(),
+            default_function: None,
+            short_description: String::new(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// The same package with one more function, given by its id and its name in the package.
+    #[must_use]
+    pub fn with_function(mut self, id: impl Into<String>, name: impl Into<String>) -> Self {
+        self.functions.push(PackageFunction::new(id, name));
+        self
+    }
+
+    /// The same package with this function used when none is named; for combined packages.
+    #[must_use]
+    pub fn with_default_function(mut self, name: impl Into<String>) -> Self {
+        self.default_function = Some(name.into());
+        self
+    }
+
+    /// How the [run order](RunStep::package) names it: directory and stem.
+    pub fn path(&self) -> String {
+        match self.directory.as_str() {
+            "" => self.stem.clone(),
+            directory => format!("{directory}/{}", self.stem),
+        }
+    }
+
+    /// A call of one of its functions, by name.
+    pub fn call(&self, function: impl Into<String>) -> RunStep {
+        RunStep::new(self.path(), function)
+    }
+}
+
+builders! {
+    impl PackageSpec {
+        with_directory(directory: impl Into<String>);
+        with_weight_file(weight_file: impl Into<String>);
+        with_short_description(short_description: impl Into<String>);
+        with_metadata(metadata: BTreeMap<String, String>);
+    }
+}
+
 /// One call when a model is run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunStep {
     /// The package's directory and stem.
     pub package: String,
@@ -106,8 +199,16 @@ pub struct RunStep {
     pub function: String,
 }
 
+impl RunStep {
+    /// A call of this package's function of this name.
+    pub fn new(package: impl Into<String>, function: impl Into<String>) -> Self {
+        Self { package: package.into(), function: function.into() }
+    }
+}
+
 /// How a model is run: the calls that make up one pass, in order, and what goes from one to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunOrder {
     /// One token.
     pub infer: Vec<RunStep>,
@@ -121,8 +222,27 @@ pub struct RunOrder {
     pub feeds: BTreeMap<String, String>,
 }
 
+impl RunOrder {
+    /// The same order with an output that is taken by an input of another name.
+    #[must_use]
+    pub fn with_feed(mut self, output: impl Into<String>, input: impl Into<String>) -> Self {
+        self.feeds.insert(output.into(), input.into());
+        self
+    }
+}
+
+builders! {
+    impl RunOrder {
+        with_infer(infer: Vec<RunStep>);
+        with_prefill(prefill: Vec<RunStep>);
+        with_evaluate(evaluate: Vec<RunStep>);
+        with_feeds(feeds: BTreeMap<String, String>);
+    }
+}
+
 /// How a model is laid out in packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Layout {
     /// The combiner's id.
     pub combiner: String,
@@ -144,8 +264,33 @@ pub struct Layout {
     pub run: RunOrder,
 }
 
+impl Layout {
+    /// A layout of this combiner, with packages of this prefix, which has nothing in it yet.
+    pub fn new(combiner: impl Into<String>, prefix: impl Into<String>) -> Self {
+        Self { combiner: combiner.into(), prefix: prefix.into(), ..Self::default() }
+    }
+
+    /// The same layout with these steps, which are counted from 1.
+    #[must_use]
+    pub fn with_steps<I: IntoIterator<Item: Into<String>>>(mut self, titles: I) -> Self {
+        self.steps = (1..).zip(titles).map(|(number, title)| Step::new(number, title)).collect();
+        self
+    }
+}
+
+builders! {
+    impl Layout {
+        with_functions(functions: Vec<FunctionSpec>);
+        with_weight_files(weight_files: Vec<WeightFile>);
+        with_packages(packages: Vec<PackageSpec>);
+        with_meta(meta: Map<String, Value>);
+        with_run(run: RunOrder);
+    }
+}
+
 /// A function on its way into a combined package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NamedFunction<'a> {
     /// Its name in the package.
     pub name: &'a str,
@@ -153,8 +298,16 @@ pub struct NamedFunction<'a> {
     pub model: &'a [u8],
 }
 
+impl<'a> NamedFunction<'a> {
+    /// A function under this name.
+    pub fn new(name: &'a str, model: &'a [u8]) -> Self {
+        Self { name, model }
+    }
+}
+
 /// How functions are to be combined.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CombineOptions {
     /// The function that is used when none is named.
     pub default_function: String,
@@ -163,4 +316,18 @@ pub struct CombineOptions {
     /// The `userDefined` metadata.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+}
+
+impl CombineOptions {
+    /// A package in which this function is used when none is named.
+    pub fn new(default_function: impl Into<String>) -> Self {
+        Self { default_function: default_function.into(), ..Self::default() }
+    }
+}
+
+builders! {
+    impl CombineOptions {
+        with_short_description(short_description: impl Into<String>);
+        with_metadata(metadata: BTreeMap<String, String>);
+    }
 }

@@ -73,6 +73,7 @@ pub enum OptionType {
 
 /// One option of a component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OptionSpec {
     /// The type of the value.
     #[serde(rename = "type")]
@@ -96,6 +97,7 @@ pub struct OptionSpec {
 
 /// One component of a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ComponentManifest {
     /// The stage that it implements.
     pub stage: Stage,
@@ -121,6 +123,7 @@ pub struct ComponentManifest {
 
 /// What a plugin says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Manifest {
     /// The plugin's name, in the form of a component's id.
     pub name: String,

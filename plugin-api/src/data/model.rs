@@ -130,6 +130,7 @@ impl Refusal {
 
 /// A tensor of the model directory, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TensorInfo {
     /// The element type, for example `bfloat16`.
     pub dtype: DType,
@@ -137,8 +138,16 @@ pub struct TensorInfo {
     pub shape: Vec<u64>,
 }
 
+impl TensorInfo {
+    /// A tensor of this type and shape.
+    pub fn new(dtype: DType, shape: impl Into<Vec<u64>>) -> Self {
+        Self { dtype, shape: shape.into() }
+    }
+}
+
 /// A model as a frontend sees it: configuration and tensor shapes, no weights.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelInput {
     /// `config.json`.
     pub config: Value,
@@ -151,8 +160,22 @@ pub struct ModelInput {
     pub batch: u64,
 }
 
+impl ModelInput {
+    /// A model of which the configuration is known.
+    pub fn new(config: Value, context: u64, batch: u64) -> Self {
+        Self { config, tensors: BTreeMap::new(), context, batch }
+    }
+}
+
+builders! {
+    impl ModelInput {
+        with_tensors(tensors: BTreeMap<String, TensorInfo>);
+    }
+}
+
 /// The state that all functions of a model share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StateInfo {
     /// The name.
     pub name: String,
@@ -160,8 +183,16 @@ pub struct StateInfo {
     pub shape: Vec<u64>,
 }
 
+impl StateInfo {
+    /// A state of this name and shape.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<u64>>) -> Self {
+        Self { name: name.into(), shape: shape.into() }
+    }
+}
+
 /// What a frontend says about a model.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelDescription {
     /// The first of `architectures`, for example `LlamaForCausalLM`.
     pub architecture: String,
@@ -208,8 +239,33 @@ pub struct ModelDescription {
     pub warnings: Vec<String>,
 }
 
+builders! {
+    impl ModelDescription {
+        with_architecture(architecture: impl Into<String>);
+        with_model_type(model_type: impl Into<String>);
+        with_default_prefix(default_prefix: impl Into<String>);
+        with_layers(layers: u32);
+        with_hidden_size(hidden_size: u64);
+        with_vocabulary_size(vocabulary_size: u64);
+        with_attention_heads(attention_heads: u64);
+        with_key_value_heads(key_value_heads: u64);
+        with_head_dimension(head_dimension: u64);
+        with_max_position_embeddings(max_position_embeddings: u64);
+        with_context(context: u64);
+        with_batch(batch: u64);
+        with_parameters(parameters: u64);
+        with_tied_embeddings(tied_embeddings: bool);
+        with_head_splits(head_splits: impl Into<Vec<u64>>);
+        with_state(state: StateInfo);
+        with_stored_head(stored_head: impl Into<Option<StoredHead>>);
+        with_notes(notes: Vec<String>);
+        with_warnings(warnings: Vec<String>);
+    }
+}
+
 /// A head's weight beside an embedding that it is tied to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StoredHead {
     /// Tensor of the head.
     pub head: String,
@@ -217,13 +273,28 @@ pub struct StoredHead {
     pub embedding: String,
 }
 
+impl StoredHead {
+    /// These two tensors.
+    pub fn new(head: impl Into<String>, embedding: impl Into<String>) -> Self {
+        Self { head: head.into(), embedding: embedding.into() }
+    }
+}
+
 /// Layers `first` up to but without `end`, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayerRange {
     /// The first layer.
     pub first: u32,
     /// One past the last layer.
     pub end: u32,
+}
+
+impl LayerRange {
+    /// Layers from `first` up to but without `end`.
+    pub fn new(first: u32, end: u32) -> Self {
+        Self { first, end }
+    }
 }
 
 /// What a function is for, which says how many tokens it takes and what it gives.
@@ -247,6 +318,7 @@ pub enum Purpose {
 ///
 /// A function that is only the embedding takes `(1, 1)` and `(1, B)` tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FunctionSpec {
     /// Unique in the layout, for example `infer.01`.
     pub id: String,
@@ -262,6 +334,22 @@ pub struct FunctionSpec {
     /// Whether the head gives the largest logit's index and value per piece in place of logits.
     #[serde(default)]
     pub argmax: bool,
+}
+
+impl FunctionSpec {
+    /// A function for this, with no piece of the model in it yet.
+    pub fn new(id: impl Into<String>, purpose: Purpose) -> Self {
+        Self { id: id.into(), embedding: false, layers: None, head: false, purpose, argmax: false }
+    }
+}
+
+builders! {
+    impl FunctionSpec {
+        with_embedding(embedding: bool);
+        with_layers(layers: impl Into<Option<LayerRange>>);
+        with_head(head: bool);
+        with_argmax(argmax: bool);
+    }
 }
 
 #[cfg(test)]

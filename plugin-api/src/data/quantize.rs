@@ -9,6 +9,7 @@ use crate::{DType, TensorView};
 
 /// What is known of a conversion before a function is lowered.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Outline {
     /// How many parameters the model has.
     pub parameters: u64,
@@ -22,8 +23,23 @@ pub struct Outline {
     pub choices: bool,
 }
 
+impl Outline {
+    /// A model with so many parameters and layers, in several functions.
+    pub fn new(parameters: u64, layers: u32) -> Self {
+        Self { parameters, layers, whole: false, choices: false }
+    }
+}
+
+builders! {
+    impl Outline {
+        with_whole(whole: bool);
+        with_choices(choices: bool);
+    }
+}
+
 /// What a quantizer is going to do, as far as it depends on no weight.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Scheme {
     /// Whether every weight stays float16, so that the conversion needs no quantizer.
     #[serde(default)]
@@ -73,10 +89,27 @@ pub enum Knowledge {
     Squares,
     /// The mean products of every two inputs: float32 `[inputs, inputs]`.
     Products,
+    /// Something that this version does not know. Hosts give what they have.
+    #[serde(other)]
+    Unknown,
+}
+
+builders! {
+    impl Scheme {
+        with_idle(idle: bool);
+        with_labels(labels: Map<String, Value>);
+        with_record(record: Map<String, Value>);
+        with_summary(summary: impl Into<String>);
+        with_statistics(statistics: Knowledge);
+        with_need_of_statistics(needs_statistics: bool);
+        with_rotation(rotation: impl Into<Option<u64>>);
+        with_open(open: bool);
+    }
 }
 
 /// A distinct weight of the model's functions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WeightInfo {
     /// Unique among the weights.
     pub id: String,
@@ -103,8 +136,37 @@ pub struct WeightInfo {
     pub has_statistics: bool,
 }
 
+impl WeightInfo {
+    /// A weight that belongs to no layer and that no function uses yet.
+    pub fn new(
+        id: impl Into<String>,
+        tensor: impl Into<String>,
+        role: impl Into<String>,
+        shape: impl Into<Vec<u64>>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            tensor: tensor.into(),
+            role: role.into(),
+            shape: shape.into(),
+            ..Self::default()
+        }
+    }
+}
+
+builders! {
+    impl WeightInfo {
+        with_layer(layer: impl Into<Option<u32>>);
+        with_functions(functions: Vec<String>);
+        with_reads(reads: impl Into<Option<String>>);
+        with_writes(writes: impl Into<Option<String>>);
+        with_statistics(has_statistics: bool);
+    }
+}
+
 /// What a quantizer plans for.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct PlanRequest<'a> {
     /// The conversion.
     pub outline: Outline,
@@ -118,8 +180,18 @@ pub struct PlanRequest<'a> {
     pub statistics: Vec<TensorView<'a>>,
 }
 
+builders! {
+    impl PlanRequest<'a> {
+        with_outline(outline: Outline);
+        with_weights(weights: Vec<WeightInfo>);
+        with_programs(programs: Vec<&'a [u8]>);
+        with_statistics(statistics: Vec<TensorView<'a>>);
+    }
+}
+
 /// The type of an argument of the operation that takes a weight's place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ArgumentType {
     /// The element type.
     pub dtype: DType,
@@ -137,6 +209,7 @@ impl ArgumentType {
 /// The operation that takes a weight's place: one of the `constexpr_` operations of iOS 18, which
 /// gives back a float16 tensor of the weight's shape.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Encoding {
     /// The operation, for example `constexpr_lut_to_dense`.
     pub op: String,
@@ -145,8 +218,28 @@ pub struct Encoding {
     pub arguments: BTreeMap<String, ArgumentType>,
 }
 
+impl Encoding {
+    /// This operation, without arguments yet.
+    pub fn new(op: impl Into<String>) -> Self {
+        Self { op: op.into(), arguments: BTreeMap::new() }
+    }
+
+    /// The same operation with an argument of this name, type and shape.
+    #[must_use]
+    pub fn with_argument(
+        mut self,
+        name: impl Into<String>,
+        dtype: DType,
+        shape: impl Into<Vec<u64>>,
+    ) -> Self {
+        self.arguments.insert(name.into(), ArgumentType::new(dtype, shape));
+        self
+    }
+}
+
 /// What is to happen to one weight.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Decision {
     /// The operation that takes its place; without one it stays float16.
     #[serde(default)]
@@ -163,6 +256,15 @@ pub struct Decision {
     /// A remark for the report, for example that a group size was changed.
     #[serde(default)]
     pub note: Option<String>,
+}
+
+builders! {
+    impl Decision {
+        with_encoding(encoding: impl Into<Option<Encoding>>);
+        with_parameters(parameters: impl Into<Value>);
+        with_output_scale(output_scale: bool);
+        with_note(note: impl Into<Option<String>>);
+    }
 }
 
 impl Decision {
@@ -186,6 +288,7 @@ pub enum Axis {
 
 /// Factors that a weight is multiplied by before it is encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Transform {
     /// The weight's id.
     pub weight: String,
@@ -195,8 +298,16 @@ pub struct Transform {
     pub factors: Vec<f32>,
 }
 
+impl Transform {
+    /// A weight is multiplied by these factors.
+    pub fn new(weight: impl Into<String>, axis: Axis, factors: Vec<f32>) -> Self {
+        Self { weight: weight.into(), axis, factors }
+    }
+}
+
 /// A quantizer's plan.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Plan {
     /// By weight id; a weight without a decision stays float16.
     #[serde(default)]
@@ -210,8 +321,17 @@ pub struct Plan {
     pub choices: BTreeMap<String, Vec<Decision>>,
 }
 
+builders! {
+    impl Plan {
+        with_decisions(decisions: BTreeMap<String, Decision>);
+        with_transforms(transforms: Vec<Transform>);
+        with_choices(choices: BTreeMap<String, Vec<Decision>>);
+    }
+}
+
 /// How far the encoded weight is from the original.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EncodingError {
     /// The mean squared difference.
     pub mean_squared: f64,
@@ -223,10 +343,30 @@ pub struct EncodingError {
     pub of_products: Option<f64>,
 }
 
+impl EncodingError {
+    /// The mean squared and the largest absolute difference.
+    pub fn new(mean_squared: f64, max_absolute: f64) -> Self {
+        Self { mean_squared, max_absolute, of_products: None }
+    }
+}
+
+builders! {
+    impl EncodingError {
+        with_error_of_products(of_products: impl Into<Option<f64>>);
+    }
+}
+
 /// What is to be said of a weight that was encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Encoded {
     /// How far it is off, if that was measured.
     #[serde(default)]
     pub error: Option<EncodingError>,
+}
+
+builders! {
+    impl Encoded {
+        with_error(error: impl Into<Option<EncodingError>>);
+    }
 }

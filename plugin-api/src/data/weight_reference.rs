@@ -12,6 +12,7 @@ pub const WEIGHT_REFERENCE_PREFIX: &str = "anemll-weight:";
 /// source tensor, cut to [`rows`](Self::rows), permuted, then reshaped, must have as many elements.
 /// Then [`scale`](Self::scale) is multiplied and [`add`](Self::add) added, in float32.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WeightReference {
     /// The tensor's name in the weight files.
     pub tensor: String,
@@ -48,6 +49,31 @@ pub struct WeightReference {
     /// The space that it writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,
+}
+
+impl WeightReference {
+    /// The whole tensor of this name and shape, as it is stored, in this role.
+    pub fn new(
+        tensor: impl Into<String>,
+        shape: impl Into<Vec<u64>>,
+        role: impl Into<String>,
+    ) -> Self {
+        Self { tensor: tensor.into(), shape: shape.into(), role: role.into(), ..Self::default() }
+    }
+}
+
+builders! {
+    impl WeightReference {
+        with_dimensions(dimensions: Vec<String>);
+        with_rows(rows: impl Into<Option<[u64; 2]>>);
+        with_permute(permute: impl Into<Option<Vec<u32>>>);
+        with_add(add: impl Into<Option<f32>>);
+        with_scale(scale: impl Into<Option<f32>>);
+        with_layer(layer: impl Into<Option<u32>>);
+        with_reads(reads: impl Into<Option<String>>);
+        with_writes(writes: impl Into<Option<String>>);
+        with_gain(gain: impl Into<Option<Box<Self>>>);
+    }
 }
 
 impl WeightReference {

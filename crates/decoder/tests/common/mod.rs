@@ -106,20 +106,16 @@ pub(crate) fn function(
     head: bool,
     purpose: Purpose,
 ) -> FunctionSpec {
-    FunctionSpec {
-        id: id.to_owned(),
-        embedding,
-        layers: layers.map(|(first, end)| LayerRange { first, end }),
-        head,
-        purpose,
-        argmax: false,
-    }
+    FunctionSpec::new(id, purpose)
+        .with_embedding(embedding)
+        .with_layers(layers.map(|(first, end)| LayerRange::new(first, end)))
+        .with_head(head)
 }
 
 /// Every kind of function that combiners ask for, with `chunks` chunks at most.
 pub(crate) fn functions(spec: &DecoderSpec) -> Vec<FunctionSpec> {
     let all = Some((0, spec.layers));
-    let argmax = |function: FunctionSpec| FunctionSpec { argmax: true, ..function };
+    let argmax = |function: FunctionSpec| function.with_argmax(true);
     let mut list = vec![
         function("embeddings", true, None, false, Purpose::Infer),
         function("lm_head", false, None, true, Purpose::Infer),

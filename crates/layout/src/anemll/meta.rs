@@ -20,19 +20,14 @@ pub fn run_order(model_info: &Value) -> Result<RunOrder, String> {
         PARAMETERS,
         "model_type",
     )?);
-    let step = |package: &str, function: &str| RunStep {
-        package: package.to_owned(),
-        function: function.to_owned(),
-    };
+    let step = |package: &str, function: &str| RunStep::new(package, function);
     let whole = text(parameters, PARAMETERS, "monolithic_model")?;
     if kind == Some("monolithic") || whole.is_some() {
         let model = stem_of(whole, "monolithic_model")?;
-        return Ok(RunOrder {
-            infer: vec![step(model, INFER)],
-            prefill: vec![step(model, PREFILL)],
-            evaluate: Vec::new(),
-            feeds: feeds(),
-        });
+        return Ok(RunOrder::default()
+            .with_infer(vec![step(model, INFER)])
+            .with_prefill(vec![step(model, PREFILL)])
+            .with_feeds(feeds()));
     }
     let file = |key| stem_of(text(parameters, PARAMETERS, key)?, key);
     let (embeddings, head, layers) = (file("embeddings")?, file("lm_head")?, file("ffn")?);
@@ -53,7 +48,7 @@ pub fn run_order(model_info: &Value) -> Result<RunOrder, String> {
     };
     let mut infer = through(INFER);
     infer.push(step(head, MAIN));
-    Ok(RunOrder { infer, prefill: through(PREFILL), evaluate: Vec::new(), feeds: feeds() })
+    Ok(RunOrder::default().with_infer(infer).with_prefill(through(PREFILL)).with_feeds(feeds()))
 }
 
 const PARAMETERS: &str = "model_info.parameters";

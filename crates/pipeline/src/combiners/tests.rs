@@ -1,40 +1,31 @@
 //! Choices by layouts that no combiner here makes.
 
 use super::*;
-use anemll_layout::{combined, evaluation, part, run_step, steps, weight_file};
-use anemll_plugin_api::data::{LayerRange, Purpose, RunOrder};
+use anemll_layout::{combined, evaluation, part};
+use anemll_plugin_api::data::{LayerRange, Purpose, RunOrder, WeightFile};
 use std::collections::BTreeMap;
 
 fn function(id: &str, layers: Option<(u32, u32)>, ends: bool) -> FunctionSpec {
-    FunctionSpec {
-        id: id.to_owned(),
-        embedding: ends,
-        layers: layers.map(|(first, end)| LayerRange { first, end }),
-        head: ends,
-        purpose: Purpose::Infer,
-        argmax: false,
-    }
+    FunctionSpec::new(id, Purpose::Infer)
+        .with_embedding(ends)
+        .with_layers(layers.map(|(first, end)| LayerRange::new(first, end)))
+        .with_head(ends)
 }
 
 /// A package for each range of layers; of one range that is all, with embedding and head in it.
 fn layout(ranges: &[(u32, u32)], whole: bool) -> CheckedLayout {
-    let mut layout = Layout {
-        combiner: "x".to_owned(),
-        prefix: "x".to_owned(),
-        steps: steps(&["make"]),
-        ..Layout::default()
-    };
+    let mut layout = Layout::new("x", "x").with_steps(["make"]);
     for (number, range) in ranges.iter().enumerate() {
         let id = format!("part{number}");
         layout.functions.push(function(&id, Some(*range), whole));
-        layout.weight_files.push(weight_file(&id, &[&id]));
+        layout.weight_files.push(WeightFile::new(&id, [&id]));
         let package = part(1, format!("x_{id}"), &id, &id, String::new(), BTreeMap::new());
-        layout.run.infer.push(run_step(&package, "main"));
+        layout.run.infer.push(package.call("main"));
         layout.packages.push(package);
     }
     if !whole {
         layout.functions.push(function("ends", None, true));
-        layout.weight_files.push(weight_file("ends", &["ends"]));
+        layout.weight_files.push(WeightFile::new("ends", ["ends"]));
     }
     CheckedLayout::new(layout).unwrap()
 }
@@ -57,7 +48,7 @@ fn sizes() -> PartSizes {
 }
 
 fn model(parameters: u64, layers: u32) -> ModelDescription {
-    ModelDescription { parameters, layers, ..ModelDescription::default() }
+    ModelDescription::default().with_parameters(parameters).with_layers(layers)
 }
 
 #[test]
@@ -124,13 +115,13 @@ fn the_limits_are_those_of_the_lint() {
 #[test]
 fn what_ships_is_what_replaces_its_parts() {
     let text = || (String::new(), BTreeMap::new());
-    let mut layout = Layout { steps: steps(&["make", "join"]), ..Layout::default() };
+    let mut layout = Layout::new("x", "x").with_steps(["make", "join"]);
     layout.functions = ["a", "b"].map(|id| function(id, Some((0, 1)), false)).to_vec();
-    layout.weight_files = vec![weight_file("w", &["a", "b"])];
+    layout.weight_files = vec![WeightFile::new("w", ["a", "b"])];
     let one = part(1, "a".to_owned(), "w", "a", text().0, text().1);
     let both = combined(2, "both".to_owned(), "w", "a", "b", text().0, text().1);
     let check = evaluation("e".to_owned(), "w", "b", text().0, text().1);
-    layout.run = RunOrder { infer: vec![run_step(&both, "infer")], ..RunOrder::default() };
+    layout.run = RunOrder::default().with_infer(vec![both.call("infer")]);
     layout.packages = vec![one, both, check];
     let layout = CheckedLayout::new(layout).unwrap();
     let ships: Vec<&str> =

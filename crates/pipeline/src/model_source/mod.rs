@@ -318,13 +318,11 @@ fn from_hub(source: HubError) -> Error {
         Kind::Cache => codes::HUB_CACHE_UNWRITABLE,
         _ => codes::DOWNLOAD_FAILED,
     };
-    Error {
-        code: code.to_owned(),
-        message: source.message().to_owned(),
-        at: source.at().map(str::to_owned),
-        causes: source.causes().to_vec(),
-        hint: source.hint().map(str::to_owned),
-    }
+    let mut error = Error::new(code, source.message());
+    error.at = source.at().map(str::to_owned);
+    error.causes = source.causes().to_vec();
+    error.hint = source.hint().map(str::to_owned);
+    error
 }
 
 /// The name of a model for people and file names: of a snapshot in a cache it is the model's name

@@ -41,7 +41,7 @@ fn without(key: &str) -> Value {
 }
 
 fn input(config: Value) -> ModelInput {
-    ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
+    ModelInput::new(config, 64, 8)
 }
 
 /// The frontend with options.
@@ -81,20 +81,14 @@ fn tensors(prefix: &str) -> BTreeMap<String, TensorInfo> {
             list.push((format!("{prefix}layers.{layer}.{part}.weight"), shape));
         }
     }
-    list.into_iter()
-        .map(|(name, shape)| (name, TensorInfo { dtype: DType::BFLOAT16, shape }))
-        .collect()
+    list.into_iter().map(|(name, shape)| (name, TensorInfo::new(DType::BFLOAT16, shape))).collect()
 }
 
 fn infer() -> FunctionSpec {
-    FunctionSpec {
-        id: "infer".into(),
-        embedding: true,
-        layers: Some(LayerRange { first: 0, end: 2 }),
-        head: true,
-        purpose: Purpose::Infer,
-        argmax: false,
-    }
+    FunctionSpec::new("infer", Purpose::Infer)
+        .with_embedding(true)
+        .with_layers(LayerRange::new(0, 2))
+        .with_head(true)
 }
 
 #[test]
@@ -281,7 +275,7 @@ fn dynamic_scaling_passes_where_it_does_not_act() {
 fn lengths_and_options_are_checked() {
     let frontend = frontend();
     for (context, batch) in [(0, 1), (64, 0), (64, 65), (u64::MAX, 64), (1 << 21, 64)] {
-        let error = read(&frontend, &ModelInput { context, batch, ..input(config()) }).unwrap_err();
+        let error = read(&frontend, &ModelInput::new(config(), context, batch)).unwrap_err();
         assert_eq!(error.code, codes::SHAPE_INVALID, "{context}, {batch}");
     }
     let split = |value: Value| read(&*made(json!({"split_lm_head": value}))?, &input(config()));
@@ -298,7 +292,7 @@ fn lengths_and_options_are_checked() {
 #[test]
 fn tensors_are_checked_before_anything_is_lowered() {
     let frontend = frontend();
-    let model = |tensors| ModelInput { tensors, ..input(config()) };
+    let model = |tensors| input(config()).with_tensors(tensors);
     assert!(read(&frontend, &model(tensors("model."))).unwrap().notes.is_empty());
     assert!(read(&frontend, &model(tensors(""))).unwrap().notes.is_empty());
 
@@ -309,7 +303,7 @@ fn tensors_are_checked_before_anything_is_lowered() {
         (error.code.as_str(), error.at.as_deref()),
         (codes::WEIGHT_MISSING, Some("lm_head.weight"))
     );
-    let tied = ModelInput { config: with(json!({"tie_word_embeddings": true})), ..model(found) };
+    let tied = input(with(json!({"tie_word_embeddings": true}))).with_tensors(found);
     let tied = frontend.open(&tied, &Host::quiet()).unwrap();
     assert!(tied.lower(&infer(), &Host::quiet()).is_ok());
 
@@ -319,10 +313,8 @@ fn tensors_are_checked_before_anything_is_lowered() {
     assert_eq!(error.code, codes::WEIGHT_SHAPE);
     assert!(error.message.contains("num_key_value_heads*head_dim"), "{}", error.message);
 
-    let biased = ModelInput {
-        config: with(json!({"attention_bias": true, "mlp_bias": true})),
-        ..model(tensors("model."))
-    };
+    let biased = input(with(json!({"attention_bias": true, "mlp_bias": true})))
+        .with_tensors(tensors("model."));
     let error = read(&frontend, &biased).unwrap_err();
     assert_eq!(error.at.as_deref(), Some("model.layers.0.self_attn.q_proj.bias"));
 }
@@ -412,7 +404,7 @@ fn reference_configurations_are_accepted() {
     let frontend = frontend();
     assert_eq!(frontend.accepts(&text).unwrap().rank, MatchRank::ModelType);
     let config: Value = serde_json::from_str(&text).unwrap();
-    let model = ModelInput { config, context: 256, batch: 64, ..ModelInput::default() };
+    let model = ModelInput::new(config, 256, 64);
     let description = read(&frontend, &model).unwrap();
     assert_eq!(description.state.shape, [8, 2, 256, 64]);
     assert!(description.notes.is_empty(), "{:?}", description.notes);
@@ -463,10 +455,7 @@ fn mistral_is_taken_only_where_it_is_llama() {
 
 #[test]
 fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
-    let model = ModelInput {
-        tensors: tensors("model."),
-        ..input(with(json!({"tie_word_embeddings": true})))
-    };
+    let model = input(with(json!({"tie_word_embeddings": true}))).with_tensors(tensors("model."));
     let description = read(&frontend(), &model).unwrap();
     let stored = description.stored_head.unwrap();
     assert!(description.tied_embeddings);
@@ -491,12 +480,13 @@ fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
 
 #[test]
 fn names_behind_a_wrapper_are_found() {
-    let renamed = |prefix: &str| ModelInput {
-        tensors: tensors("model.")
-            .into_iter()
-            .map(|(name, info)| (format!("{prefix}{name}"), info))
-            .collect(),
-        ..input(with(json!({"tie_word_embeddings": false})))
+    let renamed = |prefix: &str| {
+        input(with(json!({"tie_word_embeddings": false}))).with_tensors(
+            tensors("model.")
+                .into_iter()
+                .map(|(name, info)| (format!("{prefix}{name}"), info))
+                .collect(),
+        )
     };
     let model = renamed("language_model.");
     let description = read(&frontend(), &model).unwrap();
@@ -521,6 +511,6 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
         let error = describe(with(large)).expect_err(key);
         assert_eq!(error.code, codes::CONFIG_KEY_INVALID, "{key}: {error}");
     }
-    let long = ModelInput { context: 1 << 20, ..input(with(json!({"head_dim": 1024}))) };
+    let long = ModelInput::new(with(json!({"head_dim": 1024})), 1 << 20, 8);
     assert_eq!(read(&frontend(), &long).unwrap_err().code, codes::SHAPE_INVALID);
 }

@@ -30,7 +30,7 @@ fn config(changes: Value) -> Value {
 }
 
 fn input(config: Value) -> ModelInput {
-    ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
+    ModelInput::new(config, 64, 8)
 }
 
 fn describe(changes: Value) -> Result<ModelDescription> {
@@ -126,14 +126,10 @@ fn what_cannot_be_honoured_is_refused_by_key() {
 
 #[test]
 fn three_projections_have_biases_and_all_are_convolutions() {
-    let function = FunctionSpec {
-        id: "infer".into(),
-        embedding: true,
-        layers: Some(LayerRange { first: 0, end: 2 }),
-        head: true,
-        purpose: Purpose::Infer,
-        argmax: false,
-    };
+    let function = FunctionSpec::new("infer", Purpose::Infer)
+        .with_embedding(true)
+        .with_layers(LayerRange::new(0, 2))
+        .with_head(true);
     let opened = frontend().open(&input(config(json!({}))), &Host::quiet()).unwrap();
     let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     let text = String::from_utf8_lossy(&bytes);

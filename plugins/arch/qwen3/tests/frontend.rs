@@ -31,7 +31,7 @@ fn config(changes: Value) -> Value {
 }
 
 fn input(config: Value) -> ModelInput {
-    ModelInput { config, context: 64, batch: 8, ..ModelInput::default() }
+    ModelInput::new(config, 64, 8)
 }
 
 fn describe(changes: Value) -> Result<ModelDescription> {
@@ -40,14 +40,8 @@ fn describe(changes: Value) -> Result<ModelDescription> {
 
 /// The weights and operations of layers `first` to `end`, as text.
 fn lowered(changes: Value, first: u32, end: u32) -> String {
-    let function = FunctionSpec {
-        id: "infer".into(),
-        embedding: false,
-        layers: Some(LayerRange { first, end }),
-        head: false,
-        purpose: Purpose::Infer,
-        argmax: false,
-    };
+    let function =
+        FunctionSpec::new("infer", Purpose::Infer).with_layers(LayerRange::new(first, end));
     let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
     let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()

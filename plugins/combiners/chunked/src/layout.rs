@@ -3,11 +3,10 @@
 use anemll_layout::{
     INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
     evaluation, file_key, group_keys, head_keys, layer_ranges, layers_text, lut_key, part, prefix,
-    run_step, steps, weight_file,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Layout, ModelDescription, PackageSpec, Purpose, RunOrder,
+    FunctionSpec, LayerRange, Layout, ModelDescription, PackageSpec, Purpose, RunOrder, WeightFile,
 };
 
 /// The steps of `convert_model.sh` that make packages; the constants below are places in this list, from 1.
@@ -56,29 +55,28 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     head_keys(&mut meta, model, options, &[INFER, PREFILL]);
     group_keys(&mut meta, options);
 
-    let first = run_step(&embeddings, MAIN);
+    let first = embeddings.call(MAIN);
     let through = |packages: &[PackageSpec], function: &str| {
-        let chunks = packages.iter().map(|package| run_step(package, function));
+        let chunks = packages.iter().map(|package| package.call(function));
         std::iter::once(first.clone()).chain(chunks).collect::<Vec<_>>()
     };
-    let mut run = RunOrder {
-        infer: through(&combined, INFER),
-        prefill: through(&combined, PREFILL),
-        evaluate: through(&evaluate, MAIN),
-        feeds: anemll::feeds(),
-    };
-    run.infer.push(run_step(&head, MAIN));
-    run.evaluate.push(run_step(&evaluate_head, MAIN));
+    let mut run = RunOrder::default()
+        .with_infer(through(&combined, INFER))
+        .with_prefill(through(&combined, PREFILL))
+        .with_evaluate(through(&evaluate, MAIN))
+        .with_feeds(anemll::feeds());
+    run.infer.push(head.call(MAIN));
+    run.evaluate.push(evaluate_head.call(MAIN));
 
-    let mut weight_files = vec![weight_file(EMBEDDINGS, &[EMBEDDINGS])];
+    let mut weight_files = vec![WeightFile::new(EMBEDDINGS, [EMBEDDINGS])];
     // infer first: it has every weight of its chunk, so that the others add none.
     weight_files.extend(chunks.iter().map(|chunk| {
-        weight_file(
+        WeightFile::new(
             &chunk.weight_file(),
-            &[&chunk.function(INFER), &chunk.function(PREFILL), &chunk.function("evaluate")],
+            [&chunk.function(INFER), &chunk.function(PREFILL), &chunk.function("evaluate")],
         )
     }));
-    weight_files.push(weight_file(HEAD, &[HEAD, EVALUATE_HEAD]));
+    weight_files.push(WeightFile::new(HEAD, [HEAD, EVALUATE_HEAD]));
 
     let mut packages = vec![embeddings, head];
     packages.extend(chunks.iter().map(|chunk| parts.infer(chunk)));
@@ -87,16 +85,13 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     packages.extend(evaluate);
     packages.push(evaluate_head);
 
-    Ok(Layout {
-        combiner: crate::ID.to_owned(),
-        prefix,
-        steps: steps(STEPS),
-        functions: functions(&chunks, options.argmax),
-        weight_files,
-        packages,
-        meta,
-        run,
-    })
+    Ok(Layout::new(crate::ID, prefix)
+        .with_steps(STEPS.iter().copied())
+        .with_functions(functions(&chunks, options.argmax))
+        .with_weight_files(weight_files)
+        .with_packages(packages)
+        .with_meta(meta)
+        .with_run(run))
 }
 
 /// One piece of the layers.
@@ -121,13 +116,11 @@ impl Chunk {
 
 /// All functions, in the order of the steps.
 fn functions(chunks: &[Chunk], argmax: bool) -> Vec<FunctionSpec> {
-    let ends = |id: &str, embedding: bool, purpose: Purpose, argmax: bool| FunctionSpec {
-        id: id.to_owned(),
-        embedding,
-        layers: None,
-        head: !embedding,
-        purpose,
-        argmax,
+    let ends = |id: &str, embedding: bool, purpose: Purpose, argmax: bool| {
+        FunctionSpec::new(id, purpose)
+            .with_embedding(embedding)
+            .with_head(!embedding)
+            .with_argmax(argmax)
     };
     let mut functions = vec![
         ends(EMBEDDINGS, true, Purpose::Infer, false),
@@ -136,13 +129,8 @@ fn functions(chunks: &[Chunk], argmax: bool) -> Vec<FunctionSpec> {
     let purposes =
         [(INFER, Purpose::Infer), (PREFILL, Purpose::Prefill), ("evaluate", Purpose::Evaluate)];
     for (name, purpose) in purposes {
-        functions.extend(chunks.iter().map(|chunk| FunctionSpec {
-            id: chunk.function(name),
-            embedding: false,
-            layers: Some(chunk.layers),
-            head: false,
-            purpose,
-            argmax: false,
+        functions.extend(chunks.iter().map(|chunk| {
+            FunctionSpec::new(chunk.function(name), purpose).with_layers(chunk.layers)
         }));
     }
     functions.push(ends(EVALUATE_HEAD, false, Purpose::Evaluate, false));

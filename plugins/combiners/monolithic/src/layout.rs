@@ -2,12 +2,11 @@
 
 use anemll_layout::{
     INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
-    evaluation, file_key, group_keys, head_keys, lut_key, part, prefix, run_step, steps,
-    weight_file,
+    evaluation, file_key, group_keys, head_keys, lut_key, part, prefix,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Layout, ModelDescription, Purpose, RunOrder,
+    FunctionSpec, LayerRange, Layout, ModelDescription, Purpose, RunOrder, WeightFile,
 };
 
 /// The steps of `convert_monolith.sh` that make packages; the constants below are places in this list, from 1.
@@ -70,34 +69,31 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     head_keys(&mut meta, model, options, &[INFER, PREFILL]);
     group_keys(&mut meta, options);
 
-    Ok(Layout {
-        combiner: crate::ID.to_owned(),
-        prefix,
-        steps: steps(STEPS),
-        functions: functions(model.layers, options.argmax),
+    Ok(Layout::new(crate::ID, prefix)
+        .with_steps(STEPS.iter().copied())
+        .with_functions(functions(model.layers, options.argmax))
         // infer first: it has every weight, so that the others add none.
-        weight_files: vec![weight_file(WEIGHTS, &[INFER, PREFILL, EVALUATE])],
-        run: RunOrder {
-            infer: vec![run_step(&combined, INFER)],
-            prefill: vec![run_step(&combined, PREFILL)],
-            evaluate: vec![run_step(&evaluate, MAIN)],
-            feeds: anemll::feeds(),
-        },
-        packages: vec![infer, prefill, combined, evaluate],
-        meta,
-    })
+        .with_weight_files(vec![WeightFile::new(WEIGHTS, [INFER, PREFILL, EVALUATE])])
+        .with_run(
+            RunOrder::default()
+                .with_infer(vec![combined.call(INFER)])
+                .with_prefill(vec![combined.call(PREFILL)])
+                .with_evaluate(vec![evaluate.call(MAIN)])
+                .with_feeds(anemll::feeds()),
+        )
+        .with_packages(vec![infer, prefill, combined, evaluate])
+        .with_meta(meta))
 }
 
 /// The three functions, each from the embedding on. Only the shipped head may leave the choice of
 /// the largest logit to the model; prefill has no head, since no one reads what it gives.
 fn functions(layers: u32, argmax: bool) -> Vec<FunctionSpec> {
-    let function = |id: &str, purpose: Purpose, head: bool, argmax: bool| FunctionSpec {
-        id: id.to_owned(),
-        embedding: true,
-        layers: Some(LayerRange { first: 0, end: layers }),
-        head,
-        purpose,
-        argmax,
+    let function = |id: &str, purpose: Purpose, head: bool, argmax: bool| {
+        FunctionSpec::new(id, purpose)
+            .with_embedding(true)
+            .with_layers(LayerRange::new(0, layers))
+            .with_head(head)
+            .with_argmax(argmax)
     };
     vec![
         function(INFER, Purpose::Infer, true, argmax),

@@ -53,13 +53,12 @@ impl Compiler for CoremlCompiler {
     fn check(&self) -> Result<Availability> {
         let mut command = Command::new(&self.xcrun);
         command.args(["--find", "coremlcompiler"]);
-        let no = |reason: String| Ok(Availability { available: false, reason });
+        let no = |reason: String| Ok(Availability::no(reason));
         let shown = self.xcrun.display();
         match child::run_for(&mut command, CHECK_LIMIT) {
-            Ok(Ended { success: true, .. }) => Ok(Availability {
-                available: true,
-                reason: format!("`{shown}` finds coremlcompiler"),
-            }),
+            Ok(Ended { success: true, .. }) => {
+                Ok(Availability::yes(format!("`{shown}` finds coremlcompiler")))
+            }
             Ok(Ended { message, .. }) => no(format!(
                 "`{shown} --find coremlcompiler` failed: {}",
                 last_line(&message).unwrap_or("it says nothing")

@@ -32,8 +32,7 @@ impl Mlmodelc {
 
 impl Compiler for Mlmodelc {
     fn check(&self) -> Result<Availability> {
-        let reason = "writes compiled models on any system".to_owned();
-        Ok(Availability { available: true, reason })
+        Ok(Availability::yes("writes compiled models on any system"))
     }
 
     fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {

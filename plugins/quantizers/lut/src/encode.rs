@@ -83,13 +83,10 @@ pub(crate) fn encode(
         pieces.iter().fold([0.0; 2], |sums, piece| [0, 1].map(|at| sums[at] + piece.power[at]));
     let of_products = if whole > 0.0 { lost / whole } else { 0.0 };
     let error = pieces.iter().fold(GroupError::default(), |error, piece| error.and(piece.error));
-    Ok(Encoded {
-        error: Some(EncodingError {
-            mean_squared: error.squared / job.elements() as f64,
-            max_absolute: error.max_absolute,
-            of_products: Some(of_products),
-        }),
-    })
+    Ok(Encoded::default().with_error(
+        EncodingError::new(error.squared / job.elements() as f64, error.max_absolute)
+            .with_error_of_products(of_products),
+    ))
 }
 
 impl<'a> Job<'a> {

@@ -65,12 +65,11 @@ impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
         let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
         let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
-        Ok(Scheme {
-            statistics,
-            needs_statistics,
-            rotation: self.aware.filter(|aware| aware.rotate).map(|_| aware::ROTATION),
-            ..parts::scheme(&self.options, outline, self.is_open(outline))
-        })
+        let mut scheme = parts::scheme(&self.options, outline, self.is_open(outline));
+        scheme.statistics = statistics;
+        scheme.needs_statistics = needs_statistics;
+        scheme.rotation = self.aware.filter(|aware| aware.rotate).map(|_| aware::ROTATION);
+        Ok(scheme)
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {

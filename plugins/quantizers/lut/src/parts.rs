@@ -108,7 +108,12 @@ pub(crate) fn scheme(options: &Options, outline: &Outline, open: bool) -> Scheme
         summary += &format!(" (ANEMLL's bits: {scripts}; 16-bit floats: --lut none)");
     }
     let record = Map::from_iter([("lut".to_owned(), Value::Object(record))]);
-    Scheme { idle, labels, record, summary, open, ..Scheme::default() }
+    Scheme::default()
+        .with_idle(idle)
+        .with_labels(labels)
+        .with_record(record)
+        .with_summary(summary)
+        .with_open(open)
 }
 
 #[cfg(test)]
@@ -118,7 +123,7 @@ mod tests {
 
     fn bits(given: Value, whole: bool, parameters: u64) -> [Option<u32>; 3] {
         let options = Options::parse(&testing::options(given)).unwrap();
-        let outline = Outline { parameters, whole, layers: 4, ..Outline::default() };
+        let outline = Outline::new(parameters, 4).with_whole(whole);
         Parts::new(&options, &outline).named().map(|(_, lut)| lut.map(|lut| lut.bits))
     }
 
@@ -154,7 +159,7 @@ mod tests {
 
     fn scheme_of(given: Value, whole: bool) -> Scheme {
         let options = Options::parse(&testing::options(given)).unwrap();
-        scheme(&options, &Outline { whole, ..Outline::default() }, false)
+        scheme(&options, &Outline::default().with_whole(whole), false)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::options::{DEFAULT_GROUP, Lut, Options};
 use crate::parts::{Parts, is_open};
-use anemll_plugin_api::data::{ArgumentType, Decision, Encoding, Plan, WeightInfo};
+use anemll_plugin_api::data::{Decision, Encoding, Plan, WeightInfo};
 use anemll_plugin_api::{DType, Error, Result, Value, codes};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -99,12 +99,9 @@ fn is_small(weight: &WeightInfo) -> bool {
 
 fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     if is_small(weight) {
-        return Ok(Decision {
-            encoding: None,
-            parameters: Value::Null,
-            output_scale: false,
-            note: Some(format!("stays float16, since it has no more than {SMALL} elements")),
-        });
+        return Ok(Decision::default()
+            .with_parameters(Value::Null)
+            .with_note(format!("stays float16, since it has no more than {SMALL} elements")));
     }
     let channels = weight.shape[0];
     let looked_up = lut.scale && part_name(weight) == Some("embeddings");
@@ -132,12 +129,11 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         (note, own) => note.or(own),
     };
     let groups = group.map_or(1, |group| channels / group.max(1));
-    Ok(Decision {
-        encoding: Some(encoding(&weight.shape, lut.bits, groups)?),
-        parameters,
-        output_scale: lut.scale,
-        note,
-    })
+    Ok(Decision::default()
+        .with_encoding(encoding(&weight.shape, lut.bits, groups)?)
+        .with_parameters(parameters)
+        .with_output_scale(lut.scale)
+        .with_note(note))
 }
 
 /// What a table for each output channel costs.
@@ -152,13 +148,9 @@ fn own_tables(bits: u32, shape: &[u64]) -> String {
 
 /// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
 fn encoding(shape: &[u64], bits: u32, groups: u64) -> Result<Encoding> {
-    Ok(Encoding {
-        op: "constexpr_lut_to_dense".to_owned(),
-        arguments: BTreeMap::from([
-            ("indices".to_owned(), ArgumentType::new(index_type(bits)?, shape)),
-            ("lut".to_owned(), ArgumentType::new(DType::FLOAT16, lut_shape(shape, bits, groups))),
-        ]),
-    })
+    Ok(Encoding::new("constexpr_lut_to_dense")
+        .with_argument("indices", index_type(bits)?, shape)
+        .with_argument("lut", DType::FLOAT16, lut_shape(shape, bits, groups)))
 }
 
 /// The type of an index of so many bits.
@@ -200,7 +192,7 @@ mod tests {
     #[test]
     fn groups_of_one_channel_say_what_they_cost() {
         let note = |bits, group, shape: &[u64]| {
-            let weight = WeightInfo { shape: shape.to_vec(), ..WeightInfo::default() };
+            let weight = WeightInfo::new("", "", "", shape);
             decide(Lut { bits, group: Some(group), scale: false }, &weight).unwrap().note
         };
         // 16 entries of 16 bits for 576 elements of 4 bits.

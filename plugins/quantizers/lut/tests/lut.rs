@@ -295,12 +295,7 @@ fn a_cancelled_host_is_obeyed() {
 }
 
 fn weight(id: &str, role: &str, shape: &[u64]) -> WeightInfo {
-    WeightInfo {
-        id: id.to_owned(),
-        role: role.to_owned(),
-        shape: shape.to_vec(),
-        ..WeightInfo::default()
-    }
+    WeightInfo::new(id, "", role, shape)
 }
 
 #[test]
@@ -321,7 +316,7 @@ fn the_plan_takes_the_weights_of_each_part() {
         weight("unknown", "table", &[5000, 64]),
     ];
     let options = options(json!({"embeddings": "8,tensor", "layers": "4", "head": "6,50"}));
-    let request = PlanRequest { weights, ..PlanRequest::default() };
+    let request = PlanRequest::default().with_weights(weights);
     let [direct, loaded] = both(&options).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert_eq!(direct, loaded);
     assert!(direct.transforms.is_empty());
@@ -354,8 +349,7 @@ fn the_plan_takes_the_weights_of_each_part() {
     let [none, _] = both(&none).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert!(none.decisions.is_empty(), "the options are those of the constructor");
     // What is left open is decided by the conversion.
-    let outline = Outline { parameters: 5_000_000_000, ..Outline::default() };
-    let request = PlanRequest { outline, ..request };
+    let request = request.with_outline(Outline::new(5_000_000_000, 24));
     let [usual, _] =
         both(&ComponentOptions::new()).map(|it| it.plan(&request, &Host::quiet()).unwrap());
     assert_eq!(usual.decisions["q"].parameters["bits"], 4);
@@ -371,7 +365,7 @@ fn the_plan_says_what_is_written() {
         for group in ["7", "8", "60", "tensor"] {
             let options = options(json!({ "layers": format!("{bits},{group}") }));
             let weights = vec![weight("q", "attention.q", &[rows, columns, 1, 1])];
-            let request = PlanRequest { weights, ..PlanRequest::default() };
+            let request = PlanRequest::default().with_weights(weights);
             for quantizer in both(&options) {
                 let plan = quantizer.plan(&request, &Host::quiet()).unwrap();
                 let decision = &plan.decisions["q"];
@@ -404,7 +398,7 @@ fn factors_of_rows_make_one_table_do() {
         weight("q", "attention.q", &[rows as u64, columns as u64, 1, 1]),
         weight("embedding", "embedding", &[rows as u64, columns as u64]),
     ];
-    let request = PlanRequest { weights, ..PlanRequest::default() };
+    let request = PlanRequest::default().with_weights(weights);
     let mut errors = Vec::new();
     for form in ["4,tensor", "4,scale"] {
         let options = options(json!({ "layers": form, "embeddings": form }));
@@ -456,7 +450,7 @@ fn a_group_that_suits_no_weight_of_its_part_is_refused() {
         weight("small", "mlp.up", &[512, 4]),
         weight("head", "head", &[125, 64]),
     ];
-    let request = PlanRequest { weights, ..PlanRequest::default() };
+    let request = PlanRequest::default().with_weights(weights);
     for (tables, name, most) in [
         (json!({"layers": "4,65"}), "layers", "64"),
         (json!({"head": "4,126", "layers": "4"}), "head", "125"),

@@ -8,7 +8,6 @@ use anemll_plugin_api::data::{FunctionSignature, SessionDescription, ValueInfo};
 use anemll_plugin_api::{DType, Error, Result, codes};
 use coreml_proto::array_feature_type::ShapeFlexibility;
 use coreml_proto::{FeatureDescription, Model, ModelDescription, feature_type};
-use std::collections::BTreeMap;
 
 /// Shapes that an input may have.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,11 +114,13 @@ fn input_port(port: &Port, features: &[FeatureDescription]) -> Result<InputPort>
 
 /// The description that a session gives of itself.
 pub(crate) fn describe(model: &Model, interfaces: &[FunctionInterface]) -> SessionDescription {
-    let value = |port: &Port| ValueInfo {
-        name: port.name.clone(),
-        dtype: u32::try_from(port.data_type.to_proto())
-            .map_or_else(|_| DType::named("unknown"), DType),
-        shapes: port.shapes.clone(),
+    let value = |port: &Port| {
+        ValueInfo::new(
+            port.name.clone(),
+            u32::try_from(port.data_type.to_proto())
+                .map_or_else(|_| DType::named("unknown"), DType),
+            port.shapes.clone(),
+        )
     };
     let description = model.description.clone().unwrap_or_default();
     let default = if description.functions.is_empty() {
@@ -128,20 +129,20 @@ pub(crate) fn describe(model: &Model, interfaces: &[FunctionInterface]) -> Sessi
         Some(description.default_function_name.clone()).filter(|name| !name.is_empty())
     };
     let metadata = description.metadata.unwrap_or_default();
-    SessionDescription {
-        functions: interfaces
-            .iter()
-            .map(|interface| FunctionSignature {
-                name: interface.name.clone(),
-                inputs: interface.inputs.iter().map(value).collect(),
-                outputs: interface.outputs.iter().map(value).collect(),
-                states: interface.states.iter().map(value).collect(),
-                metadata: BTreeMap::new(),
-            })
-            .collect(),
-        default_function: default,
-        metadata: metadata.user_defined.into_iter().collect(),
-    }
+    SessionDescription::default()
+        .with_functions(
+            interfaces
+                .iter()
+                .map(|interface| {
+                    FunctionSignature::new(interface.name.clone())
+                        .with_inputs(interface.inputs.iter().map(value).collect())
+                        .with_outputs(interface.outputs.iter().map(value).collect())
+                        .with_states(interface.states.iter().map(value).collect())
+                })
+                .collect(),
+        )
+        .with_default_function(default)
+        .with_metadata(metadata.user_defined.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub struct CpuRuntime {
 
 impl Runtime for CpuRuntime {
     fn check(&self) -> Result<Availability> {
-        Ok(Availability { available: true, reason: "runs on every processor".to_owned() })
+        Ok(Availability::yes("runs on every processor"))
     }
 
     fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>> {

@@ -10,17 +10,15 @@ use super::*;
 use crate::ChunkedPlugin;
 
 fn model(layers: u32) -> ModelDescription {
-    ModelDescription {
-        architecture: "LlamaForCausalLM".to_owned(),
-        model_type: "llama".to_owned(),
-        default_prefix: "llama".to_owned(),
-        layers,
-        vocabulary_size: 1024,
-        head_splits: vec![128; 8],
-        context: 512,
-        batch: 64,
-        ..Default::default()
-    }
+    ModelDescription::default()
+        .with_architecture("LlamaForCausalLM")
+        .with_model_type("llama")
+        .with_default_prefix("llama")
+        .with_layers(layers)
+        .with_vocabulary_size(1024)
+        .with_head_splits(vec![128; 8])
+        .with_context(512)
+        .with_batch(64)
 }
 
 fn options(chunks: u32) -> LayoutOptions {
@@ -47,7 +45,7 @@ fn two_chunks_have_the_names_of_the_apps() {
                 .iter()
                 .map(|function| format!("{}={}", function.name, function.id))
                 .collect();
-            let path = run_step(package, "").package;
+            let path = package.path();
             format!("{} {path} [{}] {}", package.step, package.weight_file, functions.join(" "))
         })
         .collect();
@@ -161,7 +159,7 @@ fn every_layout_hangs_together() {
                     assert_eq!(owner[function.id.as_str()], package.weight_file);
                 }
                 assert!(package.step <= 5);
-                let path = run_step(package, "").package;
+                let path = package.path();
                 assert!(packages.insert(path, package).is_none(), "paths are unique");
             }
             let used: BTreeSet<&str> = layout

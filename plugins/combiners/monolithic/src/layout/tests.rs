@@ -8,17 +8,15 @@ use super::*;
 use crate::MonolithicPlugin;
 
 fn model(layers: u32) -> ModelDescription {
-    ModelDescription {
-        architecture: "LlamaForCausalLM".to_owned(),
-        model_type: "llama".to_owned(),
-        default_prefix: "llama".to_owned(),
-        layers,
-        vocabulary_size: 301,
-        head_splits: vec![40, 40, 40, 40, 40, 40, 40, 21],
-        context: 256,
-        batch: 32,
-        ..Default::default()
-    }
+    ModelDescription::default()
+        .with_architecture("LlamaForCausalLM")
+        .with_model_type("llama")
+        .with_default_prefix("llama")
+        .with_layers(layers)
+        .with_vocabulary_size(301)
+        .with_head_splits([40, 40, 40, 40, 40, 40, 40, 21])
+        .with_context(256)
+        .with_batch(32)
 }
 
 fn options() -> LayoutOptions {
@@ -26,7 +24,7 @@ fn options() -> LayoutOptions {
 }
 
 fn step(package: &str, function: &str) -> RunStep {
-    RunStep { package: package.to_owned(), function: function.to_owned() }
+    RunStep::new(package, function)
 }
 
 #[test]
@@ -42,12 +40,7 @@ fn packages_have_the_names_of_the_documentation() {
                     .iter()
                     .map(|function| format!("{}={}", function.name, function.id))
                     .collect();
-                format!(
-                    "{} {} {}",
-                    package.step,
-                    run_step(package, "").package,
-                    functions.join(" ")
-                )
+                format!("{} {} {}", package.step, package.path(), functions.join(" "))
             })
             .collect();
         assert_eq!(
@@ -65,7 +58,7 @@ fn packages_have_the_names_of_the_documentation() {
         assert_eq!(layout.weight_files[0].functions, ["infer", "prefill", "evaluate"]);
         for function in &layout.functions {
             assert!(function.embedding);
-            assert_eq!(function.layers, Some(LayerRange { first: 0, end: layers }));
+            assert_eq!(function.layers, Some(LayerRange::new(0, layers)));
             assert_eq!(function.head, function.id != "prefill");
         }
         assert_eq!(layout.run.infer, [step("llama_monolithic_combined", "infer")]);
