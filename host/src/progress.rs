@@ -66,10 +66,7 @@ impl Reporter {
 
     /// Bytes and tokens are told as JSON when another percent of them is done.
     fn is_news(&self, event: &Event<'_>) -> bool {
-        if !matches!(
-            event,
-            Event::Source { .. } | Event::Download { .. } | Event::Calibration { .. }
-        ) {
+        if !matches!(event, Event::Source { .. } | Event::Download { .. } | Event::Measure { .. }) {
             return true;
         }
         let Some((what, done, total)) = event.progress() else { return true };
@@ -85,7 +82,7 @@ impl Reporter {
                 end(bar.take());
                 let began =
                     *self.began.borrow_mut().entry(what.clone()).or_insert_with(Instant::now);
-                let unit = if event.counts_tokens() { Unit::Count("tokens") } else { Unit::Bytes };
+                let unit = event.unit().map_or(Unit::Bytes, Unit::Count);
                 let new = Arc::new(Bar::since(began, &what, total, unit));
                 set_current(Some(Arc::clone(&new)));
                 *bar = Some((what, new));

@@ -56,6 +56,7 @@ impl Quantizer for Uniform {
             let decision = Decision {
                 encoding: Some(self.encoding(&weight.shape, rows)),
                 parameters: Value::from(rows),
+                output_scale: false,
                 note: (!fits).then(|| "a table for each row".to_owned()),
             };
             plan.decisions.insert(weight.id.clone(), decision);

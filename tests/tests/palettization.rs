@@ -34,6 +34,32 @@ fn more_bits_are_closer_to_the_original() {
     assert!(divergences[3] < 0.005, "8 bits: {divergences:?}");
 }
 
+/// Factors of output channels keep the numbers, with biases, too, which are added to the scaled products.
+/// The rows of these models are of one size: at few bits a table does as well without.
+#[test]
+fn one_table_with_factors_is_as_close_as_bits_allow() {
+    for name in ["tiny-llama", "tiny-qwen2"] {
+        let divergence = |lut: &str| {
+            let output = tempfile::tempdir().unwrap();
+            convert(&model(name), output.path(), &[&SIZES[..], &["--lut2", lut]].concat());
+            let result = evaluate(output.path(), &golden(name), "logits.npy", &[]);
+            (result["kl_mean"].as_f64().unwrap(), report(output.path()))
+        };
+        let (alone, _) = divergence("3,tensor");
+        let (scaled, found) = divergence("3,scale");
+        assert!(scaled < 1.3 * alone, "{name}: {scaled} {alone}");
+        let (fine, _) = divergence("8,scale");
+        assert!(fine < 0.01, "{name}: {fine}");
+        let operations: Vec<String> = found["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|package| package["functions"].to_string())
+            .collect();
+        assert!(operations.iter().any(|counts| counts.contains("mul")), "{operations:?}");
+    }
+}
+
 #[test]
 fn flags_reach_their_parts() {
     for (flags, embeddings, layers, head) in [

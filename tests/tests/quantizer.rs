@@ -7,7 +7,8 @@ use anemll_codes as codes;
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{
-    ArgumentType, Axis, Decision, Encoded, Encoding, Plan, PlanRequest, Transform, WeightInfo,
+    ArgumentType, Axis, Decision, Encoded, Encoding, Outline, Plan, PlanRequest, Scheme, Transform,
+    WeightInfo,
 };
 use anemll_plugin_api::{
     ComponentOptions, DType, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
@@ -83,6 +84,11 @@ fn encoding(shape: &[u64]) -> Encoding {
 }
 
 impl Quantizer for RowScaled {
+    fn scheme(&self, _: &Outline) -> Result<Scheme> {
+        let rotated = self.broken == "nothing, rotated" || self.broken == "rotated";
+        Ok(Scheme { rotation: rotated.then_some(3), ..Scheme::default() })
+    }
+
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         assert!(!request.programs.is_empty(), "the plan sees the programs");
         if self.broken == "plan" {
@@ -93,6 +99,9 @@ impl Quantizer for RowScaled {
             });
         }
         let mut plan = Plan::default();
+        if self.broken == "nothing, rotated" {
+            return Ok(plan);
+        }
         let mut statistics: BTreeMap<&str, Matrix> = BTreeMap::new();
         for view in &request.statistics {
             let weight = request.weights.iter().find(|weight| weight.id == view.name()).unwrap();
@@ -102,7 +111,8 @@ impl Quantizer for RowScaled {
         }
         for weight in &request.weights {
             assert_eq!(weight.has_statistics, statistics.contains_key(&*weight.id), "{weight:?}");
-            if weight.shape.len() < 2 || weight.role == "embedding" {
+            let looked_up = weight.role == "embedding";
+            if weight.shape.len() < 2 || looked_up && self.broken != "scale" {
                 continue;
             }
             let parameters = serde_json::json!({ "break": self.broken });
@@ -112,7 +122,11 @@ impl Quantizer for RowScaled {
                 encoding.op = "constexpr_lut_to_dense".to_owned();
             }
             let encoding = Some(encoding);
-            plan.decisions.insert(weight.id.clone(), Decision { encoding, parameters, note });
+            plan.decisions.insert(weight.id.clone(), {
+                // Rows that are looked up are not multiplied by anything.
+                let output_scale = looked_up;
+                Decision { encoding, parameters, output_scale, note }
+            });
             // silu(gate) * up is linear in up: what multiplies columns of down can divide rows of up.
             if weight.role == "mlp.down" {
                 let is_up =
@@ -203,7 +217,11 @@ impl Plugin for TestPlugin {
 anemll_plugin_api::register_builtin!(TestPlugin);
 
 fn convert(output: &std::path::Path, options: &[&str]) -> Result<()> {
-    let model = model("tiny-llama");
+    convert_model("tiny-llama", output, options)
+}
+
+fn convert_model(name: &str, output: &std::path::Path, options: &[&str]) -> Result<()> {
+    let model = model(name);
     let mut arguments =
         vec!["anemll", "convert", "--context", "320", "--batch", "32", "--combiner", "chunked"];
     arguments.extend(["--model", model.to_str().unwrap(), "--output", output.to_str().unwrap()]);
@@ -238,11 +256,26 @@ fn encoded_weights_replace_constants_and_the_model_stays_the_same() {
     }
 }
 
+/// In another basis of the residual stream a model computes the same: tied heads and others, biases,
+/// norms of heads.
+#[test]
+fn a_rotation_alone_changes_nothing() {
+    for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+        let output = tempfile::tempdir().unwrap();
+        convert_model(name, output.path(), &["-O", "break=nothing, rotated"]).unwrap();
+        let result = evaluate(output.path(), &golden(name), "logits.npy", &[]);
+        let divergence = result["kl_mean"].as_f64().unwrap();
+        assert!(divergence < 1e-4, "{name}: {divergence}");
+        assert!(result["max_abs_error"].as_f64().unwrap() > 0.0);
+    }
+}
+
 #[test]
 fn a_quantizer_that_answers_wrongly_is_refused() {
     for (option, code) in [
         ("break=plan", codes::PLUGIN_BAD_ANSWER),
         ("break=operation", codes::PLUGIN_BAD_ANSWER),
+        ("break=scale", codes::PLUGIN_BAD_ANSWER),
         ("break=type", codes::PLUGIN_BAD_ANSWER),
         ("break=name", codes::PLUGIN_BAD_ANSWER),
         ("break=panic", codes::PLUGIN_PANICKED),
@@ -262,7 +295,8 @@ fn invented_statistics() -> BTreeMap<String, Matrix> {
     for (number, (name, info)) in directory.tensors().iter().enumerate() {
         let [_, inputs] = info.shape[..] else { continue };
         let square = |index: u64| ((index * 7919 + number as u64 * 31) % 101 + 1) as f32 / 50.0;
-        let full = name.ends_with("layers.1.self_attn.o_proj.weight");
+        let full = ["o", "q"].map(|name| format!("layers.1.self_attn.{name}_proj.weight"));
+        let full = full.iter().any(|full| name.ends_with(full));
         let shape = if full { vec![inputs, inputs] } else { vec![inputs] };
         let values = match full {
             false => (0..inputs).map(square).collect(),
@@ -329,9 +363,43 @@ fn statistics_reach_the_plan_and_the_encoding() {
         assert!(same(given[up].1[at], value / factors[at / columns]), "{at}");
     }
 
+    drop(given);
+
     let result = evaluate(&output, &golden("tiny-llama"), "logits.npy", &[]);
     let cosine = result["cosine_min"].as_f64().unwrap();
     assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
+
+    // Rotated weights have rotated statistics: what each row makes of its inputs is as large as it was.
+    let output = folder.path().join("rotated");
+    convert(&output, &["--statistics", path.to_str().unwrap(), "-O", "break=rotated"]).unwrap();
+    let query = "model.layers.1.self_attn.q_proj.weight";
+    let (moments, values) = (ENCODED.lock().unwrap(), WEIGHTS.lock().unwrap());
+    assert!(moments[query] != statistics[query]);
+    let before = powers(&original(query), &statistics[query].1);
+    let after = powers(&values[query].1, &moments[query].1);
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() < 1e-3 * before.abs(), "{before} {after}");
+    }
+    let output_weight = "model.layers.1.self_attn.o_proj.weight";
+    assert!(moments[output_weight] == statistics[output_weight], "its input is not rotated");
+    drop((moments, values));
+    let result = evaluate(&output, &golden("tiny-llama"), "logits.npy", &[]);
+    let cosine = result["cosine_min"].as_f64().unwrap();
+    assert!(cosine > 0.99, "8 bits keep the logits: {cosine}");
+}
+
+/// The mean squares of what the rows of a matrix make of inputs with these mean products.
+fn powers(values: &[f32], moments: &[f32]) -> Vec<f64> {
+    let size = moments.len().isqrt();
+    let power = |row: &[f32]| -> f64 {
+        (0..size * size)
+            .map(|at| {
+                let (a, b) = (row[at / size], row[at % size]);
+                f64::from(a) * f64::from(b) * f64::from(moments[at])
+            })
+            .sum()
+    };
+    values.chunks_exact(size).map(power).collect()
 }
 
 #[test]

@@ -28,6 +28,7 @@ const LAYOUTS: &[(&str, &[&str])] = &[
         &["--combiner", "chunked", "--lut", "2,1", "--lut3", "6,7", "--lut1", "3,tensor"],
     ),
     ("lut-3", &["--combiner", "monolithic", "--lut", "3,4", "--lut-lmhead", "8"]),
+    ("lut-scale", &["--combiner", "chunked", "--lut", "4,scale", "--lut3", "6,scale"]),
     ("defaults", &[]),
     (
         "other-sizes",

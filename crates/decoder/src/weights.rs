@@ -199,6 +199,7 @@ impl DecoderSpec {
                 WeightReference {
                     rows: rows.filter(|_| self.head_splits.len() > 1),
                     reads: residual(),
+                    gain: Some(Box::new(self.reference(Weight::FinalNorm))),
                     ..plain(tensor, &table, "head")
                 }
             }
@@ -229,7 +230,14 @@ impl DecoderSpec {
             LayerWeight::KeyNorm => gain("self_attn.k_norm", &head, space(Some("attention.k"))),
             LayerWeight::Matrix(matrix) => {
                 let (reads, writes) = matrix.spaces();
+                let norm = match matrix {
+                    Matrix::Query | Matrix::Key | Matrix::Value => Some(LayerWeight::InputNorm),
+                    Matrix::Gate | Matrix::Up => Some(LayerWeight::MlpNorm),
+                    Matrix::Output | Matrix::Down => None,
+                };
+                let norm = norm.map(|norm| self.reference(Weight::Layer(layer, norm)));
                 WeightReference {
+                    gain: norm.map(Box::new),
                     reads: Some(space(reads)),
                     writes: Some(space(writes)),
                     ..plain(tensor(matrix.module(), "weight"), &self.sizes(matrix), matrix.role())

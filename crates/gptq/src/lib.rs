@@ -6,7 +6,8 @@
 //! elements. [`quantize`] looks for tables (one for each group of rows) and indices with a small
 //! loss:
 //!
-//! 1. tables by k-means weighted with the diagonal of `H` (`anemll-palettize`);
+//! 1. tables by k-means, each column weighted by what an error in it costs once the others have made
+//!    up for it (`anemll-palettize`);
 //! 2. indices column by column, each error passed on to the columns that are still to come (GPTQ,
 //!    Frantar et al. 2022, arXiv 2210.17323), in the form of successive cancellation by a Cholesky
 //!    factor, the columns with the largest moments first;
@@ -19,6 +20,7 @@
 
 mod descent;
 mod entries;
+mod inverse;
 mod matrix;
 mod moments;
 mod quantize;

@@ -1,6 +1,7 @@
 //! Second moments of a matrix's inputs, made ready: damped, ordered, factored.
 
 use crate::GptqError;
+use crate::inverse;
 use crate::matrix::{Matrix, multiply_add};
 
 /// Columns that are factored at once.
@@ -21,7 +22,8 @@ pub struct Moments {
     pub(crate) full: Vec<f32>,
     /// Lower triangle with `factor * factorᵀ = full`; zeros above.
     pub(crate) factor: Vec<f32>,
-    /// The diagonal as it was given, in the inputs' own order.
+    /// What an error of an input's weight costs when the others make up for it, in the inputs' own
+    /// order.
     importance: Vec<f32>,
 }
 
@@ -84,6 +86,11 @@ impl Moments {
         let mut more = damping * mean;
         for _ in 0..TRIES {
             if let Some(factor) = factor(&full, columns) {
+                let inverse = inverse::diagonal(&factor, columns);
+                let mut importance = vec![0.0; columns];
+                for (at, inverse) in order.iter().zip(inverse) {
+                    importance[*at as usize] = 1.0 / inverse;
+                }
                 return Ok(Self { columns, order, full, factor, importance });
             }
             more *= 10.0;
@@ -98,8 +105,10 @@ impl Moments {
         self.columns
     }
 
-    /// The mean square of each input, in their own order. It weighs columns when the first tables are
-    /// made: what an error costs once others make up for it follows the calibration's text too closely.
+    /// How much each input counts when the first tables are made, in their own order: what an error of
+    /// its weight costs once the weights of all others have made up for it, the reciprocal of the
+    /// diagonal of the inverse of the damped moments (LeanQuant, Zhang and Shrivastava 2024, arXiv
+    /// 2407.10032).
     #[must_use]
     pub fn importance(&self) -> &[f32] {
         &self.importance
@@ -237,6 +246,18 @@ pub(crate) mod tests {
         }
         assert!(Moments::new(&given, 40, 0.01).is_ok());
         assert!(Moments::new(&[0.0; 16], 4, 0.01).is_ok());
+    }
+
+    #[test]
+    fn inputs_that_others_stand_in_for_count_less() {
+        // The first two are nearly the same, the third is alone.
+        let given = [1.0, 0.99, 0.0, 0.99, 1.0, 0.0, 0.0, 0.0, 1.0];
+        let ready = Moments::new(&given, 3, 1e-3).unwrap();
+        let [first, second, alone] = ready.importance() else { panic!("three inputs") };
+        assert!((first / second - 1.0).abs() < 1e-3);
+        // The variance of one that the other leaves: 1 - 0.99².
+        assert!((first - 0.0217).abs() < 1e-3, "{first}");
+        assert!((alone - 1.001).abs() < 1e-3, "{alone}");
     }
 
     #[test]

@@ -1,18 +1,10 @@
 //! Exact one-dimensional k-means.
 
-use crate::penalised::{Cuts, Penalised, splice};
+use crate::PaletteError;
+use crate::coarse::Coarse;
 use crate::prefix::Prefix;
-use crate::{PaletteError, layered};
+use crate::search::Search;
 use std::ops::Range;
-
-/// Steps of the search for the price that follow the curve of counts; then come chords.
-const CURVE_STEPS: usize = 8;
-/// Numbers of clusters that are so near that chords are tried at once.
-const NEAR: usize = 4;
-/// Steps after which the search is given up for the slower method.
-const STEPS: usize = 100;
-/// Pieces in which the density of values is seen for the first price.
-const PIECES: usize = 96;
 
 /// Splits `values`, finite and strictly ascending, with their `weights`, finite and above zero, into
 /// at most `count` clusters with the least sum of squared weighted distances to the clusters' means.
@@ -55,7 +47,8 @@ pub fn clusters(
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Solver {
     prefix: Prefix,
-    penalised: Penalised,
+    coarse: Coarse,
+    search: Search,
     ends: Vec<usize>,
 }
 
@@ -64,9 +57,8 @@ impl Solver {
     /// than those which [`clusters`] takes, the clusters mean nothing.
     ///
     /// The squared error of the best clusters is convex in their number, so that some price per
-    /// cluster makes the best priced solution one with `count` clusters. Its first guess is that of
-    /// high-resolution quantization (Panter and Dite 1951); the next ones follow the curve of counts
-    /// over prices. Where several numbers of clusters are equally good, two solutions are joined.
+    /// cluster makes the best priced solution one with `count` clusters. That price is first looked
+    /// for where few cuts are allowed; what is left to do then is mostly one solution with all.
     pub(crate) fn solve(&mut self, values: &[f64], weights: &[f64], count: usize) -> &[usize] {
         self.prefix.fill(values, weights);
         self.ends.clear();
@@ -75,132 +67,19 @@ impl Solver {
         } else if count <= 1 {
             self.ends.push(values.len());
         } else {
-            let price = first_price(&self.prefix, values, count);
-            self.ends = match self.search(price, count) {
-                Some(cuts) => cuts.ends,
-                None => layered::solve(&self.prefix, count).ends,
-            };
+            let price = self.coarse.price(&self.prefix, values, count);
+            self.search.solve(&self.prefix, price, count);
+            self.ends.extend_from_slice(&self.search.found.ends);
         }
         &self.ends
     }
-
-    /// Searches the price with which `count` clusters are the best ones.
-    fn search(&mut self, price: f64, count: usize) -> Option<Cuts> {
-        let prefix = &self.prefix;
-        let target = (count as f64).ln();
-        let (mut few, mut many): (Option<Priced>, Option<Priced>) = (None, None);
-        let mut last: Option<(f64, f64)> = None;
-        let mut slope = -1.0 / 3.0;
-        let mut before = 0.0_f64;
-        let mut on_chord = false;
-        let mut price = price;
-        for step in 0..STEPS {
-            let value = self.penalised.solve(prefix, price);
-            let found = self.penalised.count(prefix);
-            if found == count {
-                return Some(self.penalised.cuts(prefix));
-            }
-            if let (Some(few), Some(many)) = (&few, &many) {
-                // On a chord no point lies above the line: all numbers of clusters between are
-                // equally good.
-                let line = few.cuts.gain - price * few.cuts.count() as f64;
-                let outside = found <= few.cuts.count() || found >= many.cuts.count();
-                let equal = value - line <= 1e-14 * few.cuts.gain.abs();
-                if on_chord && (outside || equal) {
-                    return splice(prefix, &few.cuts, &many.cuts, count);
-                }
-            }
-            let priced = Priced { price, cuts: self.penalised.cuts(prefix) };
-            let side = if found < count { &mut few } else { &mut many };
-            *side = Some(priced);
-            on_chord = false;
-            price = match (&few, &many) {
-                (Some(few), Some(many))
-                    if step + 1 >= CURVE_STEPS || many.cuts.count() - few.cuts.count() <= NEAR =>
-                {
-                    on_chord = true;
-                    few.chord(many)
-                }
-                _ => {
-                    let here = (price.ln(), (found as f64).ln());
-                    if let Some(last) = last
-                        && last.1 != here.1
-                    {
-                        slope = ((here.1 - last.1) / (here.0 - last.0)).clamp(-1.0, -0.15);
-                    }
-                    last = Some(here);
-                    let mut stride = (target - here.1) / slope;
-                    match (&few, &many) {
-                        (Some(few), Some(many)) => {
-                            few.inside(many, (here.0 + stride).exp(), target)
-                        }
-                        _ => {
-                            // Where hardly anything is left to merge, counts say little about how
-                            // far it is.
-                            if step >= 2 {
-                                stride = stride.signum() * stride.abs().max(2.0 * before.abs());
-                            }
-                            before = stride;
-                            (here.0 + stride).exp()
-                        }
-                    }
-                }
-            };
-            if !(price.is_finite() && price > 0.0) {
-                return None;
-            }
-        }
-        None
-    }
-}
-
-/// A solution and the price for which it is the best one.
-struct Priced {
-    price: f64,
-    cuts: Cuts,
-}
-
-impl Priced {
-    /// The price for which this solution and the other one are equally good.
-    fn chord(&self, other: &Self) -> f64 {
-        (other.cuts.gain - self.cuts.gain) / (other.cuts.count() as f64 - self.cuts.count() as f64)
-    }
-
-    /// `next` if it lies between the prices of this solution, with too few clusters, and the other
-    /// one, with too many; else one that does.
-    fn inside(&self, many: &Self, next: f64, target: f64) -> f64 {
-        if many.price < next && next < self.price {
-            return next;
-        }
-        let (low, high) = ((self.cuts.count() as f64).ln(), (many.cuts.count() as f64).ln());
-        let share = ((target - low) / (high - low)).clamp(0.1, 0.9);
-        (self.price.ln() * (1.0 - share) + many.price.ln() * share).exp()
-    }
-}
-
-/// The price with which about `count` clusters are the best: of clusters as fine as the density of
-/// values asks for, one more would gain twice their error divided by their number.
-fn first_price(prefix: &Prefix, values: &[f64], count: usize) -> f64 {
-    let pieces = values.len().min(PIECES);
-    let middle = |index: usize| values[index - 1] / 2.0 + values[index] / 2.0;
-    let last = values.len() - 1;
-    let (mut start, mut from, mut roots) = (0, values[0], 0.0);
-    for piece in 1..=pieces {
-        let end = values.len() * piece / pieces;
-        let [weight, _] = prefix.between(start, end);
-        // Half of the gap to a neighbour belongs to the piece.
-        let to = if end > last { values[last] } else { middle(end) };
-        let width = prefix.scaled(to, from);
-        roots += (weight * width * width).cbrt();
-        (start, from) = (end, to);
-    }
-    let price = (roots / count as f64).powi(3) / 6.0;
-    if price.is_finite() && price > 0.0 { price } else { f64::MIN_POSITIVE.sqrt() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layered::Layered;
+    use crate::penalised::{Cuts, Penalised};
 
     /// Values and weights with many ties (`style` 0), some (1), or none.
     fn case(style: u64, size: usize) -> (Vec<f64>, Vec<f64>) {
@@ -225,21 +104,30 @@ mod tests {
             .unzip()
     }
 
+    /// What the solver has of its prefix sums, and a first price.
+    fn prepared(values: &[f64], weights: &[f64], count: usize) -> (Prefix, f64) {
+        let mut prefix = Prefix::default();
+        prefix.fill(values, weights);
+        let price = Coarse::default().price(&prefix, values, count);
+        (prefix, price)
+    }
+
     #[test]
     fn both_methods_find_the_same_gain() {
-        let mut solver = Solver::default();
+        let (mut search, mut layered, mut slow) =
+            (Search::default(), Layered::default(), Cuts::default());
         for style in 0..3 {
             for size in [3, 10, 33, 150, 400] {
                 let (values, weights) = case(style, size);
                 let mut last = 0.0;
                 for count in (2..size).step_by(1 + size / 40) {
-                    solver.prefix.fill(&values, &weights);
-                    let slow = layered::solve(&solver.prefix, count);
+                    let (prefix, price) = prepared(&values, &weights, count);
+                    layered.solve(&prefix, count, &mut slow);
                     assert_eq!(slow.count(), count);
-                    let price = first_price(&solver.prefix, &values, count);
                     // From any first price, and without help of the slower method.
                     for price in [price, price * 1e4, price * 1e-4] {
-                        let fast = solver.search(price, count).unwrap();
+                        search.by_price(&prefix, price, count).unwrap();
+                        let fast = &search.found;
                         assert_eq!(fast.count(), count);
                         let difference = (fast.gain - slow.gain).abs();
                         assert!(
@@ -257,15 +145,41 @@ mod tests {
     }
 
     #[test]
+    fn windows_around_the_cuts_of_another_number_are_wide_enough() {
+        let (mut layered, mut all, mut near, mut found) =
+            (Layered::default(), Cuts::default(), Cuts::default(), Cuts::default());
+        for style in 0..3 {
+            for size in [5, 40, 170] {
+                let (values, weights) = case(style, size);
+                let (prefix, _) = prepared(&values, &weights, 2);
+                for count in (1..=size).step_by(1 + size / 20) {
+                    layered.solve(&prefix, count, &mut all);
+                    for other in [1, count.saturating_sub(1), count + 1, count + 4, size] {
+                        if !(1..=size).contains(&other) {
+                            continue;
+                        }
+                        layered.solve(&prefix, other, &mut near);
+                        layered.solve_near(&prefix, count, &near, &mut found);
+                        assert_eq!(found.count(), count);
+                        let difference = (found.gain - all.gain).abs();
+                        let what = format!("style {style}, {count} of {size} from {other}");
+                        assert!(difference <= all.gain * 1e-13, "{what}: {found:?}, {all:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_price_that_helps_nothing_ends_the_search() {
         let (values, weights) = case(2, 40);
-        let mut solver = Solver::default();
-        solver.prefix.fill(&values, &weights);
+        let (prefix, _) = prepared(&values, &weights, 7);
         for price in [f64::NAN, f64::INFINITY, 0.0] {
-            assert!(solver.search(price, 7).is_none());
+            assert!(Search::default().by_price(&prefix, price, 7).is_none());
         }
         // Where neighbours cannot be told apart, the slower method still gives the number asked for.
         let values: Vec<f64> = (0..40).map(|at| 1.0 + f64::from(at) * 1e-9).chain([1e12]).collect();
+        let mut solver = Solver::default();
         for count in 2..40 {
             assert_eq!(solver.solve(&values, &[1.0; 41], count).len(), count);
         }
@@ -273,14 +187,13 @@ mod tests {
 
     #[test]
     fn the_first_price_is_near() {
-        let (values, weights) = case(2, 2000);
-        let mut solver = Solver::default();
-        solver.prefix.fill(&values, &weights);
+        let (values, weights) = case(2, 4000);
         for count in [16, 64, 256] {
-            let price = first_price(&solver.prefix, &values, count);
-            solver.penalised.solve(&solver.prefix, price);
-            let found = solver.penalised.count(&solver.prefix);
-            assert!(found.abs_diff(count) <= count / 8, "{found} for {count}");
+            let (prefix, price) = prepared(&values, &weights, count);
+            let mut penalised = Penalised::default();
+            penalised.solve(&prefix, price);
+            let found = penalised.count(&prefix);
+            assert!(found.abs_diff(count) <= count / 16, "{found} for {count}");
         }
     }
 }

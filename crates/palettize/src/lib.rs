@@ -9,14 +9,16 @@
 //! Nothing here reads files, starts threads or depends on anything but its arguments: equal input
 //! gives equal bytes.
 
-#![forbid(unsafe_code)]
-
 mod cluster;
+mod coarse;
+mod lanes;
 mod layered;
 mod pack;
 mod palette;
 mod penalised;
 mod prefix;
+mod search;
+mod widest;
 
 pub use cluster::clusters;
 pub use pack::{pack, packed_length, unpack};

@@ -234,26 +234,23 @@ impl Palettizer {
 
     /// The distinct values that have a weight, with their weights.
     fn weigh(&mut self, important: bool) {
-        let both = |of: &dyn Fn(usize) -> f64, code: u16| match code {
-            0 => of(0) + of(usize::from(NEGATIVE_ZERO)),
-            code => of(usize::from(code)),
-        };
         self.values.clear();
         self.weights.clear();
         if important {
+            let importances = self.importances.as_slice();
             for code in &self.sorted {
-                let weight = both(&|code| self.importances[code], *code);
+                let weight = with_both_zeros(*code, |code| importances[usize::from(code)]);
                 if weight > 0.0 {
-                    self.values.push(f16::from_bits(*code).to_f64());
+                    self.values.push(value_of(*code));
                     self.weights.push(weight);
                 }
             }
         }
         if self.values.is_empty() {
-            for code in &self.sorted {
-                self.values.push(f16::from_bits(*code).to_f64());
-                self.weights.push(both(&|code| f64::from(self.counts[code]), *code));
-            }
+            let counts = self.counts.as_slice();
+            let count = |code: u16| f64::from(counts[usize::from(code)]);
+            self.values.extend(self.sorted.iter().map(|code| value_of(*code)));
+            self.weights.extend(self.sorted.iter().map(|code| with_both_zeros(*code, count)));
         }
     }
 
@@ -284,28 +281,27 @@ impl Palettizer {
     /// Fills the table with the index of the nearest entry of each code.
     fn assign(&mut self, entries: &[f16]) -> GroupError {
         let mut error = GroupError::default();
+        let counts = self.counts.as_slice();
+        let count = |code: u16| f64::from(counts[usize::from(code)]);
         let mut index = 0;
-        let mut here = entries[0].to_f64();
-        let mut next = entries.get(1).map(|entry| entry.to_f64());
+        let mut here = value_of(entries[0].to_bits());
+        let mut next = entries.get(1).map(|entry| value_of(entry.to_bits()));
         for code in &self.sorted {
-            let value = f16::from_bits(*code).to_f64();
+            let value = value_of(*code);
             while let Some(entry) = next
                 && (entry - value).abs() < (here - value).abs()
             {
                 index += 1;
                 here = entry;
-                next = entries.get(index + 1).map(|entry| entry.to_f64());
+                next = entries.get(index + 1).map(|entry| value_of(entry.to_bits()));
             }
             self.table[usize::from(*code)] = index as u8;
-            let mut count = self.counts[usize::from(*code)];
-            if *code == 0 {
-                self.table[usize::from(NEGATIVE_ZERO)] = index as u8;
-                count += self.counts[usize::from(NEGATIVE_ZERO)];
-            }
             let distance = (value - here).abs();
-            error.squared += f64::from(count) * distance * distance;
+            error.squared += with_both_zeros(*code, count) * distance * distance;
             error.max_absolute = error.max_absolute.max(distance);
         }
+        // -0 is not among the sorted codes; where there is neither, nobody reads this.
+        self.table[usize::from(NEGATIVE_ZERO)] = self.table[0];
         error
     }
 
@@ -362,6 +358,22 @@ fn not_finite(values: &[f16], columns: usize) -> PaletteError {
     PaletteError::NotFinite { row: at / columns, column: at % columns, value: values[at].to_f32() }
 }
 
+/// The value of a finite code: its exponent and fraction are moved to where those of 64 bits are,
+/// which is faster than what the processor has for halves one by one.
+#[inline]
+fn value_of(code: u16) -> f64 {
+    // 2^1008: 1023 and 15 are what exponents are stored with.
+    const REBASE: f64 = f64::from_bits((1023 + 1008) << 52);
+    let value = f64::from_bits(u64::from(code & !NEGATIVE_ZERO) << 42) * REBASE;
+    if code & NEGATIVE_ZERO == 0 { value } else { -value }
+}
+
+/// What `of` gives for a code; for zero, that of both zeros.
+#[inline]
+fn with_both_zeros(code: u16, of: impl Fn(u16) -> f64) -> f64 {
+    if code == 0 { of(0) + of(NEGATIVE_ZERO) } else { of(code) }
+}
+
 /// Where a code stands in the order of values; -0 comes before 0.
 fn order_of(code: u16) -> u16 {
     if code & NEGATIVE_ZERO == 0 { code | NEGATIVE_ZERO } else { !code }
@@ -378,7 +390,7 @@ fn code_at(order: u16) -> u16 {
 fn nearest_half(value: f64) -> f16 {
     let guess = f16::from_f64(value);
     let order = order_of(guess.to_bits());
-    let distance = |half: f16| (half.to_f64() - value).abs();
+    let distance = |half: f16| (value_of(half.to_bits()) - value).abs();
     let around = [order.saturating_sub(1), order.saturating_add(1)];
     around.into_iter().map(|order| f16::from_bits(code_at(order))).fold(guess, |best, half| {
         let (to_half, to_best) = (distance(half), distance(best));
@@ -398,6 +410,7 @@ mod tests {
             let code = code_at(order);
             assert_eq!(order_of(code), order);
             let value = f16::from_bits(code).to_f64();
+            assert_eq!(value_of(code).to_bits(), value.to_bits(), "{code:04x}");
             assert!(value > last || code == 0, "{code:04x}");
             last = value;
         }

@@ -1,6 +1,8 @@
 //! The best clusters when each cluster has a price, and how two such solutions are joined.
 
+use crate::lanes::{LANES, first_larger, largest, largest_each};
 use crate::prefix::Prefix;
+use crate::widest::widest;
 
 /// A way to cut sorted values into clusters.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -12,15 +14,14 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    /// With the gain of `ends`.
-    pub(crate) fn new(prefix: &Prefix, ends: Vec<usize>) -> Self {
+    /// Sums up the gains of the clusters.
+    pub(crate) fn weigh(&mut self, prefix: &Prefix) {
         let mut start = 0;
-        let mut gain = 0.0;
-        for &end in &ends {
-            gain += prefix.gain(start, end);
+        self.gain = 0.0;
+        for &end in &self.ends {
+            self.gain += prefix.gain(start, end);
             start = end;
         }
-        Self { ends, gain }
     }
 
     /// Number of clusters.
@@ -29,7 +30,7 @@ impl Cuts {
     }
 
     /// Where cluster `index` begins, which may be one past the last one.
-    fn node(&self, index: usize) -> usize {
+    pub(crate) fn node(&self, index: usize) -> usize {
         index.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 }
@@ -41,101 +42,101 @@ pub(crate) struct Penalised {
     best: Vec<f64>,
     /// Where the last cluster of that solution begins.
     parent: Vec<u32>,
-    /// Beginnings of the last cluster that are yet to be the best ones, each with the first end for
-    /// which it is.
-    queue: Vec<(u32, u32)>,
+    /// Ends between two solved ones, with the first and the last beginning that they can have.
+    spans: Vec<Span>,
+}
+
+/// The ends `low..high`, whose last cluster begins in `first..=last`.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    low: usize,
+    high: usize,
+    first: usize,
+    last: usize,
 }
 
 impl Penalised {
     /// The clusters with the largest gain when each costs `price`, and the gain less price.
     ///
     /// The squared error of a cluster fulfils the quadrangle inequality, so that of two beginnings
-    /// of the last cluster the later one is better from some end on and stays so. The queue of
-    /// candidates with their first ends is the classical one for such recurrences
-    /// (Hirschberg and Larmore 1987, Galil and Giancarlo 1989): O(m log m).
+    /// of the last cluster the later one is better from some end on and stays so. Hence the best
+    /// beginning does not decrease with the end, and a block of ends whose beginnings all lie before
+    /// the block is solved by halving. That they do is assumed, and then seen: a beginning inside
+    /// the block that is no better at the block's end is no better at the ends before it. All loops
+    /// are over neighbouring candidates, which vector instructions suit: of the classical queue
+    /// for such recurrences (Galil and Giancarlo 1989) most of the time goes into branches that no
+    /// processor foresees.
     pub(crate) fn solve(&mut self, prefix: &Prefix, price: f64) -> f64 {
+        widest(
+            #[inline(always)]
+            || self.blocks(prefix, price),
+        )
+    }
+
+    #[inline(always)]
+    fn blocks(&mut self, prefix: &Prefix, price: f64) -> f64 {
         let count = prefix.len();
         self.best.clear();
-        self.best.resize(count + 1, 0.0);
+        self.best.resize(count + 1 + LANES, 0.0);
         self.parent.clear();
         self.parent.resize(count + 1, 0);
-        self.queue.clear();
-        self.queue.push((0, 1));
-        let mut head = 0;
-        for end in 1..=count {
-            while self.queue.get(head + 1).is_some_and(|next| next.1 as usize <= end) {
-                head += 1;
-            }
-            let start = self.queue[head].0 as usize;
-            self.best[end] = self.best[start] + prefix.gain(start, end) - price;
-            self.parent[end] = start as u32;
-            if end < count {
-                self.insert(prefix, end, head);
-            }
+        let (mut known, mut first, mut size) = (0, 0, LANES);
+        while known < count {
+            let end = (known + size).min(count);
+            self.block(prefix, price, Span { low: known + 1, high: end + 1, first, last: known });
+            known = first_larger(prefix, &self.best, (known + 1, end), self.best[end] + price);
+            first = self.parent[known] as usize;
+            // Clusters are about as large as the one before.
+            let half = (known - first) / 2;
+            size = if known == end { (2 * size).min(half) } else { size / 2 };
+            size = match size {
+                LANES.. => size - size % LANES,
+                _ => half.clamp(2, LANES),
+            };
         }
         self.best[count]
     }
 
-    /// Adds the beginning `start` to the queue, whose entries before `head` are past.
-    fn insert(&mut self, prefix: &Prefix, start: usize, head: usize) {
-        // `start` is known to win at this end, if there is one.
-        let mut bound = prefix.len() + 1;
-        while let Some(&(other, first)) = self.queue.get(head..).and_then(|rest| rest.last()) {
-            let first = (first as usize).max(start + 1);
-            if self.later_wins(prefix, other as usize, start, first) {
-                self.queue.pop();
-                bound = first;
+    /// Solves the ends of a span, all of which lie behind the beginnings.
+    #[inline(always)]
+    fn block(&mut self, prefix: &Prefix, price: f64, block: Span) {
+        self.spans.clear();
+        self.spans.push(block);
+        // The last end shows how far beginnings go, which the halves profit from.
+        let mut whole = true;
+        while let Some(Span { low, high, first, last }) = self.spans.pop() {
+            if low >= high {
                 continue;
             }
-            // The later one loses at `low`; steps grow until it wins at `high`.
-            let (mut low, mut step) = (first, 1);
-            let mut high = loop {
-                let next = low + step;
-                if next >= bound {
-                    break bound;
+            if high - low <= LANES && (!whole || last - first < 8 * LANES) {
+                let (starts, sums) =
+                    largest_each::<true>(prefix, &self.best, 0, (first, last), low);
+                for (end, (start, sum)) in (low..high).zip(starts.into_iter().zip(sums)) {
+                    self.best[end] = sum - price;
+                    self.parent[end] = start as u32;
                 }
-                if self.later_wins(prefix, other as usize, start, next) {
-                    break next;
-                }
-                low = next;
-                step *= 2;
-            };
-            while high - low > 1 {
-                let middle = usize::midpoint(low, high);
-                if self.later_wins(prefix, other as usize, start, middle) {
-                    high = middle;
-                } else {
-                    low = middle;
-                }
+                continue;
             }
-            bound = high;
-            break;
+            let end = if whole { high - 1 } else { low + (high - low) / 2 / LANES * LANES };
+            whole = false;
+            let (start, sum) = largest(prefix, &self.best, 0, (first, last), end);
+            self.best[end] = sum - price;
+            self.parent[end] = start as u32;
+            self.spans.push(Span { low, high: end, first, last: start });
+            self.spans.push(Span { low: end + 1, high, first: start, last });
         }
-        if bound <= prefix.len() {
-            self.queue.push((start as u32, bound as u32));
-        }
-    }
-
-    /// Whether a last cluster `later..end` is better than `earlier..end`. Multiplied out, since
-    /// divisions would be most of the time.
-    #[inline]
-    fn later_wins(&self, prefix: &Prefix, earlier: usize, later: usize, end: usize) -> bool {
-        let [weight, moment] = prefix.between(later, end);
-        let [other_weight, other_moment] = prefix.between(earlier, end);
-        let ahead = self.best[later] - self.best[earlier];
-        (ahead * weight + moment * moment) * other_weight > other_moment * other_moment * weight
     }
 
     /// The clusters of the last call of [`Self::solve`].
-    pub(crate) fn cuts(&self, prefix: &Prefix) -> Cuts {
-        let mut ends = Vec::new();
+    pub(crate) fn read(&self, prefix: &Prefix, cuts: &mut Cuts) {
+        cuts.ends.clear();
         let mut end = prefix.len();
         while end > 0 {
-            ends.push(end);
+            cuts.ends.push(end);
             end = self.parent[end] as usize;
         }
-        ends.reverse();
-        Cuts::new(prefix, ends)
+        cuts.ends.reverse();
+        cuts.weigh(prefix);
     }
 
     /// The number of clusters of the last call of [`Self::solve`].
@@ -156,13 +157,21 @@ impl Penalised {
 /// few.count()` more clusters before it; there one changes over from `many` to `few`. By the
 /// quadrangle inequality this and the opposite change lose nothing together, and neither can win
 /// (Aggarwal, Schieber and Tokuyama 1994).
-pub(crate) fn splice(prefix: &Prefix, few: &Cuts, many: &Cuts, count: usize) -> Option<Cuts> {
+pub(crate) fn splice(
+    prefix: &Prefix,
+    few: &Cuts,
+    many: &Cuts,
+    count: usize,
+    cuts: &mut Cuts,
+) -> Option<()> {
     let more = count.checked_sub(few.count())?;
     if many.count() < count {
         return None;
     }
     let at = (0..few.count()).find(|index| many.node(index + 1 + more) <= few.node(index + 1))?;
-    let mut ends = many.ends[..at + more].to_vec();
-    ends.extend_from_slice(&few.ends[at..]);
-    Some(Cuts::new(prefix, ends))
+    cuts.ends.clear();
+    cuts.ends.extend_from_slice(&many.ends[..at + more]);
+    cuts.ends.extend_from_slice(&few.ends[at..]);
+    cuts.weigh(prefix);
+    Some(())
 }

@@ -1,5 +1,7 @@
 //! Prefix sums of weights and moments, from which the cost of every cluster follows.
 
+use crate::lanes::{LANES, gain};
+
 /// Prefix sums over sorted values.
 ///
 /// With the sum of weights `W` and of weighted values `S` of a cluster, its squared error is
@@ -11,8 +13,11 @@
 /// are exact, except for groups with a sum of values near 2^29.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prefix {
-    /// `[W, S]` over the first `i` values.
-    sums: Vec<[f64; 2]>,
+    /// `W` over the first `i` values, and the last one some times more. Apart from the moments, so
+    /// that loops over neighbours can use vector instructions.
+    weights: Vec<f64>,
+    /// `S` over the first `i` values.
+    moments: Vec<f64>,
     /// What halves of values are multiplied by.
     scale: f64,
 }
@@ -24,20 +29,47 @@ impl Prefix {
         let weight_scale = inverse_power(largest(weights));
         // Halves keep the difference of the ends finite.
         let origin = nearest_to_mean(values, weights, weight_scale) / 2.0;
-        let reach =
-            values.iter().fold(0.0_f64, |reach, value| reach.max((value / 2.0 - origin).abs()));
+        let reach = match (values.first(), values.last()) {
+            (Some(first), Some(last)) => (last / 2.0 - origin).max(origin - first / 2.0),
+            _ => 0.0,
+        };
         let scale = inverse_power(reach);
         self.scale = scale;
-        self.sums.clear();
-        self.sums.reserve(values.len() + 1);
+        self.weights.clear();
+        self.weights.reserve(values.len() + 1 + LANES);
+        self.moments.clear();
+        self.moments.reserve(values.len() + 1 + LANES);
         let (mut weight_sum, mut moment) = (0.0, 0.0);
-        self.sums.push([0.0, 0.0]);
+        self.weights.push(0.0);
+        self.moments.push(0.0);
         for (value, weight) in values.iter().zip(weights) {
             let weight = weight * weight_scale;
+            let value = (value / 2.0 - origin) * scale;
             weight_sum += weight;
-            moment += weight * ((value / 2.0 - origin) * scale);
-            self.sums.push([weight_sum, moment]);
+            moment += weight * value;
+            self.weights.push(weight_sum);
+            self.moments.push(moment);
         }
+        self.extend();
+    }
+
+    /// Repeats the last sums, for loops that look at several.
+    fn extend(&mut self) {
+        for sums in [&mut self.weights, &mut self.moments] {
+            let last = sums.last().copied().unwrap_or_default();
+            sums.extend([last; LANES]);
+        }
+    }
+
+    /// Those of `whole` at `places`, which are ascending, the first zero and the last its length: the
+    /// clusters that begin and end there.
+    pub(crate) fn take(&mut self, whole: &Self, places: &[u32]) {
+        self.weights.clear();
+        self.weights.extend(places.iter().map(|place| whole.weights[*place as usize]));
+        self.moments.clear();
+        self.moments.extend(places.iter().map(|place| whole.moments[*place as usize]));
+        self.scale = whole.scale;
+        self.extend();
     }
 
     /// The distance of two values in the scale of the sums.
@@ -47,22 +79,34 @@ impl Prefix {
 
     /// Number of values.
     pub(crate) fn len(&self) -> usize {
-        self.sums.len().saturating_sub(1)
+        self.weights.len().saturating_sub(LANES + 1)
     }
 
-    /// `[W, S]` of the values `start..end`.
+    /// `W` and `S` at `start` and the places behind it.
+    #[inline(always)]
+    pub(crate) fn lanes(&self, start: usize) -> (&[f64; LANES], &[f64; LANES]) {
+        let zeros = &[0.0; LANES];
+        let weights = self.weights[start..].first_chunk();
+        let moments = self.moments[start..].first_chunk();
+        (weights.unwrap_or(zeros), moments.unwrap_or(zeros))
+    }
+
+    /// `[W, S]` of the first `end` values.
+    #[inline(always)]
+    pub(crate) fn until(&self, end: usize) -> [f64; 2] {
+        [self.weights[end], self.moments[end]]
+    }
+
+    /// `W` of the values `start..end`.
     #[inline]
-    pub(crate) fn between(&self, start: usize, end: usize) -> [f64; 2] {
-        let (from, to) = (self.sums[start], self.sums[end]);
-        [to[0] - from[0], to[1] - from[1]]
+    pub(crate) fn weight(&self, start: usize, end: usize) -> f64 {
+        self.weights[end] - self.weights[start]
     }
 
     /// What one cluster of `start..end` gains.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn gain(&self, start: usize, end: usize) -> f64 {
-        let [weight, moment] = self.between(start, end);
-        // Weights that are lost beside much larger ones gain nothing.
-        if weight > 0.0 { moment * moment / weight } else { 0.0 }
+        gain(self.until(end), self.until(start))
     }
 }
 

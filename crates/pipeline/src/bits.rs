@@ -28,9 +28,7 @@ use std::sync::Arc;
 /// Plans that are made and measured before the last is taken.
 const TRIES: usize = 3;
 /// A damage of at least this share of what is allowed is close enough.
-const CLOSE: f64 = 0.75;
-/// Of what is allowed, what is aimed for first: the damages of kinds do not quite add up.
-const AIM: f64 = 0.85;
+const CLOSE: f64 = 0.85;
 /// Steps in which a price is found.
 const STEPS: usize = 60;
 
@@ -145,7 +143,7 @@ impl Job<'_> {
         in_order(all.len(), prepare, |_, candidate: Candidate| {
             done += candidate.elements;
             candidates.push(candidate);
-            (work.show)(&Event::Calibration { what: "trying bits", done, total });
+            (work.show)(&Event::Measure { what: "trying bits", unit: "weights", done, total });
             Ok(())
         })?;
         Ok(candidates)
@@ -200,7 +198,7 @@ impl Measure<'_> {
     /// The smallest plan whose divergence is at most `most`.
     fn smallest(&self, candidates: &[Candidate], most: f64) -> Result<Taken> {
         let weights = self.weights_of_kinds(candidates)?;
-        let mut aim = most * AIM;
+        let mut aim = most;
         let mut best: Option<Taken> = None;
         for _ in 0..TRIES {
             let taken = search(candidates, &weights, |bytes_and_damage| bytes_and_damage.1 <= aim);
@@ -305,7 +303,8 @@ impl Measure<'_> {
         let mut engine = Engine::open(&folder.path().join(META), runtime.as_ref(), job.host)?;
         let total = self.judge.tokens();
         let show = self.work.show;
-        self.judge.judge(&mut engine, &|done| show(&Event::Calibration { what, done, total }))
+        self.judge
+            .judge(&mut engine, &|done| show(&Event::Measure { what, unit: "tokens", done, total }))
     }
 }
 

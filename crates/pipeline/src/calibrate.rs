@@ -123,7 +123,7 @@ pub fn calibrate(
         output: &request.output,
     };
     let provenance = run(&mut original.engine, &calibration, &|Progress { done, total }| {
-        show(&Event::Calibration { what: "calibrating", done, total });
+        show(&Event::Measure { what: "calibrating", unit: "tokens", done, total });
     })?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Calibrated { provenance, available: corpus.available() as u64, seconds })
@@ -159,7 +159,7 @@ fn corpus(
 fn judge(engine: &mut Engine, held_out: &Corpus, show: &dyn Fn(&Event<'_>)) -> Result<Judge> {
     let total = held_out.tokens();
     Judge::new(engine, held_out, &|done| {
-        show(&Event::Calibration { what: "running what to judge by", done, total });
+        show(&Event::Measure { what: "running what to judge by", unit: "tokens", done, total });
     })
 }
 
@@ -178,7 +178,7 @@ fn own_answers(
     for (number, question) in questions.iter().enumerate() {
         check_cancelled()?;
         let (done, total) = (number as u64, questions.len() as u64);
-        show(&Event::Calibration { what: "answering questions", done, total });
+        show(&Event::Measure { what: "answering questions", unit: "questions", done, total });
         let prompt = Piece::asked(tokenizer, template.as_ref(), question)?;
         generator.reset()?;
         let mut answer = Vec::new();

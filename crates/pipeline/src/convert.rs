@@ -12,6 +12,7 @@ use crate::plugins::Plugins;
 use crate::quantization::Quantization;
 use crate::references::{self, Item};
 use crate::request::ConvertRequest;
+use crate::rotation::Rotation;
 use crate::settings;
 use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
@@ -78,6 +79,12 @@ pub fn run(
                 source: WeightSource {
                     directory: &directory,
                     clamp: arguments.clamp,
+                    rotation: job
+                        .settings
+                        .scheme
+                        .rotation
+                        .filter(|_| job.quantization.is_some())
+                        .map(|seed| Rotation { seed, directory: &directory }),
                     allow_missing: arguments.allow_missing_weights,
                 },
                 quantization: job.quantization.as_ref(),

@@ -53,13 +53,15 @@ pub enum Event<'a> {
         /// How many there are.
         total: u64,
     },
-    /// A text runs through the model as it is.
-    Calibration {
+    /// What a model does is measured.
+    Measure {
         /// What for: `calibrating`, `judging`.
         what: &'a str,
-        /// Tokens that are done.
+        /// What is counted: `tokens`, `weights` or `questions`.
+        unit: &'static str,
+        /// How many are done.
         done: u64,
-        /// Tokens that there are.
+        /// How many there are.
         total: u64,
     },
     /// Weights of a file are written.
@@ -190,7 +192,7 @@ impl Event<'_> {
             Self::Note { text } => format!("note: {text}"),
             Self::Download { .. }
             | Self::Source { .. }
-            | Self::Calibration { .. }
+            | Self::Measure { .. }
             | Self::Weights { .. } => return None,
             Self::Step { number, title, message: "" } => format!("step {number}: {title}"),
             Self::Step { number, title, message } => format!("step {number}: {title}: {message}"),
@@ -202,9 +204,12 @@ impl Event<'_> {
         Some(plain_lines(&line))
     }
 
-    /// Whether [`Self::progress`] counts tokens, not bytes.
-    pub fn counts_tokens(&self) -> bool {
-        matches!(self, Self::Calibration { .. })
+    /// What [`Self::progress`] counts, where that is not bytes.
+    pub fn unit(&self) -> Option<&'static str> {
+        match self {
+            Self::Measure { unit, .. } => Some(unit),
+            _ => None,
+        }
     }
 
     /// What is counted, how much of it is done, and how much there is.
@@ -214,7 +219,7 @@ impl Event<'_> {
                 Some((format!("downloading {file}"), *done, *total))
             }
             Self::Source { done, total } => Some(("reading the model".to_owned(), *done, *total)),
-            Self::Calibration { what, done, total } => Some(((*what).to_owned(), *done, *total)),
+            Self::Measure { what, done, total, .. } => Some(((*what).to_owned(), *done, *total)),
             Self::Weights { done_bytes, total_bytes, .. } => {
                 Some(("weights".to_owned(), *done_bytes, *total_bytes))
             }

@@ -96,7 +96,16 @@ impl<'a> Job<'a> {
             quantization: quantization.as_ref(),
             inventory: OnceCell::new(),
         };
-        let (settings, choice) = auto::settings(arguments, plugins, &opened)?;
+        let (mut settings, choice) = auto::settings(arguments, plugins, &opened)?;
+        // A rotation is of use where it is known what weights are multiplied with.
+        settings.scheme.rotation = settings.scheme.rotation.filter(|_| {
+            quantization.is_some()
+                && match &arguments.calibration {
+                    CalibrationChoice::Auto => !arguments.no_tokenizer,
+                    CalibrationChoice::None => false,
+                    CalibrationChoice::File(_) => true,
+                }
+        });
         let combiner = plugins.combiner(&settings.combiner, &settings.options)?;
         let mut chain = vec![(Stage::Arch, arch.as_str()), (Stage::Combiner, &settings.combiner)];
         chain.extend(quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
@@ -112,6 +121,9 @@ impl<'a> Job<'a> {
         let mut options = settings.options_json(arguments)?;
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
+        }
+        if let Some(seed) = settings.scheme.rotation {
+            options["rotation"] = Value::from(seed);
         }
         let scheme = &settings.scheme;
         let calibrates = quantization.is_some()

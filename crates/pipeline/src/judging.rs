@@ -163,7 +163,8 @@ impl Job<'_> {
         };
         let judge = whole.last_word();
         let total = judge.tokens();
-        let progress = |done| (work.show)(&Event::Calibration { what: "judging", done, total });
+        let progress =
+            |done| (work.show)(&Event::Measure { what: "judging", unit: "tokens", done, total });
         judge.judge(engine, &progress).map(Some)
     }
 }

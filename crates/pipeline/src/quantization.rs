@@ -1,5 +1,6 @@
 //! The quantizer of a conversion, what it is given, and its plan.
 
+use super::output_scale;
 use super::references::{Item, Weight};
 use super::statistics::Statistics;
 use crate::quantizer_choice::Chosen;
@@ -79,18 +80,6 @@ impl Quantization {
     ) -> Result<Self> {
         self.take(Statistics::read(path, directory)?);
         Ok(self)
-    }
-
-    /// The statistics of a weight's input under `name`, as the weight is encoded with.
-    ///
-    /// # Errors
-    /// They do not suit the weight, or cannot be read.
-    pub(super) fn statistics_of(&self, weight: &Weight, name: &str) -> Result<Option<Tensor>> {
-        match self.statistics() {
-            Some(statistics) if self.is_trial => statistics.squares(weight, name),
-            Some(statistics) => statistics.of(weight, name),
-            None => Ok(None),
-        }
     }
 
     /// Takes statistics, if there are none yet.
@@ -214,9 +203,11 @@ impl Quantization {
         for weight in &request.weights {
             let decided = plan.decisions.get(&weight.id);
             let choices = plan.choices.get(&weight.id).into_iter().flatten();
-            for encoding in
-                decided.into_iter().chain(choices).filter_map(|one| one.encoding.as_ref())
-            {
+            for decision in decided.into_iter().chain(choices) {
+                if decision.output_scale {
+                    self.check_output_scale(Some(decision), weight, functions)?;
+                }
+                let Some(encoding) = &decision.encoding else { continue };
                 check_encoding(encoding, &weight.shape).map_err(|why| {
                     self.blame(&format!(
                         "the plan puts `{}` in place of `{}`: {why}",
@@ -229,6 +220,30 @@ impl Quantization {
             statistics.check_complete(&members, &plan)?;
         }
         Ok(plan)
+    }
+
+    /// Only products can be multiplied after the weight.
+    fn check_output_scale(
+        &self,
+        decision: Option<&Decision>,
+        weight: &WeightInfo,
+        functions: &[(&str, &Model)],
+    ) -> Result<()> {
+        let encoding = decision.and_then(|decision| decision.encoding.as_ref());
+        let why = match encoding {
+            None => Some("it is not encoded".to_owned()),
+            Some(encoding) if encoding.arguments.contains_key(Decision::OUTPUT_SCALE) => {
+                Some(format!("the operation has an `{}` itself", Decision::OUTPUT_SCALE))
+            }
+            Some(_) => output_scale::obstacle(functions, &weight.id),
+        };
+        match why {
+            None => Ok(()),
+            Some(why) => {
+                let tensor = &weight.tensor;
+                Err(self.blame(&format!("the plan scales the products of `{tensor}`: {why}")))
+            }
+        }
     }
 
     /// An answer of the quantizer that makes no sense.
@@ -291,12 +306,17 @@ fn check_encoding(encoding: &Encoding, shape: &[u64]) -> std::result::Result<(),
 
 /// Whether what was written for a weight is what was planned.
 pub(super) fn check_written(
+    decision: &Decision,
     encoding: &Encoding,
+    shape: &[u64],
     written: &[anemll_plugin_api::Tensor],
 ) -> std::result::Result<(), String> {
     let text = |dtype: DType, shape: &[u64]| format!("{dtype} {shape:?}");
-    for (name, planned) in &encoding.arguments {
-        let mut of_name = written.iter().filter(|tensor| tensor.name == *name);
+    let scale_type = ArgumentType::new(DType::FLOAT16, shape.get(..1).unwrap_or_default());
+    let scale = decision.output_scale.then_some((Decision::OUTPUT_SCALE, &scale_type));
+    let planned = encoding.arguments.iter().map(|(name, planned)| (name.as_str(), planned));
+    for (name, planned) in planned.chain(scale) {
+        let mut of_name = written.iter().filter(|tensor| tensor.name == name);
         let planned_text = text(planned.dtype, &planned.shape);
         match (of_name.next(), of_name.next()) {
             (None, _) => return Err(format!("planned `{name}`, {planned_text}, and wrote none")),
@@ -308,7 +328,11 @@ pub(super) fn check_written(
             (Some(_), None) => {}
         }
     }
-    match written.iter().find(|tensor| !encoding.arguments.contains_key(&tensor.name)) {
+    let is_planned = |tensor: &&anemll_plugin_api::Tensor| {
+        encoding.arguments.contains_key(&tensor.name)
+            || (decision.output_scale && tensor.name == Decision::OUTPUT_SCALE)
+    };
+    match written.iter().find(|tensor| !is_planned(tensor)) {
         Some(other) => Err(format!("wrote `{}`, which was not planned", other.name)),
         None => Ok(()),
     }
@@ -365,7 +389,21 @@ mod tests {
         };
         let (indices, lut) =
             (tensor("indices", DType::UINT8, &[1, 2]), tensor("lut", DType::INT8, &[1]));
-        check_written(&planned, &[lut.clone(), indices.clone()]).unwrap();
+        let plain = Decision::default();
+        let scaled = Decision { output_scale: true, ..Decision::default() };
+        check_written(&plain, &planned, &[2], &[lut.clone(), indices.clone()]).unwrap();
+        let scale = |bytes: &[u8]| {
+            let size = bytes.len() as u64 / 2;
+            Tensor::new(Decision::OUTPUT_SCALE, DType::FLOAT16, [size], bytes).unwrap()
+        };
+        let with = |scale: Tensor| [lut.clone(), indices.clone(), scale];
+        check_written(&scaled, &planned, &[2], &with(scale(&[0; 4]))).unwrap();
+        let error = check_written(&scaled, &planned, &[2], &with(scale(&[0; 2]))).unwrap_err();
+        assert_eq!(error, "planned `output_scale` as float16 [2], but wrote float16 [1]");
+        let error = check_written(&scaled, &planned, &[2], &with(scale(&[0; 4]))[..2]).unwrap_err();
+        assert_eq!(error, "planned `output_scale`, float16 [2], and wrote none");
+        let error = check_written(&plain, &planned, &[2], &with(scale(&[0; 4]))).unwrap_err();
+        assert_eq!(error, "wrote `output_scale`, which was not planned");
         for (written, why) in [
             (vec![indices.clone()], "planned `lut`, int8 [1], and wrote none"),
             (vec![indices.clone(), lut.clone(), lut.clone()], "wrote `lut` twice"),
@@ -382,7 +420,7 @@ mod tests {
                 "wrote `more`, which was not planned",
             ),
         ] {
-            assert_eq!(check_written(&planned, &written).unwrap_err(), why);
+            assert_eq!(check_written(&plain, &planned, &[2], &written).unwrap_err(), why);
         }
     }
 }

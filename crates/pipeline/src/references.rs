@@ -3,6 +3,7 @@
 //! A frontend's program names weights by references and holds tables as immediate values; a
 //! package's program names records of its weight file. This is the way from one to the other.
 
+use super::output_scale;
 use anemll_codes as codes;
 use anemll_mil::{DataType, TensorType, literal};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
@@ -34,8 +35,16 @@ pub(crate) enum Item {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Replacement {
-    Record { offset: u64 },
-    Constexpr { op: String, arguments: Vec<ConstexprArgument> },
+    Record {
+        offset: u64,
+    },
+    Constexpr {
+        op: String,
+        arguments: Vec<ConstexprArgument>,
+        /// Factors of output channels, `[out]`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output_scale: Option<ConstexprArgument>,
+    },
 }
 
 /// An argument of a constexpr operation: a record of the weight file.
@@ -182,6 +191,7 @@ fn operations_mut(model: &mut Model) -> impl Iterator<Item = &mut mil::Operation
 
 /// Puts the records of the weight file in place of a program's references and large tables.
 pub(crate) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
+    let mut scales = BTreeMap::new();
     for operation in operations_mut(model) {
         let Some(value) = const_value(operation) else { continue };
         let Some(key) = item_key(value)? else { continue };
@@ -199,7 +209,10 @@ pub(crate) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
                     literal::blob_value(&kind, WEIGHT_FILE_NAME, *offset),
                 );
             }
-            Replacement::Constexpr { op, arguments } => {
+            Replacement::Constexpr { op, arguments, output_scale } => {
+                if let (Some(scale), Some(output)) = (output_scale, operation.outputs.first()) {
+                    scales.insert(output.name.clone(), scale);
+                }
                 operation.r#type.clone_from(op);
                 operation.attributes.remove("val");
                 operation.inputs = arguments
@@ -216,7 +229,7 @@ pub(crate) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
             }
         }
     }
-    Ok(())
+    output_scale::insert(model, &scales)
 }
 
 #[cfg(test)]

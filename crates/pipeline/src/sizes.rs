@@ -291,11 +291,16 @@ fn item_bytes(item: &Item, plan: &Plan) -> u64 {
     let bytes = |dtype: DType, shape: &[u64]| dtype.byte_length(shape).unwrap_or(u64::MAX);
     match encoding_of(plan, weight) {
         None => record(bytes(DType::FLOAT16, &weight.shape)),
-        Some((_, encoding)) => encoding
-            .arguments
-            .values()
-            .map(|argument| record(bytes(argument.dtype, &argument.shape)))
-            .fold(0, u64::saturating_add),
+        Some((decision, encoding)) => {
+            let arguments = encoding.arguments.values();
+            let scale = decision
+                .output_scale
+                .then(|| record(bytes(DType::FLOAT16, weight.shape.get(..1).unwrap_or_default())));
+            arguments
+                .map(|argument| record(bytes(argument.dtype, &argument.shape)))
+                .chain(scale)
+                .fold(0, u64::saturating_add)
+        }
     }
 }
 

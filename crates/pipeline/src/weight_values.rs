@@ -1,6 +1,7 @@
 //! The values of a weight, as 16-bit floats in the element order of the package.
 
 use super::references::Weight;
+use super::rotation::Rotation;
 use anemll_codes as codes;
 use anemll_huggingface::{
     Fp16Options, Fp16Report, ModelDirectory, SourceType, TensorData, to_f32, to_fp16,
@@ -15,6 +16,8 @@ pub(super) struct WeightSource<'a> {
     pub(super) directory: &'a ModelDirectory,
     /// Clamp finite values beyond fp16 instead of refusing them.
     pub(super) clamp: bool,
+    /// The rotation of the residual stream, if it is rotated.
+    pub(super) rotation: Option<Rotation<'a>>,
     /// Take zeros for weights that the source lacks instead of refusing.
     pub(super) allow_missing: bool,
 }
@@ -48,7 +51,8 @@ impl WeightSource<'_> {
         let options = Fp16Options { clamp: self.clamp, scale: reference.scale, add: reference.add };
         let mut transforms =
             transforms.iter().filter(|transform| transform.weight == weight.id).peekable();
-        let (values, report) = if transforms.peek().is_none() {
+        let rotation = self.rotation.filter(|_| Rotation::concerns(reference));
+        let (values, report) = if transforms.peek().is_none() && rotation.is_none() {
             to_fp16(&source, &options)?
         } else {
             let shape = source.shape();
@@ -56,6 +60,9 @@ impl WeightSource<'_> {
             let mut values = to_f32(&source)?;
             for transform in transforms {
                 apply(transform, &mut values, shape.first().copied().unwrap_or(1), columns)?;
+            }
+            if let Some(rotation) = rotation {
+                rotation.weight(reference, &shape, &mut values)?;
             }
             let bytes = bytemuck::cast_slice(&values);
             TensorData::new(&reference.tensor, SourceType::Float32, &shape, bytes)

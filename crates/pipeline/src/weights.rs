@@ -8,6 +8,7 @@
 use super::in_order::in_order;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
+use super::rotation::Rotation;
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
 use anemll_codes as codes;
@@ -120,6 +121,37 @@ impl WeightJob<'_> {
         })
     }
 
+    /// The statistics of a weight's inputs as it is encoded: those of the rotated stream where that is
+    /// rotated; of products the squares alone, where these are enough.
+    fn statistics(
+        &self,
+        quantization: &Quantization,
+        weight: &Weight,
+        squares_alone: bool,
+    ) -> Result<Option<Tensor>> {
+        let name = &weight.reference.tensor;
+        let Some(statistics) = quantization.statistics() else { return Ok(None) };
+        let rotation = self.source.rotation.filter(|_| Rotation::concerns(&weight.reference));
+        let Some(rotation) = rotation else {
+            return match squares_alone {
+                true => statistics.squares(weight, name),
+                false => statistics.of(weight, name),
+            };
+        };
+        let Some(known) = statistics.of(weight, name)? else { return Ok(None) };
+        let bytes = rotation.statistics(&weight.reference, &known.view()?)?;
+        let bytes = bytes.unwrap_or_else(|| known.bytes.clone());
+        match known.shape[..] {
+            [inputs, _] if squares_alone => {
+                let step = inputs as usize + 1;
+                let squares = bytes.as_chunks::<4>().0.iter().step_by(step).flatten();
+                let squares: Vec<u8> = squares.copied().collect();
+                Tensor::new(known.name, known.dtype, [inputs], squares).map(Some)
+            }
+            _ => Tensor::new(known.name, known.dtype, known.shape, bytes).map(Some),
+        }
+    }
+
     /// How far off a weight's products are with a decision, as a share.
     pub(super) fn error_of(
         &self,
@@ -132,10 +164,7 @@ impl WeightJob<'_> {
         let tensor =
             TensorView::new(name, DType::FLOAT16, &weight.shape, bytemuck::cast_slice(&values))?;
         // Squares are enough to tell choices apart, and quick.
-        let statistics = match quantization.statistics() {
-            Some(statistics) => statistics.squares(weight, name)?,
-            None => None,
-        };
+        let statistics = self.statistics(quantization, weight, true)?;
         let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
         let mut sink = MemorySink::new();
         let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
@@ -162,7 +191,7 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let statistics = quantization.statistics_of(weight, &weight.reference.tensor)?;
+        let statistics = self.statistics(quantization, weight, quantization.is_trial)?;
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();
@@ -170,7 +199,7 @@ impl WeightJob<'_> {
             let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
             let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
             let tensors = sink.into_tensors()?;
-            check_written(encoding, &tensors).map_err(|what| {
+            check_written(decision, encoding, &weight.shape, &tensors).map_err(|what| {
                 quantization.blame(&format!("for `{}` it {what}", tensor.name()))
             })?;
             Ok(Prepared::Encoded {
@@ -232,7 +261,20 @@ impl Prepared {
                         offset,
                     });
                 }
-                Ok((Replacement::Constexpr { op: encoding.op.clone(), arguments }, total))
+                let mut output_scale = None;
+                if let Some(scale) = scale_of(tensors, encoding) {
+                    let kind = TensorType::new(DataType::Float16, &scale.shape);
+                    let offset = append(writer, &kind, &scale.bytes)?;
+                    total += scale.bytes.len() as u64;
+                    output_scale = Some(ConstexprArgument {
+                        name: scale.name.clone(),
+                        dtype: kind.data_type.name().to_owned(),
+                        shape: scale.shape.clone(),
+                        offset,
+                    });
+                }
+                let op = encoding.op.clone();
+                Ok((Replacement::Constexpr { op, arguments, output_scale }, total))
             }
         }
     }
@@ -258,6 +300,13 @@ impl Prepared {
             encoding_error,
         }
     }
+}
+
+/// The factors of output channels, if they are among what was written.
+fn scale_of<'a>(tensors: &'a [Tensor], encoding: &Encoding) -> Option<&'a Tensor> {
+    tensors.iter().find(|tensor| {
+        tensor.name == Decision::OUTPUT_SCALE && !encoding.arguments.contains_key(&tensor.name)
+    })
 }
 
 /// Appends a record and gives its offset.

@@ -20,6 +20,8 @@ const MAXIMUM_DEPTH: usize = 8;
 #[derive(Debug)]
 pub struct Decoder<'a> {
     producers: HashMap<&'a str, &'a mil::Operation>,
+    /// The operations that are given a value, by its name.
+    pub(crate) readers: HashMap<&'a str, Vec<&'a mil::Operation>>,
     files: &'a WeightFiles,
 }
 
@@ -107,12 +109,16 @@ impl<'a> Decoder<'a> {
     /// For the weights of a block and of the blocks inside it, whose files are given.
     pub fn new(block: &'a mil::Block, files: &'a WeightFiles) -> Self {
         let mut producers = HashMap::new();
+        let mut readers: HashMap<&str, Vec<&mil::Operation>> = HashMap::new();
         for operation in crate::list::operations(block) {
             for output in &operation.outputs {
                 producers.insert(output.name.as_str(), operation);
             }
+            for (_, name) in crate::list::names(operation) {
+                readers.entry(name).or_default().push(operation);
+            }
         }
-        Self { producers, files }
+        Self { producers, readers, files }
     }
 
     /// The values of a `const`, or of what a constexpr operation makes, by its name.

@@ -12,6 +12,7 @@ mod error;
 mod groups;
 mod list;
 mod packed;
+mod product;
 mod source;
 mod statistics;
 mod table;

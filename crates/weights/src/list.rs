@@ -89,7 +89,7 @@ fn is_constexpr(operation: &mil::Operation) -> bool {
 }
 
 /// Names that an operation is given.
-fn names(operation: &mil::Operation) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn names(operation: &mil::Operation) -> impl Iterator<Item = (&str, &str)> {
     operation.inputs.iter().flat_map(|(parameter, argument)| {
         argument.arguments.iter().filter_map(move |binding| match &binding.binding {
             Some(Binding::Name(name)) => Some((parameter.as_str(), name.as_str())),

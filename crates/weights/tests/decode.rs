@@ -447,3 +447,46 @@ fn comparisons_by_hand() {
     assert_eq!((broken.different, broken.not_comparable, broken.cosine), (1, 1, 1.0));
     assert_eq!(Comparison::of(&values("a"), &values("d")).unwrap(), None);
 }
+
+/// Rows that were divided by factors, which a `mul` after the product takes back.
+#[test]
+fn factors_of_output_channels_belong_to_the_weight() {
+    let files = WeightFiles::new();
+    let weight = || halves(&[2, 3, 1, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let program = |factors: mil::Value, shape: &[u64], with_bias: bool| {
+        let mut names = vec![("x", "input"), ("weight", "w")];
+        if with_bias {
+            names.push(("bias", "b"));
+        }
+        let product = &[1, 2, 1, 5];
+        block(
+            vec![
+                operation("const", &[("w", F16, &[2, 3, 1, 1])], vec![("val", weight())], &[]),
+                operation(
+                    "const",
+                    &[("b", F16, &[2])],
+                    vec![("val", halves(&[2], &[1.0, 1.0]))],
+                    &[],
+                ),
+                operation("conv", &[("y", F16, product)], vec![], &names),
+                operation("const", &[("s", F16, shape)], vec![("val", factors)], &[]),
+                operation("mul", &[("z", F16, product)], vec![], &[("x", "y"), ("y", "s")]),
+            ],
+            "z",
+        )
+    };
+    let all = |block: &mil::Block| {
+        let mut found = [0.0; 6];
+        let decoder = Decoder::new(block, &files);
+        decoder.effective_values("w").unwrap().fill(0, &mut found).unwrap();
+        found
+    };
+    let channels: &[u64] = &[1, 2, 1, 1];
+    let scaled = program(halves(channels, &[2.0, 0.5]), channels, false);
+    assert_eq!(all(&scaled), [2.0, 4.0, 6.0, 2.0, 2.5, 3.0]);
+    let plain = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    // A bias before the factors, and factors along another axis.
+    assert_eq!(all(&program(halves(channels, &[2.0, 0.5]), channels, true)), plain);
+    let other: &[u64] = &[1, 1, 1, 2];
+    assert_eq!(all(&program(halves(other, &[2.0, 0.5]), other, false)), plain);
+}

@@ -39,6 +39,11 @@ pub struct Scheme {
     /// itself where the user had left it open.
     #[serde(default)]
     pub record: Map<String, Value>,
+    /// The seed of a rotation of the residual stream, which the host folds into all weights that read
+    /// or write it, gains included, before they are encoded. Statistics for
+    /// [`crate::Quantizer::encode`] are then those of the rotated inputs.
+    #[serde(default)]
+    pub rotation: Option<u64>,
     /// For users, in one line, for example `layers 6 bits`; may be empty.
     #[serde(default)]
     pub summary: String,
@@ -107,7 +112,8 @@ pub struct PlanRequest<'a> {
     /// The functions as serialized `CoreML.Specification.Model`s with weight references.
     pub programs: Vec<&'a [u8]>,
     /// The mean square of each input of the weights, each named by its weight's id: float32 of shape
-    /// `[in]`, finite. They are those of the original model; transforms do not change them.
+    /// `[in]`, finite. They are those of the original model; neither transforms nor a
+    /// rotation change them.
     pub statistics: Vec<TensorView<'a>>,
 }
 
@@ -147,9 +153,20 @@ pub struct Decision {
     /// What [`crate::Quantizer::encode`] is given.
     #[serde(default)]
     pub parameters: Value,
+    /// Whether the products of the weight are multiplied by a factor for each output channel, in an
+    /// operation after the one that reads it: the encoding then stands for a weight whose rows are
+    /// divided by these, and [`crate::Quantizer::encode`] writes them, too, as
+    /// [`Self::OUTPUT_SCALE`]. Only for an encoded weight that `conv` and `linear` read.
+    #[serde(default)]
+    pub output_scale: bool,
     /// A remark for the report, for example that a group size was changed.
     #[serde(default)]
     pub note: Option<String>,
+}
+
+impl Decision {
+    /// Under this name the factors of output channels are written: float16 of shape `[out]`.
+    pub const OUTPUT_SCALE: &'static str = "output_scale";
 }
 
 /// An axis of a matrix of shape `[out, in]`.

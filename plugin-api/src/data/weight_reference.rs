@@ -41,6 +41,10 @@ pub struct WeightReference {
     /// The space that it reads: `residual`, or an inner space such as `attention.q.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<String>,
+    /// The gain of the norm through which it reads that space, for matrices: whoever changes the basis
+    /// of the space makes the gain part of the matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Box<Self>>,
     /// The space that it writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,

@@ -114,7 +114,7 @@ impl<'a> Side<'a> {
         let decoder = weight.functions.first().and_then(|name| self.decoders.get(name));
         decoder
             .ok_or("its function cannot be read")?
-            .values(weight.name)
+            .effective_values(weight.name)
             .map_err(|error| error.to_string())
     }
 

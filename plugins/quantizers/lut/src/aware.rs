@@ -5,7 +5,10 @@ use anemll_plugin_api::data::Knowledge;
 use anemll_plugin_api::{ComponentOptions, Error, Result, Value, codes};
 
 /// Share of the mean square of all inputs that is added to each one's.
-const DAMPING: f32 = 0.01;
+const DAMPING: f32 = 0.05;
+
+/// Seed of the rotation: any one does.
+pub(crate) const ROTATION: u64 = 1;
 
 /// Most passes over a weight that can be asked for.
 const MOST_TURNS: u32 = 20;
@@ -23,16 +26,20 @@ pub struct Aware {
     pub demanded: bool,
     /// Share of the mean square of all inputs that is added to each one's, above zero.
     pub damping: f32,
+    /// Whether the residual stream is rotated first.
+    pub rotate: bool,
 }
 
 impl Default for Aware {
     fn default() -> Self {
-        Self { method: Some(Method::default()), demanded: false, damping: DAMPING }
+        let method = Some(Method::default());
+        Self { method, demanded: false, damping: DAMPING, rotate: true }
     }
 }
 
 impl Aware {
-    /// Reads `method` (`diagonal`, `gptq` or `lnq`), `turns` and `damping`.
+    /// Reads `method` (`diagonal`, `gptq` or `lnq`), `turns`, `damping` and `rotate`, which is on but
+    /// for `diagonal`: mean squares alone say nothing of rotated inputs.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
@@ -78,6 +85,10 @@ impl Aware {
                 })? as f32;
             }
         }
+        aware.rotate = options.boolean("rotate")?.unwrap_or(aware.method.is_some());
+        if aware.rotate && aware.method.is_none() {
+            return Err(unused("rotate"));
+        }
         Ok(aware)
     }
 
@@ -121,8 +132,12 @@ mod tests {
         let one = Aware::parse(&options(json!({"turns": 4}))).unwrap();
         assert_eq!(one.method, Some(Method { feedback: 4, ..Method::default() }));
         assert_eq!(Aware::parse(&options(json!({"method": "diagonal"}))).unwrap().method, None);
-        for name in ["turns", "damping"] {
-            let error = Aware::parse(&options(json!({"method": "diagonal", name: 1}))).unwrap_err();
+        assert!(!Aware::parse(&options(json!({"method": "diagonal"}))).unwrap().rotate);
+        let straight = Aware::parse(&options(json!({"rotate": false}))).unwrap();
+        assert_eq!(straight, Aware { rotate: false, ..Aware::default() });
+        for (name, value) in [("turns", json!(1)), ("damping", json!(1)), ("rotate", json!(true))] {
+            let given = options(json!({"method": "diagonal", name: value}));
+            let error = Aware::parse(&given).unwrap_err();
             assert_eq!(error.at.as_deref(), Some(name));
         }
         for (name, value) in [

@@ -3,9 +3,10 @@
 use crate::aware::Aware;
 use crate::options::Lut;
 use crate::plan::{index_type, lut_shape};
+use crate::scale;
 use anemll_gptq::{GptqError, Method, Moments, Quantized};
 use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack};
-use anemll_plugin_api::data::{Encoded, EncodingError};
+use anemll_plugin_api::data::{Decision, Encoded, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
 use half::f16;
 use serde::Deserialize as _;
@@ -22,6 +23,8 @@ struct Job<'a> {
     bits: u32,
     /// Elements that share a table.
     group: usize,
+    /// The factors of output channels, if they have any.
+    scales: Option<Vec<f16>>,
     knowledge: Knowledge,
 }
 
@@ -43,7 +46,8 @@ struct Piece {
     power: [f64; 2],
 }
 
-/// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`.
+/// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`; with scales,
+/// those of the rows divided by them, and the scales.
 pub(crate) fn encode(
     tensor: TensorView<'_>,
     decision: &Value,
@@ -54,13 +58,14 @@ pub(crate) fn encode(
 ) -> Result<Encoded> {
     let job = Job::new(tensor, decision, statistics, aware)?;
     let index_type = index_type(job.bits)?;
-    let pieces = job.pieces(host)?;
+    let mut pieces = job.pieces(host)?;
     let groups = job.elements() / job.group;
     let lut_shape = lut_shape(tensor.shape(), job.bits, groups as u64);
 
     let indices = sink.begin("indices", index_type, tensor.shape())?;
-    for piece in &pieces {
-        sink.write(indices, &piece.indices)?;
+    for piece in &mut pieces {
+        // Nothing is held twice for longer than it takes.
+        sink.write(indices, &std::mem::take(&mut piece.indices))?;
     }
     sink.finish(indices)?;
     let lut = sink.begin("lut", DType::FLOAT16, &lut_shape)?;
@@ -68,6 +73,11 @@ pub(crate) fn encode(
         sink.write(lut, &piece.lut)?;
     }
     sink.finish(lut)?;
+    if let Some(scales) = &job.scales {
+        let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+        let shape = tensor.shape().get(..1).unwrap_or_default();
+        sink.tensor(Decision::OUTPUT_SCALE, DType::FLOAT16, shape, &bytes)?;
+    }
 
     let [lost, whole] =
         pieces.iter().fold([0.0; 2], |sums, piece| [0, 1].map(|at| sums[at] + piece.power[at]));
@@ -119,7 +129,8 @@ impl<'a> Job<'a> {
             None => Knowledge::Nothing,
             Some(statistics) => knowledge(name, statistics, columns, aware)?,
         };
-        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, knowledge })
+        let scales = lut.scale.then(|| scale::of_rows(tensor.bytes(), columns));
+        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, scales, knowledge })
     }
 
     fn elements(&self) -> usize {
@@ -154,9 +165,14 @@ impl<'a> Job<'a> {
     fn piece(&self, start: usize, bytes: &[u8], host: &Host) -> Result<Piece> {
         host.check_cancelled()?;
         let halves = bytes.as_chunks::<2>().0.iter();
-        let values: Vec<f16> = halves.map(|bytes| f16::from_le_bytes(*bytes)).collect();
+        let given: Vec<f16> = halves.map(|bytes| f16::from_le_bytes(*bytes)).collect();
         let first_row = start / 2 / self.columns;
-        let (lut, indices, error) = match &self.knowledge {
+        let scales = self.scales.as_deref().map(|scales| &scales[first_row..]);
+        let values = match scales {
+            Some(scales) => Cow::Owned(scale::divide(&given, self.columns, scales)),
+            None => Cow::Borrowed(&given),
+        };
+        let (lut, indices, mut error) = match &self.knowledge {
             Knowledge::Moments(moments, method) => {
                 let Quantized { lut, indices, error, .. } = anemll_gptq::quantize(
                     &values,
@@ -177,6 +193,9 @@ impl<'a> Job<'a> {
             Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
         };
         let entry = |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
+        if let Some(scales) = scales {
+            error = scale::error(&given, self.columns, scales, entry);
+        }
         let power = self.power(&values, entry);
         let indices = pack(&indices, self.bits)
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;

@@ -14,8 +14,9 @@ mod encode;
 mod options;
 mod parts;
 mod plan;
+mod scale;
 
-use anemll_plugin_api::data::{Encoded, Knowledge, Outline, Plan, PlanRequest, Scheme, Stage};
+use anemll_plugin_api::data::{Encoded, Outline, Plan, PlanRequest, Scheme, Stage};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{
     ComponentOptions, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
@@ -62,13 +63,14 @@ impl LutQuantizer {
 
 impl Quantizer for LutQuantizer {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
-        let statistics = self.aware.map_or(Knowledge::Nothing, |aware| aware.wants());
-        let needs_statistics = self.aware.is_some_and(|aware| aware.demanded);
-        Ok(Scheme {
-            statistics,
-            needs_statistics,
-            ..parts::scheme(&self.options, outline, self.is_open(outline))
-        })
+        let mut scheme = parts::scheme(&self.options, outline, self.is_open(outline));
+        let Some(aware) = self.aware else { return Ok(scheme) };
+        scheme.statistics = aware.wants();
+        scheme.needs_statistics = aware.demanded;
+        if aware.rotate && !scheme.idle {
+            scheme.rotation = Some(aware::ROTATION);
+        }
+        Ok(scheme)
     }
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {

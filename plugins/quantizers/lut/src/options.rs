@@ -17,6 +17,9 @@ pub struct Lut {
     pub bits: u32,
     /// Output channels that share a table; none is one table for the whole tensor.
     pub group: Option<u64>,
+    /// Whether each output channel has a factor, by which its products are multiplied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scale: bool,
 }
 
 /// An option as it was given: nothing where it was not, and an inner nothing for `none`, 16-bit
@@ -40,7 +43,7 @@ pub struct Options {
 
 impl Options {
     /// Reads `all`, `embeddings`, `layers` and `head`: `BITS`, `BITS,GROUP`, `BITS,tensor` (or
-    /// `BITS,0`), or `none`.
+    /// `BITS,0`), `BITS,scale`, or `none`.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
@@ -61,7 +64,7 @@ impl Options {
 impl Lut {
     /// Tables of so many bits for the usual group.
     pub(crate) fn of_bits(bits: u32) -> Option<Self> {
-        Some(Self { bits, group: Some(DEFAULT_GROUP) })
+        Some(Self { bits, group: Some(DEFAULT_GROUP), scale: false })
     }
 
     fn parse(name: &str, text: &str) -> Result<Option<Self>> {
@@ -77,23 +80,25 @@ impl Lut {
         if !BITS.contains(&bits) {
             return Err(refuse("no table has this number of bits"));
         }
+        let scale = group == Some("scale");
         let group = match group {
             None => Some(DEFAULT_GROUP),
             Some("") => return Err(refuse("the group is missing")),
-            Some("tensor" | "0") => None,
+            Some("tensor" | "scale" | "0") => None,
             Some(group) => Some(whole(group).filter(|group| *group > 0).ok_or_else(|| {
-                refuse("the group is neither a number of output channels nor `tensor`")
+                refuse("the group is neither a number of output channels nor `tensor` nor `scale`")
             })?),
         };
-        Ok(Some(Self { bits, group }))
+        Ok(Some(Self { bits, group, scale }))
     }
 
     /// As an option says it.
     pub(crate) fn text(lut: Option<Self>) -> String {
         match lut {
             None => "none".to_owned(),
-            Some(Self { bits, group: None }) => format!("{bits},tensor"),
-            Some(Self { bits, group: Some(group) }) => format!("{bits},{group}"),
+            Some(Self { bits, scale: true, .. }) => format!("{bits},scale"),
+            Some(Self { bits, group: None, .. }) => format!("{bits},tensor"),
+            Some(Self { bits, group: Some(group), .. }) => format!("{bits},{group}"),
         }
     }
 }
@@ -108,7 +113,8 @@ fn refuse(name: &str, text: &str, reason: &str) -> Error {
         .with_at(name)
         .with_hint(
             "take BITS or BITS,GROUP with 1, 2, 3, 4, 6 or 8 bits and a group of output channels, \
-             such as 4, 4,16 or 4,tensor; or none",
+             such as 4, 4,16, 4,tensor or 4,scale (one table, and a factor for each output channel); or \
+             none",
         )
 }
 
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_an_option() {
-        let lut = |bits, group| Some(Lut { bits, group });
+        let lut = |bits, group| Some(Lut { bits, group, scale: false });
         for (text, expected) in [
             ("none", None),
             (" none ", None),
@@ -129,6 +135,7 @@ mod tests {
             (" 6 , 16 ", lut(6, Some(16))),
             ("8,tensor", lut(8, None)),
             ("2,0", lut(2, None)),
+            (" 4, scale", Some(Lut { bits: 4, group: None, scale: true })),
             ("3,1", lut(3, Some(1))),
             ("1,18446744073709551615", lut(1, Some(u64::MAX))),
         ] {
@@ -169,6 +176,8 @@ mod tests {
             ",8",
             "None",
             "4,Tensor",
+            "4,Scale",
+            "4,8,scale",
             "4.0",
             "4,8.5",
             "4;8",

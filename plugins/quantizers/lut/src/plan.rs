@@ -1,6 +1,6 @@
 //! Which weights get tables.
 
-use crate::options::{Lut, Options};
+use crate::options::{DEFAULT_GROUP, Lut, Options};
 use crate::parts::{Parts, is_open};
 use anemll_plugin_api::data::{ArgumentType, Decision, Encoding, Plan, WeightInfo};
 use anemll_plugin_api::{DType, Error, Result, Value, codes};
@@ -102,10 +102,13 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         return Ok(Decision {
             encoding: None,
             parameters: Value::Null,
+            output_scale: false,
             note: Some(format!("stays float16, since it has no more than {SMALL} elements")),
         });
     }
     let channels = weight.shape[0];
+    let looked_up = lut.scale && part_name(weight) == Some("embeddings");
+    let lut = if looked_up { Lut { group: Some(DEFAULT_GROUP), scale: false, ..lut } } else { lut };
     let group = lut.group.map(|group| largest_divisor(channels, group));
     let note = match (lut.group, group) {
         (Some(asked), Some(taken)) if taken != asked => Some(if asked > channels {
@@ -113,14 +116,38 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
         } else {
             format!("groups of {taken} output channels, not {asked}: {channels} is not a multiple")
         }),
+        _ if looked_up => Some(format!(
+            "groups of {} output channels without factors: rows are looked up, not multiplied",
+            group.unwrap_or(channels)
+        )),
         _ => None,
+    };
+    let mut parameters = json!({ "bits": lut.bits, "group": group });
+    if lut.scale {
+        parameters["scale"] = true.into();
+    }
+    let own = (group == Some(1)).then(|| own_tables(lut.bits, &weight.shape));
+    let note = match (note, own) {
+        (Some(note), Some(own)) => Some(format!("{note}; {own}")),
+        (note, own) => note.or(own),
     };
     let groups = group.map_or(1, |group| channels / group.max(1));
     Ok(Decision {
         encoding: Some(encoding(&weight.shape, lut.bits, groups)?),
-        parameters: json!({ "bits": lut.bits, "group": group }),
+        parameters,
+        output_scale: lut.scale,
         note,
     })
+}
+
+/// What a table for each output channel costs.
+fn own_tables(bits: u32, shape: &[u64]) -> String {
+    let columns: f64 = shape.iter().skip(1).map(|size| *size as f64).product();
+    let added = f64::from(16_u32 << bits) / columns;
+    format!(
+        "each output channel has a table of its own, which adds {added:.2} bits to the {bits} of each \
+         element"
+    )
 }
 
 /// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
@@ -169,6 +196,22 @@ fn largest_divisor(number: u64, limit: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_of_one_channel_say_what_they_cost() {
+        let note = |bits, group, shape: &[u64]| {
+            let weight = WeightInfo { shape: shape.to_vec(), ..WeightInfo::default() };
+            decide(Lut { bits, group: Some(group) }, &weight).unwrap().note
+        };
+        // 16 entries of 16 bits for 576 elements of 4 bits.
+        let own = "each output channel has a table of its own, which adds 0.44 bits to the 4 of each \
+                   element";
+        assert_eq!(note(4, 1, &[192, 576]).as_deref(), Some(own));
+        assert_eq!(note(4, 8, &[192, 576]), None);
+        let prime = note(4, 8, &[191, 576, 1, 1]).unwrap();
+        assert!(prime.starts_with("groups of 1 output channels, not 8"), "{prime}");
+        assert!(prime.ends_with(own), "{prime}");
+    }
 
     #[test]
     fn divisors() {

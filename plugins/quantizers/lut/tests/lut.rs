@@ -334,6 +334,8 @@ fn the_plan_takes_the_weights_of_each_part() {
     }
     let lut =
         |bits: u32, group: u64, note: Value| json!([true, {"bits": bits, "group": group}, note]);
+    let alone = "groups of 1 output channels, not 8: 61 is not a multiple; each output channel has a \
+                 table of its own, which adds 4.00 bits to the 4 of each element";
     assert_eq!(
         Value::Object(found),
         json!({
@@ -342,7 +344,7 @@ fn the_plan_takes_the_weights_of_each_part() {
             "down": lut(4, 8, Value::Null),
             "odd": lut(4, 6, json!("groups of 6 output channels, not 8: 60 is not a multiple")),
             "few": lut(4, 4, json!("groups of 4 output channels, not 8: there are no more")),
-            "prime": lut(4, 1, json!("groups of 1 output channels, not 8: 61 is not a multiple")),
+            "prime": lut(4, 1, json!(alone)),
             "head": lut(6, 25, json!("groups of 25 output channels, not 50: 125 is not a multiple")),
             "small": [false, null, "stays float16, since it has no more than 2048 elements"],
             "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is not a multiple")),
@@ -385,6 +387,63 @@ fn the_plan_says_what_is_written() {
             }
         }
     }
+}
+
+/// Rows of different sizes share a table by a factor each, which `output_scale` holds.
+#[test]
+fn factors_of_rows_make_one_table_do() {
+    let (rows, columns) = (64_usize, 48_usize);
+    let size = |row: usize| 1.3_f64.powi(row as i32 % 16 - 8);
+    let values: Vec<f16> = values(rows * columns, 11)
+        .iter()
+        .enumerate()
+        .map(|(at, value)| f16::from_f64(value.to_f64() * size(at / columns)))
+        .collect();
+    let tensor = tensor(&[rows as u64, columns as u64, 1, 1], &values);
+    let weights = vec![
+        weight("q", "attention.q", &[rows as u64, columns as u64, 1, 1]),
+        weight("embedding", "embedding", &[rows as u64, columns as u64]),
+    ];
+    let request = PlanRequest { weights, ..PlanRequest::default() };
+    let mut errors = Vec::new();
+    for form in ["4,tensor", "4,scale"] {
+        let options = options(json!({ "layers": form, "embeddings": form }));
+        for quantizer in both(&options) {
+            let plan = quantizer.plan(&request, &Host::quiet()).unwrap();
+            let decision = &plan.decisions["q"];
+            assert_eq!(decision.output_scale, form == "4,scale");
+            let (encoded, tensors) =
+                encode(&*quantizer, &tensor, &decision.parameters, None, &Host::quiet()).unwrap();
+            let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+            let halves = |tensor: &Tensor| -> Vec<f64> {
+                let bytes = tensor.bytes.as_chunks::<2>().0.iter();
+                bytes.map(|bytes| f16::from_le_bytes(*bytes).to_f64()).collect()
+            };
+            let scales = match find("output_scale") {
+                Some(scales) => {
+                    assert_eq!((scales.dtype, &*scales.shape), (DType::FLOAT16, &[64][..]));
+                    halves(scales)
+                }
+                None => vec![1.0; rows],
+            };
+            let (lut, indices) = (halves(find("lut").unwrap()), &find("indices").unwrap().bytes);
+            let index = |at: usize| usize::from(indices[at / 2] >> (4 * (at % 2)) & 15);
+            let mut squared = 0.0;
+            for (at, value) in values.iter().enumerate() {
+                squared += (value.to_f64() - lut[index(at)] * scales[at / columns]).powi(2);
+            }
+            let measured = encoded.error.unwrap().mean_squared * values.len() as f64;
+            assert!((measured / squared - 1.0).abs() < 1e-6, "{measured} {squared}");
+            errors.push(squared);
+
+            // What is looked up is not multiplied: it has groups instead, and a remark.
+            let embedding = &plan.decisions["embedding"];
+            assert!(!embedding.output_scale);
+            let note = embedding.note.as_deref();
+            assert_eq!(note.is_some_and(|note| note.contains("looked up")), form == "4,scale");
+        }
+    }
+    assert!(errors[2] < 0.8 * errors[0], "{errors:?}");
 }
 
 #[test]
