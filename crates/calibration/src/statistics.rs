@@ -67,6 +67,17 @@ impl Statistics {
             serde_json::from_slice(&header[8..]).map_err(|source| damaged(&source.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, info) in metadata.tensors() {
+            let known = if name.starts_with(PREFIX) {
+                matches!(info.dtype, Dtype::F32 | Dtype::U32)
+            } else {
+                info.dtype == Dtype::F32
+            };
+            if !known {
+                return Err(invalid(format!(
+                    "the statistics of `{name}` are {:?}, not F32",
+                    info.dtype
+                )));
+            }
             let place = |offset: usize| start.saturating_add(offset as u64);
             let range = place(info.data_offsets.0)..place(info.data_offsets.1);
             let elements = info
@@ -77,17 +88,6 @@ impl Statistics {
             if range.end > size || range.end.checked_sub(range.start) != bytes {
                 return Err(invalid(format!(
                     "the statistics of `{name}` lie outside of the file, or have not the size of their shape"
-                )));
-            }
-            let known = if name.starts_with(PREFIX) {
-                matches!(info.dtype, Dtype::F32 | Dtype::U32)
-            } else {
-                info.dtype == Dtype::F32
-            };
-            if !known {
-                return Err(invalid(format!(
-                    "the statistics of `{name}` are {:?}, not F32",
-                    info.dtype
                 )));
             }
             let shape = info.shape.iter().map(|size| *size as u64).collect();
