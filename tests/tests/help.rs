@@ -70,7 +70,8 @@ fn every_command_has_examples_and_they_parse() {
         assert!(!all.is_empty(), "`anemll {name} --help` has no examples");
         for line in examples(command) {
             let (words, _) = words(&line);
-            let named = examples(command).iter().any(|line| line.contains(&format!(" {group} ")));
+            let named =
+                examples(command).iter().any(|line| line.split(' ').any(|word| word == group));
             assert!(named, "{line}: not of `{name}`");
             if let Err(error) = cli::command().try_get_matches_from(&words) {
                 panic!("{line}: {error}");
