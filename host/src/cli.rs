@@ -162,7 +162,7 @@ pub enum Command {
     /// Find the layers of a model whose activations exceed the range of 16-bit floats.
     #[command(after_help = preflight::EXAMPLES)]
     Preflight(preflight::PreflightArguments),
-    /// Run a text through a model, and note what its weights are multiplied with, for better palettes.
+    /// Run text through a model and record the inputs of its weights, for better palettes.
     #[command(after_help = calibrate::EXAMPLES)]
     Calibrate(calibrate::CalibrateArguments),
     /// Say what an error code or a lint rule is about, and what to do.

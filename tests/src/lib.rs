@@ -74,9 +74,14 @@ pub fn anemll() -> Command {
     for plugin in PLUGINS.iter() {
         command.arg("--plugin").arg(library(plugin));
     }
-    // What the terminal of a developer is must not matter.
-    command.env("NO_COLOR", "1").env_remove("COLUMNS");
+    // What the terminal of a developer is must not matter, and calibrations stay out of their cache.
+    command.env("NO_COLOR", "1").env_remove("COLUMNS").env("ANEMLL_CACHE", cache());
     command
+}
+
+/// Where the program keeps calibrations.
+pub fn cache() -> PathBuf {
+    build_folder().join("anemll-cache")
 }
 
 /// Runs a command; panics with its standard error when it fails.

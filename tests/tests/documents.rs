@@ -74,12 +74,14 @@ fn options_of_plugins() {
 }
 
 #[test]
-fn every_option_of_convert_is_in_the_guide() {
-    let guide = std::fs::read_to_string(workspace().join("docs/guide/convert.md")).unwrap();
-    let command = anemll_host::cli::command();
-    let convert = command.find_subcommand("convert").unwrap();
-    for argument in convert.get_arguments() {
-        let Some(name) = argument.get_long() else { continue };
-        assert!(guide.contains(&format!("--{name}")), "docs/guide/convert.md lacks --{name}");
+fn every_option_of_convert_and_calibrate_is_in_their_guides() {
+    let program = anemll_host::cli::command();
+    for name in ["convert", "calibrate"] {
+        let page = format!("docs/guide/{name}.md");
+        let guide = std::fs::read_to_string(workspace().join(&page)).unwrap();
+        for argument in program.find_subcommand(name).unwrap().get_arguments() {
+            let Some(option) = argument.get_long() else { continue };
+            assert!(guide.contains(&format!("`--{option}`")), "{page} lacks --{option}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_host::cli;
-use anemll_tests::{anemll, convert, golden, library, model, run};
+use anemll_tests::{anemll, convert, golden, library, model, run, workspace};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -70,7 +70,9 @@ fn every_command_has_examples_and_they_parse() {
         assert!(!all.is_empty(), "`anemll {name} --help` has no examples");
         for line in examples(command) {
             let (words, _) = words(&line);
-            assert!(words.iter().any(|word| word == group), "{line}: not of `{name}`");
+            let named =
+                examples(command).iter().any(|line| line.split(' ').any(|word| word == group));
+            assert!(named, "{line}: not of `{name}`");
             if let Err(error) = cli::command().try_get_matches_from(&words) {
                 panic!("{line}: {error}");
             }
@@ -96,6 +98,12 @@ fn examples_run() {
             run_example(&line, path);
             count += 1;
         }
+    }
+    let guide = workspace().join("docs/guide/calibrate.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    for line in guide.lines().filter_map(|line| line.strip_prefix("    anemll ")) {
+        run_example(&format!("anemll {line}"), path);
+        count += 1;
     }
     assert!(count > 40, "only {count} examples were run");
 }
@@ -139,6 +147,16 @@ fn prepare(path: &Path) {
     let text = "Alice was beginning to get very tired of sitting by her sister on the bank. ";
     std::fs::write(path.join("prompt.txt"), text).unwrap();
     std::fs::write(path.join("book.txt"), text.repeat(4)).unwrap();
+    for name in ["a.txt", "b.txt"] {
+        std::fs::write(path.join(name), text.repeat(40)).unwrap();
+    }
+    let messages = [("user", "Who?"), ("assistant", "Alice.")]
+        .map(|(role, content)| serde_json::json!({ "role": role, "content": content }));
+    std::fs::write(
+        path.join("chat.json"),
+        serde_json::json!(vec![messages.to_vec(); 90]).to_string(),
+    )
+    .unwrap();
     for file in ["ids.npy", "logits.npy"] {
         std::fs::copy(golden("tiny-llama").join(file), path.join(file)).unwrap();
     }
@@ -161,6 +179,11 @@ fn run_example(line: &str, folder: &Path) {
     let own = tempfile::tempdir().unwrap();
     let folder = if words[1] == "convert" {
         copy(&folder.join("SmolLM2-135M"), &own.path().join("SmolLM2-135M"));
+        // An example before has made it.
+        if line.contains("stats.safetensors") {
+            let name = "stats.safetensors";
+            std::fs::copy(folder.join(name), own.path().join(name)).unwrap();
+        }
         own.path()
     } else {
         folder

@@ -127,6 +127,9 @@ fn test_command(
     let mut command = cargo();
     command.current_dir(workspace_root()?).args(arguments).args(filter);
     command.env("ANEMLL_TEST_HOST", &built.host);
+    if let Some(folder) = built.host.parent() {
+        command.env("ANEMLL_CACHE", folder.join("anemll-cache"));
+    }
     if let Some(directory) = built.plugins.first().and_then(|path| path.parent()) {
         command.env("ANEMLL_TEST_PLUGINS", directory);
     }

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The tensor with how many windows are done.
 const WINDOWS: &str = "anemll.judge.windows_done";
+/// What the names of sums of squares begin with: their bits, float64, as two integers each.
+const SQUARES: &str = "anemll.judge.squares.";
 
 /// The file beside the statistics that are made, while they are made.
 pub(crate) fn path(output: &Path) -> PathBuf {
@@ -30,7 +32,7 @@ pub(crate) fn write(
 ) -> Result<()> {
     let mut tensors: Vec<(String, Lazy<'_>)> = Vec::new();
     for (name, sums) in collector.sums() {
-        tensors.push((name.clone(), raw(sums)));
+        tensors.push(raw(name, sums));
     }
     let count = [windows];
     let bytes: Vec<u8> = bytemuck::cast_slice(&count).to_vec();
@@ -52,15 +54,27 @@ pub(crate) fn resume(output: &Path, provenance: &Provenance, collector: &mut Col
     let [windows] = count[..] else { return 0 };
     let mut found = HashMap::new();
     for (name, sums) in collector.sums() {
-        let Ok(values) = kept.floats(name) else { return 0 };
         let same = match sums {
-            Sums::Squares(sums) if values.len() == sums.len() => {
-                Sums::Squares(values.iter().map(|value| f64::from(*value)).collect())
+            Sums::Squares(sums) => {
+                let Ok(words) = kept.integers(&format!("{SQUARES}{name}")) else { return 0 };
+                let values: Vec<f64> = words
+                    .as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|[low, high]| f64::from_bits(u64::from(*low) | u64::from(*high) << 32))
+                    .collect();
+                if values.len() != sums.len() || values.iter().any(|value| !value.is_finite()) {
+                    return 0;
+                }
+                Sums::Squares(values)
             }
-            Sums::Products(sums) if values.len() == sums.as_slice().len() => {
+            Sums::Products(sums) => {
+                let Ok(values) = kept.floats(name) else { return 0 };
+                if values.len() != sums.as_slice().len() {
+                    return 0;
+                }
                 Sums::Products(ProductSums::resume(sums.inputs(), values))
             }
-            _ => return 0,
         };
         found.insert(name.clone(), same);
     }
@@ -68,17 +82,80 @@ pub(crate) fn resume(output: &Path, provenance: &Provenance, collector: &mut Col
     windows
 }
 
-/// The sums as they are; squares are rounded to float32, as in the finished file.
-fn raw(sums: &Sums) -> Lazy<'_> {
+/// The sums with all of their bits: what goes on with them comes to the same.
+fn raw<'a>(name: &str, sums: &'a Sums) -> (String, Lazy<'a>) {
     match sums {
-        Sums::Products(products) => Lazy::floats(&[products.as_slice().len()], products.as_slice()),
-        Sums::Squares(squares) => Lazy {
-            dtype: Dtype::F32,
-            shape: vec![squares.len()],
-            bytes: Box::new(move || {
-                let floats: Vec<f32> = squares.iter().map(|sum| *sum as f32).collect();
-                Cow::Owned(bytemuck::cast_slice(&floats).to_vec())
-            }),
-        },
+        Sums::Products(products) => {
+            let sums = products.as_slice();
+            (name.to_owned(), Lazy::floats(&[sums.len()], sums))
+        }
+        Sums::Squares(squares) => {
+            let bits = || -> Vec<u8> {
+                let words = squares.iter().map(|sum| sum.to_bits());
+                words
+                    .flat_map(|bits| [bits as u32, (bits >> 32) as u32])
+                    .flat_map(u32::to_le_bytes)
+                    .collect()
+            };
+            let tensor = Lazy {
+                dtype: Dtype::U32,
+                shape: vec![squares.len() * 2],
+                bytes: Box::new(move || Cow::Owned(bits())),
+            };
+            (format!("{SQUARES}{name}"), tensor)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::Kind;
+    use crate::taps::Taps;
+
+    fn provenance(kind: Kind) -> Provenance {
+        Provenance {
+            schema: file::SCHEMA,
+            source_sha256: "a".to_owned(),
+            texts_sha256: "b".to_owned(),
+            tokens: 7,
+            kind,
+        }
+    }
+
+    fn collector(kind: Kind) -> Collector {
+        let taps = Taps::invented(&[("x", 3), ("y", 2)]);
+        let names = taps.values().keys().cloned().collect();
+        Collector::new(&taps, &names, kind)
+    }
+
+    #[test]
+    fn what_was_added_up_comes_back_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("a.safetensors");
+        for kind in [Kind::Squares, Kind::Products] {
+            let mut first = collector(kind);
+            for (name, sums) in first.sums_mut() {
+                let inputs = sums.shape()[0];
+                let values: Vec<f32> = (0..inputs * 5).map(|at| 0.1 + at as f32 / 3.0).collect();
+                sums.add(&values, 5, 5);
+                assert!(sums.means(1).iter().all(|value| *value > 0.0), "{name}");
+            }
+            write(&output, &provenance(kind), &first, 4).unwrap();
+            let mut second = collector(kind);
+            assert_eq!(resume(&output, &provenance(kind), &mut second), 4);
+            assert_eq!(second.sums(), first.sums());
+
+            // Another model or text, or a file that was cut off: from the beginning.
+            let mut third = collector(kind);
+            let other = Provenance { texts_sha256: "c".to_owned(), ..provenance(kind) };
+            assert_eq!(resume(&output, &other, &mut third), 0);
+            let whole = std::fs::read(path(&output)).unwrap();
+            for length in [0, 8, 100, whole.len() - 1] {
+                std::fs::write(path(&output), &whole[..length]).unwrap();
+                assert_eq!(resume(&output, &provenance(kind), &mut third), 0, "{length}");
+            }
+            assert_eq!(third.sums(), collector(kind).sums());
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Sums {
     }
 
     /// Adds `tokens` tokens of `values`, a row of `stride` elements for each input.
-    fn add(&mut self, values: &[f32], tokens: usize, stride: usize) {
+    pub(crate) fn add(&mut self, values: &[f32], tokens: usize, stride: usize) {
         match self {
             Self::Products(sums) => sums.add(values, tokens, stride),
             Self::Squares(sums) => {

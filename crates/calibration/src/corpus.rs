@@ -103,7 +103,7 @@ impl Corpus {
             let found = match chat {
                 false => tokenizer.encode(&text, false)?,
                 true if text.trim_start().starts_with('[') => conversations(tokenizer, &text)
-                    .map_err(|error| error.with_cause(format!("in {}", path.display())))?,
+                    .map_err(|error| error.with_at(path.display().to_string()))?,
                 true => {
                     let template = chat_template::open(tokenizer)?;
                     let message = vec![Message::new("user", text)];
@@ -209,7 +209,7 @@ impl Kinds {
         if room == 0 {
             return Err(Error::new(
                 codes::CALIBRATION_INPUT,
-                format!("a context of {context} tokens has no room for a text"),
+                format!("a context of {context} has no room for a text"),
             )
             .with_hint("take a larger --context"));
         }
@@ -242,7 +242,7 @@ fn conversations(tokenizer: &Tokenizer, json: &str) -> Result<Vec<u32>> {
     let all: Vec<Vec<Message>> = serde_json::from_str(json).map_err(|source| {
         Error::new(
             codes::CALIBRATION_INPUT,
-            format!("the conversations are no JSON list of lists of messages: {source}"),
+            format!("the conversations are not a JSON list of lists of messages: {source}"),
         )
         .with_hint(r#"a message is {"role": "user", "content": "…"}"#)
     })?;

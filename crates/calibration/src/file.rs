@@ -2,8 +2,9 @@
 //!
 //! It is a safetensors file. A weight's tensor has the name of the weight in the model's files:
 //! float32 `[inputs]`, the mean of each input's square, or `[inputs, inputs]`, the mean of the
-//! products of every two. `anemll.same` in the metadata names tensors whose statistics are those of
-//! another one, since they have the same input; `anemll.statistics` says what the statistics are of.
+//! products of every two. `anemll.statistics` in the metadata says what the statistics are of, and which
+//! tensors have those of another one, since they have the same input. It is the only entry: several
+//! would be written in any order, and the same statistics would not always be the same file.
 //! Tensors `anemll.judge.…` are a [`Judge`](crate::Judge).
 
 use crate::collector::{Kind, Sums};
@@ -20,8 +21,6 @@ use std::path::Path;
 pub(crate) const SCHEMA: u32 = 1;
 /// Metadata: what the statistics are of, in JSON.
 pub(crate) const PROVENANCE: &str = "anemll.statistics";
-/// Metadata: tensors with the statistics of another one, in JSON.
-pub(crate) const SAME: &str = "anemll.same";
 
 /// What statistics are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +35,16 @@ pub struct Provenance {
     pub tokens: u64,
     /// What was added up.
     pub kind: Kind,
+}
+
+/// What the metadata says.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Said {
+    #[serde(flatten)]
+    pub(crate) provenance: Provenance,
+    /// Tensors with the statistics of another one, and its name.
+    #[serde(default)]
+    pub(crate) same: BTreeMap<String, String>,
 }
 
 /// A tensor to be written, whose bytes are made when they are needed.
@@ -109,18 +118,16 @@ impl Saved<'_> {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut same: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut same = BTreeMap::new();
         let mut tensors: Vec<(String, Lazy<'_>)> = Vec::new();
         for (sums, names) in &self.sums {
             let Some((first, others)) = names.split_first() else { continue };
-            same.extend(others.iter().map(|other| (*other, *first)));
+            same.extend(others.iter().map(|other| ((*other).to_owned(), (*first).to_owned())));
             tensors.push(((*first).to_owned(), Lazy::means(sums, self.provenance.tokens)));
         }
         tensors.extend(self.judge.into_iter().flat_map(Judge::tensors));
-        let metadata = HashMap::from([
-            (PROVENANCE.to_owned(), json(self.provenance)?),
-            (SAME.to_owned(), json(&same)?),
-        ]);
+        let said = Said { provenance: self.provenance.clone(), same };
+        let metadata = HashMap::from([(PROVENANCE.to_owned(), json(&said)?)]);
         write(path, tensors, metadata)
     }
 }
@@ -141,14 +148,44 @@ pub(crate) fn write(
         Error::new(codes::OUTPUT_UNWRITABLE, format!("the statistics cannot be written: {reason}"))
             .with_at(path.display().to_string())
     };
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let staged = tempfile::Builder::new()
-        .prefix(".anemll-")
-        .tempfile_in(folder)
-        .map_err(|source| failed(source.to_string()))?;
+    let io = |source: std::io::Error| failed(source.to_string());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".anemll-");
+    // As any other file that is made, not for the user alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let staged = builder.tempfile_in(folder(path)).map_err(io)?;
+    let permissions = staged.as_file().metadata().map_err(io)?.permissions();
+    // This puts a file of its own in place, with permissions of its own.
     safetensors::serialize_to_file(tensors, Some(metadata), staged.path())
         .map_err(|source| failed(source.to_string()))?;
+    std::fs::set_permissions(staged.path(), permissions).map_err(io)?;
     staged.persist(path).map_err(|source| failed(source.error.to_string()))?;
     Ok(())
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// Refuses a place where no file can be made, before work is spent on what would be in it.
+///
+/// # Errors
+/// [`codes::OUTPUT_UNWRITABLE`].
+pub fn refuse_unwritable(path: &Path) -> Result<()> {
+    let failed = |reason: String| {
+        Error::new(codes::OUTPUT_UNWRITABLE, format!("the statistics cannot be written: {reason}"))
+            .with_at(path.display().to_string())
+            .with_hint("name a file in a folder that is there and can be written to")
+    };
+    if path.is_dir() {
+        return Err(failed("this is a folder".to_owned()));
+    }
+    let folder = folder(path);
+    if !folder.is_dir() {
+        return Err(failed(format!("there is no folder {}", folder.display())));
+    }
+    tempfile::tempfile_in(folder).map(drop).map_err(|source| failed(source.to_string()))
 }

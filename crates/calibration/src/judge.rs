@@ -8,7 +8,7 @@ use anemll_generation::engine::{Engine, Head};
 use anemll_generation::evaluation::{logsumexp, measure};
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
 /// Logits that are kept of each token: the largest. What is outside of them counts as one outcome.
@@ -35,13 +35,21 @@ pub struct Quality {
     pub tokens: u64,
     /// Mean Kullback-Leibler divergence from the original's distributions, in nats; NaN where logits
     /// are no numbers.
+    #[serde(deserialize_with = "number")]
     pub kl: f64,
     /// Share of tokens for which both have the same winner, ties counted as the same.
     pub top1: f64,
     /// Perplexity of the conversion.
+    #[serde(deserialize_with = "number")]
     pub perplexity: f64,
     /// Perplexity of the original.
+    #[serde(deserialize_with = "number")]
     pub original_perplexity: f64,
+}
+
+/// What JSON has no number for is written as null.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    Option::<f64>::deserialize(deserializer).map(|number| number.unwrap_or(f64::NAN))
 }
 
 impl fmt::Display for Quality {
@@ -284,4 +292,24 @@ fn run(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quality_that_is_no_number_is_read_again() {
+        let bad = Quality {
+            tokens: 3,
+            kl: f64::NAN,
+            top1: 0.5,
+            perplexity: f64::INFINITY,
+            original_perplexity: 9.5,
+        };
+        let json = serde_json::to_string(&bad).unwrap();
+        let read: Quality = serde_json::from_str(&json).unwrap();
+        assert!(read.kl.is_nan() && read.perplexity.is_nan());
+        assert_eq!((read.tokens, read.top1, read.original_perplexity), (3, 0.5, 9.5));
+    }
 }

@@ -17,8 +17,8 @@ mod taps;
 
 pub use collector::{Collector, Kind};
 pub use corpus::{Corpus, Piece, built_in_sha256};
-pub use file::{Provenance, Saved};
+pub use file::{Provenance, Saved, refuse_unwritable};
 pub use judge::{Judge, Quality};
-pub use run::{Calibration, Progress, calibrate, needed};
+pub use run::{CHECKPOINT, Calibration, Progress, calibrate, needed};
 pub use statistics::Statistics;
 pub use taps::{Taps, WeightNames};

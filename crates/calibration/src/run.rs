@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often what was added up is kept on disk.
-const CHECKPOINT: Duration = Duration::from_secs(60);
+/// How often what was added up is usually kept on disk.
+pub const CHECKPOINT: Duration = Duration::from_secs(60);
 
 /// A calibration as it is asked for.
 pub struct Calibration<'a> {
@@ -31,6 +31,8 @@ pub struct Calibration<'a> {
     pub source_sha256: &'a str,
     /// Bytes of memory that the sums may take.
     pub memory: u64,
+    /// How often what was added up is kept on disk.
+    pub checkpoint: Duration,
     /// The file.
     pub output: &'a Path,
 }
@@ -113,7 +115,7 @@ pub fn calibrate(
             progress(Progress { done: done + tokens, total });
         })?;
         done += window.len() as u64;
-        if kept.elapsed() > CHECKPOINT && number + 1 < windows.len() {
+        if kept.elapsed() >= calibration.checkpoint && number + 1 < windows.len() {
             checkpoint::write(calibration.output, &provenance, &collector, number as u32 + 1)?;
             kept = Instant::now();
         }

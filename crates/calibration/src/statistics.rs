@@ -1,6 +1,6 @@
 //! Reading a file of statistics.
 
-use crate::file::{PROVENANCE, Provenance, SAME, SCHEMA};
+use crate::file::{PROVENANCE, Provenance, SCHEMA, Said};
 use crate::judge::PREFIX;
 use anemll_codes as codes;
 use anemll_plugin_api::{DType, Error, Result, Tensor};
@@ -67,6 +67,17 @@ impl Statistics {
             serde_json::from_slice(&header[8..]).map_err(|source| damaged(&source.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, info) in metadata.tensors() {
+            let known = if name.starts_with(PREFIX) {
+                matches!(info.dtype, Dtype::F32 | Dtype::U32)
+            } else {
+                info.dtype == Dtype::F32
+            };
+            if !known {
+                return Err(invalid(format!(
+                    "the statistics of `{name}` are {:?}, not F32",
+                    info.dtype
+                )));
+            }
             let place = |offset: usize| start.saturating_add(offset as u64);
             let range = place(info.data_offsets.0)..place(info.data_offsets.1);
             let elements = info
@@ -79,27 +90,19 @@ impl Statistics {
                     "the statistics of `{name}` lie outside of the file, or have not the size of their shape"
                 )));
             }
-            let known = if name.starts_with(PREFIX) {
-                matches!(info.dtype, Dtype::F32 | Dtype::U32)
-            } else {
-                info.dtype == Dtype::F32
-            };
-            if !known {
-                return Err(invalid(format!(
-                    "the statistics of `{name}` are {:?}, not F32",
-                    info.dtype
-                )));
-            }
             let shape = info.shape.iter().map(|size| *size as u64).collect();
             tensors.insert(name, Place { dtype: info.dtype, shape, range });
         }
-        let empty = std::collections::HashMap::new();
-        let said = metadata.metadata().as_ref().unwrap_or(&empty);
-        let provenance: Option<Provenance> = match said.get(PROVENANCE) {
+        let said = metadata.metadata().as_ref().and_then(|said| said.get(PROVENANCE));
+        let said: Option<Said> = match said {
             None => None,
             Some(text) => Some(serde_json::from_str(text).map_err(|source| {
                 invalid(format!("what the statistics are of cannot be read: {source}"))
             })?),
+        };
+        let (provenance, same) = match said {
+            None => (None, BTreeMap::new()),
+            Some(said) => (Some(said.provenance), said.same),
         };
         if let Some(other) = provenance.as_ref().filter(|said| said.schema != SCHEMA) {
             return Err(invalid(format!(
@@ -108,12 +111,6 @@ impl Statistics {
             ))
             .with_hint("calibrate again with this version"));
         }
-        let same: BTreeMap<String, String> = match said.get(SAME) {
-            None => BTreeMap::new(),
-            Some(text) => serde_json::from_str(text).map_err(|source| {
-                invalid(format!("which statistics are the same cannot be read: {source}"))
-            })?,
-        };
         if let Some((name, other)) = same.iter().find(|(_, other)| !tensors.contains_key(*other)) {
             return Err(invalid(format!(
                 "the statistics of `{name}` are to be those of `{other}`, which are missing"

@@ -102,6 +102,16 @@ impl Taps {
         found.into_iter().collect()
     }
 
+    /// Values with so many elements, each the input of a tensor of its name.
+    #[cfg(test)]
+    pub(crate) fn invented(values: &[(&str, usize)]) -> Self {
+        let values = values.iter().map(|(name, inputs)| {
+            let tensors = BTreeSet::from([(*name).to_owned()]);
+            ((*name).to_owned(), Tap { inputs: *inputs, axis: InputAxis::Last, tensors })
+        });
+        Self { values: values.collect(), ..Self::default() }
+    }
+
     pub(crate) fn of(&self, package: &Path, function: &str) -> Vec<String> {
         let key = (package.to_owned(), function.to_owned());
         self.by_function.get(&key).cloned().unwrap_or_default()

@@ -8,10 +8,11 @@ const VARIABLE: &str = "ANEMLL_CACHE";
 /// Bytes that the folder may have; the oldest files go first.
 const LARGEST: u64 = 4_000_000_000;
 
-/// The folder, if one can be made: `ANEMLL_CACHE`, else `anemll` in the user's folder for caches.
+/// The folder, if one can be made and written to: `ANEMLL_CACHE`, else `anemll` in the user's folder for caches.
 pub(crate) fn folder() -> Option<PathBuf> {
     let folder = place(|name| std::env::var_os(name).map(PathBuf::from), std::env::home_dir())?;
     std::fs::create_dir_all(&folder).ok()?;
+    tempfile::tempfile_in(&folder).ok()?;
     Some(folder)
 }
 

@@ -6,6 +6,7 @@ use crate::original::{Original, OriginalRequest};
 use crate::plugins::Plugins;
 use anemll_calibration::{
     Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, calibrate as run, needed,
+    refuse_unwritable,
 };
 use anemll_codes as codes;
 use anemll_generation::chat_template;
@@ -16,6 +17,7 @@ use anemll_plugin_api::{Error, Host, Result};
 use anemll_services::{check_cancelled, machine};
 use anemll_tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Tokens of the built-in text that conversions are judged by.
 const JUDGED: usize = 768;
@@ -45,6 +47,8 @@ pub struct CalibrateRequest {
     pub memory: Option<u64>,
     /// Whether squares are taken where products take more memory than there is; else it is an error.
     pub squares_where_products_are_too_large: bool,
+    /// How often what was added up is kept on disk: a run that is stopped goes on from there.
+    pub checkpoint: Duration,
     /// The file of statistics.
     pub output: PathBuf,
 }
@@ -79,6 +83,7 @@ pub fn calibrate(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<Calibrated> {
     let tokenizer = tokenizer(&request.original.model)?;
+    refuse_unwritable(&request.output)?;
     let context = usize::try_from(request.original.context).unwrap_or(usize::MAX);
     let tokens = usize::try_from(request.tokens).unwrap_or(usize::MAX);
     // What can be wrong with a text is told before the model is run.
@@ -114,6 +119,7 @@ pub fn calibrate(
         judge: Some(&judge),
         source_sha256: &original.source_sha256,
         memory,
+        checkpoint: request.checkpoint,
         output: &request.output,
     };
     let provenance = run(&mut original.engine, &calibration, &|Progress { done, total }| {

@@ -51,7 +51,7 @@ fn no_statistics(id: &str, why: &str) -> Error {
     Error::new(
         codes::USAGE,
         format!(
-            "the quantizer `{id}` needs statistics of the weights' inputs as it is asked, and {why}"
+            "the quantizer `{id}` needs statistics of the weights' inputs with these options, but {why}"
         ),
     )
     .with_hint("give them with --calibration STATS, or leave the option `method` out")
@@ -67,7 +67,7 @@ impl Job<'_> {
                     if self.settings.scheme.needs_statistics
                         && quantization.statistics().is_none() =>
                 {
-                    Err(no_statistics(&quantization.id, "--calibration none gives it none"))
+                    Err(no_statistics(&quantization.id, "--calibration none gives none"))
                 }
                 _ => Ok(()),
             };

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::original::OriginalRequest;
 use crate::plugins::Plugins;
 use crate::request::{CPU, ConvertRequest};
-use anemll_calibration::{Judge, Kind, Statistics, built_in_sha256};
+use anemll_calibration::{CHECKPOINT, Judge, Kind, Statistics, built_in_sha256};
 use anemll_plugin_api::{Host, Result};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -117,6 +117,7 @@ impl OwnCalibration<'_> {
             own_answers: 0,
             memory: None,
             squares_where_products_are_too_large: true,
+            checkpoint: CHECKPOINT,
             output: path.clone(),
         };
         calibrate::calibrate(&request, self.plugins, self.host, self.show)?;

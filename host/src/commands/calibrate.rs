@@ -2,7 +2,7 @@
 
 use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::progress::{Display, Reporter};
-use anemll_calibration::Kind;
+use anemll_calibration::{CHECKPOINT, Kind};
 use anemll_pipeline::calibrate::{CalibrateRequest, calibrate};
 use anemll_pipeline::model_source::{Need, Source};
 use anemll_pipeline::original::OriginalRequest;
@@ -18,7 +18,7 @@ pub const EXAMPLES: &str = "Examples:
   anemll calibrate ./SmolLM2-135M -o stats.safetensors --hessian --tokens 32768 --text a.txt b.txt
   anemll convert ./SmolLM2-135M -o ./out --lut 4 --calibration stats.safetensors
 
-`convert` calibrates by itself; do it beforehand to take texts of your own, or more of them.";
+`convert` calibrates by itself. Do it beforehand to use texts of your own, or more of them.";
 
 /// What can be typed.
 #[derive(Debug, Args)]
@@ -26,31 +26,31 @@ pub struct CalibrateArguments {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgument,
-    /// The file of statistics that is made.
+    /// File of statistics to write.
     #[arg(short, long, value_name = "STATS")]
     pub output: PathBuf,
-    /// Texts to run, in place of the built-in one: the more they are like what the model will be used
-    /// for, the better.
+    /// Texts to run instead of the built-in one; best are texts like those that the model will be used
+    /// for.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub text: Vec<PathBuf>,
-    /// The texts are what users say: each goes through the model's chat template. A .json file is a
+    /// The texts are what users say: each goes through the model's chat template. A file in JSON is a
     /// list of conversations, each a list of {role, content}.
     #[arg(long, requires = "text")]
     pub chat: bool,
-    /// Add what the model itself answers to so many built-in questions.
+    /// Also run the model's own answers to this many built-in questions.
     #[arg(long = "self", value_name = "N", default_value_t = 0)]
     pub own_answers: usize,
-    /// Largest number of tokens to run.
+    /// Run at most this many tokens.
     #[arg(long, value_name = "TOKENS", default_value_t = 16384, value_parser = count)]
     pub tokens: u64,
-    /// Add up the products of every two inputs, by which errors of one weight are made good by
-    /// others; not only squares.
+    /// Record the product of every two inputs, not only squares, so that one weight can make up for
+    /// the error of another.
     #[arg(long)]
     pub hessian: bool,
-    /// Memory in MB that products may take; default: half of what is free.
+    /// Memory in MB that these products may take; default: half of what is free.
     #[arg(long, value_name = "MB", value_parser = count)]
     pub memory: Option<u64>,
-    /// Tokens that are run together.
+    /// Tokens of a window of text; each window begins anew.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
     /// Architecture to use, where several accept the model.
@@ -88,6 +88,7 @@ pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
         own_answers: arguments.own_answers,
         memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         squares_where_products_are_too_large: false,
+        checkpoint: CHECKPOINT,
         output: arguments.output.clone(),
     };
     let host = services::host();

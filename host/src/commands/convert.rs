@@ -63,8 +63,8 @@ pub struct ConvertArguments {
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
     pub quantizer: QuantizerArguments,
-    /// Statistics by which the quantizer knows which errors matter: a file of `anemll calibrate`; auto:
-    /// the model runs a built-in text first; or none.
+    /// Statistics that tell the quantizer which errors matter: a file made by `anemll calibrate`; auto:
+    /// run a built-in text through the model first; or none.
     #[arg(long, value_name = "STATS|auto|none", default_value = "auto", help_heading = PALETTIZATION)]
     pub calibration: CalibrationChoice,
     #[expect(missing_docs, reason = "it would become help text")]
