@@ -90,7 +90,7 @@ fn a_conversion_says_how_far_it_is_from_the_original() {
     let warning = events(&lines, "warning").next().unwrap();
     let text = warning["text"].as_str().unwrap();
     assert!(text.contains("far from the original") && text.contains("--lut 6"), "{text}");
-    let judged = events(&lines, "calibration").last().unwrap();
+    let judged = events(&lines, "measure").last().unwrap();
     assert_eq!((&judged["what"], &judged["done"]), (&"judging".into(), &judged["total"]));
     assert_eq!(told, "", "JSON is all that is told");
 
@@ -99,7 +99,7 @@ fn a_conversion_says_how_far_it_is_from_the_original() {
     let (lines, _) = place.convert("two", &["--lut", "2", "--quantizer", "lut", "--json"]);
     assert_eq!(place.report("two"), before);
     assert_eq!(events(&lines, "warning").next().unwrap(), warning);
-    assert_eq!(events(&lines, "calibration").count(), 0, "nothing is run again");
+    assert_eq!(events(&lines, "measure").count(), 0, "nothing is run again");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_calibration_is_made_once_and_again_when_its_file_is_damaged() {
     let place = Place::new();
     let (lines, _) = place.convert("first", &["--lut", "4", "--json"]);
     let calibrated = |lines: &str| {
-        events(lines, "calibration").filter(|event| event["what"] == "calibrating").count()
+        events(lines, "measure").filter(|event| event["what"] == "calibrating").count()
     };
     assert!(calibrated(&lines) > 1);
     let kept = place.kept();
@@ -175,8 +175,7 @@ fn given_statistics_take_the_place_of_a_calibration_and_must_be_of_the_model() {
     let path = statistics.to_str().unwrap();
     let given = ["--lut", "4", "--calibration", path, "--json"];
     let (lines, _) = place.convert("given", &given);
-    let what: Vec<Value> =
-        events(&lines, "calibration").map(|event| event["what"].clone()).collect();
+    let what: Vec<Value> = events(&lines, "measure").map(|event| event["what"].clone()).collect();
     assert!(!what.is_empty() && what.iter().all(|what| what == "judging"), "{what:?}");
     assert!(place.kept().is_empty(), "its judge is used, too");
     // With the defaults of a conversion it is what a conversion makes itself.

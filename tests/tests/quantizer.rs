@@ -371,7 +371,7 @@ fn statistics_reach_the_plan_and_the_encoding() {
     let statistics: BTreeMap<String, Matrix> = statistics.into_iter().map(whole).collect();
     write_statistics(&path, &statistics);
     let output = folder.path().join("rotated");
-    convert(&output, &["--statistics", path.to_str().unwrap(), "-O", "break=rotated"]).unwrap();
+    convert(&output, &["--calibration", path.to_str().unwrap(), "-O", "break=rotated"]).unwrap();
     let query = "model.layers.1.self_attn.q_proj.weight";
     let (moments, values) = (ENCODED.lock().unwrap(), WEIGHTS.lock().unwrap());
     assert!(moments[query] != statistics[query]);

@@ -83,7 +83,7 @@ impl Job<'_> {
             return Ok(());
         }
         let Some(statistics) = quantization.statistics() else {
-            let text = "the bits are not measured: that takes a calibration";
+            let text = "without a calibration bits cannot be measured: the quantizer's usual ones are taken";
             (work.show)(&Event::Note { text });
             return Ok(());
         };
@@ -203,7 +203,7 @@ impl Measure<'_> {
         let mut aim = most;
         let mut best: Option<Taken> = None;
         for _ in 0..TRIES {
-            let taken = search(candidates, &weights, |bytes_and_damage| bytes_and_damage.1 <= aim);
+            let taken = search(candidates, &weights, Bound::Damage(aim));
             let quality =
                 self.quality(&decisions(candidates, &taken), false, "measuring a plan")?;
             tracing::info!("plan of {} bytes: KL {:.4}", bytes(candidates, &taken), quality.kl);
@@ -247,7 +247,7 @@ impl Measure<'_> {
             .with_hint("allow more with --budget-mb or --target-bits, or take a smaller model"));
         }
         let weights = self.weights_of_kinds(candidates)?;
-        Ok(search(candidates, &weights, |(bytes, _)| bytes <= most))
+        Ok(search(candidates, &weights, Bound::Bytes(most)))
     }
 
     /// What an error of each kind of weights does to the model: divergence for each unit of error.
@@ -310,13 +310,16 @@ impl Measure<'_> {
     }
 }
 
-/// The plan in which all weights pay the same price for a byte, at the highest price that `suits`
-/// (bytes, damage) or the lowest, whichever the goal bounds: the plans of prices are nested.
-fn search(
-    candidates: &[Candidate],
-    weights: &BTreeMap<String, f64>,
-    suits: impl Fn((u64, f64)) -> bool,
-) -> Taken {
+/// What a plan may come to at most.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    Bytes(u64),
+    Damage(f64),
+}
+
+/// The plan in which all weights pay the same price for a byte: the highest price that does no more
+/// damage, or the lowest that takes no more bytes.
+fn search(candidates: &[Candidate], weights: &BTreeMap<String, f64>, bound: Bound) -> Taken {
     let at_price = |price: f64| -> Taken {
         candidates
             .iter()
@@ -328,21 +331,27 @@ fn search(
             })
             .collect()
     };
-    let value = |taken: &Taken| (bytes(candidates, taken), damage(candidates, weights, taken));
     // Prices in nats a byte, as powers of two: from all bits to none.
     let (mut low, mut high) = (-120.0_f64, 20.0_f64);
-    let bounds_damage = suits((u64::MAX, 0.0));
     for _ in 0..STEPS {
         let middle = f64::midpoint(low, high);
-        let suitable = suits(value(&at_price(middle.exp2())));
+        let taken = at_price(middle.exp2());
         // A higher price takes fewer bytes and does more damage.
-        if suitable == bounds_damage {
+        let may_rise = match bound {
+            Bound::Damage(most) => damage(candidates, weights, &taken) <= most,
+            Bound::Bytes(most) => bytes(candidates, &taken) > most,
+        };
+        if may_rise {
             low = middle;
         } else {
             high = middle;
         }
     }
-    at_price(if bounds_damage { low } else { high }.exp2())
+    let price = match bound {
+        Bound::Damage(_) => low,
+        Bound::Bytes(_) => high,
+    };
+    at_price(price.exp2())
 }
 
 fn bytes(candidates: &[Candidate], taken: &Taken) -> u64 {
@@ -403,13 +412,13 @@ mod tests {
             ("mlp".to_owned(), 0.1),
             ("head".to_owned(), 10.0),
         ]);
-        let within = |most: u64| search(&candidates, &weights, |(bytes, _)| bytes <= most);
+        let within = |most: u64| search(&candidates, &weights, Bound::Bytes(most));
         assert_eq!(within(300), [0, 0, 0]);
         assert_eq!(within(400), [0, 0, 1]);
         assert_eq!(within(600), [0, 0, 2]);
         assert_eq!(within(700), [1, 0, 2]);
         assert_eq!(within(u64::MAX), [2, 2, 2]);
-        let damaged = |most: f64| search(&candidates, &weights, |(_, damage)| damage <= most);
+        let damaged = |most: f64| search(&candidates, &weights, Bound::Damage(most));
         assert_eq!(damaged(0.0), [2, 2, 2]);
         assert_eq!(damaged(0.6), [0, 0, 2]);
         assert_eq!(damaged(0.2), [1, 0, 2]);

@@ -20,6 +20,7 @@ use anemll_calibration::WeightNames;
 use anemll_codes as codes;
 use anemll_conversion::META;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
+use anemll_plugin_api::data::Knowledge;
 use anemll_plugin_api::{Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_store::{Identity, Request, Store};
@@ -82,6 +83,7 @@ pub fn run(
                 },
                 quantization: job.quantization.as_ref(),
                 rotation: job.settings.scheme.rotation,
+                wants_products: job.settings.scheme.statistics == Knowledge::Products,
                 outline: &job.settings.outline,
                 host: &host,
             },

@@ -9,7 +9,6 @@ use super::in_order::in_order;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
 use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
 use super::rotation::Rotation;
-use super::statistics::Statistics;
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
 use anemll_codes as codes;
@@ -35,6 +34,8 @@ pub(super) struct WeightJob<'a> {
     pub(super) quantization: Option<&'a Quantization>,
     /// The seed of the rotation that the quantizer wants.
     pub(super) rotation: Option<u64>,
+    /// Whether the quantizer wants mean products of inputs.
+    pub(super) wants_products: bool,
     /// What the quantizer is told of the conversion.
     pub(super) outline: &'a Outline,
     /// Services for plugins.
@@ -155,10 +156,14 @@ impl WeightJob<'_> {
     }
 
     /// The rotation of the residual stream, if the quantizer wants one and it does no harm: mean
-    /// squares say nothing of rotated inputs, and trials have no more.
+    /// squares say nothing of rotated inputs, and trials have no more. Whoever wants products rotates
+    /// for their sake alone.
     fn rotation(&self) -> Option<Rotation<'_>> {
         let quantization = self.quantization.filter(|quantization| !quantization.is_trial)?;
-        let suits = quantization.statistics().is_none_or(Statistics::have_products);
+        let suits = match quantization.statistics() {
+            Some(statistics) => statistics.have_products(),
+            None => !self.wants_products,
+        };
         let seed = self.rotation.filter(|_| suits)?;
         Some(Rotation { seed, directory: self.source.directory })
     }
