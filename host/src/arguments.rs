@@ -2,8 +2,8 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
-use anemll_pipeline::bits::Goal;
 use anemll_pipeline::component_options::TypedOption;
+use anemll_pipeline::goal::Goal;
 use anemll_pipeline::model_files::HeadChoice;
 use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use anemll_pipeline::request::DIVERGENCE;

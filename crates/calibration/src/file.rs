@@ -1,4 +1,4 @@
-//! Writing a file of statistics.
+//! The form of a file of statistics, and writing one.
 //!
 //! It is a safetensors file. A weight's tensor has the name of the weight in the model's files:
 //! float32 `[inputs]`, the mean of each input's square, or `[inputs, inputs]`, the mean of the
@@ -7,8 +7,7 @@
 //! would be written in any order, and the same statistics would not always be the same file.
 //! Tensors `anemll.judge.…` are a [`Judge`](crate::Judge).
 
-use crate::collector::{Kind, Sums};
-use crate::judge::Judge;
+use crate::collector::Kind;
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
 use safetensors::{Dtype, View};
@@ -21,6 +20,9 @@ use std::path::Path;
 pub(crate) const SCHEMA: u32 = 1;
 /// Metadata: what the statistics are of, in JSON.
 pub(crate) const PROVENANCE: &str = "anemll.statistics";
+
+/// What the names of a judge's tensors begin with.
+pub(crate) const JUDGE: &str = "anemll.judge.";
 
 /// What statistics are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,43 +94,6 @@ impl<'a> Lazy<'a> {
             shape: shape.to_vec(),
             bytes: Box::new(move || Cow::Borrowed(bytes)),
         }
-    }
-
-    /// Means of sums over so many tokens.
-    fn means(sums: &'a Sums, tokens: u64) -> Self {
-        let shape = sums.shape();
-        let bytes = move || Cow::Owned(bytemuck::cast_slice(&sums.means(tokens)).to_vec());
-        Self { dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
-    }
-}
-
-/// What a file of statistics is made from.
-pub struct Saved<'a> {
-    /// What they are of.
-    pub provenance: &'a Provenance,
-    /// Sums of each value, and the tensors that it is the input of.
-    pub(crate) sums: Vec<(&'a Sums, Vec<&'a str>)>,
-    /// How conversions are judged.
-    pub judge: Option<&'a Judge>,
-}
-
-impl Saved<'_> {
-    /// Writes the file: under its name only when it is whole.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let mut same = BTreeMap::new();
-        let mut tensors: Vec<(String, Lazy<'_>)> = Vec::new();
-        for (sums, names) in &self.sums {
-            let Some((first, others)) = names.split_first() else { continue };
-            same.extend(others.iter().map(|other| ((*other).to_owned(), (*first).to_owned())));
-            tensors.push(((*first).to_owned(), Lazy::means(sums, self.provenance.tokens)));
-        }
-        tensors.extend(self.judge.into_iter().flat_map(Judge::tensors));
-        let said = Said { provenance: self.provenance.clone(), same };
-        let metadata = HashMap::from([(PROVENANCE.to_owned(), json(&said)?)]);
-        write(path, tensors, metadata)
     }
 }
 

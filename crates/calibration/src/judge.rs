@@ -1,7 +1,7 @@
 //! Judging a conversion by what the original model says of a text.
 
 use crate::corpus::Corpus;
-use crate::file::Lazy;
+use crate::file::{JUDGE, Lazy};
 use crate::statistics::Statistics;
 use anemll_codes as codes;
 use anemll_generation::engine::{Engine, Head};
@@ -194,7 +194,7 @@ impl Judge {
             shape: vec![values.len()],
             bytes: Box::new(move || bytemuck::cast_slice::<u32, u8>(&values).to_vec().into()),
         };
-        let named = |name: &str, tensor| (format!("{PREFIX}{name}"), tensor);
+        let named = |name: &str, tensor| (format!("{JUDGE}{name}"), tensor);
         vec![
             named("windows", owned(windows)),
             named("tokens", owned(tokens)),
@@ -210,7 +210,7 @@ impl Judge {
     /// # Errors
     /// It is damaged.
     pub fn read(statistics: &Statistics) -> Result<Option<Self>> {
-        let name = |name: &str| format!("{PREFIX}{name}");
+        let name = |name: &str| format!("{JUDGE}{name}");
         let floats = |of: &str| statistics.floats(&name(of));
         let integers = |of: &str| statistics.integers(&name(of));
         if statistics.shape(&name("logsumexp")).is_none() {
@@ -248,9 +248,6 @@ impl Judge {
         if sound { Ok(Some(judge)) } else { Err(damaged("its tensors do not suit each other")) }
     }
 }
-
-/// What the names of the tensors begin with.
-pub(crate) const PREFIX: &str = "anemll.judge.";
 
 fn damaged(reason: &str) -> Error {
     Error::new(codes::STATISTICS_INVALID, format!("the text to judge by cannot be used: {reason}"))

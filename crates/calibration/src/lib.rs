@@ -12,13 +12,15 @@ mod corpus;
 mod file;
 mod judge;
 mod run;
+mod saved;
 mod statistics;
 mod taps;
 
 pub use collector::{Collector, Kind};
 pub use corpus::{Corpus, Piece, built_in_sha256};
-pub use file::{Provenance, Saved, refuse_unwritable};
+pub use file::{Provenance, refuse_unwritable};
 pub use judge::{Judge, Quality};
 pub use run::{CHECKPOINT, Calibration, Progress, calibrate, needed};
+pub use saved::Saved;
 pub use statistics::Statistics;
 pub use taps::{Taps, WeightNames};

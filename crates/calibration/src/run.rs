@@ -3,8 +3,9 @@
 use crate::checkpoint;
 use crate::collector::{Collector, Kind, Sums};
 use crate::corpus::Corpus;
-use crate::file::{Provenance, SCHEMA, Saved};
+use crate::file::{Provenance, SCHEMA};
 use crate::judge::Judge;
+use crate::saved::Saved;
 use crate::taps::Taps;
 use anemll_codes as codes;
 use anemll_generation::engine::Engine;

@@ -1,7 +1,6 @@
 //! Reading a file of statistics.
 
-use crate::file::{PROVENANCE, Provenance, SCHEMA, Said};
-use crate::judge::PREFIX;
+use crate::file::{JUDGE, PROVENANCE, Provenance, SCHEMA, Said};
 use anemll_codes as codes;
 use anemll_plugin_api::{DType, Error, Result, Tensor};
 use safetensors::Dtype;
@@ -67,7 +66,7 @@ impl Statistics {
             serde_json::from_slice(&header[8..]).map_err(|source| damaged(&source.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, info) in metadata.tensors() {
-            let known = if name.starts_with(PREFIX) {
+            let known = if name.starts_with(JUDGE) {
                 matches!(info.dtype, Dtype::F32 | Dtype::U32)
             } else {
                 info.dtype == Dtype::F32
@@ -131,7 +130,7 @@ impl Statistics {
         let mut buffer = vec![0; STEP];
         for (name, place) in places {
             // NaN stands where no token follows.
-            let checked = place.dtype == Dtype::F32 && !name.starts_with(PREFIX);
+            let checked = place.dtype == Dtype::F32 && !name.starts_with(JUDGE);
             let mut from = place.range.start;
             while from < place.range.end {
                 let step = &mut buffer[..(place.range.end - from).min(STEP as u64) as usize];
@@ -159,7 +158,7 @@ impl Statistics {
 
     /// Names of all weights that there are statistics of.
     pub fn weights(&self) -> impl Iterator<Item = &str> {
-        let own = self.tensors.keys().filter(|name| !name.starts_with(PREFIX));
+        let own = self.tensors.keys().filter(|name| !name.starts_with(JUDGE));
         own.chain(self.same.keys()).map(String::as_str)
     }
 

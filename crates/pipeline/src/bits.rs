@@ -7,6 +7,7 @@
 
 use crate::convert;
 use crate::event::Event;
+use crate::goal::Goal;
 use crate::in_order::in_order;
 use crate::job::Job;
 use crate::quantization::{Decided, Decisions, Quantization};
@@ -32,27 +33,6 @@ const TRIES: usize = 3;
 const CLOSE: f64 = 0.85;
 /// Steps in which a price is found.
 const STEPS: usize = 60;
-
-/// What a plan has to keep to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Goal {
-    /// The smallest whose divergence from the original is at most this, in nats a token.
-    Divergence(f64),
-    /// The best of at most so many bits a weight.
-    Bits(f64),
-    /// The best of at most so many bytes of weights.
-    Bytes(u64),
-}
-
-impl std::fmt::Display for Goal {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Divergence(most) => write!(formatter, "KL of at most {most}"),
-            Self::Bits(bits) => write!(formatter, "{bits} bits a weight"),
-            Self::Bytes(bytes) => write!(formatter, "{bytes} bytes"),
-        }
-    }
-}
 
 /// One thing that could become of a weight.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
 use crate::{
-    auto, component_options, finish, judging, meta, own_calibration, packages, report, settings,
+    auto, built_in_text, component_options, far, finish, meta, packages, report, settings,
     statistics, weight_record,
 };
 use anemll_codes as codes;
@@ -119,7 +119,7 @@ impl<'a> Job<'a> {
             && arguments.calibration == CalibrationChoice::Auto
             && !arguments.no_tokenizer;
         if calibrates {
-            options["calibration"] = Value::from(own_calibration::identity(description.parameters));
+            options["calibration"] = Value::from(built_in_text::identity(description.parameters));
         }
         if quantization.is_some() && scheme.open {
             options["bits"] = Value::from(arguments.goal.to_string());
@@ -347,7 +347,7 @@ impl<'a> Job<'a> {
         let mut warnings = self.description.warnings.clone();
         warnings.extend(weight_files.iter().flat_map(report::WeightFileReport::warnings));
         let test = step_report(Task::Test);
-        warnings.extend(test.quality.as_ref().and_then(judging::warning));
+        warnings.extend(test.quality.as_ref().and_then(far::warning));
         let ships: Vec<String> = shipped(&self.layout)
             .map(|package| relative_path(package).to_string_lossy().replace('\\', "/"))
             .collect();

@@ -4,7 +4,8 @@
 //! Nothing here knows the command line, and nothing prints: [`event::Event`]s tell what happens.
 
 mod auto;
-pub mod bits;
+mod bits;
+mod built_in_text;
 mod cache;
 pub mod calibrate;
 pub mod combiners;
@@ -13,7 +14,9 @@ mod convert;
 mod dry_run;
 pub mod event;
 mod execute;
+mod far;
 mod finish;
+pub mod goal;
 mod in_order;
 mod job;
 mod judging;
@@ -37,6 +40,7 @@ mod settings;
 pub mod sizes;
 mod statistics;
 mod steps;
+mod stored_argument;
 mod weight_record;
 mod weight_report;
 mod weight_values;

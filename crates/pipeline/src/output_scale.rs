@@ -5,7 +5,7 @@
 //! system and every unit runs that, while factors inside of the weight
 //! (`constexpr_blockwise_shift_scale` over tables) do not load everywhere.
 
-use super::references::ConstexprArgument;
+use super::stored_argument::ConstexprArgument;
 use anemll_codes as codes;
 use anemll_mil::{DataType, Literal, Symbols, TensorType, ValueType, literal};
 use anemll_mlpackage::WEIGHT_FILE_NAME;

@@ -1,6 +1,7 @@
 //! A conversion's own calibration: what its quantizer knows of the weights' inputs, and what the
 //! result is judged by, made once for a model and kept.
 
+use crate::built_in_text::tokens;
 use crate::cache;
 use crate::calibrate::{self, CalibrateRequest};
 use crate::event::Event;
@@ -12,22 +13,8 @@ use anemll_plugin_api::{Host, Result};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Tokens of the built-in text: fewer for a model that takes long to run.
-fn tokens(parameters: u64) -> u64 {
-    match parameters {
-        0..2_000_000_000 => 4096,
-        2_000_000_000..5_000_000_000 => 2048,
-        _ => 1024,
-    }
-}
-
 /// Longest window of text.
 const WINDOW: u64 = 512;
-
-/// What a conversion's own calibration is, beside the model: the same makes the same packages.
-pub(crate) fn identity(parameters: u64) -> String {
-    format!("{} tokens of {}", tokens(parameters), &built_in_sha256()[..16])
-}
 
 /// What a conversion's own calibration is made from.
 pub(crate) struct OwnCalibration<'a> {

@@ -4,6 +4,7 @@
 //! package's program names records of its weight file. This is the way from one to the other.
 
 use super::output_scale;
+use super::stored_argument::ConstexprArgument;
 use anemll_codes as codes;
 use anemll_mil::{DataType, TensorType, literal};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
@@ -45,23 +46,6 @@ pub(crate) enum Replacement {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output_scale: Option<ConstexprArgument>,
     },
-}
-
-/// An argument of a constexpr operation: a record of the weight file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ConstexprArgument {
-    pub(crate) name: String,
-    pub(crate) dtype: String,
-    pub(crate) shape: Vec<u64>,
-    pub(crate) offset: u64,
-}
-
-impl ConstexprArgument {
-    fn tensor_type(&self) -> Result<TensorType> {
-        let data_type = DataType::from_name(&self.dtype)
-            .ok_or_else(|| invalid(format!("`{}` is not a data type", self.dtype)))?;
-        Ok(TensorType::new(data_type, &self.shape))
-    }
 }
 
 /// The replacements of one weight file, by item key.

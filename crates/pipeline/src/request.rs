@@ -1,7 +1,7 @@
 //! What is to be converted, into what, and how.
 
-use crate::bits::Goal;
 use crate::component_options;
+use crate::goal::Goal;
 use crate::model_files::HeadChoice;
 pub use crate::plugins::NONE;
 use crate::plugins::Plugins;

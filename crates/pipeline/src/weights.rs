@@ -7,8 +7,9 @@
 
 use super::in_order::in_order;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
-use super::references::{ConstexprArgument, Item, Replacement, Resolved, Weight, collect};
+use super::references::{Item, Replacement, Resolved, Weight, collect};
 use super::rotation::Rotation;
+use super::stored_argument::ConstexprArgument;
 use super::weight_report::WeightReport;
 use super::weight_values::WeightSource;
 use anemll_codes as codes;

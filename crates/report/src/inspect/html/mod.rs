@@ -1,6 +1,6 @@
 //! The report as one page that needs nothing else: no network, no fonts, no scripts of others.
 //!
-//! Templates make the page of [`view::Page`]. Whatever they put in is escaped, except for what the
+//! Templates make the page of `view::Page`. Whatever they put in is escaped, except for what the
 //! program made itself, and the data for the script, which stand in a block that is no script, with
 //! every `<` escaped. A policy in the page allows exactly its own style and script, by their hashes,
 //! so that even a fault in this would run nothing.
