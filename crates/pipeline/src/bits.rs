@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::goal::Goal;
 use crate::in_order::in_order;
 use crate::job::Job;
-use crate::quantization::{Decided, Decisions, Quantization};
+use crate::quantization::{Decisions, Quantization};
 use crate::references::{Item, Weight, collect};
 use crate::request::{CalibrationChoice, ConvertRequest, NONE};
 use crate::scratch;
@@ -184,8 +184,7 @@ impl Measure<'_> {
         let mut best: Option<Taken> = None;
         for _ in 0..TRIES {
             let taken = search(candidates, &weights, Bound::Damage(aim));
-            let quality =
-                self.quality(&decisions(candidates, &taken), false, "measuring a plan")?;
+            let quality = self.quality(&decisions(candidates, &taken), "measuring a plan")?;
             tracing::info!("plan of {} bytes: KL {:.4}", bytes(candidates, &taken), quality.kl);
             if quality.kl <= most {
                 let enough = quality.kl >= CLOSE * most;
@@ -251,7 +250,7 @@ impl Measure<'_> {
                 })
                 .collect();
             let what = format!("measuring {kind}");
-            let quality = self.quality(&decisions(candidates, &taken), true, &what)?;
+            let quality = self.quality(&decisions(candidates, &taken), &what)?;
             tracing::info!("{kind}: KL {:.4} by an error of {error:.4}", quality.kl);
             let damage = if quality.kl.is_finite() { quality.kl.max(1e-5) } else { 1e3 };
             weights.insert(kind.to_owned(), damage / error.max(1e-9));
@@ -259,9 +258,8 @@ impl Measure<'_> {
         Ok(weights)
     }
 
-    /// How far a plan takes the model from the original. A trial is encoded the quick way by which
-    /// the errors of choices were found.
-    fn quality(&self, decisions: &Decisions, is_trial: bool, what: &str) -> Result<Quality> {
+    /// How far a plan takes the model from the original.
+    fn quality(&self, decisions: &Decisions, what: &str) -> Result<Quality> {
         let job = self.job;
         let folder = scratch::folder(job.arguments, &job.description, "anemll-plan-")?;
         let request = ConvertRequest {
@@ -270,7 +268,7 @@ impl Measure<'_> {
             combiner: job.settings.combiner.clone(),
             chunk: job.settings.chunks.map(crate::request::ChunkCount::Count),
             calibration: CalibrationChoice::File(self.statistics.clone()),
-            decided: Some(Arc::new(Decided { decisions: decisions.clone(), is_trial })),
+            decided: Some(Arc::new(decisions.clone())),
             compiler: Some(NONE.to_owned()),
             runtime: NONE.to_owned(),
             no_tokenizer: true,

@@ -83,6 +83,7 @@ pub fn run(
                 },
                 quantization: job.quantization.as_ref(),
                 rotation: job.settings.scheme.rotation,
+                needs_statistics: job.settings.scheme.needs_statistics,
                 wants_products: job.settings.scheme.statistics == Knowledge::Products,
                 outline: &job.settings.outline,
                 host: &host,

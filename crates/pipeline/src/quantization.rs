@@ -22,15 +22,6 @@ use std::sync::OnceLock;
 /// What becomes of weights, by id; nothing for those that stay float16.
 pub type Decisions = BTreeMap<String, Option<Decision>>;
 
-/// Decisions that were made before, and whether they are only tried.
-#[derive(Debug, Clone)]
-pub struct Decided {
-    /// The decisions.
-    pub decisions: Decisions,
-    /// Whether squares of inputs are enough, though products are known.
-    pub is_trial: bool,
-}
-
 /// A quantizer and the statistics that it is given.
 pub struct Quantization {
     /// Its id.
@@ -42,8 +33,6 @@ pub struct Quantization {
     statistics: OnceLock<Statistics>,
     /// What was decided by measures, in place of the quantizer's own decisions.
     decisions: OnceLock<Decisions>,
-    /// Whether squares of inputs are enough, though products are known: it is quick, and only a trial.
-    pub(super) is_trial: bool,
 }
 
 /// What a quantizer is told of a conversion.
@@ -54,13 +43,7 @@ pub fn outline(description: &ModelDescription, whole: bool) -> Outline {
 impl Quantization {
     /// A quantizer without statistics.
     pub fn new((id, quantizer): Chosen) -> Self {
-        Self {
-            id,
-            quantizer,
-            statistics: OnceLock::new(),
-            decisions: OnceLock::new(),
-            is_trial: false,
-        }
+        Self { id, quantizer, statistics: OnceLock::new(), decisions: OnceLock::new() }
     }
 
     /// The same quantizer with the statistics of a file. Without a directory of weights, the names in
@@ -75,18 +58,6 @@ impl Quantization {
     ) -> Result<Self> {
         self.take(Statistics::read(path, directory)?);
         Ok(self)
-    }
-
-    /// The statistics of a weight's input under `name`, as the weight is encoded with.
-    ///
-    /// # Errors
-    /// They do not suit the weight, or cannot be read.
-    pub(super) fn statistics_of(&self, weight: &Weight, name: &str) -> Result<Option<Tensor>> {
-        match self.statistics() {
-            Some(statistics) if self.is_trial => statistics.squares(weight, name),
-            Some(statistics) => statistics.of(weight, name),
-            None => Ok(None),
-        }
     }
 
     /// Takes statistics, if there are none yet.

@@ -5,7 +5,7 @@ use crate::goal::Goal;
 use crate::model_files::HeadChoice;
 pub use crate::plugins::NONE;
 use crate::plugins::Plugins;
-use crate::quantization::Decided;
+use crate::quantization::Decisions;
 pub use crate::quantizer_choice::QUANTIZER;
 use crate::quantizer_choice::QuantizerChoice;
 use anemll_plugin_api::ComponentOptions;
@@ -65,7 +65,7 @@ pub struct ConvertRequest {
     pub goal: Goal,
     /// What becomes of weights, where that was decided before.
     #[serde(skip)]
-    pub decided: Option<Arc<Decided>>,
+    pub decided: Option<Arc<Decisions>>,
     /// Id of the frontend, where several accept the model.
     #[serde(skip)]
     pub arch: Option<String>,

@@ -57,10 +57,9 @@ pub(super) fn quantization(
     plugins: &Plugins,
     directory: Option<&ModelDirectory>,
 ) -> Result<Option<Quantization>> {
-    let mut chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
-    if let (Some(chosen), Some(decided)) = (&mut chosen, &arguments.decided) {
-        chosen.decide(decided.decisions.clone());
-        chosen.is_trial = decided.is_trial;
+    let chosen = arguments.quantizer.choose(plugins)?.map(Quantization::new);
+    if let (Some(chosen), Some(decided)) = (&chosen, &arguments.decided) {
+        chosen.decide((**decided).clone());
     }
     match (chosen, &arguments.calibration) {
         (Some(chosen), CalibrationChoice::File(path)) => {

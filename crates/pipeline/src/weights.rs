@@ -37,6 +37,8 @@ pub(super) struct WeightJob<'a> {
     pub(super) rotation: Option<u64>,
     /// Whether the quantizer wants mean products of inputs.
     pub(super) wants_products: bool,
+    /// Whether the quantizer cannot do without what it wants.
+    pub(super) needs_statistics: bool,
     /// What the quantizer is told of the conversion.
     pub(super) outline: &'a Outline,
     /// Services for plugins.
@@ -137,15 +139,15 @@ impl WeightJob<'_> {
         weight: &Weight,
         decision: &Decision,
     ) -> Result<f64> {
-        let (values, _) = self.source.read(weight, &[], None)?;
+        let (values, _) = self.source.read(weight, &[], self.rotation())?;
         let name = &weight.reference.tensor;
         let tensor =
             TensorView::new(name, DType::FLOAT16, &weight.shape, bytemuck::cast_slice(&values))?;
+        let mut statistics = self.statistics(quantization, weight)?;
         // Squares are enough to tell choices apart, and quick.
-        let statistics = match quantization.statistics() {
-            Some(statistics) => statistics.squares(weight, name)?,
-            None => None,
-        };
+        if !self.needs_statistics {
+            statistics = statistics.map(squares).transpose()?;
+        }
         let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
         let mut sink = MemorySink::new();
         let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
@@ -156,12 +158,25 @@ impl WeightJob<'_> {
         })
     }
 
+    /// The statistics of a weight's inputs as it is encoded: those of the rotated stream, where that is
+    /// rotated.
+    fn statistics(&self, quantization: &Quantization, weight: &Weight) -> Result<Option<Tensor>> {
+        let Some(statistics) = quantization.statistics() else { return Ok(None) };
+        let Some(known) = statistics.of(weight, &weight.reference.tensor)? else { return Ok(None) };
+        let rotated = match self.rotation() {
+            Some(rotation) => rotation.statistics(&weight.reference, &known.view()?)?,
+            None => None,
+        };
+        match rotated {
+            Some(bytes) => Tensor::new(known.name, known.dtype, known.shape, bytes).map(Some),
+            None => Ok(Some(known)),
+        }
+    }
+
     /// The rotation of the residual stream, if the quantizer wants one and it does no harm: mean
-    /// squares say nothing of rotated inputs, and trials have no more. Whoever wants products rotates
-    /// for their sake alone.
+    /// squares say nothing of rotated inputs, and whoever wants products rotates for their sake alone.
     fn rotation(&self) -> Option<Rotation<'_>> {
-        let quantization = self.quantization.filter(|quantization| !quantization.is_trial)?;
-        let suits = match quantization.statistics() {
+        let suits = match self.quantization?.statistics() {
             Some(statistics) => statistics.have_products(),
             None => !self.wants_products,
         };
@@ -186,13 +201,7 @@ impl WeightJob<'_> {
         };
         let tensor =
             TensorView::new(&weight.reference.tensor, DType::FLOAT16, &weight.shape, bytes)?;
-        let mut statistics = quantization.statistics_of(weight, &weight.reference.tensor)?;
-        if let (Some(rotation), Some(known)) = (&rotation, &statistics)
-            && let Some(bytes) = rotation.statistics(&weight.reference, &known.view()?)?
-        {
-            let (name, shape) = (known.name.clone(), known.shape.clone());
-            statistics = Some(Tensor::new(name, known.dtype, shape, bytes)?);
-        }
+        let statistics = self.statistics(quantization, weight)?;
         let bytes = bytes.len() as u64;
         services::encoding(bytes, || {
             let mut sink = MemorySink::new();
@@ -211,6 +220,14 @@ impl WeightJob<'_> {
             })
         })
     }
+}
+
+/// The mean squares among mean products.
+fn squares(statistics: Tensor) -> Result<Tensor> {
+    let [inputs, _] = statistics.shape[..] else { return Ok(statistics) };
+    let all = statistics.bytes.as_chunks::<4>().0.iter();
+    let squares: Vec<u8> = all.step_by(inputs as usize + 1).flatten().copied().collect();
+    Tensor::new(statistics.name, statistics.dtype, [inputs], squares)
 }
 
 /// A weight or table that is ready to be written.
