@@ -28,9 +28,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Plans that are made and measured before the last is taken.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 /// A damage of at least this share of what is allowed is close enough.
 const CLOSE: f64 = 0.85;
+/// What is aimed for, as a share of what is allowed: on another text it may be more.
+const SAFE: f64 = 0.88;
 /// Steps in which a price is found.
 const STEPS: usize = 60;
 
@@ -180,33 +182,30 @@ impl Measure<'_> {
     /// The smallest plan whose divergence is at most `most`.
     fn smallest(&self, candidates: &[Candidate], most: f64) -> Result<Taken> {
         let weights = self.weights_of_kinds(candidates)?;
+        let most = most * SAFE;
+        let mut tried: Vec<Tried> = Vec::new();
         let mut aim = most;
-        let mut best: Option<Taken> = None;
         for _ in 0..TRIES {
             let taken = search(candidates, &weights, Bound::Damage(aim));
-            let quality = self.quality(&decisions(candidates, &taken), "measuring a plan")?;
-            tracing::info!("plan of {} bytes: KL {:.4}", bytes(candidates, &taken), quality.kl);
-            if quality.kl <= most {
-                let enough = quality.kl >= CLOSE * most;
-                // Of two that keep to it, the smaller.
-                if best
-                    .as_ref()
-                    .is_none_or(|known| bytes(candidates, &taken) < bytes(candidates, known))
-                {
-                    best = Some(taken);
-                }
-                if enough {
-                    break;
-                }
-            }
+            let kl = self.quality(&decisions(candidates, &taken), "measuring a plan")?.kl;
+            let bytes = bytes(candidates, &taken);
+            tracing::info!("plan of {bytes} bytes: KL {kl:.4}");
             // NaN: as far from the goal as can be.
-            let measured = if quality.kl.is_finite() { quality.kl.max(1e-6) } else { most * 10.0 };
-            aim *= (0.9 * most / measured).clamp(0.1, 3.0);
+            let kl = if kl.is_finite() { kl.max(1e-6) } else { f64::MAX };
+            tried.push(Tried { aim, kl, bytes, taken });
+            if (CLOSE * most..=most).contains(&kl) {
+                break;
+            }
+            aim = next_aim(&tried, most);
         }
-        // Where no plan was near enough, the one with the most bits is.
-        Ok(best.unwrap_or_else(|| {
-            candidates.iter().map(|candidate| candidate.choices.len() - 1).collect()
-        }))
+        // Of those that keep to it the smallest, else the nearest.
+        let order = |one: &Tried, other: &Tried| {
+            let (far, also) = (one.kl > most, other.kl > most);
+            let nearer = one.kl.total_cmp(&other.kl);
+            far.cmp(&also).then(if far { nearer } else { one.bytes.cmp(&other.bytes) })
+        };
+        let best = tried.into_iter().min_by(order);
+        Ok(best.map_or_else(|| vec![0; candidates.len()], |best| best.taken))
     }
 
     /// The best plan of at most so many bytes.
@@ -286,6 +285,31 @@ impl Measure<'_> {
         self.judge
             .judge(&mut engine, &|done| show(&Event::Measure { what, unit: "tokens", done, total }))
     }
+}
+
+/// A plan that was measured.
+struct Tried {
+    /// The damage that it was to do.
+    aim: f64,
+    /// What it does.
+    kl: f64,
+    bytes: u64,
+    taken: Taken,
+}
+
+/// What to aim for next: the damages of single kinds and of a plan follow a power of each other, of
+/// which the last two plans tell.
+fn next_aim(tried: &[Tried], most: f64) -> f64 {
+    let Some(last) = tried.last() else { return most };
+    let power = match tried {
+        [.., before, last] if before.aim != last.aim => {
+            (before.kl / last.kl).ln() / (before.aim / last.aim).ln()
+        }
+        _ => 1.0,
+    };
+    let power = if power.is_finite() { power.clamp(0.3, 2.0) } else { 1.0 };
+    let wanted = f64::midpoint(CLOSE * most, most);
+    last.aim * (wanted / last.kl).powf(1.0 / power).clamp(0.05, 20.0)
 }
 
 /// What a plan may come to at most.
@@ -401,6 +425,17 @@ mod tests {
         assert_eq!(damaged(0.6), [0, 0, 2]);
         assert_eq!(damaged(0.2), [1, 0, 2]);
         assert_eq!(damaged(100.0), [0, 0, 0]);
+    }
+
+    #[test]
+    fn aims_follow_what_was_measured() {
+        let tried = |aim: f64, kl: f64| Tried { aim, kl, bytes: 0, taken: Vec::new() };
+        let first = next_aim(&[tried(0.1, 0.2)], 0.1);
+        assert!((first - 0.1 * 0.925 / 2.0).abs() < 1e-9, "{first}");
+        // KL falls with the root of what is aimed for.
+        let second = next_aim(&[tried(0.1, 0.2), tried(0.025, 0.1)], 0.08);
+        assert!((second - 0.025 * (0.074_f64 / 0.1).powi(2)).abs() < 1e-9, "{second}");
+        assert!(next_aim(&[tried(0.1, f64::MAX)], 0.1) >= 0.004);
     }
 
     #[test]
