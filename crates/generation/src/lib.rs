@@ -6,6 +6,7 @@ pub mod chat_template;
 pub mod conversation;
 pub mod engine;
 pub mod evaluation;
+pub mod findings;
 pub mod generation;
 mod npy_header;
 pub mod observation;

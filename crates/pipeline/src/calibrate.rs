@@ -159,7 +159,7 @@ fn corpus(
 fn judge(engine: &mut Engine, held_out: &Corpus, show: &dyn Fn(&Event<'_>)) -> Result<Judge> {
     let total = held_out.tokens();
     Judge::new(engine, held_out, &|done| {
-        show(&Event::Measure { what: "running what to judge by", unit: "tokens", done, total });
+        show(&Event::Measure { what: "running the original model", unit: "tokens", done, total });
     })
 }
 

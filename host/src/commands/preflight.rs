@@ -8,20 +8,19 @@ use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use anemll_codes as codes;
 use anemll_generation::engine::{Engine, Head};
-use anemll_generation::evaluation::{Evaluation, Reference, read_tokens, summarize};
-use anemll_generation::peaks::{LIMIT, Peak, Peaks};
+use anemll_generation::evaluation::{Reference, read_tokens, summarize};
+use anemll_generation::findings::{Findings, WeightFinding};
+use anemll_generation::peaks::Peaks;
 use anemll_huggingface::ConfigFile;
 use anemll_pipeline::model_source::{Need, Source};
 use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services::{self as services, check_cancelled};
-use anemll_terminal::{self as terminal, Column, Table};
+use anemll_terminal as terminal;
 use anemll_tokenizer::Tokenizer;
 use clap::Args;
-use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Examples for the help.
@@ -33,8 +32,6 @@ pub const EXAMPLES: &str = "Examples:
 Exit code 0 whatever is found, 1 when the model could not be run. With --strict also 1 when a weight or
 a value is beyond the range of 16-bit floats, or logits are not numbers; a value near it does not count.";
 
-/// Schema of the JSON.
-const SCHEMA: u32 = 1;
 /// Batches to choose from: one that is no size of the model tells which axis counts tokens.
 const BATCHES: [u64; 7] = [64, 96, 160, 32, 224, 48, 61];
 /// What can be typed.
@@ -70,41 +67,6 @@ pub struct PreflightArguments {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-}
-
-/// A weight that does not fit into float16.
-#[derive(Debug, Serialize)]
-struct WeightFinding {
-    tensor: String,
-    /// Values beyond ±65504, which were clamped for the runs.
-    clamped: u64,
-}
-
-/// What the command prints.
-#[derive(Debug, Serialize)]
-struct Preflight {
-    schema: u32,
-    /// Tokens that were run.
-    tokens: u64,
-    limit: f32,
-    /// Weights beyond float16.
-    weights: Vec<WeightFinding>,
-    /// The largest value of each layer.
-    layers: Vec<Peak>,
-    /// All values beyond the range or near it, largest first.
-    values: Vec<Peak>,
-    /// Positions whose logits are not all numbers when activations are rounded to float16.
-    broken_positions: u64,
-    /// The rounded run against the other.
-    rounding: Rounding,
-}
-
-#[derive(Debug, Serialize)]
-struct Rounding {
-    cosine_min: f64,
-    kl_mean: f64,
-    top1_agreement: f64,
-    max_abs_error: f64,
 }
 
 /// Runs the command.
@@ -159,7 +121,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     }
     drop(bar);
     let broken = positions.iter().filter(|position| position.kl.is_nan()).count() as u64;
-    let findings = Preflight::new(
+    let findings = Findings::new(
         peaks.into_values(),
         weights,
         tokens.len() as u64,
@@ -285,131 +247,4 @@ fn weight_findings(report: &Path) -> Result<Vec<WeightFinding>> {
             Some(WeightFinding { tensor: weight["tensor"].as_str()?.to_owned(), clamped })
         })
         .collect())
-}
-
-impl Preflight {
-    /// What was found over all tokens.
-    fn new(
-        mut values: Vec<Peak>,
-        weights: Vec<WeightFinding>,
-        tokens: u64,
-        broken_positions: u64,
-        evaluation: &Evaluation,
-    ) -> Self {
-        let mut layers: BTreeMap<Option<u32>, Peak> = BTreeMap::new();
-        for peak in &values {
-            match layers.get_mut(&peak.layer) {
-                Some(known) if known.not_finite == 0 && peak.is_larger(known) => {
-                    *known = peak.clone();
-                }
-                Some(_) => {}
-                None => {
-                    layers.insert(peak.layer, peak.clone());
-                }
-            }
-        }
-        values.retain(|peak| peak.range != "within");
-        values.sort_by(|left, right| right.peak.abs().total_cmp(&left.peak.abs()));
-        Self {
-            schema: SCHEMA,
-            tokens,
-            limit: LIMIT,
-            weights,
-            layers: layers.into_values().collect(),
-            values,
-            broken_positions,
-            rounding: Rounding {
-                cosine_min: evaluation.cosine_min,
-                kl_mean: evaluation.kl_mean,
-                top1_agreement: evaluation.top1_agreement,
-                max_abs_error: evaluation.max_abs_error,
-            },
-        }
-    }
-
-    /// How much there is that 16-bit floats cannot hold: weights, values, and logits without numbers.
-    fn beyond(&self) -> u64 {
-        let values = self.values.iter().filter(|peak| peak.range == "beyond").count();
-        (self.weights.len() + values) as u64 + u64::from(self.broken_positions > 0)
-    }
-
-    fn text(&self, width: Option<usize>) -> String {
-        let mut text = String::new();
-        for weight in &self.weights {
-            let line = format!(
-                "weight beyond float16: {} values of `{}` (clamped for this run)",
-                weight.clamped, weight.tensor
-            );
-            text += &terminal::wrapped(line.split(' '), " ", 0, width);
-        }
-        text += &terminal::wrapped(
-            format!(
-                "largest activations over {} tokens, computed in float32; of the layers within the \
-                 range, the one with the largest:",
-                self.tokens
-            )
-            .split(' '),
-            " ",
-            0,
-            width,
-        );
-        let columns = [
-            Column::Left,
-            Column::Right,
-            Column::Left,
-            Column::Right,
-            Column::Right,
-            Column::Left,
-            Column::Flexible,
-        ];
-        let head = ["LAYER", "LARGEST", "RANGE", "TOKEN", "MORE", "OPERATION", "VALUE"];
-        let mut table = Table::new(&columns).with_head(&head).leaving_out(&[5, 4]);
-        for peak in self.layers.iter().filter(|peak| peak.range != "within") {
-            let same = self.values.iter().filter(|value| value.layer == peak.layer).count();
-            table.row(cells(peak, same.saturating_sub(1)));
-        }
-        let rest = self.layers.iter().filter(|peak| peak.range == "within");
-        if let Some(peak) = rest.max_by(|a, b| a.peak.abs().total_cmp(&b.peak.abs())) {
-            table.row(cells(peak, 0));
-        }
-        text += &table.render(width);
-        let more = if self.values.is_empty() {
-            "no value is beyond the range of float16, or near it"
-        } else {
-            "MORE: further values of the layer that are beyond float16 or near it; --json lists them"
-        };
-        text += &terminal::wrapped(more.split(' '), " ", 0, width);
-        let rounding = format!(
-            "float16 against float32: mean KL {:.3e}, top-1 agreement {:.2} %, smallest cosine {:.7}",
-            self.rounding.kl_mean,
-            100.0 * self.rounding.top1_agreement,
-            self.rounding.cosine_min
-        );
-        text += &terminal::wrapped(rounding.split(' '), " ", 0, width);
-        if self.broken_positions > 0 {
-            text += &format!(
-                "at {} of {} tokens the logits are not all numbers\n",
-                self.broken_positions, self.tokens
-            );
-        }
-        text
-    }
-}
-
-/// A line of the table.
-fn cells(peak: &Peak, more: usize) -> [String; 7] {
-    [
-        peak.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string()),
-        peak.peak.to_string(),
-        match peak.range {
-            "beyond" => "beyond 65504",
-            "near" => "near 65504",
-            other => other,
-        }
-        .to_owned(),
-        peak.position.map_or_else(String::new, |position| position.to_string()),
-        if more > 0 { more.to_string() } else { String::new() },
-        peak.operation.clone(),
-        peak.value.clone(),
-    ]
 }
