@@ -70,6 +70,23 @@ impl LutArguments {
     }
 }
 
+/// How a model is run as it is, to be measured.
+#[derive(Debug, Clone, Args)]
+pub struct OriginalArguments {
+    /// Architecture to use, where several accept the model.
+    #[arg(long, value_name = "ID")]
+    pub arch: Option<String>,
+    /// Which weight the head has, where it is tied to the embedding and another one is stored.
+    #[arg(long, value_name = "HEAD", value_enum)]
+    pub head: Option<HeadArgument>,
+    /// Runtime plugin; it must be able to compute with activations in f32.
+    #[arg(long, value_name = "ID", default_value = "cpu")]
+    pub runtime: String,
+    /// Where temporary packages go, which are as large as the model in 16-bit floats.
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+}
+
 /// What bits by measured damage have to keep to.
 #[derive(Debug, Clone, Args)]
 pub struct GoalArguments {

@@ -228,3 +228,25 @@ fn statistics_of_zeros_are_statistics() {
         assert!(quality["kl"].as_f64().unwrap() < 1.0, "{quality}");
     }
 }
+
+/// Weights that were rotated do not go with others that are not: a run that goes on with a conversion
+/// must not know less than the one before.
+#[test]
+fn a_rotation_is_not_changed_halfway() {
+    let place = Place::new();
+    let flags = ["--lut2", "4", "--lut3", "4", "--combiner", "chunked", "--skip-quality"];
+    let run = |more: &[&str]| place.command(&model("tiny-llama"), "one", &[&flags, more].concat());
+    succeed(&mut run(&[]));
+    let kept = place.kept();
+    let [path] = &kept[..] else { panic!("one file is kept: {kept:?}") };
+    // Of the same model, but without products.
+    let mut squares = anemll();
+    squares.args(["calibrate", "--context", "256", "--tokens", "512", "-o"]).arg(path);
+    succeed(squares.arg(model("tiny-llama")));
+    let before = files(&place.path("one/out"));
+    let told = refusal(&mut run(&["--restart", "3"]));
+    assert!(told.contains(&format!("error[{}]", codes::STEP_INPUT_MISSING)), "{told}");
+    assert!(told.contains("another rotation") && told.contains("--restart 1"), "{told}");
+    assert_eq!(files(&place.path("one/out")), before);
+    succeed(&mut run(&["--restart", "1"]));
+}

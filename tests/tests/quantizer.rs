@@ -433,7 +433,7 @@ fn statistics_that_do_not_suit_are_refused() {
         ),
         (
             |all, _| drop(all.insert("other".into(), (vec![1], vec![1.0]))),
-            "`other`, which the model",
+            "`other`, which is not a weight of this model",
         ),
     ];
     let refused = |path: &PathBuf, quantizer: &[&str]| {

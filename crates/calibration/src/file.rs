@@ -150,7 +150,7 @@ pub fn refuse_unwritable(path: &Path) -> Result<()> {
     }
     let folder = folder(path);
     if !folder.is_dir() {
-        return Err(failed(format!("there is no folder {}", folder.display())));
+        return Err(failed(format!("the folder {} does not exist", folder.display())));
     }
     tempfile::tempfile_in(folder).map(drop).map_err(|source| failed(source.to_string()))
 }

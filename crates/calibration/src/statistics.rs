@@ -199,7 +199,9 @@ impl Statistics {
         for (at, value) in bytes.chunks_exact_mut(4).enumerate() {
             let offset = place.range.start + at as u64 * (inputs + 1) * 4;
             if offset + 4 > place.range.end {
-                return Err(self.invalid(&format!("the statistics of `{weight}` are no square")));
+                return Err(
+                    self.invalid(&format!("the statistics of `{weight}` are not a square matrix"))
+                );
             }
             self.read(value, offset)?;
         }

@@ -1,8 +1,7 @@
 //! Which values of a model's functions are the inputs of which weights.
 
 use anemll_codes as codes;
-use anemll_mil::{DataType, Symbols, ValueType, model};
-use anemll_mlpackage::Package;
+use anemll_generation::observation::{each_block, half_type};
 use anemll_plugin_api::{Error, Result};
 use coreml_proto::mil;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,16 +47,21 @@ impl Taps {
     /// A package that cannot be read.
     pub fn new(functions: &[(PathBuf, String)], weights: &WeightNames) -> Result<Self> {
         let mut taps = Self::default();
-        for (path, function) in functions {
-            let package = Package::open(path)?;
-            let invalid =
-                |source: anemll_mil::Error| Error::new(codes::PACKAGE_INVALID, source.to_string());
-            let program = model::program(package.model()).map_err(invalid)?;
-            let Some(body) = program.functions.get(function) else { continue };
-            let block = model::block(body).map_err(invalid)?;
+        each_block(functions, |path, function, block| {
             let found = taps.add_block(block, weights);
-            taps.by_function.insert((path.clone(), function.clone()), found);
-        }
+            // Sums are kept by name: those of two values would be mixed up.
+            let mut known = taps.by_function.values().flatten();
+            if let Some(name) = known.find(|name| found.contains(name)) {
+                return Err(Error::new(
+                    codes::GRAPH_INVALID,
+                    format!("two functions of an evaluation have a value `{name}`"),
+                )
+                .with_at(path.display().to_string())
+                .with_hint("this is a bug in the arch plugin; please report it to its author"));
+            }
+            taps.by_function.insert((path.to_owned(), function.to_owned()), found);
+            Ok(())
+        })?;
         Ok(taps)
     }
 
@@ -67,7 +71,7 @@ impl Taps {
             .operations
             .iter()
             .flat_map(|operation| &operation.outputs)
-            .filter_map(|output| Some((output.name.as_str(), half_shape(output)?)))
+            .filter_map(|output| Some((output.name.as_str(), half_type(output)?.fixed_shape()?)))
             .collect();
         let mut found = BTreeSet::new();
         for operation in &block.operations {
@@ -119,14 +123,6 @@ impl Taps {
 
     pub(crate) fn values(&self) -> &BTreeMap<String, Tap> {
         &self.values
-    }
-}
-
-/// The shape of a float16 value, where it has a fixed one.
-fn half_shape(output: &mil::NamedValueType) -> Option<Vec<u64>> {
-    match ValueType::from_proto(output.r#type.as_ref()?, &Symbols::default()).ok()? {
-        ValueType::Tensor(kind) if kind.data_type == DataType::Float16 => kind.fixed_shape(),
-        _ => None,
     }
 }
 

@@ -1,9 +1,12 @@
 //! Looking at values inside of a package while it runs.
 
 use anemll_codes as codes;
+use anemll_mil::{DataType, Symbols, TensorType, ValueType, model};
+use anemll_mlpackage::Package;
 use anemll_plugin_api::{DType, Error, MemorySink, Result, Sink, Tensor};
+use coreml_proto::mil;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Sees values inside of the packages while they are computed.
 pub trait Observer: Send {
@@ -15,6 +18,33 @@ pub trait Observer: Send {
     /// # Errors
     /// Whatever ends the run.
     fn see(&mut self, function: &str, value: &Tensor) -> Result<()>;
+}
+
+/// Shows the operations of functions of packages, by which an observer knows what there is to see.
+///
+/// # Errors
+/// A package that cannot be read, and those of `visit`.
+pub fn each_block(
+    functions: &[(PathBuf, String)],
+    mut visit: impl FnMut(&Path, &str, &mil::Block) -> Result<()>,
+) -> Result<()> {
+    let invalid =
+        |source: anemll_mil::Error| Error::new(codes::PACKAGE_INVALID, source.to_string());
+    for (path, function) in functions {
+        let package = Package::open(path)?;
+        let program = model::program(package.model()).map_err(invalid)?;
+        let Some(body) = program.functions.get(function) else { continue };
+        visit(path, function, model::block(body).map_err(invalid)?)?;
+    }
+    Ok(())
+}
+
+/// Whether a value is declared as a float16 tensor, and of which type.
+pub fn half_type(output: &mil::NamedValueType) -> Option<TensorType> {
+    match ValueType::from_proto(output.r#type.as_ref()?, &Symbols::default()).ok()? {
+        ValueType::Tensor(kind) if kind.data_type == DataType::Float16 => Some(kind),
+        _ => None,
+    }
 }
 
 /// Keeps a function's outputs, and shows tapped values to an observer without keeping them.

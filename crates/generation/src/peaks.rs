@@ -1,9 +1,8 @@
 //! The largest values that a model computes, layer by layer, and which of them float16 cannot hold.
 
-use crate::observation::Observer;
+use crate::observation::{Observer, each_block, half_type};
 use anemll_codes as codes;
-use anemll_mil::{DataType, Symbols, ValueType, model, ops};
-use anemll_mlpackage::Package;
+use anemll_mil::ops;
 use anemll_plugin_api::{DType, Error, Result, Tensor};
 use coreml_proto::mil;
 use serde::Serialize;
@@ -78,16 +77,11 @@ impl Peaks {
             tokens: 0,
             found: BTreeMap::new(),
         };
-        for (path, function) in functions {
-            let package = Package::open(path)?;
-            let invalid =
-                |source: anemll_mil::Error| Error::new(codes::PACKAGE_INVALID, source.to_string());
-            let program = model::program(package.model()).map_err(invalid)?;
-            let Some(body) = program.functions.get(function) else { continue };
+        each_block(functions, |path, function, block| {
             let mut taps = Vec::new();
             // Norms are made of x and -x; the latter would only repeat the peaks of another layer.
             let mut minus_one = BTreeSet::new();
-            for operation in &model::block(body).map_err(invalid)?.operations {
+            for operation in &block.operations {
                 let kind = operation.r#type.as_str();
                 if kind == "const" && is_minus_one(operation) {
                     minus_one.extend(operation.outputs.iter().map(|output| output.name.as_str()));
@@ -98,19 +92,14 @@ impl Peaks {
                 if negates || ops::facts(kind).moves() || ops::is_constant(kind) {
                     continue;
                 }
-                for output in &operation.outputs {
-                    let declared = output.r#type.as_ref();
-                    let declared = declared
-                        .and_then(|kind| ValueType::from_proto(kind, &Symbols::default()).ok());
-                    if matches!(declared, Some(ValueType::Tensor(kind)) if kind.data_type == DataType::Float16)
-                    {
-                        taps.push(output.name.clone());
-                        peaks.operations.insert(output.name.clone(), kind.to_owned());
-                    }
+                for output in operation.outputs.iter().filter(|one| half_type(one).is_some()) {
+                    taps.push(output.name.clone());
+                    peaks.operations.insert(output.name.clone(), kind.to_owned());
                 }
             }
-            peaks.taps.insert((path.clone(), function.clone()), taps);
-        }
+            peaks.taps.insert((path.to_owned(), function.to_owned()), taps);
+            Ok(())
+        })?;
         Ok(peaks)
     }
 

@@ -2,7 +2,7 @@
 //! and fast where the places of the cuts are known to lie between those of another solution.
 
 use crate::lanes::{largest, largest_each};
-use crate::penalised::Cuts;
+use crate::penalised::{Cuts, Span};
 use crate::prefix::{LANES, Prefix};
 use crate::widest::widest;
 
@@ -18,15 +18,6 @@ pub(crate) struct Layered {
     /// The beginning of each layer's window in `parents`.
     offsets: Vec<usize>,
     spans: Vec<Span>,
-}
-
-/// Ends `low..high` of a layer, whose last cluster begins in `first..=last`.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    low: usize,
-    high: usize,
-    first: usize,
-    last: usize,
 }
 
 /// The first and the last place where the cut after some clusters can be.

@@ -48,11 +48,11 @@ pub(crate) struct Penalised {
 
 /// The ends `low..high`, whose last cluster begins in `first..=last`.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    low: usize,
-    high: usize,
-    first: usize,
-    last: usize,
+pub(crate) struct Span {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
 }
 
 impl Penalised {

@@ -14,6 +14,7 @@ use crate::quantization::{Decisions, Quantization};
 use crate::references::{Item, Weight, collect};
 use crate::request::{CalibrationChoice, ConvertRequest, NONE};
 use crate::scratch;
+use crate::sizes::weight_bytes;
 use crate::weights::BUDGET;
 use crate::work::Work;
 use anemll_calibration::{Judge, Quality};
@@ -92,9 +93,7 @@ impl Job<'_> {
             }
             Goal::Bytes(bytes) => measure.within(&candidates, bytes)?,
         };
-        for text in told(&candidates, &taken) {
-            (work.show)(&Event::Note { text: &text });
-        }
+        (work.show)(&Event::Note { text: &told(&candidates, &taken) });
         quantization.decide(decisions(&candidates, &taken));
         Ok(())
     }
@@ -151,19 +150,16 @@ impl crate::weights::WeightJob<'_> {
         weight: &Weight,
         decisions: &[Decision],
     ) -> Result<Candidate> {
-        let mut choices: Vec<Choice> = Vec::new();
-        for decision in decisions {
-            let Some(encoding) = &decision.encoding else { continue };
-            let bytes = encoding
-                .arguments
-                .values()
-                .filter_map(|argument| argument.dtype.byte_length(&argument.shape))
-                .sum();
-            let error = self.error_of(quantization, weight, decision)?;
-            choices.push(Choice { bytes, error, decision: Some(decision.clone()) });
-        }
-        let bytes = elements(weight).saturating_mul(2);
-        choices.push(Choice { bytes, error: 0.0, decision: None });
+        let encoded = decisions.iter().filter(|decision| decision.encoding.is_some());
+        let encoded: Vec<&Decision> = encoded.collect();
+        let errors = self.errors_of(quantization, weight, &encoded)?;
+        let choice = |error, decision: Option<&Decision>| {
+            let bytes = weight_bytes(&weight.shape, decision);
+            Choice { bytes, error, decision: decision.cloned() }
+        };
+        let mut choices = vec![choice(0.0, None)];
+        choices
+            .extend(errors.into_iter().zip(encoded).map(|(error, one)| choice(error, Some(one))));
         choices.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
         let kind = kind(&weight.reference.role);
         Ok(Candidate { id: weight.id.clone(), kind, elements: elements(weight), choices })
@@ -260,7 +256,8 @@ impl Measure<'_> {
     /// How far a plan takes the model from the original.
     fn quality(&self, decisions: &Decisions, what: &str) -> Result<Quality> {
         let job = self.job;
-        let folder = scratch::folder(job.arguments, &job.description, "anemll-plan-")?;
+        let place = scratch::place(job.arguments, &job.description);
+        let folder = scratch::folder(&place, "anemll-plan-")?;
         let request = ConvertRequest {
             model: self.work.weights.source.directory.path().to_owned(),
             output: folder.path().to_owned(),
@@ -374,7 +371,7 @@ fn decisions(candidates: &[Candidate], taken: &Taken) -> Decisions {
 }
 
 /// What was chosen, for people.
-fn told(candidates: &[Candidate], taken: &Taken) -> Vec<String> {
+fn told(candidates: &[Candidate], taken: &Taken) -> String {
     let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (one, place) in candidates.iter().zip(taken) {
         let (bytes, elements) = kinds.entry(&one.kind).or_default();
@@ -385,11 +382,11 @@ fn told(candidates: &[Candidate], taken: &Taken) -> Vec<String> {
     let all = kinds.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     let each: Vec<String> =
         kinds.iter().map(|(kind, sums)| format!("{kind} {:.1}", bits(*sums))).collect();
-    vec![format!(
+    format!(
         "bits by measured damage: {:.2} a weight, tables included ({})",
         bits(all),
         each.join(", ")
-    )]
+    )
 }
 
 #[cfg(test)]
@@ -444,7 +441,7 @@ mod tests {
             [candidate("attention", [0.5, 0.1, 0.0]), candidate("mlp", [0.5, 0.1, 0.0])];
         assert_eq!(
             told(&candidates, &vec![0, 1]),
-            ["bits by measured damage: 6.00 a weight, tables included (attention 4.0, mlp 8.0)"]
+            "bits by measured damage: 6.00 a weight, tables included (attention 4.0, mlp 8.0)"
         );
     }
 }

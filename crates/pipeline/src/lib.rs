@@ -35,7 +35,7 @@ pub mod references;
 mod report;
 pub mod request;
 mod rotation;
-mod scratch;
+pub mod scratch;
 mod settings;
 pub mod sizes;
 mod statistics;

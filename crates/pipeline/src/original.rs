@@ -6,6 +6,7 @@ use crate::model_files::HeadChoice;
 use crate::names::REPORT;
 use crate::plugins::Plugins;
 use crate::request::ConvertRequest;
+use crate::scratch;
 use anemll_calibration::{Taps, WeightNames};
 use anemll_codes as codes;
 use anemll_conversion::META;
@@ -59,7 +60,8 @@ impl Original {
     ) -> Result<Self> {
         let exact = ComponentOptions::new().with("activations", "float32");
         let runtime = plugins.runtime_with(&request.runtime, &exact)?;
-        let folder = scratch(request.scratch.as_deref())?;
+        let place = request.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = scratch::folder(&place, "anemll-original-")?;
         let conversion = ConvertRequest {
             context: request.context,
             batch: BATCH.min(request.context),
@@ -98,13 +100,4 @@ fn source_sha256(report: &Path) -> Result<String> {
         serde_json::from_slice(&bytes).map_err(|error| missing(error.to_string()))?;
     let hash = report["source_sha256"].as_str();
     hash.map(str::to_owned).ok_or_else(|| missing("it does not name the model".to_owned()))
-}
-
-fn scratch(parent: Option<&Path>) -> Result<tempfile::TempDir> {
-    let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
-    tempfile::Builder::new().prefix("anemll-original-").tempdir_in(&parent).map_err(|source| {
-        Error::new(codes::OUTPUT_UNWRITABLE, format!("no temporary folder: {source}"))
-            .with_at(parent.display().to_string())
-            .with_hint("choose another folder with --scratch, or set TMPDIR")
-    })
 }

@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::original::OriginalRequest;
 use crate::plugins::Plugins;
 use crate::request::{CPU, ConvertRequest};
+use crate::scratch;
 use anemll_calibration::{CHECKPOINT, Judge, Kind, Statistics, built_in_sha256};
 use anemll_plugin_api::{Host, Result};
 use sha2::{Digest as _, Sha256};
@@ -71,14 +72,7 @@ impl OwnCalibration<'_> {
         let (folder, temporary) = match cache::folder() {
             Some(folder) => (folder, None),
             None => {
-                let folder = tempfile::tempdir().map_err(|source| {
-                    anemll_store::io_error(
-                        anemll_codes::OUTPUT_UNWRITABLE,
-                        "no temporary folder",
-                        &std::env::temp_dir(),
-                        &source,
-                    )
-                })?;
+                let folder = scratch::folder(self.scratch, "anemll-calibration-")?;
                 (folder.path().to_owned(), Some(folder))
             }
         };

@@ -21,14 +21,15 @@ pub(crate) fn place(arguments: &ConvertRequest, model: &ModelDescription) -> Pat
     }
 }
 
-/// A folder there that goes when it is dropped.
-pub(crate) fn folder(
-    arguments: &ConvertRequest,
-    model: &ModelDescription,
-    prefix: &str,
-) -> Result<tempfile::TempDir> {
-    let place = place(arguments, model);
-    tempfile::Builder::new().prefix(prefix).tempdir_in(&place).map_err(|source| {
-        anemll_store::io_error(codes::OUTPUT_UNWRITABLE, "no temporary folder", &place, &source)
+/// A folder in `place` that goes when it is dropped.
+///
+/// # Errors
+/// None can be made there.
+pub fn folder(place: &Path, prefix: &str) -> Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(prefix).tempdir_in(place).map_err(|source| {
+        let what = "cannot make a temporary folder";
+        anemll_store::io_error(codes::OUTPUT_UNWRITABLE, what, place, &source).with_hint(
+            "choose another place with --scratch where there is that flag, or set TMPDIR",
+        )
     })
 }

@@ -4,11 +4,13 @@
 //! plan says as what each will be stored. The result is exact, but for records that turn out to hold
 //! the same bytes and are stored once, and for the padding after a file's last record.
 
-use crate::quantization::{Quantization, encoding_of};
+use crate::quantization::Quantization;
 use crate::references::{Item, collect};
 use anemll_codes as codes;
 use anemll_mil::lint;
-use anemll_plugin_api::data::{FunctionSpec, LayerRange, ModelDescription, Outline, Plan, Purpose};
+use anemll_plugin_api::data::{
+    Decision, FunctionSpec, LayerRange, ModelDescription, Outline, Plan, Purpose,
+};
 use anemll_plugin_api::{ArchModel, DType, Error, Host, Result};
 use coreml_proto::Model;
 use serde::Serialize;
@@ -284,14 +286,20 @@ fn item_bytes(item: &Item, plan: &Plan) -> u64 {
         Item::Table { bytes, .. } => return record(bytes.len() as u64),
         Item::Weight(weight) => weight,
     };
+    weight_bytes(&weight.shape, plan.decisions.get(&weight.id))
+}
+
+/// Bytes of the records of a weight of this shape, as it is decided; without a decision, or one that
+/// encodes it, it is float16.
+pub(crate) fn weight_bytes(shape: &[u64], decision: Option<&Decision>) -> u64 {
     let bytes = |dtype: DType, shape: &[u64]| dtype.byte_length(shape).unwrap_or(u64::MAX);
-    match encoding_of(plan, weight) {
-        None => record(bytes(DType::FLOAT16, &weight.shape)),
+    match decision.and_then(|decision| Some((decision, decision.encoding.as_ref()?))) {
+        None => record(bytes(DType::FLOAT16, shape)),
         Some((decision, encoding)) => {
             let arguments = encoding.arguments.values();
             let scale = decision
                 .output_scale
-                .then(|| record(bytes(DType::FLOAT16, weight.shape.get(..1).unwrap_or_default())));
+                .then(|| record(bytes(DType::FLOAT16, shape.get(..1).unwrap_or_default())));
             arguments
                 .map(|argument| record(bytes(argument.dtype, &argument.shape)))
                 .chain(scale)

@@ -28,7 +28,9 @@ impl Statistics {
             && let Some(name) = file.weights().find(|name| !model.tensors().contains_key(*name))
         {
             return Err(file
-                .invalid(&format!("the statistics name `{name}`, which the model has not"))
+                .invalid(&format!(
+                    "the statistics name `{name}`, which is not a weight of this model"
+                ))
                 .with_hint("take the statistics of the model that is converted"));
         }
         let sha256 = file.check_values()?;

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct WeightRecord {
     /// What the report says of it.
     pub(super) report: WeightFileReport,
+    /// The seed of the rotation that its weights are written with, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rotation: Option<u64>,
     /// What stands in programs in place of its references.
     pub(super) resolved: Resolved,
 }

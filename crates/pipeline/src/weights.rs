@@ -132,13 +132,13 @@ impl WeightJob<'_> {
         })
     }
 
-    /// How far off a weight's products are with a decision, as a share.
-    pub(super) fn error_of(
+    /// How far off a weight's products are with each of these decisions, as a share.
+    pub(super) fn errors_of(
         &self,
         quantization: &Quantization,
         weight: &Weight,
-        decision: &Decision,
-    ) -> Result<f64> {
+        decisions: &[&Decision],
+    ) -> Result<Vec<f64>> {
         let (values, _) = self.source.read(weight, &[], self.rotation())?;
         let name = &weight.reference.tensor;
         let tensor =
@@ -149,13 +149,16 @@ impl WeightJob<'_> {
             statistics = statistics.map(squares).transpose()?;
         }
         let statistics = statistics.as_ref().map(Tensor::view).transpose()?;
-        let mut sink = MemorySink::new();
-        let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
-        let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
-        encoded.error.and_then(|error| error.of_products).ok_or_else(|| {
-            quantization
-                .blame(&format!("it leaves bits to measures, and tells no error of `{name}`"))
-        })
+        let error = |decision: &&Decision| {
+            let mut sink = MemorySink::new();
+            let (quantizer, parameters) = (&quantization.quantizer, &decision.parameters);
+            let encoded = quantizer.encode(tensor, parameters, statistics, &mut sink, self.host)?;
+            encoded.error.and_then(|error| error.of_products).ok_or_else(|| {
+                let what = "it leaves bits to be measured, and does not tell the error of";
+                quantization.blame(&format!("{what} `{name}`"))
+            })
+        };
+        decisions.iter().map(error).collect()
     }
 
     /// The statistics of a weight's inputs as it is encoded: those of the rotated stream, where that is
@@ -171,6 +174,11 @@ impl WeightJob<'_> {
             Some(bytes) => Tensor::new(known.name, known.dtype, known.shape, bytes).map(Some),
             None => Ok(Some(known)),
         }
+    }
+
+    /// The seed of the rotation that weights are written with, if there is one.
+    pub(super) fn rotated_by(&self) -> Option<u64> {
+        self.rotation().map(|rotation| rotation.seed)
     }
 
     /// The rotation of the residual stream, if the quantizer wants one and it does no harm: mean

@@ -60,6 +60,7 @@ impl Work<'_> {
             }
             let record = weight_record::relative_path(&file.id);
             if self.steps.owner(&file.id) == step {
+                self.refuse_other_rotation(step, store)?;
                 self.write_weights(file, store)?;
                 outputs.push(record.clone());
             }
@@ -146,9 +147,34 @@ impl Work<'_> {
                 deduplicated_bytes: result.deduplicated,
                 weights: result.weights,
             },
+            rotation: self.weights.rotated_by(),
             resolved: result.resolved,
         };
         store.write_json(&weight_record::relative_path(&file.id), &record)
+    }
+
+    /// Weights of one model are rotated alike, or it computes nonsense: what an earlier run wrote under
+    /// another calibration cannot be gone on with.
+    fn refuse_other_rotation(&self, step: u32, store: &Store) -> Result<()> {
+        for file in &self.layout.weight_files {
+            let owner = self.steps.owner(&file.id);
+            let path = store.view().locate(&weight_record::relative_path(&file.id));
+            if owner >= step || !path.is_file() {
+                continue;
+            }
+            if WeightRecord::read(&path)?.rotation != self.weights.rotated_by() {
+                return Err(Error::new(
+                    codes::STEP_INPUT_MISSING,
+                    format!(
+                        "step {owner} wrote the weights `{}` with another rotation than step {step} would",
+                        file.id
+                    ),
+                )
+                .with_at(store.view().directory().display().to_string())
+                .with_hint("the calibration has changed since then: use `--restart 1`"));
+            }
+        }
+        Ok(())
     }
 
     /// Where the weights are: just written, or in a package of an earlier step.

@@ -1,6 +1,6 @@
 //! `calibrate`: what the weights of a model are multiplied with, for better palettes.
 
-use crate::arguments::{HeadArgument, ModelArgument, count};
+use crate::arguments::{ModelArgument, OriginalArguments, count};
 use crate::progress::{Display, Reporter};
 use anemll_calibration::{CHECKPOINT, Kind};
 use anemll_pipeline::calibrate::{CalibrateRequest, calibrate};
@@ -53,18 +53,9 @@ pub struct CalibrateArguments {
     /// Tokens of a window of text; each window begins anew.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
-    /// Architecture to use, where several accept the model.
-    #[arg(long, value_name = "ID")]
-    pub arch: Option<String>,
-    /// Which weight the head has, where it is tied to the embedding and another one is stored.
-    #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadArgument>,
-    /// Runtime plugin; it must be able to compute with activations in f32.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
-    /// Where temporary packages go, which are as large as the model in 16-bit floats.
-    #[arg(long, value_name = "DIR")]
-    pub scratch: Option<PathBuf>,
+    /// How the model is run.
+    #[command(flatten)]
+    pub original: OriginalArguments,
 }
 
 /// Runs the command.
@@ -76,10 +67,10 @@ pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
         original: OriginalRequest {
             model: source.whole(&show)?,
             context: arguments.context,
-            arch: arguments.arch.clone(),
-            head: arguments.head.map(Into::into),
-            runtime: arguments.runtime.clone(),
-            scratch: arguments.scratch.clone(),
+            arch: arguments.original.arch.clone(),
+            head: arguments.original.head.map(Into::into),
+            runtime: arguments.original.runtime.clone(),
+            scratch: arguments.original.scratch.clone(),
         },
         texts: arguments.text.clone(),
         chat: arguments.chat,

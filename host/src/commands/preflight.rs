@@ -4,7 +4,7 @@
 //! their evaluation functions twice: with activations in f32, where the largest value of every
 //! operation is noted, and rounded to float16 as on the Neural Engine.
 
-use crate::arguments::{HeadArgument, ModelArgument, count};
+use crate::arguments::{ModelArgument, OriginalArguments, count};
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use anemll_codes as codes;
 use anemll_generation::engine::{Engine, Head};
@@ -15,6 +15,7 @@ use anemll_huggingface::ConfigFile;
 use anemll_pipeline::model_source::{Need, Source};
 use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
+use anemll_pipeline::scratch;
 use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_terminal as terminal;
@@ -49,18 +50,9 @@ pub struct PreflightArguments {
     /// Largest number of tokens to run.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
-    /// Architecture to use, where several accept the model.
-    #[arg(long, value_name = "ID")]
-    pub arch: Option<String>,
-    /// Which weight the head has, where it is tied to the embedding and another one is stored.
-    #[arg(long, value_name = "HEAD", value_enum)]
-    pub head: Option<HeadArgument>,
-    /// Runtime plugin; it must be able to compute with activations in f32.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
-    /// Where the temporary packages go, which are as large as the model in 16-bit floats.
-    #[arg(long, value_name = "DIR")]
-    pub scratch: Option<PathBuf>,
+    /// How it is run.
+    #[command(flatten)]
+    pub original: OriginalArguments,
     /// Exit with code 1 when something is beyond the range of 16-bit floats.
     #[arg(long)]
     pub strict: bool,
@@ -72,8 +64,8 @@ pub struct PreflightArguments {
 /// Runs the command.
 pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let unrounded = ComponentOptions::new().with("activations", "float32");
-    let wide = plugins.runtime_with(&arguments.runtime, &unrounded)?;
-    let narrow = plugins.runtime(&arguments.runtime)?;
+    let wide = plugins.runtime_with(&arguments.original.runtime, &unrounded)?;
+    let narrow = plugins.runtime(&arguments.original.runtime)?;
     let reporter = Reporter::new(Display::Lines);
     // Bars alone: what the conversion says is of no use here.
     let bars = |event: &Event<'_>| {
@@ -83,7 +75,8 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     };
     let model = find_model(arguments, plugins, &bars)?;
     let tokens = tokens(arguments, &model)?;
-    let folder = scratch(arguments)?;
+    let place = arguments.original.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = scratch::folder(&place, "anemll-preflight-")?;
     let batch = batch(arguments, &model)?;
     convert(arguments, plugins, &model, folder.path(), batch, &bars)?;
     drop(reporter);
@@ -155,7 +148,11 @@ fn find_model(
 ) -> Result<PathBuf> {
     let source = Source::open(&arguments.model, Need::Weights, show)?;
     let config = ConfigFile::read(source.directory())?;
-    plugins.frontend(config.text(), arguments.arch.as_deref(), &ComponentOptions::new())?;
+    plugins.frontend(
+        config.text(),
+        arguments.original.arch.as_deref(),
+        &ComponentOptions::new(),
+    )?;
     source.whole(show)
 }
 
@@ -185,15 +182,6 @@ fn tokens(arguments: &PreflightArguments, model: &Path) -> Result<Vec<u32>> {
         tokens.truncate(arguments.context as usize);
     }
     Ok(tokens)
-}
-
-fn scratch(arguments: &PreflightArguments) -> Result<tempfile::TempDir> {
-    let parent = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    tempfile::Builder::new().prefix("anemll-preflight-").tempdir_in(&parent).map_err(|source| {
-        Error::new(codes::OUTPUT_UNWRITABLE, format!("no temporary folder: {source}"))
-            .with_at(parent.display().to_string())
-            .with_hint("choose another folder with --scratch")
-    })
 }
 
 /// A batch that is none of the model's sizes.
@@ -226,8 +214,8 @@ fn convert(
     let request = ConvertRequest {
         context: arguments.context,
         batch,
-        head: arguments.head.map(Into::into),
-        arch: arguments.arch.clone(),
+        head: arguments.original.head.map(Into::into),
+        arch: arguments.original.arch.clone(),
         ..ConvertRequest::unquantized(model, output)
     };
     anemll_pipeline::run(&request, plugins, "anemll preflight", show)
