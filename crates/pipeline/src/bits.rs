@@ -113,10 +113,10 @@ impl Job<'_> {
                 }
             }
         }
-        let total: u64 = all.values().map(|(weight, _)| elements(weight)).sum();
         let all: Vec<(Weight, Vec<Decision>)> = all.into_values().collect();
         let weights = &work.weights;
-        let (mut candidates, mut done) = (Vec::new(), 0);
+        let total = all.len() as u64;
+        let mut candidates = Vec::new();
         let prepare = |at: usize| {
             check_cancelled()?;
             let (weight, decisions) = &all[at];
@@ -124,8 +124,8 @@ impl Job<'_> {
         };
         let sizes: Vec<u64> = all.iter().map(|(weight, _)| elements(weight) * 2).collect();
         in_order(&sizes, BUDGET, prepare, |_, candidate: Candidate| {
-            done += candidate.elements;
             candidates.push(candidate);
+            let done = candidates.len() as u64;
             (work.show)(&Event::Measure { what: "trying bits", unit: "weights", done, total });
             Ok(())
         })?;
@@ -238,7 +238,7 @@ impl Measure<'_> {
                     if candidate.kind != kind {
                         return last;
                     }
-                    // Large enough to be seen, and not so large that nothing is left of the model.
+                    // The second: so small errors add up, and can still be seen.
                     let place = 1.min(last);
                     error += candidate.choices[place].error;
                     place
@@ -274,13 +274,13 @@ impl Measure<'_> {
             argmax: false,
             ..job.arguments.clone()
         };
+        let total = self.judge.tokens();
+        let show = |done| (self.work.show)(&Event::Measure { what, unit: "tokens", done, total });
+        show(0);
         convert::run(&request, job.plugins, "", &|_| ())?;
         let runtime = job.plugins.runtime(crate::request::CPU)?;
         let mut engine = Engine::open(&folder.path().join(META), runtime.as_ref(), job.host)?;
-        let total = self.judge.tokens();
-        let show = self.work.show;
-        self.judge
-            .judge(&mut engine, &|done| show(&Event::Measure { what, unit: "tokens", done, total }))
+        self.judge.judge(&mut engine, &show)
     }
 }
 
