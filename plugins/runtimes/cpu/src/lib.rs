@@ -15,6 +15,7 @@ mod failure;
 mod interface;
 mod kernels;
 mod layout;
+mod packed;
 mod plan;
 mod session;
 mod simd;
