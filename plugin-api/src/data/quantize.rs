@@ -216,12 +216,23 @@ pub struct Encoding {
     /// Its arguments by parameter name. They alone stand in the weight file, in the order of their
     /// names: how large it will be is known from here.
     pub arguments: BTreeMap<String, ArgumentType>,
+    /// Its settings by parameter name: whole numbers that stand in the program itself, such as
+    /// `vector_axis`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, i32>,
 }
 
 impl Encoding {
     /// This operation, without arguments yet.
     pub fn new(op: impl Into<String>) -> Self {
-        Self { op: op.into(), arguments: BTreeMap::new() }
+        Self { op: op.into(), arguments: BTreeMap::new(), settings: BTreeMap::new() }
+    }
+
+    /// The same operation with a setting of this name.
+    #[must_use]
+    pub fn with_setting(mut self, name: impl Into<String>, value: i32) -> Self {
+        self.settings.insert(name.into(), value);
+        self
     }
 
     /// The same operation with an argument of this name, type and shape.
