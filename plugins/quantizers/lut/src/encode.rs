@@ -9,6 +9,7 @@ use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack, paletti
 use anemll_plugin_api::data::{Decision, Encoded, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
 use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use serde::Deserialize as _;
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
@@ -182,10 +183,7 @@ impl<'a> Job<'a> {
         if let Some(scales) = scales {
             error = scale::error(&given, self.columns, scales, entry);
         }
-        let power = self.power(&given, |at| match scales {
-            Some(scales) => entry(at) * scales[at / self.columns].to_f32(),
-            None => entry(at),
-        });
+        let power = self.power(&given, &lut, &indices, scales);
         let indices = pack(&indices, self.lut.index_bits())
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
         let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
@@ -230,21 +228,47 @@ impl<'a> Job<'a> {
         Ok((made.lut, made.indices, made.error))
     }
 
-    /// Mean squares over the inputs of what the products lose with these entries, and of the products
-    /// themselves; inputs are taken to be independent of each other.
-    fn power(&self, values: &[f16], entry: impl Fn(usize) -> f32) -> [f64; 2] {
-        let squares: Option<Cow<'_, [f32]>> = match &self.knowledge {
-            Knowledge::Nothing => None,
-            Knowledge::Importance(squares) => Some(Cow::Borrowed(squares)),
-            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.squares())),
+    /// The entries that stand for row `row` of a piece.
+    fn row(&self, lut: &[f32], indices: &[u8], row: usize, entries: &mut [f32]) {
+        let length = VECTOR as usize;
+        let (line, stride, table) = match self.lut.vector {
+            true => (row / length, length, &lut[row % length..]),
+            false => (row, 1, &lut[((row * self.columns / self.group) << self.lut.bits)..]),
         };
+        let indices = &indices[line * self.columns..][..self.columns];
+        for (entry, index) in entries.iter_mut().zip(indices) {
+            *entry = table[usize::from(*index) * stride];
+        }
+    }
+
+    /// Mean squares over the inputs of what the products lose with these tables, and of the products
+    /// themselves; inputs are taken to be independent of each other.
+    fn power(
+        &self,
+        values: &[f16],
+        lut: &[f16],
+        indices: &[u8],
+        scales: Option<&[f16]>,
+    ) -> [f64; 2] {
+        let squares: Cow<'_, [f32]> = match &self.knowledge {
+            Knowledge::Nothing => Cow::Owned(vec![1.0; self.columns]),
+            Knowledge::Importance(squares) => Cow::Borrowed(squares),
+            Knowledge::Moments(moments, _) => Cow::Borrowed(moments.squares()),
+        };
+        let mut table = vec![0.0; lut.len()];
+        lut.convert_to_f32_slice(&mut table);
+        let (mut given, mut kept) = (vec![0.0; self.columns], vec![0.0; self.columns]);
         let mut power = [0.0_f64; 2];
         for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            values.convert_to_f32_slice(&mut given);
+            self.row(&table, indices, row, &mut kept);
+            if let Some(scales) = scales {
+                let scale = scales[row].to_f32();
+                kept.iter_mut().for_each(|entry| *entry *= scale);
+            }
             let mut sums = [0.0_f32; 2];
-            for (column, value) in values.iter().enumerate() {
-                let square = squares.as_ref().map_or(1.0, |squares| squares[column]);
-                let value = value.to_f32();
-                let lost = value - entry(row * self.columns + column);
+            for ((value, entry), square) in given.iter().zip(&kept).zip(&*squares) {
+                let lost = value - entry;
                 sums[0] += square * lost * lost;
                 sums[1] += square * value * value;
             }
