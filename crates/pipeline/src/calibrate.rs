@@ -129,7 +129,11 @@ pub fn calibrate(
     Ok(Calibrated { provenance, available: corpus.available() as u64, seconds })
 }
 
-fn tokenizer(model: &Path) -> Result<Tokenizer> {
+/// The tokenizer of a model's directory.
+///
+/// # Errors
+/// There is none, or it cannot be used.
+pub(crate) fn tokenizer(model: &Path) -> Result<Tokenizer> {
     if model.join(TOKENIZER).is_file() {
         return Tokenizer::open(model);
     }
