@@ -69,7 +69,7 @@ impl SweepRow {
         self.kl_mean.is_finite()
             && (self.bytes < other.bytes || self.kl_mean < other.kl_mean)
             && self.bytes <= other.bytes
-            && !(self.kl_mean > other.kl_mean)
+            && self.kl_mean <= other.kl_mean
     }
 }
 
