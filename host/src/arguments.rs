@@ -79,7 +79,7 @@ pub struct OriginalArguments {
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
     pub head: Option<HeadArgument>,
-    /// Runtime plugin; it must be able to compute with activations in f32.
+    /// Runtime plugin; for a model as it is, one that computes with activations in f32.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
     /// Where temporary packages go, which are as large as the model in 16-bit floats.

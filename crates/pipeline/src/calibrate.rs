@@ -185,7 +185,11 @@ fn kind(
     Ok(request.kind)
 }
 
-fn tokenizer(model: &Path) -> Result<Tokenizer> {
+/// The tokenizer of a model's directory.
+///
+/// # Errors
+/// There is none, or it cannot be used.
+pub(crate) fn tokenizer(model: &Path) -> Result<Tokenizer> {
     if model.join(TOKENIZER).is_file() {
         return Tokenizer::open(model);
     }
