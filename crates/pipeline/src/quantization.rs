@@ -154,7 +154,9 @@ impl Quantization {
         let programs: Vec<Vec<u8>> =
             functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
         let request = PlanRequest::default()
-            .with_outline(outline.clone())
+            .with_outline(
+                outline.clone().with_tokens(self.statistics().map_or(0, Statistics::tokens)),
+            )
             .with_weights(weights)
             .with_programs(programs.iter().map(Vec::as_slice).collect())
             .with_statistics(statistics.iter().map(Tensor::view).collect::<Result<_>>()?);

@@ -21,12 +21,16 @@ pub struct Outline {
     /// Whether a plan is to have [`Plan::choices`].
     #[serde(default)]
     pub choices: bool,
+    /// How many tokens the statistics of the weights' inputs are of; zero where there are none, or
+    /// where they do not say.
+    #[serde(default)]
+    pub tokens: u64,
 }
 
 impl Outline {
     /// A model with so many parameters and layers, in several functions.
     pub fn new(parameters: u64, layers: u32) -> Self {
-        Self { parameters, layers, whole: false, choices: false }
+        Self { parameters, layers, ..Self::default() }
     }
 }
 
@@ -34,6 +38,7 @@ builders! {
     impl Outline {
         with_whole(whole: bool);
         with_choices(choices: bool);
+        with_tokens(tokens: u64);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A weight as indices and tables.
 
-use crate::aware::Aware;
+use crate::aware::{Aware, DAMPING};
 use crate::options::{Lut, VECTOR, fits_vectors};
 use crate::plan::{index_type, indices_shape, lut_shape};
 use crate::scale;
@@ -133,7 +133,10 @@ impl<'a> Job<'a> {
         }
         let knowledge = match statistics {
             None => Knowledge::Nothing,
-            Some(statistics) => knowledge(name, statistics, columns, aware)?,
+            Some(statistics) => {
+                let damping = decision.get("damping").and_then(Value::as_f64);
+                knowledge(name, statistics, columns, aware, damping)?
+            }
         };
         let scales = lut.scale.then(|| scale::of_rows(tensor.bytes(), columns));
         Ok(Self { tensor, columns, lut, group: group * columns, scales, knowledge })
@@ -360,6 +363,7 @@ fn knowledge(
     statistics: TensorView<'_>,
     columns: usize,
     aware: Option<&Aware>,
+    damping: Option<f64>,
 ) -> Result<Knowledge> {
     let size = columns as u64;
     if statistics.dtype() != DType::FLOAT32 {
@@ -382,11 +386,12 @@ fn knowledge(
         {
             Ok(Knowledge::Importance(values.step_by(columns + 1).collect()))
         }
-        ([rows, count], Some(Aware { method: Some(method), damping, .. }))
+        ([rows, count], Some(Aware { method: Some(method), damping: asked, .. }))
             if *rows == size && *count == size =>
         {
             let values: Vec<f32> = values.collect();
-            let moments = Moments::new(&values, columns, *damping)
+            let damping = asked.or(damping.map(|damping| damping as f32)).unwrap_or(DAMPING);
+            let moments = Moments::new(&values, columns, damping)
                 .map_err(|error| bad(name, &error.to_string()))?;
             Ok(Knowledge::Moments(Box::new(moments), *method))
         }

@@ -536,6 +536,44 @@ fn vectors_are_for_two_channels_each() {
     assert!(refused(&tensor, &wide, None).message.contains("no vectors of 4 bits"));
 }
 
+/// Fewer tokens say less: more is added to the mean squares, unless the user has said how much.
+#[test]
+fn damping_follows_the_number_of_tokens() {
+    let weights = vec![
+        weight("q", "attention.q", &[64, 96, 1, 1]).with_statistics(true),
+        weight("k", "attention.k", &[64, 96, 1, 1]),
+    ];
+    let plan = |id: &str, given: Value, tokens: u64| {
+        let request = PlanRequest::default()
+            .with_outline(Outline::default().with_tokens(tokens))
+            .with_weights(weights.clone());
+        let quantizer = LutPlugin::quantizer(id, &options(given)).unwrap();
+        quantizer.plan(&request, &Host::quiet()).unwrap().decisions
+    };
+    let plain = json!({"bits": 4, "group": 8});
+    let few = plan("lut-aware", json!({"layers": "4"}), 960);
+    assert_eq!(few["q"].parameters, json!({"bits": 4, "group": 8, "damping": 0.1}));
+    assert_eq!(few["k"].parameters, plain);
+    for (id, given, tokens) in [
+        ("lut-aware", json!({"layers": "4"}), 0),
+        ("lut-aware", json!({"layers": "4", "damping": 0.3}), 960),
+        ("lut-aware", json!({"layers": "4", "method": "diagonal"}), 960),
+        ("lut", json!({"layers": "4"}), 960),
+    ] {
+        assert_eq!(plan(id, given, tokens)["q"].parameters, plain);
+    }
+    // What the plan says is what is done.
+    let tensor = tensor(&[64, 96, 1, 1], &values(64 * 96, 77));
+    let full = floats(&[96, 96], &products(96));
+    let made = |given: Value, parameters: &Value| {
+        let quantizer = LutPlugin::quantizer("lut-aware", &options(given)).unwrap();
+        encode(&*quantizer, &tensor, parameters, Some(&full), &Host::quiet()).unwrap()
+    };
+    let by_plan = made(json!({"layers": "4"}), &few["q"].parameters);
+    assert_eq!(by_plan, made(json!({"layers": "4", "damping": 0.1}), &plain));
+    assert_ne!(by_plan, made(json!({"layers": "4"}), &plain));
+}
+
 #[test]
 fn a_group_that_suits_no_weight_of_its_part_is_refused() {
     let weights = vec![
