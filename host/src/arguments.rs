@@ -38,8 +38,8 @@ impl Deref for ModelArgument {
 #[derive(Debug, Clone, Default, Args)]
 pub struct LutArguments {
     /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor,
-    /// 4,scale; none for 16-bit floats; auto, the default: the fewest bits that keep the model close to the
-    /// original, as measured (from 3 B parameters on only where it is asked for: embeddings and head
+    /// 4,scale, 2,vector; none for 16-bit floats; auto, the default: the fewest bits that keep the model
+    /// close to the original, as measured (from 3 B parameters on only where it is asked for: embeddings and head
     /// 8, layers 4). With a --lut flag, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for
     /// all).
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]

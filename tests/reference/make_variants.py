@@ -79,6 +79,38 @@ FAMILIES = {
     ),
 }
 
+GEMMA = {
+    "head_dim": 32,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "pad_token_id": 0,
+    "query_pre_attn_scalar": 40,
+    "rms_norm_eps": 1e-06,
+    "sliding_window": 24,
+}
+FAMILIES.update(
+    {
+        "smollm3": (
+            {"architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "pad_token_id": 0, "use_sliding_window": False},
+            (),
+        ),
+        "olmo2": (
+            {"architectures": ["Olmo2ForCausalLM"], "model_type": "olmo2", "pad_token_id": 0, "tie_word_embeddings": False},
+            ("mlp_bias",),
+        ),
+        "olmo3": (
+            {"architectures": ["Olmo3ForCausalLM"], "model_type": "olmo3", "pad_token_id": 0, "sliding_window": 24},
+            ("mlp_bias",),
+        ),
+        "gemma2": ({**GEMMA, "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"}, ("hidden_act", "mlp_bias", "rope_scaling")),
+        "gemma3": ({**GEMMA, "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}, ("hidden_act", "mlp_bias")),
+        "phi3": (
+            {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
+            ("attention_bias", "mlp_bias"),
+        ),
+    }
+)
+ONE_PLUS = ("gemma2", "gemma3")  # their norms multiply by one and the weight
+
 DTYPE_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
 Weights = dict[str, torch.Tensor]
@@ -99,10 +131,11 @@ class Variant:
     positions: int = 180
     absent: tuple[str, ...] = ()
     embedding_deviation: float = 0.3
-    output_scale: float = 1.0  # of o_proj and down_proj, which write to the residual stream
+    output_scale: float = 1.0  # of o_proj and down_proj, or the norms behind them: what writes to the residual stream
     shards: int = 1
     mistake: Mistake | None = None
     residual_peak: float = 0.0  # the residual stream must reach this
+    beyond_float16: bool = False  # the residual stream may pass the range of float16
 
 
 def without_rope_scaling(config: dict, weights: Weights) -> tuple[dict, Weights]:
@@ -152,9 +185,44 @@ def without_head_norms(config: dict, weights: Weights) -> tuple[dict, Weights]:
     return config, {name: torch.ones_like(value) if name.endswith(names) else value for name, value in weights.items()}
 
 
+def with_windows_of_the_whole(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "sliding_window": 4096}, weights
+
+
+def with_rotation_everywhere(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "no_rope_layers": [1] * config["num_hidden_layers"]}, weights
+
+
+def with_one_rotation(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "rope_local_base_freq": config["rope_theta"], "rope_scaling": None}, weights
+
+
+def without_caps(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "attn_logit_softcapping": None, "final_logit_softcapping": None}, weights
+
+
+def with_usual_scores(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "query_pre_attn_scalar": config["head_dim"]}, weights
+
+
+def with_the_other_factors(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    scaling = config["rope_scaling"]
+    swapped = {**scaling, "short_factor": scaling["long_factor"], "long_factor": scaling["short_factor"]}
+    return {**config, "rope_scaling": swapped}, weights
+
+
+def longrope(pairs: int) -> dict:
+    return {
+        "type": "longrope",
+        "short_factor": [1.0 + 0.1 * pair for pair in range(pairs)],
+        "long_factor": [1.5 + 0.7 * pair for pair in range(pairs)],
+    }
+
+
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 64}
 
+SMALL = {"vocab_size": 160}
 VARIANTS = {
     "tied": Variant({}, absent=("rope_theta", "rope_scaling")),
     "untied-head-odd-vocab": Variant(
@@ -332,6 +400,116 @@ VARIANTS = {
         mistake=without_rope_scaling,
     ),
     "qwen3-rope-yarn": Variant({"rope_scaling": YARN, "num_key_value_heads": 1}, family="qwen3", positions=200, mistake=without_rope_scaling),
+    # Windows that act, in all layers and in one.
+    "mistral-short-window": Variant(
+        {**SMALL, "num_key_value_heads": 2, "sliding_window": 24},
+        family="mistral",
+        positions=120,
+        absent=("rope_scaling",),
+        mistake=with_windows_of_the_whole,
+    ),
+    "qwen3-short-window-in-one-layer": Variant(
+        {**SMALL, "use_sliding_window": True, "sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]},
+        torch.bfloat16,
+        family="qwen3",
+        positions=120,
+        mistake=with_windows_of_the_whole,
+    ),
+    # Every third layer has no rotation, and no list says so.
+    "smollm3": Variant(
+        {**SMALL, "no_rope_layer_interval": 3, "num_hidden_layers": 3, "rope_theta": 2000.0},
+        torch.bfloat16,
+        family="smollm3",
+        positions=120,
+        absent=("tie_word_embeddings", "rope_scaling"),
+        mistake=with_rotation_everywhere,
+    ),
+    "smollm3-listed": Variant(
+        {
+            **SMALL,
+            "no_rope_layers": [0, 1],
+            "layer_types": ["full_attention", "sliding_attention"],
+            "sliding_window": 24,
+            "use_sliding_window": True,
+            "attention_bias": True,
+        },
+        family="smollm3",
+        positions=120,
+        mistake=with_rotation_everywhere,
+    ),
+    "olmo2": Variant(SMALL, torch.bfloat16, family="olmo2", positions=120, absent=("rope_scaling",), mistake=without_head_norms),
+    # By default every fourth layer sees all; the others have a window, and no scaling.
+    "olmo3": Variant(
+        {**SMALL, "num_hidden_layers": 4, "rope_scaling": YARN, "intermediate_size": 64},
+        family="olmo3",
+        positions=120,
+        mistake=without_rope_scaling,
+    ),
+    "gemma2": Variant(
+        {**SMALL, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},
+        torch.bfloat16,
+        family="gemma2",
+        positions=120,
+        absent=("tie_word_embeddings",),
+        mistake=without_caps,
+    ),
+    # Two rotations: the one of all but every third layer has a base of its own.
+    "gemma3": Variant(
+        {
+            **SMALL,
+            "num_hidden_layers": 3,
+            "rope_local_base_freq": 100.0,
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+            "rope_theta": 10000.0,
+            "sliding_window_pattern": 3,
+        },
+        torch.bfloat16,
+        family="gemma3",
+        positions=120,
+        mistake=with_one_rotation,
+    ),
+    # The residual stream leaves the range of float16.
+    "gemma3-large-stream": Variant(
+        {
+            **SMALL,
+            "final_logit_softcapping": 30.0,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "tie_word_embeddings": False,
+        },
+        family="gemma3",
+        positions=120,
+        embedding_deviation=4000.0,
+        output_scale=30000.0,
+        residual_peak=100000.0,
+        beyond_float16=True,
+        mistake=with_usual_scores,
+    ),
+    # Factors for short texts: the context is as long as that of pretraining.
+    "phi3-short-factors": Variant(
+        {
+            **SMALL,
+            "original_max_position_embeddings": 256,
+            "max_position_embeddings": 1024,
+            "partial_rotary_factor": 0.75,
+            "rope_scaling": longrope(6),
+        },
+        torch.bfloat16,
+        family="phi3",
+        positions=120,
+        mistake=with_the_other_factors,
+    ),
+    "phi3-long-factors": Variant(
+        {**SMALL, "original_max_position_embeddings": 64, "rope_scaling": longrope(8), "tie_word_embeddings": False},
+        family="phi3",
+        positions=120,
+        mistake=with_the_other_factors,
+    ),
+    "phi3-window": Variant(
+        {**SMALL, "num_key_value_heads": None, "sliding_window": 24},
+        family="phi3",
+        positions=120,
+        mistake=with_windows_of_the_whole,
+    ),
 }
 
 
@@ -371,6 +549,10 @@ def draw_weights(name: str, variant: Variant) -> Weights:
         noise = torch.randn(value.shape, generator=generator)
         if key.endswith("norm.weight"):
             drawn = 1.0 + 0.2 * noise
+            if "_layernorm" in key and key.split(".")[-2].startswith("post_") and variant.family in ONE_PLUS:
+                drawn *= variant.output_scale
+            if variant.family in ONE_PLUS:
+                drawn -= 1.0
         elif key.endswith(".bias"):
             drawn = 0.5 * noise
         elif key == "model.embed_tokens.weight":
@@ -380,7 +562,7 @@ def draw_weights(name: str, variant: Variant) -> Weights:
         else:
             # Attention scores and gates then vary by about one, so that positions and activations matter.
             drawn = 1.2 / math.sqrt(value.shape[1]) * noise
-            if key.endswith(("o_proj.weight", "down_proj.weight")):
+            if key.endswith(("o_proj.weight", "down_proj.weight")) and variant.family not in ONE_PLUS:
                 drawn *= variant.output_scale
         weights[key] = drawn.to(variant.dtype).contiguous()
     return weights
@@ -446,7 +628,7 @@ def examine(name: str, variant: Variant, config: dict, weights: Weights, ids: nu
     distinct = len(numpy.unique(logits.argmax(axis=1)))
     if distinct < len(ids) // 8:
         raise SystemExit(f"error: {name}: only {distinct} tokens are ever the likeliest: change its weights' deviations")
-    if anywhere >= FLOAT16_LARGEST or not numpy.isfinite(logits).all():
+    if (anywhere >= FLOAT16_LARGEST and not variant.beyond_float16) or not numpy.isfinite(logits).all():
         raise SystemExit(f"error: {name}: values reach {anywhere:.0f}, beyond float16: scale its weights down")
     if residual < variant.residual_peak:
         raise SystemExit(f"error: {name}: the residual stream reaches only {residual:.0f}: scale its weights up")

@@ -25,7 +25,20 @@ fn program(path: &Path) -> Command {
 fn converts(anemll: &Path, output: &Path) {
     let listed = succeed(program(anemll).args(["plugin", "list"]));
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    for id in ["llama", "qwen2_5", "qwen3", "lut", "chunked", "monolithic", "mlmodelc", "cpu"] {
+    for id in [
+        "llama",
+        "qwen2_5",
+        "qwen3",
+        "gemma",
+        "phi3",
+        "olmo",
+        "smollm3",
+        "lut",
+        "chunked",
+        "monolithic",
+        "mlmodelc",
+        "cpu",
+    ] {
         assert!(listed.contains(id), "{id}: {listed}");
     }
     succeed(

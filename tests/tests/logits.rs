@@ -163,14 +163,23 @@ models! {
     all_biases = "all-biases" every_way;
     attention_bias = "attention-bias" in_chunks;
     float32_weights = "float32-weights" in_chunks;
+    gemma2 = "gemma2" every_way;
+    gemma3 = "gemma3" every_way;
+    gemma3_large_stream = "gemma3-large-stream" every_way;
     head_dim_apart = "head-dim-apart" in_chunks;
     large_eps = "large-eps" in_chunks;
     large_residual = "large-residual" in_chunks;
     mha = "mha" in_chunks;
     mistral = "mistral" every_way;
+    mistral_short_window = "mistral-short-window" every_way;
     mistral_window = "mistral-window" in_chunks;
     mlp_bias = "mlp-bias" in_chunks;
     mqa = "mqa" in_chunks;
+    olmo2 = "olmo2" every_way;
+    olmo3 = "olmo3" every_way;
+    phi3_long_factors = "phi3-long-factors" every_way;
+    phi3_short_factors = "phi3-short-factors" in_chunks;
+    phi3_window = "phi3-window" every_way;
     qwen2_defaults_odd_vocab = "qwen2-defaults-odd-vocab" every_way;
     qwen2_head_dim_apart = "qwen2-head-dim-apart" in_chunks;
     qwen2_rope_parameters_llama3 = "qwen2-rope-parameters-llama3" in_chunks;
@@ -181,6 +190,7 @@ models! {
     qwen3_defaults_odd_vocab = "qwen3-defaults-odd-vocab" every_way;
     qwen3_rope_linear = "qwen3-rope-linear" in_chunks;
     qwen3_rope_yarn = "qwen3-rope-yarn" in_chunks;
+    qwen3_short_window_in_one_layer = "qwen3-short-window-in-one-layer" in_chunks;
     qwen3_tied = "qwen3-tied" in_chunks;
     qwen3_window_in_one_layer = "qwen3-window-in-one-layer" in_chunks;
     rope_dynamic = "rope-dynamic" in_chunks;
@@ -193,6 +203,8 @@ models! {
     rope_yarn_betas = "rope-yarn-betas" in_chunks;
     rope_yarn_mscale = "rope-yarn-mscale" in_chunks;
     sharded = "sharded" in_chunks;
+    smollm3 = "smollm3" every_way;
+    smollm3_listed = "smollm3-listed" in_chunks;
     tied = "tied" in_chunks;
     untied_head_odd_vocab = "untied-head-odd-vocab" every_way;
 }

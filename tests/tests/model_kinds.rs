@@ -386,14 +386,24 @@ fn quantization_that_is_left_over_or_real() {
 }
 
 #[test]
-fn a_window_shorter_than_the_context_says_which_context_suits() {
+fn a_window_that_no_layer_can_have_says_which_context_suits() {
     let folder = copy("variants/mistral-window");
-    let told = refused(&folder, "A0205", &["--context", "257"]);
-    assert!(told.contains("`sliding_window` = 256") && told.contains("--context 256"), "{told}");
+    let said = checked(&folder, &["--context", "257"]);
+    assert!(!said.contains("sliding_window"), "{said}");
     let said = checked(&folder, &["--context", "256"]);
     assert!(said.contains("note: config.json: `sliding_window` = 256 does not act"), "{said}");
     // Of other architectures, nothing is said.
     assert!(!said.contains("qwen"), "{said}");
+    edit_config(&folder, |config| config["sliding_window"] = json!(0));
+    let told = refused(&folder, "A0204", &[]);
+    assert!(told.contains("`sliding_window` is 0"), "{told}");
+    // What transformers has no windows for.
+    edit_config(&folder, |config| {
+        config["sliding_window"] = json!(256);
+        config["model_type"] = json!("llama");
+    });
+    let told = refused(&folder, "A0205", &["--context", "257"]);
+    assert!(told.contains("`sliding_window` = 256") && told.contains("--context 256"), "{told}");
 }
 
 #[test]

@@ -254,10 +254,19 @@ fn encoded_weights_replace_constants_and_the_model_stays_the_same() {
 }
 
 /// In another basis of the residual stream a model computes the same: tied heads and others, biases,
-/// norms of heads.
+/// norms of heads, projections in one tensor. Where norms of what is added tell one basis from
+/// another, the stream keeps its own.
 #[test]
 fn a_rotation_alone_changes_nothing() {
-    for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+    for name in [
+        "tiny-llama",
+        "tiny-qwen2",
+        "tiny-qwen3",
+        "variants/smollm3",
+        "variants/phi3-long-factors",
+        "variants/olmo2",
+        "variants/gemma3",
+    ] {
         let output = tempfile::tempdir().unwrap();
         convert_model(name, output.path(), &["-O", "break=nothing, rotated"]).unwrap();
         let result = evaluate(output.path(), &golden(name), "logits.npy", &[]);

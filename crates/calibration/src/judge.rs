@@ -205,7 +205,7 @@ impl Judge {
         let owned = |values: Vec<u32>| Lazy {
             dtype: safetensors::Dtype::U32,
             shape: vec![values.len()],
-            bytes: Box::new(move || bytemuck::cast_slice::<u32, u8>(&values).to_vec().into()),
+            bytes: Box::new(move || Ok(bytemuck::cast_slice::<u32, u8>(&values).to_vec().into())),
         };
         let named = |name: &str, tensor| (format!("{JUDGE}{name}"), tensor);
         vec![

@@ -2,6 +2,7 @@
 
 use anemll_mil::{Result, Var};
 
+use crate::block::Attention;
 use crate::graph::{Graph, int32, int64};
 use crate::spec::SoftmaxForm;
 
@@ -9,6 +10,7 @@ use crate::spec::SoftmaxForm;
 /// under the mask (1, 1, T, C), to rows (1, T, heads * width).
 pub(crate) fn attend(
     graph: &mut Graph<'_>,
+    attention: &Attention,
     queries: Var,
     keys: Var,
     values: Var,
@@ -17,18 +19,31 @@ pub(crate) fn attend(
     let keys = repeat_heads(graph, keys)?;
     let values = repeat_heads(graph, values)?;
     let width = graph.spec.head_dimension;
-    let scale = (1.0 / (width as f64).sqrt()) as f32;
-    let builder = &mut graph.builder;
-    let scores = builder.matmul(queries, keys, false, true)?;
-    let scale = builder.scalar_f16(scale)?;
-    let scores = builder.mul(scores, scale)?;
-    let scores = builder.add(scores, mask)?;
+    let scores = graph.builder.matmul(queries, keys, false, true)?;
+    let scores = match attention.score_cap {
+        None => {
+            let scale = graph.builder.scalar_f16(attention.score_scale as f32)?;
+            graph.builder.mul(scores, scale)?
+        }
+        Some(cap) => cap_values(graph, scores, attention.score_scale, cap)?,
+    };
+    let scores = graph.builder.add(scores, mask)?;
     let weights = softmax(graph, scores)?;
     let builder = &mut graph.builder;
     let mixed = builder.matmul(weights, values, false, false)?;
     let rows = builder.transpose(mixed, &[0, 2, 1, 3])?;
     let inner = graph.spec.attention_heads * width;
     builder.reshape(rows, &[1, int64(graph.tokens)?, int64(inner)?])
+}
+
+/// `cap tanh(scale x / cap)`: values between `-cap` and `cap`.
+pub(crate) fn cap_values(graph: &mut Graph<'_>, x: Var, scale: f64, cap: f64) -> Result<Var> {
+    let builder = &mut graph.builder;
+    let inner = builder.scalar_f16((scale / cap) as f32)?;
+    let x = builder.mul(x, inner)?;
+    let bounded = builder.tanh(x)?;
+    let cap = builder.scalar_f16(cap as f32)?;
+    builder.mul(bounded, cap)
 }
 
 /// Each head as often as queries share it: (key and value heads, C, width) to (1, heads, C, width).

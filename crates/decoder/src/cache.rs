@@ -34,7 +34,7 @@ impl Cache {
         values: Var,
     ) -> Result<(Var, Var)> {
         let key_row = u64::from(layer);
-        let value_row = key_row + u64::from(graph.spec.layers);
+        let value_row = key_row + u64::from(graph.spec.layers());
         self.write(graph, key_row, keys)?;
         let content = self.write(graph, value_row, values)?;
         let keys = row(graph, content, key_row)?;

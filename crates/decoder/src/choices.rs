@@ -10,8 +10,12 @@ const HEAD: &str = "head";
 const SPLIT: &str = "split_lm_head";
 /// The option that lets weights be missing.
 const ALLOW_MISSING: &str = "allow_missing_weights";
+/// The option that scales the residual stream.
+const RESIDUAL_SCALE: &str = "residual_scale";
 /// Most pieces of the head.
 const LARGEST_SPLIT: u64 = 64;
+/// The smallest factor of the residual stream: below it, usual values vanish in float16.
+const SMALLEST_SCALE: f64 = 1.0 / 1024.0;
 
 /// Which weight the head has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +35,19 @@ pub(crate) struct Choices {
     pub(crate) head: Option<Head>,
     /// Whether weights may be missing.
     pub(crate) allow_missing: bool,
+    /// Factor of the residual stream, where one is asked for.
+    pub(crate) residual_scale: Option<f64>,
 }
 
 impl Choices {
     /// Without options.
     pub(crate) const fn none(component: &Component) -> Self {
-        Self { head_pieces: component.head_pieces, head: None, allow_missing: false }
+        Self {
+            head_pieces: component.head_pieces,
+            head: None,
+            allow_missing: false,
+            residual_scale: None,
+        }
     }
 
     /// Of these options.
@@ -56,6 +67,11 @@ impl Choices {
             return Err(options.refuse(SPLIT, &expected));
         }
         let allow_missing = options.boolean(ALLOW_MISSING)?.unwrap_or(false);
-        Ok(Self { head_pieces, head, allow_missing })
+        let residual_scale = options.number(RESIDUAL_SCALE)?;
+        if residual_scale.is_some_and(|scale| !(SMALLEST_SCALE..=1.0).contains(&scale)) {
+            let expected = format!("a number from {SMALLEST_SCALE} to 1");
+            return Err(options.refuse(RESIDUAL_SCALE, &expected));
+        }
+        Ok(Self { head_pieces, head, allow_missing, residual_scale })
     }
 }

@@ -2,7 +2,9 @@
 
 use anemll_plugin_api::Result;
 
+use crate::block::{Activation, Norm, NormPlacement, QueryKeyNorm};
 use crate::config::{Config, Key};
+use crate::layers::Layers;
 use crate::refusals::Refusals;
 use crate::spec::{OutputProjection, SoftmaxForm};
 
@@ -11,8 +13,6 @@ use crate::spec::{OutputProjection, SoftmaxForm};
 pub struct Component {
     /// Its id, as in the manifest.
     pub id: &'static str,
-    /// What package names begin with, as the apps expect it.
-    pub prefix: &'static str,
     /// Pieces of the head when the option `split_lm_head` is not given, as the apps expect them.
     pub head_pieces: u64,
     /// The families that it takes; the first one also reads models that `--arch` sends here.
@@ -26,6 +26,10 @@ pub struct Family {
     pub model_type: &'static str,
     /// Value in `architectures`.
     pub architecture: &'static str,
+    /// What package names begin with, as the apps expect it.
+    pub prefix: &'static str,
+    /// The key under which the language model's keys stand, in models of more than text.
+    pub section: Option<&'static str>,
     /// What transformers takes where `config.json` says nothing.
     pub defaults: Defaults,
     /// Reads what is the family's own, for a context of this many tokens. Keys that cannot be honoured
@@ -33,18 +37,49 @@ pub struct Family {
     pub form: fn(&Config<'_>, u64, &mut Refusals) -> Result<Form>,
 }
 
-/// What transformers takes for keys that a configuration does not have.
+/// What transformers takes for keys that a configuration does not have, and what keys are called.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
     /// `max_position_embeddings`.
     pub max_position_embeddings: u64,
-    /// `rms_norm_eps`.
-    pub rms_norm_eps: f64,
+    /// Epsilon of the norms.
+    pub norm_epsilon: f64,
+    /// The key of that epsilon.
+    pub norm_epsilon_key: &'static str,
+    /// `num_attention_heads`; `None` is refused.
+    pub num_attention_heads: Option<u64>,
+    /// `vocab_size`; `None` is refused.
+    pub vocabulary_size: Option<u64>,
     /// `num_key_value_heads`; `None` is `num_attention_heads`, which `null` always means.
     pub num_key_value_heads: Option<u64>,
     /// `head_dim`; `None` is `hidden_size / num_attention_heads`. Where there is a number, `null`
     /// is refused, since transformers fails on it.
     pub head_dim: Option<u64>,
+    /// `rope_theta`.
+    pub rope_theta: f64,
+    /// `tie_word_embeddings`.
+    pub tie_word_embeddings: bool,
+    /// The activation.
+    pub activation: Activation,
+    /// The key of the activation.
+    pub activation_key: &'static str,
+}
+
+impl Defaults {
+    /// What most configurations of transformers take: those of Llama.
+    pub const USUAL: Self = Self {
+        max_position_embeddings: 2048,
+        norm_epsilon: 1e-6,
+        norm_epsilon_key: "rms_norm_eps",
+        num_attention_heads: None,
+        vocabulary_size: None,
+        num_key_value_heads: None,
+        head_dim: None,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: false,
+        activation: Activation::Silu,
+        activation_key: "hidden_act",
+    };
 }
 
 /// What a family's configuration says beyond the sizes that all have.
@@ -52,18 +87,105 @@ pub struct Defaults {
 pub struct Form {
     /// Rules for the family's keys, before those of all families and of other architectures.
     pub keys: Vec<&'static [Key]>,
+    /// In what layers differ.
+    pub layers: Layers,
+    /// All norms.
+    pub norm: Norm,
+    /// Where layers normalize.
+    pub placement: NormPlacement,
     /// Whether the projections to queries, keys and values have biases.
     pub query_key_value_bias: bool,
     /// Whether the attention's output projection has a bias.
     pub output_bias: bool,
+    /// Whether, and over what, queries and keys are normalized before the rotation.
+    pub query_key_norm: Option<QueryKeyNorm>,
+    /// Factor of the scores; `None` is `1 / sqrt(head_dim)`.
+    pub score_scale: Option<f64>,
+    /// Bound of the scores.
+    pub score_cap: Option<f64>,
+    /// How positions are read.
+    pub positions: Positions,
+    /// Whether the MLP has a gate.
+    pub gated: bool,
     /// Whether the MLP's projections have biases.
     pub mlp_bias: bool,
-    /// Whether queries and keys are normalized per head before the rotation.
-    pub query_key_norm: bool,
+    /// Whether projections that read the same are one tensor.
+    pub fused_projections: bool,
+    /// What multiplies the embedding's rows.
+    pub embedding_scale: EmbeddingScale,
+    /// Factor of what layers add to the residual stream.
+    pub residual_scale: f64,
+    /// Factor of the whole stream where the option `residual_scale` is not given: below 1 where models
+    /// of the family are known to pass the range of float16.
+    pub stream_scale: f64,
+    /// Factor of the logits.
+    pub logit_scale: f64,
+    /// Bound of the logits.
+    pub logit_cap: Option<f64>,
     /// Form of the attention's output projection.
     pub output_projection: OutputProjection,
     /// Form of the softmax.
     pub softmax: SoftmaxForm,
     /// Remarks for the report.
     pub notes: Vec<String>,
+}
+
+impl Default for Form {
+    /// A model like Llama, written as ANEMLL writes Qwen: every projection a convolution, softmax one
+    /// operation.
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            layers: Layers::default(),
+            norm: Norm::RMS,
+            placement: NormPlacement::Before,
+            query_key_value_bias: false,
+            output_bias: false,
+            query_key_norm: None,
+            score_scale: None,
+            score_cap: None,
+            positions: Positions::default(),
+            gated: true,
+            mlp_bias: false,
+            fused_projections: false,
+            embedding_scale: EmbeddingScale::Factor(1.0),
+            residual_scale: 1.0,
+            stream_scale: 1.0,
+            logit_scale: 1.0,
+            logit_cap: None,
+            output_projection: OutputProjection::Convolution,
+            softmax: SoftmaxForm::Operation,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// What multiplies the embedding's rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum EmbeddingScale {
+    /// A number.
+    Factor(f64),
+    /// The root of `hidden_size`.
+    RootOfWidth,
+}
+
+/// How positions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Positions {
+    /// Whether `partial_rotary_factor` may be below 1.
+    pub partial: bool,
+    /// Whether factors for short and long texts may be given (the type `longrope`), and
+    /// `original_max_position_embeddings` where the configuration does not have it.
+    pub longrope: Option<u64>,
+    /// The rotation of layers that have a local one.
+    pub local: Option<LocalRotation>,
+}
+
+/// The rotation that some layers have instead of the configuration's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LocalRotation {
+    /// Of another base, without scaling.
+    Base(f64),
+    /// Of the same base, without scaling.
+    Unscaled,
 }

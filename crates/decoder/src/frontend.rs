@@ -19,7 +19,10 @@ use crate::reading::{Reading, read};
 use crate::refusals::Refusals;
 use crate::tensors::{check_input, tensors_of};
 
-pub use crate::family::{Component, Defaults, Family, Form};
+pub use crate::family::{
+    Component, Defaults, EmbeddingScale, Family, Form, LocalRotation, Positions,
+};
+pub use crate::layers::{LayerForm, LayerRotation, Layers};
 
 /// Whether the weights are known, or only whether the family suits is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +69,8 @@ impl DecoderFrontend {
         Self { component, choices: Choices::none(component) }
     }
 
-    /// The frontend of a component with options: `split_lm_head`, `head` (`tied` or `stored`) and
-    /// `allow_missing_weights`.
+    /// The frontend of a component with options: `split_lm_head`, `head` (`tied` or `stored`),
+    /// `residual_scale` and `allow_missing_weights`.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
@@ -178,7 +181,7 @@ impl ArchModel for DecoderModel {
             .describe()
             .with_architecture(reading.architecture)
             .with_model_type(reading.model_type.clone())
-            .with_default_prefix(self.component.prefix)
+            .with_default_prefix(reading.prefix)
             .with_max_position_embeddings(reading.max_position_embeddings)
             .with_stored_head(reading.stored_head.clone())
             .with_notes(reading.notes.clone())

@@ -1,20 +1,22 @@
 //! Composition: which pieces a function has, and the model around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use anemll_mil::{DataType, DescriptionOptions, Dimension, FunctionBuilder, TensorType, Var};
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{FunctionSpec, Purpose};
 use coreml_proto::Model;
 
+use crate::block::{Attention, Mixer};
 use crate::cache::Cache;
 use crate::error::{function_invalid, graph_invalid};
 use crate::graph::{Graph, int32};
-use crate::layer::{LayerInputs, add_attention};
-use crate::mlp::add_mlp;
-use crate::norm::rms_norm;
-use crate::rope::RopeTables;
-use crate::rotary::Rotation;
+use crate::layer::{LayerInputs, add_layer};
+use crate::mask::Masks;
+use crate::norm::normalize;
+use crate::rope::{Frequencies, RopeTables};
+use crate::rotary::Rotations;
 use crate::spec::DecoderSpec;
 use crate::weights::Weight;
 use crate::{embedding, head};
@@ -41,28 +43,44 @@ use crate::{embedding, head};
 pub fn lower(spec: &DecoderSpec, function: &FunctionSpec) -> Result<Model> {
     spec.validate()?;
     check(spec, function)?;
+    let range = function.layers.map(|range| range.first..range.end);
+    let tables = tables_of(spec, range.unwrap_or_default())?;
+    build(spec, function, &tables).map_err(|error| graph_invalid(&function.id, &error))
+}
+
+/// The tables of the rotations that these layers have.
+fn tables_of(spec: &DecoderSpec, range: Range<u32>) -> Result<Vec<Option<RopeTables>>> {
+    let used: BTreeSet<usize> =
+        range.filter_map(|layer| attention_of(spec, layer).rotation).collect();
     // Rows for all positions of the state: a padded batch looks up positions beyond the context.
-    let tables = match function.layers {
-        Some(_) => Some(spec.rope.tables(spec.state_length())?),
-        None => None,
+    let rows = spec.state_length();
+    let tables = |(place, rope): (usize, &Frequencies)| {
+        used.contains(&place).then(|| rope.tables(rows)).transpose()
     };
-    build(spec, function, tables.as_ref()).map_err(|error| graph_invalid(&function.id, &error))
+    spec.rotations.iter().enumerate().map(tables).collect()
+}
+
+fn attention_of(spec: &DecoderSpec, layer: u32) -> &Attention {
+    let Mixer::Attention(attention) = &spec.block(layer).mixer;
+    attention
 }
 
 /// Checks that the pieces of a function go together.
 fn check(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
     let refuse = |reason: &str| Err(function_invalid(&function.id, reason));
     if let Some(range) = function.layers {
-        if range.first >= range.end || range.end > spec.layers {
+        if range.first >= range.end || range.end > spec.layers() {
             return refuse(&format!(
                 "asks for layers from {} to before {}, of {}",
-                range.first, range.end, spec.layers
+                range.first,
+                range.end,
+                spec.layers()
             ));
         }
         if function.embedding && range.first != 0 {
             return refuse("has the embedding, but does not begin with the first layer");
         }
-        if function.head && range.end != spec.layers {
+        if function.head && range.end != spec.layers() {
             return refuse("has the head, but does not end with the last layer");
         }
     } else if function.embedding == function.head {
@@ -83,7 +101,7 @@ fn check(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
 fn build(
     spec: &DecoderSpec,
     function: &FunctionSpec,
-    tables: Option<&RopeTables>,
+    tables: &[Option<RopeTables>],
 ) -> anemll_mil::Result<Model> {
     let tokens = if function.purpose == Purpose::Infer { 1 } else { spec.batch };
     let mut graph = Graph { spec, builder: FunctionBuilder::new(), tokens };
@@ -96,13 +114,16 @@ fn build(
         graph.builder.input("hidden_states", kind)?
     };
     // All inputs are declared before any operation is made, in the order that the apps know.
-    let ends = tables.map(|_| declare_layer_inputs(&mut graph)).transpose()?;
+    let inputs = match function.layers {
+        Some(_) => Some(declare_layer_inputs(&mut graph, tables)?),
+        None => None,
+    };
 
     let mut hidden = start;
     if function.embedding {
         hidden = embedding::embed(&mut graph, hidden)?;
     }
-    if let (Some(range), Some(inputs), Some(tables)) = (function.layers, ends, tables) {
+    if let (Some(range), Some(inputs)) = (function.layers, inputs) {
         hidden = add_layers(&mut graph, hidden, inputs, tables, range.first..range.end, function)?;
     }
     let outputs = if function.head && function.argmax {
@@ -144,7 +165,10 @@ struct Declared {
     cache: Cache,
 }
 
-fn declare_layer_inputs(graph: &mut Graph<'_>) -> anemll_mil::Result<Declared> {
+fn declare_layer_inputs(
+    graph: &mut Graph<'_>,
+    tables: &[Option<RopeTables>],
+) -> anemll_mil::Result<Declared> {
     let (tokens, context) = (graph.tokens, graph.spec.context);
     let builder = &mut graph.builder;
     let position_ids =
@@ -153,34 +177,36 @@ fn declare_layer_inputs(graph: &mut Graph<'_>) -> anemll_mil::Result<Declared> {
     let mask = builder.input("causal_mask", mask)?;
     let current = builder.input("current_pos", TensorType::new(DataType::Int32, &[1]))?;
     let cache = Cache::declare(graph, current)?;
-    if tokens > 1 {
-        return Ok(Declared { positions: position_ids, mask, cache });
+    let positions = if tokens > 1 { position_ids } else { current };
+    if tokens > 1 && tables.iter().any(Option::is_some) {
+        return Ok(Declared { positions, mask, cache });
     }
-    // One token stands at `current_pos`. The apps give `position_ids` all the same, so it must stay
-    // an input: ANEMLL's graph copies it, lest a loader drops an input without a use.
+    // One token stands at `current_pos`, and layers without a rotation ask for no position. The apps
+    // give `position_ids` all the same, so it must stay an input: ANEMLL's graph copies it, lest a
+    // loader drops an input without a use.
     let copy = graph.builder.identity(position_ids)?;
     graph.builder.name_value(copy, "position_ids_tmp")?;
-    Ok(Declared { positions: current, mask, cache })
+    Ok(Declared { positions, mask, cache })
 }
 
 fn add_layers(
     graph: &mut Graph<'_>,
     mut hidden: Var,
     inputs: Declared,
-    tables: &RopeTables,
-    range: std::ops::Range<u32>,
+    tables: &[Option<RopeTables>],
+    range: Range<u32>,
     function: &FunctionSpec,
 ) -> anemll_mil::Result<Var> {
     let spec = graph.spec;
-    let rotation = Rotation::gather(graph, inputs.positions, tables)?;
-    let mut shared = LayerInputs { rotation, cache: inputs.cache, mask: inputs.mask };
-    let last = spec.layers - 1;
+    let rotations = Rotations::gather(graph, inputs.positions, tables)?;
+    let windows = range.clone().filter_map(|layer| attention_of(spec, layer).window);
+    let masks = Masks::new(graph, inputs.mask, windows)?;
+    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks };
+    let last = spec.layers() - 1;
     let ends_model = range.contains(&last);
     for layer in range {
-        hidden = add_attention(graph, &mut shared, hidden, layer)?;
-        if layer != last || function.purpose != Purpose::Prefill {
-            hidden = add_mlp(graph, hidden, layer)?;
-        }
+        let with_mlp = layer != last || function.purpose != Purpose::Prefill;
+        hidden = add_layer(graph, &mut shared, hidden, layer, with_mlp)?;
     }
     if !ends_model {
         return Ok(hidden);
@@ -190,7 +216,7 @@ fn add_layers(
         return graph.builder.slice_by_index(hidden, &[0; 3], &end, &[], &[true, false, true]);
     }
     graph.builder.scope("norm");
-    let normed = rms_norm(graph, hidden, spec.hidden_size, Weight::FinalNorm)?;
+    let normed = normalize(graph, hidden, Weight::FinalNorm)?;
     graph.builder.end_scope();
     Ok(normed)
 }

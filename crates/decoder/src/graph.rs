@@ -24,7 +24,7 @@ impl Graph<'_> {
 
     /// The bias of a projection, if it has one.
     pub(crate) fn bias(&mut self, layer: u32, matrix: Matrix) -> Result<Option<Var>> {
-        if !self.spec.has_bias(matrix) {
+        if !self.spec.has_bias(layer, matrix) {
             return Ok(None);
         }
         self.weight(Weight::Layer(layer, LayerWeight::Bias(matrix))).map(Some)

@@ -2,6 +2,7 @@
 
 use anemll_mil::{Result, Var};
 
+use crate::attention::cap_values;
 use crate::graph::Graph;
 use crate::weights::Weight;
 
@@ -40,7 +41,11 @@ fn pieces(graph: &mut Graph<'_>, x: Var) -> Result<Vec<Var>> {
     for piece in 0..graph.spec.head_splits.len() {
         let weight = graph.weight(Weight::Head(piece))?;
         let piece = graph.builder.conv1x1(channels, weight, None)?;
-        pieces.push(graph.rows_of(piece)?);
+        let piece = graph.rows_of(piece)?;
+        pieces.push(match graph.spec.logit_cap {
+            None => piece,
+            Some(cap) => cap_values(graph, piece, 1.0, cap)?,
+        });
     }
     graph.builder.end_scope();
     Ok(pieces)

@@ -1,52 +1,106 @@
-//! The attention half of a layer: projections, rotation, cache, attention.
+//! A layer: its mixer and its MLP, each with its norms, added to the residual stream.
 
 use anemll_mil::{Result, Var};
 
 use crate::attention::attend;
+use crate::block::{Attention, Mixer, NormPlacement, QueryKeyNorm};
 use crate::cache::Cache;
 use crate::graph::{Graph, int64};
-use crate::norm::rms_norm;
-use crate::rotary::Rotation;
+use crate::mask::Masks;
+use crate::mlp::mlp;
+use crate::norm::normalize_in;
+use crate::rotary::Rotations;
 use crate::spec::OutputProjection;
-use crate::weights::{LayerWeight, Matrix, Weight};
+use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
 
 /// What the layers of a function share.
 pub(crate) struct LayerInputs {
-    pub(crate) rotation: Rotation,
+    pub(crate) rotations: Rotations,
     pub(crate) cache: Cache,
-    /// Added to the scores, (1, 1, T, C).
-    pub(crate) mask: Var,
+    pub(crate) masks: Masks,
 }
 
-/// Adds a layer's attention to the residual stream: (1, T, hidden) to (1, T, hidden).
-pub(crate) fn add_attention(
+/// Adds a layer to the residual stream, (1, T, hidden) to (1, T, hidden); without its MLP where only
+/// the state matters.
+pub(crate) fn add_layer(
     graph: &mut Graph<'_>,
     inputs: &mut LayerInputs,
     residual: Var,
     layer: u32,
+    with_mlp: bool,
 ) -> Result<Var> {
-    graph.builder.scope(&format!("layers_{layer}_self_attn"));
-    let spec = graph.spec;
-    let gain = Weight::Layer(layer, LayerWeight::InputNorm);
-    let x = rms_norm(graph, residual, spec.hidden_size, gain)?;
-    let x = graph.channels_of(x)?;
-    let mut queries = project_heads(graph, x, layer, Matrix::Query, spec.attention_heads)?;
-    let mut keys = project_heads(graph, x, layer, Matrix::Key, spec.key_value_heads)?;
-    let values = project_heads(graph, x, layer, Matrix::Value, spec.key_value_heads)?;
-    if spec.query_key_norm {
-        let width = spec.head_dimension;
-        let gain = |norm| Weight::Layer(layer, norm);
-        queries = rms_norm(graph, queries, width, gain(LayerWeight::QueryNorm))?;
-        keys = rms_norm(graph, keys, width, gain(LayerWeight::KeyNorm))?;
+    let placement = graph.spec.block(layer).placement;
+    let mixer_scope = format!("layers_{layer}_self_attn");
+    let mlp_scope = format!("layers_{layer}_mlp");
+
+    graph.builder.scope(&mixer_scope);
+    let x = match placement.is_before() {
+        true => normalize_in(graph, residual, layer, NormPlace::Input)?,
+        false => residual,
+    };
+    let Mixer::Attention(attention) = &graph.spec.block(layer).mixer;
+    let mut output = self_attention(graph, attention, inputs, x, layer)?;
+    if placement.is_after() {
+        output = normalize_in(graph, output, layer, NormPlace::MixerOutput)?;
     }
-    let queries = inputs.rotation.apply(graph, queries, spec.attention_heads)?;
-    let keys = inputs.rotation.apply(graph, keys, spec.key_value_heads)?;
-    let (keys, values) = inputs.cache.update(graph, layer, keys, values)?;
-    let mixed = attend(graph, queries, keys, values, inputs.mask)?;
-    let output = project_output(graph, mixed, layer)?;
     let sum = graph.builder.add(residual, output)?;
     graph.builder.end_scope();
+    if !with_mlp {
+        return Ok(sum);
+    }
+
+    graph.builder.scope(&mlp_scope);
+    let x = match placement {
+        NormPlacement::Parallel => x,
+        NormPlacement::After => sum,
+        NormPlacement::Before | NormPlacement::Both => {
+            normalize_in(graph, sum, layer, NormPlace::Mlp)?
+        }
+    };
+    let mut output = mlp(graph, x, layer)?;
+    if placement.is_after() {
+        output = normalize_in(graph, output, layer, NormPlace::MlpOutput)?;
+    }
+    let sum = graph.builder.add(sum, output)?;
+    graph.builder.end_scope();
     Ok(sum)
+}
+
+/// Attention: projections, norms, rotation, cache, attention, projection back.
+fn self_attention(
+    graph: &mut Graph<'_>,
+    attention: &Attention,
+    inputs: &mut LayerInputs,
+    x: Var,
+    layer: u32,
+) -> Result<Var> {
+    let spec = graph.spec;
+    let x = graph.channels_of(x)?;
+    let query = (Matrix::Query, spec.attention_heads);
+    let key = (Matrix::Key, spec.key_value_heads);
+    let value = (Matrix::Value, spec.key_value_heads);
+    let (mut queries, mut keys, values);
+    if attention.query_key_norm == Some(QueryKeyNorm::Width) {
+        queries = project_normed(graph, x, layer, query, NormPlace::Query)?;
+        keys = project_normed(graph, x, layer, key, NormPlace::Key)?;
+        values = project_heads(graph, x, layer, value)?;
+    } else {
+        queries = project_heads(graph, x, layer, query)?;
+        keys = project_heads(graph, x, layer, key)?;
+        values = project_heads(graph, x, layer, value)?;
+    }
+    if attention.query_key_norm == Some(QueryKeyNorm::Head) {
+        queries = normalize_in(graph, queries, layer, NormPlace::Query)?;
+        keys = normalize_in(graph, keys, layer, NormPlace::Key)?;
+    }
+    if let Some(rotation) = inputs.rotations.of(attention.rotation) {
+        queries = rotation.apply(graph, queries, spec.attention_heads)?;
+        keys = rotation.apply(graph, keys, spec.key_value_heads)?;
+    }
+    let (keys, values) = inputs.cache.update(graph, layer, keys, values)?;
+    let mask = inputs.masks.of(attention.window);
+    let mixed = attend(graph, attention, queries, keys, values, mask)?;
+    project_output(graph, mixed, layer)
 }
 
 /// A projection cut into heads: (1, hidden, 1, T) to (1, heads, T, width).
@@ -54,8 +108,7 @@ fn project_heads(
     graph: &mut Graph<'_>,
     x: Var,
     layer: u32,
-    matrix: Matrix,
-    heads: u64,
+    (matrix, heads): (Matrix, u64),
 ) -> Result<Var> {
     let channels = graph.convolve(x, layer, matrix)?;
     let (heads, width) = (int64(heads)?, int64(graph.spec.head_dimension)?);
@@ -66,6 +119,26 @@ fn project_heads(
     let shape = [1, heads, width, int64(graph.tokens)?];
     let columns = graph.builder.reshape(channels, &shape)?;
     graph.builder.transpose(columns, &[0, 1, 3, 2])
+}
+
+/// A projection that is normalized over all heads and then cut into them: (1, hidden, 1, T) to
+/// (1, heads, T, width).
+fn project_normed(
+    graph: &mut Graph<'_>,
+    x: Var,
+    layer: u32,
+    (matrix, heads): (Matrix, u64),
+    norm: NormPlace,
+) -> Result<Var> {
+    let channels = graph.convolve(x, layer, matrix)?;
+    let rows = graph.rows_of(channels)?;
+    let rows = normalize_in(graph, rows, layer, norm)?;
+    let (heads, width) = (int64(heads)?, int64(graph.spec.head_dimension)?);
+    if graph.tokens == 1 {
+        return graph.builder.reshape(rows, &[1, heads, 1, width]);
+    }
+    let rows = graph.builder.reshape(rows, &[1, int64(graph.tokens)?, heads, width])?;
+    graph.builder.transpose(rows, &[0, 2, 1, 3])
 }
 
 /// The projection of (1, T, heads * width) back to (1, T, hidden).

@@ -2,12 +2,13 @@
 //!
 //! A frontend reads its configuration with [`config`], fills in a [`DecoderSpec`], and [`lower`]s
 //! the functions that a combiner asks for; [`frontend`] does so for families whose differences are
-//! data. Architectures differ by flags and forms of the
-//! specification, not by copies of the graph. The parts that are most likely to get other forms
-//! stand alone: `attention` (scores and softmax), `rotary` (rows of the tables and rotation) and
-//! `cache` (the state of keys and values).
+//! data. A model is a list of layers ([`BlockSpec`]); architectures differ by what stands in it, not
+//! by copies of the graph. The parts that are most likely to get other forms stand alone:
+//! `attention` (scores and softmax), `mask` (windows), `rotary` (rows of the tables and rotation)
+//! and `cache` (the state of keys and values).
 
 mod attention;
+mod block;
 mod cache;
 mod choices;
 pub mod config;
@@ -19,11 +20,14 @@ mod function;
 mod graph;
 mod head;
 mod layer;
+mod layers;
+mod mask;
 mod mlp;
 mod names;
 mod norm;
 mod quantized;
 mod reading;
+mod references;
 mod refusals;
 pub mod rope;
 mod rotary;
@@ -33,13 +37,16 @@ mod tensors;
 mod testing;
 mod weights;
 
+pub use block::{
+    Activation, Attention, BlockSpec, Mixer, Mlp, Norm, NormKind, NormPlacement, QueryKeyNorm,
+};
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
 pub use names::TensorNames;
 pub use refusals::Refusals;
 pub use spec::{
-    DecoderSpec, LARGEST_CONTEXT, LARGEST_LAYERS, LARGEST_PARAMETERS, OutputProjection, STATE_NAME,
-    SoftmaxForm, split_head,
+    DecoderSpec, LARGEST_CONTEXT, LARGEST_PARAMETERS, OutputProjection, STATE_NAME, SoftmaxForm,
+    split_head,
 };
 pub use tensors::{Remarks, check_input};
-pub use weights::{LayerWeight, Matrix, Weight};
+pub use weights::{LayerWeight, Matrix, NormPlace, Weight};

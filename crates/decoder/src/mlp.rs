@@ -1,24 +1,37 @@
-//! The gated MLP.
+//! The MLP of a layer.
 
 use anemll_mil::{Result, Var};
 
+use crate::block::Activation;
 use crate::graph::Graph;
-use crate::norm::rms_norm;
-use crate::weights::{LayerWeight, Matrix, Weight};
+use crate::weights::Matrix;
 
-/// Adds a layer's MLP to the residual stream: (1, T, hidden) to (1, T, hidden).
-pub(crate) fn add_mlp(graph: &mut Graph<'_>, residual: Var, layer: u32) -> Result<Var> {
-    graph.builder.scope(&format!("layers_{layer}_mlp"));
-    let gain = Weight::Layer(layer, LayerWeight::MlpNorm);
-    let x = rms_norm(graph, residual, graph.spec.hidden_size, gain)?;
+/// The MLP of a layer: (1, T, hidden) to (1, T, hidden).
+pub(crate) fn mlp(graph: &mut Graph<'_>, x: Var, layer: u32) -> Result<Var> {
+    let spec = &graph.spec.block(layer).mlp;
     let x = graph.channels_of(x)?;
-    let gate = graph.convolve(x, layer, Matrix::Gate)?;
-    let up = graph.convolve(x, layer, Matrix::Up)?;
-    let gate = graph.builder.silu(gate)?;
-    let inner = graph.builder.mul(gate, up)?;
+    let inner = if spec.gated {
+        let gate = graph.convolve(x, layer, Matrix::Gate)?;
+        let up = graph.convolve(x, layer, Matrix::Up)?;
+        let gate = activate(graph, gate, spec.activation)?;
+        graph.builder.mul(gate, up)?
+    } else {
+        let up = graph.convolve(x, layer, Matrix::Up)?;
+        activate(graph, up, spec.activation)?
+    };
     let down = graph.convolve(inner, layer, Matrix::Down)?;
-    let rows = graph.rows_of(down)?;
-    let sum = graph.builder.add(residual, rows)?;
-    graph.builder.end_scope();
-    Ok(sum)
+    graph.rows_of(down)
+}
+
+fn activate(graph: &mut Graph<'_>, x: Var, activation: Activation) -> Result<Var> {
+    let builder = &mut graph.builder;
+    match activation {
+        Activation::Silu => builder.silu(x),
+        Activation::Gelu => builder.gelu(x, "EXACT"),
+        Activation::GeluTanh => builder.gelu(x, "TANH_APPROXIMATION"),
+        Activation::ReluSquared => {
+            let positive = builder.relu(x)?;
+            builder.mul(positive, positive)
+        }
+    }
 }

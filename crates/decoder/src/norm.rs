@@ -1,19 +1,49 @@
-//! RMSNorm in the form that keeps the Neural Engine in range.
+//! Norms in the form that keeps the Neural Engine in range.
 
 use anemll_mil::{Result, Var};
 
+use crate::block::NormKind;
 use crate::graph::{Graph, int32};
-use crate::weights::Weight;
+use crate::weights::{LayerWeight, NormPlace, Weight};
 
-/// RMSNorm over the last axis (`size` elements), any rank, times its gain.
+/// A norm over the last axis, any rank, times its gain, plus its bias.
+pub(crate) fn normalize(graph: &mut Graph<'_>, x: Var, gain: Weight) -> Result<Var> {
+    let epsilon = graph.spec.epsilon_of(gain) as f32;
+    let normed = match graph.spec.norm.kind {
+        NormKind::RootMeanSquare => over_root_mean_square(graph, x, epsilon)?,
+        NormKind::Layer => graph.builder.layer_norm(x, &[-1], epsilon)?,
+    };
+    // The gain is a product of its own (ANE-039).
+    let bias = graph.spec.bias_of_norm(gain);
+    let gain = graph.weight(gain)?;
+    let scaled = graph.builder.mul(normed, gain)?;
+    match bias {
+        Some(bias) => {
+            let bias = graph.weight(bias)?;
+            graph.builder.add(scaled, bias)
+        }
+        None => Ok(scaled),
+    }
+}
+
+/// One of a layer's norms.
+pub(crate) fn normalize_in(
+    graph: &mut Graph<'_>,
+    x: Var,
+    layer: u32,
+    place: NormPlace,
+) -> Result<Var> {
+    normalize(graph, x, Weight::Layer(layer, LayerWeight::Norm(place)))
+}
+
+/// Division by the root of the mean square.
 ///
 /// The values and their negatives together have mean zero, so `layer_norm` over both divides by the
 /// root of the mean square, and does so in wide arithmetic where a square in float16 would overflow
-/// (ANE rule ANE-053). The gain is a product of its own (ANE-039).
-pub(crate) fn rms_norm(graph: &mut Graph<'_>, x: Var, size: u64, gain: Weight) -> Result<Var> {
+/// (ANE rule ANE-053).
+fn over_root_mean_square(graph: &mut Graph<'_>, x: Var, epsilon: f32) -> Result<Var> {
     let shape = graph.builder.shape_of(x);
     let rank = shape.len();
-    let epsilon = graph.spec.norm_epsilon as f32;
     let builder = &mut graph.builder;
     let minus_one = builder.scalar_f16(-1.0)?;
     let negated = builder.mul(x, minus_one)?;
@@ -25,10 +55,8 @@ pub(crate) fn rms_norm(graph: &mut Graph<'_>, x: Var, size: u64, gain: Weight) -
     for (place, dimension) in shape.iter().enumerate() {
         end[place] = int32(dimension.fixed().unwrap_or_default())?;
     }
-    if let (Some(end), Some(whole)) = (end.last_mut(), whole.last_mut()) {
-        (*end, *whole) = (int32(size)?, false);
+    if let Some(whole) = whole.last_mut() {
+        *whole = false;
     }
-    let first = builder.slice_by_index(normed, &vec![0; rank], &end, &[], &whole)?;
-    let gain = graph.weight(gain)?;
-    graph.builder.mul(first, gain)
+    builder.slice_by_index(normed, &vec![0; rank], &end, &[], &whole)
 }

@@ -3,21 +3,25 @@
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{ModelInput, StoredHead};
 
+use crate::block::{Activation, Attention, BlockSpec, Mixer, Mlp};
 use crate::choices::{Choices, Head};
-use crate::config::{Config, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, check_keys, read_rope};
-use crate::error::{key_invalid, key_unsupported};
-use crate::family::Family;
+use crate::config::{
+    Config, GENERIC_KEYS, Key, LARGEST_LAYERS, OTHER_ARCHITECTURES, Rope, RopeRules, check_keys,
+    read_rope,
+};
+use crate::error::{key_invalid, key_missing, key_unsupported};
+use crate::family::{Defaults, EmbeddingScale, Family, Form, LocalRotation};
+use crate::layers::LayerRotation;
 use crate::names::TensorNames;
 use crate::quantized::QUANTIZATION_KEYS;
 use crate::refusals::Refusals;
-use crate::rope::frequencies;
-use crate::spec::{DecoderSpec, split_head};
+use crate::rope::{Frequencies, RopeScaling, frequencies};
+use crate::spec::{DecoderSpec, split_head, too_many_layers};
 
 /// The keys that every family reads. A key that no table names is remarked on.
 const KEYS: &[Key] = &[
     Key::used("architectures"),
     Key::used("head_dim"),
-    Key::used("hidden_act"),
     Key::used("hidden_size"),
     Key::used("intermediate_size"),
     Key::used("max_position_embeddings"),
@@ -27,7 +31,6 @@ const KEYS: &[Key] = &[
     Key::used("num_key_value_heads"),
     Key::used("original_max_position_embeddings"),
     Key::used("partial_rotary_factor"),
-    Key::used("rms_norm_eps"),
     Key::used("rope_parameters"),
     Key::used("rope_scaling"),
     Key::used("rope_theta"),
@@ -39,6 +42,7 @@ const KEYS: &[Key] = &[
 pub(crate) struct Reading {
     pub(crate) spec: DecoderSpec,
     pub(crate) architecture: &'static str,
+    pub(crate) prefix: &'static str,
     pub(crate) model_type: String,
     pub(crate) max_position_embeddings: u64,
     pub(crate) stored_head: Option<StoredHead>,
@@ -56,16 +60,35 @@ pub(crate) fn read(
     choices: &Choices,
     refusals: &mut Refusals,
 ) -> Result<Option<Reading>> {
-    let config = Config::new(&model.config)?;
-    let form = (family.form)(&config, model.context, refusals)?;
-    let mut tables = form.keys;
-    tables.extend([KEYS, QUANTIZATION_KEYS, GENERIC_KEYS, OTHER_ARCHITECTURES]);
-    let mut warnings = check_keys(&config, &tables, refusals)?;
-    let mut notes = form.notes;
+    let whole = Config::new(&model.config)?;
+    let mut form_notes = Vec::new();
+    let config = match family.section.map(|key| (key, whole.section(key))) {
+        None => whole.clone(),
+        Some((key, section)) => {
+            let Some(section) = refusals.take(section)? else { return Ok(None) };
+            let Some(section) = section else {
+                refusals.push(key_missing(key))?;
+                return Ok(None);
+            };
+            form_notes.push(format!(
+                "config.json: only the language model, `{key}`, is converted; what else the model \
+                 takes or has is left out"
+            ));
+            section
+        }
+    };
+    let mut form = (family.form)(&config, model.context, refusals)?;
     let defaults = family.defaults;
+    let own = [Key::used(defaults.norm_epsilon_key), Key::used(defaults.activation_key)];
+    let mut tables = form.keys.clone();
+    tables.extend([&own, KEYS, QUANTIZATION_KEYS, GENERIC_KEYS, OTHER_ARCHITECTURES]);
+    let mut warnings = check_keys(&config, &tables, refusals)?;
+    let mut notes = form_notes;
+    notes.append(&mut form.notes);
 
     let hidden_size = refusals.take(config.required_size("hidden_size"))?;
-    let attention_heads = refusals.take(config.required_size("num_attention_heads"))?;
+    let heads = size_or(&config, "num_attention_heads", defaults.num_attention_heads, &mut notes);
+    let attention_heads = refusals.take(heads)?;
     let key_value_heads = match refusals.take(config.size("num_key_value_heads"))? {
         None => None,
         Some(given) => match (given, defaults.num_key_value_heads) {
@@ -93,8 +116,9 @@ pub(crate) fn read(
             (None, None) => hidden_size.zip(attention_heads).map(|(width, heads)| width / heads),
         },
     };
-    let vocabulary_size = refusals.take(config.required_size("vocab_size"))?;
-    refusals.take(activation(&config))?;
+    let vocabulary = size_or(&config, "vocab_size", defaults.vocabulary_size, &mut notes);
+    let vocabulary_size = refusals.take(vocabulary)?;
+    let activation = refusals.take(activation(&config, &defaults))?;
 
     let longest = refusals.take(config.size("max_position_embeddings"))?.map(|given| {
         given.unwrap_or_else(|| {
@@ -102,14 +126,23 @@ pub(crate) fn read(
             defaults.max_position_embeddings
         })
     });
-    let norm_epsilon = refusals.take(config.number("rms_norm_eps"))?.map(|given| {
+    let norm_epsilon = refusals.take(config.number(defaults.norm_epsilon_key))?.map(|given| {
         given.unwrap_or_else(|| {
-            notes.push(default_note("rms_norm_eps", defaults.rms_norm_eps));
-            defaults.rms_norm_eps
+            notes.push(default_note(defaults.norm_epsilon_key, defaults.norm_epsilon));
+            defaults.norm_epsilon
         })
     });
+    let positions = form.positions;
     let rope = match longest {
-        Some(longest) => refusals.take(read_rope(&config, longest, model.context))?,
+        Some(longest) => {
+            let rules = RopeRules {
+                base: defaults.rope_theta,
+                partial: positions.partial,
+                longrope: positions.longrope,
+                ..RopeRules::new(longest, model.context)
+            };
+            refusals.take(read_rope(&config, &rules))?
+        }
         None => None,
     };
     notes.extend(rope.iter().flat_map(|rope| rope.notes.iter().cloned()));
@@ -132,35 +165,56 @@ pub(crate) fn read(
         ));
     }
     let names = TensorNames::find(&model.tensors);
-    let head = refusals.take(head(&config, model, &names, choices.head, &mut notes))?;
+    let tied = defaults.tie_word_embeddings;
+    let head = refusals.take(head(&whole, model, &names, (tied, choices.head), &mut notes))?;
     let layers = refusals.take(layers(&config))?;
     let intermediate_size = refusals.take(config.required_size("intermediate_size"))?;
-    let frequencies = match (&rope, head_dimension) {
-        (Some(rope), Some(width)) => refusals.take(frequencies(rope.base, width, &rope.scaling))?,
+    let rotations = match (&rope, head_dimension) {
+        (Some(rope), Some(width)) => refusals.take(rotations(rope, positions.local, width))?,
         _ => None,
     };
+    let stream_scale = choices.residual_scale.unwrap_or(form.stream_scale);
+    if stream_scale != 1.0 {
+        notes.push(format!(
+            "the residual stream is scaled by {stream_scale} within the weights, which keeps it in \
+             the range of float16 and changes no logit"
+        ));
+    }
     // What lacks is refused already.
     let specification = || {
+        let (hidden_size, head_dimension) = (hidden_size?, head_dimension?);
+        let rotations = rotations?;
+        let sizes = BlockSizes {
+            head_dimension,
+            intermediate_size: intermediate_size?,
+            rotations: rotations.len(),
+        };
+        let activation = activation?;
+        let block = |layer| block(&form, layer, sizes, activation);
         Some(DecoderSpec {
-            layers: layers?,
-            hidden_size: hidden_size?,
+            blocks: (0..layers?).map(block).collect(),
+            hidden_size,
             attention_heads: attention_heads?,
             key_value_heads: key_value_heads?,
-            head_dimension: head_dimension?,
-            intermediate_size: intermediate_size?,
+            head_dimension,
             vocabulary_size: vocabulary_size?,
+            norm: form.norm,
             norm_epsilon: norm_epsilon?,
-            query_key_value_bias: form.query_key_value_bias,
-            output_bias: form.output_bias,
-            mlp_bias: form.mlp_bias,
-            query_key_norm: form.query_key_norm,
+            embedding_scale: match form.embedding_scale {
+                EmbeddingScale::Factor(factor) => factor,
+                EmbeddingScale::RootOfWidth => (hidden_size as f64).sqrt(),
+            },
+            stream_scale,
+            logit_scale: form.logit_scale,
+            logit_cap: form.logit_cap,
             tied_embeddings: head.as_ref()?.0,
-            rope: frequencies?,
+            rotations,
             head_splits: head_splits?,
             context: model.context,
             batch: model.batch,
             tensor_prefix: names.prefix,
             head_tensor: names.head,
+            fused_projections: form.fused_projections,
             output_projection: form.output_projection,
             softmax: form.softmax,
         })
@@ -170,10 +224,10 @@ pub(crate) fn read(
         refusals.take(spec.validate())?;
         notes.extend(spec.notes());
     }
-    if let Some(other) = refusals.take(other_architecture(&config, family.architecture))? {
+    if let Some(other) = refusals.take(other_architecture(&whole, family.architecture))? {
         notes.extend(other);
     }
-    let model_type = refusals.take(config.text("model_type"))?;
+    let model_type = refusals.take(whole.text("model_type"))?;
     let (Some(spec), Some(model_type), Some((_, stored_head)), Some(longest), true) =
         (spec, model_type, head, longest, refusals.is_empty())
     else {
@@ -182,6 +236,7 @@ pub(crate) fn read(
     Ok(Some(Reading {
         spec,
         architecture: family.architecture,
+        prefix: family.prefix,
         model_type: model_type.unwrap_or(family.model_type).to_owned(),
         max_position_embeddings: longest,
         stored_head,
@@ -195,11 +250,11 @@ fn head(
     config: &Config<'_>,
     model: &ModelInput,
     names: &TensorNames,
-    asked: Option<Head>,
+    (default, asked): (bool, Option<Head>),
     notes: &mut Vec<String>,
 ) -> Result<(bool, Option<StoredHead>)> {
     const KEY: &str = "tie_word_embeddings";
-    let tied = config.boolean(KEY)?.unwrap_or(false);
+    let tied = config.boolean(KEY)?.unwrap_or(default);
     let stored = model.tensors.contains_key(&names.head);
     match asked {
         Some(Head::Tied) => {
@@ -229,20 +284,100 @@ fn default_note(key: &str, value: impl std::fmt::Display) -> String {
     format!("config.json: `{key}` is not given; {value} is taken, as transformers does")
 }
 
+/// A size, or what transformers takes for it, with a note.
+fn size_or(
+    config: &Config<'_>,
+    key: &str,
+    default: Option<u64>,
+    notes: &mut Vec<String>,
+) -> Result<u64> {
+    match (config.size(key)?, default) {
+        (None, Some(default)) => {
+            notes.push(default_note(key, default));
+            Ok(default)
+        }
+        _ => config.required_size(key),
+    }
+}
+
 fn layers(config: &Config<'_>) -> Result<u32> {
     let layers = config.required_size("num_hidden_layers")?;
     u32::try_from(layers)
-        .map_err(|_| key_invalid("num_hidden_layers", format!("is {layers}, which is too many")))
+        .ok()
+        .filter(|layers| *layers <= LARGEST_LAYERS)
+        .ok_or_else(|| too_many_layers(layers))
 }
 
-fn activation(config: &Config<'_>) -> Result<()> {
-    match config.text("hidden_act")? {
-        // Two names of one function in transformers.
-        None | Some("silu" | "swish") => Ok(()),
-        Some(other) => Err(key_unsupported(
-            "hidden_act",
-            format!("= \"{other}\": the activation is silu here"),
-        )),
+fn activation(config: &Config<'_>, defaults: &Defaults) -> Result<Activation> {
+    let key = defaults.activation_key;
+    match config.text(key)? {
+        None => Ok(defaults.activation),
+        Some(name) => Activation::named(name).ok_or_else(|| {
+            key_unsupported(&config.path(key), format!("= \"{name}\" cannot be expressed"))
+                .with_hint("known are silu, gelu, gelu_pytorch_tanh and relu2")
+        }),
+    }
+}
+
+/// The rotation that the configuration says, and that of local layers where there is one.
+fn rotations(rope: &Rope, local: Option<LocalRotation>, width: u64) -> Result<Vec<Frequencies>> {
+    // As transformers rounds it.
+    let rotated = (width as f64 * rope.share) as u64;
+    if rope.share != 1.0 && (rotated == 0 || !rotated.is_multiple_of(2)) {
+        return Err(key_invalid(
+            "partial_rotary_factor",
+            format!("= {} rotates {rotated} of {width} elements of a head", rope.share),
+        ));
+    }
+    let mut rotations = vec![frequencies(rope.base, rotated, &rope.scaling)?];
+    if let Some(local) = local {
+        let base = match local {
+            LocalRotation::Base(base) => base,
+            LocalRotation::Unscaled => rope.base,
+        };
+        let local = frequencies(base, rotated, &RopeScaling::None)?;
+        if local != rotations[0] {
+            rotations.push(local);
+        }
+    }
+    Ok(rotations)
+}
+
+/// Sizes that layers have.
+#[derive(Clone, Copy)]
+struct BlockSizes {
+    head_dimension: u64,
+    intermediate_size: u64,
+    /// How many rotations there are: the last is the local one, which may be the only one.
+    rotations: usize,
+}
+
+/// A layer as the family has it.
+fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> BlockSpec {
+    let own = form.layers.of(layer);
+    let plain_scale = 1.0 / (sizes.head_dimension as f64).sqrt();
+    BlockSpec {
+        placement: form.placement,
+        mixer: Mixer::Attention(Attention {
+            query_key_value_bias: form.query_key_value_bias,
+            output_bias: form.output_bias,
+            query_key_norm: form.query_key_norm,
+            score_scale: form.score_scale.unwrap_or(plain_scale),
+            score_cap: form.score_cap,
+            rotation: match own.rotation {
+                LayerRotation::Global => Some(0),
+                LayerRotation::Local => Some(sizes.rotations - 1),
+                LayerRotation::None => None,
+            },
+            window: own.window,
+        }),
+        mlp: Mlp {
+            intermediate_size: sizes.intermediate_size,
+            gated: form.gated,
+            activation,
+            bias: form.mlp_bias,
+        },
+        residual_scale: form.residual_scale,
     }
 }
 

@@ -52,6 +52,15 @@ pub enum RopeScaling {
         /// Whether the ramp's ends are rounded outwards to whole dimensions.
         truncate: bool,
     },
+    /// Every frequency divided by a factor of its own, and a factor on cosines and sines; `longrope`.
+    Long {
+        /// Positive divisors, one for each frequency.
+        factors: Vec<f64>,
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+        /// The key of the divisors, for errors.
+        key: String,
+    },
 }
 
 /// Widest heads that are accepted: thirty times those of the widest models.
@@ -99,13 +108,13 @@ pub fn frequencies(base: f64, dimension: u64, scaling: &RopeScaling) -> Result<F
     }
     let powers = powers(base, dimension);
     let plain: Vec<f32> = powers.iter().map(|power| 1.0 / power).collect();
-    let (inverse, attention_scaling) = match *scaling {
+    let (inverse, attention_scaling) = match scaling {
         RopeScaling::None => (plain, 1.0),
-        RopeScaling::Linear { factor } => {
+        &RopeScaling::Linear { factor } => {
             positive("factor", factor)?;
             (plain.iter().map(|frequency| frequency / factor as f32).collect(), 1.0)
         }
-        RopeScaling::Llama3 {
+        &RopeScaling::Llama3 {
             factor,
             low_frequency_factor,
             high_frequency_factor,
@@ -120,6 +129,22 @@ pub fn frequencies(base: f64, dimension: u64, scaling: &RopeScaling) -> Result<F
             (plain.iter().map(|&frequency| bands.apply(frequency)).collect(), 1.0)
         }
         RopeScaling::Yarn { .. } => yarn(base, dimension, &powers, scaling)?,
+        RopeScaling::Long { factors, attention_factor, key } => {
+            if factors.len() != powers.len() {
+                let many = format!(
+                    "has {} entries, but heads have {} pairs that are rotated",
+                    factors.len(),
+                    powers.len()
+                );
+                return Err(key_invalid(key, many));
+            }
+            if let Some(factor) = factors.iter().find(|factor| **factor <= 0.0) {
+                return Err(key_invalid(key, format!("has {factor}, not a positive number")));
+            }
+            let divided = powers.iter().zip(factors);
+            let inverse = divided.map(|(power, factor)| 1.0 / (*factor as f32 * power)).collect();
+            (inverse, *attention_factor)
+        }
     };
     if inverse.iter().any(|frequency| !frequency.is_finite()) || !attention_scaling.is_finite() {
         return Err(key_invalid("rope_scaling", "gives a rotary frequency that is not finite"));

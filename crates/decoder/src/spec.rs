@@ -1,10 +1,11 @@
 //! What a decoder-only model is: plain data that a frontend fills in.
 
-use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{ModelDescription, StateInfo};
+use anemll_plugin_api::{Error, Result};
 use half::f16;
 
-use crate::config::LARGEST_SIZE;
+use crate::block::{BlockSpec, Mixer, Norm};
+use crate::config::{LARGEST_LAYERS, LARGEST_SIZE};
 use crate::error::{key_invalid, shape_invalid};
 use crate::rope::{Frequencies, LARGEST_TABLE};
 
@@ -13,9 +14,6 @@ pub const STATE_NAME: &str = "model_model_kv_cache_0";
 
 /// Longest context that is accepted, in tokens: 2^20.
 pub const LARGEST_CONTEXT: u64 = 1 << 20;
-
-/// Most layers that are accepted: thirty times those of the deepest models.
-pub const LARGEST_LAYERS: u32 = 1 << 12;
 
 /// Most elements of all weights that are accepted: ten times those of the largest models. It keeps
 /// sizes in bytes far from overflow.
@@ -42,39 +40,39 @@ pub enum SoftmaxForm {
     Operation,
 }
 
-/// A decoder-only transformer with RMSNorm, rotary positions, grouped-query attention and SwiGLU.
+/// A decoder-only transformer: an embedding, layers that add to a residual stream, a norm, a head.
 ///
 /// Sizes are elements. [`Self::validate`] says which values go together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderSpec {
-    /// Transformer layers.
-    pub layers: u32,
+    /// The layers, first to last.
+    pub blocks: Vec<BlockSpec>,
     /// Width of the residual stream.
     pub hidden_size: u64,
-    /// Query heads.
+    /// Query heads of all layers.
     pub attention_heads: u64,
-    /// Key and value heads; divides `attention_heads`.
+    /// Key and value heads of all layers; divides `attention_heads`.
     pub key_value_heads: u64,
     /// Width of one head; even.
     pub head_dimension: u64,
-    /// Inner width of the MLP.
-    pub intermediate_size: u64,
     /// Rows of the embedding and of the head.
     pub vocabulary_size: u64,
+    /// All norms.
+    pub norm: Norm,
     /// Epsilon of all norms; passes through float16.
     pub norm_epsilon: f64,
-    /// Whether the projections to queries, keys and values have biases.
-    pub query_key_value_bias: bool,
-    /// Whether the attention's output projection has a bias.
-    pub output_bias: bool,
-    /// Whether the MLP's projections have biases.
-    pub mlp_bias: bool,
-    /// Whether queries and keys are normalized per head before the rotation.
-    pub query_key_norm: bool,
+    /// Factor of the embedding's rows.
+    pub embedding_scale: f64,
+    /// Factor of the whole residual stream, which no logit shows: it keeps the stream within float16.
+    pub stream_scale: f64,
+    /// Factor of the logits.
+    pub logit_scale: f64,
+    /// Logits `x` become `cap tanh(x / cap)`.
+    pub logit_cap: Option<f64>,
     /// Whether the head's weight is the embedding's.
     pub tied_embeddings: bool,
-    /// Rotary frequencies, `head_dimension / 2` of them.
-    pub rope: Frequencies,
+    /// Rotary frequencies that layers refer to: half as many as elements of a head are rotated.
+    pub rotations: Vec<Frequencies>,
     /// Rows of each piece of the head; their sum is `vocabulary_size`.
     pub head_splits: Vec<u64>,
     /// Tokens that attention looks back on.
@@ -86,6 +84,9 @@ pub struct DecoderSpec {
     pub tensor_prefix: String,
     /// Name of the head's weight in the weight files, where it is not the embedding's.
     pub head_tensor: String,
+    /// Whether one tensor holds the projections to queries, keys and values (`qkv_proj`), and one those
+    /// of the MLP's gate and inner space (`gate_up_proj`).
+    pub fused_projections: bool,
     /// Form of the attention's output projection.
     pub output_projection: OutputProjection,
     /// Form of the softmax.
@@ -93,6 +94,16 @@ pub struct DecoderSpec {
 }
 
 impl DecoderSpec {
+    /// How many layers there are.
+    pub fn layers(&self) -> u32 {
+        u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A layer, which must be there.
+    pub(crate) fn block(&self, layer: u32) -> &BlockSpec {
+        &self.blocks[layer as usize]
+    }
+
     /// Checks that the values go together and fit the graph's int32 shapes.
     ///
     /// # Errors
@@ -103,32 +114,34 @@ impl DecoderSpec {
             ("num_attention_heads", self.attention_heads),
             ("num_key_value_heads", self.key_value_heads),
             ("head_dim", self.head_dimension),
-            ("intermediate_size", self.intermediate_size),
             ("vocab_size", self.vocabulary_size),
-            ("num_hidden_layers", u64::from(self.layers)),
+            ("num_hidden_layers", u64::from(self.layers())),
         ];
-        for (key, size) in sizes {
+        let inner =
+            self.blocks.iter().map(|block| ("intermediate_size", block.mlp.intermediate_size));
+        for (key, size) in sizes.into_iter().chain(inner) {
             if !(1..=LARGEST_SIZE).contains(&size) {
                 return Err(key_invalid(key, format!("is {size}, not from 1 to {LARGEST_SIZE}")));
             }
         }
-        // Twice these stand in shapes: the norm's [x, -x], and the state's rows.
+        // Twice these stand in shapes: the norm's [x, -x].
         let products = [
-            ("num_attention_heads", self.attention_heads.checked_mul(self.head_dimension)),
+            (
+                "num_attention_heads",
+                self.attention_heads
+                    .checked_mul(self.head_dimension)
+                    .and_then(|width| width.checked_mul(2)),
+            ),
             ("hidden_size", self.hidden_size.checked_mul(2)),
             ("head_dim", self.head_dimension.checked_mul(2)),
-            ("num_hidden_layers", u64::from(self.layers).checked_mul(2)),
         ];
         for (key, product) in products {
             if product.is_none_or(|product| product > LARGEST_SIZE) {
                 return Err(key_invalid(key, "is too large for the graph's int32 shapes"));
             }
         }
-        if self.layers > LARGEST_LAYERS {
-            return Err(key_invalid(
-                "num_hidden_layers",
-                format!("is {}, more than {LARGEST_LAYERS}", self.layers),
-            ));
+        if self.layers() > LARGEST_LAYERS {
+            return Err(too_many_layers(u64::from(self.layers())));
         }
         if !self.attention_heads.is_multiple_of(self.key_value_heads) {
             return Err(key_invalid(
@@ -145,9 +158,13 @@ impl DecoderSpec {
                 format!("is {}, not an even number", self.head_dimension),
             ));
         }
-        if self.rope.inverse.len() as u64 != self.head_dimension / 2 {
+        let suits = |rope: &Frequencies| {
+            (1..=self.head_dimension / 2).contains(&(rope.inverse.len() as u64))
+        };
+        if !self.rotations.iter().all(suits) {
             return Err(key_invalid("head_dim", "does not suit the rotary frequencies"));
         }
+        self.validate_blocks()?;
         if !(self.norm_epsilon >= 0.0 && self.norm_epsilon <= 1.0) {
             return Err(key_invalid(
                 "rms_norm_eps",
@@ -169,6 +186,36 @@ impl DecoderSpec {
             ));
         }
         self.validate_lengths()
+    }
+
+    fn validate_blocks(&self) -> Result<()> {
+        let finite = |key: &str, value: f64| match value.is_finite() && value != 0.0 {
+            true => Ok(()),
+            false => Err(key_invalid(key, format!("is {value}, not a finite number"))),
+        };
+        let positive = |key: &str, value: Option<f64>| match value {
+            Some(value) if !(value.is_finite() && value > 0.0) => {
+                Err(key_invalid(key, format!("is {value}, not a positive number")))
+            }
+            _ => Ok(()),
+        };
+        finite("embedding_multiplier", self.embedding_scale)?;
+        finite("logit_scale", self.logit_scale)?;
+        positive("residual_scale", Some(self.stream_scale))?;
+        positive("final_logit_softcapping", self.logit_cap)?;
+        for block in &self.blocks {
+            let Mixer::Attention(attention) = &block.mixer;
+            finite("residual_multiplier", block.residual_scale)?;
+            positive("query_pre_attn_scalar", Some(attention.score_scale))?;
+            positive("attn_logit_softcapping", attention.score_cap)?;
+            if attention.window == Some(0) {
+                return Err(key_invalid("sliding_window", "is 0: a token sees at least itself"));
+            }
+            if attention.rotation.is_some_and(|place| place >= self.rotations.len()) {
+                return Err(key_invalid("layer_types", "asks for a rotation that is not there"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_lengths(&self) -> Result<()> {
@@ -215,7 +262,12 @@ impl DecoderSpec {
     /// Shape of the state, float16: (2 layers, key and value heads, positions, head width). The key
     /// of layer i is row i, its value row i + layers.
     pub fn state_shape(&self) -> [u64; 4] {
-        [2 * u64::from(self.layers), self.key_value_heads, self.state_length(), self.head_dimension]
+        [
+            2 * u64::from(self.layers()),
+            self.key_value_heads,
+            self.state_length(),
+            self.head_dimension,
+        ]
     }
 
     /// Remarks for the report on what float16 changes.
@@ -238,7 +290,7 @@ impl DecoderSpec {
     /// The description that combiners and reports read. The caller fills in the names.
     pub fn describe(&self) -> ModelDescription {
         ModelDescription::default()
-            .with_layers(self.layers)
+            .with_layers(self.layers())
             .with_hidden_size(self.hidden_size)
             .with_vocabulary_size(self.vocabulary_size)
             .with_attention_heads(self.attention_heads)
@@ -252,6 +304,11 @@ impl DecoderSpec {
             .with_state(StateInfo::new(STATE_NAME, self.state_shape().to_vec()))
             .with_notes(self.notes())
     }
+}
+
+/// The error of more layers than [`LARGEST_LAYERS`].
+pub(crate) fn too_many_layers(layers: u64) -> Error {
+    key_invalid("num_hidden_layers", format!("is {layers}, more than {LARGEST_LAYERS}"))
 }
 
 /// Cuts `vocabulary` rows into at most `pieces`: equal ones where `pieces` divides, else multiples
@@ -324,15 +381,31 @@ mod tests {
         assert_eq!(at(|spec| spec.hidden_size = LARGEST_SIZE), "config.json: hidden_size");
         assert_eq!(at(|spec| spec.attention_heads = 1 << 40), "config.json: num_attention_heads");
         assert_eq!(at(|spec| spec.attention_heads = 1 << 30), "config.json: num_attention_heads");
-        assert_eq!(at(|spec| spec.layers = u32::MAX), "config.json: num_hidden_layers");
-        assert_eq!(at(|spec| spec.layers = LARGEST_LAYERS + 1), "config.json: num_hidden_layers");
+        assert_eq!(at(|spec| spec.blocks.clear()), "config.json: num_hidden_layers");
+        let many = |spec: &mut DecoderSpec| {
+            spec.blocks = vec![spec.blocks[0].clone(); LARGEST_LAYERS as usize + 1];
+        };
+        assert_eq!(at(many), "config.json: num_hidden_layers");
         let huge = |spec: &mut DecoderSpec| {
-            (spec.hidden_size, spec.intermediate_size) = (1 << 24, 1 << 24)
+            spec.hidden_size = 1 << 24;
+            spec.blocks[0].mlp.intermediate_size = 1 << 24;
         };
         assert_eq!(at(huge), "config.json: hidden_size");
         assert_eq!(at(|spec| spec.key_value_heads = 3), "config.json: num_key_value_heads");
         assert_eq!(at(|spec| spec.head_dimension = 7), "config.json: head_dim");
         assert_eq!(at(|spec| spec.head_dimension = 8), "config.json: head_dim");
+        let attention = |spec: &mut DecoderSpec, change: fn(&mut crate::block::Attention)| {
+            let Mixer::Attention(attention) = &mut spec.blocks[1].mixer;
+            change(attention);
+            spec.validate().unwrap_err().at.unwrap()
+        };
+        let window = attention(&mut small(), |attention| attention.window = Some(0));
+        assert_eq!(window, "config.json: sliding_window");
+        let rotation = attention(&mut small(), |attention| attention.rotation = Some(1));
+        assert_eq!(rotation, "config.json: layer_types");
+        let cap = attention(&mut small(), |attention| attention.score_cap = Some(-1.0));
+        assert_eq!(cap, "config.json: attn_logit_softcapping");
+        assert_eq!(at(|spec| spec.logit_cap = Some(0.0)), "config.json: final_logit_softcapping");
         assert_eq!(at(|spec| spec.norm_epsilon = f64::NAN), "config.json: rms_norm_eps");
         assert_eq!(at(|spec| spec.norm_epsilon = -1e-5), "config.json: rms_norm_eps");
         assert_eq!(at(|spec| spec.head_splits = vec![0]), "config.json: vocab_size");

@@ -156,7 +156,7 @@ fn remarks(
     let (mut beyond, mut acting, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for name in unused {
         match layer_of(spec, name) {
-            Some(layer) if layer >= u64::from(spec.layers) => beyond.push(name),
+            Some(layer) if layer >= u64::from(spec.layers()) => beyond.push(name),
             Some(_) => acting.push(name),
             None if is_of_the_model(spec, name) => acting.push(name),
             None => others.push(name),
@@ -166,7 +166,7 @@ fn remarks(
     if !beyond.is_empty() {
         remarks.warnings.push(format!(
             "the weights hold layers beyond `num_hidden_layers` = {}, which are left out: {}",
-            spec.layers,
+            spec.layers(),
             shown(&beyond)
         ));
     }

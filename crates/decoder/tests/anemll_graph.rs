@@ -58,7 +58,7 @@ fn expect(part: &str, layers: bool, purpose: Purpose, wanted: &[(&str, i64)]) {
     let Some(theirs) = anemll(part) else { return };
     let spec = tiny();
     let function = match layers {
-        true => function(part, false, Some((0, spec.layers)), false, purpose),
+        true => function(part, false, Some((0, spec.layers())), false, purpose),
         false => function(part, false, None, true, purpose),
     };
     let ours = histogram(&lower(&spec, &function).unwrap());

@@ -86,7 +86,7 @@ fn interfaces_are_those_of_the_apps() {
                     if spec.batch == 1 { sizes(&[1, 1, spec.hidden_size]) } else { Vec::new() };
                 vec![("hidden_states".to_owned(), FLOAT16, shape)]
             } else {
-                let ends = function.layers.unwrap().end == spec.layers;
+                let ends = function.layers.unwrap().end == spec.layers();
                 let rows = if ends && function.purpose == Purpose::Prefill { 1 } else { tokens };
                 let shape = sizes(&[1, rows, spec.hidden_size]);
                 vec![("output_hidden_states".to_owned(), FLOAT16, shape)]

@@ -1,7 +1,7 @@
 //! Rotary frequencies and tables against those of transformers, from the configuration on.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use anemll_decoder::config::{Config, read_rope};
+use anemll_decoder::config::{Config, RopeRules, read_rope};
 use anemll_decoder::rope::{Frequencies, frequencies};
 use anemll_plugin_api::Value;
 
@@ -16,7 +16,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 fn found(case: &Value) -> Frequencies {
     let config = Config::new(&case["config"]).unwrap();
     let longest = config.size("max_position_embeddings").unwrap().unwrap_or(2048);
-    let rope = read_rope(&config, longest, 1).unwrap();
+    let rope = read_rope(&config, &RopeRules::new(longest, 1)).unwrap();
     frequencies(rope.base, config.required_size("head_dim").unwrap(), &rope.scaling).unwrap()
 }
 

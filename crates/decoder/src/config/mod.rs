@@ -12,12 +12,18 @@ use serde_json::Map;
 
 use crate::error::{key_invalid, key_missing};
 
-pub use rope::{Rope, read_rope};
+pub use rope::{Rope, RopeRules, read_rope};
 pub use rules::{Allowed, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, Rule, check_keys};
-pub use windows::{IdleWindows, WindowRules, window_everywhere, windows_of_layers};
+pub use windows::{
+    WindowRules, Windows, check_length, layer_count, window_everywhere, windows_by_pattern,
+    windows_of_layers,
+};
 
 /// The largest number that a size in a configuration may have: shapes are int32 in a program.
 pub const LARGEST_SIZE: u64 = i32::MAX as u64;
+
+/// Most layers that are accepted: thirty times those of the deepest models.
+pub const LARGEST_LAYERS: u32 = 1 << 12;
 
 /// Typed access to the keys of one JSON object. A key whose value is `null` counts as absent.
 #[derive(Debug, Clone)]
@@ -152,6 +158,33 @@ impl<'a> Config<'a> {
             .as_array()
             .and_then(|items| items.iter().map(Value::as_str).collect())
             .ok_or_else(|| self.wrong(key, value, "a list of texts"))
+    }
+
+    /// A list of finite numbers, if it is there.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_f64().filter(|number| number.is_finite());
+        value
+            .as_array()
+            .and_then(|items| items.iter().map(number).collect())
+            .map(Some)
+            .ok_or_else(|| self.wrong(key, value, "a list of numbers"))
+    }
+
+    /// A positive number, if it is there.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn positive(&self, key: &str) -> Result<Option<f64>> {
+        match self.number(key)? {
+            Some(value) if value <= 0.0 => {
+                Err(key_invalid(&self.path(key), format!("is {value}, not a positive number")))
+            }
+            value => Ok(value),
+        }
     }
 
     fn wrong(&self, key: &str, value: &Value, wanted: &str) -> anemll_plugin_api::Error {

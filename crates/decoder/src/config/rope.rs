@@ -10,9 +10,6 @@ use super::{Config, brief};
 use crate::error::{key_invalid, key_missing, key_unsupported};
 use crate::rope::RopeScaling;
 
-/// The base of `LlamaConfig` when a configuration gives none.
-const DEFAULT_BASE: f64 = 10_000.0;
-
 /// Base and scaling of the rotary frequencies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
@@ -20,25 +17,52 @@ pub struct Rope {
     pub base: f64,
     /// What `rope_type` and its parameters say.
     pub scaling: RopeScaling,
+    /// The share of a head that is rotated, `partial_rotary_factor`.
+    pub share: f64,
     /// Remarks for the report.
     pub notes: Vec<String>,
 }
 
-/// Reads the rotary parameters for a table of `context` positions.
+/// How a family's configuration says the rotary parameters, and what for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RopeRules {
+    /// `max_position_embeddings`.
+    pub longest: u64,
+    /// Positions of the table.
+    pub context: u64,
+    /// The base where none is given.
+    pub base: f64,
+    /// Whether `partial_rotary_factor` may be below 1.
+    pub partial: bool,
+    /// Whether the type `longrope` (`su` and `yarn` in old files) is known, and
+    /// `original_max_position_embeddings` where it is not given.
+    pub longrope: Option<u64>,
+}
+
+impl RopeRules {
+    /// Those of Llama.
+    pub const fn new(longest: u64, context: u64) -> Self {
+        Self { longest, context, base: 10_000.0, partial: false, longrope: None }
+    }
+}
+
+/// Reads the rotary parameters for a table.
 ///
-/// `longest` is `max_position_embeddings`. The type `dynamic` is accepted where it does not act, up
-/// to `longest`; types that no fixed table can express are refused by key.
+/// The type `dynamic` is accepted where it does not act, up to the longest context; types that no
+/// fixed table can express are refused by key.
 ///
 /// # Errors
 /// Keys that are missing, have a wrong type or value, contradict one another, or cannot be expressed.
-pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope> {
-    whole_rotation(config)?;
+pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
+    let &RopeRules { longest, context, base: default, .. } = rules;
+    let outer_share = share(config, rules)?;
     let top_base = config.number("rope_theta")?;
     let Some(section) = pick_section(config)? else {
-        let base = top_base.unwrap_or(DEFAULT_BASE);
-        return Ok(Rope { base, scaling: RopeScaling::None, notes: Vec::new() });
+        let base = top_base.unwrap_or(default);
+        let share = outer_share.unwrap_or(1.0);
+        return Ok(Rope { base, scaling: RopeScaling::None, share, notes: Vec::new() });
     };
-    whole_rotation(&section)?;
+    let share = share(&section, rules)?.or(outer_share).unwrap_or(1.0);
     let base = match (section.number("rope_theta")?, top_base) {
         (Some(inner), Some(outer)) if inner != outer => {
             return Err(key_unsupported(
@@ -49,7 +73,7 @@ pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope
             ));
         }
         // Up to transformers 4, a base inside `rope_scaling` is not read, and the default counts.
-        (Some(inner), None) if section.path("") == "rope_scaling." && inner != DEFAULT_BASE => {
+        (Some(inner), None) if is_old(&section) && inner != default => {
             return Err(key_unsupported(
                 &section.path("rope_theta"),
                 format!(
@@ -59,16 +83,17 @@ pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope
             ));
         }
         (Some(base), _) | (None, Some(base)) => base,
-        (None, None) => DEFAULT_BASE,
+        (None, None) => default,
     };
     let mut reader = Reader { config, section: &section, longest, notes: Vec::new() };
     let (type_key, kind) = reader.kind()?;
-    let scaling = match kind {
-        "default" => RopeScaling::None,
-        "linear" => RopeScaling::Linear { factor: reader.factor()? },
-        "llama3" => reader.llama3()?,
-        "yarn" => reader.yarn()?,
-        "dynamic" => {
+    let scaling = match (kind, rules.longrope) {
+        ("longrope" | "su" | "yarn", Some(original)) => reader.longrope(original, context)?,
+        ("default", _) => RopeScaling::None,
+        ("linear", _) => RopeScaling::Linear { factor: reader.factor()? },
+        ("llama3", _) => reader.llama3()?,
+        ("yarn", _) => reader.yarn()?,
+        ("dynamic", _) => {
             reader.factor()?;
             if context > longest {
                 return Err(key_unsupported(
@@ -86,7 +111,7 @@ pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope
             ));
             RopeScaling::None
         }
-        other => {
+        (other, _) => {
             return Err(key_unsupported(
                 &section.path(type_key),
                 format!("= \"{other}\" cannot be expressed"),
@@ -94,8 +119,16 @@ pub fn read_rope(config: &Config<'_>, longest: u64, context: u64) -> Result<Rope
             .with_hint("known are default, linear, llama3, yarn, and dynamic within max_position_embeddings"));
         }
     };
-    reader.remark_on_the_rest(kind)?;
-    Ok(Rope { base, scaling, notes: reader.notes })
+    reader.remark_on_the_rest(match scaling {
+        RopeScaling::Long { .. } => "longrope",
+        _ => kind,
+    })?;
+    Ok(Rope { base, scaling, share, notes: reader.notes })
+}
+
+/// Whether this is `rope_scaling`.
+fn is_old(section: &Config<'_>) -> bool {
+    section.path("").ends_with("rope_scaling.")
 }
 
 /// `rope_parameters` or `rope_scaling`; an empty object counts as absent.
@@ -126,14 +159,19 @@ fn pick_section<'a>(config: &Config<'a>) -> Result<Option<Config<'a>>> {
     })
 }
 
-/// Refuses heads that are rotated in part.
-fn whole_rotation(config: &Config<'_>) -> Result<()> {
-    match config.number("partial_rotary_factor")? {
-        Some(factor) if factor != 1.0 => Err(key_unsupported(
-            &config.path("partial_rotary_factor"),
-            format!("= {factor}: heads are rotated whole here"),
+/// The share of heads that is rotated; below 1 only in families that have that.
+fn share(config: &Config<'_>, rules: &RopeRules) -> Result<Option<f64>> {
+    const KEY: &str = "partial_rotary_factor";
+    let share = config.number(KEY)?;
+    match share {
+        Some(share) if share != 1.0 && !rules.partial => Err(key_unsupported(
+            &config.path(KEY),
+            format!("= {share}: heads are rotated whole here"),
         )),
-        _ => Ok(()),
+        Some(share) if !(share > 0.0 && share <= 1.0) => {
+            Err(key_invalid(&config.path(KEY), format!("is {share}, not above 0 and up to 1")))
+        }
+        share => Ok(share),
     }
 }
 
@@ -163,8 +201,10 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn factor(&mut self) -> Result<f64> {
-        let factor =
-            self.positive("factor")?.ok_or_else(|| key_missing(&self.section.path("factor")))?;
+        let factor = self
+            .section
+            .positive("factor")?
+            .ok_or_else(|| key_missing(&self.section.path("factor")))?;
         if factor < 1.0 {
             let path = self.section.path("factor");
             self.notes.push(format!(
@@ -174,18 +214,8 @@ impl<'a> Reader<'a, '_> {
         Ok(factor)
     }
 
-    fn positive(&self, key: &str) -> Result<Option<f64>> {
-        match self.section.number(key)? {
-            Some(value) if value <= 0.0 => Err(key_invalid(
-                &self.section.path(key),
-                format!("is {value}, not a positive number"),
-            )),
-            value => Ok(value),
-        }
-    }
-
     fn required(&self, key: &str) -> Result<f64> {
-        self.positive(key)?.ok_or_else(|| key_missing(&self.section.path(key)))
+        self.section.positive(key)?.ok_or_else(|| key_missing(&self.section.path(key)))
     }
 
     fn llama3(&mut self) -> Result<RopeScaling> {
@@ -234,6 +264,51 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
+    /// Factors for texts of up to the length of pretraining, and for longer ones: the context decides,
+    /// where transformers looks at each text.
+    fn longrope(&mut self, original: u64, context: u64) -> Result<RopeScaling> {
+        const KEY: &str = "original_max_position_embeddings";
+        let original = match (self.section.size(KEY)?, self.config.size(KEY)?) {
+            (Some(inner), Some(outer)) if inner != outer => {
+                return Err(key_unsupported(
+                    &self.section.path(KEY),
+                    format!("is {inner}, but `{KEY}` is {outer}"),
+                ));
+            }
+            (inner, outer) => outer.or(inner).unwrap_or(original),
+        };
+        let long = context > original;
+        let read = |key: &str| {
+            self.section.numbers(key)?.ok_or_else(|| key_missing(&self.section.path(key)))
+        };
+        let (short_factors, long_factors) = (read("short_factor")?, read("long_factor")?);
+        let key = self.section.path(if long { "long_factor" } else { "short_factor" });
+        if short_factors.len() != long_factors.len() {
+            return Err(key_invalid(
+                &self.section.path("long_factor"),
+                format!(
+                    "has {} entries, but `short_factor` has {}",
+                    long_factors.len(),
+                    short_factors.len()
+                ),
+            ));
+        }
+        let ratio = self.longest as f64 / original as f64;
+        let attention_factor = match self.section.positive("attention_factor")? {
+            Some(factor) => factor,
+            None if ratio <= 1.0 => 1.0,
+            None => (1.0 + ratio.ln() / (original as f64).ln()).sqrt(),
+        };
+        if long {
+            self.notes.push(format!(
+                "config.json: `{key}` counts for texts of every length, since the context of {context} \
+                 tokens is longer than `{KEY}` = {original}"
+            ));
+        }
+        let factors = if long { long_factors } else { short_factors };
+        Ok(RopeScaling::Long { factors, attention_factor, key })
+    }
+
     /// `original_max_position_embeddings`, or the whole length where it is not given.
     fn original_context(&mut self) -> Result<f64> {
         const KEY: &str = "original_max_position_embeddings";
@@ -269,6 +344,13 @@ impl<'a> Reader<'a, '_> {
                 "factor",
                 "low_freq_factor",
                 "high_freq_factor",
+                "original_max_position_embeddings",
+            ],
+            "longrope" => &[
+                "short_factor",
+                "long_factor",
+                "factor",
+                "attention_factor",
                 "original_max_position_embeddings",
             ],
             "yarn" => &[
@@ -312,7 +394,7 @@ mod tests {
     use serde_json::json;
 
     fn read(value: Value) -> Result<Rope> {
-        read_rope(&Config::new(&value).unwrap(), 1024, 512)
+        read_rope(&Config::new(&value).unwrap(), &RopeRules::new(1024, 512))
     }
 
     #[test]
@@ -326,8 +408,12 @@ mod tests {
             "rope_scaling": {"rope_type": "linear", "factor": 2.0},
             "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5},
         }));
-        let wanted =
-            Rope { base: 5e5, scaling: RopeScaling::Linear { factor: 2.0 }, notes: Vec::new() };
+        let wanted = Rope {
+            base: 5e5,
+            scaling: RopeScaling::Linear { factor: 2.0 },
+            share: 1.0,
+            notes: Vec::new(),
+        };
         assert_eq!(old.unwrap(), wanted);
         assert_eq!(new.unwrap(), wanted);
         assert_eq!(both.unwrap(), wanted);
@@ -361,10 +447,56 @@ mod tests {
     fn dynamic_is_taken_only_where_it_does_not_act() {
         let value = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
         let config = Config::new(&value).unwrap();
-        assert_eq!(read_rope(&config, 1024, 1024).unwrap().scaling, RopeScaling::None);
-        let error = read_rope(&config, 1024, 1025).unwrap_err();
+        let within = read_rope(&config, &RopeRules::new(1024, 1024)).unwrap();
+        assert_eq!(within.scaling, RopeScaling::None);
+        let error = read_rope(&config, &RopeRules::new(1024, 1025)).unwrap_err();
         assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
         assert_eq!(error.at.unwrap(), "config.json: rope_scaling.rope_type");
+    }
+
+    #[test]
+    fn the_context_chooses_among_factors() {
+        let rules = |context| RopeRules {
+            partial: true,
+            longrope: Some(4096),
+            ..RopeRules::new(1024, context)
+        };
+        let section = json!({"type": "su", "short_factor": [1, 2.0], "long_factor": [3.0, 4.0]});
+        let value = json!({"rope_scaling": section, "original_max_position_embeddings": 256,
+            "partial_rotary_factor": 0.75});
+        let config = Config::new(&value).unwrap();
+        let attention = (1.0 + 4_f64.ln() / 256_f64.ln()).sqrt();
+        for (context, factors, key) in
+            [(256, vec![1.0, 2.0], "short_factor"), (257, vec![3.0, 4.0], "long_factor")]
+        {
+            let rope = read_rope(&config, &rules(context)).unwrap();
+            let key = format!("rope_scaling.{key}");
+            let wanted = RopeScaling::Long { factors, attention_factor: attention, key };
+            assert_eq!((rope.scaling, rope.share), (wanted, 0.75));
+            assert_eq!(rope.notes.len(), usize::from(context == 257));
+        }
+        for (change, key) in [
+            (json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}), "long_factor"),
+            (
+                json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0],
+                    "long_factor": [1.0, 2.0]}}),
+                "long_factor",
+            ),
+            (
+                json!({"rope_scaling": {"type": "longrope", "short_factor": "1",
+                    "long_factor": [1.0]}}),
+                "short_factor",
+            ),
+        ] {
+            let config = Config::new(&change).unwrap();
+            let error = read_rope(&config, &rules(9)).unwrap_err();
+            assert_eq!(error.at.unwrap(), format!("config.json: rope_scaling.{key}"));
+        }
+        for share in [0.0, 1.5] {
+            let value = json!({"partial_rotary_factor": share});
+            let error = read_rope(&Config::new(&value).unwrap(), &rules(9)).unwrap_err();
+            assert_eq!(error.at.unwrap(), "config.json: partial_rotary_factor");
+        }
     }
 
     #[test]

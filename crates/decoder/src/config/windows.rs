@@ -1,21 +1,20 @@
 //! Sliding windows: attention that looks back on the last tokens only.
-//!
-//! A window of at least the context, or one that no layer has, changes nothing. Any other cannot be
-//! expressed: attention is over the whole context here.
 
 use anemll_plugin_api::Result;
 
-use super::{Config, Key};
+use super::{Config, Key, LARGEST_LAYERS};
 use crate::error::{key_invalid, key_unsupported};
+use crate::layers::{LayerForm, Layers};
 use crate::refusals::Refusals;
 
 const WINDOW: &str = "sliding_window";
 const SWITCH: &str = "use_sliding_window";
 const TYPES: &str = "layer_types";
 const FIRST: &str = "max_window_layers";
+const FULL: &str = "full_attention";
+const SLIDING: &str = "sliding_attention";
 
 const OFF: &str = "`use_sliding_window` is not true";
-const WHOLE: &str = "attention is over the whole context here";
 
 /// The keys of windows that were looked at.
 const ACTING: &[Key] = &[Key::used(TYPES), Key::used(FIRST), Key::used(WINDOW), Key::used(SWITCH)];
@@ -27,6 +26,9 @@ const SWITCHED_OFF: &[Key] =
 /// The keys of a window that all layers have.
 const EVERYWHERE: &[Key] = &[Key::used(WINDOW), Key::used(SWITCH)];
 
+/// The keys of windows that follow a pattern.
+const PATTERN: &[Key] = &[Key::used(TYPES), Key::used(WINDOW), Key::used("sliding_window_pattern")];
+
 /// How a family's configuration says which layers have a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowRules {
@@ -36,22 +38,33 @@ pub struct WindowRules {
     pub window: Option<u64>,
     /// `max_window_layers` where it is not given: the first layer with a window.
     pub first_layer: u64,
+    /// Whether transformers has windows in this family. Where not, one that would act is refused.
+    pub honoured: bool,
 }
 
-/// Windows that change nothing within the context.
+/// The windows of a model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct IdleWindows {
+pub struct Windows {
     /// Rules for the keys of windows.
     pub keys: &'static [Key],
+    /// Which layers have windows.
+    pub layers: Layers,
+    /// Whether each layer slides by its kind, whatever the window is; empty where that is not said.
+    pub sliding: Vec<bool>,
     /// Remarks for the report.
     pub notes: Vec<String>,
+}
+
+impl Windows {
+    fn none(keys: &'static [Key]) -> Self {
+        Self { keys, layers: Layers::default(), sliding: Vec::new(), notes: Vec::new() }
+    }
 }
 
 /// The windows of a family where `use_sliding_window` decides whether there are any, and
 /// `layer_types`, or else `max_window_layers`, in which layers.
 ///
-/// Refused are windows shorter than the context, by key, with the context that suits them, and
-/// `layer_types` that do not suit the number of layers or the other keys.
+/// Refused are `layer_types` that do not suit the number of layers or the other keys.
 ///
 /// # Errors
 /// None: every refusal is about a key.
@@ -60,107 +73,181 @@ pub fn windows_of_layers(
     rules: WindowRules,
     context: u64,
     refusals: &mut Refusals,
-) -> Result<IdleWindows> {
+) -> Result<Windows> {
     let windows = refusals.take(read_windows(config, rules, context))?;
-    Ok(windows.unwrap_or(IdleWindows { keys: ACTING, notes: Vec::new() }))
+    Ok(windows.unwrap_or_else(|| Windows::none(ACTING)))
 }
 
-fn read_windows(config: &Config<'_>, rules: WindowRules, context: u64) -> Result<IdleWindows> {
-    let types = config.texts(TYPES)?;
-    let typed = config.get(TYPES).is_some();
-    if let Some(other) =
-        types.iter().find(|kind| !["full_attention", "sliding_attention"].contains(*kind))
-    {
-        return Err(key_unsupported(TYPES, format!("has \"{other}\": {WHOLE}")));
-    }
-    let layers = config.size("num_hidden_layers")?;
-    if let Some(layers) = layers
-        && typed
-        && types.len() as u64 != layers
-    {
-        return Err(key_invalid(
-            TYPES,
-            format!("has {} entries, but `num_hidden_layers` is {layers}", types.len()),
-        ));
-    }
-    let sliding = types.contains(&"sliding_attention");
-    let idle = |notes: Vec<String>| Ok(IdleWindows { keys: ACTING, notes });
+fn read_windows(config: &Config<'_>, rules: WindowRules, context: u64) -> Result<Windows> {
+    let types = layer_types(config)?;
+    let slides = types.iter().flatten().any(|sliding| *sliding);
     if !config.boolean(SWITCH)?.unwrap_or(rules.on) {
-        if sliding {
+        if slides {
             return Err(key_unsupported(
                 TYPES,
-                format!("has \"sliding_attention\", but {OFF}, which transformers cannot load"),
+                format!("has \"{SLIDING}\", but {OFF}, which transformers cannot load"),
             ));
         }
-        return Ok(IdleWindows { keys: SWITCHED_OFF, notes: Vec::new() });
+        return Ok(Windows::none(SWITCHED_OFF));
     }
     let window = match config.size(WINDOW)? {
         None if config.is_null(WINDOW) => None,
         window => window.or(rules.window),
     };
     let Some(window) = window else {
-        if sliding {
+        if slides {
             return Err(key_unsupported(
                 TYPES,
-                "has \"sliding_attention\", but there is no `sliding_window`",
+                format!("has \"{SLIDING}\", but there is no `{WINDOW}`"),
             ));
         }
-        return idle(Vec::new());
+        return Ok(Windows::none(ACTING));
     };
-    let acts = if typed {
-        sliding
-    } else {
-        let first = match config.get(FIRST) {
-            None => rules.first_layer,
-            Some(value) => value
-                .as_u64()
-                .ok_or_else(|| key_invalid(FIRST, format!("is {value}, not a number of layers")))?,
-        };
-        layers.is_none_or(|layers| first < layers)
+    let sliding = match (types, layer_count(config)) {
+        (Some(types), _) => types,
+        (None, count) => {
+            let first = match config.get(FIRST) {
+                None => rules.first_layer,
+                Some(value) => value.as_u64().ok_or_else(|| {
+                    key_invalid(FIRST, format!("is {value}, not a number of layers"))
+                })?,
+            };
+            (0..count).map(|layer| layer >= first).collect()
+        }
     };
-    if !acts {
-        return idle(vec![format!("config.json: `{WINDOW}` = {window} is in no layer")]);
+    if !sliding.contains(&true) {
+        let note = format!("config.json: `{WINDOW}` = {window} is in no layer");
+        return Ok(Windows { notes: vec![note], ..Windows::none(ACTING) });
     }
-    idle(vec![idle_within(config, window, context)?])
+    if window < context && !rules.honoured {
+        return Err(key_unsupported(
+            WINDOW,
+            format!(
+                "= {window} is shorter than the context of {context} tokens, and models of this \
+                 architecture have no windows"
+            ),
+        )
+        .with_hint(format!(
+            "within --context {window} the window does not act: use that or less"
+        )));
+    }
+    Ok(of_kinds(config, sliding, window, context, ACTING))
 }
 
 /// The window of a family where all layers have it: `sliding_window`, or `default` where it is not
-/// given; null is none. Refused is a window shorter than the context, with the context that suits it.
+/// given; null is none.
 ///
 /// # Errors
 /// None: every refusal is about a key.
 pub fn window_everywhere(
     config: &Config<'_>,
+    default: Option<u64>,
+    context: u64,
+    refusals: &mut Refusals,
+) -> Result<Windows> {
+    let none = Windows::none(EVERYWHERE);
+    let window = match refusals.take(config.size(WINDOW))? {
+        None => return Ok(none),
+        Some(None) if config.is_null(WINDOW) => return Ok(none),
+        Some(window) => window.or(default),
+    };
+    let Some(window) = window else { return Ok(none) };
+    if window >= context {
+        return Ok(Windows { notes: vec![idle(config, window, context)], ..none });
+    }
+    let layer = LayerForm { window: Some(window), ..LayerForm::default() };
+    Ok(Windows { layers: Layers::Same(layer), ..none })
+}
+
+/// The windows of a family where `layer_types` says which layers have one, or else all but every
+/// `pattern`th have (`sliding_window_pattern` where it is given). `default` is `sliding_window` where
+/// it is not given.
+///
+/// # Errors
+/// None: every refusal is about a key.
+pub fn windows_by_pattern(
+    config: &Config<'_>,
+    pattern: u64,
     default: u64,
     context: u64,
     refusals: &mut Refusals,
-) -> Result<IdleWindows> {
-    let remark = match refusals.take(config.size(WINDOW))? {
-        None => None,
-        Some(None) if config.is_null(WINDOW) => None,
-        Some(window) => refusals.take(idle_within(config, window.unwrap_or(default), context))?,
+) -> Result<Windows> {
+    let read = || {
+        let every = config.size("sliding_window_pattern")?.unwrap_or(pattern);
+        let kinds = match layer_types(config)? {
+            Some(types) => types,
+            None => (1..=layer_count(config)).map(|layer| layer % every != 0).collect(),
+        };
+        if config.is_null(WINDOW) && kinds.contains(&true) {
+            return Err(key_invalid(WINDOW, "is null, but there are layers with a window"));
+        }
+        let window = config.size(WINDOW)?.unwrap_or(default);
+        Ok(of_kinds(config, kinds, window, context, PATTERN))
     };
-    Ok(IdleWindows { keys: EVERYWHERE, notes: remark.into_iter().collect() })
+    Ok(refusals.take(read())?.unwrap_or_else(|| Windows::none(PATTERN)))
+}
+
+/// Windows in the layers that slide, or a remark where the window cannot act.
+fn of_kinds(
+    config: &Config<'_>,
+    sliding: Vec<bool>,
+    window: u64,
+    context: u64,
+    keys: &'static [Key],
+) -> Windows {
+    let acts = window < context;
+    let layer = |slides: &bool| LayerForm {
+        window: Some(window).filter(|_| *slides && acts),
+        ..LayerForm::default()
+    };
+    let layers = Layers::Each(sliding.iter().map(layer).collect());
+    let idle = (!acts && sliding.contains(&true)).then(|| idle(config, window, context));
+    Windows { keys, layers, sliding, notes: idle.into_iter().collect() }
+}
+
+/// Which layers have a window, as `layer_types` says; nothing where it is absent.
+fn layer_types(config: &Config<'_>) -> Result<Option<Vec<bool>>> {
+    if config.get(TYPES).is_none() {
+        return Ok(None);
+    }
+    let types = config.texts(TYPES)?;
+    if let Some(other) = types.iter().find(|kind| ![FULL, SLIDING].contains(*kind)) {
+        let known = format!("known are {FULL} and {SLIDING}");
+        return Err(key_unsupported(TYPES, format!("has \"{other}\"; {known}")));
+    }
+    check_length(config, TYPES, types.len())?;
+    Ok(Some(types.iter().map(|kind| *kind == SLIDING).collect()))
+}
+
+/// Checks the length of a list that has an entry for each layer.
+///
+/// # Errors
+/// Another length than `num_hidden_layers`, where that is given.
+pub fn check_length(config: &Config<'_>, key: &str, length: usize) -> Result<()> {
+    match config.size("num_hidden_layers")? {
+        Some(layers) if layers != length as u64 => Err(key_invalid(
+            &config.path(key),
+            format!("has {length} entries, but `num_hidden_layers` is {layers}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `num_hidden_layers`, or none where it is not given or will be refused.
+pub fn layer_count(config: &Config<'_>) -> u64 {
+    let count = config.size("num_hidden_layers").ok().flatten().unwrap_or_default();
+    if count > u64::from(LARGEST_LAYERS) { 0 } else { count }
 }
 
 /// The remark on a window that cannot act within the context.
-fn idle_within(config: &Config<'_>, window: u64, context: u64) -> Result<String> {
+fn idle(config: &Config<'_>, window: u64, context: u64) -> String {
     let what = if config.get(WINDOW).is_some() {
         format!("= {window}")
     } else {
         format!("(not given, so {window})")
     };
     // A token sees itself and the `window - 1` before it.
-    if window >= context {
-        return Ok(format!(
-            "config.json: `{WINDOW}` {what} does not act within a context of {context} tokens"
-        ));
-    }
-    Err(key_unsupported(
-        WINDOW,
-        format!("{what} is shorter than the context of {context} tokens; {WHOLE}"),
-    )
-    .with_hint(format!("within --context {window} the window does not act: use that or less")))
+    format!("config.json: `{WINDOW}` {what} does not act within a context of {context} tokens")
 }
 
 #[cfg(test)]
@@ -170,14 +257,23 @@ mod tests {
     use serde_json::{Value, json};
 
     /// As Qwen2 and Qwen3 have it.
-    const QWEN: WindowRules = WindowRules { on: false, window: Some(4096), first_layer: 28 };
+    const QWEN: WindowRules =
+        WindowRules { on: false, window: Some(4096), first_layer: 28, honoured: true };
 
-    /// The remarks, or the refusals as an error.
-    fn read(value: &Value, context: u64) -> Result<Vec<String>> {
+    /// The windows, or the refusals as an error.
+    fn read(value: &Value, rules: WindowRules, context: u64) -> Result<Windows> {
         let mut refusals = Refusals::new();
         let config = Config::new(value).unwrap();
-        let windows = windows_of_layers(&config, QWEN, context, &mut refusals).unwrap();
-        refusals.to_error().map_or(Ok(windows.notes), Err)
+        let windows = windows_of_layers(&config, rules, context, &mut refusals).unwrap();
+        refusals.to_error().map_or(Ok(windows), Err)
+    }
+
+    /// The window of each layer.
+    fn lengths(windows: &Windows) -> Vec<Option<u64>> {
+        match &windows.layers {
+            Layers::Same(layer) => vec![layer.window],
+            Layers::Each(layers) => layers.iter().map(|layer| layer.window).collect(),
+        }
     }
 
     #[test]
@@ -213,7 +309,7 @@ mod tests {
                 ),
             ),
             (
-                json!({"use_sliding_window": true, "max_window_layers": 0}),
+                json!({"use_sliding_window": true, "max_window_layers": 0, "num_hidden_layers": 3}),
                 Some(
                     "config.json: `sliding_window` (not given, so 4096) does not act \
                       within a context of 512 tokens",
@@ -221,38 +317,47 @@ mod tests {
             ),
         ] {
             let wanted: Vec<String> = note.map(str::to_owned).into_iter().collect();
-            assert_eq!(read(&value, 512).unwrap(), wanted, "{value}");
+            let windows = read(&value, QWEN, 512).unwrap();
+            assert_eq!(windows.notes, wanted, "{value}");
+            assert!(lengths(&windows).iter().all(Option::is_none), "{value}");
         }
     }
 
     #[test]
-    fn windows_that_act_are_refused_with_the_context_that_suits() {
-        let full = json!(["full_attention", "full_attention"]);
+    fn windows_are_in_the_layers_that_have_them() {
         let mixed = json!(["full_attention", "sliding_attention"]);
-        for (value, key, hint) in [
+        for (value, wanted) in [
             (
                 json!({"use_sliding_window": true, "sliding_window": 511, "max_window_layers": 1,
-                    "num_hidden_layers": 2}),
-                WINDOW,
-                "--context 511",
+                    "num_hidden_layers": 3}),
+                vec![None, Some(511), Some(511)],
             ),
             (
                 json!({"use_sliding_window": true, "sliding_window": 8, "layer_types": mixed}),
-                WINDOW,
-                "--context 8",
+                vec![None, Some(8)],
             ),
-            (json!({"layer_types": mixed}), TYPES, ""),
-            (
-                json!({"use_sliding_window": true, "sliding_window": null, "layer_types": mixed}),
-                TYPES,
-                "",
-            ),
-            (json!({"layer_types": ["full_attention", "chunked_attention"]}), TYPES, ""),
         ] {
-            let error = read(&value, 512).unwrap_err();
+            let windows = read(&value, QWEN, 512).unwrap();
+            assert_eq!(lengths(&windows), wanted, "{value}");
+            assert!(windows.notes.is_empty());
+            let error = read(&value, WindowRules { honoured: false, ..QWEN }, 512).unwrap_err();
+            assert_eq!(error.at.unwrap(), "config.json: sliding_window");
+            assert!(error.hint.unwrap().contains("--context"), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let full = json!(["full_attention", "full_attention"]);
+        let mixed = json!(["full_attention", "sliding_attention"]);
+        for value in [
+            json!({"layer_types": mixed}),
+            json!({"use_sliding_window": true, "sliding_window": null, "layer_types": mixed}),
+            json!({"layer_types": ["full_attention", "chunked_attention"]}),
+        ] {
+            let error = read(&value, QWEN, 512).unwrap_err();
             assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{value}");
-            assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
-            assert!(error.hint.unwrap_or_default().contains(hint), "{value}");
+            assert_eq!(error.at.unwrap(), "config.json: layer_types", "{value}");
         }
         for value in [
             json!({"num_hidden_layers": 3, "layer_types": full}),
@@ -262,7 +367,7 @@ mod tests {
             json!({"use_sliding_window": true, "max_window_layers": -1}),
             json!({"use_sliding_window": true, "sliding_window": 0}),
         ] {
-            let error = read(&value, 512).unwrap_err();
+            let error = read(&value, QWEN, 512).unwrap_err();
             assert_eq!(error.code, codes::CONFIG_KEY_INVALID, "{value}");
         }
     }
@@ -272,16 +377,49 @@ mod tests {
         let of = |value: &Value, context| {
             let mut refusals = Refusals::new();
             let config = Config::new(value).unwrap();
-            let windows = window_everywhere(&config, 4096, context, &mut refusals).unwrap();
-            refusals.to_error().map_or(Ok(windows.notes), Err)
+            let windows = window_everywhere(&config, Some(4096), context, &mut refusals).unwrap();
+            refusals.to_error().map_or(Ok(windows), Err)
         };
-        assert!(of(&json!({"sliding_window": null}), 9999).unwrap().is_empty());
-        assert_eq!(of(&json!({"sliding_window": 9}), 9).unwrap().len(), 1);
-        assert!(of(&json!({}), 4096).unwrap()[0].contains("(not given, so 4096)"));
-        for (value, window) in [(json!({}), 4096), (json!({"sliding_window": 100}), 100)] {
-            let error = of(&value, window + 1).unwrap_err();
-            assert_eq!(error.at.unwrap(), "config.json: sliding_window");
-            assert!(error.hint.unwrap().contains(&format!("--context {window} ")), "{value}");
+        let none = of(&json!({"sliding_window": null}), 9999).unwrap();
+        assert!(none.notes.is_empty() && lengths(&none) == [None]);
+        assert_eq!(of(&json!({"sliding_window": 9}), 9).unwrap().notes.len(), 1);
+        assert!(of(&json!({}), 4096).unwrap().notes[0].contains("(not given, so 4096)"));
+        assert_eq!(lengths(&of(&json!({}), 4097).unwrap()), [Some(4096)]);
+        assert_eq!(lengths(&of(&json!({"sliding_window": 100}), 101).unwrap()), [Some(100)]);
+        let error = of(&json!({"sliding_window": 0}), 101).unwrap_err();
+        assert_eq!(error.at.unwrap(), "config.json: sliding_window");
+    }
+
+    #[test]
+    fn windows_by_a_pattern() {
+        let of = |value: &Value, context| {
+            let mut refusals = Refusals::new();
+            let config = Config::new(value).unwrap();
+            let windows = windows_by_pattern(&config, 3, 64, context, &mut refusals).unwrap();
+            refusals.to_error().map_or(Ok(windows), Err)
+        };
+        let windows = of(&json!({"num_hidden_layers": 4}), 65).unwrap();
+        assert_eq!(lengths(&windows), [Some(64), Some(64), None, Some(64)]);
+        assert_eq!(windows.sliding, [true, true, false, true]);
+        let windows = of(&json!({"num_hidden_layers": 4, "sliding_window_pattern": 2}), 64);
+        let windows = windows.unwrap();
+        assert_eq!(lengths(&windows), [None; 4]);
+        assert_eq!((windows.sliding, windows.notes.len()), (vec![true, false, true, false], 1));
+        let typed = json!({"layer_types": ["full_attention", "sliding_attention"],
+            "sliding_window": 5});
+        assert_eq!(lengths(&of(&typed, 9).unwrap()), [None, Some(5)]);
+        for (value, key) in [
+            (json!({"num_hidden_layers": 2, "sliding_window": null}), WINDOW),
+            (json!({"num_hidden_layers": 2, "sliding_window": 0}), WINDOW),
+            (
+                json!({"num_hidden_layers": 2, "sliding_window_pattern": 0}),
+                "sliding_window_pattern",
+            ),
+            (json!({"num_hidden_layers": 2, "layer_types": ["full_attention"]}), TYPES),
+            (json!({"num_hidden_layers": 1, "layer_types": ["recurrent"]}), TYPES),
+        ] {
+            let error = of(&value, 9).unwrap_err();
+            assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
         }
     }
 }

@@ -4,34 +4,69 @@
 use std::collections::BTreeMap;
 
 use anemll_decoder::rope::{RopeScaling, frequencies};
-use anemll_decoder::{DecoderSpec, OutputProjection, SoftmaxForm, split_head};
+use anemll_decoder::{
+    Activation, Attention, BlockSpec, DecoderSpec, Mixer, Mlp, Norm, NormPlacement,
+    OutputProjection, QueryKeyNorm, SoftmaxForm, split_head,
+};
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, WeightReference};
 use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
 
 /// The sizes of the reference model `tiny-llama-v2048`.
 pub(crate) fn tiny() -> DecoderSpec {
     DecoderSpec {
-        layers: 4,
+        blocks: vec![block(64, 512); 4],
         hidden_size: 256,
         attention_heads: 4,
         key_value_heads: 2,
         head_dimension: 64,
-        intermediate_size: 512,
         vocabulary_size: 2048,
+        norm: Norm::RMS,
         norm_epsilon: 1e-5,
-        query_key_value_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        query_key_norm: false,
+        embedding_scale: 1.0,
+        stream_scale: 1.0,
+        logit_scale: 1.0,
+        logit_cap: None,
         tied_embeddings: false,
-        rope: frequencies(500_000.0, 64, &RopeScaling::None).unwrap(),
+        rotations: vec![frequencies(500_000.0, 64, &RopeScaling::None).unwrap()],
         head_splits: split_head(2048, 8),
         context: 256,
         batch: 64,
         tensor_prefix: "model.".to_owned(),
         head_tensor: "lm_head.weight".to_owned(),
+        fused_projections: false,
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
+    }
+}
+
+/// A layer as Llama has it, for heads and an MLP of these widths.
+pub(crate) fn block(head_dimension: u64, intermediate_size: u64) -> BlockSpec {
+    BlockSpec {
+        placement: NormPlacement::Before,
+        mixer: Mixer::Attention(Attention {
+            query_key_value_bias: false,
+            output_bias: false,
+            query_key_norm: None,
+            score_scale: 1.0 / (head_dimension as f64).sqrt(),
+            score_cap: None,
+            rotation: Some(0),
+            window: None,
+        }),
+        mlp: Mlp { intermediate_size, gated: true, activation: Activation::Silu, bias: false },
+        residual_scale: 1.0,
+    }
+}
+
+/// The same model with these layers changed.
+fn with_blocks(mut spec: DecoderSpec, change: impl Fn(usize, &mut BlockSpec)) -> DecoderSpec {
+    spec.blocks.iter_mut().enumerate().for_each(|(layer, block)| change(layer, block));
+    spec
+}
+
+fn attention(block: &mut BlockSpec) -> &mut Attention {
+    match &mut block.mixer {
+        Mixer::Attention(attention) => attention,
+        _ => panic!("attention is all there is"),
     }
 }
 
@@ -39,12 +74,11 @@ pub(crate) fn tiny() -> DecoderSpec {
 pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
     let rope = |width| frequencies(10_000.0, width, &RopeScaling::None).unwrap();
     let small = DecoderSpec {
-        layers: 3,
+        blocks: vec![block(16, 80); 3],
         hidden_size: 48,
         head_dimension: 16,
-        intermediate_size: 80,
         vocabulary_size: 130,
-        rope: rope(16),
+        rotations: vec![rope(16)],
         head_splits: split_head(130, 8),
         context: 64,
         batch: 8,
@@ -56,23 +90,26 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
         ("one key head", DecoderSpec { key_value_heads: 1, ..small.clone() }),
         (
             "biases",
-            DecoderSpec {
-                query_key_value_bias: true,
-                output_bias: true,
-                mlp_bias: true,
-                ..small.clone()
-            },
+            with_blocks(small.clone(), |_, block| {
+                block.mlp.bias = true;
+                attention(block).query_key_value_bias = true;
+                attention(block).output_bias = true;
+            }),
         ),
         (
             "convolution, softmax, head norms",
-            DecoderSpec {
-                output_projection: OutputProjection::Convolution,
-                softmax: SoftmaxForm::Operation,
-                query_key_norm: true,
-                query_key_value_bias: true,
-                output_bias: true,
-                ..small.clone()
-            },
+            with_blocks(
+                DecoderSpec {
+                    output_projection: OutputProjection::Convolution,
+                    softmax: SoftmaxForm::Operation,
+                    ..small.clone()
+                },
+                |_, block| {
+                    attention(block).query_key_norm = Some(QueryKeyNorm::Head);
+                    attention(block).query_key_value_bias = true;
+                    attention(block).output_bias = true;
+                },
+            ),
         ),
         (
             "odd vocabulary",
@@ -90,8 +127,51 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
                 ..small.clone()
             },
         ),
-        ("wide heads", DecoderSpec { head_dimension: 6, rope: rope(6), ..small.clone() }),
-        ("one layer", DecoderSpec { layers: 1, ..small.clone() }),
+        (
+            "wide heads",
+            DecoderSpec { head_dimension: 6, rotations: vec![rope(6)], ..small.clone() },
+        ),
+        ("one layer", DecoderSpec { blocks: vec![block(16, 80)], ..small.clone() }),
+        (
+            "norms everywhere, caps, factors, windows and two rotations",
+            with_blocks(
+                DecoderSpec {
+                    norm: Norm::RMS_ONE_PLUS,
+                    embedding_scale: 7.0,
+                    stream_scale: 0.125,
+                    logit_cap: Some(30.0),
+                    rotations: vec![rope(16), rope(16)],
+                    ..small.clone()
+                },
+                |layer, block| {
+                    block.placement = NormPlacement::Both;
+                    block.mlp.activation = Activation::GeluTanh;
+                    attention(block).score_cap = Some(50.0);
+                    attention(block).rotation = Some(layer % 2);
+                    attention(block).window = (layer % 2 == 1).then_some(9);
+                },
+            ),
+        ),
+        (
+            "norms after, over the width; some layers without positions",
+            with_blocks(small.clone(), |layer, block| {
+                block.placement = NormPlacement::After;
+                attention(block).query_key_norm = Some(QueryKeyNorm::Width);
+                attention(block).rotation = (layer == 1).then_some(0);
+            }),
+        ),
+        (
+            "layer norms, parallel, without a gate",
+            with_blocks(DecoderSpec { norm: Norm::LAYER, ..small.clone() }, |_, block| {
+                block.placement = NormPlacement::Parallel;
+                block.mlp.gated = false;
+                block.mlp.activation = Activation::ReluSquared;
+            }),
+        ),
+        (
+            "fused, rotated in part",
+            DecoderSpec { fused_projections: true, rotations: vec![rope(12)], ..small.clone() },
+        ),
         ("a longer state", DecoderSpec { context: 50, batch: 24, ..small.clone() }),
         ("batches of one", DecoderSpec { batch: 1, ..small.clone() }),
         ("no prefix", DecoderSpec { tensor_prefix: String::new(), ..small }),
@@ -114,7 +194,7 @@ pub(crate) fn function(
 
 /// Every kind of function that combiners ask for, with `chunks` chunks at most.
 pub(crate) fn functions(spec: &DecoderSpec) -> Vec<FunctionSpec> {
-    let all = Some((0, spec.layers));
+    let all = Some((0, spec.layers()));
     let argmax = |function: FunctionSpec| function.with_argmax(true);
     let mut list = vec![
         function("embeddings", true, None, false, Purpose::Infer),
@@ -126,8 +206,8 @@ pub(crate) fn functions(spec: &DecoderSpec) -> Vec<FunctionSpec> {
         function("prefill", true, all, false, Purpose::Prefill),
         function("evaluate", true, all, true, Purpose::Evaluate),
     ];
-    let middle = spec.layers / 2;
-    let chunks = [(0, middle), (middle, spec.layers), (0, spec.layers)];
+    let middle = spec.layers() / 2;
+    let chunks = [(0, middle), (middle, spec.layers()), (0, spec.layers())];
     for (first, end) in chunks.into_iter().filter(|(first, end)| first < end) {
         for (name, purpose) in [
             ("infer", Purpose::Infer),

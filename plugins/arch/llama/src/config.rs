@@ -1,4 +1,4 @@
-//! What is Llama's own in `config.json`, and Mistral's where it is the same model.
+//! What is Llama's own in `config.json`, and Mistral's.
 //!
 //! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`)
 //! decide what a key means.
@@ -13,28 +13,25 @@ use anemll_plugin_api::Result;
 /// The component `llama`.
 pub(crate) static LLAMA: Component = Component {
     id: "llama",
-    prefix: "llama",
     head_pieces: 8,
     families: &[
         Family {
             model_type: "llama",
             architecture: "LlamaForCausalLM",
-            defaults: Defaults {
-                max_position_embeddings: 2048,
-                rms_norm_eps: 1e-6,
-                num_key_value_heads: None,
-                head_dim: None,
-            },
+            prefix: "llama",
+            section: None,
+            defaults: Defaults::USUAL,
             form: llama,
         },
         Family {
             model_type: "mistral",
             architecture: "MistralForCausalLM",
+            prefix: "llama",
+            section: None,
             defaults: Defaults {
                 max_position_embeddings: 4096 * 32,
-                rms_norm_eps: 1e-6,
                 num_key_value_heads: Some(8),
-                head_dim: None,
+                ..Defaults::USUAL
             },
             form: mistral,
         },
@@ -50,7 +47,8 @@ const LLAMA_KEYS: &[Key] = &[
 
 /// transformers' Llama has no windows; where a configuration has one, it is another model's, and is
 /// taken at its word.
-const WINDOWS: WindowRules = WindowRules { on: true, window: None, first_layer: 0 };
+const WINDOWS: WindowRules =
+    WindowRules { on: true, window: None, first_layer: 0, honoured: false };
 
 /// `sliding_window` of `MistralConfig` where none is given.
 const MISTRAL_WINDOW: u64 = 4096;
@@ -73,25 +71,32 @@ fn llama(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<F
     }
     let bias = refusals.take(config.boolean("attention_bias"))?.flatten().unwrap_or(false);
     let mlp_bias = refusals.take(config.boolean("mlp_bias"))?.flatten().unwrap_or(false);
-    Ok(form(vec![LLAMA_KEYS, windows.keys], bias, mlp_bias, notes))
+    Ok(Form {
+        keys: vec![LLAMA_KEYS, windows.keys],
+        query_key_value_bias: bias,
+        output_bias: bias,
+        mlp_bias,
+        notes,
+        ..anemll_form()
+    })
 }
 
 fn mistral(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
-    let window = window_everywhere(config, MISTRAL_WINDOW, context, refusals)?;
-    Ok(form(vec![MISTRAL_KEYS, window.keys], false, false, window.notes))
+    let window = window_everywhere(config, Some(MISTRAL_WINDOW), context, refusals)?;
+    Ok(Form {
+        keys: vec![MISTRAL_KEYS, window.keys],
+        layers: window.layers,
+        notes: window.notes,
+        ..anemll_form()
+    })
 }
 
 /// The graph in the form that ANEMLL gives Llama: output projection as `linear`, softmax spelled
 /// out.
-fn form(keys: Vec<&'static [Key]>, attention: bool, mlp: bool, notes: Vec<String>) -> Form {
+fn anemll_form() -> Form {
     Form {
-        keys,
-        query_key_value_bias: attention,
-        output_bias: attention,
-        mlp_bias: mlp,
-        query_key_norm: false,
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
-        notes,
+        ..Form::default()
     }
 }

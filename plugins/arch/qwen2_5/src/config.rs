@@ -2,24 +2,24 @@
 //!
 //! transformers' `Qwen2Config` and `Qwen2ForCausalLM` decide what a key means.
 
+use anemll_decoder::Refusals;
 use anemll_decoder::config::{Allowed, Config, Key, WindowRules, windows_of_layers};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form};
-use anemll_decoder::{OutputProjection, Refusals, SoftmaxForm};
 use anemll_plugin_api::Result;
 
 /// The component `qwen2_5`.
 pub(crate) static QWEN2_5: Component = Component {
     id: "qwen2_5",
-    prefix: "qwen25",
     head_pieces: 16,
     families: &[Family {
         model_type: "qwen2",
         architecture: "Qwen2ForCausalLM",
+        prefix: "qwen25",
+        section: None,
         defaults: Defaults {
             max_position_embeddings: 32768,
-            rms_norm_eps: 1e-6,
             num_key_value_heads: Some(32),
-            head_dim: None,
+            ..Defaults::USUAL
         },
         form,
     }],
@@ -36,18 +36,16 @@ const KEYS: &[Key] = &[
 ];
 
 /// What `Qwen2Config` takes where nothing is given.
-const WINDOWS: WindowRules = WindowRules { on: false, window: Some(4096), first_layer: 28 };
+const WINDOWS: WindowRules =
+    WindowRules { on: false, window: Some(4096), first_layer: 28, honoured: true };
 
 fn form(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
     let windows = windows_of_layers(config, WINDOWS, context, refusals)?;
     Ok(Form {
         keys: vec![KEYS, windows.keys],
+        layers: windows.layers,
         query_key_value_bias: true,
-        output_bias: false,
-        mlp_bias: false,
-        query_key_norm: false,
-        output_projection: OutputProjection::Convolution,
-        softmax: SoftmaxForm::Operation,
         notes: windows.notes,
+        ..Form::default()
     })
 }

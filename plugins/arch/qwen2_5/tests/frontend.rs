@@ -111,7 +111,7 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("mlp_bias", json!(true)),
         ("qkv_bias", json!(false)),
         ("use_mrope", json!(true)),
-        ("hidden_act", json!("gelu")),
+        ("hidden_act", json!("quick_gelu")),
         ("quantization_config", json!({"quant_method": "awq"})),
         ("vision_config", json!({"depth": 32})),
     ] {
@@ -141,16 +141,20 @@ fn three_projections_have_biases_and_all_are_convolutions() {
 }
 
 #[test]
-fn windows_are_taken_where_they_cannot_act() {
+fn windows_act_where_they_are_shorter_than_the_context() {
     let note =
         |changes| describe(changes).unwrap().notes.into_iter().find(|note| note.contains("window"));
     let on = |window: u64, first: u64| json!({"use_sliding_window": true, "sliding_window": window, "max_window_layers": first});
     assert_eq!(note(on(8, 2)).unwrap(), "config.json: `sliding_window` = 8 is in no layer");
     assert!(note(on(64, 1)).unwrap().contains("= 64 does not act within a context of 64 tokens"));
-    let error = describe(on(63, 1)).unwrap_err();
-    assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
-    assert_eq!(error.at.unwrap(), "config.json: sliding_window");
-    assert!(error.hint.unwrap().contains("--context 63"));
+    assert_eq!(note(on(63, 1)), None);
+    let opened = frontend().open(&input(config(on(63, 1))), &Host::quiet()).unwrap();
+    for (layer, acts) in [(0, false), (1, true)] {
+        let function =
+            FunctionSpec::new("i", Purpose::Infer).with_layers(LayerRange::new(layer, layer + 1));
+        let bytes = opened.lower(&function, &Host::quiet()).unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes).contains("window_63_mask"), acts);
+    }
     // Off, as most models have it: nothing to say.
     let off = json!({"use_sliding_window": false, "sliding_window": 8, "max_window_layers": 0});
     assert_eq!(note(off), None);

@@ -1,0 +1,144 @@
+//! What one layer of a decoder is.
+
+/// A layer: a mixer of tokens and an MLP, each added to the residual stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockSpec {
+    /// Where the layer normalizes.
+    pub placement: NormPlacement,
+    /// What mixes tokens.
+    pub mixer: Mixer,
+    /// What works on each token alone.
+    pub mlp: Mlp,
+    /// Factor of what mixer and MLP add to the residual stream.
+    pub residual_scale: f64,
+}
+
+/// Where a layer normalizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlacement {
+    /// What mixer and MLP read: `x + mixer(norm(x))`, then `x + mlp(norm(x))`.
+    Before,
+    /// What mixer and MLP give: `x + norm(mixer(x))`, then `x + norm(mlp(x))`.
+    After,
+    /// What they read and what they give.
+    Both,
+    /// What both read, once: `x + mixer(norm(x)) + mlp(norm(x))`.
+    Parallel,
+}
+
+impl NormPlacement {
+    /// Whether mixer and MLP read the residual stream through a norm.
+    pub const fn is_before(self) -> bool {
+        !matches!(self, Self::After)
+    }
+
+    /// Whether what they give is normalized.
+    pub const fn is_after(self) -> bool {
+        matches!(self, Self::After | Self::Both)
+    }
+}
+
+/// The norms of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Norm {
+    /// What is taken out of a vector.
+    pub kind: NormKind,
+    /// Whether the gain is 1 and what the weight files hold.
+    pub one_plus: bool,
+    /// Whether there is a bias behind the gain; norms of queries and keys have none.
+    pub bias: bool,
+}
+
+/// What a norm takes out of a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// The root of the mean square: RMSNorm.
+    RootMeanSquare,
+    /// The mean, then the standard deviation: LayerNorm.
+    Layer,
+}
+
+impl Norm {
+    /// RMSNorm with a gain, as most models have it.
+    pub const RMS: Self = Self { kind: NormKind::RootMeanSquare, one_plus: false, bias: false };
+    /// RMSNorm with a gain of one and a weight.
+    pub const RMS_ONE_PLUS: Self = Self { one_plus: true, ..Self::RMS };
+    /// LayerNorm with a gain and a bias.
+    pub const LAYER: Self = Self { kind: NormKind::Layer, one_plus: false, bias: true };
+}
+
+/// What mixes tokens.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Mixer {
+    /// Attention over what the state holds.
+    Attention(Attention),
+}
+
+/// Grouped-query attention. Heads and their width are the model's: all layers share one state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attention {
+    /// Whether the projections to queries, keys and values have biases.
+    pub query_key_value_bias: bool,
+    /// Whether the output projection has a bias.
+    pub output_bias: bool,
+    /// Whether, and over what, queries and keys are normalized before the rotation.
+    pub query_key_norm: Option<QueryKeyNorm>,
+    /// Factor of the scores, `1 / sqrt(head_dim)` in most models.
+    pub score_scale: f64,
+    /// Scores `s` become `cap tanh(s / cap)` before the mask.
+    pub score_cap: Option<f64>,
+    /// Which of the model's rotations turns queries and keys; none has no positions (NoPE).
+    pub rotation: Option<usize>,
+    /// Tokens that a token sees, itself among them; `None` is all before it.
+    pub window: Option<u64>,
+}
+
+/// Over what queries and keys are normalized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// Each head alone, all with one gain.
+    Head,
+    /// All heads together.
+    Width,
+}
+
+/// What works on each token alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mlp {
+    /// Its inner width.
+    pub intermediate_size: u64,
+    /// Whether the inner values are multiplied by a gate; else the activation is between two
+    /// projections.
+    pub gated: bool,
+    /// The activation: of the gate, where there is one.
+    pub activation: Activation,
+    /// Whether its projections have biases.
+    pub bias: bool,
+}
+
+/// An activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    Silu,
+    /// Gaussian error linear unit.
+    Gelu,
+    /// The same, by its approximation with tanh.
+    GeluTanh,
+    /// The square of the positive part.
+    ReluSquared,
+}
+
+impl Activation {
+    /// The activation that transformers calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "silu" | "swish" => Some(Self::Silu),
+            "gelu" => Some(Self::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Some(Self::GeluTanh),
+            "relu2" => Some(Self::ReluSquared),
+            _ => None,
+        }
+    }
+}

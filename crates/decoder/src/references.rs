@@ -1,0 +1,408 @@
+//! References to the weights of a decoder: tensors, rows, shapes, roles, spaces and factors, and the
+//! names of their constants.
+
+use anemll_plugin_api::data::WeightReference;
+use half::f16;
+
+use crate::block::{Mixer, NormKind, QueryKeyNorm};
+use crate::spec::{DecoderSpec, OutputProjection};
+use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
+
+const RESIDUAL: &str = "residual";
+const HIDDEN: &str = "hidden_size";
+const HEAD: &str = "head_dim";
+const QUERIES: &str = "num_attention_heads*head_dim";
+const KEYS: &str = "num_key_value_heads*head_dim";
+const ATTENTION: &str = "(num_attention_heads+2*num_key_value_heads)*head_dim";
+const INNER: &str = "intermediate_size";
+const BOTH_INNER: &str = "2*intermediate_size";
+
+/// A dimension, and what gives it in the configuration.
+type Size = (u64, &'static str);
+
+impl DecoderSpec {
+    /// Elements of all tensors that the model reads, a tied head once; saturates.
+    pub fn parameters(&self) -> u64 {
+        self.weights()
+            .filter(|weight| !(self.tied_embeddings && matches!(weight, Weight::Head(_))))
+            .map(|weight| {
+                let WeightReference { mut shape, rows, .. } = self.reference(weight);
+                if let (Some([first, end]), Some(size)) = (rows, shape.first_mut()) {
+                    *size = end.saturating_sub(first);
+                }
+                shape.into_iter().fold(1, u64::saturating_mul)
+            })
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The reference to a weight: the same for every function that uses it.
+    pub fn reference(&self, weight: Weight) -> WeightReference {
+        let prefix = &self.tensor_prefix;
+        let hidden = (self.hidden_size, HIDDEN);
+        let table = [(self.vocabulary_size, "vocab_size"), hidden];
+        let embedding = format!("{prefix}embed_tokens.weight");
+        match weight {
+            Weight::Embedding => plain(embedding, &table, "embedding")
+                .with_scale(factor(self.embedding_scale * self.stream_scale))
+                .with_writes(self.stream()),
+            Weight::FinalNorm => {
+                self.gain(format!("{prefix}norm.weight"), hidden, 1.0).with_reads(self.stream())
+            }
+            Weight::FinalNormBias => plain(format!("{prefix}norm.bias"), &[hidden], "norm.bias"),
+            Weight::Head(piece) => {
+                let tensor =
+                    if self.tied_embeddings { embedding } else { self.head_tensor.clone() };
+                let first = self.head_splits.iter().take(piece).sum::<u64>();
+                let rows = self.head_splits.get(piece).map(|rows| [first, first + rows]);
+                let norm = self.stream().map(|_| Box::new(self.reference(Weight::FinalNorm)));
+                plain(tensor, &table, "head")
+                    .with_rows(rows.filter(|_| self.head_splits.len() > 1))
+                    .with_scale(factor(self.logit_scale))
+                    .with_reads(self.stream())
+                    .with_gain(norm)
+            }
+            Weight::Layer(layer, weight) => self.layer_reference(layer, weight).with_layer(layer),
+        }
+    }
+
+    fn layer_reference(&self, layer: u32, weight: LayerWeight) -> WeightReference {
+        let hidden = (self.hidden_size, HIDDEN);
+        let tensor = |module: &str, kind: &str| {
+            format!("{}layers.{layer}.{module}.{kind}", self.tensor_prefix)
+        };
+        let space = |name: Option<&str>| match name {
+            Some(name) => Some(format!("{name}.{layer}")),
+            None => self.stream(),
+        };
+        let placement = self.block(layer).placement;
+        match weight {
+            LayerWeight::Norm(place) => {
+                let tensor = tensor(place.module(placement), "weight");
+                match place {
+                    NormPlace::Input | NormPlace::Mlp => {
+                        self.gain(tensor, hidden, 1.0).with_reads(self.stream())
+                    }
+                    NormPlace::Query => self
+                        .gain(tensor, self.normed_heads(layer, Matrix::Query), 1.0)
+                        .with_reads(space(Some("attention.q"))),
+                    NormPlace::Key => self
+                        .gain(tensor, self.normed_heads(layer, Matrix::Key), 1.0)
+                        .with_reads(space(Some("attention.k"))),
+                    NormPlace::MixerOutput | NormPlace::MlpOutput => {
+                        self.gain(tensor, hidden, self.written_scale(layer))
+                    }
+                }
+            }
+            LayerWeight::NormBias(place) => {
+                let scale = match place {
+                    NormPlace::MixerOutput | NormPlace::MlpOutput => self.written_scale(layer),
+                    _ => 1.0,
+                };
+                plain(tensor(place.module(placement), "bias"), &[hidden], "norm.bias")
+                    .with_scale(factor(scale))
+            }
+            LayerWeight::Matrix(matrix) => {
+                let (reads, writes) = matrix.spaces();
+                let (module, sizes, rows) = self.stored(layer, matrix);
+                let norm = matrix.norm(placement).filter(|_| self.stream().is_some());
+                let norm = norm.map(LayerWeight::Norm);
+                let norm = norm.map(|norm| self.reference(Weight::Layer(layer, norm)));
+                plain(tensor(module, "weight"), &sizes, matrix.role())
+                    .with_rows(rows)
+                    .with_scale(self.factor_of(layer, matrix))
+                    .with_gain(norm.map(Box::new))
+                    .with_reads(space(reads))
+                    .with_writes(space(writes))
+            }
+            LayerWeight::Bias(matrix) => {
+                let (module, sizes, rows) = self.stored(layer, matrix);
+                plain(tensor(module, "bias"), &sizes[..1], &format!("{}.bias", matrix.role()))
+                    .with_rows(rows)
+                    .with_scale(self.factor_of(layer, matrix))
+                    .with_writes(space(matrix.spaces().1))
+            }
+        }
+    }
+
+    /// A norm's gain times a factor.
+    fn gain(&self, tensor: String, size: Size, scale: f64) -> WeightReference {
+        let one = self.norm.one_plus.then_some(scale as f32);
+        plain(tensor, &[size], "norm.gain").with_scale(factor(scale)).with_add(one)
+    }
+
+    /// Elements of the gain of queries or keys.
+    fn normed_heads(&self, layer: u32, matrix: Matrix) -> Size {
+        let Mixer::Attention(attention) = &self.block(layer).mixer;
+        match attention.query_key_norm {
+            Some(QueryKeyNorm::Width) => self.sizes(layer, matrix)[0],
+            _ => (self.head_dimension, HEAD),
+        }
+    }
+
+    /// Rows and columns of a projection.
+    fn sizes(&self, layer: u32, matrix: Matrix) -> [Size; 2] {
+        let hidden = (self.hidden_size, HIDDEN);
+        let queries = (self.attention_heads.saturating_mul(self.head_dimension), QUERIES);
+        let keys = (self.key_value_heads.saturating_mul(self.head_dimension), KEYS);
+        let inner = (self.block(layer).mlp.intermediate_size, INNER);
+        match matrix {
+            Matrix::Query => [queries, hidden],
+            Matrix::Key | Matrix::Value => [keys, hidden],
+            Matrix::Output => [hidden, queries],
+            Matrix::Gate | Matrix::Up => [inner, hidden],
+            Matrix::Down => [hidden, inner],
+        }
+    }
+
+    /// The module whose tensor holds a projection, the tensor's rows and columns, and which of the
+    /// rows are the projection's, if not all.
+    fn stored(&self, layer: u32, matrix: Matrix) -> (&'static str, [Size; 2], Option<[u64; 2]>) {
+        let [own, columns] = self.sizes(layer, matrix);
+        let Some((module, parts)) = matrix.fused().filter(|_| self.fused_projections) else {
+            return (matrix.module(), [own, columns], None);
+        };
+        let rows = |parts: &[Matrix]| {
+            let sizes = parts.iter().map(|part| self.sizes(layer, *part)[0].0);
+            sizes.fold(0, u64::saturating_add)
+        };
+        let before = parts.iter().position(|part| *part == matrix).unwrap_or_default();
+        let first = rows(&parts[..before]);
+        let name = if parts.contains(&Matrix::Query) { ATTENTION } else { BOTH_INNER };
+        let range = [first, first.saturating_add(own.0)];
+        (module, [(rows(parts), name), columns], Some(range))
+    }
+
+    /// The factor of what a layer's last steps add to the residual stream.
+    fn written_scale(&self, layer: u32) -> f64 {
+        self.block(layer).residual_scale * self.stream_scale
+    }
+
+    /// The factor of a projection: that of what is added, unless a norm after it has that.
+    fn factor_of(&self, layer: u32, matrix: Matrix) -> Option<f32> {
+        let adds = matches!(matrix, Matrix::Output | Matrix::Down);
+        let adds = adds && !self.block(layer).placement.is_after();
+        factor(if adds { self.written_scale(layer) } else { 1.0 })
+    }
+
+    /// The name of the residual stream as a space whose basis may be changed; none where a norm tells
+    /// one basis from another: LayerNorm by its mean, a norm of what is added by its gain.
+    fn stream(&self) -> Option<String> {
+        let free = self.norm.kind == NormKind::RootMeanSquare
+            && self.blocks.iter().all(|block| !block.placement.is_after());
+        free.then(|| RESIDUAL.to_owned())
+    }
+
+    /// The epsilon of a norm: where that reads the residual stream, it is scaled as the stream's
+    /// squares are. The smallest float16 stays, lest a row of zeros is divided by zero.
+    pub(crate) fn epsilon_of(&self, gain: Weight) -> f64 {
+        let reads_stream = match gain {
+            Weight::Layer(_, LayerWeight::Norm(place)) => {
+                matches!(place, NormPlace::Input | NormPlace::Mlp)
+            }
+            _ => true,
+        };
+        if !reads_stream || self.stream_scale == 1.0 || self.norm_epsilon == 0.0 {
+            return self.norm_epsilon;
+        }
+        let scaled = self.norm_epsilon * self.stream_scale * self.stream_scale;
+        scaled.max(f16::from_bits(1).to_f64())
+    }
+
+    /// The weight's shape in the graph: matrices of 1x1 convolutions have rank 4.
+    pub fn graph_shape(&self, weight: Weight) -> Vec<u64> {
+        let WeightReference { mut shape, rows, .. } = self.reference(weight);
+        if let (Some([first, end]), Some(size)) = (rows, shape.first_mut()) {
+            *size = end.saturating_sub(first);
+        }
+        match weight {
+            Weight::Head(_) => shape.extend([1, 1]),
+            Weight::Layer(_, LayerWeight::Matrix(matrix)) if self.is_convolution(matrix) => {
+                shape.extend([1, 1]);
+            }
+            _ => {}
+        }
+        shape
+    }
+
+    /// Whether a projection is written as a 1x1 convolution.
+    pub fn is_convolution(&self, matrix: Matrix) -> bool {
+        matrix != Matrix::Output || self.output_projection == OutputProjection::Convolution
+    }
+
+    /// The weight's name in the graph, in ANEMLL's style, fused or not:
+    /// `model_model_layers_0_self_attn_q_proj_weight`.
+    pub fn graph_name(&self, weight: Weight) -> String {
+        let in_layer = |layer: u32, module: &str, kind: &str| {
+            format!("model_model_layers_{layer}_{}_{kind}", module.replace('.', "_"))
+        };
+        match weight {
+            Weight::Embedding => "model_model_embed_tokens_weight".to_owned(),
+            Weight::FinalNorm => "model_model_norm_weight".to_owned(),
+            Weight::FinalNormBias => "model_model_norm_bias".to_owned(),
+            Weight::Head(piece) => {
+                format!("model_lm_head{}_{}_weight", self.head_splits.len(), piece + 1)
+            }
+            Weight::Layer(layer, weight) => {
+                let placement = self.block(layer).placement;
+                match weight {
+                    LayerWeight::Norm(place) => in_layer(layer, place.module(placement), "weight"),
+                    LayerWeight::NormBias(place) => {
+                        in_layer(layer, place.module(placement), "bias")
+                    }
+                    LayerWeight::Matrix(matrix) => in_layer(layer, matrix.module(), "weight"),
+                    LayerWeight::Bias(matrix) => in_layer(layer, matrix.module(), "bias"),
+                }
+            }
+        }
+    }
+}
+
+/// A reference to a whole tensor.
+fn plain(tensor: String, sizes: &[Size], role: &str) -> WeightReference {
+    WeightReference::new(tensor, sizes.iter().map(|(size, _)| *size).collect::<Vec<_>>(), role)
+        .with_dimensions(sizes.iter().map(|(_, key)| (*key).to_owned()).collect())
+}
+
+/// A factor, where it changes something.
+fn factor(scale: f64) -> Option<f32> {
+    Some(scale as f32).filter(|scale| *scale != 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{Norm, NormPlacement};
+    use crate::testing::small;
+
+    #[test]
+    fn references_and_names_are_as_the_files_and_the_graph_have_them() {
+        let spec = small();
+        let query = Weight::Layer(1, LayerWeight::Matrix(Matrix::Query));
+        let reference = spec.reference(query);
+        assert_eq!(reference.tensor, "model.layers.1.self_attn.q_proj.weight");
+        assert_eq!(reference.shape, [64, 48]);
+        assert_eq!(reference.dimensions, ["num_attention_heads*head_dim", "hidden_size"]);
+        assert_eq!(
+            (reference.layer, reference.writes.as_deref()),
+            (Some(1), Some("attention.q.1"))
+        );
+        assert_eq!(spec.graph_name(query), "model_model_layers_1_self_attn_q_proj_weight");
+        assert_eq!(spec.graph_shape(query), [64, 48, 1, 1]);
+        let output = Weight::Layer(0, LayerWeight::Matrix(Matrix::Output));
+        assert_eq!(spec.graph_shape(output), [48, 64]);
+        let base = DecoderSpec { tensor_prefix: String::new(), ..small() };
+        assert_eq!(base.reference(query).tensor, "layers.1.self_attn.q_proj.weight");
+        assert_eq!(base.graph_name(query), spec.graph_name(query));
+    }
+
+    #[test]
+    fn head_pieces_cover_the_table() {
+        let mut spec = small();
+        let pieces: Vec<_> =
+            (0..spec.head_splits.len()).map(|piece| spec.reference(Weight::Head(piece))).collect();
+        assert_eq!(pieces[0].rows, Some([0, 32]));
+        assert_eq!(pieces[1].rows, Some([32, 65]));
+        assert_eq!(spec.graph_shape(Weight::Head(1)), [33, 48, 1, 1]);
+        assert_eq!(pieces[0].tensor, "lm_head.weight");
+        spec.tied_embeddings = true;
+        spec.head_splits = vec![65];
+        let piece = spec.reference(Weight::Head(0));
+        assert_eq!((piece.tensor.as_str(), piece.rows), ("model.embed_tokens.weight", None));
+        assert_eq!(spec.graph_name(Weight::Head(0)), "model_lm_head1_1_weight");
+    }
+
+    #[test]
+    fn parameters_are_the_sum_of_all_tensors() {
+        for tied in [false, true] {
+            let mut spec =
+                DecoderSpec { tied_embeddings: tied, fused_projections: tied, ..small() };
+            for block in &mut spec.blocks {
+                block.placement = NormPlacement::Both;
+                block.mlp.bias = true;
+                let Mixer::Attention(attention) = &mut block.mixer;
+                attention.query_key_norm = Some(QueryKeyNorm::Width);
+                attention.query_key_value_bias = true;
+                attention.output_bias = true;
+            }
+            let mut tensors: Vec<_> = spec
+                .weights()
+                .map(|weight| spec.reference(weight))
+                .map(|reference| (reference.tensor, reference.shape))
+                .collect();
+            tensors.sort();
+            tensors.dedup();
+            let sum: u64 = tensors.iter().map(|(_, shape)| shape.iter().product::<u64>()).sum();
+            assert_eq!(spec.parameters(), sum);
+        }
+    }
+
+    #[test]
+    fn fused_projections_are_rows_of_one_tensor() {
+        let spec = DecoderSpec { fused_projections: true, ..small() };
+        let of = |matrix| {
+            let weight = Weight::Layer(1, LayerWeight::Matrix(matrix));
+            let reference = spec.reference(weight);
+            (reference.tensor, reference.shape, reference.rows, spec.graph_shape(weight))
+        };
+        let qkv = "model.layers.1.self_attn.qkv_proj.weight".to_owned();
+        let whole = vec![128, 48];
+        for (matrix, rows) in
+            [(Matrix::Query, [0, 64]), (Matrix::Key, [64, 96]), (Matrix::Value, [96, 128])]
+        {
+            let shape = vec![rows[1] - rows[0], 48, 1, 1];
+            assert_eq!(of(matrix), (qkv.clone(), whole.clone(), Some(rows), shape));
+        }
+        assert_eq!(of(Matrix::Up).2, Some([80, 160]));
+        assert_eq!(of(Matrix::Down).2, None);
+        let up = Weight::Layer(1, LayerWeight::Matrix(Matrix::Up));
+        assert_eq!(spec.graph_name(up), small().graph_name(up));
+    }
+
+    #[test]
+    fn factors_are_where_values_come_in() {
+        let scale = |spec: &DecoderSpec, weight| {
+            let reference = spec.reference(weight);
+            (reference.scale, reference.add)
+        };
+        let output = Weight::Layer(0, LayerWeight::Matrix(Matrix::Output));
+        let gain = Weight::Layer(0, LayerWeight::Norm(NormPlace::MixerOutput));
+        let input = Weight::Layer(0, LayerWeight::Norm(NormPlace::Input));
+        let mut spec = DecoderSpec {
+            norm: Norm::RMS_ONE_PLUS,
+            embedding_scale: 8.0,
+            stream_scale: 0.25,
+            logit_scale: 0.5,
+            ..small()
+        };
+        spec.blocks[0].residual_scale = 0.5;
+        assert_eq!(scale(&spec, Weight::Embedding), (Some(2.0), None));
+        assert_eq!(scale(&spec, Weight::Head(0)), (Some(0.5), None));
+        assert_eq!(scale(&spec, output), (Some(0.125), None));
+        assert_eq!(scale(&spec, input), (None, Some(1.0)));
+        assert_eq!(spec.epsilon_of(input), 1e-5 / 16.0);
+        spec.blocks[0].placement = NormPlacement::Both;
+        // Where a norm is last, its gain has the factor: (1 + w) f = w f + f.
+        assert_eq!(scale(&spec, output), (None, None));
+        assert_eq!(scale(&spec, gain), (Some(0.125), Some(0.125)));
+        assert_eq!(spec.epsilon_of(gain), 1e-5);
+    }
+
+    #[test]
+    fn the_stream_is_named_only_where_its_basis_may_change() {
+        let named = |spec: &DecoderSpec| {
+            spec.weights().any(|weight| {
+                let reference = spec.reference(weight);
+                [reference.reads, reference.writes].contains(&Some(RESIDUAL.to_owned()))
+                    || reference.gain.is_some()
+            })
+        };
+        let mut spec = small();
+        assert!(named(&spec));
+        spec.norm = Norm::LAYER;
+        assert!(!named(&spec));
+        spec.norm = Norm::RMS_ONE_PLUS;
+        assert!(named(&spec));
+        spec.blocks[1].placement = NormPlacement::After;
+        assert!(!named(&spec));
+    }
+}

@@ -1,0 +1,172 @@
+//! What is Gemma's own: accepted, refused by key, and the graph that comes of it.
+#![allow(clippy::unwrap_used)]
+
+use anemll_arch_gemma::{GemmaPlugin, frontend};
+use anemll_plugin_api::data::{
+    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
+};
+use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
+use serde_json::json;
+
+/// A small model as transformers would save it.
+fn config(changes: Value) -> Value {
+    let mut config = json!({
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "vocab_size": 256,
+        "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+        "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-5, "rope_theta": 1000000, "rope_local_base_freq": 10000,
+        "rope_scaling": null, "attention_bias": false, "sliding_window": 16,
+        "query_pre_attn_scalar": 32, "attn_logit_softcapping": null,
+        "final_logit_softcapping": null, "_sliding_window_pattern": 6,
+        "use_bidirectional_attention": false, "cache_implementation": "hybrid",
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        match value {
+            Value::String(text) if text == "absent" => {
+                config.as_object_mut().unwrap().remove(key);
+            }
+            value => config[key] = value.clone(),
+        }
+    }
+    config
+}
+
+fn input(config: Value) -> ModelInput {
+    ModelInput::new(config, 64, 8)
+}
+
+fn describe(changes: Value) -> Result<ModelDescription> {
+    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
+}
+
+/// The weights and operations of layers `first` to `end`, as text.
+fn lowered(changes: Value, first: u32, end: u32) -> String {
+    let function =
+        FunctionSpec::new("infer", Purpose::Infer).with_layers(LayerRange::new(first, end));
+    let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
+    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn the_manifest_agrees_with_the_code() {
+    let manifest: Manifest = serde_json::from_str(GemmaPlugin::MANIFEST).unwrap();
+    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
+    let component = &manifest.components[0];
+    let options = component.complete_options(&ComponentOptions::new()).unwrap();
+    let made = GemmaPlugin::arch_frontend(&component.id, &options).unwrap();
+    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
+    assert_eq!(description, describe(json!({})).unwrap());
+    for (model_type, architecture) in component.model_types.iter().zip(&component.architectures) {
+        let rank = |config: &Value| frontend().accepts(&config.to_string()).unwrap().rank;
+        let typed = config(json!({"model_type": model_type, "architectures": [architecture]}));
+        assert_eq!(rank(&typed), MatchRank::ModelType, "{model_type}");
+        let untyped = config(json!({"model_type": "absent", "architectures": [architecture]}));
+        assert_eq!(rank(&untyped), MatchRank::Architecture, "{architecture}");
+    }
+    let other = frontend().accepts(&config(json!({"model_type": "llama"})).to_string()).unwrap();
+    assert_eq!(other.rank, MatchRank::None);
+}
+
+/// Each change is refused by its key, or by another one that is named.
+fn are_refused(cases: &[(&str, Value)]) {
+    for (key, value) in cases {
+        let error = describe(json!({ *key: value })).expect_err(key);
+        let codes = [codes::CONFIG_KEY_UNSUPPORTED, codes::CONFIG_KEY_INVALID];
+        assert!(codes.contains(&error.code.as_str()), "{key} = {value}: {error}");
+        assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
+    }
+}
+
+#[test]
+fn a_model_is_described() {
+    let description = describe(json!({})).unwrap();
+    assert_eq!((description.layers, description.tied_embeddings), (6, true));
+    assert_eq!(description.default_prefix, "gemma3");
+    assert_eq!(description.head_splits, [16; 16]);
+    assert!(description.warnings.is_empty(), "{:?}", description.warnings);
+    assert!(
+        description.notes[0].starts_with("the residual stream is scaled by 0.03125"),
+        "{:?}",
+        description.notes
+    );
+    let options = ComponentOptions::new().with("residual_scale", 1.0);
+    let plain = GemmaPlugin::arch_frontend("gemma", &options).unwrap();
+    let plain = plain.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
+    assert!(plain.notes.is_empty(), "{:?}", plain.notes);
+    for wrong in [0.0, 1.5, -1.0] {
+        let options = ComponentOptions::new().with("residual_scale", wrong);
+        assert!(GemmaPlugin::arch_frontend("gemma", &options).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn one_of_six_layers_sees_all() {
+    let text = lowered(json!({}), 4, 5);
+    assert!(text.contains("window_16_mask") && text.contains("model_model_rotary2_cos"));
+    assert!(text.contains("model.layers.4.pre_feedforward_layernorm.weight"));
+    let text = lowered(json!({}), 5, 6);
+    assert!(!text.contains("window_16_mask") && !text.contains("rotary2"));
+    // Gains of what is read are 1 and the weight; of what is given, that times the stream's scale.
+    assert!(text.contains("\"add\":1.0") && text.contains("\"add\":0.03125"));
+}
+
+#[test]
+fn gemma_2_has_bounds_unless_they_are_switched_off() {
+    let gemma2 = |scores: Value| {
+        json!({"model_type": "gemma2", "rope_local_base_freq": "absent",
+            "attn_logit_softcapping": scores})
+    };
+    assert!(lowered(gemma2(json!("absent")), 0, 1).contains("tanh"));
+    assert!(!lowered(gemma2(json!(null)), 0, 1).contains("tanh"));
+    assert!(lowered(gemma2(json!(null)), 0, 1).contains("window_16_mask"));
+    assert!(!lowered(gemma2(json!(null)), 1, 2).contains("window_16_mask"));
+    let description = describe(gemma2(json!(50.0))).unwrap();
+    assert_eq!(description.default_prefix, "gemma2");
+}
+
+#[test]
+fn the_language_model_of_one_that_sees_images_is_taken() {
+    let whole = json!({
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+        "text_config": {
+            "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 2,
+            "model_type": "gemma3_text", "sliding_window": 16,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        },
+        "vision_config": {"hidden_size": 32}, "mm_tokens_per_image": 256,
+    });
+    let open = |config: Value| {
+        let opened = frontend().open(&input(config), &Host::quiet())?;
+        Ok::<_, anemll_plugin_api::Error>(opened.describe())
+    };
+    let description = open(whole.clone()).unwrap();
+    assert_eq!((description.attention_heads, description.head_dimension), (8, 256));
+    assert_eq!(description.vocabulary_size, 262_208);
+    assert!(description.notes[0].contains("only the language model, `text_config`"));
+    let mut broken = whole.clone();
+    broken["text_config"]["hidden_activation"] = json!("quick_gelu");
+    let error = open(broken).unwrap_err();
+    assert_eq!(error.at.unwrap(), "config.json: text_config.hidden_activation");
+    let mut absent = whole;
+    absent.as_object_mut().unwrap().remove("text_config");
+    assert_eq!(open(absent).unwrap_err().code, codes::CONFIG_KEY_MISSING);
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_key() {
+    are_refused(&[
+        ("layer_types", json!(["full_attention"])),
+        ("sliding_window", json!(0)),
+        ("sliding_window", json!(null)),
+        ("sliding_window_pattern", json!(0)),
+        ("query_pre_attn_scalar", json!(0)),
+        ("final_logit_softcapping", json!(-30.0)),
+        ("attn_logit_softcapping", json!(50.0)),
+        ("use_bidirectional_attention", json!(true)),
+        ("rope_local_base_freq", json!("x")),
+        ("hidden_activation", json!("quick_gelu")),
+        ("vision_config", json!({"hidden_size": 1})),
+    ]);
+}
