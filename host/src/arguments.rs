@@ -38,8 +38,8 @@ impl Deref for ModelArgument {
 #[derive(Debug, Clone, Default, Args)]
 pub struct LutArguments {
     /// BITS or BITS,GROUP of layers and head (monolithic: of all parts), such as 4, 6,16, 4,tensor,
-    /// 4,scale; none for 16-bit floats; auto, the default: the fewest bits that keep the model close to the
-    /// original, as measured (from 3 B parameters on only where it is asked for: embeddings and head
+    /// 4,scale, 2,vector; none for 16-bit floats; auto, the default: the fewest bits that keep the model
+    /// close to the original, as measured (from 3 B parameters on only where it is asked for: embeddings and head
     /// 8, layers 4). With a --lut flag, the others are ANEMLL's: layers 4, head 6 (monolithic: 4 for
     /// all).
     #[arg(long, value_name = "LUT", help_heading = PALETTIZATION)]
@@ -79,7 +79,7 @@ pub struct OriginalArguments {
     /// Which weight the head has, where it is tied to the embedding and another one is stored.
     #[arg(long, value_name = "HEAD", value_enum)]
     pub head: Option<HeadArgument>,
-    /// Runtime plugin; it must be able to compute with activations in f32.
+    /// Runtime plugin; for a model as it is, one that computes with activations in f32.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
     /// Where temporary packages go, which are as large as the model in 16-bit floats.

@@ -4,7 +4,7 @@
 
 use crate::commands::{
     calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval,
-    explain, export, generate, inspect, plan, plugin, preflight, split, verify,
+    explain, export, generate, inspect, plan, plugin, preflight, split, sweep, verify,
 };
 use clap::{
     Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
@@ -123,9 +123,10 @@ pub enum Command {
     /// Compile packages to .mlmodelc, on any system.
     #[command(after_help = compile::EXAMPLES)]
     Compile(Box<compile::CompileArguments>),
-    /// Measure a conversion: against reference logits of the original model, or on a text.
+    /// Measure a conversion: against its original model, reference logits or another conversion, or on
+    /// a text.
     #[command(after_help = eval::EXAMPLES)]
-    Eval(eval::EvalArguments),
+    Eval(Box<eval::EvalArguments>),
     /// Talk to a conversion: on a terminal, through a pipe, or with a single question.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::ChatArguments),
@@ -165,6 +166,9 @@ pub enum Command {
     /// Run text through a model and record the inputs of its weights, for better palettes.
     #[command(after_help = calibrate::EXAMPLES)]
     Calibrate(calibrate::CalibrateArguments),
+    /// Try forms of weights: size against distance from the original model.
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::SweepArguments),
     /// Say what an error code or a lint rule is about, and what to do.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArguments),

@@ -82,6 +82,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Verify(arguments) => commands::verify::run(arguments, &plugins()?),
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins()?),
         Command::Calibrate(arguments) => commands::calibrate::run(arguments, &plugins()?),
+        Command::Sweep(arguments) => commands::sweep::run(arguments, &plugins()?),
         Command::Plugin(command) => commands::plugin::run(command, &plugins()?),
     }
 }

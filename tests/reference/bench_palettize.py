@@ -2,9 +2,9 @@
 
     python bench_palettize.py --ours PROGRAM [--runs N] [--cases TEXT]
 
-PROGRAM is the example `speed` of crates/palettize, built with optimisation; `cargo xtask bench palettize` builds it and
-calls this script. For each case a matrix is made, with heavy tails and scales of its own for rows and columns. Both get
-it as fp16:
+PROGRAM is the example `palettize_speed` of crates/palettize, built with optimisation; `cargo xtask bench palettize`
+builds it and calls this script. For each case a matrix is made, with heavy tails and scales of its own for rows and
+columns. Both get it as fp16:
   * ours: from values to packed indices and tables, seconds of the thread;
   * coremltools: `palettize_weights` with k-means on an ML program of one linear operation, seconds of the process, which
     has one thread and one worker. It clusters groups of at least 10 000 fp16 values exactly, smaller ones with

@@ -1,5 +1,6 @@
 //! What the tests across crates share: finding models, the program and the plugin libraries.
 
+pub mod browser;
 mod conversions;
 
 pub use conversions::{converted, copy_of_converted};

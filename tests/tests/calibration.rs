@@ -11,7 +11,7 @@ use anemll_pipeline::plugins::Plugins;
 use anemll_shipped as _;
 use anemll_tests::{anemll, convert_command, model, refusal, run, succeed, workspace};
 use safetensors::SafeTensors;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -197,6 +197,61 @@ fn a_calibration_that_was_stopped_goes_on_and_comes_to_the_same() {
     }
 }
 
+/// Products that memory cannot hold at once are added up in several runs of the text, which a run that
+/// was stopped goes on with.
+#[test]
+fn products_that_do_not_fit_are_the_same_in_several_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = Plugins::discover(&[]).unwrap();
+    let host = anemll_services::host();
+    let place = |name: &str| folder.path().join(name);
+    let whole = request(place("whole.safetensors"), Kind::Products);
+    let tokens = calibrate(&whole, &plugins, &host, &|_| {}).unwrap().provenance.tokens;
+    // Four layers of float32 sums over 3 times 128 and once 352 inputs, and the head's.
+    let parts = CalibrateRequest {
+        memory: Some(1_000_000),
+        ..request(place("parts.safetensors"), Kind::Products)
+    };
+    let (note, first) = (RefCell::new(String::new()), Cell::new(None));
+    let run = |until: u64| {
+        first.set(None);
+        calibrate(&parts, &plugins, &host, &|event| match event {
+            Event::Note { text } => *note.borrow_mut() = (*text).to_owned(),
+            Event::Measure { what: "calibrating", done, total, .. } => {
+                assert!(*done < until, "this test stops it here");
+                assert_eq!(*total, 4 * tokens);
+                first.set(first.get().or(Some(*done)));
+            }
+            _ => {}
+        })
+    };
+    // In the second run of the text.
+    assert!(catch_unwind(AssertUnwindSafe(|| run(650))).is_err());
+    assert!(place("parts.safetensors.partial-2").exists() && !parts.output.exists());
+    let told = note.borrow().clone();
+    assert!(told.contains("take 2.83 MB, more than the 1.00 MB of memory"), "{told}");
+    assert!(told.contains("the text is run 4 times"), "{told}");
+    run(u64::MAX).unwrap();
+    assert!(first.get().unwrap() > 400 + 192, "it begins behind what was done: {first:?}");
+    let bytes = [&whole, &parts].map(|request| std::fs::read(&request.output).unwrap());
+    assert!(bytes[0] == bytes[1]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+
+    let small = CalibrateRequest { memory: Some(400_000), ..parts.clone() };
+    let error = calibrate(&small, &plugins, &host, &|_| {}).unwrap_err();
+    assert_eq!(error.code, codes::CALIBRATION_INPUT);
+    assert!(error.message.contains("alone take 496 kB of memory"), "{error:?}");
+    // Whoever did not ask for them by name gets what fits.
+    let squares = CalibrateRequest { squares_where_products_are_too_large: true, ..small };
+    let made = calibrate(&squares, &plugins, &host, &|event| {
+        if let Event::Note { text } = event {
+            *note.borrow_mut() = (*text).to_owned();
+        }
+    });
+    assert_eq!(made.unwrap().provenance.kind, Kind::Squares);
+    assert!(note.borrow().contains("squares alone are taken"), "{note:?}");
+}
+
 /// A model judged by itself is as good as itself.
 #[test]
 fn the_original_is_no_distance_from_itself() {
@@ -244,10 +299,6 @@ fn what_no_calibration_can_use_is_one_error() {
         let told = refused(&mut calibrate(&["--chat", "--text", &path]), codes::CALIBRATION_INPUT);
         assert!(told.contains("list of lists of messages") && told.contains(name), "{told}");
     }
-    let told = refused(&mut calibrate(&["--hessian", "--memory", "1"]), codes::CALIBRATION_INPUT);
-    // Four layers of float32 sums over 3 times 128 and once 352 inputs, and the head's.
-    assert!(told.contains("take 2.83 MB of memory, more than the 1.00 MB"), "{told}");
-    assert!(told.contains("--memory"), "{told}");
     let told = refused(&mut calibrate(&["--context", "1"]), codes::CALIBRATION_INPUT);
     assert!(told.contains("has no room for a text"), "{told}");
     let bare = copy_of("tiny-llama");

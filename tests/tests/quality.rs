@@ -79,6 +79,11 @@ fn a_conversion_says_how_far_it_is_from_the_original() {
     let kl = number(four, "kl");
     assert!(kl > 0.0 && kl < 0.3, "{four}");
 
+    // Whoever reads meta.yaml learns it, too.
+    let meta = || std::fs::read_to_string(place.path("four").join("out/meta.yaml")).unwrap();
+    let comment = format!("\n# {quality}\n");
+    assert!(meta().ends_with(&comment), "{}", meta());
+
     // Fewer bits are farther away, so far that it is said.
     let (lines, told) = place.convert("two", &["--lut", "2", "--quantizer", "lut", "--json"]);
     let two = &place.report("two")["test"]["quality"];
@@ -100,6 +105,11 @@ fn a_conversion_says_how_far_it_is_from_the_original() {
     assert_eq!(place.report("two"), before);
     assert_eq!(events(&lines, "warning").next().unwrap(), warning);
     assert_eq!(events(&lines, "measure").count(), 0, "nothing is run again");
+
+    // Another tokenizer file makes the small files again, and the measure stands.
+    std::fs::remove_file(place.path("four").join("out/meta.yaml")).unwrap();
+    let (_, told) = place.convert("four", &["--lut", "4"]);
+    assert!(!told.contains("judging") && meta().ends_with(&comment), "{told} {}", meta());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-"""Palettized weights of a package, decoded with numpy alone: each element is `lut[index]` of its group.
+"""Palettized weights of a package, decoded by others: single values with numpy alone, each element `lut[index]` of
+its group, and vectors as coremltools itself decodes the operation.
 
     python palettes.py PACKAGES DECODED
 
@@ -16,6 +17,7 @@ import pathlib
 import sys
 
 import numpy
+from coremltools.converters.mil.mil.ops.defs.iOS18.compression import constexpr_lut_to_dense
 
 import witness
 
@@ -30,7 +32,8 @@ class Palettized:
     name: str
     bits: int
     indices: numpy.ndarray  # integer, the weight's shape
-    lut: numpy.ndarray  # [groups of each axis …, 2^bits, 1]
+    lut: numpy.ndarray  # [groups of each axis …, 2^bits, numbers of an entry]
+    vector_axis: int | None
 
     @property
     def group(self) -> int:
@@ -39,6 +42,8 @@ class Palettized:
 
     def decode(self) -> numpy.ndarray:
         """The weight, of the table's dtype."""
+        if self.vector_axis is not None:
+            return constexpr_lut_to_dense.decompress(self.indices, self.lut, self.vector_axis)
         axes = []
         for axis, (size, groups) in enumerate(zip(self.indices.shape, self.lut.shape)):
             group_of = numpy.arange(size) // (size // groups)
@@ -47,7 +52,7 @@ class Palettized:
 
 
 def palettized(package: pathlib.Path) -> collections.abc.Iterator[Palettized]:
-    """Every output of a `constexpr_lut_to_dense` of iOS 18 form with single values."""
+    """Every output of a `constexpr_lut_to_dense` of iOS 18 form."""
     model_path = witness.read_manifest(package)
     model = witness.Model_pb2.Model()
     model.ParseFromString(model_path.read_bytes())
@@ -71,6 +76,7 @@ def palettized(package: pathlib.Path) -> collections.abc.Iterator[Palettized]:
                 bits=witness.DTYPES[kind.dtype][0],
                 indices=values.read(arguments["indices"]),
                 lut=values.read(arguments["lut"]),
+                vector_axis=int(values.read(arguments["vector_axis"])) if "vector_axis" in arguments else None,
             )
 
 
@@ -96,7 +102,8 @@ def main() -> int:
                 problems.append(f"{path}: {different} of {ours.size} values differ")
             else:
                 whole = weight.group == weight.indices.shape[0]
-                equal[weight.bits, "the whole tensor" if whole else f"{weight.group} channels"] += 1
+                form = "the whole tensor" if whole else f"{weight.group} channels"
+                equal[weight.bits, form if weight.vector_axis is None else f"{form}, in vectors"] += 1
     for (bits, group), count in sorted(equal.items(), key=str):
         print(f"ok   {bits} bits, one table for {group}: {count} weights have equal bits")
     if missing := WIDTHS - {bits for bits, _ in equal}:

@@ -24,8 +24,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let mut build = cargo();
     build.current_dir(&root).args(["build", "--release", "--package", "anemll-palettize"]);
-    run_command(build.args(["--example", "speed"]))?;
-    let name = format!("speed{}", std::env::consts::EXE_SUFFIX);
+    run_command(build.args(["--example", "palettize_speed"]))?;
+    let name = format!("palettize_speed{}", std::env::consts::EXE_SUFFIX);
     let ours = target.join("release").join("examples").join(name);
     let mut bench = Command::new(python);
     bench.current_dir(&root).arg(reference.join("bench_palettize.py"));

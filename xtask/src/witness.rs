@@ -29,6 +29,7 @@ const LAYOUTS: &[(&str, &[&str])] = &[
     ),
     ("lut-3", &["--combiner", "monolithic", "--lut", "3,4", "--lut-lmhead", "8"]),
     ("lut-scale", &["--combiner", "chunked", "--lut", "4,scale", "--lut3", "6,scale"]),
+    ("lut-vector", &["--combiner", "chunked", "--lut", "2,vector", "--lut3", "3,vector"]),
     ("defaults", &[]),
     (
         "other-sizes",

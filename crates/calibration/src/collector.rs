@@ -50,12 +50,6 @@ impl Collector {
     pub(crate) fn sums_mut(&mut self) -> &mut BTreeMap<String, Sums> {
         &mut self.sums
     }
-
-    /// The tensors of a value that sums are of.
-    pub(crate) fn tensors(&self, value: &str) -> impl Iterator<Item = &str> {
-        let tap = self.taps.values().get(value);
-        tap.into_iter().flat_map(|tap| tap.tensors.iter().map(String::as_str))
-    }
 }
 
 impl Sums {

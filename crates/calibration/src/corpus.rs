@@ -23,6 +23,8 @@ const HELD_OUT: [&str; 2] =
     [include_str!("../text/held_out.txt"), include_str!("../text/held_out.json")];
 /// Prompts to which a model writes answers itself.
 const QUESTIONS: &str = include_str!("../text/questions.txt");
+/// Tokens of a window of the held-out text, the first of which choices of bits are measured on.
+const CHOSEN_BY: usize = 256;
 /// Tokens that stay together where kinds of text alternate.
 const PIECE: usize = 192;
 /// The largest text that is read.
@@ -135,6 +137,27 @@ impl Corpus {
         kinds.corpus(&tokenizer.lead()?, tokens, context)
     }
 
+    /// The rest of that text, by which no bits are chosen either, at most `tokens` of it.
+    ///
+    /// # Errors
+    /// The tokenizer's.
+    pub fn unseen(tokenizer: &Tokenizer, tokens: usize, context: usize) -> Result<Self> {
+        let whole = Self::held_out(tokenizer, usize::MAX, CHOSEN_BY)?;
+        let lead = tokenizer.lead()?;
+        let rest = whole.windows.get(1..).unwrap_or_default().iter();
+        let rest = rest.flat_map(|window| window[lead.len()..].iter().copied());
+        Self::of_tokens(&lead, &rest.take(tokens).collect::<Vec<u32>>(), context)
+    }
+
+    /// Windows of tokens that are given, each with `lead` before them.
+    ///
+    /// # Errors
+    /// A window has no room for a token.
+    pub fn of_tokens(lead: &[u32], tokens: &[u32], context: usize) -> Result<Self> {
+        let windows = windows(lead, tokens, context)?;
+        Ok(Self { windows, available: tokens.len() })
+    }
+
     /// The first `count` of the built-in prompts, for answers that a model writes itself.
     pub fn questions(count: usize) -> impl Iterator<Item = &'static str> {
         QUESTIONS.lines().map(str::trim).filter(|line| !line.is_empty()).take(count)
@@ -205,14 +228,6 @@ impl Kinds {
     /// tokens has each kind in its share.
     fn corpus(self, lead: &[u32], tokens: usize, context: usize) -> Result<Corpus> {
         let available = self.0.iter().map(Vec::len).sum();
-        let room = context.saturating_sub(lead.len());
-        if room == 0 {
-            return Err(Error::new(
-                codes::CALIBRATION_INPUT,
-                format!("a context of {context} has no room for a text"),
-            )
-            .with_hint("take a larger --context"));
-        }
         let mut pieces: Vec<(f64, usize, &[u32])> = Vec::new();
         for (kind, all) in self.0.iter().enumerate() {
             // With few tokens, a part of each piece: the beginnings of all, not all of the first.
@@ -223,10 +238,21 @@ impl Kinds {
         pieces.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let stream: Vec<u32> =
             pieces.iter().flat_map(|(_, _, piece)| piece.iter().copied()).take(tokens).collect();
-        let windows =
-            stream.chunks(room).map(|window| [lead, window].concat()).collect::<Vec<Vec<u32>>>();
-        Ok(Corpus { windows, available })
+        Ok(Corpus { windows: windows(lead, &stream, context)?, available })
     }
+}
+
+/// Tokens cut into windows of the context, each with `lead` before them.
+fn windows(lead: &[u32], tokens: &[u32], context: usize) -> Result<Vec<Vec<u32>>> {
+    let room = context.saturating_sub(lead.len());
+    if room == 0 {
+        return Err(Error::new(
+            codes::CALIBRATION_INPUT,
+            format!("a context of {context} has no room for a text"),
+        )
+        .with_hint("take a larger --context"));
+    }
+    Ok(tokens.chunks(room).map(|window| [lead, window].concat()).collect())
 }
 
 /// Where the piece `at` of `count` stands in an order whose beginnings, of any length, have pieces

@@ -13,6 +13,7 @@ use anemll_plugin_api::{Error, Result};
 use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -53,25 +54,34 @@ pub(crate) struct Said {
 pub(crate) struct Lazy<'a> {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
-    pub(crate) bytes: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
+    pub(crate) bytes: Box<dyn Fn() -> Result<Cow<'a, [u8]>> + 'a>,
 }
 
-impl View for Lazy<'_> {
+/// A tensor that is written, and the error of the first whose bytes could not be made.
+struct Writing<'a, 'e> {
+    tensor: Lazy<'a>,
+    error: &'e RefCell<Option<Error>>,
+}
+
+impl View for Writing<'_, '_> {
     fn dtype(&self) -> Dtype {
-        self.dtype
+        self.tensor.dtype
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        (self.bytes)()
+        (self.tensor.bytes)().unwrap_or_else(|error| {
+            self.error.borrow_mut().get_or_insert(error);
+            Cow::Borrowed(&[])
+        })
     }
 
     fn data_len(&self) -> usize {
         // Both types that are written have four bytes.
-        self.shape.iter().product::<usize>() * 4
+        self.tensor.shape.iter().product::<usize>() * 4
     }
 }
 
@@ -82,7 +92,7 @@ impl<'a> Lazy<'a> {
         Self {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
-            bytes: Box::new(move || Cow::Borrowed(bytes)),
+            bytes: Box::new(move || Ok(Cow::Borrowed(bytes))),
         }
     }
 
@@ -92,7 +102,7 @@ impl<'a> Lazy<'a> {
         Self {
             dtype: Dtype::U32,
             shape: shape.to_vec(),
-            bytes: Box::new(move || Cow::Borrowed(bytes)),
+            bytes: Box::new(move || Ok(Cow::Borrowed(bytes))),
         }
     }
 }
@@ -121,9 +131,15 @@ pub(crate) fn write(
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let staged = builder.tempfile_in(folder(path)).map_err(io)?;
     let permissions = staged.as_file().metadata().map_err(io)?.permissions();
+    let error = RefCell::new(None);
+    let tensors =
+        tensors.into_iter().map(|(name, tensor)| (name, Writing { tensor, error: &error }));
     // This puts a file of its own in place, with permissions of its own.
-    safetensors::serialize_to_file(tensors, Some(metadata), staged.path())
-        .map_err(|source| failed(source.to_string()))?;
+    let written = safetensors::serialize_to_file(tensors, Some(metadata), staged.path());
+    if let Some(error) = error.take() {
+        return Err(error);
+    }
+    written.map_err(|source| failed(source.to_string()))?;
     std::fs::set_permissions(staged.path(), permissions).map_err(io)?;
     staged.persist(path).map_err(|source| failed(source.error.to_string()))?;
     Ok(())

@@ -106,7 +106,19 @@ impl Judge {
     /// # Errors
     /// The runtime's, or the conversion has another vocabulary.
     pub fn judge(&self, engine: &mut Engine, progress: &dyn Fn(u64)) -> Result<Quality> {
-        let (mut kl, mut same, mut count) = (0.0, 0_u64, 0_usize);
+        Ok(self.judge_tokens(engine, progress)?.0)
+    }
+
+    /// How good a conversion is, and its divergence at each token.
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub fn judge_tokens(
+        &self,
+        engine: &mut Engine,
+        progress: &dyn Fn(u64),
+    ) -> Result<(Quality, Vec<f64>)> {
+        let (mut kl, mut same, mut count) = (Vec::new(), 0_u64, 0_usize);
         let (mut ours, mut original, mut scored) = (0.0, 0.0, 0_u64);
         run(engine, &self.windows, progress, |logits, next| {
             let row = count * self.kept..(count + 1) * self.kept;
@@ -123,7 +135,7 @@ impl Judge {
             }
             let total = f64::from(self.logsumexp[count]);
             let position = measure(count, logits, indices.iter().copied(), reference, total);
-            kl += position.kl;
+            kl.push(position.kl);
             same += u64::from(position.top1 || position.tie);
             if let Some(mine) = next.and_then(|next| logits.get(next as usize)) {
                 ours += logsumexp(logits) - f64::from(*mine);
@@ -134,13 +146,14 @@ impl Judge {
             Ok(())
         })?;
         let (tokens, scored) = (count.max(1) as f64, scored.max(1) as f64);
-        Ok(Quality {
+        let quality = Quality {
             tokens: count as u64,
-            kl: kl / tokens,
+            kl: kl.iter().sum::<f64>() / tokens,
             top1: same as f64 / tokens,
             perplexity: (ours / scored).exp(),
             original_perplexity: (original / scored).exp(),
-        })
+        };
+        Ok((quality, kl))
     }
 
     /// The first part of the text, by which bits are chosen. The rest says how good they are.
@@ -192,7 +205,7 @@ impl Judge {
         let owned = |values: Vec<u32>| Lazy {
             dtype: safetensors::Dtype::U32,
             shape: vec![values.len()],
-            bytes: Box::new(move || bytemuck::cast_slice::<u32, u8>(&values).to_vec().into()),
+            bytes: Box::new(move || Ok(bytemuck::cast_slice::<u32, u8>(&values).to_vec().into())),
         };
         let named = |name: &str, tensor| (format!("{JUDGE}{name}"), tensor);
         vec![

@@ -8,19 +8,26 @@
 
 mod checkpoint;
 mod collector;
+mod comparison;
 mod corpus;
 mod file;
 mod judge;
+mod matrix_error;
+mod passes;
 mod run;
 mod saved;
 mod statistics;
+mod sweep;
 mod taps;
 
 pub use collector::{Collector, Kind};
+pub use comparison::{Comparison, TensorError};
 pub use corpus::{Corpus, Piece, built_in_sha256};
 pub use file::{Provenance, refuse_unwritable};
 pub use judge::{Judge, Quality};
-pub use run::{CHECKPOINT, Calibration, Progress, calibrate, needed};
-pub use saved::Saved;
+pub use matrix_error::{Inputs, MatrixError};
+pub use passes::{needed, passes};
+pub use run::{CHECKPOINT, Calibration, Progress, calibrate};
 pub use statistics::Statistics;
+pub use sweep::{Sweep, SweepRow};
 pub use taps::{Taps, WeightNames};

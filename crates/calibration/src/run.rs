@@ -1,17 +1,16 @@
 //! A text run through a model, and what comes of it written.
 
-use crate::checkpoint;
-use crate::collector::{Collector, Kind, Sums};
+use crate::checkpoint::{self, Kept};
+use crate::collector::{Collector, Kind};
 use crate::corpus::Corpus;
 use crate::file::{Provenance, SCHEMA};
 use crate::judge::Judge;
-use crate::saved::Saved;
+use crate::passes::{self, Pass, Passes};
+use crate::saved::{Place, Saved};
 use crate::taps::Taps;
-use anemll_codes as codes;
 use anemll_generation::engine::Engine;
-use anemll_plugin_api::{Error, Result};
+use anemll_plugin_api::Result;
 use anemll_services::check_cancelled;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,8 @@ pub struct Calibration<'a> {
     pub judge: Option<&'a Judge>,
     /// SHA-256 of the model.
     pub source_sha256: &'a str,
-    /// Bytes of memory that the sums may take.
+    /// Bytes of memory that the sums may take. Where they take more, the text is run several times, each
+    /// time for some of them.
     pub memory: u64,
     /// How often what was added up is kept on disk.
     pub checkpoint: Duration,
@@ -58,79 +58,83 @@ impl Calibration<'_> {
             kind: self.kind,
         }
     }
-
-    /// Bytes of memory that the sums take.
-    pub fn bytes(&self) -> u64 {
-        needed(self.taps, self.kind)
-    }
-}
-
-/// Bytes of memory that sums over all values take.
-pub fn needed(taps: &Taps, kind: Kind) -> u64 {
-    taps.values().values().map(|tap| Sums::bytes(kind, tap.inputs)).sum()
 }
 
 /// Runs a text through the evaluation functions of a model and writes what its weights are
 /// multiplied with. A run that was stopped goes on where it was.
 ///
 /// # Errors
-/// The sums take more memory than they may; those of the runtime; the file cannot be written;
-/// Ctrl-C.
+/// The sums of one value take more memory than all may; those of the runtime; the file cannot be
+/// written; Ctrl-C.
 pub fn calibrate(
     engine: &mut Engine,
     calibration: &Calibration<'_>,
     progress: &dyn Fn(Progress),
 ) -> Result<Provenance> {
-    let bytes = calibration.bytes();
-    if bytes > calibration.memory {
-        let size = anemll_files::size;
-        return Err(Error::new(
-            codes::CALIBRATION_INPUT,
-            format!(
-                "the products of every two inputs take {} of memory, more than the {} that they may",
-                size(bytes),
-                size(calibration.memory)
-            ),
-        )
-        .with_hint("allow more with --memory, or leave --hessian out: squares alone are small"));
-    }
+    let Calibration { taps, output, .. } = *calibration;
     let provenance = calibration.provenance();
-    // Without a text there is nothing to know.
-    let values = calibration.taps.values().keys();
-    let names: BTreeSet<String> = if calibration.corpus.windows().is_empty() {
-        BTreeSet::new()
-    } else {
-        values.cloned().collect()
-    };
-    let mut collector = Collector::new(calibration.taps, &names, calibration.kind);
-    let finished = checkpoint::resume(calibration.output, &provenance, &mut collector);
     let windows = calibration.corpus.windows();
-    let finished = (finished as usize).min(windows.len());
-    let total = calibration.corpus.tokens();
-    let mut done: u64 = windows[..finished].iter().map(|window| window.len() as u64).sum();
+    // Without a text there is nothing to know.
+    let nothing = Taps::default();
+    let taps = if windows.is_empty() { &nothing } else { taps };
+    let Passes { mut finished, left } =
+        Passes::plan(output, &provenance, taps, windows.len(), calibration.memory)?;
+    let tokens = calibration.corpus.tokens();
+    let total = tokens * (finished.len() + left.len()) as u64;
+    let mut last = None;
+    let count = left.len();
+    for (number, pass) in left.into_iter().enumerate() {
+        let done = tokens * finished.len() as u64;
+        let progress = |tokens| progress(Progress { done: done + tokens, total });
+        let path = pass.path.clone();
+        let collector = run_pass(engine, calibration, pass, &progress)?;
+        if number + 1 == count {
+            last = Some(collector);
+        } else {
+            // The next one needs the memory.
+            checkpoint::write(&path, &provenance, &collector, windows.len())?;
+            finished.push(Kept::written(&path, provenance.kind, taps)?);
+        }
+    }
+    let kept = finished
+        .iter()
+        .flat_map(|kept| kept.names.iter().map(|name| (name.as_str(), Place::Kept(kept))));
+    let here = last.iter().flat_map(Collector::sums);
+    let here = here.map(|(name, sums)| (name.as_str(), Place::Here(sums)));
+    let sums = kept.chain(here).collect();
+    let saved = Saved { provenance: &provenance, taps, sums, judge: calibration.judge };
+    saved.write(output)?;
+    // They have served.
+    drop(finished);
+    passes::remove(output);
+    Ok(provenance)
+}
+
+/// Runs the text for the values of a pass, beginning where an earlier run stopped.
+fn run_pass(
+    engine: &mut Engine,
+    calibration: &Calibration<'_>,
+    pass: Pass,
+    progress: &dyn Fn(u64),
+) -> Result<Collector> {
+    let windows = calibration.corpus.windows();
+    let mut collector = Collector::new(calibration.taps, &pass.names, calibration.kind);
+    // Closes the file, which is then written over.
+    let begun = pass.begun.map_or(0, |kept| kept.resume(&mut collector));
+    let begun = begun.min(windows.len());
+    let mut done: u64 = windows[..begun].iter().map(|window| window.len() as u64).sum();
     let batch = engine.batch().max(1) as usize;
     let mut kept = Instant::now();
-    for (number, window) in windows.iter().enumerate().skip(finished) {
+    for (number, window) in windows.iter().enumerate().skip(begun) {
         // A window that was begun is in some sums and not in others: what is kept is of whole ones.
-        run_window(engine, window, batch, &mut collector, |tokens| {
-            progress(Progress { done: done + tokens, total });
-        })?;
+        run_window(engine, window, batch, &mut collector, |tokens| progress(done + tokens))?;
         done += window.len() as u64;
         if kept.elapsed() >= calibration.checkpoint && number + 1 < windows.len() {
-            checkpoint::write(calibration.output, &provenance, &collector, number as u32 + 1)?;
+            checkpoint::write(&pass.path, &calibration.provenance(), &collector, number + 1)?;
             kept = Instant::now();
         }
     }
-    let sums = collector.sums().iter();
-    let saved = Saved {
-        provenance: &provenance,
-        sums: sums.map(|(value, sums)| (sums, collector.tensors(value).collect())).collect(),
-        judge: calibration.judge,
-    };
-    saved.write(calibration.output)?;
-    // It has served; one that cannot be removed is in nobody's way.
-    let _ = std::fs::remove_file(checkpoint::path(calibration.output));
-    Ok(provenance)
+    Ok(collector)
 }
 
 fn run_window(

@@ -1,8 +1,10 @@
 //! What a file of statistics is made from.
 
-use crate::collector::Sums;
+use crate::checkpoint::Kept;
+use crate::collector::{Kind, Sums};
 use crate::file::{Lazy, PROVENANCE, Provenance, Said, json, write};
 use crate::judge::Judge;
+use crate::taps::Taps;
 use anemll_plugin_api::Result;
 use safetensors::Dtype;
 use std::borrow::Cow;
@@ -10,37 +12,61 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// What a file of statistics is made from.
-pub struct Saved<'a> {
+pub(crate) struct Saved<'a> {
     /// What they are of.
-    pub provenance: &'a Provenance,
-    /// Sums of each value, and the tensors that it is the input of.
-    pub(crate) sums: Vec<(&'a Sums, Vec<&'a str>)>,
+    pub(crate) provenance: &'a Provenance,
+    /// The values that there are sums of.
+    pub(crate) taps: &'a Taps,
+    /// Where the sums of each value are, by its name.
+    pub(crate) sums: BTreeMap<&'a str, Place<'a>>,
     /// How conversions are judged.
-    pub judge: Option<&'a Judge>,
+    pub(crate) judge: Option<&'a Judge>,
+}
+
+/// Where the sums of a value are.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// In memory.
+    Here(&'a Sums),
+    /// In what a pass kept.
+    Kept(&'a Kept),
 }
 
 impl Saved<'_> {
     /// Writes the file: under its name only when it is whole.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// It cannot be written, or what was kept cannot be read.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut same = BTreeMap::new();
         let mut tensors: Vec<(String, Lazy<'_>)> = Vec::new();
-        for (sums, names) in &self.sums {
-            let Some((first, others)) = names.split_first() else { continue };
-            same.extend(others.iter().map(|other| ((*other).to_owned(), (*first).to_owned())));
-            tensors.push(((*first).to_owned(), means(sums, self.provenance.tokens)));
+        for (value, place) in &self.sums {
+            let Some(tap) = self.taps.values().get(*value) else { continue };
+            let mut names = tap.tensors.iter();
+            let Some(first) = names.next() else { continue };
+            same.extend(names.map(|other| (other.clone(), first.clone())));
+            tensors.push((first.clone(), self.means(value, *place, tap.inputs)));
         }
         tensors.extend(self.judge.into_iter().flat_map(Judge::tensors));
         let said = Said { provenance: self.provenance.clone(), same };
         let metadata = HashMap::from([(PROVENANCE.to_owned(), json(&said)?)]);
         write(path, tensors, metadata)
     }
-}
 
-/// Means of sums over so many tokens.
-fn means(sums: &Sums, tokens: u64) -> Lazy<'_> {
-    let bytes = move || Cow::Owned(bytemuck::cast_slice(&sums.means(tokens)).to_vec());
-    Lazy { dtype: Dtype::F32, shape: sums.shape(), bytes: Box::new(bytes) }
+    /// Means of a value's sums over all tokens.
+    fn means<'b>(&self, value: &'b str, place: Place<'b>, inputs: usize) -> Lazy<'b> {
+        let Provenance { kind, tokens, .. } = *self.provenance;
+        let means = move || {
+            Ok(match place {
+                Place::Here(sums) => sums.means(tokens),
+                Place::Kept(kept) => kept.sums(value, kind, inputs)?.means(tokens),
+            })
+        };
+        let bytes = move || means().map(|means| Cow::Owned(bytemuck::cast_slice(&means).to_vec()));
+        let shape = match kind {
+            Kind::Squares => vec![inputs],
+            Kind::Products => vec![inputs; 2],
+        };
+        Lazy { dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod arrays;
 pub mod chat_template;
 pub mod conversation;
+pub mod distance;
 pub mod engine;
 pub mod evaluation;
 pub mod findings;
@@ -12,5 +13,7 @@ mod npy_header;
 pub mod observation;
 pub mod peaks;
 pub mod perplexity;
+pub mod reference_run;
 pub mod sampling;
+pub mod sources;
 pub mod transcript;

@@ -5,8 +5,10 @@
 //! the tokens that the tokenizer puts before a text. Every token of a window but its first is scored
 //! by what the model gave for it after all tokens before it in the window.
 
+use crate::distance::{Summary, TokenDistance};
 use crate::engine::{Engine, Head};
-use crate::evaluation::{logsumexp, measure};
+use crate::evaluation::logsumexp;
+use crate::sources::Source;
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
@@ -22,18 +24,6 @@ pub enum EvaluationPath {
     Prefill,
     /// Every token through the evaluation functions, a batch at a time.
     Evaluate,
-}
-
-/// Where the tokens of a text come from.
-pub trait Source {
-    /// What every window begins with, such as a token for the beginning of a text.
-    fn lead(&self) -> &[u32];
-
-    /// The next `count` tokens of the text; fewer at its end.
-    ///
-    /// # Errors
-    /// The text cannot be read or tokenized.
-    fn take(&mut self, count: usize) -> Result<Vec<u32>>;
 }
 
 /// What came of a text.
@@ -74,11 +64,12 @@ pub struct Distance {
     /// How well the reference foretells the text.
     #[serde(flatten)]
     pub reference: Score,
-    /// Mean Kullback-Leibler divergence from the reference's distributions, in nats.
-    pub kl_mean: f64,
-    /// Share of scored tokens for which both have the same winner; a tie in the reference, up to
-    /// 0.01, counts as the same.
-    pub top1_agreement: f64,
+    /// How far the distributions are apart, over the scored tokens.
+    #[serde(flatten)]
+    pub distributions: Summary,
+    /// Each scored token.
+    #[serde(skip)]
+    pub tokens: Vec<TokenDistance>,
 }
 
 /// How many tokens of the text a window of `context` tokens has beside the lead.
@@ -159,7 +150,7 @@ pub fn evaluate_text(
     let room = room(text.lead().len(), context)?;
     let (mut tokens, mut windows) = (0, 0);
     let (mut ours, mut theirs) = (Sum::default(), Sum::default());
-    let (mut scored, mut divergence, mut agreements) = (0, 0.0, 0);
+    let (mut scored, mut compared) = (0, Vec::new());
     loop {
         let part = text.take(room)?;
         let ended = part.len() < room;
@@ -188,11 +179,7 @@ pub fn evaluate_text(
                 return Err(vocabularies_differ(logits.len() as u64, reference.len() as u64));
             }
             theirs.add(&reference, *next);
-            let indices = 0..reference.len() as u32;
-            let total = logsumexp(&reference);
-            let compared = measure(scored as usize, &logits, indices, &reference, total);
-            divergence += compared.kl;
-            agreements += u64::from(compared.top1 || compared.tie);
+            compared.push(TokenDistance::of(index as u64, &logits, &reference));
         }
         if ended {
             break;
@@ -205,7 +192,6 @@ pub fn evaluate_text(
         )
         .with_hint("give a longer text"));
     }
-    let share = |sum: f64| sum / scored as f64;
     Ok(TextEvaluation {
         tokens,
         windows,
@@ -215,8 +201,8 @@ pub fn evaluate_text(
         against: reference.map(|(_, meta)| Distance {
             meta,
             reference: theirs.score(scored),
-            kl_mean: share(divergence),
-            top1_agreement: share(agreements as f64),
+            distributions: Summary::of(&compared),
+            tokens: compared,
         }),
     })
 }

@@ -15,6 +15,8 @@
 //!    for the given entries (LNQ, Kim et al. 2025, arXiv 2505.07004). Descent can only lower the loss;
 //!    entries do so up to their rounding to float16.
 //!
+//! [`quantize_vectors`] does the first two with one table of vectors.
+//!
 //! No I/O. [`quantize`] takes one thread: the caller gives pieces of whole groups to as many as it
 //! likes. [`ProductSums`] adds second moments up on all of them.
 
@@ -26,11 +28,13 @@ mod moments;
 mod quantize;
 mod state;
 mod sums;
+mod vectors;
 
 pub use moments::Moments;
 pub use quantize::{Method, quantize};
 pub use state::Quantized;
 pub use sums::ProductSums;
+pub use vectors::quantize_vectors;
 
 /// What can be wrong with a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

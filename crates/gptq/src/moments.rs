@@ -31,9 +31,11 @@ pub struct Moments {
 
 impl Moments {
     /// Makes `moments`, the means of products of two inputs (`columns` x `columns`, symmetric),
-    /// ready. `damping` times the mean of their diagonal is added to it: few tokens say little about
-    /// some directions. An input that was never seen gets the mean instead, so that its weights are
-    /// rounded as they are.
+    /// ready. `damping` times the median of their diagonal is added to it: few tokens say little about
+    /// some directions. (The mean would not do: in some layers one or two inputs are so large at the
+    /// first token of a text that it is hundreds of times what is usual, and nothing would be left of
+    /// how the others belong together.) An input that was never seen gets the median instead, so that
+    /// its weights are rounded as they are.
     ///
     /// Memory: two matrices of `columns`² floats, beside the given one.
     ///
@@ -74,8 +76,7 @@ impl Moments {
             let of = |index: &u32| squares[*index as usize];
             of(a).total_cmp(&of(b)).then(a.cmp(b))
         });
-        let mean = squares.iter().map(|value| f64::from(*value)).sum::<f64>() / columns as f64;
-        let mean = if mean > 0.0 { mean as f32 } else { 1.0 };
+        let usual = usual(&squares);
         let mut full = Vec::with_capacity(moments.len());
         for row in &order {
             let row = &moments[*row as usize * columns..][..columns];
@@ -83,9 +84,9 @@ impl Moments {
         }
         for at in 0..columns {
             let diagonal = &mut full[at * (columns + 1)];
-            *diagonal = if *diagonal > 0.0 { *diagonal + damping * mean } else { mean };
+            *diagonal = if *diagonal > 0.0 { *diagonal + damping * usual } else { usual };
         }
-        let mut more = damping * mean;
+        let mut more = damping * usual;
         for _ in 0..TRIES {
             if let Some(factor) = factor(&full, columns) {
                 let inverse = inverse::diagonal(&factor, columns);
@@ -135,6 +136,13 @@ impl Moments {
             target[*at as usize] = *source;
         }
     }
+}
+
+/// The median of the squares above zero; one where there are none.
+fn usual(squares: &[f32]) -> f32 {
+    let mut seen: Vec<f32> = squares.iter().copied().filter(|square| *square > 0.0).collect();
+    seen.sort_by(f32::total_cmp);
+    seen.get(seen.len() / 2).copied().unwrap_or(1.0)
 }
 
 /// The lower Cholesky factor, a block of columns at a time; none where the matrix is not positive.

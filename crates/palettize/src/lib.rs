@@ -4,6 +4,7 @@
 //!   errors: the global optimum, not the result of a descent.
 //! - [`palettize`], and [`Palettizer`] for a group at a time, give a matrix of 16-bit floats one
 //!   table per group of rows and an index per element.
+//! - [`palettize_vectors`] gives it one table of vectors, each of which stands for neighbouring rows.
 //! - [`pack`] and [`unpack`] are the bit packing of indices in weight files.
 //!
 //! Nothing here reads files, starts threads or depends on anything but its arguments: equal input
@@ -18,11 +19,13 @@ mod palette;
 mod penalised;
 mod prefix;
 mod search;
+mod vectors;
 mod widest;
 
 pub use cluster::clusters;
 pub use pack::{pack, packed_length, unpack};
 pub use palette::{GroupError, Palette, Palettizer, palettize};
+pub use vectors::{Nearest, VECTOR_LENGTHS, VectorPalette, palettize_vectors};
 
 /// Numbers of bits that an index can have.
 pub const BITS: [u32; 6] = [1, 2, 3, 4, 6, 8];

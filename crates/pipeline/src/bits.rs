@@ -5,22 +5,21 @@
 //! it is measured on a text, a kind at a time. The best plan for a damage is then that in which every
 //! weight pays the same price for a byte; its damage is measured, and the price corrected.
 
-use crate::convert;
 use crate::event::Event;
 use crate::goal::Goal;
 use crate::in_order::in_order;
 use crate::job::Job;
+use crate::kept::Kept;
 use crate::quantization::{Decisions, Quantization};
 use crate::references::{Item, Weight, collect};
-use crate::request::{CalibrationChoice, ConvertRequest, NONE};
+use crate::request::{CalibrationChoice, ConvertRequest};
 use crate::scratch;
 use crate::sizes::weight_bytes;
+use crate::trial::Trial;
 use crate::weights::BUDGET;
 use crate::work::Work;
 use anemll_calibration::{Judge, Quality};
 use anemll_codes as codes;
-use anemll_conversion::META;
-use anemll_generation::engine::Engine;
 use anemll_plugin_api::data::Decision;
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
@@ -84,6 +83,7 @@ impl Job<'_> {
             work,
             judge: judge.choosing(),
             statistics: PathBuf::from(statistics.file().at()),
+            kept: Arc::new(Kept::new(work.packages.source_sha256.to_owned())),
         };
         let taken = match self.arguments.goal {
             Goal::Divergence(most) => measure.smallest(&candidates, most)?,
@@ -172,6 +172,8 @@ struct Measure<'a> {
     work: &'a Work<'a>,
     judge: Judge,
     statistics: PathBuf,
+    /// What all plans share.
+    kept: Arc<Kept>,
 }
 
 impl Measure<'_> {
@@ -257,30 +259,20 @@ impl Measure<'_> {
     fn quality(&self, decisions: &Decisions, what: &str) -> Result<Quality> {
         let job = self.job;
         let place = scratch::place(job.arguments, &job.description);
-        let folder = scratch::folder(&place, "anemll-plan-")?;
         let request = ConvertRequest {
             model: self.work.weights.source.directory.path().to_owned(),
-            output: folder.path().to_owned(),
             combiner: job.settings.combiner.clone(),
             chunk: job.settings.chunks.map(crate::request::ChunkCount::Count),
             calibration: CalibrationChoice::File(self.statistics.clone()),
             decided: Some(Arc::new(decisions.clone())),
-            compiler: Some(NONE.to_owned()),
-            runtime: NONE.to_owned(),
-            no_tokenizer: true,
-            restart: None,
-            only: None,
-            force: true,
-            argmax: false,
+            kept: Some(Arc::clone(&self.kept)),
             ..job.arguments.clone()
         };
         let total = self.judge.tokens();
         let show = |done| (self.work.show)(&Event::Measure { what, unit: "tokens", done, total });
         show(0);
-        convert::run(&request, job.plugins, "", &|_| ())?;
-        let runtime = job.plugins.runtime(crate::request::CPU)?;
-        let mut engine = Engine::open(&folder.path().join(META), runtime.as_ref(), job.host)?;
-        self.judge.judge(&mut engine, &show)
+        let mut trial = Trial::make(&request, &place, job.plugins, job.host, &|_| ())?;
+        self.judge.judge(&mut trial.engine, &show)
     }
 }
 

@@ -5,8 +5,8 @@ use crate::model_files::TOKENIZER;
 use crate::original::{Original, OriginalRequest};
 use crate::plugins::Plugins;
 use anemll_calibration::{
-    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, calibrate as run, needed,
-    refuse_unwritable,
+    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, Taps, calibrate as run, needed,
+    passes, refuse_unwritable,
 };
 use anemll_codes as codes;
 use anemll_generation::chat_template;
@@ -25,6 +25,8 @@ const JUDGED: usize = 768;
 const JUDGED_WINDOW: usize = 256;
 /// Bytes of sums where nothing is said and the machine does not tell its memory.
 const MEMORY: u64 = 2_000_000_000;
+/// Most runs of the text for products that nobody has asked for by name.
+const MOST_PASSES: usize = 6;
 /// Most tokens of an answer that the model writes itself.
 const ANSWER: u64 = 160;
 
@@ -45,7 +47,8 @@ pub struct CalibrateRequest {
     pub own_answers: usize,
     /// Bytes of memory that the sums may take; half of what is free when absent.
     pub memory: Option<u64>,
-    /// Whether squares are taken where products take more memory than there is; else it is an error.
+    /// Whether squares are taken where products would take too many runs of the text, or more than
+    /// memory and disk have; else the one is said, and the other an error.
     pub squares_where_products_are_too_large: bool,
     /// How often what was added up is kept on disk: a run that is stopped goes on from there.
     pub checkpoint: Duration,
@@ -102,15 +105,7 @@ pub fn calibrate(
     let judge = judge(&mut original.engine, &held_out, show)?;
     let taps = original.taps()?;
     let memory = memory(request.memory);
-    let kind = match request.kind {
-        Kind::Products
-            if request.squares_where_products_are_too_large
-                && needed(&taps, Kind::Products) > memory =>
-        {
-            Kind::Squares
-        }
-        kind => kind,
-    };
+    let kind = kind(request, &taps, memory, show)?;
     let started = std::time::Instant::now();
     let calibration = Calibration {
         corpus: &corpus,
@@ -129,7 +124,72 @@ pub fn calibrate(
     Ok(Calibrated { provenance, available: corpus.available() as u64, seconds })
 }
 
-fn tokenizer(model: &Path) -> Result<Tokenizer> {
+/// What is added up: what is asked for, or squares where products are too large. Says what products
+/// take, where that is more than memory has at once.
+fn kind(
+    request: &CalibrateRequest,
+    taps: &Taps,
+    memory: u64,
+    show: &dyn Fn(&Event<'_>),
+) -> Result<Kind> {
+    let needed = needed(taps, request.kind);
+    if request.kind == Kind::Squares || needed <= memory || request.tokens == 0 {
+        return Ok(request.kind);
+    }
+    let size = anemll_files::size;
+    let squares = |why: &str| {
+        let text = format!(
+            "the products of every two inputs take {}, {why}: squares alone are taken; \
+             `anemll calibrate --hessian` takes them all the same",
+            size(needed)
+        );
+        show(&Event::Note { text: &text });
+        Ok(Kind::Squares)
+    };
+    let passes = match passes(taps, request.kind, memory) {
+        Ok(passes) => passes,
+        Err(_) if request.squares_where_products_are_too_large => {
+            return squares(&format!("one layer's more than the {} of memory", size(memory)));
+        }
+        Err(error) => return Err(error),
+    };
+    // What the passes keep, and the file itself.
+    let room = needed.saturating_mul(2);
+    let free = machine::free_space(&request.output).filter(|free| *free < room);
+    if request.squares_where_products_are_too_large {
+        if passes > MOST_PASSES {
+            return squares(&format!("and the text would be run {passes} times for them"));
+        }
+        if let Some(free) = free {
+            return squares(&format!("twice that on disk, where {} are free", size(free)));
+        }
+    } else if let Some(free) = free {
+        return Err(Error::new(
+            codes::OUTPUT_UNWRITABLE,
+            format!(
+                "the products of every two inputs take {} on disk while they are made, and {} are free",
+                size(room),
+                size(free)
+            ),
+        )
+        .with_at(request.output.display().to_string())
+        .with_hint("free some space, name a file on another disk, or leave --hessian out"));
+    }
+    let text = format!(
+        "the products of every two inputs take {}, more than the {} of memory: the text is run {passes} \
+         times, each time for some of the layers",
+        size(needed),
+        size(memory)
+    );
+    show(&Event::Note { text: &text });
+    Ok(request.kind)
+}
+
+/// The tokenizer of a model's directory.
+///
+/// # Errors
+/// There is none, or it cannot be used.
+pub(crate) fn tokenizer(model: &Path) -> Result<Tokenizer> {
     if model.join(TOKENIZER).is_file() {
         return Tokenizer::open(model);
     }

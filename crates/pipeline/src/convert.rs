@@ -10,7 +10,7 @@ use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
 use crate::quantization::Quantization;
-use crate::references::{self, Item};
+use crate::references::{self, Item, Weight};
 use crate::request::ConvertRequest;
 use crate::settings;
 use crate::weight_values::WeightSource;
@@ -20,7 +20,7 @@ use anemll_calibration::WeightNames;
 use anemll_codes as codes;
 use anemll_conversion::META;
 use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
-use anemll_plugin_api::data::Knowledge;
+use anemll_plugin_api::data::{Knowledge, ModelDescription};
 use anemll_plugin_api::{Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
 use anemll_store::{Identity, Request, Store};
@@ -55,7 +55,10 @@ pub fn run(
     };
     let functions = job.lower()?;
     job.show_start(&told, show);
-    let source_sha256 = hash_source(&directory, show)?;
+    let source_sha256 = match &arguments.kept {
+        Some(kept) => kept.source_sha256.clone(),
+        None => hash_source(&directory, show)?,
+    };
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
     let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
     let copies = Copies::default();
@@ -80,6 +83,7 @@ pub fn run(
                     directory: &directory,
                     clamp: arguments.clamp,
                     allow_missing: arguments.allow_missing_weights,
+                    kept: arguments.kept.as_deref(),
                 },
                 quantization: job.quantization.as_ref(),
                 rotation: job.settings.scheme.rotation,
@@ -159,16 +163,32 @@ pub fn dry_run(
 /// # Errors
 /// As [`dry_run`].
 pub(crate) fn weight_names(arguments: &ConvertRequest, plugins: &Plugins) -> Result<WeightNames> {
+    let Named { weights, .. } = named_weights(arguments, plugins)?;
+    Ok(weights.into_iter().map(|weight| (weight.id, weight.reference.tensor)).collect())
+}
+
+/// The weights of a conversion's programs.
+pub(crate) struct Named {
+    /// In the order in which the programs name them.
+    pub(crate) weights: Vec<Weight>,
+    /// What the frontend says of the model.
+    pub(crate) description: ModelDescription,
+}
+
+/// The weights that the programs of a conversion are made from.
+///
+/// # Errors
+/// As [`dry_run`].
+pub(crate) fn named_weights(arguments: &ConvertRequest, plugins: &Plugins) -> Result<Named> {
     let host = services::host();
     let Outline { job, .. } = outline(arguments, plugins, &host, &|_| ())?;
     let functions = job.lower()?;
     let models: Vec<_> = functions.iter().map(|(id, one)| (id.as_str(), one.model())).collect();
-    let items = references::collect(&models)?;
-    let weights = items.into_iter().filter_map(|(_, item)| match item {
-        Item::Weight(weight) => Some((weight.id, weight.reference.tensor)),
+    let weights = references::collect(&models)?.into_iter().filter_map(|(_, item)| match item {
+        Item::Weight(weight) => Some(*weight),
         Item::Table { .. } => None,
     });
-    Ok(weights.collect())
+    Ok(Named { weights: weights.collect(), description: job.description })
 }
 
 /// What is known of a conversion before anything is written or downloaded.

@@ -8,11 +8,13 @@ use crate::packages;
 use crate::report::StepReport;
 use crate::steps::{Selection, Task};
 use crate::work::Work;
+use anemll_calibration::Quality;
 use anemll_plugin_api::Result;
 use anemll_services::check_cancelled;
 use anemll_store::{StepRecord, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 impl Job<'_> {
     /// Does what is selected of the steps, and records what each made.
@@ -80,10 +82,8 @@ impl Job<'_> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let directory = work.weights.source.directory.path();
-                    let meta = self.meta(directory, command_line, work.packages.source_sha256)?;
-                    let description = self.run_description(work.functions)?;
-                    let outputs = work.small_files.write(store, &meta, &description)?;
+                    let quality = known_quality(work, store);
+                    let outputs = self.write_small_files(work, store, command_line, quality)?;
                     inputs = work.small_files.fingerprint();
                     let outcome = StepReport::told(true, "");
                     (outputs, Vec::new(), "", outcome)
@@ -115,8 +115,49 @@ impl Job<'_> {
                 message: outcome.message,
                 findings,
             };
+            let quality = outcome.quality;
             store.finish_step(record, &outputs)?;
+            if let (Task::Test, Some(quality)) = (task, quality) {
+                self.note_quality(work, store, command_line, quality)?;
+            }
         }
         Ok(())
     }
+
+    /// Writes meta.yaml, the description, and the tokenizer and its kin; gives their names.
+    fn write_small_files(
+        &self,
+        work: &Work<'_>,
+        store: &Store,
+        command_line: &str,
+        quality: Option<Quality>,
+    ) -> Result<Vec<PathBuf>> {
+        let directory = work.weights.source.directory.path();
+        let meta = self.meta(directory, command_line, work.packages.source_sha256, quality)?;
+        let description = self.run_description(work.functions)?;
+        work.small_files.write(store, &meta, &description)
+    }
+
+    /// Writes the small files again, with what the test, which needs them, has measured.
+    fn note_quality(
+        &self,
+        work: &Work<'_>,
+        store: &mut Store,
+        command_line: &str,
+        quality: Quality,
+    ) -> Result<()> {
+        let of_files =
+            |record: &&StepRecord| work.steps.task(record.number) == Task::Files && record.done;
+        let Some(record) = store.view().records().find(of_files).cloned() else { return Ok(()) };
+        store.begin(record.number)?;
+        let outputs = self.write_small_files(work, store, command_line, Some(quality))?;
+        store.finish_step(StepRecord { outputs: BTreeMap::new(), ..record }, &outputs)
+    }
+}
+
+/// What an earlier test, which still holds, has measured.
+fn known_quality(work: &Work<'_>, store: &Store) -> Option<Quality> {
+    let mut records = store.view().records();
+    let test = records.find(|record| work.steps.task(record.number) == Task::Test)?;
+    serde_json::from_value(test.findings["quality"].clone()).ok()
 }

@@ -18,6 +18,7 @@ use crate::{
     auto, built_in_text, component_options, far, finish, meta, packages, report, settings,
     statistics, weight_record,
 };
+use anemll_calibration::Quality;
 use anemll_codes as codes;
 use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory};
@@ -306,6 +307,7 @@ impl<'a> Job<'a> {
         directory: &Path,
         command_line: &str,
         source_sha256: &str,
+        quality: Option<Quality>,
     ) -> Result<String> {
         // A broken file recommends nothing; the job has told of it.
         let (generation, _) = model_files::generation(directory);
@@ -316,6 +318,7 @@ impl<'a> Job<'a> {
             layout: &self.layout,
             command_line,
             sha256: source_sha256,
+            quality,
         };
         meta::meta_yaml(&source)
     }

@@ -1,5 +1,6 @@
 //! Writing meta.yaml, by which chat programs find the files of a conversion.
 
+use anemll_calibration::Quality;
 use anemll_codes as codes;
 use anemll_plugin_api::data::{Layout, ModelDescription};
 use anemll_plugin_api::{Error, Result};
@@ -17,11 +18,14 @@ pub(super) struct Source<'a> {
     pub(super) command_line: &'a str,
     /// Of config.json and the weights.
     pub(super) sha256: &'a str,
+    /// How far the model is from the original, if that was measured.
+    pub(super) quality: Option<Quality>,
 }
 
 /// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
 pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
-    let Source { model_name, description, layout, generation, command_line, sha256 } = source;
+    let Source { model_name, description, layout, generation, command_line, sha256, quality } =
+        source;
     let mut parameters = Map::new();
     parameters.insert("context_length".into(), json!(description.context));
     parameters.insert("batch_size".into(), json!(description.batch));
@@ -56,6 +60,9 @@ pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
     let _ = writeln!(text, "# anemll: {}", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "# source_sha256: {}", sha256);
     let _ = writeln!(text, "# parameters: {}", description.parameters);
+    if let Some(quality) = quality {
+        let _ = writeln!(text, "# quality: {quality}");
+    }
     Ok(text)
 }
 

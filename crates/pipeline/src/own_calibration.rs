@@ -42,7 +42,8 @@ pub(crate) struct Made {
 }
 
 impl OwnCalibration<'_> {
-    /// Statistics of the weights' inputs with a judge; where products take too much memory, squares.
+    /// Statistics of the weights' inputs with a judge; where products take too long or too much room,
+    /// squares.
     ///
     /// # Errors
     /// Those of a calibration.

@@ -7,7 +7,7 @@ use crate::quantizer_choice::Chosen;
 use anemll_codes as codes;
 use anemll_huggingface::ModelDirectory;
 use anemll_mil::ops::{self, Arguments, Operand, Origin, Placement};
-use anemll_mil::{DataType, Opset, Symbols, TensorType, ValueType};
+use anemll_mil::{DataType, Literal, Opset, Symbols, TensorType, ValueType};
 use anemll_mlpackage::BlobType;
 use anemll_plugin_api::data::{
     ArgumentType, Decision, Encoding, ModelDescription, Outline, Plan, PlanRequest, Scheme,
@@ -154,7 +154,9 @@ impl Quantization {
         let programs: Vec<Vec<u8>> =
             functions.iter().map(|(_, model)| coreml_proto::write(*model)).collect();
         let request = PlanRequest::default()
-            .with_outline(outline.clone())
+            .with_outline(
+                outline.clone().with_tokens(self.statistics().map_or(0, Statistics::tokens)),
+            )
             .with_weights(weights)
             .with_programs(programs.iter().map(Vec::as_slice).collect())
             .with_statistics(statistics.iter().map(Tensor::view).collect::<Result<_>>()?);
@@ -265,11 +267,21 @@ fn check_encoding(encoding: &Encoding, shape: &[u64]) -> std::result::Result<(),
         })?;
         types.push((name, ValueType::from(kind)));
     }
+    let whole_number = ValueType::from(TensorType::new(DataType::Int32, &[]));
+    let mut settings = Vec::new();
+    for (name, value) in &encoding.settings {
+        if encoding.arguments.contains_key(name) {
+            return Err(format!("`{name}` is both stored and set"));
+        }
+        settings.push((name, Literal::int32(*value).to_value()?));
+    }
     let symbols = Symbols::default();
     let mut arguments = Arguments::new(&symbols);
-    for (name, kind) in &types {
+    let stored = types.iter().map(|(name, kind)| (*name, kind, None));
+    let set = settings.iter().map(|(name, value)| (*name, &whole_number, Some(value)));
+    for (name, kind, value) in stored.chain(set) {
         let label = format!("`{name}`");
-        let operand = Operand { label, kind, origin: Origin::Constant, value: None };
+        let operand = Operand { label, kind, origin: Origin::Constant, value };
         arguments.bind(name, vec![operand]);
     }
     let weight = ValueType::from(TensorType::new(DataType::Float16, shape));
@@ -336,6 +348,23 @@ mod tests {
             &[("indices", DType::UINT4, &[8, 6]), ("lut", DType::FLOAT16, &[2, 1, 16, 1])],
         );
         check_encoding(&good, &[8, 6]).unwrap();
+        let vectors = |shape: &[u64]| {
+            encoding(
+                LUT,
+                &[("indices", DType::UINT4, shape), ("lut", DType::FLOAT16, &[1, 1, 16, 2])],
+            )
+        };
+        check_encoding(&vectors(&[4, 6]).with_setting("vector_axis", 0), &[8, 6]).unwrap();
+        for (wrong, why) in [
+            (vectors(&[4, 6]), "vector_axis"),
+            (vectors(&[4, 6]).with_setting("vector_axis", 1), "[4, 12]"),
+            (vectors(&[4, 6]).with_setting("vector_axis", 2), "vector_axis"),
+            (vectors(&[4, 6]).with_setting("axis", 0), "`axis`"),
+            (vectors(&[4, 6]).with_setting("lut", 0), "both stored and set"),
+        ] {
+            let error = check_encoding(&wrong, &[8, 6]).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
         let error = check_encoding(&good, &[6, 8]).unwrap_err();
         assert!(error.contains("[8, 6]") && error.contains("[6, 8]"), "{error}");
         for (wrong, why) in [

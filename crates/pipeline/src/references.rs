@@ -6,7 +6,7 @@
 use super::output_scale;
 use super::stored_argument::ConstexprArgument;
 use anemll_codes as codes;
-use anemll_mil::{DataType, TensorType, literal};
+use anemll_mil::{DataType, Literal, TensorType, literal};
 use anemll_mlpackage::WEIGHT_FILE_NAME;
 use anemll_plugin_api::data::WeightReference;
 use anemll_plugin_api::{Error, Result};
@@ -42,6 +42,9 @@ pub(crate) enum Replacement {
     Constexpr {
         op: String,
         arguments: Vec<ConstexprArgument>,
+        /// Whole numbers that stand in the program, by parameter name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        settings: BTreeMap<String, i32>,
         /// Factors of output channels, `[out]`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output_scale: Option<ConstexprArgument>,
@@ -193,27 +196,32 @@ pub(crate) fn resolve(model: &mut Model, resolved: &Resolved) -> Result<()> {
                     literal::blob_value(&kind, WEIGHT_FILE_NAME, *offset),
                 );
             }
-            Replacement::Constexpr { op, arguments, output_scale } => {
+            Replacement::Constexpr { op, arguments, settings, output_scale } => {
                 if let (Some(scale), Some(output)) = (output_scale, operation.outputs.first()) {
                     scales.insert(output.name.clone(), scale);
                 }
                 operation.r#type.clone_from(op);
                 operation.attributes.remove("val");
-                operation.inputs = arguments
-                    .iter()
-                    .map(|argument| {
-                        let kind = argument.tensor_type()?;
-                        let value = literal::blob_value(&kind, WEIGHT_FILE_NAME, argument.offset);
-                        let binding = mil::argument::Binding {
-                            binding: Some(mil::argument::binding::Binding::Value(value)),
-                        };
-                        Ok((argument.name.clone(), mil::Argument { arguments: vec![binding] }))
-                    })
-                    .collect::<Result<_>>()?;
+                let stored = arguments.iter().map(|argument| {
+                    let kind = argument.tensor_type()?;
+                    let value = literal::blob_value(&kind, WEIGHT_FILE_NAME, argument.offset);
+                    Ok((argument.name.clone(), immediate(value)))
+                });
+                let set = settings.iter().map(|(name, value)| {
+                    let value = Literal::int32(*value).to_value().map_err(invalid)?;
+                    Ok((name.clone(), immediate(value)))
+                });
+                operation.inputs = stored.chain(set).collect::<Result<_>>()?;
             }
         }
     }
     output_scale::insert(model, &scales)
+}
+
+/// A value as an argument.
+fn immediate(value: mil::Value) -> mil::Argument {
+    let binding = Some(mil::argument::binding::Binding::Value(value));
+    mil::Argument { arguments: vec![mil::argument::Binding { binding }] }
 }
 
 #[cfg(test)]

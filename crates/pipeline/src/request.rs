@@ -2,6 +2,7 @@
 
 use crate::component_options;
 use crate::goal::Goal;
+pub use crate::kept::Kept;
 use crate::model_files::HeadChoice;
 pub use crate::plugins::NONE;
 use crate::plugins::Plugins;
@@ -66,6 +67,9 @@ pub struct ConvertRequest {
     /// What becomes of weights, where that was decided before.
     #[serde(skip)]
     pub decided: Option<Arc<Decisions>>,
+    /// What is known of the model from other conversions of it.
+    #[serde(skip)]
+    pub kept: Option<Arc<Kept>>,
     /// Id of the frontend, where several accept the model.
     #[serde(skip)]
     pub arch: Option<String>,
@@ -119,6 +123,7 @@ impl ConvertRequest {
             calibration: CalibrationChoice::Auto,
             goal: Goal::Divergence(DIVERGENCE),
             decided: None,
+            kept: None,
             arch: None,
             compiler: None,
             runtime: CPU.to_owned(),

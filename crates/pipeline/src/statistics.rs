@@ -64,6 +64,11 @@ impl Statistics {
         &self.sha256
     }
 
+    /// How many tokens they are of; zero where they do not say.
+    pub(super) fn tokens(&self) -> u64 {
+        self.file.provenance().map_or(0, |said| said.tokens)
+    }
+
     /// The file.
     pub(super) fn file(&self) -> &File {
         &self.file

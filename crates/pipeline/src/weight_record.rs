@@ -25,7 +25,12 @@ pub(super) struct WeightRecord {
 
 /// Where the record of a weight file is, in an output directory.
 pub(super) fn relative_path(id: &str) -> PathBuf {
-    Path::new(OWN).join("weights").join(format!("{id}.json"))
+    folder().join(format!("{id}.json"))
+}
+
+/// The folder of the records, in an output directory.
+pub(super) fn folder() -> PathBuf {
+    Path::new(OWN).join("weights")
 }
 
 impl WeightRecord {

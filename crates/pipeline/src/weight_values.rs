@@ -1,5 +1,6 @@
 //! The values of a weight, as 16-bit floats in the element order of the package.
 
+use super::kept::Kept;
 use super::references::Weight;
 use super::rotation::Rotation;
 use anemll_codes as codes;
@@ -18,6 +19,8 @@ pub(super) struct WeightSource<'a> {
     pub(super) clamp: bool,
     /// Take zeros for weights that the source lacks instead of refusing.
     pub(super) allow_missing: bool,
+    /// What is known from other conversions.
+    pub(super) kept: Option<&'a Kept>,
 }
 
 impl WeightSource<'_> {
@@ -29,6 +32,24 @@ impl WeightSource<'_> {
     /// Reads a weight as fp16, with its own of these transforms and then the rotation, in the element
     /// order of the package.
     pub(super) fn read(
+        &self,
+        weight: &Weight,
+        transforms: &[Transform],
+        rotation: Option<Rotation<'_>>,
+    ) -> Result<(Vec<f16>, Fp16Report)> {
+        let kept = self.kept.filter(|_| transforms.is_empty());
+        let seed = rotation.map(|rotation| rotation.seed);
+        if let Some(known) = kept.and_then(|kept| kept.get(weight, seed)) {
+            return Ok(known);
+        }
+        let values = self.read_anew(weight, transforms, rotation)?;
+        if let Some(kept) = kept {
+            kept.put(weight, seed, &values);
+        }
+        Ok(values)
+    }
+
+    fn read_anew(
         &self,
         weight: &Weight,
         transforms: &[Transform],
@@ -83,6 +104,29 @@ impl WeightSource<'_> {
         }
         Ok((permute(values, reference, &source.shape())?, report))
     }
+
+    /// A weight with all digits that the weight files have, rotated, in the element order of the
+    /// package.
+    pub(super) fn exact(
+        &self,
+        weight: &Weight,
+        rotation: Option<Rotation<'_>>,
+    ) -> Result<Vec<f32>> {
+        let reference = &weight.reference;
+        let mut source =
+            self.directory.weight(&reference.tensor, &reference.shape, &reference.dimensions)?;
+        if let Some([first, end]) = reference.rows {
+            source = source.rows(first, end)?;
+        }
+        let shape = source.shape();
+        let mut values = to_f32(&source)?;
+        if let Some(rotation) = rotation.filter(|_| Rotation::concerns(reference)) {
+            rotation.weight(reference, &shape, &mut values)?;
+        }
+        let (scale, add) = (reference.scale.unwrap_or(1.0), reference.add.unwrap_or(0.0));
+        values.iter_mut().for_each(|value| *value = *value * scale + add);
+        permute(values, reference, &shape)
+    }
 }
 
 /// Multiplies the rows or the columns of a `rows` x `columns` matrix.
@@ -125,7 +169,7 @@ fn apply(transform: &Transform, values: &mut [f32], rows: u64, columns: u64) -> 
 }
 
 /// Reorders the axes of a row-major tensor.
-fn permute(values: Vec<f16>, reference: &WeightReference, shape: &[u64]) -> Result<Vec<f16>> {
+fn permute<T: Copy>(values: Vec<T>, reference: &WeightReference, shape: &[u64]) -> Result<Vec<T>> {
     let Some(order) = &reference.permute else { return Ok(values) };
     let order: Vec<usize> = order.iter().map(|axis| *axis as usize).collect();
     let mut sorted = order.clone();

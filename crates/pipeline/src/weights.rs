@@ -299,8 +299,8 @@ impl Prepared {
                         offset,
                     });
                 }
-                let op = encoding.op.clone();
-                Ok((Replacement::Constexpr { op, arguments, output_scale }, total))
+                let (op, settings) = (encoding.op.clone(), encoding.settings.clone());
+                Ok((Replacement::Constexpr { op, arguments, settings, output_scale }, total))
             }
         }
     }

@@ -1,5 +1,10 @@
-//! What is in packages and compiled models, and how two of them differ: as data, as text, as a page.
+//! What is in packages and compiled models, how two of them differ, how far conversions are from their
+//! originals: as data, as text, as pages.
 
+pub mod comparison;
 pub mod diff;
 pub mod inspect;
+pub mod page;
+mod plot;
 pub mod sharing;
+pub mod sweep;

@@ -7,7 +7,7 @@ use crate::source::{FileData, Lookup, Mask, PIECE, Scaled, Source};
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::references::blob_of;
 use anemll_mil::{DataType, Literal};
-use anemll_mlpackage::PackageError;
+use anemll_mlpackage::{BlobFile, BlobRecord, PackageError};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use std::borrow::Cow;
@@ -75,6 +75,34 @@ impl Values<'_> {
         }
         Ok(())
     }
+}
+
+impl<'a> Values<'a> {
+    /// Where the indices and tables of the values are, if each is an entry of a table and neighbours
+    /// share one; none of any other form.
+    pub fn palette(&self) -> Option<Palette<'a, '_>> {
+        let Source::Lookup(lookup) = &self.source else { return None };
+        let Source::File { data_type, data } = &lookup.indices else { return None };
+        let run = lookup.groups.whole_runs().filter(|_| lookup.length == 1)?;
+        let bits = u8::try_from(data_type.bits()?).ok()?;
+        let (file, record) = data.place();
+        Some(Palette { bits, entries: &lookup.table, run, file, record })
+    }
+}
+
+/// Where the parts of a weight with tables are.
+#[derive(Debug, Clone, Copy)]
+pub struct Palette<'a, 'v> {
+    /// Bits of an index: 1, 2, 3, 4, 6 or 8.
+    pub bits: u8,
+    /// The tables, `2^bits` entries each.
+    pub entries: &'v [f32],
+    /// Elements that share a table, in row-major order.
+    pub run: usize,
+    /// The file with the indices.
+    pub file: &'a BlobFile,
+    /// Where they are in it: packed, low bits of a byte first.
+    pub record: &'v BlobRecord,
 }
 
 /// A tensor that an operation holds or that another one makes.

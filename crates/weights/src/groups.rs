@@ -31,6 +31,12 @@ impl Groups {
         self.counts.iter().product()
     }
 
+    /// The number of neighbours that share a group, where these are all of its elements: group `i` has
+    /// those from number `i` times this on.
+    pub(crate) fn whole_runs(&self) -> Option<usize> {
+        (self.counts.iter().skip(1).all(|count| *count == 1)).then_some(self.run)
+    }
+
     /// The group of the element at a row-major place, which must be inside the tensor. Groups
     /// count in row-major order, too.
     pub(crate) fn of(&self, mut place: usize) -> usize {
@@ -78,6 +84,9 @@ mod tests {
         assert_eq!((groups.count(), groups.run), (4, 2));
         let mut runs = Vec::new();
         groups.for_runs(1, 5, |range, group| runs.push((range, group)));
+        assert_eq!(groups.whole_runs(), None);
+        assert_eq!(Groups::new(&[4, 3], &[2, 1]).unwrap().whole_runs(), Some(6));
+        assert_eq!(Groups::new(&[4, 3], &[1, 1]).unwrap().whole_runs(), Some(12));
         assert_eq!(runs, [(1..2, 0), (2..4, 1), (4..5, 2)]);
     }
 

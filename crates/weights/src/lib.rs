@@ -18,9 +18,10 @@ mod statistics;
 mod table;
 
 pub use compare::Comparison;
-pub use decode::{Decoder, Values};
+pub use decode::{Decoder, Palette, Values};
 pub use error::DecodeError;
 pub use list::{Part, Place, Weight, list};
+pub use packed::unpack_into;
 pub use statistics::Statistics;
 pub use table::TableUse;
 

@@ -2,7 +2,7 @@
 
 /// The integers of `bits` bits (1 to 8) from number `start` on, as many as `output` holds. Missing
 /// bytes read as zero.
-pub(crate) fn unpack_into(bytes: &[u8], bits: u8, start: usize, output: &mut [u8]) {
+pub fn unpack_into(bytes: &[u8], bits: u8, start: usize, output: &mut [u8]) {
     match bits {
         1 => unpack_by_eight::<1>(bytes, start, output),
         2 => unpack_by_eight::<2>(bytes, start, output),

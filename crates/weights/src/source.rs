@@ -225,6 +225,11 @@ impl<'a> FileData<'a> {
         Self { file, record, window: RefCell::default() }
     }
 
+    /// The file and the record.
+    pub(crate) fn place(&self) -> (&'a BlobFile, &BlobRecord) {
+        (self.file, &self.record)
+    }
+
     /// All bytes.
     pub(crate) fn all(&self) -> Result<Vec<u8>, PackageError> {
         self.file.read(&self.record)

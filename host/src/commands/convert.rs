@@ -154,6 +154,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             calibration: typed.calibration.clone(),
             goal: (&typed.goal).into(),
             decided: None,
+            kept: None,
             arch: typed.arch.clone(),
             compiler: typed.compiler.clone(),
             runtime: typed.runtime.clone(),

@@ -1,19 +1,22 @@
 //! `eval`: how far a conversion is from the original model, or how well it foretells a text.
 
-use crate::arguments::{ConversionArguments, count};
-use crate::progress::{Bar, Unit};
+use crate::arguments::{ConversionArguments, OriginalArguments, count};
+use crate::progress::{Bar, Display, Reporter, Unit};
 use anemll_codes as codes;
 use anemll_conversion::locate;
 use anemll_generation::arrays::MOST_ELEMENTS;
-use anemll_generation::engine::{Engine, Head};
-use anemll_generation::evaluation::{Position, Reference, read_tokens, summarize};
-use anemll_generation::perplexity::{
-    EvaluationPath, Score, Source, check_vocabulary, evaluate_text,
-};
+use anemll_generation::engine::Engine;
+use anemll_generation::evaluation::{Reference, read_tokens};
+use anemll_generation::perplexity::{EvaluationPath, Score, check_vocabulary, evaluate_text};
+use anemll_generation::reference_run::compare_with_reference as run_with_reference;
+use anemll_generation::sources::{List, Source, Text};
+use anemll_pipeline::compare::{CompareRequest, compare};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result};
-use anemll_services::{self as services, check_cancelled};
-use anemll_tokenizer::{Pieces, TextFile, Tokenizer};
+use anemll_report::comparison;
+use anemll_report::page::refuse_unwritable;
+use anemll_services as services;
+use anemll_tokenizer::{TextFile, Tokenizer};
 use clap::{ArgGroup, Args, ValueEnum};
 use std::cell::Cell;
 use std::path::Path;
@@ -21,6 +24,8 @@ use std::path::PathBuf;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
+  anemll eval out4 --model ./SmolLM2-135M
+  anemll eval out4 --model ./SmolLM2-135M --text book.txt --html quality.html
   anemll eval out --tokens ids.npy --reference logits.npy
   anemll eval out --tokens ids.npy --reference logits.npy --path prefill --prefill-tokens 125 --json
   anemll eval out --text book.txt --max-tokens 4000
@@ -52,15 +57,25 @@ impl From<PathArgument> for EvaluationPath {
 
 /// What can be typed.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("input").required(true).args(["tokens", "text"]))]
+#[command(group = ArgGroup::new("input").required(true).multiple(true).args(["tokens", "text", "model"]))]
 pub struct EvalArguments {
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
     pub conversion: ConversionArguments,
+    /// The original model, to compare with: its directory, an entry of the Hugging Face cache, or a name
+    /// on the hub. All matrices are compared, too.
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["tokens", "against", "path"])]
+    pub model: Option<PathBuf>,
+    /// Write a page with plots of the comparison.
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub html: Option<PathBuf>,
+    /// Memory in MB that products of the matrices' inputs may take; default: half of what is free.
+    #[arg(long, value_name = "MB", requires = "model", value_parser = count)]
+    pub memory: Option<u64>,
     /// Token ids: a .npy array of integers.
-    #[arg(long, value_name = "IDS.npy")]
+    #[arg(long, value_name = "IDS.npy", conflicts_with = "text")]
     pub tokens: Option<PathBuf>,
-    /// Text to measure the perplexity on, in UTF-8.
+    /// Text to measure on, in UTF-8; with --model a built-in one by default, which no calibration uses.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
     /// Logits of the original model at each token; without it, the perplexity is measured.
@@ -78,9 +93,9 @@ pub struct EvalArguments {
     /// With `--path prefill`: how many tokens go through `prefill` (default: one batch).
     #[arg(long, value_name = "K", requires = "reference", value_parser = count)]
     pub prefill_tokens: Option<u64>,
-    /// Runtime plugin.
-    #[arg(long, value_name = "ID", default_value = "cpu")]
-    pub runtime: String,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub original: OriginalArguments,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -88,12 +103,43 @@ pub struct EvalArguments {
 
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
+    if let Some(model) = &arguments.model {
+        return compare_with_original(arguments, model, plugins);
+    }
     match (&arguments.tokens, &arguments.reference) {
         (Some(tokens), Some(reference)) => {
             compare_with_reference(arguments, tokens, reference, plugins)
         }
         _ => measure_text(arguments, plugins),
     }
+}
+
+/// The model itself and every matrix of it, without anything made before.
+fn compare_with_original(arguments: &EvalArguments, model: &Path, plugins: &Plugins) -> Result<()> {
+    if let Some(page) = &arguments.html {
+        refuse_unwritable(page)?;
+    }
+    let request = CompareRequest {
+        meta: arguments.conversion.meta(),
+        model: model.to_owned(),
+        text: arguments.text.clone(),
+        tokens: arguments.max_tokens.unwrap_or(u64::MAX),
+        arch: arguments.original.arch.clone(),
+        head: arguments.original.head.map(Into::into),
+        runtime: arguments.original.runtime.clone(),
+        memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+        scratch: arguments.original.scratch.clone(),
+    };
+    let reporter = Reporter::new(Display::Lines);
+    let found = compare(&request, plugins, &services::host(), &|event| reporter.show(event))?;
+    drop(reporter);
+    if let Some(page) = &arguments.html {
+        super::write_page(page, &comparison::page(&found)?)?;
+    }
+    if arguments.json {
+        return super::print_json(&found);
+    }
+    super::print(&comparison::text(&found, anemll_terminal::width()))
 }
 
 /// The perplexity, and with `--against` the distance from another conversion.
@@ -105,7 +151,7 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     let meta = arguments.conversion.meta();
     let most = arguments.max_tokens.unwrap_or(u64::MAX);
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.runtime)?;
+    let runtime = plugins.runtime(&arguments.original.runtime)?;
     let mut engine = Engine::open(&meta, runtime.as_ref(), &host)?;
     let mut other = match &arguments.against {
         Some(path) => Some((Engine::open(&locate(path), runtime.as_ref(), &host)?, locate(path))),
@@ -124,7 +170,7 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
             let mut tokens = read_tokens(path)?;
             tokens.truncate(usize::try_from(most).unwrap_or(usize::MAX));
             let bar = Bar::new("scoring", tokens.len() as u64, Unit::Count("tokens"));
-            let mut source = List { tokens, given: 0 };
+            let mut source = List::new(Vec::new(), tokens);
             run(&mut source, path, &mut |done| bar.set(done))?
         }
         (None, Some(path)) => {
@@ -132,14 +178,7 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
             let mut file = TextFile::open(path)?;
             let size = file.size().max(1) as f64;
             let read = Cell::new(0.0);
-            let mut source = Text {
-                lead: tokenizer.lead()?,
-                pieces: Pieces::of_file(&tokenizer, &mut file),
-                ready: Vec::new(),
-                given: 0,
-                left: most,
-                read: &read,
-            };
+            let mut source = Text::new(&tokenizer, &mut file, most, &read)?;
             let (total, unit) = match arguments.max_tokens {
                 Some(most) => (most, Unit::Count("tokens")),
                 None => (size as u64, Unit::Bytes),
@@ -151,7 +190,9 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
                 bar.set((share.min(1.0) * total as f64) as u64);
             })?
         }
-        (None, None) => return Err(Error::new(codes::USAGE, "eval needs --text or --tokens")),
+        (None, None) => {
+            return Err(Error::new(codes::USAGE, "eval needs --model, --text or --tokens"));
+        }
     };
     if arguments.json {
         return super::print_json(&evaluation);
@@ -175,76 +216,20 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
         score(&evaluation.model),
     );
     if let Some(against) = &evaluation.against {
+        let apart = &against.distributions;
         text += &format!(
-            "\nagainst {}\n{}mean KL          {:.3e}\ntop-1 agreement  {:.2} %\n",
+            "\nagainst {}\n{}mean KL          {:.3e}\n99 % below       {:.3e}\n\
+             top-1 agreement  {:.2} %\ntop-5 agreement  {:.2} %\n",
             against.meta,
             score(&against.reference),
-            against.kl_mean,
-            against.top1_agreement * 100.0
+            apart.kl_mean,
+            apart.kl_p99,
+            apart.top1_agreement * 100.0,
+            apart.top5_agreement * 100.0
         );
     }
     super::print(&text)
 }
-
-/// Token ids that are all there.
-struct List {
-    tokens: Vec<u32>,
-    given: usize,
-}
-
-impl Source for List {
-    fn lead(&self) -> &[u32] {
-        &[]
-    }
-
-    fn take(&mut self, count: usize) -> Result<Vec<u32>> {
-        let rest = &self.tokens[self.given..];
-        let part = rest[..count.min(rest.len())].to_vec();
-        self.given += part.len();
-        Ok(part)
-    }
-}
-
-/// A text that is tokenized as far as it is needed.
-struct Text<'a> {
-    lead: Vec<u32>,
-    pieces: Pieces<'a>,
-    /// Tokens of the last pieces, of which `given` are given out.
-    ready: Vec<u32>,
-    given: usize,
-    /// Tokens that are still asked for.
-    left: u64,
-    /// Bytes of the text that were given out as tokens.
-    read: &'a Cell<f64>,
-}
-
-impl Source for Text<'_> {
-    fn lead(&self) -> &[u32] {
-        &self.lead
-    }
-
-    fn take(&mut self, count: usize) -> Result<Vec<u32>> {
-        let count = count.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        while self.ready.len() - self.given < count {
-            check_cancelled()?;
-            let Some(more) = self.pieces.next()? else { break };
-            self.ready.drain(..self.given);
-            self.given = 0;
-            self.ready.extend(more);
-        }
-        let rest = &self.ready[self.given..];
-        let part = rest[..count.min(rest.len())].to_vec();
-        // Bytes by the share of tokens: a piece has many of both.
-        let waiting = (rest.len() - part.len()) as f64 * BYTES_OF_A_TOKEN;
-        self.read.set((self.pieces.bytes() as f64 - waiting).max(0.0));
-        self.given += part.len();
-        self.left -= part.len() as u64;
-        Ok(part)
-    }
-}
-
-/// About, to say how far a text is read.
-const BYTES_OF_A_TOKEN: f64 = 4.0;
 
 fn compare_with_reference(
     arguments: &EvalArguments,
@@ -254,7 +239,7 @@ fn compare_with_reference(
 ) -> Result<()> {
     let tokens = read_tokens(tokens_path)?;
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.runtime)?;
+    let runtime = plugins.runtime(&arguments.original.runtime)?;
     let mut engine = Engine::open(&arguments.conversion.meta(), runtime.as_ref(), &host)?;
     if tokens.len() as u64 > engine.context() {
         return Err(Error::new(
@@ -268,16 +253,11 @@ fn compare_with_reference(
         .map_err(|error| error.with_at(tokens_path.display().to_string()))?;
     let vocabulary = engine.vocabulary().unwrap_or(MOST_ELEMENTS / tokens.len().max(1) as u64);
     let reference = Reference::read(reference_path, tokens.len() as u64, vocabulary)?;
-    let positions = match arguments.path {
-        PathArgument::Infer => infer(&mut engine, &tokens, 0, &reference)?,
-        PathArgument::Prefill => {
-            let count = prefill_count(arguments, &engine, tokens.len())?;
-            engine.prefill(&tokens[..count], 0)?;
-            infer(&mut engine, &tokens, count, &reference)?
-        }
-        PathArgument::Evaluate => evaluate(&mut engine, &tokens, &reference)?,
-    };
-    let evaluation = summarize(positions)?;
+    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
+    let path = (arguments.path.into(), arguments.prefill_tokens);
+    let run = |done| bar.set(done);
+    let evaluation = run_with_reference(&mut engine, &tokens, &reference, path, &run)?;
+    drop(bar);
     if arguments.json {
         return super::print_json(&evaluation);
     }
@@ -291,65 +271,4 @@ fn compare_with_reference(
         evaluation.kl_mean,
         evaluation.top1_agreement * 100.0
     ))
-}
-
-fn prefill_count(arguments: &EvalArguments, engine: &Engine, tokens: usize) -> Result<usize> {
-    let most = tokens.saturating_sub(1) as u64;
-    let count = arguments.prefill_tokens.unwrap_or_else(|| engine.batch().min(most));
-    if count == 0 || count > most {
-        return Err(Error::new(
-            codes::EVALUATION_INPUT,
-            format!(
-                "--prefill-tokens {count}: of {tokens} tokens, 1 to {most} can go through prefill"
-            ),
-        )
-        .with_hint("at least one token is left for infer, whose logits are compared"));
-    }
-    Ok(count as usize)
-}
-
-/// Tokens from `first` on, one at a time.
-fn infer(
-    engine: &mut Engine,
-    tokens: &[u32],
-    first: usize,
-    reference: &Reference,
-) -> Result<Vec<Position>> {
-    let mut positions = Vec::new();
-    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
-    for (position, token) in tokens.iter().enumerate().skip(first) {
-        check_cancelled()?;
-        bar.set(position as u64);
-        let head = engine.infer(*token, position as u64)?;
-        positions.push(compare(&head, position, reference)?);
-    }
-    Ok(positions)
-}
-
-/// All tokens, a batch at a time.
-fn evaluate(engine: &mut Engine, tokens: &[u32], reference: &Reference) -> Result<Vec<Position>> {
-    let mut positions = Vec::new();
-    let batch = engine.batch() as usize;
-    let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
-    for (number, batch_tokens) in tokens.chunks(batch).enumerate() {
-        check_cancelled()?;
-        let first = number * batch;
-        bar.set(first as u64);
-        let rows = engine.evaluate(batch_tokens, first as u64)?;
-        for (row, head) in rows.iter().enumerate() {
-            positions.push(compare(head, first + row, reference)?);
-        }
-    }
-    Ok(positions)
-}
-
-fn compare(head: &Head, position: usize, reference: &Reference) -> Result<Position> {
-    match head {
-        Head::Logits(logits) => reference.compare(position, logits),
-        Head::Largest(..) => Err(Error::new(
-            codes::EVALUATION_INPUT,
-            "this conversion returns the winner only (--argmax), so there are no logits to compare",
-        )
-        .with_hint("take --path evaluate, whose functions give all logits")),
-    }
 }

@@ -1,6 +1,5 @@
 //! `inspect`: what is in a package, a model file or a compiled model.
 
-use crate::error::io;
 use anemll_codes as codes;
 use anemll_mil::text::{self, WriteError};
 use anemll_plugin_api::{Error, Result};
@@ -67,13 +66,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let values = arguments.weights || arguments.html.is_some();
     let inspection = Inspection::of(&opened, Scope { function, values })?;
     if let Some(file) = &arguments.html {
-        let page = html::page(&inspection)?;
-        write_file(file, page.as_bytes())?;
-        super::say(&format!(
-            "wrote {} ({})",
-            anemll_terminal::plain(&file.display().to_string()),
-            anemll_terminal::size(page.len() as u64)
-        ));
+        super::write_page(file, &html::page(&inspection)?)?;
     }
     match (arguments.json, &arguments.html) {
         (true, _) => super::print_json(&inspection),
@@ -197,34 +190,4 @@ fn mil(opened: &Opened, function: Option<&str>) -> Result<()> {
         Err(WriteError::Model(source)) => Err(Error::new(codes::GRAPH_INVALID, source.to_string())
             .with_at(opened.path().display().to_string())),
     }
-}
-
-/// Writes a file that appears under its name only when it is whole.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |source: &std::io::Error| {
-        io(codes::OUTPUT_UNWRITABLE, "the page cannot be written", path, source)
-    };
-    if path.is_dir() {
-        return Err(Error::new(
-            codes::OUTPUT_UNWRITABLE,
-            "the page cannot be written: a folder has this name",
-        )
-        .with_at(path.display().to_string())
-        .with_hint("name a file, such as report.html"));
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // As a plain new file has it; the umask takes its part.
-        file.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = file.tempfile_in(folder).map_err(|source| fail(&source))?;
-    file.write_all(bytes).map_err(|source| fail(&source))?;
-    file.persist(path).map_err(|source| fail(&source.error))?;
-    Ok(())
 }

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod plugin;
 pub mod preflight;
 pub mod split;
+pub mod sweep;
 pub mod verify;
 
 use anemll_codes as codes;
@@ -56,6 +57,17 @@ pub fn unprintable(source: &std::io::Error) -> Error {
 /// A line for the user on standard error, unless `--quiet` was given.
 pub fn say(line: &str) {
     anemll_terminal::tell(line);
+}
+
+/// Writes a page, and says so.
+fn write_page(path: &Path, page: &str) -> Result<()> {
+    anemll_report::page::write_page(path, page)?;
+    say(&format!(
+        "wrote {} ({})",
+        anemll_terminal::plain(&path.display().to_string()),
+        anemll_terminal::size(page.len() as u64)
+    ));
+    Ok(())
 }
 
 /// Prints a value as one line of JSON.

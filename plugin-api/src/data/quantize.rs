@@ -21,12 +21,16 @@ pub struct Outline {
     /// Whether a plan is to have [`Plan::choices`].
     #[serde(default)]
     pub choices: bool,
+    /// How many tokens the statistics of the weights' inputs are of; zero where there are none, or
+    /// where they do not say.
+    #[serde(default)]
+    pub tokens: u64,
 }
 
 impl Outline {
     /// A model with so many parameters and layers, in several functions.
     pub fn new(parameters: u64, layers: u32) -> Self {
-        Self { parameters, layers, whole: false, choices: false }
+        Self { parameters, layers, ..Self::default() }
     }
 }
 
@@ -34,6 +38,7 @@ builders! {
     impl Outline {
         with_whole(whole: bool);
         with_choices(choices: bool);
+        with_tokens(tokens: u64);
     }
 }
 
@@ -216,12 +221,23 @@ pub struct Encoding {
     /// Its arguments by parameter name. They alone stand in the weight file, in the order of their
     /// names: how large it will be is known from here.
     pub arguments: BTreeMap<String, ArgumentType>,
+    /// Its settings by parameter name: whole numbers that stand in the program itself, such as
+    /// `vector_axis`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, i32>,
 }
 
 impl Encoding {
     /// This operation, without arguments yet.
     pub fn new(op: impl Into<String>) -> Self {
-        Self { op: op.into(), arguments: BTreeMap::new() }
+        Self { op: op.into(), arguments: BTreeMap::new(), settings: BTreeMap::new() }
+    }
+
+    /// The same operation with a setting of this name.
+    #[must_use]
+    pub fn with_setting(mut self, name: impl Into<String>, value: i32) -> Self {
+        self.settings.insert(name.into(), value);
+        self
     }
 
     /// The same operation with an argument of this name, type and shape.

@@ -362,14 +362,24 @@ pub const RULES: &[Rule] = &[
         title: "lookup tables have a form that every chip runs",
         cases: &[
             case(ERROR, "entries of a lookup table are not fp16", FOREIGN),
-            case(ERROR, "a lookup table holds vectors", FOREIGN),
+            case(
+                ERROR,
+                "vectors of a lookup table are in groups, not along output channels, or more than 256 numbers",
+                FOREIGN,
+            ),
             case(NOTE, "indices have 3 bits", Concern::Options("--lut2 2 or --lut2 4")),
             case(WARNING, "a palettized weight is of no linear layer", FOREIGN),
+            case(
+                WARNING,
+                "one lookup table of vectors along output channels",
+                Concern::Options("--lut BITS,scale"),
+            ),
         ],
         reason: "Other forms leave the engine or need the newest chips; 3-bit indices take 4 bits \
                  before them.",
         evidence: "AM",
-        sources: "coremltools' guide to palettization; placements on iPhone 17 Pro and M6.",
+        sources: "coremltools' guide to palettization; placements on iPhone 17 Pro and M6; limits of \
+                  vectors from Anemll's notes on M5 Max and M6, macOS 27.",
         remedy: "Take 1, 2, 4, 6 or 8 bits, one table or a table for groups of output channels.",
         check: Check::Function(weights::lut_form),
     },

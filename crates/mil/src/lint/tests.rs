@@ -71,6 +71,22 @@ fn palettized(lut: (DataType, &[u64])) -> Model {
     })
 }
 
+/// A linear layer over a weight (64, 64) of vectors.
+fn vectors(lut: &[u64], axis: i32) -> Model {
+    let mut indices = [64_u64, 64];
+    indices[axis as usize] /= lut[lut.len() - 1];
+    unary(&[1, 64], |b, x| {
+        let axis = b.scalar_i32(axis).unwrap();
+        let arguments = vec![
+            ("indices", stored(DataType::UInt4, &indices, 64).into()),
+            ("lut", stored(DataType::Float16, lut, 128).into()),
+            ("vector_axis", axis.into()),
+        ];
+        let weight = b.op1("constexpr_lut_to_dense", arguments).unwrap();
+        b.linear(x, weight, None).unwrap()
+    })
+}
+
 fn scaled(data: (DataType, &[u64]), scale: &[u64]) -> Model {
     unary(&[1, 64], |b, x| {
         let weight = b
@@ -375,6 +391,10 @@ fn cases() -> Vec<Case> {
             palettized((DataType::Float32, &[8, 1, 16, 1])),
             lut(&[8, 1, 16, 1]),
         ),
+        case("ANE-060", Warning, vectors(&[1, 1, 16, 2], 0), lut(&[1, 1, 16, 1])),
+        case("ANE-060", Error, vectors(&[2, 1, 16, 2], 0), lut(&[1, 1, 16, 1])),
+        case("ANE-060", Error, vectors(&[1, 1, 16, 2], 1), lut(&[1, 1, 16, 1])),
+        case("ANE-060", Error, vectors(&[1, 1, 16, 32], 0), lut(&[1, 1, 16, 1])),
         case("ANE-061", Error, lut(&[32, 1, 16, 1]), lut(&[8, 1, 16, 1])),
         case("ANE-061", Performance, lut(&[16, 1, 16, 1]), lut(&[1, 1, 16, 1])),
         case("ANE-062", Error, lut(&[1, 2, 16, 1]), lut(&[8, 1, 16, 1])),

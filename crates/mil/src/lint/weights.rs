@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 /// Weights below this many elements stay dense without harm.
 const SMALL: u64 = 2048;
 
+/// Lengths of vectors, and numbers of a table of them, that the newest chips take.
+const VECTOR_LENGTHS: [u64; 4] = [2, 4, 8, 16];
+const VECTOR_NUMBERS: u64 = 256;
+
 /// What a file may hold at all, and what an app on a phone should hold.
 const HARD_LIMIT: u64 = 1 << 31;
 const PHONE_LIMIT: u64 = 1_000_000_000;
@@ -51,8 +55,21 @@ pub(super) fn lut_form(view: &FunctionView<'_>, _: &LintOptions, report: &mut Re
         if kind != Some(DataType::Float16) {
             report.add(place, "entries of the lookup table are not fp16");
         }
-        if lut.last() != Some(&1) {
-            report.add_case(1, place, "vectors in lookup tables need the newest chips");
+        match lut.as_slice() {
+            [.., 1] => {}
+            [groups @ .., entries, length]
+                if view
+                    .literal(operation, "vector_axis")
+                    .is_some_and(|axis| axis.integers() == Some(&[0]))
+                    && groups.iter().all(|groups| *groups == 1)
+                    && VECTOR_LENGTHS.contains(length)
+                    && entries.saturating_mul(*length) <= VECTOR_NUMBERS =>
+            {
+                report.add_case(4, place, "vectors in lookup tables need the newest chips");
+            }
+            _ => {
+                report.add_case(1, place, "vectors of a lookup table leave the engine in this form")
+            }
         }
         if stored(view, operation, "indices").is_some_and(|t| t.data_type == DataType::UInt3) {
             let reason = "3-bit indices are stored as 4 bits before the newest chips";

@@ -1,14 +1,15 @@
 //! A weight as indices and tables.
 
-use crate::aware::Aware;
-use crate::options::Lut;
-use crate::plan::{index_type, lut_shape};
+use crate::aware::{Aware, DAMPING};
+use crate::options::{Lut, VECTOR, fits_vectors};
+use crate::plan::{index_type, indices_shape, lut_shape};
 use crate::scale;
-use anemll_gptq::{GptqError, Method, Moments, Quantized};
-use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack};
+use anemll_gptq::{GptqError, Method, Moments, quantize, quantize_vectors};
+use anemll_palettize::{BITS, GroupError, PaletteError, Palettizer, pack, palettize_vectors};
 use anemll_plugin_api::data::{Decision, Encoded, EncodingError};
 use anemll_plugin_api::{DType, Error, Host, Result, Sink, TensorView, Value, codes};
 use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use serde::Deserialize as _;
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +21,7 @@ const TASK_ELEMENTS: usize = 1 << 18;
 struct Job<'a> {
     tensor: TensorView<'a>,
     columns: usize,
-    bits: u32,
+    lut: Lut,
     /// Elements that share a table.
     group: usize,
     /// The factors of output channels, if they have any.
@@ -46,8 +47,11 @@ struct Piece {
     power: [f64; 2],
 }
 
-/// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`; with scales,
-/// those of the rows divided by them, and the scales.
+/// Tables, indices (one per element, or per vector) and how far they are off.
+type Tables = (Vec<f16>, Vec<u8>, GroupError);
+
+/// Writes indices of the tensor's shape and tables of shape `[groups, 1, .., 2^bits, 1]`, or those of
+/// vectors; with scales, those of the rows divided by them, and the scales.
 pub(crate) fn encode(
     tensor: TensorView<'_>,
     decision: &Value,
@@ -57,12 +61,13 @@ pub(crate) fn encode(
     host: &Host,
 ) -> Result<Encoded> {
     let job = Job::new(tensor, decision, statistics, aware)?;
-    let index_type = index_type(job.bits)?;
+    let index_type = index_type(job.lut.index_bits())?;
     let mut pieces = job.pieces(host)?;
     let groups = job.elements() / job.group;
-    let lut_shape = lut_shape(tensor.shape(), job.bits, groups as u64);
+    let lut_shape = lut_shape(tensor.shape(), job.lut, groups as u64);
+    let indices_shape = indices_shape(tensor.shape(), job.lut);
 
-    let indices = sink.begin("indices", index_type, tensor.shape())?;
+    let indices = sink.begin("indices", index_type, &indices_shape)?;
     for piece in &mut pieces {
         // Nothing is held twice for longer than it takes.
         sink.write(indices, &std::mem::take(&mut piece.indices))?;
@@ -122,12 +127,19 @@ impl<'a> Job<'a> {
                     bad(name, &format!("groups of {group} do not divide its {rows} channels"))
                 })?,
         };
+        if lut.vector && !(fits_vectors(lut.bits) && rows.is_multiple_of(VECTOR as usize)) {
+            let bits = lut.bits;
+            return Err(bad(name, &format!("{rows} channels have no vectors of {bits} bits")));
+        }
         let knowledge = match statistics {
             None => Knowledge::Nothing,
-            Some(statistics) => knowledge(name, statistics, columns, aware)?,
+            Some(statistics) => {
+                let damping = decision.get("damping").and_then(Value::as_f64);
+                knowledge(name, statistics, columns, aware, damping)?
+            }
         };
         let scales = lut.scale.then(|| scale::of_rows(tensor.bytes(), columns));
-        Ok(Self { tensor, columns, bits: lut.bits, group: group * columns, scales, knowledge })
+        Ok(Self { tensor, columns, lut, group: group * columns, scales, knowledge })
     }
 
     fn elements(&self) -> usize {
@@ -169,63 +181,95 @@ impl<'a> Job<'a> {
             Some(scales) => Cow::Owned(scale::divide(&given, self.columns, scales)),
             None => Cow::Borrowed(&given),
         };
-        let (lut, indices, mut error) = match &self.knowledge {
-            Knowledge::Moments(moments, method) => {
-                let Quantized { lut, indices, error, .. } = anemll_gptq::quantize(
-                    &values,
-                    self.group / self.columns,
-                    self.bits,
-                    moments,
-                    *method,
-                )
-                .map_err(|error| match error {
-                    GptqError::Palette(error) => self.refuse(error, first_row),
-                    error => bad(self.tensor.name(), &error.to_string()),
-                })?;
-                (lut, indices, error)
-            }
-            Knowledge::Importance(importance) => {
-                self.palettes(&values, Some(importance), first_row, host)?
-            }
-            Knowledge::Nothing => self.palettes(&values, None, first_row, host)?,
-        };
+        let (lut, indices, mut error) = self.tables(&values, first_row, host)?;
+        let entry = |at: usize| self.entry(&lut, &indices, at);
         if let Some(scales) = scales {
-            let entry =
-                |at: usize| lut[((at / self.group) << self.bits) + usize::from(indices[at])];
             error = scale::error(&given, self.columns, scales, entry);
         }
-        let entry = |at: usize| {
-            let entry = lut[((at / self.group) << self.bits) + usize::from(indices[at])];
-            match scales {
-                Some(scales) => f16::from_f32(entry.to_f32() * scales[at / self.columns].to_f32()),
-                None => entry,
-            }
-        };
-        let power = self.power(&given, entry);
-        let indices = pack(&indices, self.bits)
+        let power = self.power(&given, &lut, &indices, scales);
+        let indices = pack(&indices, self.lut.index_bits())
             .map_err(|error| bad(self.tensor.name(), &error.to_string()))?;
         let lut = lut.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         Ok(Piece { lut, indices, error, power })
     }
 
-    /// Mean squares over the inputs of what the products lose with these entries, and of the products
-    /// themselves; inputs are taken to be independent of each other.
-    fn power(&self, values: &[f16], entry: impl Fn(usize) -> f16) -> [f64; 2] {
-        let squares: Option<Cow<'_, [f32]>> = match &self.knowledge {
+    /// The entry that stands for element `at` of a piece.
+    fn entry(&self, lut: &[f16], indices: &[u8], at: usize) -> f32 {
+        if !self.lut.vector {
+            return lut[((at / self.group) << self.lut.bits) + usize::from(indices[at])].to_f32();
+        }
+        let length = VECTOR as usize;
+        let (row, column) = (at / self.columns, at % self.columns);
+        let index = usize::from(indices[row / length * self.columns + column]);
+        lut[index * length + row % length].to_f32()
+    }
+
+    /// Tables and indices of whole groups, which begin at `first_row`, by all that is known.
+    fn tables(&self, values: &[f16], first_row: usize, host: &Host) -> Result<Tables> {
+        let bits = self.lut.index_bits();
+        let length = VECTOR as usize;
+        let importance = match &self.knowledge {
             Knowledge::Nothing => None,
-            Knowledge::Importance(squares) => Some(Cow::Borrowed(squares)),
-            Knowledge::Moments(moments, _) => Some(Cow::Borrowed(moments.squares())),
+            Knowledge::Importance(importance) => Some(importance.as_slice()),
+            Knowledge::Moments(moments, method) if self.lut.vector => {
+                let made = quantize_vectors(values, length, bits, moments, method.feedback);
+                let made = made.map_err(|error| self.refuse_gptq(error, first_row))?;
+                return Ok((made.lut, made.indices, made.error));
+            }
+            Knowledge::Moments(moments, method) => {
+                let rows = self.group / self.columns;
+                let made = quantize(values, rows, bits, moments, *method);
+                let made = made.map_err(|error| self.refuse_gptq(error, first_row))?;
+                return Ok((made.lut, made.indices, made.error));
+            }
         };
+        if !self.lut.vector {
+            return self.palettes(values, importance, first_row, host);
+        }
+        let made = palettize_vectors(values, self.columns, length, bits, importance)
+            .map_err(|error| self.refuse(error, first_row))?;
+        Ok((made.lut, made.indices, made.error))
+    }
+
+    /// The entries that stand for row `row` of a piece.
+    fn row(&self, lut: &[f32], indices: &[u8], row: usize, entries: &mut [f32]) {
+        let length = VECTOR as usize;
+        let (line, stride, table) = match self.lut.vector {
+            true => (row / length, length, &lut[row % length..]),
+            false => (row, 1, &lut[((row * self.columns / self.group) << self.lut.bits)..]),
+        };
+        let indices = &indices[line * self.columns..][..self.columns];
+        for (entry, index) in entries.iter_mut().zip(indices) {
+            *entry = table[usize::from(*index) * stride];
+        }
+    }
+
+    /// Mean squares over the inputs of what the products lose with these tables, and of the products
+    /// themselves; inputs are taken to be independent of each other.
+    fn power(
+        &self,
+        values: &[f16],
+        lut: &[f16],
+        indices: &[u8],
+        scales: Option<&[f16]>,
+    ) -> [f64; 2] {
+        let squares: Cow<'_, [f32]> = match &self.knowledge {
+            Knowledge::Nothing => Cow::Owned(vec![1.0; self.columns]),
+            Knowledge::Importance(squares) => Cow::Borrowed(squares),
+            Knowledge::Moments(moments, _) => Cow::Borrowed(moments.squares()),
+        };
+        let mut table = vec![0.0; lut.len()];
+        lut.convert_to_f32_slice(&mut table);
+        let (mut given, mut kept) = (vec![0.0; self.columns], vec![0.0; self.columns]);
         let mut power = [0.0_f64; 2];
         for (row, values) in values.chunks_exact(self.columns).enumerate() {
-            let mut sums = [0.0_f32; 2];
-            for (column, value) in values.iter().enumerate() {
-                let square = squares.as_ref().map_or(1.0, |squares| squares[column]);
-                let value = value.to_f32();
-                let lost = value - entry(row * self.columns + column).to_f32();
-                sums[0] += square * lost * lost;
-                sums[1] += square * value * value;
+            values.convert_to_f32_slice(&mut given);
+            self.row(&table, indices, row, &mut kept);
+            if let Some(scales) = scales {
+                let scale = scales[row].to_f32();
+                kept.iter_mut().for_each(|entry| *entry *= scale);
             }
+            let sums = weighted_squares(&given, &kept, &squares);
             power[0] += f64::from(sums[0]);
             power[1] += f64::from(sums[1]);
         }
@@ -239,8 +283,8 @@ impl<'a> Job<'a> {
         importance: Option<&[f32]>,
         first_row: usize,
         host: &Host,
-    ) -> Result<(Vec<f16>, Vec<u8>, GroupError)> {
-        let entries = 1_usize << self.bits;
+    ) -> Result<Tables> {
+        let entries = 1_usize << self.lut.bits;
         let mut palettizer = Palettizer::new();
         let mut lut = vec![f16::ZERO; values.len() / self.group * entries];
         let mut indices = vec![0; values.len()];
@@ -249,11 +293,19 @@ impl<'a> Job<'a> {
         for (at, ((values, indices), lut)) in groups.zip(lut.chunks_exact_mut(entries)).enumerate()
         {
             host.check_cancelled()?;
-            let found = palettizer.group(values, self.columns, self.bits, importance, lut, indices);
+            let found =
+                palettizer.group(values, self.columns, self.lut.bits, importance, lut, indices);
             let row = first_row + at * self.group / self.columns;
             error = error.and(found.map_err(|error| self.refuse(error, row))?);
         }
         Ok((lut, indices, error))
+    }
+
+    fn refuse_gptq(&self, error: GptqError, first_row: usize) -> Error {
+        match error {
+            GptqError::Palette(error) => self.refuse(error, first_row),
+            error => bad(self.tensor.name(), &error.to_string()),
+        }
     }
 
     /// An error of a group that begins at `first_row`.
@@ -280,6 +332,30 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Sums of the weighted squares of what `entries` lose of `values`, and of these: in lanes, for vector
+/// instructions.
+fn weighted_squares(values: &[f32], entries: &[f32], weights: &[f32]) -> [f32; 2] {
+    const LANES: usize = 16;
+    let mut sums = [[0.0_f32; LANES]; 2];
+    let mut add = |lane: usize, value: f32, entry: f32, weight: f32| {
+        let lost = value - entry;
+        sums[0][lane] += weight * lost * lost;
+        sums[1][lane] += weight * value * value;
+    };
+    let (values, last) = values.as_chunks::<LANES>();
+    let (entries, last_entries) = entries.as_chunks::<LANES>();
+    let (weights, last_weights) = weights.as_chunks::<LANES>();
+    for ((values, entries), weights) in values.iter().zip(entries).zip(weights) {
+        for lane in 0..LANES {
+            add(lane, values[lane], entries[lane], weights[lane]);
+        }
+    }
+    for (lane, value) in last.iter().enumerate() {
+        add(lane, *value, last_entries[lane], last_weights[lane]);
+    }
+    sums.map(|lanes| lanes.iter().sum())
+}
+
 /// What statistics tell of the inputs: one float32 for each, or for each two of them. Without
 /// `aware`, mean products count by their diagonal alone.
 fn knowledge(
@@ -287,6 +363,7 @@ fn knowledge(
     statistics: TensorView<'_>,
     columns: usize,
     aware: Option<&Aware>,
+    damping: Option<f64>,
 ) -> Result<Knowledge> {
     let size = columns as u64;
     if statistics.dtype() != DType::FLOAT32 {
@@ -309,11 +386,12 @@ fn knowledge(
         {
             Ok(Knowledge::Importance(values.step_by(columns + 1).collect()))
         }
-        ([rows, count], Some(Aware { method: Some(method), damping, .. }))
+        ([rows, count], Some(Aware { method: Some(method), damping: asked, .. }))
             if *rows == size && *count == size =>
         {
             let values: Vec<f32> = values.collect();
-            let moments = Moments::new(&values, columns, *damping)
+            let damping = asked.or(damping.map(|damping| damping as f32)).unwrap_or(DAMPING);
+            let moments = Moments::new(&values, columns, damping)
                 .map_err(|error| bad(name, &error.to_string()))?;
             Ok(Knowledge::Moments(Box::new(moments), *method))
         }

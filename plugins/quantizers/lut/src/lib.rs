@@ -78,6 +78,9 @@ impl Quantizer for LutQuantizer {
         if request.outline.choices && self.is_open(&request.outline) {
             plan.choices = plan::choices(&self.options, &request.weights)?;
         }
+        if self.aware.is_some_and(|aware| aware.method.is_some() && aware.damping.is_none()) {
+            damp(&mut plan, request);
+        }
         Ok(plan)
     }
 
@@ -90,6 +93,21 @@ impl Quantizer for LutQuantizer {
         host: &Host,
     ) -> Result<Encoded> {
         encode::encode(tensor, parameters, statistics, self.aware.as_ref(), sink, host)
+    }
+}
+
+/// Says in every decision how far mean products are to be trusted, where it is known of how many tokens
+/// they are.
+fn damp(plan: &mut Plan, request: &PlanRequest<'_>) {
+    let tokens = request.outline.tokens;
+    for weight in request.weights.iter().filter(|weight| weight.has_statistics && tokens > 0) {
+        let inputs = weight.shape.iter().skip(1).product();
+        let choices = plan.choices.get_mut(&weight.id).into_iter().flatten();
+        for decision in choices.chain(plan.decisions.get_mut(&weight.id)) {
+            if decision.encoding.is_some() {
+                decision.parameters["damping"] = aware::damping(inputs, tokens).into();
+            }
+        }
     }
 }
 

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 /// In place of bits: they are chosen by what they do to the model.
 const AUTO: &str = "auto";
 
+/// Output channels that an entry of a table of vectors is for.
+pub(crate) const VECTOR: u32 = 2;
+
+/// Numbers that the Neural Engine takes in a table of vectors.
+const VECTOR_TABLE: u32 = 256;
+
 /// Output channels that share a table when no number is given.
 pub(crate) const DEFAULT_GROUP: u64 = 8;
 
@@ -20,6 +26,10 @@ pub struct Lut {
     /// Whether each output channel has a factor, by which its products are multiplied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scale: bool,
+    /// Whether an index stands for [`VECTOR`] neighbouring output channels, and has as many times
+    /// `bits`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vector: bool,
 }
 
 /// An option as it was given: nothing where it was not, and an inner nothing for `none`, 16-bit
@@ -43,7 +53,7 @@ pub struct Options {
 
 impl Options {
     /// Reads `all`, `embeddings`, `layers` and `head`: `BITS`, `BITS,GROUP`, `BITS,tensor` (or
-    /// `BITS,0`), `BITS,scale`, or `none`.
+    /// `BITS,0`), `BITS,scale`, `BITS,vector`, or `none`.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
@@ -64,7 +74,7 @@ impl Options {
 impl Lut {
     /// Tables of so many bits for the usual group.
     pub(crate) fn of_bits(bits: u32) -> Option<Self> {
-        Some(Self { bits, group: Some(DEFAULT_GROUP), scale: false })
+        Some(Self { bits, group: Some(DEFAULT_GROUP), scale: false, vector: false })
     }
 
     fn parse(name: &str, text: &str) -> Result<Option<Self>> {
@@ -80,27 +90,47 @@ impl Lut {
         if !BITS.contains(&bits) {
             return Err(refuse("no table has this number of bits"));
         }
-        let scale = group == Some("scale");
+        let vector = group == Some("vector");
+        if vector && !fits_vectors(bits) {
+            return Err(refuse(&format!(
+                "tables of vectors have 1, 2 or 3 bits a weight: with {bits}, they are larger than the \
+                 {VECTOR_TABLE} numbers that the Neural Engine takes"
+            )));
+        }
+        let scale = vector || group == Some("scale");
         let group = match group {
             None => Some(DEFAULT_GROUP),
             Some("") => return Err(refuse("the group is missing")),
-            Some("tensor" | "scale" | "0") => None,
+            Some("tensor" | "scale" | "vector" | "0") => None,
             Some(group) => Some(whole(group).filter(|group| *group > 0).ok_or_else(|| {
-                refuse("the group is neither a number of output channels nor `tensor` nor `scale`")
+                refuse(
+                    "the group is neither a number of output channels nor `tensor`, `scale` or `vector`",
+                )
             })?),
         };
-        Ok(Some(Self { bits, group, scale }))
+        Ok(Some(Self { bits, group, scale, vector }))
+    }
+
+    /// Bits of an index.
+    pub(crate) fn index_bits(self) -> u32 {
+        if self.vector { self.bits * VECTOR } else { self.bits }
     }
 
     /// As an option says it.
     pub(crate) fn text(lut: Option<Self>) -> String {
         match lut {
             None => "none".to_owned(),
+            Some(Self { bits, vector: true, .. }) => format!("{bits},vector"),
             Some(Self { bits, scale: true, .. }) => format!("{bits},scale"),
             Some(Self { bits, group: None, .. }) => format!("{bits},tensor"),
             Some(Self { bits, group: Some(group), .. }) => format!("{bits},{group}"),
         }
     }
+}
+
+/// Whether the table of vectors with so many bits a weight is small enough for the Neural Engine.
+pub(crate) fn fits_vectors(bits: u32) -> bool {
+    bits * VECTOR <= 8 && VECTOR << (bits * VECTOR) <= VECTOR_TABLE
 }
 
 /// A number in digits; a sign is none.
@@ -113,8 +143,8 @@ fn refuse(name: &str, text: &str, reason: &str) -> Error {
         .with_at(name)
         .with_hint(
             "take BITS or BITS,GROUP with 1, 2, 3, 4, 6 or 8 bits and a group of output channels, \
-             such as 4, 4,16, 4,tensor or 4,scale (one table, and a factor for each output channel); or \
-             none",
+             such as 4, 4,16, 4,tensor, 4,scale (one table, and a factor for each output channel) or \
+             2,vector (the same with an index for every two channels); or none",
         )
 }
 
@@ -126,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_an_option() {
-        let lut = |bits, group| Some(Lut { bits, group, scale: false });
+        let lut = |bits, group| Some(Lut { bits, group, scale: false, vector: false });
         for (text, expected) in [
             ("none", None),
             (" none ", None),
@@ -135,7 +165,9 @@ mod tests {
             (" 6 , 16 ", lut(6, Some(16))),
             ("8,tensor", lut(8, None)),
             ("2,0", lut(2, None)),
-            (" 4, scale", Some(Lut { bits: 4, group: None, scale: true })),
+            (" 4, scale", Some(Lut { bits: 4, group: None, scale: true, vector: false })),
+            ("2,vector", Some(Lut { bits: 2, group: None, scale: true, vector: true })),
+            ("3,vector", Some(Lut { bits: 3, group: None, scale: true, vector: true })),
             ("3,1", lut(3, Some(1))),
             ("1,18446744073709551615", lut(1, Some(u64::MAX))),
         ] {
@@ -178,6 +210,10 @@ mod tests {
             "4,Tensor",
             "4,Scale",
             "4,8,scale",
+            "4,vector",
+            "8,vector",
+            "2,Vector",
+            "2,8,vector",
             "4.0",
             "4,8.5",
             "4;8",

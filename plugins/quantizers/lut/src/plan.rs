@@ -1,6 +1,6 @@
 //! Which weights get tables.
 
-use crate::options::{DEFAULT_GROUP, Lut, Options};
+use crate::options::{DEFAULT_GROUP, Lut, Options, VECTOR};
 use crate::parts::{Parts, is_open};
 use anemll_plugin_api::data::{Decision, Encoding, Plan, WeightInfo};
 use anemll_plugin_api::{DType, Error, Result, Value, codes};
@@ -106,7 +106,13 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     }
     let channels = weight.shape[0];
     let looked_up = lut.scale && part_name(weight) == Some("embeddings");
-    let lut = if looked_up { Lut { group: Some(DEFAULT_GROUP), scale: false, ..lut } } else { lut };
+    let lut = if looked_up {
+        Lut { group: Some(DEFAULT_GROUP), scale: false, vector: false, ..lut }
+    } else {
+        lut
+    };
+    let odd = lut.vector && !channels.is_multiple_of(VECTOR.into());
+    let lut = if odd { Lut { vector: false, ..lut } } else { lut };
     let group = lut.group.map(|group| largest_divisor(channels, group));
     let note = match (lut.group, group) {
         (Some(asked), Some(taken)) if taken != asked => Some(if asked > channels {
@@ -118,11 +124,16 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
             "groups of {} output channels without factors: rows are looked up, not multiplied",
             group.unwrap_or(channels)
         )),
+        _ if odd => {
+            Some(format!("an index for each output channel: {channels} channels make no pairs"))
+        }
         _ => None,
     };
     let mut parameters = json!({ "bits": lut.bits, "group": group });
-    if lut.scale {
-        parameters["scale"] = true.into();
+    for (name, is_so) in [("scale", lut.scale), ("vector", lut.vector)] {
+        if is_so {
+            parameters[name] = true.into();
+        }
     }
     let own = (group == Some(1)).then(|| own_tables(lut.bits, &weight.shape));
     let note = match (note, own) {
@@ -131,7 +142,7 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
     };
     let groups = group.map_or(1, |group| channels / group.max(1));
     Ok(Decision::default()
-        .with_encoding(encoding(&weight.shape, lut.bits, groups)?)
+        .with_encoding(encoding(&weight.shape, lut, groups)?)
         .with_parameters(parameters)
         .with_output_scale(lut.scale)
         .with_note(note))
@@ -147,11 +158,21 @@ fn own_tables(bits: u32, shape: &[u64]) -> String {
     )
 }
 
-/// Indices of the weight's shape, and tables of shape `[groups, 1, .., 2^bits, 1]`.
-fn encoding(shape: &[u64], bits: u32, groups: u64) -> Result<Encoding> {
-    Ok(Encoding::new("constexpr_lut_to_dense")
-        .with_argument("indices", index_type(bits)?, shape)
-        .with_argument("lut", DType::FLOAT16, lut_shape(shape, bits, groups)))
+/// Indices and tables of these shapes; vectors go along the output channels.
+fn encoding(shape: &[u64], lut: Lut, groups: u64) -> Result<Encoding> {
+    let encoding = Encoding::new("constexpr_lut_to_dense")
+        .with_argument("indices", index_type(lut.index_bits())?, indices_shape(shape, lut))
+        .with_argument("lut", DType::FLOAT16, lut_shape(shape, lut, groups));
+    Ok(if lut.vector { encoding.with_setting("vector_axis", 0) } else { encoding })
+}
+
+/// The shape of a weight's indices: its own, or half the rows where an index is for two.
+pub(crate) fn indices_shape(shape: &[u64], lut: Lut) -> Vec<u64> {
+    let mut shape = shape.to_vec();
+    if let Some(rows) = shape.first_mut().filter(|_| lut.vector) {
+        *rows /= u64::from(VECTOR);
+    }
+    shape
 }
 
 /// The type of an index of so many bits.
@@ -161,12 +182,15 @@ pub(crate) fn index_type(bits: u32) -> Result<DType> {
     })
 }
 
-/// The shape of the tables of a weight.
-pub(crate) fn lut_shape(shape: &[u64], bits: u32, groups: u64) -> Vec<u64> {
-    let mut lut = vec![1; shape.len() + 2];
-    lut[0] = groups;
-    lut[shape.len()] = 1 << bits;
-    lut
+/// The shape of the tables of a weight: `[groups, 1, .., entries, numbers of an entry]`.
+pub(crate) fn lut_shape(shape: &[u64], lut: Lut, groups: u64) -> Vec<u64> {
+    let mut sizes = vec![1; shape.len() + 2];
+    sizes[0] = groups;
+    sizes[shape.len()] = 1 << lut.index_bits();
+    if lut.vector {
+        sizes[shape.len() + 1] = VECTOR.into();
+    }
+    sizes
 }
 
 /// The largest divisor of `number` that is at most `limit`; one for numbers and limits of zero.
@@ -194,7 +218,9 @@ mod tests {
     fn groups_of_one_channel_say_what_they_cost() {
         let note = |bits, group, shape: &[u64]| {
             let weight = WeightInfo::new("", "", "", shape);
-            decide(Lut { bits, group: Some(group), scale: false }, &weight).unwrap().note
+            decide(Lut { bits, group: Some(group), scale: false, vector: false }, &weight)
+                .unwrap()
+                .note
         };
         // 16 entries of 16 bits for 576 elements of 4 bits.
         let own = "each output channel has a table of its own, which adds 0.44 bits to the 4 of each \

@@ -46,7 +46,7 @@ pub(crate) fn error(
     values: &[f16],
     columns: usize,
     scales: &[f16],
-    entry: impl Fn(usize) -> f16,
+    entry: impl Fn(usize) -> f32,
 ) -> GroupError {
     let mut error = GroupError::default();
     for (at, value) in values.iter().enumerate() {
@@ -81,7 +81,7 @@ mod tests {
             divided.iter().map(|value| value.to_f32()).collect::<Vec<_>>(),
             [2.0, -2.0, 2.0, -2.0]
         );
-        let error = error(&halves, 2, &scales, |at| f16::from_f32([2.0, -2.0, 2.0, -1.0][at]));
+        let error = error(&halves, 2, &scales, |at| [2.0, -2.0, 2.0, -1.0][at]);
         assert_eq!((error.squared, error.max_absolute), (4.0, 2.0));
     }
 

@@ -440,6 +440,140 @@ fn factors_of_rows_make_one_table_do() {
     assert!(errors[2] < 0.8 * errors[0], "{errors:?}");
 }
 
+/// What vectors give back, of indices of four bits for two rows each.
+fn decode_pairs(tensors: &[Tensor], columns: usize) -> Vec<f64> {
+    let lut = halves(find(tensors, "lut"));
+    let scales = halves(find(tensors, "output_scale"));
+    let indices = &find(tensors, "indices").bytes;
+    (0..scales.len() * columns)
+        .map(|at| {
+            let (row, column) = (at / columns, at % columns);
+            let place = row / 2 * columns + column;
+            let index = usize::from(indices[place / 2] >> (4 * (place % 2)) & 15);
+            lut[index * 2 + row % 2].to_f64() * scales[row].to_f64()
+        })
+        .collect()
+}
+
+/// One index of four bits for two output channels: two bits a weight that lose less than two bits
+/// for each.
+#[test]
+fn vectors_are_for_two_channels_each() {
+    let (rows, columns) = (96_usize, 64_usize);
+    let values = values(rows * columns, 31);
+    let tensor = tensor(&[rows as u64, columns as u64, 1, 1], &values);
+    let full = floats(&[columns as u64; 2], &products(columns));
+    let weights = vec![
+        weight("q", "attention.q", &[rows as u64, columns as u64, 1, 1]),
+        weight("odd", "attention.k", &[95, columns as u64, 1, 1]),
+        weight("embedding", "embedding", &[rows as u64, columns as u64]),
+    ];
+    let request = PlanRequest::default().with_weights(weights);
+    let plain = |decoded: &[f64]| -> f64 {
+        values.iter().zip(decoded).map(|(a, b)| (a.to_f64() - b).powi(2)).sum()
+    };
+    let of_products = products(columns);
+    let lost_products = |decoded: &[f64]| -> f64 {
+        let rest: Vec<f64> = values.iter().zip(decoded).map(|(a, b)| a.to_f64() - b).collect();
+        let line = |row: &[f64], at: usize| -> f64 {
+            let products = &of_products[at * columns..(at + 1) * columns];
+            products.iter().zip(row).map(|(product, rest)| f64::from(*product) * rest).sum()
+        };
+        let row = |row: &[f64]| -> f64 { (0..columns).map(|at| row[at] * line(row, at)).sum() };
+        rest.chunks_exact(columns).map(row).sum()
+    };
+    let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
+    let given = options(json!({"layers": "2,vector", "embeddings": "2,vector"}));
+    for id in ["lut", "lut-aware"] {
+        let direct = LutPlugin::quantizer(id, &given).unwrap();
+        let plan = direct.plan(&request, &Host::quiet()).unwrap();
+        assert_eq!(
+            plan,
+            loaded.quantizer(id, &given).unwrap().plan(&request, &Host::quiet()).unwrap()
+        );
+        let decision = &plan.decisions["q"];
+        let encoding = decision.encoding.as_ref().unwrap();
+        assert!(decision.output_scale);
+        assert_eq!(encoding.settings["vector_axis"], 0);
+        let (indices, lut) = (&encoding.arguments["indices"], &encoding.arguments["lut"]);
+        assert_eq!((indices.dtype.name(), &*indices.shape), ("uint4", &[48, 64, 1, 1][..]));
+        assert_eq!(lut.shape, [1, 1, 1, 1, 16, 2]);
+        // Without pairs, and where rows are looked up, there are none.
+        let odd = &plan.decisions["odd"];
+        assert!(odd.encoding.as_ref().unwrap().settings.is_empty() && odd.output_scale);
+        assert!(odd.note.as_ref().unwrap().contains("95 channels make no pairs"));
+        let embedding = &plan.decisions["embedding"];
+        assert_eq!(embedding.parameters, json!({"bits": 2, "group": 8}));
+
+        let single = json!({"bits": 2, "group": null, "scale": true});
+        for statistics in [None, Some(&full)] {
+            let of = |parameters: &Value| {
+                encode(&*direct, &tensor, parameters, statistics, &Host::quiet()).unwrap()
+            };
+            let (encoded, tensors) = of(&decision.parameters);
+            let squared = plain(&decode_pairs(&tensors, columns));
+            let measured = encoded.error.unwrap().mean_squared * values.len() as f64;
+            assert!((measured / squared - 1.0).abs() < 1e-6, "{measured} {squared}");
+            let alone = of(&single).1;
+            let scales = halves(find(&alone, "output_scale"));
+            let alone: Vec<f64> = decode(&alone)
+                .iter()
+                .enumerate()
+                .map(|(at, entry)| entry.to_f64() * scales[at / columns].to_f64())
+                .collect();
+            let lost = |decoded: &[f64]| match (id, statistics) {
+                ("lut-aware", Some(_)) => lost_products(decoded),
+                _ => plain(decoded),
+            };
+            let (pairs, single) = (lost(&decode_pairs(&tensors, columns)), lost(&alone));
+            assert!(pairs < single, "{id} {}: {pairs} {single}", statistics.is_some());
+        }
+    }
+    let wrong = json!({"bits": 2, "group": null, "scale": true, "vector": true});
+    let odd = self::tensor(&[3, 64], &self::values(3 * 64, 1));
+    assert!(refused(&odd, &wrong, None).message.contains("3 channels have no vectors of 2 bits"));
+    let wide = json!({"bits": 4, "group": null, "scale": true, "vector": true});
+    assert!(refused(&tensor, &wide, None).message.contains("no vectors of 4 bits"));
+}
+
+/// Fewer tokens say less: more is added to the mean squares, unless the user has said how much.
+#[test]
+fn damping_follows_the_number_of_tokens() {
+    let weights = vec![
+        weight("q", "attention.q", &[64, 96, 1, 1]).with_statistics(true),
+        weight("k", "attention.k", &[64, 96, 1, 1]),
+    ];
+    let plan = |id: &str, given: Value, tokens: u64| {
+        let request = PlanRequest::default()
+            .with_outline(Outline::default().with_tokens(tokens))
+            .with_weights(weights.clone());
+        let quantizer = LutPlugin::quantizer(id, &options(given)).unwrap();
+        quantizer.plan(&request, &Host::quiet()).unwrap().decisions
+    };
+    let plain = json!({"bits": 4, "group": 8});
+    let few = plan("lut-aware", json!({"layers": "4"}), 960);
+    assert_eq!(few["q"].parameters, json!({"bits": 4, "group": 8, "damping": 0.1}));
+    assert_eq!(few["k"].parameters, plain);
+    for (id, given, tokens) in [
+        ("lut-aware", json!({"layers": "4"}), 0),
+        ("lut-aware", json!({"layers": "4", "damping": 0.3}), 960),
+        ("lut-aware", json!({"layers": "4", "method": "diagonal"}), 960),
+        ("lut", json!({"layers": "4"}), 960),
+    ] {
+        assert_eq!(plan(id, given, tokens)["q"].parameters, plain);
+    }
+    // What the plan says is what is done.
+    let tensor = tensor(&[64, 96, 1, 1], &values(64 * 96, 77));
+    let full = floats(&[96, 96], &products(96));
+    let made = |given: Value, parameters: &Value| {
+        let quantizer = LutPlugin::quantizer("lut-aware", &options(given)).unwrap();
+        encode(&*quantizer, &tensor, parameters, Some(&full), &Host::quiet()).unwrap()
+    };
+    let by_plan = made(json!({"layers": "4"}), &few["q"].parameters);
+    assert_eq!(by_plan, made(json!({"layers": "4", "damping": 0.1}), &plain));
+    assert_ne!(by_plan, made(json!({"layers": "4"}), &plain));
+}
+
 #[test]
 fn a_group_that_suits_no_weight_of_its_part_is_refused() {
     let weights = vec![

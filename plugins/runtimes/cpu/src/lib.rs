@@ -4,8 +4,9 @@
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
 //! inside an operation is f32. The option `activations` = `float32` leaves the rounding out: float16
 //! values, states and outputs are then f32, and inputs may be. Weights are read by position when a
-//! function that uses them is first prepared; palettized ones are decoded once per blob. The states
-//! of a model are shared by its functions, by name.
+//! function that uses them is first prepared. Palettized ones stay as they are stored for the first
+//! runs, and are decoded a few rows at a time (`packed`); a function that is run more often has them
+//! decoded, once per blob. The states of a model are shared by its functions, by name.
 //!
 //! To add an operation: one entry in the list of a family in `kernels`.
 
@@ -15,6 +16,7 @@ mod failure;
 mod interface;
 mod kernels;
 mod layout;
+mod packed;
 mod plan;
 mod session;
 mod simd;

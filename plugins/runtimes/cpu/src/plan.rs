@@ -6,6 +6,7 @@ use crate::constant;
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Step};
+use crate::packed::Packed;
 use crate::source::Source;
 use crate::storage::Shelf;
 use crate::tensor::Tensor;
@@ -17,6 +18,7 @@ use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::prost::Message as _;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Steps between two questions to the host whether to go on.
 const STEPS_PER_CHECK: usize = 64;
@@ -31,6 +33,8 @@ pub(crate) struct FunctionPlan {
     outputs: Vec<(String, Input)>,
     /// All values by name, for taps.
     values: HashMap<String, Input>,
+    /// The weights that stay packed.
+    packed: HashMap<String, Arc<Packed>>,
     slots: usize,
     wide: bool,
 }
@@ -63,6 +67,16 @@ pub(crate) struct Planner<'a> {
     pub(crate) cache: &'a mut ConstantCache,
     /// Whether values declared as float16 are kept in f32.
     pub(crate) wide: bool,
+    /// What becomes of weights that their kernels can read packed.
+    pub(crate) packed: Keep,
+}
+
+/// What becomes of weights that their kernels can read packed.
+pub(crate) enum Keep {
+    /// They stay so.
+    Packed,
+    /// They are decoded: from those that an earlier plan has, else from the file.
+    Decoded(HashMap<String, Arc<Packed>>),
 }
 
 /// An error about one operation of a function.
@@ -111,9 +125,16 @@ fn is_constexpr(operation: &mil::Operation) -> bool {
 
 /// Names of the values that an operation reads.
 fn reads(operation: &mil::Operation) -> impl Iterator<Item = &str> {
-    let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
-    bindings.filter_map(|binding| match &binding.binding {
-        Some(Binding::Name(name)) => Some(name.as_str()),
+    named_arguments(operation).map(|(_, value)| value)
+}
+
+/// Names of the values that an operation reads, each behind the argument that it is given as.
+fn named_arguments(operation: &mil::Operation) -> impl Iterator<Item = (&str, &str)> {
+    let bindings = operation.inputs.iter().flat_map(|(argument, bound)| {
+        bound.arguments.iter().map(move |binding| (argument.as_str(), binding))
+    });
+    bindings.filter_map(|(argument, binding)| match &binding.binding {
+        Some(Binding::Name(name)) => Some((argument, name.as_str())),
         _ => None,
     })
 }
@@ -131,6 +152,7 @@ impl Planner<'_> {
             planner: self,
             decoder: Decoder::new(block, model.weight_files()),
             decoded: HashSet::new(),
+            unpacked: HashSet::new(),
             operands: HashMap::new(),
             last_uses: HashMap::new(),
             slots: 0,
@@ -142,10 +164,16 @@ impl Planner<'_> {
                     building.decoded.insert(value.to_owned());
                 }
             }
+            for (argument, value) in named_arguments(operation) {
+                if !kernels::takes_packed(&operation.r#type, argument) {
+                    building.unpacked.insert(value.to_owned());
+                }
+            }
         }
         for output in &block.outputs {
             building.last_uses.insert(output.clone(), usize::MAX);
             building.decoded.insert(output.clone());
+            building.unpacked.insert(output.clone());
         }
         let at = |failure| located(failure, name, "inputs", "inputs", true);
         let inputs = building.inputs(function).map_err(at)?;
@@ -172,14 +200,21 @@ impl Planner<'_> {
                 }
             }
         }
-        let values = building.operands.into_iter().filter_map(|(name, operand)| match operand {
-            Operand::Tensor(input) => Some((name, input)),
-            _ => None,
-        });
-        let values = values.collect();
+        let (mut values, mut packed) = (HashMap::new(), HashMap::new());
+        for (name, operand) in building.operands {
+            match operand {
+                Operand::Tensor(input) => {
+                    values.insert(name, input);
+                }
+                Operand::Packed(weight) => {
+                    packed.insert(name, weight);
+                }
+                _ => {}
+            }
+        }
         let slots = building.slots;
-        let wide = self.wide;
-        Ok(FunctionPlan { function: name.to_owned(), steps, inputs, outputs, values, slots, wide })
+        let (function, wide) = (name.to_owned(), self.wide);
+        Ok(FunctionPlan { function, steps, inputs, outputs, values, packed, slots, wide })
     }
 }
 
@@ -190,6 +225,8 @@ struct Building<'p, 'a> {
     /// Values that other than constexpr operations read. What only feeds constexpr operations is
     /// read while they are decoded, and has no value of its own.
     decoded: HashSet<String>,
+    /// Values that are read by what cannot read them packed.
+    unpacked: HashSet<String>,
     operands: HashMap<String, Operand>,
     /// Index of the last operation that reads a value; `usize::MAX` for outputs.
     last_uses: HashMap<String, usize>,
@@ -307,7 +344,12 @@ impl Building<'_, '_> {
         outputs.clone().any(|(read, _)| read) && outputs.all(|(_, decoded)| !decoded)
     }
 
-    /// Decodes a weight, unless it is only part of another.
+    /// Whether all that reads a weight can read it packed.
+    fn may_stay_packed(&self, weight: &str) -> bool {
+        matches!(self.planner.packed, Keep::Packed) && !self.unpacked.contains(weight)
+    }
+
+    /// Decodes a weight, unless it stays packed or is only part of another.
     fn weight(&mut self, operation: &mil::Operation) -> Outcome<()> {
         if self.is_part(operation) {
             return Ok(());
@@ -318,11 +360,26 @@ impl Building<'_, '_> {
         let ValueType::Tensor(kind) = value_type(output)? else {
             return invalid("its result is not a tensor");
         };
+        if self.may_stay_packed(&output.name)
+            && let values = self.decoder.values(&output.name)?
+            && let Some(packed) = Packed::new(&values, self.planner.shelf)?
+            && constant::element(&kind)? == Element::F16
+            && kind.fixed_shape().is_some_and(|shape| {
+                shape.into_iter().eq(packed.shape().iter().map(|size| *size as u64))
+            })
+        {
+            return self.define(&output.name, Operand::Packed(Arc::new(packed)));
+        }
         let key = cache_key(operation);
         let known = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
-        let tensor = match known {
-            Some(tensor) => tensor,
-            None => constant::decoded(&self.decoder, &output.name)?,
+        let packed = match &self.planner.packed {
+            Keep::Decoded(packed) => packed.get(&output.name),
+            Keep::Packed => None,
+        };
+        let tensor = match (known, packed) {
+            (Some(tensor), _) => tensor,
+            (None, Some(packed)) => packed.decoded()?,
+            (None, None) => constant::decoded(&self.decoder, &output.name)?,
         };
         let declared = (constant::element(&kind)?, constant::open_shape(&kind)?);
         check_outputs(
@@ -472,9 +529,14 @@ impl FunctionPlan {
         self.values.get(name)
     }
 
+    /// The weights that stay packed, by name.
+    pub(crate) fn packed(&self) -> &HashMap<String, Arc<Packed>> {
+        &self.packed
+    }
+
     /// Names of all values.
     pub(crate) fn value_names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+        self.values.keys().chain(self.packed.keys()).map(String::as_str)
     }
 
     /// Whether values declared as float16 are kept in f32.

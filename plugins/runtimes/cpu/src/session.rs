@@ -4,7 +4,7 @@ use crate::element::Element;
 use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
-use crate::plan::{ConstantCache, FunctionPlan, Planner, check_operations};
+use crate::plan::{ConstantCache, FunctionPlan, Keep, Planner, check_operations};
 use crate::source::Source;
 use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
@@ -37,9 +37,15 @@ pub(crate) struct CpuSession {
 struct Function {
     interface: FunctionInterface,
     inputs: Vec<InputPort>,
-    /// Made at the first run.
+    /// Made at the first run, and again when its weights are decoded.
     plan: Option<FunctionPlan>,
+    /// Runs with packed weights that are left.
+    packed_runs: u32,
 }
+
+/// Runs of a function with weights as they are stored. What is run more often than this, as in a chat,
+/// gains more by weights that are decoded than it takes to decode them.
+const PACKED_RUNS: u32 = 4;
 
 fn graph_error(error: &dyn std::fmt::Display) -> Error {
     Error::new(codes::GRAPH_INVALID, error.to_string())
@@ -91,7 +97,8 @@ impl CpuSession {
                 }
             }
             let name = interface.name.clone();
-            functions.insert(name, Function { interface, inputs, plan: None });
+            let packed_runs = PACKED_RUNS;
+            functions.insert(name, Function { interface, inputs, plan: None, packed_runs });
         }
         Ok(Self {
             source: Arc::new(source),
@@ -107,8 +114,8 @@ impl CpuSession {
         })
     }
 
-    /// Plans a function unless that is done.
-    fn prepare(&mut self, name: &str) -> Result<()> {
+    /// Plans a function unless that is done, for a run that shows these values.
+    fn prepare(&mut self, name: &str, taps: &[&str]) -> Result<()> {
         let Some(entry) = self.functions.get_mut(name) else {
             let known: Vec<&str> = self.functions.keys().map(String::as_str).collect();
             return Err(Error::new(
@@ -118,22 +125,35 @@ impl CpuSession {
             .with_at(self.source.path().display().to_string())
             .with_hint(format!("its functions are {}", known.join(", "))));
         };
-        if entry.plan.is_none() {
+        let shows = |plan: &FunctionPlan| taps.iter().any(|tap| plan.packed().contains_key(*tap));
+        if entry.packed_runs > 0 && entry.plan.as_ref().is_some_and(shows) {
+            entry.packed_runs = 0;
+        }
+        let packed = entry.plan.as_ref().map(FunctionPlan::packed);
+        let outdated = entry.packed_runs == 0 && packed.is_some_and(|packed| !packed.is_empty());
+        if entry.plan.is_none() || outdated {
             let source = Arc::clone(&self.source);
             let program = program(source.model()).map_err(|error| graph_error(&error))?;
             let Some(function) = program.functions.get(name) else {
                 return Err(graph_error(&format!("no function `{name}`")));
             };
             let block = block(function).map_err(|error| graph_error(&error))?;
+            let packed = match entry.packed_runs {
+                0 => Keep::Decoded(packed.cloned().unwrap_or_default()),
+                _ => Keep::Packed,
+            };
             let mut planner = Planner {
                 model: &source,
                 shelf: &self.shelf,
                 states: &self.state_indices,
                 cache: &mut self.cache,
                 wide: self.wide,
+                packed,
             };
+            // An earlier plan holds its weights until then: they are not read again.
             entry.plan = Some(planner.plan(name, function, block)?);
         }
+        entry.packed_runs = entry.packed_runs.saturating_sub(1);
         Ok(())
     }
 }
@@ -274,8 +294,8 @@ impl Session for CpuSession {
         taps: &[&str],
         outputs: &mut dyn Sink,
     ) -> Result<()> {
-        self.prepare(function)?;
-        let Some(Function { interface, inputs: ports, plan: Some(plan) }) =
+        self.prepare(function, taps)?;
+        let Some(Function { interface, inputs: ports, plan: Some(plan), .. }) =
             self.functions.get(function)
         else {
             return Err(Error::new(codes::INTERNAL, "a function is not planned"));

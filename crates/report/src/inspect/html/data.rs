@@ -2,7 +2,7 @@
 
 use super::super::report::Inspection;
 use super::super::weights::{PartInspection, WeightInspection};
-use super::{MAXIMUM_NAME, shorten};
+use crate::page::{MAXIMUM_NAME, shorten};
 use anemll_terminal as terminal;
 use anemll_terminal::plain;
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 use super::super::features::{Feature, FunctionInspection};
 use super::super::open::{Form, Part};
 use super::*;
+use crate::page::{escape, hash, lines, shorten};
 use std::collections::BTreeMap;
 
 /// A small report whose texts are hostile wherever they come from a file.
@@ -79,7 +80,8 @@ fn what_is_put_in_runs_nothing_and_is_not_looked_at_again() {
 
 #[test]
 fn the_page_holds_nothing_of_others() {
-    for text in TEMPLATES.map(|(_, source)| source).into_iter().chain([STYLE, SCRIPT]) {
+    let templates = page::TEMPLATES.iter().chain(&TEMPLATES).map(|(_, source)| *source);
+    for text in templates.chain([BASE, STYLE, SCRIPT]) {
         let text = text.replace("http://www.w3.org/2000/svg", "");
         assert!(!text.contains("http:") && !text.contains("https:") && !text.contains("url("));
     }

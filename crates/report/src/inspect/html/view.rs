@@ -4,6 +4,7 @@ use super::super::features::{Feature, FunctionInspection};
 use super::super::report::{GuessInspection, Inspection};
 use super::super::weights::{LayerInspection, Role, WeightInspection};
 use super::super::{findings, open, terminal_text};
+use crate::page::{Fact, List, Section};
 use anemll_mil::lint::RULES;
 use anemll_terminal as terminal;
 use anemll_terminal::{count, size};
@@ -21,26 +22,12 @@ const MAXIMUM_PLACES: usize = 60;
 const MAXIMUM_LAYERS: usize = 2000;
 const MAXIMUM_ENTRIES: usize = 500;
 
-/// The first entries of a list.
-#[derive(Serialize)]
-struct List<T> {
-    items: Vec<T>,
-    /// How many more there are.
-    left: usize,
-}
-
-impl<T> List<T> {
-    fn of(all: impl ExactSizeIterator<Item = T>, limit: usize) -> Self {
-        Self { left: all.len().saturating_sub(limit), items: all.take(limit).collect() }
-    }
-}
-
 /// All that the page shows besides the data for its script.
 #[derive(Serialize)]
 pub(super) struct Page<'a> {
     /// Name of the file or folder without its ending.
     title: String,
-    kind: &'static str,
+    kind: String,
     about: &'a str,
     facts: Vec<Fact>,
     sections: Vec<Section>,
@@ -57,21 +44,6 @@ pub(super) struct Page<'a> {
     metadata: List<(&'a str, &'a str)>,
     guesses: &'a [GuessInspection],
     files: &'a [open::Part],
-}
-
-#[derive(Serialize)]
-struct Fact {
-    title: &'static str,
-    value: String,
-    note: String,
-}
-
-/// A section; the template of the same name makes it.
-#[derive(Serialize)]
-struct Section {
-    id: &'static str,
-    title: &'static str,
-    number: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -162,7 +134,7 @@ impl<'a> Page<'a> {
         let guesses = found.guesses.as_deref().unwrap_or_default();
         Self {
             title: title(found),
-            kind: found.form.title(),
+            kind: format!("Core ML {}", found.form.title()),
             about: &found.short_description,
             facts: facts(found),
             sections: sections(found, causes.len(), guesses.len()),

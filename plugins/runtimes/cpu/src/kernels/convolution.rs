@@ -1,7 +1,7 @@
 //! Convolution over any number of spatial axes.
 
-use super::matrix::project;
-use super::{Call, Definition, Frame, Input, Step, checked_count, step};
+use super::matrix::{Rows, project};
+use super::{Call, Definition, Frame, Input, Step, Weight, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -96,7 +96,7 @@ impl Parameters {
 
 /// `conv`: x (batch, channels, spatial..), weight (outputs, channels / groups, kernel..).
 fn conv(call: &Call<'_>) -> Outcome<Step> {
-    let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
+    let (x, weight) = (call.tensor("x")?, call.weight("weight")?);
     let bias = call.optional("bias")?;
     let element = call.element()?;
     let Some(groups) =
@@ -117,18 +117,26 @@ fn conv(call: &Call<'_>) -> Outcome<Step> {
 fn run(
     frame: &Frame<'_>,
     x: &Input,
-    weight: &Input,
+    weight: &Weight,
     bias: Option<&Input>,
     parameters: &Parameters,
     element: Element,
 ) -> Outcome<Tensor> {
     let x = x.get(frame)?;
-    let weight = weight.get(frame)?.contiguous(frame.pool)?;
+    let dense = match weight {
+        Weight::Packed(_) => None,
+        Weight::Tensor(input) => Some(input.get(frame)?.contiguous(frame.pool)?),
+    };
+    let (weight_shape, weights) = match (weight, &dense) {
+        (Weight::Packed(packed), _) => (packed.shape(), Rows::Packed(packed)),
+        (_, Some(dense)) => (dense.shape(), Rows::Dense(Floats::dense(dense)?)),
+        (Weight::Tensor(_), None) => return invalid("a weight has no value"),
+    };
     let bias = bias.map(|bias| bias.get(frame)?.floats()).transpose()?;
     let ([batch, channels, spatial @ ..], [outputs, depth, kernel @ ..]) =
-        (x.shape(), weight.shape())
+        (x.shape(), weight_shape)
     else {
-        return invalid(format!("weight {:?} and x {:?}", weight.shape(), x.shape()));
+        return invalid(format!("weight {weight_shape:?} and x {:?}", x.shape()));
     };
     let groups = parameters.groups;
     let fits = spatial.len() == kernel.len()
@@ -137,8 +145,7 @@ fn run(
         && bias.as_ref().is_none_or(|bias| bias.len() == *outputs);
     if !fits {
         return invalid(format!(
-            "weight {:?} with {groups} groups does not suit x {:?}, or the bias does not",
-            weight.shape(),
+            "weight {weight_shape:?} with {groups} groups does not suit x {:?}, or the bias does not",
             x.shape()
         ));
     }
@@ -151,9 +158,17 @@ fn run(
             .iter()
             .all(|axis| axis.kernel == 1 && axis.stride == 1 && axis.output == axis.input);
     if pointwise {
-        return one_by_one(frame, x, &weight, bias.as_deref(), &shape, element);
+        return one_by_one(frame, x, weights, bias.as_deref(), &shape, element);
     }
-    general(frame, x, &weight, bias.as_deref(), &axes, groups, &shape, element)
+    let decoded;
+    let weights = match weights {
+        Rows::Dense(weights) => weights,
+        Rows::Packed(packed) => {
+            decoded = packed.decoded()?;
+            Floats::dense(&decoded)?
+        }
+    };
+    general(frame, x, weights, bias.as_deref(), &axes, groups, &shape, element)
 }
 
 /// A kernel of one element: a matrix product per sample. The result lies position after position
@@ -161,7 +176,7 @@ fn run(
 fn one_by_one(
     frame: &Frame<'_>,
     x: &Tensor,
-    weight: &Tensor,
+    weights: Rows<'_>,
     bias: Option<&[f32]>,
     shape: &[usize],
     element: Element,
@@ -174,7 +189,6 @@ fn one_by_one(
     let Some(&[sample, channel, position]) = wide.layout.strides().as_deref() else {
         return invalid("x has no strides");
     };
-    let weights = Floats::dense(weight)?;
     let mut whole = None;
     for index in 0..batch {
         let start = (wide.layout.offset() as isize + sample * index as isize) as usize;
@@ -207,7 +221,7 @@ fn one_by_one(
 fn general(
     frame: &Frame<'_>,
     x: &Tensor,
-    weight: &Tensor,
+    weights: Floats<'_>,
     bias: Option<&[f32]>,
     axes: &[Axis],
     groups: usize,
@@ -228,7 +242,6 @@ fn general(
     let Some(size) = positions.checked_mul(depth) else { return invalid("the input is too large") };
     checked_count(&[size])?;
     let sources = sources(axes, positions, taps);
-    let weights = Floats::dense(weight)?;
     let mut buffer = frame.pool.take_elements(element, shape.iter().product())?;
     let whole = Layout::contiguous(&[batch, shape[1], positions]);
     let mut columns = vec![0.0; size];
@@ -246,7 +259,7 @@ fn general(
             let first = group * own_outputs;
             let part = project(
                 frame,
-                weights.range(first * depth..(first + own_outputs) * depth),
+                Rows::Dense(weights.range(first * depth..(first + own_outputs) * depth)),
                 own_outputs,
                 Matrix::new(&columns, 0, [depth, positions], [1, depth as isize])?,
                 bias.map(|bias| &bias[first..first + own_outputs]),
@@ -378,7 +391,7 @@ mod tests {
         let result = run(
             &frame,
             &constant(&x_shape, &x),
-            &constant(&w_shape, &weight),
+            &Weight::Tensor(constant(&w_shape, &weight)),
             Some(&constant(&[case.outputs], &bias)),
             &parameters,
             Element::F32,

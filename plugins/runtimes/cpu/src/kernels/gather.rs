@@ -1,8 +1,11 @@
 //! Picking elements by index.
 
-use super::{Call, Definition, Step, axis_index, checked_count, step};
+use super::{Call, Definition, Frame, Step, Weight, axis_index, checked_count, step};
+use crate::element::Element;
 use crate::failure::{Outcome, invalid};
+use crate::packed::Packed;
 use crate::tensor::Tensor;
+use half::f16;
 
 pub(super) const ALL: &[Definition] =
     &[Definition::new("gather", gather), Definition::new("gather_along_axis", gather_along_axis)];
@@ -18,11 +21,17 @@ fn position(index: i64, size: usize) -> Outcome<usize> {
 
 /// `gather`: result = x's axes before `axis`, the indices' axes, x's axes after it.
 fn gather(call: &Call<'_>) -> Outcome<Step> {
-    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    let (x, indices) = (call.weight("x")?, call.tensor("indices")?);
     let axis = call.integer("axis")?.unwrap_or(0);
     let batch = call.integer("batch_dims")?.unwrap_or(0);
     step(move |frame| {
-        let x = x.get(frame)?.contiguous(frame.pool)?;
+        let x = match &x {
+            Weight::Packed(packed) if axis == 0 && batch == 0 => {
+                return packed_rows(frame, packed, indices.get(frame)?);
+            }
+            Weight::Packed(packed) => packed.decoded()?,
+            Weight::Tensor(input) => input.get(frame)?.contiguous(frame.pool)?,
+        };
         let indices = indices.get(frame)?;
         let axis = axis_index(axis, x.rank())?;
         let Ok(batch) = usize::try_from(batch) else {
@@ -64,6 +73,26 @@ fn gather(call: &Call<'_>) -> Outcome<Step> {
     })
 }
 
+/// Rows of a packed weight, which alone are decoded.
+fn packed_rows(frame: &Frame<'_>, packed: &Packed, indices: &Tensor) -> Outcome<Tensor> {
+    let Some((&size, row)) = packed.shape().split_first() else {
+        return invalid("a weight has no axis");
+    };
+    let shape = [indices.shape(), row].concat();
+    let width: usize = row.iter().product();
+    let mut buffer = frame.pool.take_elements(Element::F16, checked_count(&shape)?)?;
+    let list = indices.integers()?;
+    // Without elements, indices are checked all the same.
+    let mut rows = buffer.slice_mut::<f16>().chunks_exact_mut(width.max(1));
+    for index in list {
+        let position = position(index, size)?;
+        if let Some(row) = rows.next() {
+            packed.fill(position * width, row);
+        }
+    }
+    Ok(Tensor::owned(Element::F16, &shape, buffer))
+}
+
 /// `gather_along_axis`: result[.., i, ..] = x[.., indices[.., i, ..], ..].
 fn gather_along_axis(call: &Call<'_>) -> Outcome<Step> {
     let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
@@ -97,7 +126,6 @@ fn gather_along_axis(call: &Call<'_>) -> Outcome<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Element;
     use crate::testing::{evaluate, f32s, i32s};
 
     fn numbered(shape: &[usize]) -> Tensor {

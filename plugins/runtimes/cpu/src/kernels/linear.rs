@@ -1,7 +1,7 @@
 //! `linear`: rows times constant weights.
 
-use super::matrix::project;
-use super::{Call, Definition, Step, step};
+use super::matrix::{Rows, project};
+use super::{Call, Definition, Step, Weight, step};
 use crate::failure::{Outcome, invalid};
 use crate::tensor::{Floats, Tensor, Wide};
 use anemll_matrix::Matrix;
@@ -10,18 +10,24 @@ pub(super) const ALL: &[Definition] = &[Definition::new("linear", linear)];
 
 /// `linear`: x (.., depth) times weight (rows, depth) transposed, plus bias (rows).
 fn linear(call: &Call<'_>) -> Outcome<Step> {
-    let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
+    let (x, weight) = (call.tensor("x")?, call.weight("weight")?);
     let bias = call.optional("bias")?;
     let element = call.element()?;
     step(move |frame| {
         let x = x.get(frame)?;
-        let weight = weight.get(frame)?.contiguous(frame.pool)?;
-        let (&[rows, depth], Some((&last, leading))) = (weight.shape(), x.shape().split_last())
-        else {
-            return invalid(format!("weight {:?} and x {:?}", weight.shape(), x.shape()));
+        let dense;
+        let (shape, weights) = match &weight {
+            Weight::Packed(packed) => (packed.shape(), Rows::Packed(packed)),
+            Weight::Tensor(input) => {
+                dense = input.get(frame)?.contiguous(frame.pool)?;
+                (dense.shape(), Rows::Dense(Floats::dense(&dense)?))
+            }
+        };
+        let (&[rows, depth], Some((&last, leading))) = (shape, x.shape().split_last()) else {
+            return invalid(format!("weight {shape:?} and x {:?}", x.shape()));
         };
         if last != depth {
-            return invalid(format!("weight {:?} and x {:?}", weight.shape(), x.shape()));
+            return invalid(format!("weight {shape:?} and x {:?}", x.shape()));
         }
         let columns = leading.iter().product();
         let bias = bias.as_ref().map(|bias| bias.get(frame)?.floats()).transpose()?;
@@ -33,7 +39,6 @@ fn linear(call: &Call<'_>) -> Outcome<Step> {
         };
         let start = wide.layout.offset();
         let matrix = Matrix::new(wide.data(), start, [depth, columns], [channel, position])?;
-        let weights = Floats::dense(&weight)?;
         let buffer = project(frame, weights, rows, matrix, bias.as_deref(), element)?;
         wide.release(frame.pool);
         let shape = [leading, &[rows]].concat();

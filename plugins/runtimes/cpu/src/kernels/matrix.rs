@@ -3,6 +3,7 @@
 use super::Frame;
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
+use crate::packed::Packed;
 use crate::simd;
 use crate::storage::Buffer;
 use crate::tensor::Floats;
@@ -10,15 +11,50 @@ use crate::workers;
 use anemll_matrix::{Matrix, multiply_add};
 use half::f16;
 
-/// Row by row dot products with a vector.
-fn times_vector(weights: Floats<'_>, vector: &[f32], output: &mut [f32]) {
+/// The rows of a matrix: elements that are there, or that are decoded as they are read.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a> {
+    Dense(Floats<'a>),
+    Packed(&'a Packed),
+}
+
+impl Rows<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Dense(values) => values.len(),
+            Self::Packed(packed) => packed.count(),
+        }
+    }
+}
+
+/// Packed elements that are decoded at once for a product with a vector: they stay in the first-level
+/// cache.
+const DECODED: usize = 8 * 1024;
+
+/// Dot products with a vector of rows from number `first` on.
+fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f32]) {
+    let depth = vector.len();
+    let range = first * depth..(first + output.len()) * depth;
     match weights {
-        Floats::F16(values) => simd::rows_times_vector(values, vector, output),
-        Floats::F32(values) => simd::widest(|| {
-            for (row, result) in values.chunks_exact(vector.len().max(1)).zip(output) {
-                *result = simd::dot(row, vector);
+        Rows::Dense(values) => match values.range(range) {
+            Floats::F16(values) => simd::rows_times_vector(values, vector, output),
+            Floats::F32(values) => simd::widest(|| {
+                for (row, result) in values.chunks_exact(depth.max(1)).zip(output) {
+                    *result = simd::dot(row, vector);
+                }
+            }),
+        },
+        Rows::Packed(packed) => {
+            let count = (DECODED / depth.max(1)).next_multiple_of(4).min(output.len());
+            let mut halves = vec![f16::ZERO; count * depth];
+            let mut at = range.start;
+            for output in output.chunks_mut(count.max(1)) {
+                let halves = &mut halves[..output.len() * depth];
+                packed.fill(at, halves);
+                simd::rows_times_vector(halves, vector, output);
+                at += halves.len();
             }
-        }),
+        }
     }
 }
 
@@ -33,7 +69,7 @@ const LARGEST_BLOCK: usize = 96;
 /// column 0, then those of column 1, and so on.
 pub(super) fn project(
     frame: &Frame<'_>,
-    weights: Floats<'_>,
+    weights: Rows<'_>,
     rows: usize,
     x: Matrix<'_>,
     bias: Option<&[f32]>,
@@ -55,17 +91,24 @@ pub(super) fn project(
     let block = block.min(rows.max(1));
     let mut wide = frame.pool.take_elements(Element::F32, rows * columns)?;
     workers::split(frame.host, wide.slice_mut::<f32>(), block * columns, cost, |start, part| {
-        let mut panel =
-            vec![0.0; if matches!(weights, Floats::F16(_)) { block * depth } else { 0 }];
+        let (mut panel, mut halves) = (Vec::new(), Vec::new());
         let mut first = start / columns.max(1);
         for output in part.chunks_mut(block * columns) {
             let count = output.len() / columns;
-            let own = weights.range(first * depth..(first + count) * depth);
+            let range = first * depth..(first + count) * depth;
+            let own = match weights {
+                Rows::Dense(values) => values.range(range),
+                Rows::Packed(packed) => {
+                    halves.resize(range.len(), f16::ZERO);
+                    packed.fill(range.start, &mut halves);
+                    Floats::F16(&halves)
+                }
+            };
             let left = match own {
                 Floats::F16(values) => {
-                    let panel = &mut panel[..count * depth];
-                    simd::widen(values, panel);
-                    &*panel
+                    panel.resize(values.len(), 0.0);
+                    simd::widen(values, &mut panel);
+                    &panel
                 }
                 Floats::F32(values) => values,
             };
@@ -114,7 +157,7 @@ pub(super) fn project(
 /// One or two columns: dot products that read every weight once.
 fn project_vectors(
     frame: &Frame<'_>,
-    weights: Floats<'_>,
+    weights: Rows<'_>,
     rows: usize,
     x: Matrix<'_>,
     bias: Option<&[f32]>,
@@ -132,8 +175,7 @@ fn project_vectors(
             }
         };
         let line = |first: usize, output: &mut [f32]| {
-            let range = first * depth..(first + output.len()) * depth;
-            times_vector(weights.range(range), vector, output);
+            times_vector(weights, first, vector, output);
             if let Some(bias) = bias {
                 output.iter_mut().zip(&bias[first..]).for_each(|(value, term)| *value += term);
             }
@@ -186,7 +228,7 @@ mod tests {
                 let (down, across) = (strides.0 as isize, strides.1 as isize);
                 let matrix = Matrix::new(&x, 0, [depth, columns], [down, across]).unwrap();
                 let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
-                let weights = Floats::F16(&halves);
+                let weights = Rows::Dense(Floats::F16(&halves));
                 let result = project(&frame, weights, rows, matrix, Some(&bias), Element::F32);
                 let result = result.unwrap();
                 for (index, value) in result.slice::<f32>().iter().enumerate() {
@@ -214,7 +256,8 @@ mod tests {
         let weights: Vec<f32> = (0..rows * depth).map(|i| (i / depth) as f32).collect();
         let x = vec![1.0; depth * columns];
         let matrix = Matrix::new(&x, 0, [depth, columns], [columns as isize, 1]).unwrap();
-        let result = project(&frame, Floats::F32(&weights), rows, matrix, None, Element::F32);
+        let result =
+            project(&frame, Rows::Dense(Floats::F32(&weights)), rows, matrix, None, Element::F32);
         for (index, value) in result.unwrap().slice::<f32>().iter().enumerate() {
             assert_eq!(*value, ((index % rows) * depth) as f32);
         }

@@ -25,6 +25,7 @@ mod unary;
 
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
+use crate::packed::Packed;
 use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
 use anemll_plugin_api::Host;
@@ -97,10 +98,26 @@ impl Input {
     }
 }
 
+/// A weight: a tensor, or one that is decoded as it is read.
+#[derive(Clone, Debug)]
+pub(crate) enum Weight {
+    Tensor(Input),
+    Packed(Arc<Packed>),
+}
+
+/// Arguments whose kernels take weights that are packed, by operation.
+const PACKED: &[(&str, &str)] = &[("conv", "weight"), ("gather", "x"), ("linear", "weight")];
+
+/// Whether an operation takes a packed weight for this argument.
+pub(crate) fn takes_packed(operation: &str, argument: &str) -> bool {
+    PACKED.contains(&(operation, argument))
+}
+
 /// One binding of an argument.
 #[derive(Clone, Debug)]
 pub(crate) enum Operand {
     Tensor(Input),
+    Packed(Arc<Packed>),
     State(usize),
     Text(String),
 }
@@ -164,6 +181,14 @@ impl Call<'_> {
     /// A tensor argument.
     pub(crate) fn tensor(&self, name: &str) -> Outcome<Input> {
         self.required(name, self.optional(name)?)
+    }
+
+    /// A tensor argument that may be packed.
+    pub(crate) fn weight(&self, name: &str) -> Outcome<Weight> {
+        match self.single(name)? {
+            Some(Operand::Packed(packed)) => Ok(Weight::Packed(Arc::clone(packed))),
+            _ => self.tensor(name).map(Weight::Tensor),
+        }
     }
 
     /// An argument that is a list of tensors.

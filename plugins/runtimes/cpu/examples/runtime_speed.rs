@@ -1,7 +1,7 @@
 //! Prints tokens per second of `infer` and `prefill`: of the package that is named, or of a
 //! generated model of the shape of SmolLM2-135M with random weights.
 //!
-//! `cargo run --release -p anemll-runtime-cpu --example speed [PACKAGE]`
+//! `cargo run --release -p anemll-runtime-cpu --example runtime_speed [PACKAGE]`
 #![allow(clippy::print_stdout, missing_docs, reason = "a program, not a library")]
 
 use anemll_mil::{

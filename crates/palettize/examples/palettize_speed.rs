@@ -1,7 +1,7 @@
 //! Millions of weights per second on one core, for matrices like those of language models or for one
 //! in a file of 16-bit floats. `cargo xtask bench palettize` compares it with coremltools.
 //!
-//! `cargo run --release -p anemll-palettize --example speed [FILE COLUMNS ROWS_OF_A_GROUP BITS]`
+//! `cargo run --release -p anemll-palettize --example palettize_speed [FILE COLUMNS ROWS_OF_A_GROUP BITS]`
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "it is a program for its author")]
 

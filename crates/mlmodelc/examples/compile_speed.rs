@@ -1,4 +1,4 @@
-//! How long one compile takes: `cargo run --release -p anemll-mlmodelc --example speed -- PACKAGE`.
+//! How long one compile takes: `cargo run --release -p anemll-mlmodelc --example compile_speed -- PACKAGE`.
 //! Peak memory is for the system's `time` to say.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]

@@ -1,0 +1,159 @@
+//! Weights that stay in memory as they are stored: indices and tables, whose elements are looked up
+//! when they are read.
+//!
+//! They take a quarter of the memory of their elements with 4 bits, and nothing has to be decoded
+//! before the first run. What is run often is better decoded once.
+
+use crate::element::Element;
+use crate::failure::Outcome;
+use crate::layout::element_count;
+use crate::storage::{Buffer, Shelf};
+use crate::tensor::Tensor;
+use anemll_mil::DataType;
+use anemll_weights::{Values, unpack_into};
+use half::f16;
+use std::sync::Arc;
+
+/// Indices that are unpacked at once.
+const PIECE: usize = 2048;
+
+/// A weight of float16 elements, each an entry of the table that a stretch of neighbours share.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    shape: Vec<usize>,
+    bits: u8,
+    /// Elements that share a table.
+    run: usize,
+    /// Tables of `2^bits` entries.
+    entries: Vec<f16>,
+    indices: Arc<Buffer>,
+}
+
+impl Packed {
+    /// A weight that can stay packed; none where it has another form.
+    pub(crate) fn new(values: &Values<'_>, shelf: &Shelf) -> Outcome<Option<Self>> {
+        let Some(palette) = values.palette() else { return Ok(None) };
+        if values.data_type != DataType::Float16 || values.shape.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            shape: values.shape.clone(),
+            bits: palette.bits,
+            run: palette.run,
+            // They were float16 when they were stored.
+            entries: palette.entries.iter().map(|entry| f16::from_f32(*entry)).collect(),
+            indices: shelf.weight(palette.file, palette.record)?,
+        }))
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub(crate) fn count(&self) -> usize {
+        element_count(&self.shape).unwrap_or(0)
+    }
+
+    /// Writes the elements from number `start` on, as many as `output` holds.
+    pub(crate) fn fill(&self, start: usize, output: &mut [f16]) {
+        let size = 1_usize << self.bits;
+        let mut rest = output;
+        let mut at = start;
+        while !rest.is_empty() {
+            let group = at / self.run;
+            let here = ((group + 1) * self.run - at).min(rest.len());
+            let (part, behind) = rest.split_at_mut(here);
+            let table = self.entries.get(group * size..(group + 1) * size).unwrap_or_default();
+            match self.bits {
+                4 if at.is_multiple_of(2) => fill_pairs(self.indices.bytes(), table, at, part),
+                bits => fill_each(self.indices.bytes(), bits, table, at, part),
+            }
+            at += here;
+            rest = behind;
+        }
+    }
+
+    /// All elements.
+    pub(crate) fn decoded(&self) -> Outcome<Tensor> {
+        let mut buffer = Buffer::zeroed(self.count() * 2)?;
+        self.fill(0, buffer.slice_mut());
+        Ok(Tensor::owned(Element::F16, &self.shape, buffer))
+    }
+}
+
+/// Entries of one table, by indices of so many bits.
+fn fill_each(indices: &[u8], bits: u8, table: &[f16], start: usize, output: &mut [f16]) {
+    // As many entries as a byte has values: no index is outside.
+    let mut entries = [f16::ZERO; 256];
+    entries[..table.len()].copy_from_slice(table);
+    let mut unpacked = [0; PIECE];
+    for (number, part) in output.chunks_mut(PIECE).enumerate() {
+        let unpacked = &mut unpacked[..part.len()];
+        unpack_into(indices, bits, start + number * PIECE, unpacked);
+        for (slot, index) in part.iter_mut().zip(unpacked) {
+            *slot = entries[usize::from(*index)];
+        }
+    }
+}
+
+/// As [`fill_each`] for 4 bits from an even place on: two entries at a time, by the byte that has both
+/// indices.
+fn fill_pairs(indices: &[u8], table: &[f16], start: usize, output: &mut [f16]) {
+    let mut pairs = [[f16::ZERO; 2]; 256];
+    for (byte, pair) in pairs.iter_mut().enumerate() {
+        *pair = [byte % 16, byte / 16].map(|at| table.get(at).copied().unwrap_or_default());
+    }
+    let bytes = indices.get(start / 2..).unwrap_or_default();
+    let (slots, last) = output.as_chunks_mut::<2>();
+    for (slots, byte) in slots.iter_mut().zip(bytes) {
+        *slots = pairs[usize::from(*byte)];
+    }
+    if let ([last], Some(byte)) = (last, bytes.get(slots.len())) {
+        *last = pairs[usize::from(*byte)][0];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+
+    #[test]
+    fn elements_are_entries_by_index_wherever_one_begins() {
+        let mut random = Random::new(8);
+        for bits in [1, 2, 3, 4, 6, 8_u8] {
+            for (rows, columns, group) in [(6, 35, 2), (4, 16, 4), (3, 9, 1)] {
+                let count = rows * columns;
+                let size = 1_usize << bits;
+                let indices: Vec<usize> = (0..count).map(|_| random.below(size)).collect();
+                let mut bytes = vec![0_u8; (count * usize::from(bits)).div_ceil(8)];
+                for (at, index) in indices.iter().enumerate() {
+                    for bit in 0..usize::from(bits) {
+                        let to = at * usize::from(bits) + bit;
+                        bytes[to / 8] |= ((index >> bit & 1) as u8) << (to % 8);
+                    }
+                }
+                let entries: Vec<f16> =
+                    (0..rows / group * size).map(|_| f16::from_f32(random.unit())).collect();
+                let packed = Packed {
+                    shape: vec![rows, columns],
+                    bits,
+                    run: group * columns,
+                    entries: entries.clone(),
+                    indices: Arc::new(Buffer::from_bytes(&bytes)),
+                };
+                let all = packed.decoded().unwrap();
+                for (at, value) in all.raw::<f16>().iter().enumerate() {
+                    let expected = entries[at / (group * columns) * size + indices[at]];
+                    assert_eq!(value.to_bits(), expected.to_bits(), "{bits} bits, {at}");
+                }
+                for (start, end) in [(0, 1), (1, 2), (3, count), (columns, 2 * columns)] {
+                    let mut part = vec![f16::NAN; end - start];
+                    packed.fill(start, &mut part);
+                    assert_eq!(part, all.raw::<f16>()[start..end], "{bits} bits, {start}");
+                }
+            }
+        }
+    }
+}
