@@ -103,6 +103,22 @@ FAMILIES.update(
         ),
         "gemma2": ({**GEMMA, "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"}, ("hidden_act", "mlp_bias", "rope_scaling")),
         "gemma3": ({**GEMMA, "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}, ("hidden_act", "mlp_bias")),
+        "arcee": ({"architectures": ["ArceeForCausalLM"], "model_type": "arcee", "hidden_act": "relu2"}, ()),
+        "granite": (
+            {
+                "architectures": ["GraniteForCausalLM"],
+                "model_type": "granite",
+                "attention_multiplier": 0.3,
+                "embedding_multiplier": 6.0,
+                "logits_scaling": 2.5,
+                "residual_multiplier": 0.7,
+            },
+            (),
+        ),
+        "stablelm": (
+            {"architectures": ["StableLmForCausalLM"], "model_type": "stablelm", "layer_norm_eps": 1e-05},
+            ("attention_bias", "mlp_bias", "rms_norm_eps"),
+        ),
         "phi3": (
             {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias"),
@@ -209,6 +225,20 @@ def with_the_other_factors(config: dict, weights: Weights) -> tuple[dict, Weight
     scaling = config["rope_scaling"]
     swapped = {**scaling, "short_factor": scaling["long_factor"], "long_factor": scaling["short_factor"]}
     return {**config, "rope_scaling": swapped}, weights
+
+
+def without_factors(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "embedding_multiplier": 1.0, "residual_multiplier": 1.0}, weights
+
+
+def with_another_activation(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "hidden_act": "silu"}, weights
+
+
+def with_one_after_the_other(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    gains = {f"model.layers.{layer}.post_attention_layernorm.weight": torch.ones(64) for layer in range(2)}
+    biases = {name.replace(".weight", ".bias"): torch.zeros(64) for name in gains}
+    return {**config, "use_parallel_residual": False}, {**weights, **gains, **biases}
 
 
 def longrope(pairs: int) -> dict:
@@ -503,6 +533,23 @@ VARIANTS = {
         family="phi3",
         positions=120,
         mistake=with_the_other_factors,
+    ),
+    "arcee": Variant(SMALL, torch.bfloat16, family="arcee", positions=120, mistake=with_another_activation),
+    "gelu": Variant({**SMALL, "hidden_act": "gelu"}, positions=120, mistake=with_another_activation),
+    "granite": Variant(SMALL, family="granite", positions=120, mistake=without_factors),
+    # A quarter of each head is rotated.
+    "stablelm": Variant(
+        {**SMALL, "num_key_value_heads": 2, "use_qkv_bias": True},
+        torch.bfloat16,
+        family="stablelm",
+        positions=120,
+        mistake=without_biases("layernorm"),
+    ),
+    "stablelm-parallel": Variant(
+        {**SMALL, "num_key_value_heads": 2, "partial_rotary_factor": 0.5, "use_parallel_residual": True},
+        family="stablelm",
+        positions=120,
+        mistake=with_one_after_the_other,
     ),
     "phi3-window": Variant(
         {**SMALL, "num_key_value_heads": None, "sliding_window": 24},

@@ -33,6 +33,8 @@ fn converts(anemll: &Path, output: &Path) {
         "phi3",
         "olmo",
         "smollm3",
+        "granite",
+        "stablelm",
         "lut",
         "chunked",
         "monolithic",

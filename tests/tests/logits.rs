@@ -161,11 +161,14 @@ models! {
     tiny_qwen2 = "tiny-qwen2" trained;
     tiny_qwen3 = "tiny-qwen3" trained;
     all_biases = "all-biases" every_way;
+    arcee = "arcee" in_chunks;
     attention_bias = "attention-bias" in_chunks;
     float32_weights = "float32-weights" in_chunks;
+    gelu = "gelu" in_chunks;
     gemma2 = "gemma2" every_way;
     gemma3 = "gemma3" every_way;
     gemma3_large_stream = "gemma3-large-stream" every_way;
+    granite = "granite" every_way;
     head_dim_apart = "head-dim-apart" in_chunks;
     large_eps = "large-eps" in_chunks;
     large_residual = "large-residual" in_chunks;
@@ -205,6 +208,8 @@ models! {
     sharded = "sharded" in_chunks;
     smollm3 = "smollm3" every_way;
     smollm3_listed = "smollm3-listed" in_chunks;
+    stablelm = "stablelm" every_way;
+    stablelm_parallel = "stablelm-parallel" in_chunks;
     tied = "tied" in_chunks;
     untied_head_odd_vocab = "untied-head-odd-vocab" every_way;
 }

@@ -407,6 +407,27 @@ fn a_window_that_no_layer_can_have_says_which_context_suits() {
 }
 
 #[test]
+fn of_a_model_that_sees_images_the_language_model_is_converted() {
+    let folder = copy("variants/gemma3");
+    edit_config(&folder, |config| {
+        let text = config.take();
+        *config = json!({
+            "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+            "text_config": text, "vision_config": {"hidden_size": 8}, "boi_token_index": 3,
+        });
+    });
+    edit_weights(&folder, |weights| {
+        weights.rename(|name| format!("language_model.{name}"));
+        let name = "language_model.model.norm.weight";
+        let bytes = weights.bytes(name).to_vec();
+        weights.add("vision_tower.post_layernorm.weight", name, &bytes);
+    });
+    let told = converts_as("variants/gemma3", &folder, &[]);
+    assert!(told.contains("only the language model, `text_config`, is converted"), "{told}");
+    assert!(told.contains("does not use: `vision_tower.post_layernorm.weight`"), "{told}");
+}
+
+#[test]
 fn absurd_sizes_are_refused_at_once() {
     for (key, value) in [
         ("head_dim", json!(2_147_483_646)),

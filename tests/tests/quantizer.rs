@@ -262,13 +262,16 @@ fn a_rotation_alone_changes_nothing() {
         "tiny-llama",
         "tiny-qwen2",
         "tiny-qwen3",
+        "variants/granite",
         "variants/smollm3",
         "variants/phi3-long-factors",
         "variants/olmo2",
         "variants/gemma3",
+        "variants/stablelm",
     ] {
         let output = tempfile::tempdir().unwrap();
-        convert_model(name, output.path(), &["-O", "break=nothing, rotated"]).unwrap();
+        let options = ["--no-tokenizer", "-O", "break=nothing, rotated"];
+        convert_model(name, output.path(), &options).unwrap();
         let result = evaluate(output.path(), &golden(name), "logits.npy", &[]);
         let divergence = result["kl_mean"].as_f64().unwrap();
         assert!(divergence < 1e-4, "{name}: {divergence}");

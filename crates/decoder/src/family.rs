@@ -172,8 +172,9 @@ pub enum EmbeddingScale {
 /// How positions are read.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Positions {
-    /// Whether `partial_rotary_factor` may be below 1.
-    pub partial: bool,
+    /// `partial_rotary_factor` where it is not given, in families that have it; others rotate heads
+    /// whole.
+    pub partial: Option<f64>,
     /// Whether factors for short and long texts may be given (the type `longrope`), and
     /// `original_max_position_embeddings` where the configuration does not have it.
     pub longrope: Option<u64>,

@@ -18,6 +18,8 @@ use crate::refusals::Refusals;
 use crate::rope::{Frequencies, RopeScaling, frequencies};
 use crate::spec::{DecoderSpec, split_head, too_many_layers};
 
+const TIED: &str = "tie_word_embeddings";
+
 /// The keys that every family reads. A key that no table names is remarked on.
 const KEYS: &[Key] = &[
     Key::used("architectures"),
@@ -34,7 +36,7 @@ const KEYS: &[Key] = &[
     Key::used("rope_parameters"),
     Key::used("rope_scaling"),
     Key::used("rope_theta"),
-    Key::used("tie_word_embeddings"),
+    Key::used(TIED),
     Key::used("vocab_size"),
 ];
 
@@ -126,7 +128,14 @@ pub(crate) fn read(
             defaults.max_position_embeddings
         })
     });
-    let norm_epsilon = refusals.take(config.number(defaults.norm_epsilon_key))?.map(|given| {
+    let epsilon = config.number(defaults.norm_epsilon_key).and_then(|given| match given {
+        Some(epsilon) if !(0.0..=1.0).contains(&epsilon) => {
+            let key = config.path(defaults.norm_epsilon_key);
+            Err(key_invalid(&key, format!("is {epsilon}, not from 0 to 1")))
+        }
+        given => Ok(given),
+    });
+    let norm_epsilon = refusals.take(epsilon)?.map(|given| {
         given.unwrap_or_else(|| {
             notes.push(default_note(defaults.norm_epsilon_key, defaults.norm_epsilon));
             defaults.norm_epsilon
@@ -139,6 +148,7 @@ pub(crate) fn read(
                 base: defaults.rope_theta,
                 partial: positions.partial,
                 longrope: positions.longrope,
+                layered: positions.local.is_some(),
                 ..RopeRules::new(longest, model.context)
             };
             refusals.take(read_rope(&config, &rules))?
@@ -166,7 +176,8 @@ pub(crate) fn read(
     }
     let names = TensorNames::find(&model.tensors);
     let tied = defaults.tie_word_embeddings;
-    let head = refusals.take(head(&whole, model, &names, (tied, choices.head), &mut notes))?;
+    let ties = if whole.get(TIED).is_some() { &whole } else { &config };
+    let head = refusals.take(head(ties, model, &names, (tied, choices.head), &mut notes))?;
     let layers = refusals.take(layers(&config))?;
     let intermediate_size = refusals.take(config.required_size("intermediate_size"))?;
     let rotations = match (&rope, head_dimension) {
@@ -253,8 +264,7 @@ fn head(
     (default, asked): (bool, Option<Head>),
     notes: &mut Vec<String>,
 ) -> Result<(bool, Option<StoredHead>)> {
-    const KEY: &str = "tie_word_embeddings";
-    let tied = config.boolean(KEY)?.unwrap_or(default);
+    let tied = config.boolean(TIED)?.unwrap_or(default);
     let stored = model.tensors.contains_key(&names.head);
     match asked {
         Some(Head::Tied) => {

@@ -8,6 +8,7 @@ use crate::block::{BlockSpec, Mixer, Norm};
 use crate::config::{LARGEST_LAYERS, LARGEST_SIZE};
 use crate::error::{key_invalid, shape_invalid};
 use crate::rope::{Frequencies, LARGEST_TABLE};
+use crate::weights::Weight;
 
 /// Name of the state that holds keys and values; the apps look for it.
 pub const STATE_NAME: &str = "model_model_kv_cache_0";
@@ -272,19 +273,30 @@ impl DecoderSpec {
 
     /// Remarks for the report on what float16 changes.
     pub fn notes(&self) -> Vec<String> {
+        if self.norm_epsilon == 0.0 {
+            return Vec::new();
+        }
+        let mut notes = Vec::new();
         let rounded = f16::from_f64(self.norm_epsilon).to_f64();
         let change = (rounded - self.norm_epsilon) / self.norm_epsilon;
-        if self.norm_epsilon > 0.0 && rounded == 0.0 {
-            vec![format!("the norms' epsilon {:e} is 0 in float16", self.norm_epsilon)]
+        if rounded == 0.0 {
+            notes.push(format!("the norms' epsilon {:e} is 0 in float16", self.norm_epsilon));
         } else if change.abs() > 0.01 {
-            vec![format!(
+            notes.push(format!(
                 "the norms' epsilon {:e} is {rounded:.4e} in float16, a change of {:+.1} %",
                 self.norm_epsilon,
                 100.0 * change
-            )]
-        } else {
-            Vec::new()
+            ));
         }
+        let of_stream = f16::from_f64(self.epsilon_of(Weight::FinalNorm)).to_f64();
+        let acts = of_stream / (self.stream_scale * self.stream_scale);
+        if self.stream_scale != 1.0 && (acts / self.norm_epsilon - 1.0).abs() > 0.01 {
+            notes.push(format!(
+                "in norms of the scaled residual stream, the epsilon {:e} acts as {acts:.1e}",
+                self.norm_epsilon
+            ));
+        }
+        notes
     }
 
     /// The description that combiners and reports read. The caller fills in the names.
@@ -425,5 +437,9 @@ mod tests {
             ["the norms' epsilon 1e-6 is 1.0133e-6 in float16, a change of +1.3 %"]
         );
         assert_eq!(notes(1e-8), ["the norms' epsilon 1e-8 is 0 in float16"]);
+        let scaled = DecoderSpec { stream_scale: 0.125, norm_epsilon: 1e-5, ..small() };
+        assert!(scaled.notes().len() == 1 && scaled.notes()[0].ends_with("acts as 1.1e-5"));
+        let small = DecoderSpec { stream_scale: 1.0 / 32.0, ..scaled };
+        assert!(small.notes()[0].ends_with("the epsilon 1e-5 acts as 6.1e-5"));
     }
 }

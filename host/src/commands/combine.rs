@@ -80,7 +80,7 @@ pub struct CombineArguments {
     #[arg(long, conflicts_with_all = ["tolerance", "anemll_dedup"], help_heading = SHARING)]
     pub skip_anemll_dedup: bool,
 
-    /// Of ANEMLL's scripts; refused, for there are no Gemma 3 conversions here.
+    /// Of ANEMLL's scripts; refused: Gemma 3 has the usual parts here.
     #[arg(long, hide = true)]
     pub gemma3: bool,
     /// As --gemma3.
@@ -163,7 +163,7 @@ fn refuse_rotation(arguments: &CombineArguments) -> Result<()> {
     };
     Err(Error::new(
         codes::NOT_YET_SUPPORTED,
-        "Gemma 3 and its rotating caches are not supported, so their parts are not looked for",
+        "rotating caches of Gemma 3 are not supported, so their parts are not looked for",
     )
     .with_at(flag)
     .with_hint(

@@ -12,7 +12,7 @@ use serde_json::Map;
 
 use crate::error::{key_invalid, key_missing};
 
-pub use rope::{Rope, RopeRules, read_rope};
+pub use rope::{Rope, RopeRules, read_local_base, read_rope};
 pub use rules::{Allowed, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, Rule, check_keys};
 pub use windows::{
     WindowRules, Windows, check_length, layer_count, window_everywhere, windows_by_pattern,

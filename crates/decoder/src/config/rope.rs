@@ -10,6 +10,12 @@ use super::{Config, brief};
 use crate::error::{key_invalid, key_missing, key_unsupported};
 use crate::rope::RopeScaling;
 
+/// Where transformers 5 keeps the parameters.
+const NEW: &str = "rope_parameters";
+/// The kinds of layers that they may stand under there.
+const WHOLE: &str = "full_attention";
+const LOCAL: &str = "sliding_attention";
+
 /// Base and scaling of the rotary frequencies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
@@ -32,17 +38,21 @@ pub struct RopeRules {
     pub context: u64,
     /// The base where none is given.
     pub base: f64,
-    /// Whether `partial_rotary_factor` may be below 1.
-    pub partial: bool,
+    /// `partial_rotary_factor` where it is not given, in families that have it; others rotate heads
+    /// whole.
+    pub partial: Option<f64>,
     /// Whether the type `longrope` (`su` and `yarn` in old files) is known, and
     /// `original_max_position_embeddings` where it is not given.
     pub longrope: Option<u64>,
+    /// Whether `rope_parameters` may hold those of each kind of layer; those of layers that see all
+    /// are read.
+    pub layered: bool,
 }
 
 impl RopeRules {
     /// Those of Llama.
     pub const fn new(longest: u64, context: u64) -> Self {
-        Self { longest, context, base: 10_000.0, partial: false, longrope: None }
+        Self { longest, context, base: 10_000.0, partial: None, longrope: None, layered: false }
     }
 }
 
@@ -55,9 +65,9 @@ impl RopeRules {
 /// Keys that are missing, have a wrong type or value, contradict one another, or cannot be expressed.
 pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
     let &RopeRules { longest, context, base: default, .. } = rules;
-    let outer_share = share(config, rules)?;
+    let outer_share = share(config, rules)?.or(rules.partial);
     let top_base = config.number("rope_theta")?;
-    let Some(section) = pick_section(config)? else {
+    let Some(section) = pick_section(config, rules.layered)? else {
         let base = top_base.unwrap_or(default);
         let share = outer_share.unwrap_or(1.0);
         return Ok(Rope { base, scaling: RopeScaling::None, share, notes: Vec::new() });
@@ -131,14 +141,43 @@ fn is_old(section: &Config<'_>) -> bool {
     section.path("").ends_with("rope_scaling.")
 }
 
+/// The base of the plain rotation that layers with a window have, where `rope_parameters` has those of
+/// each kind of layer.
+///
+/// # Errors
+/// A scaling of these layers.
+pub fn read_local_base(config: &Config<'_>) -> Result<Option<f64>> {
+    let Some(section) = config.section(NEW)? else { return Ok(None) };
+    let Some(local) = section.section(LOCAL)? else { return Ok(None) };
+    for (key, value) in local.entries() {
+        if key != "rope_theta" && !(key == "rope_type" && value == "default") {
+            return Err(key_unsupported(
+                &local.path(key),
+                format!("= {}: layers with a window rotate without scaling here", brief(value)),
+            ));
+        }
+    }
+    local.positive("rope_theta")
+}
+
 /// `rope_parameters` or `rope_scaling`; an empty object counts as absent.
-fn pick_section<'a>(config: &Config<'a>) -> Result<Option<Config<'a>>> {
-    let section = |key| {
-        Ok::<_, anemll_plugin_api::Error>(
-            config.section(key)?.filter(|section| section.entries().next().is_some()),
-        )
-    };
-    let (old, new) = (section("rope_scaling")?, section("rope_parameters")?);
+fn pick_section<'a>(config: &Config<'a>, layered: bool) -> Result<Option<Config<'a>>> {
+    let some =
+        |section: Option<Config<'a>>| section.filter(|section| section.entries().next().is_some());
+    let old = some(config.section("rope_scaling")?);
+    let mut new = some(config.section(NEW)?);
+    if let Some(section) = new.as_ref().filter(|_| layered)
+        && let Some(whole) = section.section(WHOLE)?
+    {
+        // One for each kind of layer; the other is read by whoever has such layers.
+        if let Some((other, _)) = section.entries().find(|(key, _)| ![WHOLE, LOCAL].contains(key)) {
+            return Err(key_unsupported(
+                &section.path(other),
+                format!("stands beside `{WHOLE}`, which is of one kind of layer"),
+            ));
+        }
+        new = Some(whole);
+    }
     if let (Some(old), Some(new)) = (&old, &new)
         && let Some((key, _)) =
             old.entries().find(|(key, value)| new.get(key).is_some_and(|other| other != *value))
@@ -164,7 +203,7 @@ fn share(config: &Config<'_>, rules: &RopeRules) -> Result<Option<f64>> {
     const KEY: &str = "partial_rotary_factor";
     let share = config.number(KEY)?;
     match share {
-        Some(share) if share != 1.0 && !rules.partial => Err(key_unsupported(
+        Some(share) if share != 1.0 && rules.partial.is_none() => Err(key_unsupported(
             &config.path(KEY),
             format!("= {share}: heads are rotated whole here"),
         )),
@@ -388,205 +427,4 @@ impl<'a> Reader<'a, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use anemll_plugin_api::codes;
-    use serde_json::json;
-
-    fn read(value: Value) -> Result<Rope> {
-        read_rope(&Config::new(&value).unwrap(), &RopeRules::new(1024, 512))
-    }
-
-    #[test]
-    fn both_spellings_say_the_same() {
-        let old = read(json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}}));
-        let new = read(
-            json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500000}}),
-        );
-        let both = read(json!({
-            "rope_theta": 5e5,
-            "rope_scaling": {"rope_type": "linear", "factor": 2.0},
-            "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5},
-        }));
-        let wanted = Rope {
-            base: 5e5,
-            scaling: RopeScaling::Linear { factor: 2.0 },
-            share: 1.0,
-            notes: Vec::new(),
-        };
-        assert_eq!(old.unwrap(), wanted);
-        assert_eq!(new.unwrap(), wanted);
-        assert_eq!(both.unwrap(), wanted);
-    }
-
-    #[test]
-    fn defaults_are_those_of_transformers() {
-        for value in [
-            json!({}),
-            json!({"rope_scaling": null, "rope_parameters": {}}),
-            json!({"rope_parameters": {"rope_type": "default"}}),
-            json!({"rope_parameters": {"rope_theta": 10000}}),
-            json!({"rope_scaling": {"type": "default"}, "rope_theta": 10000.0}),
-        ] {
-            let rope = read(value).unwrap();
-            assert_eq!((rope.base, rope.scaling, rope.notes.len()), (1e4, RopeScaling::None, 0));
-        }
-        let rope =
-            read(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 0}}))
-                .unwrap();
-        let RopeScaling::Yarn { beta_fast, beta_slow, original_context, truncate, .. } =
-            rope.scaling
-        else {
-            panic!("not yarn")
-        };
-        assert_eq!((beta_fast, beta_slow, original_context, truncate), (32.0, 1.0, 1024.0, true));
-        assert_eq!(rope.notes.len(), 1);
-    }
-
-    #[test]
-    fn dynamic_is_taken_only_where_it_does_not_act() {
-        let value = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
-        let config = Config::new(&value).unwrap();
-        let within = read_rope(&config, &RopeRules::new(1024, 1024)).unwrap();
-        assert_eq!(within.scaling, RopeScaling::None);
-        let error = read_rope(&config, &RopeRules::new(1024, 1025)).unwrap_err();
-        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
-        assert_eq!(error.at.unwrap(), "config.json: rope_scaling.rope_type");
-    }
-
-    #[test]
-    fn the_context_chooses_among_factors() {
-        let rules = |context| RopeRules {
-            partial: true,
-            longrope: Some(4096),
-            ..RopeRules::new(1024, context)
-        };
-        let section = json!({"type": "su", "short_factor": [1, 2.0], "long_factor": [3.0, 4.0]});
-        let value = json!({"rope_scaling": section, "original_max_position_embeddings": 256,
-            "partial_rotary_factor": 0.75});
-        let config = Config::new(&value).unwrap();
-        let attention = (1.0 + 4_f64.ln() / 256_f64.ln()).sqrt();
-        for (context, factors, key) in
-            [(256, vec![1.0, 2.0], "short_factor"), (257, vec![3.0, 4.0], "long_factor")]
-        {
-            let rope = read_rope(&config, &rules(context)).unwrap();
-            let key = format!("rope_scaling.{key}");
-            let wanted = RopeScaling::Long { factors, attention_factor: attention, key };
-            assert_eq!((rope.scaling, rope.share), (wanted, 0.75));
-            assert_eq!(rope.notes.len(), usize::from(context == 257));
-        }
-        for (change, key) in [
-            (json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}), "long_factor"),
-            (
-                json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0],
-                    "long_factor": [1.0, 2.0]}}),
-                "long_factor",
-            ),
-            (
-                json!({"rope_scaling": {"type": "longrope", "short_factor": "1",
-                    "long_factor": [1.0]}}),
-                "short_factor",
-            ),
-        ] {
-            let config = Config::new(&change).unwrap();
-            let error = read_rope(&config, &rules(9)).unwrap_err();
-            assert_eq!(error.at.unwrap(), format!("config.json: rope_scaling.{key}"));
-        }
-        for share in [0.0, 1.5] {
-            let value = json!({"partial_rotary_factor": share});
-            let error = read_rope(&Config::new(&value).unwrap(), &rules(9)).unwrap_err();
-            assert_eq!(error.at.unwrap(), "config.json: partial_rotary_factor");
-        }
-    }
-
-    #[test]
-    fn refusals_name_the_key() {
-        let llama3 = |extra: Value| {
-            let mut section = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
-            section.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            json!({"rope_scaling": section})
-        };
-        let cases = [
-            (json!({"rope_scaling": 3}), "rope_scaling"),
-            (json!({"rope_theta": "x"}), "rope_theta"),
-            (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
-            (
-                json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
-                "rope_parameters.partial_rotary_factor",
-            ),
-            (json!({"rope_scaling": {"factor": 2.0}}), "rope_scaling.rope_type"),
-            (json!({"rope_scaling": {"type": 1}}), "rope_scaling.type"),
-            (json!({"rope_scaling": {"type": "linear"}}), "rope_scaling.factor"),
-            (json!({"rope_scaling": {"type": "linear", "factor": 0}}), "rope_scaling.factor"),
-            (json!({"rope_scaling": {"type": "linear", "factor": "2"}}), "rope_scaling.factor"),
-            (
-                json!({"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2}}),
-                "rope_scaling.rope_type",
-            ),
-            (json!({"rope_scaling": {"type": "longrope", "factor": 2}}), "rope_scaling.type"),
-            (
-                json!({"rope_scaling": {"type": "default", "mrope_section": [1]}}),
-                "rope_scaling.mrope_section",
-            ),
-            (
-                json!({"rope_parameters": {"rope_type": "default", "full_attention": {}}}),
-                "rope_parameters.full_attention",
-            ),
-            (
-                json!({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e5}}),
-                "rope_parameters.rope_theta",
-            ),
-            (
-                json!({"rope_scaling": {"rope_type": "default", "rope_theta": 1e5}}),
-                "rope_scaling.rope_theta",
-            ),
-            (
-                json!({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"factor": 4}}),
-                "rope_parameters.factor",
-            ),
-            (
-                json!({"rope_scaling": {"type": "linear"}, "rope_parameters": {"factor": 4}}),
-                "rope_parameters",
-            ),
-            (llama3(json!({"low_freq_factor": null})), "rope_scaling.low_freq_factor"),
-            (llama3(json!({"high_freq_factor": 1.0})), "rope_scaling.high_freq_factor"),
-            (
-                llama3(json!({"original_max_position_embeddings": 0.5})),
-                "rope_scaling.original_max_position_embeddings",
-            ),
-            (
-                json!({"original_max_position_embeddings": 64,
-                    "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
-                "original_max_position_embeddings",
-            ),
-            (
-                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_slow": -1}}),
-                "rope_scaling.beta_slow",
-            ),
-            (
-                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "truncate": 1}}),
-                "rope_scaling.truncate",
-            ),
-        ];
-        for (value, key) in cases {
-            let error = read(value.clone()).expect_err(&value.to_string());
-            assert_eq!(
-                error.at.as_deref(),
-                Some(format!("config.json: {key}").as_str()),
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn keys_of_other_types_are_remarked_on() {
-        let rope =
-            read(json!({"rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 3.0}}))
-                .unwrap();
-        assert_eq!(
-            rope.notes,
-            ["config.json: `rope_scaling.beta_fast` = 3.0 is not used by the rotary type `linear`"]
-        );
-    }
-}
+mod tests;

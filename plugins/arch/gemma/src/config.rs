@@ -2,12 +2,12 @@
 //!
 //! transformers' `Gemma2Config`, `Gemma3TextConfig` and their models decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key, windows_by_pattern};
+use anemll_decoder::config::{Allowed, Config, Key, read_local_base, windows_by_pattern};
 use anemll_decoder::frontend::{
     Component, Defaults, EmbeddingScale, Family, Form, LayerForm, LayerRotation, LocalRotation,
     Positions,
 };
-use anemll_decoder::{Activation, Norm, NormPlacement, QueryKeyNorm, Refusals};
+use anemll_decoder::{Activation, Norm, NormPlacement, QueryKeyNorm, Refusals, key_unsupported};
 use anemll_plugin_api::Result;
 
 /// What all Gemma models take where nothing is given.
@@ -115,13 +115,20 @@ fn gemma(
 
 fn gemma3(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
     let (mut form, sliding) = gemma(config, 6, context, refusals)?;
-    let base = refusals.take(config.positive(LOCAL_BASE))?.flatten().unwrap_or(10_000.0);
+    let layered = refusals.take(read_local_base(config))?.flatten();
+    let base = refusals.take(config.positive(LOCAL_BASE))?.flatten().or(layered);
+    if layered.is_some() && layered != base {
+        refusals.push(key_unsupported(LOCAL_BASE, "and `rope_parameters` differ"))?;
+    }
     form.keys.push(GEMMA3_KEYS);
     form.layers = form.layers.map(|layer, own| match sliding.get(layer) {
         Some(true) => LayerForm { rotation: LayerRotation::Local, ..own },
         _ => own,
     });
-    form.positions = Positions { local: Some(LocalRotation::Base(base)), ..Positions::default() };
+    form.positions = Positions {
+        local: Some(LocalRotation::Base(base.unwrap_or(10_000.0))),
+        ..Positions::default()
+    };
     form.query_key_norm = Some(QueryKeyNorm::Head);
     form.logit_cap = refusals.take(config.positive(LOGITS))?.flatten();
     Ok(form)

@@ -113,6 +113,22 @@ fn one_of_six_layers_sees_all() {
 }
 
 #[test]
+fn both_spellings_of_the_rotations_are_one_graph() {
+    let parameters = |local: f64| {
+        json!({"full_attention": {"rope_type": "default", "rope_theta": 1_000_000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": local}})
+    };
+    let new = |local: f64| {
+        json!({"rope_parameters": parameters(local), "rope_theta": "absent",
+            "rope_local_base_freq": "absent", "rope_scaling": "absent"})
+    };
+    assert!(lowered(new(10_000.0), 0, 6) == lowered(json!({}), 0, 6));
+    assert!(lowered(new(9_000.0), 0, 6) != lowered(json!({}), 0, 6));
+    let error = describe(json!({"rope_parameters": parameters(9_000.0)})).unwrap_err();
+    assert_eq!(error.at.unwrap(), "config.json: rope_local_base_freq");
+}
+
+#[test]
 fn gemma_2_has_bounds_unless_they_are_switched_off() {
     let gemma2 = |scores: Value| {
         json!({"model_type": "gemma2", "rope_local_base_freq": "absent",

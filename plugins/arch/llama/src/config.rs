@@ -1,4 +1,4 @@
-//! What is Llama's own in `config.json`, and Mistral's.
+//! What is Llama's own in `config.json`, and Mistral's and Arcee's.
 //!
 //! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`)
 //! decide what a key means.
@@ -7,7 +7,7 @@ use anemll_decoder::config::{
     Allowed, Config, Key, WindowRules, window_everywhere, windows_of_layers,
 };
 use anemll_decoder::frontend::{Component, Defaults, Family, Form};
-use anemll_decoder::{OutputProjection, Refusals, SoftmaxForm};
+use anemll_decoder::{Activation, OutputProjection, Refusals, SoftmaxForm};
 use anemll_plugin_api::Result;
 
 /// The component `llama`.
@@ -34,6 +34,19 @@ pub(crate) static LLAMA: Component = Component {
                 ..Defaults::USUAL
             },
             form: mistral,
+        },
+        Family {
+            model_type: "arcee",
+            architecture: "ArceeForCausalLM",
+            prefix: "llama",
+            section: None,
+            defaults: Defaults {
+                max_position_embeddings: 4096,
+                norm_epsilon: 1e-5,
+                activation: Activation::ReluSquared,
+                ..Defaults::USUAL
+            },
+            form: arcee,
         },
     ],
 };
@@ -89,6 +102,11 @@ fn mistral(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result
         notes: window.notes,
         ..anemll_form()
     })
+}
+
+/// Llama without a gate.
+fn arcee(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    Ok(Form { gated: false, ..llama(config, context, refusals)? })
 }
 
 /// The graph in the form that ANEMLL gives Llama: output projection as `linear`, softmax spelled

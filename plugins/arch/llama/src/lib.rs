@@ -1,4 +1,4 @@
-//! Arch frontend for Llama models, and for Mistral models that are exactly Llama.
+//! Arch frontend for Llama models, and for Mistral and Arcee models, which differ in a window or a gate.
 //!
 //! The graph is the shared decoder's in the form that ANEMLL gives Llama: output projection as
 //! `linear`, softmax spelled out, head in 8 pieces.

@@ -3,7 +3,7 @@
 //! transformers' `Olmo2Config`, `Olmo2ForCausalLM`, `Olmo3Config` and `Olmo3ForCausalLM` decide what
 //! a key means.
 
-use anemll_decoder::config::{Config, Key, windows_by_pattern};
+use anemll_decoder::config::{Config, Key, read_local_base, windows_by_pattern};
 use anemll_decoder::frontend::{
     Component, Defaults, Family, Form, LayerForm, LayerRotation, LocalRotation, Positions,
 };
@@ -64,7 +64,11 @@ fn olmo3(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<F
         Some(true) => LayerForm { rotation: LayerRotation::Local, ..own },
         _ => own,
     });
-    form.positions = Positions { local: Some(LocalRotation::Unscaled), ..Positions::default() };
+    let local = match refusals.take(read_local_base(config))?.flatten() {
+        Some(base) => LocalRotation::Base(base),
+        None => LocalRotation::Unscaled,
+    };
+    form.positions = Positions { local: Some(local), ..Positions::default() };
     form.notes = windows.notes;
     Ok(form)
 }

@@ -40,7 +40,7 @@ fn form(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Fo
         keys: vec![KEYS, window.keys],
         layers: window.layers,
         positions: Positions {
-            partial: true,
+            partial: Some(1.0),
             longrope: Some(ORIGINAL_CONTEXT),
             ..Positions::default()
         },
