@@ -1,6 +1,6 @@
 //! Maps of cells, the darker the larger their values.
 
-use super::{LEFT, RIGHT, TOP, WIDTH, wrap};
+use super::frame::{LEFT, RIGHT, TOP, WIDTH, wrap};
 use crate::page::escape;
 use std::fmt::Write as _;
 

@@ -4,21 +4,15 @@
 //! browsers show. What is drawn stands in a table of the page, too.
 
 mod axis;
+mod frame;
 mod heat;
 
 pub(crate) use axis::{Axis, Scale};
 pub(crate) use heat::{Cell, HeatMap};
 
 use crate::page::escape;
+use frame::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, wrap};
 use std::fmt::Write as _;
-
-/// Sizes in units of the drawing, which pages scale to their width.
-const WIDTH: f64 = 480.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 66.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 52.0;
 
 /// About the width of a letter and the height of a line, on narrow screens.
 const LETTER: f64 = 9.5;
@@ -174,23 +168,6 @@ fn triangle(x: f64, y: f64) -> String {
 
 fn diamond(x: f64, y: f64) -> String {
     format!(r#"<path d="M{x:.1} {:.1}l5.2 5.2l-5.2 5.2l-5.2-5.2z"/>"#, y - 5.2)
-}
-
-/// A drawing with its title and description.
-fn wrap(
-    id: &str,
-    title: &str,
-    description: &str,
-    (width, height): (f64, f64),
-    body: &str,
-) -> String {
-    format!(
-        r#"<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{id}-title {id}-text">
-<title id="{id}-title">{}</title><desc id="{id}-text">{}</desc>
-{body}</svg>"#,
-        escape(title),
-        escape(description)
-    )
 }
 
 #[cfg(test)]
