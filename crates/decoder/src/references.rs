@@ -2,7 +2,6 @@
 //! names of their constants.
 
 use anemll_plugin_api::data::WeightReference;
-use half::f16;
 
 use crate::block::{Mixer, NormKind, QueryKeyNorm};
 use crate::spec::{DecoderSpec, OutputProjection};
@@ -192,8 +191,7 @@ impl DecoderSpec {
         free.then(|| RESIDUAL.to_owned())
     }
 
-    /// The epsilon of a norm: where that reads the residual stream, it is scaled as the stream's
-    /// squares are. The smallest float16 stays, lest a row of zeros is divided by zero.
+    /// The epsilon of a norm.
     pub(crate) fn epsilon_of(&self, gain: Weight) -> f64 {
         let reads_stream = match gain {
             Weight::Layer(_, LayerWeight::Norm(place)) => {
@@ -201,11 +199,7 @@ impl DecoderSpec {
             }
             _ => true,
         };
-        if !reads_stream || self.stream_scale == 1.0 || self.norm_epsilon == 0.0 {
-            return self.norm_epsilon;
-        }
-        let scaled = self.norm_epsilon * self.stream_scale * self.stream_scale;
-        scaled.max(f16::from_bits(1).to_f64())
+        if reads_stream { self.stream_epsilon() } else { self.norm_epsilon }
     }
 
     /// The weight's shape in the graph: matrices of 1x1 convolutions have rank 4.

@@ -8,7 +8,6 @@ use crate::block::{BlockSpec, Mixer, Norm};
 use crate::config::{LARGEST_LAYERS, LARGEST_SIZE};
 use crate::error::{key_invalid, shape_invalid};
 use crate::rope::{Frequencies, LARGEST_TABLE};
-use crate::weights::Weight;
 
 /// Name of the state that holds keys and values; the apps look for it.
 pub const STATE_NAME: &str = "model_model_kv_cache_0";
@@ -288,7 +287,7 @@ impl DecoderSpec {
                 100.0 * change
             ));
         }
-        let of_stream = f16::from_f64(self.epsilon_of(Weight::FinalNorm)).to_f64();
+        let of_stream = f16::from_f64(self.stream_epsilon()).to_f64();
         let acts = of_stream / (self.stream_scale * self.stream_scale);
         if self.stream_scale != 1.0 && (acts / self.norm_epsilon - 1.0).abs() > 0.01 {
             notes.push(format!(
@@ -297,6 +296,16 @@ impl DecoderSpec {
             ));
         }
         notes
+    }
+
+    /// The epsilon of norms that read the residual stream, scaled as the stream's squares are. The
+    /// smallest float16 stays, lest a row of zeros is divided by zero.
+    pub(crate) fn stream_epsilon(&self) -> f64 {
+        if self.stream_scale == 1.0 || self.norm_epsilon == 0.0 {
+            return self.norm_epsilon;
+        }
+        let scaled = self.norm_epsilon * self.stream_scale * self.stream_scale;
+        scaled.max(f16::from_bits(1).to_f64())
     }
 
     /// The description that combiners and reports read. The caller fills in the names.
