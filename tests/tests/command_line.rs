@@ -113,7 +113,7 @@ fn an_unknown_model_type_lists_the_frontends() {
 fn another_model_type_is_refused_whatever_the_architectures_say() {
     let (_folder, model) = copy("tiny-llama");
     edit_config(&model, |config| {
-        config.insert("model_type".into(), "gemma3_text".into());
+        config.insert("model_type".into(), "mamba".into());
     });
     refused(&model, &[], "A0206");
 }
@@ -147,7 +147,7 @@ fn a_missing_key_is_named() {
 fn a_key_that_cannot_be_honoured_is_named() {
     let (_folder, model) = copy("tiny-llama");
     edit_config(&model, |config| {
-        config.insert("hidden_act".into(), "gelu".into());
+        config.insert("hidden_act".into(), "mish".into());
     });
     assert!(refused(&model, &[], "A0205").contains("hidden_act"));
 }

@@ -51,7 +51,7 @@ fn check_needs_the_configuration_alone() {
 #[test]
 fn check_names_every_key_that_would_be_refused() {
     let folder = config(|config| {
-        config["hidden_act"] = json!("gelu");
+        config["hidden_act"] = json!("mish");
         config["num_experts"] = json!(8);
         config["sliding_window"] = json!(0);
     });
