@@ -80,8 +80,12 @@ impl Reporter {
             if bar.as_ref().is_none_or(|(shown, _)| *shown != what) {
                 // The old one goes before the new one comes.
                 end(bar.take());
-                let began =
-                    *self.began.borrow_mut().entry(what.clone()).or_insert_with(Instant::now);
+                let mut began = self.began.borrow_mut();
+                if done == 0 {
+                    // The same again, from its beginning.
+                    began.remove(&what);
+                }
+                let began = *began.entry(what.clone()).or_insert_with(Instant::now);
                 let unit = event.unit().map_or(Unit::Bytes, Unit::Count);
                 let new = Arc::new(Bar::since(began, &what, total, unit));
                 set_current(Some(Arc::clone(&new)));
