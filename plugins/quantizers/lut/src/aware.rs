@@ -28,7 +28,7 @@ pub struct Aware {
     /// any the weights alone count.
     pub demanded: bool,
     /// Share of the usual mean square of inputs that is added to each one's, above zero; none leaves
-    /// it to [`damping`].
+    /// it to the number of tokens.
     pub damping: Option<f32>,
     /// Whether the residual stream is rotated first.
     pub rotate: bool,

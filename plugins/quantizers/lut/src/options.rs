@@ -26,8 +26,7 @@ pub struct Lut {
     /// Whether each output channel has a factor, by which its products are multiplied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scale: bool,
-    /// Whether an index stands for [`VECTOR`] neighbouring output channels, and has as many times
-    /// `bits`.
+    /// Whether an index stands for two neighbouring output channels, and has twice as many bits.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vector: bool,
 }
