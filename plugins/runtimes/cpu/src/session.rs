@@ -126,12 +126,15 @@ impl CpuSession {
             .with_hint(format!("its functions are {}", known.join(", "))));
         };
         let shows = |plan: &FunctionPlan| taps.iter().any(|tap| plan.packed().contains_key(*tap));
-        if entry.packed_runs > 0 && entry.plan.as_ref().is_some_and(shows) {
-            entry.packed_runs = 0;
-        }
-        let packed = entry.plan.as_ref().map(FunctionPlan::packed);
-        let outdated = entry.packed_runs == 0 && packed.is_some_and(|packed| !packed.is_empty());
-        if entry.plan.is_none() || outdated {
+        // Twice where a first plan shows that a value which is asked for is packed.
+        loop {
+            if entry.plan.as_ref().is_some_and(shows) {
+                entry.packed_runs = 0;
+            }
+            let packed = entry.plan.as_ref().map(FunctionPlan::packed);
+            if packed.is_some_and(|packed| packed.is_empty() || entry.packed_runs > 0) {
+                break;
+            }
             let source = Arc::clone(&self.source);
             let program = program(source.model()).map_err(|error| graph_error(&error))?;
             let Some(function) = program.functions.get(name) else {

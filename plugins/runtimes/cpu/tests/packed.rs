@@ -181,13 +181,17 @@ fn packed_and_decoded_weights_give_the_same_bits() {
 #[test]
 fn packed_weights_can_be_seen() {
     let folder = tempfile::tempdir().unwrap();
-    let mut session = open(&model(folder.path(), 1)).unwrap();
+    let path = model(folder.path(), 1);
+    let mut session = open(&path).unwrap();
     let inputs = [integers("ids", &[1], &[4])];
     let before = run(&mut *session, "main", &inputs, &[]).unwrap();
     for weight in weights() {
         let seen = run(&mut *session, "main", &inputs, &[weight.name]).unwrap();
         assert_eq!(floats(find(&seen, weight.name)), weight.decoded());
         assert_eq!(find(&seen, "first").bytes, find(&before, "first").bytes);
+        let mut other = open(&path).unwrap();
+        let at_once = run(&mut *other, "main", &inputs, &[weight.name]).unwrap();
+        assert_eq!(find(&at_once, weight.name), find(&seen, weight.name));
     }
 }
 
