@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use anemll_arch_gemma::{GemmaPlugin, frontend};
-use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
-};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::data::ModelInput;
+use anemll_plugin_api::testing::FrontendCase;
+use anemll_plugin_api::{ArchFrontend as _, ComponentOptions, Host, Plugin as _, Value, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
-fn config(changes: Value) -> Value {
-    let mut config = json!({
+fn case() -> FrontendCase {
+    FrontendCase::of::<GemmaPlugin>(json!({
         "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "vocab_size": 256,
         "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 6,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
@@ -20,68 +19,17 @@ fn config(changes: Value) -> Value {
         "query_pre_attn_scalar": 32, "attn_logit_softcapping": null,
         "final_logit_softcapping": null, "_sliding_window_pattern": 6,
         "use_bidirectional_attention": false, "cache_implementation": "hybrid",
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        match value {
-            Value::String(text) if text == "absent" => {
-                config.as_object_mut().unwrap().remove(key);
-            }
-            value => config[key] = value.clone(),
-        }
-    }
-    config
-}
-
-fn input(config: Value) -> ModelInput {
-    ModelInput::new(config, 64, 8)
-}
-
-fn describe(changes: Value) -> Result<ModelDescription> {
-    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
-}
-
-/// The weights and operations of layers `first` to `end`, as text.
-fn lowered(changes: Value, first: u32, end: u32) -> String {
-    let function =
-        FunctionSpec::new("infer", Purpose::Infer).with_layers(LayerRange::new(first, end));
-    let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
-    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
+    }))
 }
 
 #[test]
 fn the_manifest_agrees_with_the_code() {
-    let manifest: Manifest = serde_json::from_str(GemmaPlugin::MANIFEST).unwrap();
-    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-    let component = &manifest.components[0];
-    let options = component.complete_options(&ComponentOptions::new()).unwrap();
-    let made = GemmaPlugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
-    assert_eq!(description, describe(json!({})).unwrap());
-    for (model_type, architecture) in component.model_types.iter().zip(&component.architectures) {
-        let rank = |config: &Value| frontend().accepts(&config.to_string()).unwrap().rank;
-        let typed = config(json!({"model_type": model_type, "architectures": [architecture]}));
-        assert_eq!(rank(&typed), MatchRank::ModelType, "{model_type}");
-        let untyped = config(json!({"model_type": "absent", "architectures": [architecture]}));
-        assert_eq!(rank(&untyped), MatchRank::Architecture, "{architecture}");
-    }
-    let other = frontend().accepts(&config(json!({"model_type": "llama"})).to_string()).unwrap();
-    assert_eq!(other.rank, MatchRank::None);
-}
-
-/// Each change is refused by its key, or by another one that is named.
-fn are_refused(cases: &[(&str, Value)]) {
-    for (key, value) in cases {
-        let error = describe(json!({ *key: value })).expect_err(key);
-        let codes = [codes::CONFIG_KEY_UNSUPPORTED, codes::CONFIG_KEY_INVALID];
-        assert!(codes.contains(&error.code.as_str()), "{key} = {value}: {error}");
-        assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
-    }
+    case().check_manifest(env!("CARGO_PKG_VERSION"), &frontend());
 }
 
 #[test]
 fn a_model_is_described() {
-    let description = describe(json!({})).unwrap();
+    let description = case().describe(&json!({})).unwrap();
     assert_eq!((description.layers, description.tied_embeddings), (6, true));
     assert_eq!(description.default_prefix, "gemma3");
     assert_eq!(description.head_splits, [16; 16]);
@@ -92,8 +40,8 @@ fn a_model_is_described() {
         description.notes
     );
     let options = ComponentOptions::new().with("residual_scale", 1.0);
-    let plain = GemmaPlugin::arch_frontend("gemma", &options).unwrap();
-    let plain = plain.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
+    let plain = FrontendCase::with_options::<GemmaPlugin>(case().config(&json!({})), &options);
+    let plain = plain.describe(&json!({})).unwrap();
     assert!(plain.notes.is_empty(), "{:?}", plain.notes);
     for wrong in [0.0, 1.5, -1.0] {
         let options = ComponentOptions::new().with("residual_scale", wrong);
@@ -103,10 +51,10 @@ fn a_model_is_described() {
 
 #[test]
 fn one_of_six_layers_sees_all() {
-    let text = lowered(json!({}), 4, 5);
+    let text = case().lowered(&json!({}), 4, 5);
     assert!(text.contains("window_16_mask") && text.contains("model_model_rotary2_cos"));
     assert!(text.contains("model.layers.4.pre_feedforward_layernorm.weight"));
-    let text = lowered(json!({}), 5, 6);
+    let text = case().lowered(&json!({}), 5, 6);
     assert!(!text.contains("window_16_mask") && !text.contains("rotary2"));
     // Gains of what is read are 1 and the weight; of what is given, that times the stream's scale.
     assert!(text.contains("\"add\":1.0") && text.contains("\"add\":0.03125"));
@@ -122,9 +70,9 @@ fn both_spellings_of_the_rotations_are_one_graph() {
         json!({"rope_parameters": parameters(local), "rope_theta": "absent",
             "rope_local_base_freq": "absent", "rope_scaling": "absent"})
     };
-    assert!(lowered(new(10_000.0), 0, 6) == lowered(json!({}), 0, 6));
-    assert!(lowered(new(9_000.0), 0, 6) != lowered(json!({}), 0, 6));
-    let error = describe(json!({"rope_parameters": parameters(9_000.0)})).unwrap_err();
+    assert!(case().lowered(&new(10_000.0), 0, 6) == case().lowered(&json!({}), 0, 6));
+    assert!(case().lowered(&new(9_000.0), 0, 6) != case().lowered(&json!({}), 0, 6));
+    let error = case().describe(&json!({"rope_parameters": parameters(9_000.0)})).unwrap_err();
     assert_eq!(error.at.unwrap(), "config.json: rope_local_base_freq");
 }
 
@@ -134,11 +82,11 @@ fn gemma_2_has_bounds_unless_they_are_switched_off() {
         json!({"model_type": "gemma2", "rope_local_base_freq": "absent",
             "attn_logit_softcapping": scores})
     };
-    assert!(lowered(gemma2(json!("absent")), 0, 1).contains("tanh"));
-    assert!(!lowered(gemma2(json!(null)), 0, 1).contains("tanh"));
-    assert!(lowered(gemma2(json!(null)), 0, 1).contains("window_16_mask"));
-    assert!(!lowered(gemma2(json!(null)), 1, 2).contains("window_16_mask"));
-    let description = describe(gemma2(json!(50.0))).unwrap();
+    assert!(case().lowered(&gemma2(json!("absent")), 0, 1).contains("tanh"));
+    assert!(!case().lowered(&gemma2(json!(null)), 0, 1).contains("tanh"));
+    assert!(case().lowered(&gemma2(json!(null)), 0, 1).contains("window_16_mask"));
+    assert!(!case().lowered(&gemma2(json!(null)), 1, 2).contains("window_16_mask"));
+    let description = case().describe(&gemma2(json!(50.0))).unwrap();
     assert_eq!(description.default_prefix, "gemma2");
 }
 
@@ -154,7 +102,7 @@ fn the_language_model_of_one_that_sees_images_is_taken() {
         "vision_config": {"hidden_size": 32}, "mm_tokens_per_image": 256,
     });
     let open = |config: Value| {
-        let opened = frontend().open(&input(config), &Host::quiet())?;
+        let opened = frontend().open(&ModelInput::new(config, 64, 8), &Host::quiet())?;
         Ok::<_, anemll_plugin_api::Error>(opened.describe())
     };
     let description = open(whole.clone()).unwrap();
@@ -172,7 +120,7 @@ fn the_language_model_of_one_that_sees_images_is_taken() {
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_key() {
-    are_refused(&[
+    case().check_refusals(&[
         ("layer_types", json!(["full_attention"])),
         ("sliding_window", json!(0)),
         ("sliding_window", json!(null)),

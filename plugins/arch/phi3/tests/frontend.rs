@@ -2,15 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use anemll_arch_phi3::{Phi3Plugin, frontend};
-use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
-};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::testing::FrontendCase;
 use serde_json::json;
 
 /// A small model as transformers would save it.
-fn config(changes: Value) -> Value {
-    let mut config = json!({
+fn case() -> FrontendCase {
+    FrontendCase::of::<Phi3Plugin>(json!({
         "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "vocab_size": 256,
         "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
@@ -23,87 +20,36 @@ fn config(changes: Value) -> Value {
         "attention_bias": false, "sliding_window": null, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
         "full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": false, "mlp_bias": false,
         "tie_word_embeddings": true,
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        match value {
-            Value::String(text) if text == "absent" => {
-                config.as_object_mut().unwrap().remove(key);
-            }
-            value => config[key] = value.clone(),
-        }
-    }
-    config
-}
-
-fn input(config: Value) -> ModelInput {
-    ModelInput::new(config, 64, 8)
-}
-
-fn describe(changes: Value) -> Result<ModelDescription> {
-    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
-}
-
-/// The weights and operations of layers `first` to `end`, as text.
-fn lowered(changes: Value, first: u32, end: u32) -> String {
-    let function =
-        FunctionSpec::new("infer", Purpose::Infer).with_layers(LayerRange::new(first, end));
-    let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
-    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
+    }))
 }
 
 #[test]
 fn the_manifest_agrees_with_the_code() {
-    let manifest: Manifest = serde_json::from_str(Phi3Plugin::MANIFEST).unwrap();
-    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-    let component = &manifest.components[0];
-    let options = component.complete_options(&ComponentOptions::new()).unwrap();
-    let made = Phi3Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
-    assert_eq!(description, describe(json!({})).unwrap());
-    for (model_type, architecture) in component.model_types.iter().zip(&component.architectures) {
-        let rank = |config: &Value| frontend().accepts(&config.to_string()).unwrap().rank;
-        let typed = config(json!({"model_type": model_type, "architectures": [architecture]}));
-        assert_eq!(rank(&typed), MatchRank::ModelType, "{model_type}");
-        let untyped = config(json!({"model_type": "absent", "architectures": [architecture]}));
-        assert_eq!(rank(&untyped), MatchRank::Architecture, "{architecture}");
-    }
-    let other = frontend().accepts(&config(json!({"model_type": "llama"})).to_string()).unwrap();
-    assert_eq!(other.rank, MatchRank::None);
-}
-
-/// Each change is refused by its key, or by another one that is named.
-fn are_refused(cases: &[(&str, Value)]) {
-    for (key, value) in cases {
-        let error = describe(json!({ *key: value })).expect_err(key);
-        let codes = [codes::CONFIG_KEY_UNSUPPORTED, codes::CONFIG_KEY_INVALID];
-        assert!(codes.contains(&error.code.as_str()), "{key} = {value}: {error}");
-        assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
-    }
+    case().check_manifest(env!("CARGO_PKG_VERSION"), &frontend());
 }
 
 #[test]
 fn a_model_is_described() {
-    let description = describe(json!({})).unwrap();
+    let description = case().describe(&json!({})).unwrap();
     assert_eq!((description.head_dimension, description.tied_embeddings), (16, true));
     let matrices = 64 * 64 * 2 + 32 * 64 * 2 + 80 * 64 * 3;
     assert_eq!(description.parameters, 2 * (matrices + 2 * 64) + 64 + 256 * 64);
     assert!(description.notes.is_empty(), "{:?}", description.notes);
     assert!(description.warnings.is_empty(), "{:?}", description.warnings);
-    let longer = describe(json!({"original_max_position_embeddings": 32})).unwrap();
+    let longer = case().describe(&json!({"original_max_position_embeddings": 32})).unwrap();
     assert!(longer.notes[0].contains("`rope_scaling.long_factor` counts"), "{:?}", longer.notes);
 }
 
 #[test]
 fn projections_are_rows_of_one_tensor() {
-    let text = lowered(json!({}), 0, 1);
+    let text = case().lowered(&json!({}), 0, 1);
     for rows in ["[0,64]", "[64,96]", "[96,128]", "[0,80]", "[80,160]"] {
         assert!(text.contains(&format!("\"rows\":{rows}")), "{rows}");
     }
     assert!(text.contains("model.layers.0.self_attn.qkv_proj.weight"));
     assert!(text.contains("model.layers.0.mlp.gate_up_proj.weight"));
     assert!(text.contains("model_model_layers_0_self_attn_q_proj_weight"));
-    assert!(lowered(json!({"sliding_window": 9}), 0, 1).contains("window_9_mask"));
+    assert!(case().lowered(&json!({"sliding_window": 9}), 0, 1).contains("window_9_mask"));
 }
 
 #[test]
@@ -119,10 +65,10 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ),
         (json!({"type": "quadratic", "factor": 2.0}), "type"),
     ] {
-        let error = describe(json!({"rope_scaling": scaling})).unwrap_err();
+        let error = case().describe(&json!({"rope_scaling": scaling})).unwrap_err();
         assert_eq!(error.at.unwrap(), format!("config.json: rope_scaling.{key}"), "{scaling}");
     }
-    are_refused(&[
+    case().check_refusals(&[
         ("partial_rotary_factor", json!(0.45)),
         ("partial_rotary_factor", json!(0.01)),
         ("partial_rotary_factor", json!(2.0)),

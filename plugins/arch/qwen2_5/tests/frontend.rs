@@ -2,66 +2,36 @@
 #![allow(clippy::unwrap_used)]
 
 use anemll_arch_qwen2_5::{Qwen25Plugin, frontend};
-use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
-};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::data::{FunctionSpec, LayerRange, MatchRank, Purpose};
+use anemll_plugin_api::testing::FrontendCase;
+use anemll_plugin_api::{ComponentOptions, Host, Plugin as _, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
-fn config(changes: Value) -> Value {
-    let mut config = json!({
+fn case() -> FrontendCase {
+    FrontendCase::of::<Qwen25Plugin>(json!({
         "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "torch_dtype": "bfloat16",
         "vocab_size": 152, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
         "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 1000000.0,
         "sliding_window": 4096, "use_sliding_window": false, "max_window_layers": 21,
         "tie_word_embeddings": true, "use_mrope": false, "transformers_version": "4.43.1",
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        match value {
-            Value::String(text) if text == "absent" => {
-                config.as_object_mut().unwrap().remove(key);
-            }
-            value => config[key] = value.clone(),
-        }
-    }
-    config
-}
-
-fn input(config: Value) -> ModelInput {
-    ModelInput::new(config, 64, 8)
-}
-
-fn describe(changes: Value) -> Result<ModelDescription> {
-    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
+    }))
 }
 
 #[test]
 fn the_manifest_agrees_with_the_code() {
-    let manifest: Manifest = serde_json::from_str(Qwen25Plugin::MANIFEST).unwrap();
-    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-    let component = &manifest.components[0];
-    let options = component.complete_options(&ComponentOptions::new()).unwrap();
-    let made = Qwen25Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
-    assert_eq!(description, describe(json!({})).unwrap());
-    assert_eq!(
-        Qwen25Plugin::arch_frontend("qwen2", &ComponentOptions::new()).err().unwrap().code,
-        codes::PLUGIN_NO_SUCH_COMPONENT
-    );
-    let rank = |changes| frontend().accepts(&config(changes).to_string()).unwrap().rank;
-    assert_eq!(component.model_types, ["qwen2"]);
-    assert_eq!(rank(json!({})), MatchRank::ModelType);
-    assert_eq!(rank(json!({"model_type": null})), MatchRank::Architecture);
+    case().check_manifest(env!("CARGO_PKG_VERSION"), &frontend());
+    let other = Qwen25Plugin::arch_frontend("qwen2", &ComponentOptions::new());
+    assert_eq!(other.err().unwrap().code, codes::PLUGIN_NO_SUCH_COMPONENT);
     for other in ["qwen2_moe", "qwen2_vl", "qwen3", "llama"] {
-        assert_eq!(rank(json!({"model_type": other})), MatchRank::None, "{other}");
+        assert_eq!(case().rank(&json!({"model_type": other})), MatchRank::None, "{other}");
     }
 }
 
 #[test]
 fn a_model_is_described() {
-    let description = describe(json!({})).unwrap();
+    let description = case().describe(&json!({})).unwrap();
     assert_eq!(
         (description.architecture.as_str(), description.model_type.as_str()),
         ("Qwen2ForCausalLM", "qwen2")
@@ -79,7 +49,7 @@ fn a_model_is_described() {
 #[test]
 fn absent_keys_have_the_values_of_transformers() {
     let heads = |changes| {
-        describe(changes).map(|d| (d.attention_heads, d.key_value_heads, d.head_dimension))
+        case().describe(&changes).map(|d| (d.attention_heads, d.key_value_heads, d.head_dimension))
     };
     // Absent is 32 and null is as many as heads.
     assert_eq!(
@@ -90,16 +60,19 @@ fn absent_keys_have_the_values_of_transformers() {
     assert_eq!(heads(wide).unwrap(), (32, 32, 4));
     assert_eq!(heads(json!({"num_key_value_heads": null})).unwrap(), (4, 4, 12));
     assert_eq!(
-        describe(json!({"max_position_embeddings": "absent"})).unwrap().max_position_embeddings,
+        case()
+            .describe(&json!({"max_position_embeddings": "absent"}))
+            .unwrap()
+            .max_position_embeddings,
         32768
     );
-    assert!(!describe(json!({"tie_word_embeddings": "absent"})).unwrap().tied_embeddings);
+    assert!(!case().describe(&json!({"tie_word_embeddings": "absent"})).unwrap().tied_embeddings);
     let windows = json!({
         "sliding_window": "absent", "use_sliding_window": "absent", "max_window_layers": "absent",
         "layer_types": ["full_attention", "full_attention"], "rope_scaling": null,
         "mlp_bias": false, "qkv_bias": true, "attention_bias": true,
     });
-    assert_eq!(describe(windows).unwrap(), describe(json!({})).unwrap());
+    assert_eq!(case().describe(&windows).unwrap(), case().describe(&json!({})).unwrap());
 }
 
 #[test]
@@ -115,12 +88,12 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("quantization_config", json!({"quant_method": "awq"})),
         ("vision_config", json!({"depth": 32})),
     ] {
-        let error = describe(json!({key: value})).expect_err(key);
+        let error = case().describe(&json!({key: value})).expect_err(key);
         assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{key}: {error}");
         assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
     }
     let sections = json!({"type": "mrope", "mrope_section": [16, 24, 24]});
-    let error = describe(json!({"rope_scaling": sections})).unwrap_err();
+    let error = case().describe(&json!({"rope_scaling": sections})).unwrap_err();
     assert_eq!(error.at.unwrap(), "config.json: rope_scaling.type");
 }
 
@@ -130,7 +103,7 @@ fn three_projections_have_biases_and_all_are_convolutions() {
         .with_embedding(true)
         .with_layers(LayerRange::new(0, 2))
         .with_head(true);
-    let opened = frontend().open(&input(config(json!({}))), &Host::quiet()).unwrap();
+    let opened = case().open(&json!({})).unwrap();
     let bytes = opened.lower(&function, &Host::quiet()).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     for name in ["q_proj.bias", "k_proj.bias", "v_proj.bias"] {
@@ -142,18 +115,16 @@ fn three_projections_have_biases_and_all_are_convolutions() {
 
 #[test]
 fn windows_act_where_they_are_shorter_than_the_context() {
-    let note =
-        |changes| describe(changes).unwrap().notes.into_iter().find(|note| note.contains("window"));
+    let note = |changes| {
+        case().describe(&changes).unwrap().notes.into_iter().find(|note| note.contains("window"))
+    };
     let on = |window: u64, first: u64| json!({"use_sliding_window": true, "sliding_window": window, "max_window_layers": first});
     assert_eq!(note(on(8, 2)).unwrap(), "config.json: `sliding_window` = 8 is in no layer");
     assert!(note(on(64, 1)).unwrap().contains("= 64 does not act within a context of 64 tokens"));
     assert_eq!(note(on(63, 1)), None);
-    let opened = frontend().open(&input(config(on(63, 1))), &Host::quiet()).unwrap();
     for (layer, acts) in [(0, false), (1, true)] {
-        let function =
-            FunctionSpec::new("i", Purpose::Infer).with_layers(LayerRange::new(layer, layer + 1));
-        let bytes = opened.lower(&function, &Host::quiet()).unwrap();
-        assert_eq!(String::from_utf8_lossy(&bytes).contains("window_63_mask"), acts);
+        let text = case().lowered(&on(63, 1), layer, layer + 1);
+        assert_eq!(text.contains("window_63_mask"), acts);
     }
     // Off, as most models have it: nothing to say.
     let off = json!({"use_sliding_window": false, "sliding_window": 8, "max_window_layers": 0});

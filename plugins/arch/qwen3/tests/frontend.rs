@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use anemll_arch_qwen3::{Qwen3Plugin, frontend};
-use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
-};
-use anemll_plugin_api::{ArchFrontend, ComponentOptions, Host, Plugin, Result, Value, codes};
+use anemll_plugin_api::data::MatchRank;
+use anemll_plugin_api::testing::FrontendCase;
+use anemll_plugin_api::{ComponentOptions, Plugin as _, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
-fn config(changes: Value) -> Value {
-    let mut config = json!({
+fn case() -> FrontendCase {
+    FrontendCase::of::<Qwen3Plugin>(json!({
         "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "torch_dtype": "bfloat16",
         "vocab_size": 256, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "hidden_act": "silu",
@@ -18,60 +17,22 @@ fn config(changes: Value) -> Value {
         "rope_scaling": null, "attention_bias": false, "sliding_window": null,
         "use_sliding_window": false, "max_window_layers": 2, "tie_word_embeddings": true,
         "transformers_version": "4.51.0",
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        match value {
-            Value::String(text) if text == "absent" => {
-                config.as_object_mut().unwrap().remove(key);
-            }
-            value => config[key] = value.clone(),
-        }
-    }
-    config
-}
-
-fn input(config: Value) -> ModelInput {
-    ModelInput::new(config, 64, 8)
-}
-
-fn describe(changes: Value) -> Result<ModelDescription> {
-    Ok(frontend().open(&input(config(changes)), &Host::quiet())?.describe())
-}
-
-/// The weights and operations of layers `first` to `end`, as text.
-fn lowered(changes: Value, first: u32, end: u32) -> String {
-    let function =
-        FunctionSpec::new("infer", Purpose::Infer).with_layers(LayerRange::new(first, end));
-    let opened = frontend().open(&input(config(changes)), &Host::quiet()).unwrap();
-    let bytes = opened.lower(&function, &Host::quiet()).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
+    }))
 }
 
 #[test]
 fn the_manifest_agrees_with_the_code() {
-    let manifest: Manifest = serde_json::from_str(Qwen3Plugin::MANIFEST).unwrap();
-    assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-    let component = &manifest.components[0];
-    let options = component.complete_options(&ComponentOptions::new()).unwrap();
-    let made = Qwen3Plugin::arch_frontend(&component.id, &options).unwrap();
-    let description = made.open(&input(config(json!({}))), &Host::quiet()).unwrap().describe();
-    assert_eq!(description, describe(json!({})).unwrap());
-    assert_eq!(
-        Qwen3Plugin::arch_frontend("qwen", &ComponentOptions::new()).err().unwrap().code,
-        codes::PLUGIN_NO_SUCH_COMPONENT
-    );
-    let rank = |changes| frontend().accepts(&config(changes).to_string()).unwrap().rank;
-    assert_eq!(component.model_types, ["qwen3"]);
-    assert_eq!(rank(json!({})), MatchRank::ModelType);
-    assert_eq!(rank(json!({"model_type": "absent"})), MatchRank::Architecture);
+    case().check_manifest(env!("CARGO_PKG_VERSION"), &frontend());
+    let other = Qwen3Plugin::arch_frontend("qwen", &ComponentOptions::new());
+    assert_eq!(other.err().unwrap().code, codes::PLUGIN_NO_SUCH_COMPONENT);
     for other in ["qwen3_moe", "qwen3_next", "qwen2", "llama"] {
-        assert_eq!(rank(json!({"model_type": other})), MatchRank::None, "{other}");
+        assert_eq!(case().rank(&json!({"model_type": other})), MatchRank::None, "{other}");
     }
 }
 
 #[test]
 fn a_model_is_described() {
-    let description = describe(json!({})).unwrap();
+    let description = case().describe(&json!({})).unwrap();
     assert_eq!(
         (description.architecture.as_str(), description.model_type.as_str()),
         ("Qwen3ForCausalLM", "qwen3")
@@ -87,24 +48,24 @@ fn a_model_is_described() {
 #[test]
 fn absent_keys_have_the_values_of_transformers() {
     // hidden_size / num_attention_heads would be 12.
-    let description = describe(json!({"head_dim": "absent"})).unwrap();
+    let description = case().describe(&json!({"head_dim": "absent"})).unwrap();
     assert_eq!(description.head_dimension, 128);
     assert!(
         description.notes[0].contains("`head_dim` is not given; 128"),
         "{:?}",
         description.notes
     );
-    let error = describe(json!({"head_dim": null})).unwrap_err();
+    let error = case().describe(&json!({"head_dim": null})).unwrap_err();
     assert_eq!(
         (error.code.as_str(), error.at.as_deref()),
         (codes::CONFIG_KEY_INVALID, Some("config.json: head_dim"))
     );
-    assert_eq!(describe(json!({"num_key_value_heads": null})).unwrap().key_value_heads, 4);
-    assert!(describe(json!({"num_key_value_heads": "absent"})).is_err());
+    assert_eq!(case().describe(&json!({"num_key_value_heads": null})).unwrap().key_value_heads, 4);
+    assert!(case().describe(&json!({"num_key_value_heads": "absent"})).is_err());
     for key in ["attention_bias", "sliding_window", "use_sliding_window", "max_window_layers"] {
         assert_eq!(
-            describe(json!({key: "absent"})).unwrap(),
-            describe(json!({})).unwrap(),
+            case().describe(&json!({key: "absent"})).unwrap(),
+            case().describe(&json!({})).unwrap(),
             "{key}"
         );
     }
@@ -122,21 +83,21 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("hidden_act", json!("quick_gelu")),
         ("partial_rotary_factor", json!(0.25)),
     ] {
-        let error = describe(json!({key: value})).expect_err(key);
+        let error = case().describe(&json!({key: value})).expect_err(key);
         assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED, "{key}: {error}");
         assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
     }
-    let error = describe(json!({"layer_types": ["full_attention"]})).unwrap_err();
+    let error = case().describe(&json!({"layer_types": ["full_attention"]})).unwrap_err();
     assert_eq!(error.code, codes::CONFIG_KEY_INVALID);
 }
 
 #[test]
 fn attention_bias_is_on_all_four_projections() {
-    let text = lowered(json!({"attention_bias": true}), 0, 2);
+    let text = case().lowered(&json!({"attention_bias": true}), 0, 2);
     for name in ["q_proj.bias", "k_proj.bias", "v_proj.bias", "o_proj.bias"] {
         assert!(text.contains(&format!("model.layers.1.self_attn.{name}")), "{name}");
     }
-    let text = lowered(json!({}), 0, 2);
+    let text = case().lowered(&json!({}), 0, 2);
     assert!(!text.contains("proj.bias"));
     assert!(text.contains("model.layers.1.self_attn.q_norm.weight"));
     assert!(text.contains("model.layers.0.self_attn.k_norm.weight"));
@@ -145,20 +106,21 @@ fn attention_bias_is_on_all_four_projections() {
 
 #[test]
 fn the_final_norm_is_in_the_last_chunk_only() {
-    assert!(!lowered(json!({}), 0, 1).contains("\"model.norm.weight\""));
-    assert!(lowered(json!({}), 1, 2).contains("\"model.norm.weight\""));
+    assert!(!case().lowered(&json!({}), 0, 1).contains("\"model.norm.weight\""));
+    assert!(case().lowered(&json!({}), 1, 2).contains("\"model.norm.weight\""));
 }
 
 #[test]
 fn windows_act_where_they_are_shorter_than_the_context() {
-    let note =
-        |changes| describe(changes).unwrap().notes.into_iter().find(|note| note.contains("window"));
+    let note = |changes| {
+        case().describe(&changes).unwrap().notes.into_iter().find(|note| note.contains("window"))
+    };
     let on = |window: u64, first: u64| json!({"use_sliding_window": true, "sliding_window": window, "max_window_layers": first});
     assert_eq!(note(on(8, 2)).unwrap(), "config.json: `sliding_window` = 8 is in no layer");
     assert!(note(on(64, 1)).unwrap().contains("= 64 does not act within a context of 64 tokens"));
     assert_eq!(note(on(63, 1)), None);
-    assert!(lowered(on(63, 1), 1, 2).contains("window_63_mask"));
-    assert!(!lowered(on(63, 1), 0, 1).contains("window_63_mask"));
+    assert!(case().lowered(&on(63, 1), 1, 2).contains("window_63_mask"));
+    assert!(!case().lowered(&on(63, 1), 0, 1).contains("window_63_mask"));
     // Off, as most models have it: nothing to say.
     let off = json!({"use_sliding_window": false, "sliding_window": 8, "max_window_layers": 0});
     assert_eq!(note(off), None);

@@ -1,5 +1,7 @@
 //! Helpers for the tests of plugins.
 
+mod frontend;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +11,7 @@ use serde_json::Value;
 use crate::data::{Manifest, Stage};
 pub use crate::sink::MemorySink;
 use crate::{ComponentOptions, Error, Host, HostServices, Level, LoadedPlugin, Result, codes};
+pub use frontend::FrontendCase;
 
 /// Checks that a plugin keeps the rules which hold for all plugins:
 ///
