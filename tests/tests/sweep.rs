@@ -69,7 +69,7 @@ fn lines_come_as_forms_are_ready_and_other_parts_stay() {
     assert!(lines[0].starts_with("form ") && lines[0].ends_with("convert with"), "{text}");
     assert!(lines[1].starts_with("4,8 "), "{text}");
     assert!(lines[1].ends_with("--lut none --lut3 4,8"), "{text}");
-    assert!(text.contains("16 bits: ") && text.contains("as near: 4,8\n"), "{text}");
+    assert!(text.contains("16 bits: ") && text.contains("best for their size: 4,8\n"), "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::corpus::Corpus;
 use crate::file::{JUDGE, Lazy};
 use crate::statistics::Statistics;
 use anemll_codes as codes;
-use anemll_generation::engine::{Engine, Head};
+use anemll_generation::engine::Engine;
 use anemll_generation::evaluation::{logsumexp, measure};
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
@@ -289,13 +289,7 @@ fn run(
             check_cancelled()?;
             let first = number * batch;
             for (row, head) in engine.evaluate(tokens, first as u64)?.into_iter().enumerate() {
-                let Head::Logits(logits) = head else {
-                    return Err(Error::new(
-                        codes::EVALUATION_INPUT,
-                        "the conversion gives the largest logit alone (--argmax)",
-                    ));
-                };
-                each(&logits, window.get(first + row + 1).copied())?;
+                each(&head.into_logits()?, window.get(first + row + 1).copied())?;
             }
             done += tokens.len() as u64;
             progress(done);

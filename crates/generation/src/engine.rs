@@ -38,6 +38,22 @@ impl Head {
         }
     }
 
+    /// The logits.
+    ///
+    /// # Errors
+    /// [`codes::EVALUATION_INPUT`]: the conversion gives the largest one alone.
+    pub fn into_logits(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Logits(logits) => Ok(logits),
+            Self::Largest(..) => Err(Error::new(
+                codes::EVALUATION_INPUT,
+                "this conversion gives only the token with the largest logit (--argmax), so its \
+                 logits cannot be compared",
+            )
+            .with_hint("use --path evaluate: these functions give all logits")),
+        }
+    }
+
     /// The token with the largest logit, the first of equals.
     pub fn best(&self) -> u32 {
         match self {

@@ -237,12 +237,7 @@ impl<'a> Rows<'a> {
             }
         }
         match self.ready.pop_front() {
-            Some(Head::Logits(logits)) => Ok(logits),
-            Some(Head::Largest(..)) => Err(Error::new(
-                codes::EVALUATION_INPUT,
-                "this conversion returns the winner only (--argmax), so there are no logits to score",
-            )
-            .with_hint("take --path evaluate, whose functions give all logits")),
+            Some(head) => head.into_logits(),
             None => Err(Error::new(codes::RUN_FAILED, "the runtime gave fewer logits than tokens")),
         }
     }

@@ -1,6 +1,6 @@
 //! A conversion run over tokens for which there are logits of the original.
 
-use crate::engine::{Engine, Head};
+use crate::engine::Engine;
 use crate::evaluation::{Evaluation, Position, Reference, summarize};
 use crate::perplexity::EvaluationPath;
 use anemll_codes as codes;
@@ -60,7 +60,7 @@ fn infer(
         check_cancelled()?;
         progress(position as u64);
         let head = engine.infer(*token, position as u64)?;
-        positions.push(compare(&head, position, reference)?);
+        positions.push(reference.compare(position, &head.into_logits()?)?);
     }
     Ok(positions)
 }
@@ -78,21 +78,9 @@ fn evaluate(
         check_cancelled()?;
         let first = number * batch;
         progress(first as u64);
-        let rows = engine.evaluate(batch_tokens, first as u64)?;
-        for (row, head) in rows.iter().enumerate() {
-            positions.push(compare(head, first + row, reference)?);
+        for (row, head) in engine.evaluate(batch_tokens, first as u64)?.into_iter().enumerate() {
+            positions.push(reference.compare(first + row, &head.into_logits()?)?);
         }
     }
     Ok(positions)
-}
-
-fn compare(head: &Head, position: usize, reference: &Reference) -> Result<Position> {
-    match head {
-        Head::Logits(logits) => reference.compare(position, logits),
-        Head::Largest(..) => Err(Error::new(
-            codes::EVALUATION_INPUT,
-            "this conversion returns the winner only (--argmax), so there are no logits to compare",
-        )
-        .with_hint("take --path evaluate, whose functions give all logits")),
-    }
 }

@@ -281,14 +281,14 @@ fn forms(request: &SweepRequest, model: &Path, output: &Path) -> Result<Vec<Form
         }
     }
     match forms.len() {
-        0 => Err(Error::new(codes::USAGE, "there is no form to try")
-            .with_hint("take some --bits and some --group, such as --bits 3,4 --group 8,tensor")),
+        0 => Err(Error::new(codes::USAGE, "there is nothing to try: --bits or --group is empty")
+            .with_hint("give some of each, such as --bits 3,4 --group 8,tensor")),
         1..=MOST => Ok(forms),
         count => Err(Error::new(
             codes::USAGE,
-            format!("{count} forms are too many: at most {MOST} are tried at once"),
+            format!("{count} forms are too many: a sweep tries at most {MOST}"),
         )
-        .with_hint("take fewer --bits or fewer --group")),
+        .with_hint("give fewer --bits or fewer --group")),
     }
 }
 
@@ -299,8 +299,11 @@ fn knowledge(
     plugins: &Plugins,
 ) -> Result<Knowledge> {
     let Some((_, quantizer)) = choice.choose(plugins)? else {
-        return Err(Error::new(codes::USAGE, "without a quantizer there is no form to try")
-            .with_hint("leave --quantizer none out"));
+        return Err(Error::new(
+            codes::USAGE,
+            "a sweep tries forms of a quantizer, and --quantizer is none",
+        )
+        .with_hint("leave --quantizer none out"));
     };
     Ok(quantizer.scheme(&outline(description, false))?.statistics)
 }

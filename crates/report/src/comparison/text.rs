@@ -38,7 +38,8 @@ pub fn text(found: &Comparison, width: Option<usize>) -> String {
         if not_finite > 0 {
             let _ = writeln!(
                 text,
-                "not finite   logits of {whose} at {not_finite} tokens: what they go into is no number"
+                "not finite   {not_finite} tokens of {whose} have infinite or undefined logits: figures that \
+                 include them are unknown"
             );
         }
     }

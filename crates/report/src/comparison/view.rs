@@ -121,7 +121,11 @@ fn facts(found: &Comparison) -> Vec<Fact> {
     }
     let broken = found.conversion.not_finite + found.original.not_finite;
     if broken > 0 {
-        fact("Not finite", broken.to_string(), "tokens whose logits are no numbers".to_owned());
+        fact(
+            "Not finite",
+            broken.to_string(),
+            "tokens with infinite or undefined logits".to_owned(),
+        );
     }
     facts
 }
@@ -129,7 +133,7 @@ fn facts(found: &Comparison) -> Vec<Fact> {
 /// A divergence in nats.
 pub(crate) fn nats(value: f64) -> String {
     match value.abs() {
-        _ if !value.is_finite() => "no number".to_owned(),
+        _ if !value.is_finite() => "unknown".to_owned(),
         0.0 => "0".to_owned(),
         0.0..0.001 => format!("{value:.1e}"),
         _ => format!("{value:.3}"),

@@ -46,7 +46,7 @@ fn the_page_marks_the_front_and_escapes_names() {
     assert_eq!(page.matches("<g class=\"mark").count(), 3);
     assert!(page.contains("&lt;groups of 1&gt;") && !page.contains("<groups"));
     assert!(page.contains("script-src 'none'") && !page.contains("<script"));
-    assert!(page.contains("no number") && page.contains("role=\"img\""));
+    assert!(page.contains("unknown") && page.contains("role=\"img\""));
     assert!(!page.contains("NaN") && !page.contains("url(") && !page.contains("http:"));
 }
 
@@ -61,6 +61,6 @@ fn lines_are_as_long_as_the_terminal_allows() {
         }
     }
     let front = front(&sweep);
-    assert!(front.contains("as near: 3,tensor  3,8  4,8\n"), "{front}");
+    assert!(front.contains("best for their size: 3,tensor  3,8  4,8\n"), "{front}");
     assert!(front.contains("note: 4,7: <groups of 1>"), "{front}");
 }

@@ -68,8 +68,8 @@ pub(super) fn megabytes(bytes: u64) -> String {
 pub fn front(sweep: &Sweep) -> String {
     let names: Vec<&str> = sweep.front().iter().map(|row| &*row.lut).collect();
     let best = match names.as_slice() {
-        [] => "no form has a distance that is a number".to_owned(),
-        names => format!("no other form is as small and as near: {}", names.join("  ")),
+        [] => "no form could be measured".to_owned(),
+        names => format!("best for their size: {}", names.join("  ")),
     };
     let mut text = format!(
         "16 bits: {} MB, perplexity {:.2}; {} tokens of {}\n{best}\n",

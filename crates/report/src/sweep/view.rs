@@ -111,12 +111,10 @@ fn plot(found: &Sweep, groups: &[&str], class: impl Fn(usize) -> &'static str) -
     let front = found.front();
     let names: Vec<&str> = front.iter().map(|row| &*row.lut).collect();
     let description = match names.as_slice() {
-        [] => "No form has a distance that is a number.".to_owned(),
-        names => format!(
-            "{} forms. No other one is as small and as near as these: {}.",
-            found.rows.len(),
-            names.join(", ")
-        ),
+        [] => "No form could be measured.".to_owned(),
+        names => {
+            format!("{} forms. The best for their size: {}.", found.rows.len(), names.join(", "))
+        }
     };
     let title = "Size of the weights against the divergence from the original";
     let mut plot = Plot::new("size-kl", title, &description, x, y);

@@ -473,15 +473,7 @@ fn vectors_are_for_two_channels_each() {
         values.iter().zip(decoded).map(|(a, b)| (a.to_f64() - b).powi(2)).sum()
     };
     let of_products = products(columns);
-    let lost_products = |decoded: &[f64]| -> f64 {
-        let rest: Vec<f64> = values.iter().zip(decoded).map(|(a, b)| a.to_f64() - b).collect();
-        let line = |row: &[f64], at: usize| -> f64 {
-            let products = &of_products[at * columns..(at + 1) * columns];
-            products.iter().zip(row).map(|(product, rest)| f64::from(*product) * rest).sum()
-        };
-        let row = |row: &[f64]| -> f64 { (0..columns).map(|at| row[at] * line(row, at)).sum() };
-        rest.chunks_exact(columns).map(row).sum()
-    };
+    let lost_products = |decoded: &[f64]| loss(&values, decoded, &of_products);
     let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
     let given = options(json!({"layers": "2,vector", "embeddings": "2,vector"}));
     for id in ["lut", "lut-aware"] {
@@ -630,6 +622,18 @@ fn products(columns: usize) -> Vec<f32> {
         .collect()
 }
 
+/// What is lost of the products with inputs that have these mean products, two by two.
+fn loss(values: &[f16], decoded: &[f64], products: &[f32]) -> f64 {
+    let columns = products.len().isqrt();
+    let rest: Vec<f64> = values.iter().zip(decoded).map(|(a, b)| a.to_f64() - b).collect();
+    let line = |row: &[f64], at: usize| -> f64 {
+        let products = &products[at * columns..(at + 1) * columns];
+        products.iter().zip(row).map(|(product, rest)| f64::from(*product) * rest).sum()
+    };
+    let row = |row: &[f64]| -> f64 { (0..columns).map(|at| row[at] * line(row, at)).sum() };
+    rest.chunks_exact(columns).map(row).sum()
+}
+
 /// Several tasks, so that rows of later pieces count, too.
 #[test]
 fn moments_lower_the_error_of_products_and_threads_change_nothing() {
@@ -639,16 +643,9 @@ fn moments_lower_the_error_of_products_and_threads_change_nothing() {
     let decision = json!({"bits": 3, "group": 8});
     let products = products(columns);
     let full = floats(&[columns as u64; 2], &products);
-    let lost = |(_, tensors): &(Encoded, Vec<Tensor>)| -> f64 {
-        let decoded = decode(tensors);
-        let rest: Vec<f64> =
-            values.iter().zip(&decoded).map(|(a, b)| a.to_f64() - b.to_f64()).collect();
-        let line = |row: &[f64], at: usize| -> f64 {
-            let products = &products[at * columns..(at + 1) * columns];
-            products.iter().zip(row).map(|(product, rest)| f64::from(*product) * rest).sum()
-        };
-        let row = |row: &[f64]| -> f64 { (0..columns).map(|at| row[at] * line(row, at)).sum() };
-        rest.chunks_exact(columns).map(row).sum()
+    let lost = |(_, tensors): &(Encoded, Vec<Tensor>)| {
+        let decoded: Vec<f64> = decode(tensors).iter().map(|value| value.to_f64()).collect();
+        loss(&values, &decoded, &products)
     };
     let loaded = LoadedPlugin::of::<LutPlugin>().unwrap();
     let (_, threads) = TestHost::new();
