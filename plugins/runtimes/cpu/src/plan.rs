@@ -360,18 +360,19 @@ impl Building<'_, '_> {
         let ValueType::Tensor(kind) = value_type(output)? else {
             return invalid("its result is not a tensor");
         };
-        if self.may_stay_packed(&output.name)
+        let key = cache_key(operation);
+        let known = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
+        if known.is_none()
+            && self.may_stay_packed(&output.name)
+            && constant::element(&kind)? == Element::F16
             && let values = self.decoder.values(&output.name)?
             && let Some(packed) = Packed::new(&values, self.planner.shelf)?
-            && constant::element(&kind)? == Element::F16
             && kind.fixed_shape().is_some_and(|shape| {
                 shape.into_iter().eq(packed.shape().iter().map(|size| *size as u64))
             })
         {
             return self.define(&output.name, Operand::Packed(Arc::new(packed)));
         }
-        let key = cache_key(operation);
-        let known = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
         let packed = match &self.planner.packed {
             Keep::Decoded(packed) => packed.get(&output.name),
             Keep::Packed => None,

@@ -92,23 +92,27 @@ impl Weight {
     }
 }
 
-fn weights() -> [Weight; 3] {
+/// Inputs of the matrices of most tests.
+const INPUTS: u64 = 36;
+
+fn weights(inputs: u64) -> [Weight; 3] {
     [
-        Weight::new("table", &[50, 36], 6),
-        Weight::new("linear", &[202, 36], 4),
-        Weight::new("conv", &[30, 36, 1, 1], 3),
+        Weight::new("table", &[50, inputs], 6),
+        Weight::new("linear", &[202, inputs], 4),
+        Weight::new("conv", &[30, inputs, 1, 1], 3),
     ]
 }
 
-/// A model that looks `count` rows of a table up, and multiplies them with two matrices.
-fn model(folder: &Path, count: u64) -> PathBuf {
+/// A model that looks `count` rows of a table up, and multiplies them with two matrices of so many
+/// inputs.
+fn model(folder: &Path, count: u64, inputs: u64) -> PathBuf {
     let files = folder.join("weights");
     std::fs::create_dir(&files).unwrap();
     let mut writer = BlobWriter::create(files.join("weight.bin")).unwrap();
     let mut builder = FunctionBuilder::new();
     let ids = builder.input("ids", TensorType::new(DataType::Int32, &[count])).unwrap();
     // Their place is taken by the operations that make them.
-    let vars: Vec<Var> = weights()
+    let vars: Vec<Var> = weights(inputs)
         .iter()
         .map(|weight| {
             let kind = TensorType::new(DataType::Float16, &weight.shape);
@@ -132,7 +136,7 @@ fn model(folder: &Path, count: u64) -> PathBuf {
     };
     let function = program.functions.get_mut("main").unwrap();
     let block = function.block_specializations.values_mut().next().unwrap();
-    for weight in weights() {
+    for weight in weights(inputs) {
         let made = |one: &Operation| one.outputs.iter().any(|output| output.name == weight.name);
         *block.operations.iter_mut().find(|one| made(one)).unwrap() = weight.store(&mut writer);
     }
@@ -144,10 +148,10 @@ fn model(folder: &Path, count: u64) -> PathBuf {
 
 #[test]
 fn packed_and_decoded_weights_give_the_same_bits() {
-    let [table, linear, conv] = weights().map(|weight| weight.decoded());
+    let [table, linear, conv] = weights(INPUTS).map(|weight| weight.decoded());
     for count in [1, 2, 7] {
         let folder = tempfile::tempdir().unwrap();
-        let mut session = open(&model(folder.path(), count)).unwrap();
+        let mut session = open(&model(folder.path(), count, INPUTS)).unwrap();
         let ids: Vec<i32> = (0..count as i32).map(|at| (at * 29 + 3) % 50).collect();
         let inputs = [integers("ids", &[count], &ids)];
         let all: Vec<Vec<Tensor>> =
@@ -177,15 +181,29 @@ fn packed_and_decoded_weights_give_the_same_bits() {
     }
 }
 
+/// Rows that are longer than what is decoded at once for one token.
+#[test]
+fn long_rows_are_packed_and_decoded_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(&model(folder.path(), 1, 9000)).unwrap();
+    let inputs = [integers("ids", &[1], &[4])];
+    let mut next = || run(&mut *session, "main", &inputs, &[]).unwrap();
+    let packed = next();
+    let decoded = (1..RUNS).map(|_| next()).last().unwrap();
+    for name in ["rows", "first", "second"] {
+        assert_eq!(find(&packed, name), find(&decoded, name), "{name}");
+    }
+}
+
 /// Who asks for a weight gets its elements, whenever that is.
 #[test]
 fn packed_weights_can_be_seen() {
     let folder = tempfile::tempdir().unwrap();
-    let path = model(folder.path(), 1);
+    let path = model(folder.path(), 1, INPUTS);
     let mut session = open(&path).unwrap();
     let inputs = [integers("ids", &[1], &[4])];
     let before = run(&mut *session, "main", &inputs, &[]).unwrap();
-    for weight in weights() {
+    for weight in weights(INPUTS) {
         let seen = run(&mut *session, "main", &inputs, &[weight.name]).unwrap();
         assert_eq!(floats(find(&seen, weight.name)), weight.decoded());
         assert_eq!(find(&seen, "first").bytes, find(&before, "first").bytes);
@@ -199,7 +217,7 @@ fn packed_weights_can_be_seen() {
 #[test]
 fn a_weight_file_that_is_cut_short_does_no_harm_once_it_was_read() {
     let folder = tempfile::tempdir().unwrap();
-    let mut session = open(&model(folder.path(), 1)).unwrap();
+    let mut session = open(&model(folder.path(), 1, INPUTS)).unwrap();
     let inputs = [integers("ids", &[1], &[4])];
     let before = run(&mut *session, "main", &inputs, &[]).unwrap();
     let weights = folder.path().join("weights/weight.bin");

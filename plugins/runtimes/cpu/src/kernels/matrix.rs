@@ -45,7 +45,8 @@ fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f
             }),
         },
         Rows::Packed(packed) => {
-            let count = (DECODED / depth.max(1)).next_multiple_of(4).min(output.len());
+            // A row that is longer than that is decoded as a whole.
+            let count = (DECODED / depth.max(1)).max(1).next_multiple_of(4).min(output.len());
             let mut halves = vec![f16::ZERO; count * depth];
             let mut at = range.start;
             for output in output.chunks_mut(count.max(1)) {
