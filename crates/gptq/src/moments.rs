@@ -77,6 +77,8 @@ impl Moments {
             of(a).total_cmp(&of(b)).then(a.cmp(b))
         });
         let usual = usual(&squares);
+        // Less than this is lost when the products of a row are summed.
+        let rounding = f32::EPSILON * columns as f32;
         let mut full = Vec::with_capacity(moments.len());
         for row in &order {
             let row = &moments[*row as usize * columns..][..columns];
@@ -84,9 +86,11 @@ impl Moments {
         }
         for at in 0..columns {
             let diagonal = &mut full[at * (columns + 1)];
-            *diagonal = if *diagonal > 0.0 { *diagonal + damping * usual } else { usual };
+            let added = (damping * usual).max(rounding * *diagonal);
+            *diagonal = if *diagonal > 0.0 { *diagonal + added } else { usual };
         }
-        let mut more = damping * usual;
+        let largest = squares.iter().fold(0.0_f32, |largest, square| largest.max(*square));
+        let mut more = (damping * usual).max(rounding * largest);
         for _ in 0..TRIES {
             if let Some(factor) = factor(&full, columns) {
                 let inverse = inverse::diagonal(&factor, columns);
@@ -262,6 +266,28 @@ pub(crate) mod tests {
         }
         assert!(Moments::new(&given, 40, 0.01).is_ok());
         assert!(Moments::new(&[0.0; 16], 4, 0.01).is_ok());
+    }
+
+    /// Most inputs next to dead, and fewer tokens than the others: what is usual is no help.
+    #[test]
+    fn few_live_inputs_among_dead_ones_suffice() {
+        let mut given = moments(100, 10, 11);
+        let live = |at: usize| at >= 60;
+        for row in 0..100 {
+            for column in 0..100 {
+                let moment = &mut given[row * 100 + column];
+                *moment = match (live(row) && live(column), row == column) {
+                    (true, _) => *moment,
+                    (false, true) => 1e-12,
+                    (false, false) => 0.0,
+                };
+            }
+        }
+        let ready = Moments::new(&given, 100, 0.05).unwrap();
+        let pivots = ready.factor.iter().step_by(101).zip(ready.full.iter().step_by(101));
+        // Each is more than what rounding leaves of the moment that it comes from.
+        assert!(pivots.into_iter().all(|(pivot, full)| pivot * pivot > 1e-6 * full));
+        assert!(ready.importance().iter().all(|value| value.is_finite() && *value > 0.0));
     }
 
     #[test]

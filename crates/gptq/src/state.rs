@@ -6,7 +6,7 @@ use anemll_palettize::{GroupError, Palette};
 use half::f16;
 
 /// Columns whose errors are passed on at once.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Tables and indices of a matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,18 @@ pub(crate) struct State<'a> {
     pub(crate) pull: Vec<f32>,
 }
 
+/// Rows as floats, in the order of the moments.
+pub(crate) fn arranged(values: &[f16], moments: &Moments) -> Vec<f32> {
+    let columns = moments.columns();
+    let mut arranged = vec![0.0; values.len()];
+    let mut wide = vec![0.0; columns];
+    for (values, row) in values.chunks_exact(columns).zip(arranged.chunks_exact_mut(columns)) {
+        wide.iter_mut().zip(values).for_each(|(wide, value)| *wide = value.to_f32());
+        moments.arrange(&wide, row);
+    }
+    arranged
+}
+
 /// The index of the entry nearest to `value`, of two the lower one.
 #[inline]
 pub(crate) fn nearest(table: &[f32], value: f32) -> usize {
@@ -63,22 +75,14 @@ impl<'a> State<'a> {
             columns,
             group,
             entries: 1 << first.bits,
-            weights: vec![0.0; values.len()],
+            weights: arranged(values, moments),
             tables: first.lut.iter().map(|entry| entry.to_f32()).collect(),
             indices: vec![0; values.len()],
             rest: vec![0.0; values.len()],
             pull: vec![0.0; values.len()],
         };
-        let mut row = vec![0.0; columns];
-        let rows = values.chunks_exact(columns).zip(first.indices.chunks_exact(columns));
-        let targets = state.weights.chunks_exact_mut(columns);
-        for ((weights, indices), (values, first)) in
-            targets.zip(state.indices.chunks_exact_mut(columns)).zip(rows)
-        {
-            for (wide, value) in row.iter_mut().zip(values) {
-                *wide = value.to_f32();
-            }
-            moments.arrange(&row, weights);
+        let targets = state.indices.chunks_exact_mut(columns);
+        for (first, indices) in first.indices.chunks_exact(columns).zip(targets) {
             moments.arrange(first, indices);
         }
         state
@@ -190,9 +194,7 @@ impl<'a> State<'a> {
         let mut error = GroupError::default();
         for (at, (value, index)) in values.iter().zip(&indices).enumerate() {
             let table = table_of(&self.tables, self.entries, self.group, at);
-            let distance = f64::from(value.to_f32()) - f64::from(table[usize::from(*index)]);
-            error.squared += distance * distance;
-            error.max_absolute = error.max_absolute.max(distance.abs());
+            error.add(f64::from(value.to_f32()) - f64::from(table[usize::from(*index)]));
         }
         let lut = self.tables.iter().map(|entry| f16::from_f32(*entry)).collect();
         Quantized { lut, indices, error }

@@ -1,17 +1,15 @@
 //! Tables of vectors whose indices are chosen with errors passed on.
 
 use crate::matrix::{Matrix, multiply_add};
+use crate::state::{BLOCK, arranged};
 use crate::{GptqError, Moments};
-use anemll_palettize::{GroupError, Nearest, VectorPalette, palettize_vectors};
+use anemll_palettize::{GroupError, Nearest, VectorPalette, palettize_vectors, vector_entries};
 use half::f16;
-
-/// Columns whose errors are passed on at once.
-const BLOCK: usize = 64;
 
 /// One table of `2^bits` vectors for `values` (row by row, whole tuples of `length` rows), whose inputs
 /// have these second moments: as [`crate::quantize`], but an index stands for `length` neighbouring
 /// rows of a column. `turns`: how often indices are chosen; between, entries move to the means of what
-/// was asked of them.
+/// was asked of them; 0 takes the nearest entries.
 ///
 /// All rows share the inputs, so that an error in any row of a tuple costs the same: the vector
 /// nearest to what is asked for is the best one.
@@ -26,23 +24,22 @@ pub fn quantize_vectors(
     turns: u32,
 ) -> Result<VectorPalette, GptqError> {
     let columns = moments.columns();
-    let first = palettize_vectors(values, columns, length, bits, Some(moments.importance()))?;
-    let mut weights = vec![0.0_f32; values.len()];
-    let mut row = vec![0.0; columns];
-    for (values, weights) in values.chunks_exact(columns).zip(weights.chunks_exact_mut(columns)) {
-        row.iter_mut().zip(values).for_each(|(wide, value)| *wide = value.to_f32());
-        moments.arrange(&row, weights);
+    let importance = Some(moments.importance());
+    if turns == 0 {
+        return Ok(palettize_vectors(values, columns, length, bits, importance)?);
     }
-    let mut entries: Vec<f32> = first.lut.iter().map(|entry| entry.to_f32()).collect();
-    let mut arranged = first.indices;
+    let first = vector_entries(values, columns, length, bits, importance)?;
+    let weights = arranged(values, moments);
+    let mut entries: Vec<f32> = first.iter().map(|entry| entry.to_f32()).collect();
+    let mut chosen = vec![0; values.len() / length];
     for turn in 1..=turns {
-        let asked = feed_back(&weights, length, &entries, moments, &mut arranged);
+        let asked = feed_back(&weights, length, &entries, moments, &mut chosen);
         if turn < turns {
             follow(&mut entries, &asked, length);
         }
     }
-    let mut indices = vec![0; arranged.len()];
-    let rows = arranged.chunks_exact(columns).zip(indices.chunks_exact_mut(columns));
+    let mut indices = vec![0; chosen.len()];
+    let rows = chosen.chunks_exact(columns).zip(indices.chunks_exact_mut(columns));
     rows.for_each(|(source, target)| moments.restore(source, target));
 
     let mut error = GroupError::default();
@@ -50,9 +47,7 @@ pub fn quantize_vectors(
         let (row, column) = (at / columns, at % columns);
         let index = usize::from(indices[row / length * columns + column]);
         let entry = entries[index * length + row % length];
-        let distance = f64::from(value.to_f32()) - f64::from(entry);
-        error.squared += distance * distance;
-        error.max_absolute = error.max_absolute.max(distance.abs());
+        error.add(f64::from(value.to_f32()) - f64::from(entry));
     }
     let lut = entries.iter().map(|entry| f16::from_f32(*entry)).collect();
     Ok(VectorPalette { length, lut, indices, error })

@@ -1,7 +1,7 @@
 //! Losses of small matrices: against every possibility, and from step to step.
 
-use anemll_gptq::{Method, Moments, quantize};
-use anemll_palettize::palettize;
+use anemll_gptq::{Method, Moments, quantize, quantize_vectors};
+use anemll_palettize::{palettize, palettize_vectors};
 use half::f16;
 
 fn noise(seed: u64) -> impl FnMut() -> f32 {
@@ -146,4 +146,34 @@ fn few_values_are_kept_exactly_and_bad_ones_are_named() {
     values[3 * columns + 5] = f16::NAN;
     let error = quantize(&values, 8, 2, &ready, DESCENT).unwrap_err();
     assert!(error.to_string().contains("row 3"), "{error}");
+}
+
+/// Elements as the entries of their tuples.
+fn pairs(found: &anemll_palettize::VectorPalette, columns: usize) -> Vec<u8> {
+    let rows = found.indices.len() / columns * found.length;
+    (0..rows * columns)
+        .map(|at| {
+            let (row, column) = (at / columns, at % columns);
+            let index = usize::from(found.indices[row / found.length * columns + column]);
+            (index * found.length + row % found.length) as u8
+        })
+        .collect()
+}
+
+#[test]
+fn every_turn_with_vectors_lowers_the_loss() {
+    let (columns, length, bits) = (96, 2, 4);
+    let h = moments(columns, 4 * columns, 5);
+    let ready = Moments::new(&h, columns, 0.01).unwrap();
+    let values = weights(64 * columns, 7);
+    // As a table of single numbers, of which elements of even rows use the even ones.
+    let of = |turns| {
+        let made = quantize_vectors(&values, length, bits, &ready, turns).unwrap();
+        loss(&values, &made.lut, &pairs(&made, columns), usize::MAX, 0, &h)
+    };
+    let (nearest, once, thrice) = (of(0), of(1), of(3));
+    assert!(once < 0.7 * nearest && thrice < once, "{nearest} {once} {thrice}");
+    let plain =
+        palettize_vectors(&values, columns, length, bits, Some(ready.importance())).unwrap();
+    assert_eq!(quantize_vectors(&values, length, bits, &ready, 0).unwrap(), plain);
 }

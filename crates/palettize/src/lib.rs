@@ -25,7 +25,7 @@ mod widest;
 pub use cluster::clusters;
 pub use pack::{pack, packed_length, unpack};
 pub use palette::{GroupError, Palette, Palettizer, palettize};
-pub use vectors::{Nearest, VECTOR_LENGTHS, VectorPalette, palettize_vectors};
+pub use vectors::{Nearest, VectorPalette, palettize_vectors, vector_entries};
 
 /// Numbers of bits that an index can have.
 pub const BITS: [u32; 6] = [1, 2, 3, 4, 6, 8];

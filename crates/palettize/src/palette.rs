@@ -47,6 +47,12 @@ pub struct GroupError {
 }
 
 impl GroupError {
+    /// Takes in a value that is this far from its entry.
+    pub fn add(&mut self, distance: f64) {
+        self.squared += distance * distance;
+        self.max_absolute = self.max_absolute.max(distance.abs());
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -343,9 +349,15 @@ fn check(
             values.len()
         ));
     }
-    let Some(importance) = importance else { return Ok(()) };
+    importance.map_or(Ok(()), |importance| check_importance(importance, columns))
+}
+
+/// Whether there is an importance for every column.
+pub(crate) fn check_importance(importance: &[f32], columns: usize) -> Result<(), PaletteError> {
     if importance.len() != columns {
-        return size(format!("{} importances are not one for {columns} columns", importance.len()));
+        let count = importance.len();
+        let message = format!("{count} importances are not one for {columns} columns");
+        return Err(PaletteError::Size(message));
     }
     match importance.iter().position(|value| !(value.is_finite() && *value >= 0.0)) {
         Some(column) => Err(PaletteError::Importance { column, value: importance[column] }),
@@ -353,7 +365,8 @@ fn check(
     }
 }
 
-fn not_finite(values: &[f16], columns: usize) -> PaletteError {
+/// The first value that is not finite.
+pub(crate) fn not_finite(values: &[f16], columns: usize) -> PaletteError {
     let at = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
     PaletteError::NotFinite { row: at / columns, column: at % columns, value: values[at].to_f32() }
 }

@@ -1,10 +1,11 @@
 //! Palettes of vectors: one entry stands for neighbouring rows of a column.
 
+use crate::palette::{check_importance, not_finite};
 use crate::{BITS, GroupError, PaletteError};
 use half::f16;
 
 /// Numbers that an entry can have.
-pub const VECTOR_LENGTHS: [usize; 4] = [2, 4, 8, 16];
+const LENGTHS: [usize; 4] = [2, 4, 8, 16];
 
 /// Vectors by which entries are searched for before all count.
 const SAMPLE: usize = 1 << 16;
@@ -35,11 +36,8 @@ pub struct VectorPalette {
 /// index. With `importance`, one number per column, squared distances are weighted by it when entries
 /// are chosen.
 ///
-/// Entries come from splitting clusters along their largest spread (Linde, Buzo and Gray 1980) and
-/// Lloyd's passes between: a local optimum, the same on every machine.
-///
 /// # Errors
-/// [`PaletteError`]: sizes that do not fit, values that are not finite, importances below zero.
+/// As [`vector_entries`].
 pub fn palettize_vectors(
     values: &[f16],
     columns: usize,
@@ -47,10 +45,40 @@ pub fn palettize_vectors(
     bits: u32,
     importance: Option<&[f32]>,
 ) -> Result<VectorPalette, PaletteError> {
+    let lut = vector_entries(values, columns, length, bits, importance)?;
+    let wide: Vec<f32> = lut.iter().map(|number| number.to_f32()).collect();
+    let finder = Nearest::new(&wide, length);
+    let points = Points::of(values, columns, length, None);
+    let mut error = GroupError::default();
+    let indices = points.numbers.chunks_exact(length).map(|point| {
+        let index = finder.find(point);
+        for (number, entry) in point.iter().zip(&wide[index * length..]) {
+            error.add(f64::from(*number) - f64::from(*entry));
+        }
+        index as u8
+    });
+    let indices = indices.collect();
+    Ok(VectorPalette { length, lut, indices, error })
+}
+
+/// The table of [`palettize_vectors`] alone: `2^bits` entries of `length` numbers each.
+///
+/// Entries come from splitting clusters along their largest spread (Linde, Buzo and Gray 1980) and
+/// Lloyd's passes between: a local optimum, the same on every machine.
+///
+/// # Errors
+/// [`PaletteError`]: sizes that do not fit, values that are not finite, importances below zero.
+pub fn vector_entries(
+    values: &[f16],
+    columns: usize,
+    length: usize,
+    bits: u32,
+    importance: Option<&[f32]>,
+) -> Result<Vec<f16>, PaletteError> {
     if !BITS.contains(&bits) {
         return Err(PaletteError::Bits(bits));
     }
-    if !VECTOR_LENGTHS.contains(&length) {
+    if !LENGTHS.contains(&length) {
         return Err(PaletteError::Size(format!(
             "vectors of {length} numbers do not exist; there are those of 2, 4, 8 and 16"
         )));
@@ -61,47 +89,24 @@ pub fn palettize_vectors(
             values.len()
         )));
     }
-    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        let (row, column) = (at / columns, at % columns);
-        return Err(PaletteError::NotFinite { row, column, value: values[at].to_f32() });
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(not_finite(values, columns));
     }
-    if let Some(importance) = importance {
-        if importance.len() != columns {
-            let count = importance.len();
-            return Err(PaletteError::Size(format!("{count} importances for {columns} columns")));
-        }
-        if let Some(column) =
-            importance.iter().position(|value| !(0.0..f32::INFINITY).contains(value))
-        {
-            return Err(PaletteError::Importance { column, value: importance[column] });
-        }
-    }
+    importance.map_or(Ok(()), |importance| check_importance(importance, columns))?;
     let importance = importance.filter(|values| values.iter().any(|value| *value > 0.0));
 
     let points = Points::of(values, columns, length, importance);
-    let mut search = Search::new(length, 1 << bits);
     let sample = points.sample();
-    search.begin(sample.as_ref().unwrap_or(&points));
-    while search.entries.len() < search.most * length {
-        search.split();
-        search.settle(sample.as_ref().unwrap_or(&points), SPLIT_PASSES);
+    let few = sample.as_ref().unwrap_or(&points);
+    let mut search = Search::begin(few, length);
+    while search.entries.len() < (length << bits) {
+        search.split(few);
+        search.settle(few, SPLIT_PASSES);
     }
     search.settle(&points, LAST_PASSES);
-    let lut: Vec<f16> = search.entries.iter().map(|number| f16::from_f32(*number)).collect();
-    let finder =
-        Nearest::new(&lut.iter().map(|number| number.to_f32()).collect::<Vec<_>>(), length);
-    let mut indices = Vec::with_capacity(points.weights.len());
-    let mut error = GroupError::default();
-    for point in points.numbers.chunks_exact(length) {
-        let index = finder.find(point);
-        indices.push(index as u8);
-        for (number, entry) in point.iter().zip(&lut[index * length..]) {
-            let distance = f64::from(*number) - f64::from(*entry);
-            error.squared += distance * distance;
-            error.max_absolute = error.max_absolute.max(distance.abs());
-        }
-    }
-    Ok(VectorPalette { length, lut, indices, error })
+    // An entry without vectors may lie beyond them.
+    let half = |number: &f32| f16::from_f32(number.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
+    Ok(search.entries.iter().map(half).collect())
 }
 
 /// Finds the entry that is nearest to a vector.
@@ -169,6 +174,12 @@ struct Points {
 }
 
 impl Points {
+    /// Each vector, and how much it counts.
+    fn iter(&self) -> impl Iterator<Item = (&[f32], f64)> {
+        let weights = self.weights.iter().map(|weight| f64::from(*weight));
+        self.numbers.chunks_exact(self.length).zip(weights)
+    }
+
     fn of(values: &[f16], columns: usize, length: usize, importance: Option<&[f32]>) -> Self {
         let count = values.len() / length;
         let mut numbers = Vec::with_capacity(values.len());
@@ -183,17 +194,20 @@ impl Points {
         Self { length, numbers, weights }
     }
 
-    /// Some of them, evenly spread; none where there are few.
+    /// Some of them, spread over all; none where there are few.
     fn sample(&self) -> Option<Self> {
         let count = self.weights.len();
         if count <= SAMPLE {
             return None;
         }
-        let places = (0..SAMPLE).map(|at| (at as u128 * count as u128 / SAMPLE as u128) as usize);
         let mut sample = Self { length: self.length, numbers: Vec::new(), weights: Vec::new() };
-        for at in places {
-            sample.numbers.extend(&self.numbers[at * self.length..(at + 1) * self.length]);
-            sample.weights.push(self.weights[at]);
+        for at in 0..SAMPLE {
+            let start = |at: usize| (at as u128 * count as u128 / SAMPLE as u128) as usize;
+            // One of each stretch. At even distances they could all be of a few columns.
+            let scattered = (at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            let place = start(at) + scattered as usize % (start(at + 1) - start(at));
+            sample.numbers.extend(&self.numbers[place * self.length..(place + 1) * self.length]);
+            sample.weights.push(self.weights[place]);
         }
         Some(sample)
     }
@@ -202,37 +216,28 @@ impl Points {
 /// Entries while they are looked for.
 struct Search {
     length: usize,
-    /// How many entries there are to be.
-    most: usize,
     entries: Vec<f32>,
-    /// Of each entry: the weights of its vectors, their weighted sums, and those of their products.
-    sums: Vec<Sums>,
-}
-
-#[derive(Clone)]
-struct Sums {
-    weight: f64,
-    numbers: Vec<f64>,
-    products: Vec<f64>,
 }
 
 impl Search {
-    fn new(length: usize, most: usize) -> Self {
-        Self { length, most, entries: Vec::new(), sums: Vec::new() }
-    }
-
     /// One entry: the mean.
-    fn begin(&mut self, points: &Points) {
-        self.entries = vec![0.0; self.length];
-        self.settle(points, 1);
+    fn begin(points: &Points, length: usize) -> Self {
+        let mut search = Self { length, entries: vec![0.0; length] };
+        search.settle(points, 1);
+        search
     }
 
     /// Every entry becomes two, to both sides of it along the largest spread of its vectors.
-    fn split(&mut self) {
+    fn split(&mut self, points: &Points) {
         let length = self.length;
+        let finder = Nearest::new(&self.entries, length);
+        let mut sums = vec![Moments::new(length); self.entries.len() / length];
+        for (point, weight) in points.iter() {
+            sums[finder.find(point)].add(point, weight);
+        }
         let mut entries = Vec::with_capacity(2 * self.entries.len());
-        for (entry, sums) in self.entries.chunks_exact(length).zip(&self.sums) {
-            let step = sums.spread(length);
+        for (entry, sums) in self.entries.chunks_exact(length).zip(&sums) {
+            let step = sums.spread();
             entries.extend(entry.iter().zip(&step).map(|(number, step)| number - step));
             entries.extend(entry.iter().zip(&step).map(|(number, step)| number + step));
         }
@@ -245,24 +250,25 @@ impl Search {
         let mut before = f64::INFINITY;
         for _ in 0..passes {
             let finder = Nearest::new(&self.entries, length);
-            let empty = Sums {
-                weight: 0.0,
-                numbers: vec![0.0; length],
-                products: vec![0.0; length * length],
-            };
-            self.sums = vec![empty; self.entries.len() / length];
+            let mut sums = vec![0.0_f64; self.entries.len()];
+            let mut weights = vec![0.0_f64; self.entries.len() / length];
             let mut error = 0.0;
-            for (point, weight) in points.numbers.chunks_exact(length).zip(&points.weights) {
+            for (point, weight) in points.iter() {
                 let index = finder.find(point);
-                let entry = &self.entries[index * length..(index + 1) * length];
-                let distance: f32 = point.iter().zip(entry).map(|(a, b)| (a - b) * (a - b)).sum();
-                error += f64::from(*weight) * f64::from(distance);
-                self.sums[index].add(point, *weight);
+                let range = index * length..(index + 1) * length;
+                weights[index] += weight;
+                for ((sum, number), entry) in
+                    sums[range.clone()].iter_mut().zip(point).zip(&self.entries[range])
+                {
+                    *sum += weight * f64::from(*number);
+                    error += weight * f64::from((number - entry) * (number - entry));
+                }
             }
-            for (entry, sums) in self.entries.chunks_exact_mut(length).zip(&self.sums) {
-                if sums.weight > 0.0 {
-                    for (number, sum) in entry.iter_mut().zip(&sums.numbers) {
-                        *number = (sum / sums.weight) as f32;
+            let means = self.entries.chunks_exact_mut(length).zip(sums.chunks_exact(length));
+            for ((entry, sums), weight) in means.zip(weights) {
+                if weight > 0.0 {
+                    for (number, sum) in entry.iter_mut().zip(sums) {
+                        *number = (sum / weight) as f32;
                     }
                 }
             }
@@ -274,9 +280,20 @@ impl Search {
     }
 }
 
-impl Sums {
-    fn add(&mut self, point: &[f32], weight: f32) {
-        let weight = f64::from(weight);
+/// Sums over the vectors of an entry: their weights, themselves, and the products of their numbers.
+#[derive(Clone)]
+struct Moments {
+    weight: f64,
+    numbers: Vec<f64>,
+    products: Vec<f64>,
+}
+
+impl Moments {
+    fn new(length: usize) -> Self {
+        Self { weight: 0.0, numbers: vec![0.0; length], products: vec![0.0; length * length] }
+    }
+
+    fn add(&mut self, point: &[f32], weight: f64) {
         self.weight += weight;
         for (row, a) in point.iter().enumerate() {
             let a = weight * f64::from(*a);
@@ -287,7 +304,8 @@ impl Sums {
     }
 
     /// A step as long as the standard deviation along the direction in which it is largest.
-    fn spread(&self, length: usize) -> Vec<f32> {
+    fn spread(&self) -> Vec<f32> {
+        let length = self.numbers.len();
         if self.weight <= 0.0 {
             return vec![0.0; length];
         }

@@ -85,6 +85,20 @@ fn large_and_flat_matrices_have_tables() {
     assert_eq!(found.error.squared, 0.0);
 }
 
+/// The search begins with some of the vectors of a large matrix: these are of all columns, so that none
+/// that counts is overlooked.
+#[test]
+fn columns_that_count_are_seen_wherever_they_are() {
+    let (columns, rows) = (1024, 1024);
+    let values = bell(columns * rows, 21);
+    let importance: Vec<f32> = (0..columns).map(|at| f32::from(u8::from(at % 64 == 1))).collect();
+    let found = palettize_vectors(&values, columns, 2, 4, Some(&importance)).unwrap();
+    let alone: Vec<f16> = values.iter().skip(1).step_by(64).copied().collect();
+    let best = palettize_vectors(&alone, columns / 64, 2, 4, None).unwrap();
+    let lost = loss(&values, columns, &found, &importance);
+    assert!(lost < 1.1 * best.error.squared, "{lost} {}", best.error.squared);
+}
+
 #[test]
 fn the_nearest_vector_is_found() {
     let mut random = Random(77);

@@ -51,9 +51,7 @@ pub(crate) fn error(
     let mut error = GroupError::default();
     for (at, value) in values.iter().enumerate() {
         let made = f64::from(entry(at)) * f64::from(scales[at / columns]);
-        let distance = f64::from(*value) - made;
-        error.squared += distance * distance;
-        error.max_absolute = error.max_absolute.max(distance.abs());
+        error.add(f64::from(*value) - made);
     }
     error
 }
