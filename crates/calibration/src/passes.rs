@@ -140,15 +140,14 @@ fn too_large(name: &str, bytes: u64, memory: u64, all: u64) -> Error {
     Error::new(
         codes::CALIBRATION_INPUT,
         format!(
-            "the products of every two inputs of `{name}` alone take {} of memory, more than the {} \
-             that they may",
+            "the products of every two inputs of `{name}` alone take {} of memory; the limit is {}",
             size(bytes),
             size(memory)
         ),
     )
     .with_hint(format!(
-        "allow more with --memory (with {} the text is run once), or leave --hessian out: squares \
-         alone are small",
+        "raise the limit with --memory (with {} the text is run only once), or leave --hessian out: \
+         squares alone need little memory",
         size(all)
     ))
 }

@@ -364,7 +364,8 @@ pub const RULES: &[Rule] = &[
             case(ERROR, "entries of a lookup table are not fp16", FOREIGN),
             case(
                 ERROR,
-                "vectors of a lookup table are in groups, not along output channels, or more than 256 numbers",
+                "a lookup table of vectors has groups, is not along the output channels, has more than 256 \
+                 numbers, or has vectors of another length than 2, 4, 8 or 16",
                 FOREIGN,
             ),
             case(NOTE, "indices have 3 bits", Concern::Options("--lut2 2 or --lut2 4")),

@@ -65,11 +65,13 @@ pub(super) fn lut_form(view: &FunctionView<'_>, _: &LintOptions, report: &mut Re
                     && VECTOR_LENGTHS.contains(length)
                     && entries.saturating_mul(*length) <= VECTOR_NUMBERS =>
             {
-                report.add_case(4, place, "vectors in lookup tables need the newest chips");
+                report.add_case(4, place, "lookup tables of vectors need the newest chips");
             }
-            _ => {
-                report.add_case(1, place, "vectors of a lookup table leave the engine in this form")
-            }
+            _ => report.add_case(
+                1,
+                place,
+                "a lookup table of vectors leaves the engine in this form",
+            ),
         }
         if stored(view, operation, "indices").is_some_and(|t| t.data_type == DataType::UInt3) {
             let reason = "3-bit indices are stored as 4 bits before the newest chips";

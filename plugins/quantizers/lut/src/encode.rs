@@ -127,9 +127,18 @@ impl<'a> Job<'a> {
                     bad(name, &format!("groups of {group} do not divide its {rows} channels"))
                 })?,
         };
-        if lut.vector && !(fits_vectors(lut.bits) && rows.is_multiple_of(VECTOR as usize)) {
-            let bits = lut.bits;
-            return Err(bad(name, &format!("{rows} channels have no vectors of {bits} bits")));
+        if lut.vector {
+            let why = match lut {
+                Lut { bits, .. } if !fits_vectors(bits) => {
+                    Some(format!("`vector` takes 1, 2 or 3 bits, not {bits}"))
+                }
+                Lut { group: Some(_), .. } => Some("vectors have one table".to_owned()),
+                _ if !rows.is_multiple_of(VECTOR as usize) => Some(format!(
+                    "`vector` needs an even number of output channels, and it has {rows}"
+                )),
+                _ => None,
+            };
+            why.map_or(Ok(()), |why| Err(bad(name, &why)))?;
         }
         let knowledge = match statistics {
             None => Knowledge::Nothing,

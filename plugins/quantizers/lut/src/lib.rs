@@ -19,7 +19,7 @@ mod scale;
 use anemll_plugin_api::data::{Encoded, Knowledge, Outline, Plan, PlanRequest, Scheme, Stage};
 use anemll_plugin_api::no_such_component;
 use anemll_plugin_api::{
-    ComponentOptions, Host, Plugin, Quantizer, Result, Sink, TensorView, Value,
+    ComponentOptions, Error, Host, Plugin, Quantizer, Result, Sink, TensorView, Value, codes,
 };
 
 pub use aware::Aware;
@@ -97,10 +97,13 @@ impl Quantizer for LutQuantizer {
 }
 
 /// Says in every decision how far mean products are to be trusted, where it is known of how many tokens
-/// they are.
+/// they are. Mean squares are not damped, whatever the decision says.
 fn damp(plan: &mut Plan, request: &PlanRequest<'_>) {
     let tokens = request.outline.tokens;
-    for weight in request.weights.iter().filter(|weight| weight.has_statistics && tokens > 0) {
+    if tokens == 0 {
+        return;
+    }
+    for weight in request.weights.iter().filter(|weight| weight.has_statistics) {
         let inputs = weight.shape.iter().skip(1).product();
         let choices = plan.choices.get_mut(&weight.id).into_iter().flatten();
         for decision in choices.chain(plan.decisions.get_mut(&weight.id)) {
@@ -122,7 +125,16 @@ impl Plugin for LutPlugin {
         match id {
             ID => Ok(Box::new(LutQuantizer::new(Options::parse(options)?))),
             AWARE_ID => {
-                Ok(Box::new(LutQuantizer::aware(Options::parse(options)?, Aware::parse(options)?)))
+                let (options, aware) = (Options::parse(options)?, Aware::parse(options)?);
+                if options.have_vectors() && aware.method.is_some_and(|method| method.rounds > 0) {
+                    return Err(Error::new(
+                        codes::PLUGIN_OPTION_INVALID,
+                        "`vector` cannot be combined with the method `lnq`",
+                    )
+                    .with_at("method")
+                    .with_hint("take the method gptq, or BITS,scale"));
+                }
+                Ok(Box::new(LutQuantizer::aware(options, aware)))
             }
             _ => Err(no_such_component(Stage::Quantizer, id)),
         }

@@ -70,6 +70,14 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Whether tables of vectors are asked for.
+    pub(crate) fn have_vectors(&self) -> bool {
+        let given = [self.all, self.embeddings, self.layers, self.head];
+        given.into_iter().flatten().flatten().any(|lut| lut.vector)
+    }
+}
+
 impl Lut {
     /// Tables of so many bits for the usual group.
     pub(crate) fn of_bits(bits: u32) -> Option<Self> {
@@ -92,8 +100,8 @@ impl Lut {
         let vector = group == Some("vector");
         if vector && !fits_vectors(bits) {
             return Err(refuse(&format!(
-                "tables of vectors have 1, 2 or 3 bits a weight: with {bits}, they are larger than the \
-                 {VECTOR_TABLE} numbers that the Neural Engine takes"
+                "`vector` takes 1, 2 or 3 bits: with {bits}, the table has more than the {VECTOR_TABLE} \
+                 numbers that the Neural Engine takes"
             )));
         }
         let scale = vector || group == Some("scale");
@@ -103,7 +111,7 @@ impl Lut {
             Some("tensor" | "scale" | "vector" | "0") => None,
             Some(group) => Some(whole(group).filter(|group| *group > 0).ok_or_else(|| {
                 refuse(
-                    "the group is neither a number of output channels nor `tensor`, `scale` or `vector`",
+                    "what follows the comma is not a number of output channels, `tensor`, `scale` or `vector`",
                 )
             })?),
         };
@@ -143,7 +151,7 @@ fn refuse(name: &str, text: &str, reason: &str) -> Error {
         .with_hint(
             "take BITS or BITS,GROUP with 1, 2, 3, 4, 6 or 8 bits and a group of output channels, \
              such as 4, 4,16, 4,tensor, 4,scale (one table, and a factor for each output channel) or \
-             2,vector (the same with an index for every two channels); or none",
+             2,vector (the same with one index for every two output channels); or none",
         )
 }
 

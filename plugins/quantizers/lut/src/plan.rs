@@ -125,7 +125,7 @@ fn decide(lut: Lut, weight: &WeightInfo) -> Result<Decision> {
             group.unwrap_or(channels)
         )),
         _ if odd => {
-            Some(format!("an index for each output channel: {channels} channels make no pairs"))
+            Some(format!("one index for each output channel: {channels} channels make no pairs"))
         }
         _ => None,
     };

@@ -523,9 +523,24 @@ fn vectors_are_for_two_channels_each() {
     }
     let wrong = json!({"bits": 2, "group": null, "scale": true, "vector": true});
     let odd = self::tensor(&[3, 64], &self::values(3 * 64, 1));
-    assert!(refused(&odd, &wrong, None).message.contains("3 channels have no vectors of 2 bits"));
+    assert!(
+        refused(&odd, &wrong, None)
+            .message
+            .contains("an even number of output channels, and it has 3")
+    );
+    let grouped = json!({"bits": 2, "group": 8, "scale": true, "vector": true});
+    assert!(refused(&tensor, &grouped, None).message.contains("vectors have one table"));
+    for (given, refused) in [
+        (json!({"layers": "2,vector", "method": "lnq"}), true),
+        (json!({"layers": "2,vector", "method": "gptq"}), false),
+        (json!({"layers": "2,scale", "method": "lnq"}), false),
+    ] {
+        let made = LutPlugin::quantizer("lut-aware", &options(given));
+        let code = made.err().map(|error| error.code);
+        assert_eq!(code.as_deref(), refused.then_some(codes::PLUGIN_OPTION_INVALID));
+    }
     let wide = json!({"bits": 4, "group": null, "scale": true, "vector": true});
-    assert!(refused(&tensor, &wide, None).message.contains("no vectors of 4 bits"));
+    assert!(refused(&tensor, &wide, None).message.contains("1, 2 or 3 bits, not 4"));
 }
 
 /// Fewer tokens say less: more is added to the mean squares, unless the user has said how much.
