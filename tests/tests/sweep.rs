@@ -81,7 +81,7 @@ fn what_no_weight_can_have_is_refused_before_any_work() {
     };
     refused(&["--bits", "4,5"], "--lut2 5,8: no table has this number of bits");
     refused(&["--bits", "4", "--group", "8,99999"], "in the form 4,99999");
-    refused(&["--bits", "4", "--group", "x"], "neither a number of output channels");
+    refused(&["--bits", "4", "--group", "x"], "not a number of output channels");
     refused(&["--bits", "4,4", "--group", "8"], "asked for twice");
     refused(&["--bits", "x"], "invalid value");
     refused(&["--quantizer", "none"], "--quantizer none");

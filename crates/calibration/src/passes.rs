@@ -192,7 +192,7 @@ mod tests {
         let error = passes(&taps(), Kind::Products, 255).unwrap_err();
         assert_eq!(error.code, codes::CALIBRATION_INPUT);
         assert!(error.message.contains("`b` alone take 256 B"), "{error:?}");
-        assert!(error.hint.unwrap().contains("with 448 B the text is run once"));
+        assert!(error.hint.unwrap().contains("with 448 B the text is run only once"));
     }
 
     #[test]
