@@ -73,8 +73,8 @@ pub(crate) fn read(
                 return Ok(None);
             };
             form_notes.push(format!(
-                "config.json: only the language model, `{key}`, is converted; what else the model \
-                 takes or has is left out"
+                "config.json: only the language model, `{key}`, is converted; the rest of the \
+                 model is left out"
             ));
             section
         }
@@ -188,7 +188,7 @@ pub(crate) fn read(
     if stream_scale != 1.0 {
         notes.push(format!(
             "the residual stream is scaled by {stream_scale} within the weights, which keeps it in \
-             the range of float16 and changes no logit"
+             the range of float16 and changes logits only by rounding"
         ));
     }
     // What lacks is refused already.

@@ -70,7 +70,7 @@ const KEYS: &[Key] = &[
     Key::used("attention_bias"),
     Key::used(SCALAR),
     Key::used(LOGITS),
-    Key::ignored("hidden_act", "`hidden_activation` counts"),
+    Key::ignored("hidden_act", "`hidden_activation` is read instead"),
     Key::ignored("cache_implementation", "the converted model keeps its keys and values itself"),
     Key::ignored("_sliding_window_pattern", "`layer_types` or `sliding_window_pattern` counts"),
     Key::refused(
