@@ -42,6 +42,13 @@ fn norms_stand_behind_and_over_the_width() {
 fn three_of_four_layers_have_a_window_and_no_scaling() {
     assert!(case().lowered(&json!({}), 0, 1).contains("window_16_mask"));
     assert!(!case().lowered(&json!({}), 3, 4).contains("window_16_mask"));
+    // The pattern is fixed.
+    assert!(
+        case().lowered(&json!({"sliding_window_pattern": 2}), 0, 4)
+            == case().lowered(&json!({}), 0, 4)
+    );
+    let description = case().describe(&json!({"sliding_window_pattern": 2})).unwrap();
+    assert!(description.warnings[0].contains("`sliding_window_pattern` = 2 is not known"));
     // One rotation, where nothing is scaled.
     assert!(!case().lowered(&json!({}), 0, 4).contains("rotary2"));
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
