@@ -13,6 +13,27 @@ pub struct BlockSpec {
     pub residual_scale: f64,
 }
 
+impl BlockSpec {
+    /// A layer as Llama has it, for heads of `head_dimension` and an MLP of `intermediate_size`
+    /// elements: RMSNorms before attention and a gated MLP, no biases, no window.
+    pub fn llama(head_dimension: u64, intermediate_size: u64) -> Self {
+        Self {
+            placement: NormPlacement::Before,
+            mixer: Mixer::Attention(Attention {
+                query_key_value_bias: false,
+                output_bias: false,
+                query_key_norm: None,
+                score_scale: 1.0 / (head_dimension as f64).sqrt(),
+                score_cap: None,
+                rotation: Some(0),
+                window: None,
+            }),
+            mlp: Mlp { intermediate_size, gated: true, activation: Activation::Silu, bias: false },
+            residual_scale: 1.0,
+        }
+    }
+}
+
 /// Where a layer normalizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormPlacement {

@@ -73,8 +73,8 @@ pub(crate) fn read(
                 return Ok(None);
             };
             form_notes.push(format!(
-                "config.json: only the language model, `{key}`, is converted; what else the model \
-                 takes or has is left out"
+                "config.json: only the language model, `{key}`, is converted; the rest of the \
+                 model is left out"
             ));
             section
         }
@@ -96,7 +96,7 @@ pub(crate) fn read(
         Some(given) => match (given, defaults.num_key_value_heads) {
             (Some(heads), _) => Some(heads),
             (None, Some(heads)) if !config.is_null("num_key_value_heads") => {
-                notes.push(default_note("num_key_value_heads", heads));
+                notes.push(default_note(&config, "num_key_value_heads", heads));
                 Some(heads)
             }
             (None, _) => attention_heads,
@@ -107,12 +107,12 @@ pub(crate) fn read(
         Some(given) => match (given, defaults.head_dim) {
             (Some(width), _) => Some(width),
             (None, Some(_)) if config.is_null("head_dim") => {
-                refusals
-                    .push(key_invalid("head_dim", "is null, which transformers cannot load"))?;
+                let reason = "is null, which transformers cannot load";
+                refusals.push(key_invalid(&config.path("head_dim"), reason))?;
                 None
             }
             (None, Some(width)) => {
-                notes.push(default_note("head_dim", width));
+                notes.push(default_note(&config, "head_dim", width));
                 Some(width)
             }
             (None, None) => hidden_size.zip(attention_heads).map(|(width, heads)| width / heads),
@@ -124,7 +124,11 @@ pub(crate) fn read(
 
     let longest = refusals.take(config.size("max_position_embeddings"))?.map(|given| {
         given.unwrap_or_else(|| {
-            notes.push(default_note("max_position_embeddings", defaults.max_position_embeddings));
+            notes.push(default_note(
+                &config,
+                "max_position_embeddings",
+                defaults.max_position_embeddings,
+            ));
             defaults.max_position_embeddings
         })
     });
@@ -137,7 +141,7 @@ pub(crate) fn read(
     });
     let norm_epsilon = refusals.take(epsilon)?.map(|given| {
         given.unwrap_or_else(|| {
-            notes.push(default_note(defaults.norm_epsilon_key, defaults.norm_epsilon));
+            notes.push(default_note(&config, defaults.norm_epsilon_key, defaults.norm_epsilon));
             defaults.norm_epsilon
         })
     });
@@ -158,9 +162,10 @@ pub(crate) fn read(
     notes.extend(rope.iter().flat_map(|rope| rope.notes.iter().cloned()));
     if let Some(longest) = longest.filter(|longest| model.context > *longest) {
         warnings.push(format!(
-            "the context of {} goes beyond `max_position_embeddings` = {longest}; the model was not \
-             made for positions after that",
-            model.context
+            "the context of {} goes beyond `{}` = {longest}; the model was not made for positions \
+             after that",
+            model.context,
+            config.path("max_position_embeddings")
         ));
     }
 
@@ -170,25 +175,30 @@ pub(crate) fn read(
         && (splits.len() as u64) < pieces
     {
         notes.push(format!(
-            "the head has {} pieces, not {pieces}: `vocab_size` = {rows} is too small",
-            splits.len()
+            "the head has {} pieces, not {pieces}: `{}` = {rows} is too small",
+            splits.len(),
+            config.path("vocab_size")
         ));
     }
     let names = TensorNames::find(&model.tensors);
     let tied = defaults.tie_word_embeddings;
-    let ties = if whole.get(TIED).is_some() { &whole } else { &config };
-    let head = refusals.take(head(ties, model, &names, (tied, choices.head), &mut notes))?;
+    if family.section.is_some() {
+        refusals.take(check_outer_tie(&whole, &config, tied))?;
+    }
+    let head = refusals.take(head(&config, model, &names, (tied, choices.head), &mut notes))?;
     let layers = refusals.take(layers(&config))?;
     let intermediate_size = refusals.take(config.required_size("intermediate_size"))?;
     let rotations = match (&rope, head_dimension) {
-        (Some(rope), Some(width)) => refusals.take(rotations(rope, positions.local, width))?,
+        (Some(rope), Some(width)) => {
+            refusals.take(rotations(&config, rope, positions.local, width))?
+        }
         _ => None,
     };
     let stream_scale = choices.residual_scale.unwrap_or(form.stream_scale);
     if stream_scale != 1.0 {
         notes.push(format!(
             "the residual stream is scaled by {stream_scale} within the weights, which keeps it in \
-             the range of float16 and changes no logit"
+             the range of float16 and changes logits only by rounding"
         ));
     }
     // What lacks is refused already.
@@ -290,7 +300,27 @@ fn head(
     }
 }
 
-fn default_note(key: &str, value: impl std::fmt::Display) -> String {
+/// Checks that the whole configuration says of the head what that of the language model does, which is
+/// the one that transformers reads.
+fn check_outer_tie(whole: &Config<'_>, config: &Config<'_>, default: bool) -> Result<()> {
+    // What is wrong within is refused where it is read.
+    let Ok(inner) = config.boolean(TIED) else { return Ok(()) };
+    let taken = inner.unwrap_or(default);
+    match whole.boolean(TIED)? {
+        Some(outer) if outer != taken => {
+            let key = config.path(TIED);
+            Err(key_unsupported(
+                TIED,
+                format!("= {outer} contradicts `{key}`, which is {taken} and decides"),
+            )
+            .with_hint(format!("take it out, or give `{key}` what is meant")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn default_note(config: &Config<'_>, key: &str, value: impl std::fmt::Display) -> String {
+    let key = config.path(key);
     format!("config.json: `{key}` is not given; {value} is taken, as transformers does")
 }
 
@@ -303,7 +333,7 @@ fn size_or(
 ) -> Result<u64> {
     match (config.size(key)?, default) {
         (None, Some(default)) => {
-            notes.push(default_note(key, default));
+            notes.push(default_note(config, key, default));
             Ok(default)
         }
         _ => config.required_size(key),
@@ -330,12 +360,17 @@ fn activation(config: &Config<'_>, defaults: &Defaults) -> Result<Activation> {
 }
 
 /// The rotation that the configuration says, and that of local layers where there is one.
-fn rotations(rope: &Rope, local: Option<LocalRotation>, width: u64) -> Result<Vec<Frequencies>> {
+fn rotations(
+    config: &Config<'_>,
+    rope: &Rope,
+    local: Option<LocalRotation>,
+    width: u64,
+) -> Result<Vec<Frequencies>> {
     // As transformers rounds it.
     let rotated = (width as f64 * rope.share) as u64;
     if rope.share != 1.0 && (rotated == 0 || !rotated.is_multiple_of(2)) {
         return Err(key_invalid(
-            "partial_rotary_factor",
+            &config.path("partial_rotary_factor"),
             format!("= {} rotates {rotated} of {width} elements of a head", rope.share),
         ));
     }

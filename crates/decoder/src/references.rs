@@ -101,7 +101,7 @@ impl DecoderSpec {
                     .with_scale(factor(scale))
             }
             LayerWeight::Matrix(matrix) => {
-                let (reads, writes) = matrix.spaces();
+                let (reads, writes) = matrix.spaces(self.block(layer).mlp.gated);
                 let (module, sizes, rows) = self.stored(layer, matrix);
                 let norm = matrix.norm(placement).filter(|_| self.stream().is_some());
                 let norm = norm.map(LayerWeight::Norm);
@@ -118,7 +118,7 @@ impl DecoderSpec {
                 plain(tensor(module, "bias"), &sizes[..1], &format!("{}.bias", matrix.role()))
                     .with_rows(rows)
                     .with_scale(self.factor_of(layer, matrix))
-                    .with_writes(space(matrix.spaces().1))
+                    .with_writes(space(matrix.spaces(self.block(layer).mlp.gated).1))
             }
         }
     }
@@ -379,6 +379,26 @@ mod tests {
         assert_eq!(scale(&spec, output), (None, None));
         assert_eq!(scale(&spec, gain), (Some(0.125), Some(0.125)));
         assert_eq!(spec.epsilon_of(gain), 1e-5);
+    }
+
+    #[test]
+    fn an_activation_ends_the_space_of_the_up_projection() {
+        let mut spec = small();
+        spec.blocks[1].mlp.gated = false;
+        let of = |layer, matrix| spec.reference(Weight::Layer(layer, LayerWeight::Matrix(matrix)));
+        assert_eq!(of(0, Matrix::Down).reads, of(0, Matrix::Up).writes);
+        assert_ne!(of(1, Matrix::Down).reads, of(1, Matrix::Up).writes);
+    }
+
+    #[test]
+    fn a_scaled_stream_is_refused_where_layers_read_it_without_a_norm() {
+        let mut spec = DecoderSpec { stream_scale: 0.5, ..small() };
+        spec.validate().unwrap();
+        spec.blocks[1].placement = NormPlacement::After;
+        let error = spec.validate().unwrap_err();
+        assert_eq!(error.code, anemll_plugin_api::codes::PLUGIN_OPTION_INVALID);
+        assert!(error.message.contains("layer 1 reads the residual stream"), "{error}");
+        DecoderSpec { stream_scale: 1.0, ..spec }.validate().unwrap();
     }
 
     #[test]

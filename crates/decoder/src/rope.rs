@@ -72,13 +72,13 @@ pub const LARGEST_TABLE: u64 = 1 << 28;
 /// Inverse frequencies and the factor that multiplies cosines and sines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frequencies {
-    /// Radians per position, one for each pair of dimensions: `head_dim / 2` of them.
+    /// Radians per position, one for each pair of dimensions that are rotated.
     pub inverse: Vec<f32>,
-    /// transformers' `attention_scaling`; 1 but for yarn.
+    /// transformers' `attention_scaling`; 1 but for yarn and longrope.
     pub attention_scaling: f64,
 }
 
-/// Cosines and sines of whole rows, float16, row-major `(1, rows, head_dim)`.
+/// Cosines and sines, float16, row-major `(1, rows, rotated dimensions)`: a row for each position.
 ///
 /// The second half of each row repeats the first, as the halves form of the rotation wants.
 #[derive(Debug, Clone, PartialEq)]

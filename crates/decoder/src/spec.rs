@@ -1,7 +1,7 @@
 //! What a decoder-only model is: plain data that a frontend fills in.
 
 use anemll_plugin_api::data::{ModelDescription, StateInfo};
-use anemll_plugin_api::{Error, Result};
+use anemll_plugin_api::{Error, Result, codes};
 use half::f16;
 
 use crate::block::{BlockSpec, Mixer, Norm};
@@ -202,6 +202,7 @@ impl DecoderSpec {
         finite("embedding_multiplier", self.embedding_scale)?;
         finite("logit_scale", self.logit_scale)?;
         positive("residual_scale", Some(self.stream_scale))?;
+        self.validate_stream_scale()?;
         positive("final_logit_softcapping", self.logit_cap)?;
         for block in &self.blocks {
             let Mixer::Attention(attention) = &block.mixer;
@@ -216,6 +217,24 @@ impl DecoderSpec {
             }
         }
         Ok(())
+    }
+
+    /// A scaled stream is only undone by a norm that reads it.
+    fn validate_stream_scale(&self) -> Result<()> {
+        let without = self.blocks.iter().position(|block| !block.placement.is_before());
+        match without.filter(|_| self.stream_scale != 1.0) {
+            None => Ok(()),
+            Some(layer) => Err(Error::new(
+                codes::PLUGIN_OPTION_INVALID,
+                format!(
+                    "option \"residual_scale\" cannot be {}: layer {layer} reads the residual stream \
+                     without a norm, which would undo the factor, so the logits would be wrong",
+                    self.stream_scale
+                ),
+            )
+            .with_at("residual_scale")
+            .with_hint("leave the option out, or give 1")),
+        }
     }
 
     fn validate_lengths(&self) -> Result<()> {

@@ -1,13 +1,13 @@
 //! A model for this crate's own tests.
 
-use crate::block::{Activation, Attention, BlockSpec, Mixer, Mlp, Norm, NormPlacement};
+use crate::block::{BlockSpec, Norm};
 use crate::rope::{RopeScaling, frequencies};
 use crate::spec::{DecoderSpec, OutputProjection, SoftmaxForm};
 
 /// Two layers, grouped heads, sizes that all differ, an odd vocabulary.
 pub(crate) fn small() -> DecoderSpec {
     DecoderSpec {
-        blocks: vec![block(16, 80); 2],
+        blocks: vec![BlockSpec::llama(16, 80); 2],
         hidden_size: 48,
         attention_heads: 4,
         key_value_heads: 2,
@@ -29,23 +29,5 @@ pub(crate) fn small() -> DecoderSpec {
         fused_projections: false,
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
-    }
-}
-
-/// A layer as Llama has it, for heads and an MLP of these widths.
-fn block(head_dimension: u64, intermediate_size: u64) -> BlockSpec {
-    BlockSpec {
-        placement: NormPlacement::Before,
-        mixer: Mixer::Attention(Attention {
-            query_key_value_bias: false,
-            output_bias: false,
-            query_key_norm: None,
-            score_scale: 1.0 / (head_dimension as f64).sqrt(),
-            score_cap: None,
-            rotation: Some(0),
-            window: None,
-        }),
-        mlp: Mlp { intermediate_size, gated: true, activation: Activation::Silu, bias: false },
-        residual_scale: 1.0,
     }
 }

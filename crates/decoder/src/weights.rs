@@ -111,9 +111,10 @@ impl Matrix {
         }
     }
 
-    /// The spaces that it reads and writes; `None` is the residual stream. The gated product keeps
-    /// scales of the up projection, and attention those of the values, so these name the spaces.
-    pub(crate) const fn spaces(self) -> (Option<&'static str>, Option<&'static str>) {
+    /// The spaces that it reads and writes; `None` is the residual stream. The product with a gate
+    /// keeps scales of the up projection, and attention those of the values, so these name the spaces.
+    /// Without a gate the activation stands between, and what it gives is another space.
+    pub(crate) const fn spaces(self, gated: bool) -> (Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Query => (None, Some("attention.q")),
             Self::Key => (None, Some("attention.k")),
@@ -121,7 +122,8 @@ impl Matrix {
             Self::Output => (Some("attention.v"), None),
             Self::Gate => (None, Some("mlp.gate")),
             Self::Up => (None, Some("mlp.up")),
-            Self::Down => (Some("mlp.up"), None),
+            Self::Down if gated => (Some("mlp.up"), None),
+            Self::Down => (Some("mlp.activation"), None),
         }
     }
 

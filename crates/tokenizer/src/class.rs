@@ -107,13 +107,13 @@ pub(crate) fn find(settings: &Value, config: &Value) -> &'static Class {
     let named =
         [settings, config].into_iter().find_map(|file| file.get("tokenizer_class")?.as_str());
     let name = named.or_else(|| match config.get("model_type")?.as_str()? {
-        "llama" | "mistral" | "mixtral" | "phi3" => Some("LlamaTokenizer"),
+        "llama" | "mistral" | "mixtral" | "phi3" | "arcee" => Some("LlamaTokenizer"),
         "code_llama" => Some("CodeLlamaTokenizer"),
         "qwen2" | "qwen2_moe" | "qwen3" | "qwen3_moe" => Some("Qwen2Tokenizer"),
         "gemma" | "gemma2" | "gemma3" | "gemma3_text" => Some("GemmaTokenizer"),
         "cohere" | "cohere2" => Some("CohereTokenizer"),
-        "gpt_neox" | "olmo2" => Some("GPTNeoXTokenizer"),
-        "gpt2" | "olmo3" => Some("GPT2Tokenizer"),
+        "gpt_neox" | "olmo2" | "stablelm" => Some("GPTNeoXTokenizer"),
+        "gpt2" | "olmo3" | "granite" => Some("GPT2Tokenizer"),
         _ => None,
     });
     let name = name.map(|name| name.strip_suffix("Fast").unwrap_or(name));
@@ -151,5 +151,12 @@ mod tests {
         assert_eq!(name(json!({}), named), "GPT2Tokenizer");
         assert_eq!(name(json!({ "tokenizer_class": "TokenizersBackend" }), llama), PLAIN.name);
         assert_eq!(name(Value::Null, Value::Null), PLAIN.name);
+        for (model_type, class) in [
+            ("arcee", "LlamaTokenizer"),
+            ("stablelm", "GPTNeoXTokenizer"),
+            ("granite", "GPT2Tokenizer"),
+        ] {
+            assert_eq!(name(Value::Null, json!({ "model_type": model_type })), class);
+        }
     }
 }

@@ -16,7 +16,7 @@ pub use rope::{Rope, RopeRules, read_local_base, read_rope};
 pub use rules::{Allowed, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, Rule, check_keys};
 pub use windows::{
     WindowRules, Windows, check_length, layer_count, window_everywhere, windows_by_pattern,
-    windows_of_layers,
+    windows_of_layers, windows_of_these_layers,
 };
 
 /// The largest number that a size in a configuration may have: shapes are int32 in a program.

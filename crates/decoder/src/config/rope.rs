@@ -126,7 +126,10 @@ pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
                 &section.path(type_key),
                 format!("= \"{other}\" cannot be expressed"),
             )
-            .with_hint("known are default, linear, llama3, yarn, and dynamic within max_position_embeddings"));
+            .with_hint(format!(
+                "known are default, linear, llama3, {}, and dynamic within max_position_embeddings",
+                if rules.longrope.is_some() { "longrope" } else { "yarn" }
+            )));
         }
     };
     reader.remark_on_the_rest(match scaling {
@@ -190,7 +193,7 @@ fn pick_section<'a>(config: &Config<'a>, layered: bool) -> Result<Option<Config<
         (Some(old), Some(new)) if new.entries().all(|(key, _)| old.get(key).is_some()) => Some(old),
         (Some(_), Some(_)) => {
             return Err(key_unsupported(
-                "rope_parameters",
+                &config.path(NEW),
                 "and `rope_scaling` each hold keys that the other lacks",
             ));
         }
@@ -340,7 +343,7 @@ impl<'a> Reader<'a, '_> {
         };
         if long {
             self.notes.push(format!(
-                "config.json: `{key}` counts for texts of every length, since the context of {context} \
+                "config.json: `{key}` applies to texts of every length, since the context of {context} \
                  tokens is longer than `{KEY}` = {original}"
             ));
         }
@@ -359,7 +362,7 @@ impl<'a> Reader<'a, '_> {
                 format!("is {inner}, but `{KEY}` is {outer}; versions of transformers differ on which counts"),
             )),
             (None, Some(outer)) => Err(key_unsupported(
-                KEY,
+                &self.config.path(KEY),
                 format!("is {outer} outside of the rotary parameters; versions of transformers differ on whether it counts"),
             )
             .with_hint(format!("move it to `{}`", self.section.path(KEY)))),

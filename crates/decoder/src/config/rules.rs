@@ -278,7 +278,11 @@ pub const OTHER_ARCHITECTURES: &[Key] = &[
     Key::refused("kv_lora_rank", OFF, SHAPES),
     Key::refused("use_parallel_residual", OFF, PARALLEL),
     Key::refused("parallel_attn", OFF, PARALLEL),
-    Key::refused("hidden_activation", &[Allowed::Text("silu")], "the activation is silu here"),
+    Key::refused(
+        "hidden_activation",
+        &[Allowed::Text("silu")],
+        "`hidden_act` names the activation here",
+    ),
     Key::refused("text_config", &[], MODALITY),
     Key::refused("vision_config", &[], MODALITY),
     Key::refused("audio_config", &[], MODALITY),

@@ -1,10 +1,10 @@
 //! Sliding windows: attention that looks back on the last tokens only.
 
-use anemll_plugin_api::Result;
+use anemll_plugin_api::{Result, Value};
 
 use super::{Config, Key, LARGEST_LAYERS};
 use crate::error::{key_invalid, key_unsupported};
-use crate::layers::{LayerForm, Layers};
+use crate::layers::{LayerForm, LayerRotation, Layers};
 use crate::refusals::Refusals;
 
 const WINDOW: &str = "sliding_window";
@@ -15,6 +15,7 @@ const FULL: &str = "full_attention";
 const SLIDING: &str = "sliding_attention";
 
 const OFF: &str = "`use_sliding_window` is not true";
+const UNREAD: &str = "transformers does not read it for this architecture";
 
 /// The keys of windows that were looked at.
 const ACTING: &[Key] = &[Key::used(TYPES), Key::used(FIRST), Key::used(WINDOW), Key::used(SWITCH)];
@@ -24,10 +25,10 @@ const SWITCHED_OFF: &[Key] =
     &[Key::used(TYPES), Key::ignored(FIRST, OFF), Key::ignored(WINDOW, OFF), Key::used(SWITCH)];
 
 /// The keys of a window that all layers have.
-const EVERYWHERE: &[Key] = &[Key::used(WINDOW), Key::used(SWITCH)];
+const EVERYWHERE: &[Key] = &[Key::used(WINDOW), Key::ignored(SWITCH, UNREAD)];
 
 /// The keys of windows that follow a pattern.
-const PATTERN: &[Key] = &[Key::used(TYPES), Key::used(WINDOW), Key::used("sliding_window_pattern")];
+const PATTERN: &[Key] = &[Key::used(TYPES), Key::used(WINDOW)];
 
 /// How a family's configuration says which layers have a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,16 @@ impl Windows {
     fn none(keys: &'static [Key]) -> Self {
         Self { keys, layers: Layers::default(), sliding: Vec::new(), notes: Vec::new() }
     }
+
+    /// The same windows, where layers that slide have the family's local rotation.
+    #[must_use]
+    pub fn with_local_rotation(mut self) -> Self {
+        self.layers = self.layers.map(|layer, own| match self.sliding.get(layer) {
+            Some(true) => LayerForm { rotation: LayerRotation::Local, ..own },
+            _ => own,
+        });
+        self
+    }
 }
 
 /// The windows of a family where `use_sliding_window` decides whether there are any, and
@@ -74,18 +85,40 @@ pub fn windows_of_layers(
     context: u64,
     refusals: &mut Refusals,
 ) -> Result<Windows> {
-    let windows = refusals.take(read_windows(config, rules, context))?;
+    let windows = refusals.take(read_windows(config, rules, None, context))?;
     Ok(windows.unwrap_or_else(|| Windows::none(ACTING)))
 }
 
-fn read_windows(config: &Config<'_>, rules: WindowRules, context: u64) -> Result<Windows> {
+/// As [`windows_of_layers`], for a family that does not have `max_window_layers`: where `layer_types`
+/// is not given, the layers that `unlisted` marks have the window.
+///
+/// # Errors
+/// None: every refusal is about a key.
+pub fn windows_of_these_layers(
+    config: &Config<'_>,
+    rules: WindowRules,
+    unlisted: Vec<bool>,
+    context: u64,
+    refusals: &mut Refusals,
+) -> Result<Windows> {
+    let windows = refusals.take(read_windows(config, rules, Some(unlisted), context))?;
+    Ok(windows.unwrap_or_else(|| Windows::none(ACTING)))
+}
+
+fn read_windows(
+    config: &Config<'_>,
+    rules: WindowRules,
+    unlisted: Option<Vec<bool>>,
+    context: u64,
+) -> Result<Windows> {
     let types = layer_types(config)?;
     let slides = types.iter().flatten().any(|sliding| *sliding);
     if !config.boolean(SWITCH)?.unwrap_or(rules.on) {
         if slides {
+            let switch = config.path(SWITCH);
             return Err(key_unsupported(
-                TYPES,
-                format!("has \"{SLIDING}\", but {OFF}, which transformers cannot load"),
+                &config.path(TYPES),
+                format!("has \"{SLIDING}\", but `{switch}` is not true"),
             ));
         }
         return Ok(Windows::none(SWITCHED_OFF));
@@ -97,31 +130,31 @@ fn read_windows(config: &Config<'_>, rules: WindowRules, context: u64) -> Result
     let Some(window) = window else {
         if slides {
             return Err(key_unsupported(
-                TYPES,
-                format!("has \"{SLIDING}\", but there is no `{WINDOW}`"),
+                &config.path(TYPES),
+                format!("has \"{SLIDING}\", but there is no `{}`", config.path(WINDOW)),
             ));
         }
         return Ok(Windows::none(ACTING));
     };
-    let sliding = match (types, layer_count(config)) {
-        (Some(types), _) => types,
-        (None, count) => {
+    let sliding = match types.or(unlisted) {
+        Some(sliding) => sliding,
+        None => {
             let first = match config.get(FIRST) {
                 None => rules.first_layer,
                 Some(value) => value.as_u64().ok_or_else(|| {
-                    key_invalid(FIRST, format!("is {value}, not a number of layers"))
+                    key_invalid(&config.path(FIRST), format!("is {value}, not a number of layers"))
                 })?,
             };
-            (0..count).map(|layer| layer >= first).collect()
+            (0..layer_count(config)).map(|layer| layer >= first).collect()
         }
     };
     if !sliding.contains(&true) {
-        let note = format!("config.json: `{WINDOW}` = {window} is in no layer");
+        let note = format!("config.json: `{}` = {window} is in no layer", config.path(WINDOW));
         return Ok(Windows { notes: vec![note], ..Windows::none(ACTING) });
     }
     if window < context && !rules.honoured {
         return Err(key_unsupported(
-            WINDOW,
+            &config.path(WINDOW),
             format!(
                 "= {window} is shorter than the context of {context} tokens, and models of this \
                  architecture have no windows"
@@ -156,12 +189,20 @@ pub fn window_everywhere(
         return Ok(Windows { notes: vec![idle(config, window, context)], ..none });
     }
     let layer = LayerForm { window: Some(window), ..LayerForm::default() };
-    Ok(Windows { layers: Layers::Same(layer), ..none })
+    let off = config.get(SWITCH).and_then(Value::as_bool) == Some(false);
+    let note = off.then(|| {
+        format!(
+            "config.json: `{}` = {window} acts in spite of `{}` = false, which transformers does not \
+             read for this architecture",
+            config.path(WINDOW),
+            config.path(SWITCH)
+        )
+    });
+    Ok(Windows { layers: Layers::Same(layer), notes: note.into_iter().collect(), ..none })
 }
 
 /// The windows of a family where `layer_types` says which layers have one, or else all but every
-/// `pattern`th have (`sliding_window_pattern` where it is given). `default` is `sliding_window` where
-/// it is not given.
+/// `pattern`th (1 or more) have. `default` is `sliding_window` where it is not given.
 ///
 /// # Errors
 /// None: every refusal is about a key.
@@ -173,13 +214,13 @@ pub fn windows_by_pattern(
     refusals: &mut Refusals,
 ) -> Result<Windows> {
     let read = || {
-        let every = config.size("sliding_window_pattern")?.unwrap_or(pattern);
         let kinds = match layer_types(config)? {
             Some(types) => types,
-            None => (1..=layer_count(config)).map(|layer| layer % every != 0).collect(),
+            None => (1..=layer_count(config)).map(|layer| layer % pattern != 0).collect(),
         };
         if config.is_null(WINDOW) && kinds.contains(&true) {
-            return Err(key_invalid(WINDOW, "is null, but there are layers with a window"));
+            let reason = "is null, but there are layers with a window";
+            return Err(key_invalid(&config.path(WINDOW), reason));
         }
         let window = config.size(WINDOW)?.unwrap_or(default);
         Ok(of_kinds(config, kinds, window, context, PATTERN))
@@ -213,7 +254,7 @@ fn layer_types(config: &Config<'_>) -> Result<Option<Vec<bool>>> {
     let types = config.texts(TYPES)?;
     if let Some(other) = types.iter().find(|kind| ![FULL, SLIDING].contains(*kind)) {
         let known = format!("known are {FULL} and {SLIDING}");
-        return Err(key_unsupported(TYPES, format!("has \"{other}\"; {known}")));
+        return Err(key_unsupported(&config.path(TYPES), format!("has \"{other}\"; {known}")));
     }
     check_length(config, TYPES, types.len())?;
     Ok(Some(types.iter().map(|kind| *kind == SLIDING).collect()))
@@ -227,7 +268,7 @@ pub fn check_length(config: &Config<'_>, key: &str, length: usize) -> Result<()>
     match config.size("num_hidden_layers")? {
         Some(layers) if layers != length as u64 => Err(key_invalid(
             &config.path(key),
-            format!("has {length} entries, but `num_hidden_layers` is {layers}"),
+            format!("has {length} entries, but `{}` is {layers}", config.path("num_hidden_layers")),
         )),
         _ => Ok(()),
     }
@@ -247,7 +288,8 @@ fn idle(config: &Config<'_>, window: u64, context: u64) -> String {
         format!("(not given, so {window})")
     };
     // A token sees itself and the `window - 1` before it.
-    format!("config.json: `{WINDOW}` {what} does not act within a context of {context} tokens")
+    let key = config.path(WINDOW);
+    format!("config.json: `{key}` {what} does not act within a context of {context} tokens")
 }
 
 #[cfg(test)]
@@ -386,6 +428,11 @@ mod tests {
         assert!(of(&json!({}), 4096).unwrap().notes[0].contains("(not given, so 4096)"));
         assert_eq!(lengths(&of(&json!({}), 4097).unwrap()), [Some(4096)]);
         assert_eq!(lengths(&of(&json!({"sliding_window": 100}), 101).unwrap()), [Some(100)]);
+        let off = json!({"sliding_window": 100, "use_sliding_window": false});
+        let windows = of(&off, 101).unwrap();
+        assert_eq!(lengths(&windows), [Some(100)]);
+        assert!(windows.notes[0].contains("acts in spite of `use_sliding_window` = false"));
+        assert!(windows.keys.contains(&Key::ignored(SWITCH, UNREAD)));
         let error = of(&json!({"sliding_window": 0}), 101).unwrap_err();
         assert_eq!(error.at.unwrap(), "config.json: sliding_window");
     }
@@ -401,25 +448,73 @@ mod tests {
         let windows = of(&json!({"num_hidden_layers": 4}), 65).unwrap();
         assert_eq!(lengths(&windows), [Some(64), Some(64), None, Some(64)]);
         assert_eq!(windows.sliding, [true, true, false, true]);
+        // The pattern is the family's own, whatever other families read.
         let windows = of(&json!({"num_hidden_layers": 4, "sliding_window_pattern": 2}), 64);
         let windows = windows.unwrap();
         assert_eq!(lengths(&windows), [None; 4]);
-        assert_eq!((windows.sliding, windows.notes.len()), (vec![true, false, true, false], 1));
+        assert_eq!(
+            (&windows.sliding[..], windows.notes.len()),
+            (&[true, true, false, true][..], 1)
+        );
+        let Layers::Each(layers) = windows.with_local_rotation().layers else { panic!("same") };
+        let local = layers.iter().map(|layer| layer.rotation == LayerRotation::Local);
+        assert_eq!(local.collect::<Vec<_>>(), [true, true, false, true]);
         let typed = json!({"layer_types": ["full_attention", "sliding_attention"],
             "sliding_window": 5});
         assert_eq!(lengths(&of(&typed, 9).unwrap()), [None, Some(5)]);
         for (value, key) in [
             (json!({"num_hidden_layers": 2, "sliding_window": null}), WINDOW),
             (json!({"num_hidden_layers": 2, "sliding_window": 0}), WINDOW),
-            (
-                json!({"num_hidden_layers": 2, "sliding_window_pattern": 0}),
-                "sliding_window_pattern",
-            ),
             (json!({"num_hidden_layers": 2, "layer_types": ["full_attention"]}), TYPES),
             (json!({"num_hidden_layers": 1, "layer_types": ["recurrent"]}), TYPES),
         ] {
             let error = of(&value, 9).unwrap_err();
             assert_eq!(error.at.unwrap(), format!("config.json: {key}"), "{value}");
         }
+    }
+
+    #[test]
+    fn keys_of_a_section_are_named_with_it() {
+        let full = json!(["full_attention"]);
+        let mixed = json!(["full_attention", "sliding_attention"]);
+        for (inner, key) in [
+            (json!({"layer_types": mixed}), TYPES),
+            (json!({"num_hidden_layers": 2, "layer_types": full}), TYPES),
+            (json!({"layer_types": ["recurrent"]}), TYPES),
+            (json!({"use_sliding_window": true, "max_window_layers": "x"}), FIRST),
+            (
+                json!({"use_sliding_window": true, "sliding_window": 8, "layer_types": mixed}),
+                WINDOW,
+            ),
+        ] {
+            let value = json!({ "text_config": inner });
+            let config = Config::new(&value).unwrap().section("text_config").unwrap().unwrap();
+            let mut refusals = Refusals::new();
+            let rules = WindowRules { honoured: false, ..QWEN };
+            windows_of_layers(&config, rules, 512, &mut refusals).unwrap();
+            let error = refusals.to_error().unwrap();
+            assert_eq!(error.at.unwrap(), format!("config.json: text_config.{key}"), "{value}");
+            let idle = windows_by_pattern(&config, 1, 512, 512, &mut refusals).unwrap();
+            assert!(idle.notes.iter().all(|note| note.contains("`text_config.sliding_window`")));
+        }
+    }
+
+    #[test]
+    fn a_family_may_say_which_layers_have_the_window() {
+        let of = |value: &Value| {
+            let mut refusals = Refusals::new();
+            let config = Config::new(value).unwrap();
+            let unlisted = vec![false, true];
+            let windows =
+                windows_of_these_layers(&config, QWEN, unlisted, 512, &mut refusals).unwrap();
+            assert!(refusals.is_empty(), "{value}");
+            lengths(&windows)
+        };
+        let on = json!({"use_sliding_window": true, "sliding_window": 8, "max_window_layers": 0});
+        assert_eq!(of(&on), [None, Some(8)]);
+        assert_eq!(of(&json!({"sliding_window": 8})), [None]);
+        let listed = json!({"use_sliding_window": true, "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"]});
+        assert_eq!(of(&listed), [Some(8), None]);
     }
 }

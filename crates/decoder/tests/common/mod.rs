@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use anemll_decoder::rope::{RopeScaling, frequencies};
 use anemll_decoder::{
-    Activation, Attention, BlockSpec, DecoderSpec, Mixer, Mlp, Norm, NormPlacement,
-    OutputProjection, QueryKeyNorm, SoftmaxForm, split_head,
+    Activation, Attention, BlockSpec, DecoderSpec, Mixer, Norm, NormPlacement, OutputProjection,
+    QueryKeyNorm, SoftmaxForm, split_head,
 };
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, WeightReference};
 use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
@@ -14,7 +14,7 @@ use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_fe
 /// The sizes of the reference model `tiny-llama-v2048`.
 pub(crate) fn tiny() -> DecoderSpec {
     DecoderSpec {
-        blocks: vec![block(64, 512); 4],
+        blocks: vec![BlockSpec::llama(64, 512); 4],
         hidden_size: 256,
         attention_heads: 4,
         key_value_heads: 2,
@@ -39,24 +39,6 @@ pub(crate) fn tiny() -> DecoderSpec {
     }
 }
 
-/// A layer as Llama has it, for heads and an MLP of these widths.
-pub(crate) fn block(head_dimension: u64, intermediate_size: u64) -> BlockSpec {
-    BlockSpec {
-        placement: NormPlacement::Before,
-        mixer: Mixer::Attention(Attention {
-            query_key_value_bias: false,
-            output_bias: false,
-            query_key_norm: None,
-            score_scale: 1.0 / (head_dimension as f64).sqrt(),
-            score_cap: None,
-            rotation: Some(0),
-            window: None,
-        }),
-        mlp: Mlp { intermediate_size, gated: true, activation: Activation::Silu, bias: false },
-        residual_scale: 1.0,
-    }
-}
-
 /// The same model with these layers changed.
 fn with_blocks(mut spec: DecoderSpec, change: impl Fn(usize, &mut BlockSpec)) -> DecoderSpec {
     spec.blocks.iter_mut().enumerate().for_each(|(layer, block)| change(layer, block));
@@ -74,7 +56,7 @@ fn attention(block: &mut BlockSpec) -> &mut Attention {
 pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
     let rope = |width| frequencies(10_000.0, width, &RopeScaling::None).unwrap();
     let small = DecoderSpec {
-        blocks: vec![block(16, 80); 3],
+        blocks: vec![BlockSpec::llama(16, 80); 3],
         hidden_size: 48,
         head_dimension: 16,
         vocabulary_size: 130,
@@ -131,7 +113,7 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
             "wide heads",
             DecoderSpec { head_dimension: 6, rotations: vec![rope(6)], ..small.clone() },
         ),
-        ("one layer", DecoderSpec { blocks: vec![block(16, 80)], ..small.clone() }),
+        ("one layer", DecoderSpec { blocks: vec![BlockSpec::llama(16, 80)], ..small.clone() }),
         (
             "norms everywhere, caps, factors, windows and two rotations",
             with_blocks(

@@ -2,10 +2,9 @@
 //!
 //! transformers' `Gemma2Config`, `Gemma3TextConfig` and their models decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key, read_local_base, windows_by_pattern};
+use anemll_decoder::config::{Allowed, Config, Key, Windows, read_local_base, windows_by_pattern};
 use anemll_decoder::frontend::{
-    Component, Defaults, EmbeddingScale, Family, Form, LayerForm, LayerRotation, LocalRotation,
-    Positions,
+    Component, Defaults, EmbeddingScale, Family, Form, LocalRotation, Positions,
 };
 use anemll_decoder::{Activation, Norm, NormPlacement, QueryKeyNorm, Refusals, key_unsupported};
 use anemll_plugin_api::Result;
@@ -43,7 +42,7 @@ pub(crate) static GEMMA: Component = Component {
             prefix: "gemma3",
             section: Some("text_config"),
             defaults: DEFAULTS,
-            form: gemma3,
+            form: gemma3_of_images,
         },
         Family {
             model_type: "gemma2",
@@ -65,14 +64,20 @@ const SCALAR: &str = "query_pre_attn_scalar";
 const SCORES: &str = "attn_logit_softcapping";
 const LOGITS: &str = "final_logit_softcapping";
 const LOCAL_BASE: &str = "rope_local_base_freq";
+const PATTERN: &str = "sliding_window_pattern";
+/// `sliding_window` where none is given.
+const WINDOW: u64 = 4096;
 
 const KEYS: &[Key] = &[
     Key::used("attention_bias"),
     Key::used(SCALAR),
     Key::used(LOGITS),
-    Key::ignored("hidden_act", "`hidden_activation` counts"),
+    Key::ignored("hidden_act", "`hidden_activation` is read instead"),
     Key::ignored("cache_implementation", "the converted model keeps its keys and values itself"),
-    Key::ignored("_sliding_window_pattern", "`layer_types` or `sliding_window_pattern` counts"),
+    Key::ignored(
+        "_sliding_window_pattern",
+        "`layer_types` or the pattern of the family is read instead",
+    ),
     Key::refused(
         "use_bidirectional_attention",
         &[Allowed::False],
@@ -80,24 +85,18 @@ const KEYS: &[Key] = &[
     ),
 ];
 
-const GEMMA3_KEYS: &[Key] = &[Key::used(LOCAL_BASE)];
+const GEMMA3_KEYS: &[Key] = &[Key::used(LOCAL_BASE), Key::used(PATTERN)];
 const GEMMA2_KEYS: &[Key] = &[Key::used(SCORES)];
 
 /// The residual stream of the larger models reaches several hundred thousand, far beyond float16; the
 /// embedding's rows are near 1. This brings both well inside.
 const STREAM_SCALE: f64 = 1.0 / 32.0;
 
-/// What Gemma 2 and 3 share, but for what the layers with a window have.
-fn gemma(
-    config: &Config<'_>,
-    full_every: u64,
-    context: u64,
-    refusals: &mut Refusals,
-) -> Result<(Form, Vec<bool>)> {
-    let windows = windows_by_pattern(config, full_every, 4096, context, refusals)?;
+/// What Gemma 2 and 3 share.
+fn gemma(config: &Config<'_>, windows: Windows, refusals: &mut Refusals) -> Result<Form> {
     let bias = refusals.take(config.boolean("attention_bias"))?.flatten().unwrap_or(false);
     let scalar = refusals.take(config.positive(SCALAR))?.flatten().unwrap_or(256.0);
-    let form = Form {
+    Ok(Form {
         keys: vec![KEYS, windows.keys],
         layers: windows.layers,
         norm: Norm::RMS_ONE_PLUS,
@@ -109,22 +108,22 @@ fn gemma(
         stream_scale: STREAM_SCALE,
         notes: windows.notes,
         ..Form::default()
-    };
-    Ok((form, windows.sliding))
+    })
 }
 
 fn gemma3(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
-    let (mut form, sliding) = gemma(config, 6, context, refusals)?;
+    let full_every = refusals.take(config.size(PATTERN))?.flatten().unwrap_or(6);
+    let windows = windows_by_pattern(config, full_every, WINDOW, context, refusals)?;
+    let mut form = gemma(config, windows.with_local_rotation(), refusals)?;
     let layered = refusals.take(read_local_base(config))?.flatten();
     let base = refusals.take(config.positive(LOCAL_BASE))?.flatten().or(layered);
     if layered.is_some() && layered != base {
-        refusals.push(key_unsupported(LOCAL_BASE, "and `rope_parameters` differ"))?;
+        refusals.push(key_unsupported(
+            &config.path(LOCAL_BASE),
+            format!("and `{}` differ", config.path("rope_parameters")),
+        ))?;
     }
     form.keys.push(GEMMA3_KEYS);
-    form.layers = form.layers.map(|layer, own| match sliding.get(layer) {
-        Some(true) => LayerForm { rotation: LayerRotation::Local, ..own },
-        _ => own,
-    });
     form.positions = Positions {
         local: Some(LocalRotation::Base(base.unwrap_or(10_000.0))),
         ..Positions::default()
@@ -134,8 +133,24 @@ fn gemma3(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<
     Ok(form)
 }
 
+/// The language model within `Gemma3ForConditionalGeneration`, which gives the logits as they are.
+fn gemma3_of_images(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    let mut form = gemma3(config, context, refusals)?;
+    if let Some(cap) = form.logit_cap.take() {
+        refusals.push(
+            key_unsupported(
+                &config.path(LOGITS),
+                format!("= {cap}: transformers does not bound the logits of this architecture"),
+            )
+            .with_hint("make it null, or convert the language model alone as `gemma3_text`"),
+        )?;
+    }
+    Ok(form)
+}
+
 fn gemma2(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
-    let (mut form, _) = gemma(config, 2, context, refusals)?;
+    let windows = windows_by_pattern(config, 2, WINDOW, context, refusals)?;
+    let mut form = gemma(config, windows, refusals)?;
     form.keys.push(GEMMA2_KEYS);
     // Null switches a bound off; absent, it has the value of the first models.
     let mut cap = |key, usual| {

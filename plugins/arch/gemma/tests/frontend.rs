@@ -54,6 +54,10 @@ fn one_of_six_layers_sees_all() {
     let text = case().lowered(&json!({}), 4, 5);
     assert!(text.contains("window_16_mask") && text.contains("model_model_rotary2_cos"));
     assert!(text.contains("model.layers.4.pre_feedforward_layernorm.weight"));
+    let all = json!({"sliding_window_pattern": 1});
+    assert!(!case().lowered(&all, 4, 5).contains("window_16_mask"));
+    let capped = json!({"final_logit_softcapping": 30.0});
+    assert!(case().describe(&capped).is_ok());
     let text = case().lowered(&json!({}), 5, 6);
     assert!(!text.contains("window_16_mask") && !text.contains("rotary2"));
     // Gains of what is read are 1 and the weight; of what is given, that times the stream's scale.
@@ -84,6 +88,10 @@ fn gemma_2_has_bounds_unless_they_are_switched_off() {
     };
     assert!(case().lowered(&gemma2(json!("absent")), 0, 1).contains("tanh"));
     assert!(!case().lowered(&gemma2(json!(null)), 0, 1).contains("tanh"));
+    let mut patterned = gemma2(json!(null));
+    patterned["sliding_window_pattern"] = json!(1);
+    // Gemma 2 has one pattern only.
+    assert!(case().lowered(&patterned, 0, 2) == case().lowered(&gemma2(json!(null)), 0, 2));
     assert!(case().lowered(&gemma2(json!(null)), 0, 1).contains("window_16_mask"));
     assert!(!case().lowered(&gemma2(json!(null)), 1, 2).contains("window_16_mask"));
     let description = case().describe(&gemma2(json!(50.0))).unwrap();
@@ -113,6 +121,38 @@ fn the_language_model_of_one_that_sees_images_is_taken() {
     broken["text_config"]["hidden_activation"] = json!("quick_gelu");
     let error = open(broken).unwrap_err();
     assert_eq!(error.at.unwrap(), "config.json: text_config.hidden_activation");
+    for (key, value) in [
+        ("final_logit_softcapping", json!(30.0)),
+        ("layer_types", json!(["full_attention"])),
+        ("sliding_window", json!(null)),
+        ("sliding_window_pattern", json!(0)),
+        ("rope_local_base_freq", json!("x")),
+    ] {
+        let mut broken = whole.clone();
+        broken["text_config"][key] = value;
+        let error = open(broken).unwrap_err();
+        assert_eq!(error.at.unwrap(), format!("config.json: text_config.{key}"));
+    }
+    for (outer, inner, at) in [
+        (json!(true), json!(true), None),
+        (json!(null), json!(false), None),
+        (json!(true), json!(false), Some("config.json: tie_word_embeddings")),
+        (json!(false), json!(true), Some("config.json: tie_word_embeddings")),
+        (json!(false), json!(null), Some("config.json: tie_word_embeddings")),
+    ] {
+        let mut changed = whole.clone();
+        changed["tie_word_embeddings"] = outer;
+        changed["text_config"]["tie_word_embeddings"] = inner.clone();
+        match (open(changed), at) {
+            (Ok(description), None) => {
+                assert_eq!(description.tied_embeddings, inner == json!(true));
+            }
+            (Err(error), Some(at)) => assert_eq!(error.at.unwrap(), at),
+            (answer, at) => panic!("{at:?}: {answer:?}"),
+        }
+    }
+    let notes = &description.notes;
+    assert!(notes.iter().any(|note| note.contains("`text_config.vocab_size` is not given")));
     let mut absent = whole;
     absent.as_object_mut().unwrap().remove("text_config");
     assert_eq!(open(absent).unwrap_err().code, codes::CONFIG_KEY_MISSING);

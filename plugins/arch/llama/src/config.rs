@@ -1,7 +1,7 @@
 //! What is Llama's own in `config.json`, and Mistral's and Arcee's.
 //!
-//! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`)
-//! decide what a key means.
+//! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`,
+//! `ArceeConfig`, `ArceeForCausalLM`) decide what a key means.
 
 use anemll_decoder::config::{
     Allowed, Config, Key, WindowRules, window_everywhere, windows_of_layers,

@@ -4,9 +4,7 @@
 //! a key means.
 
 use anemll_decoder::config::{Config, Key, read_local_base, windows_by_pattern};
-use anemll_decoder::frontend::{
-    Component, Defaults, Family, Form, LayerForm, LayerRotation, LocalRotation, Positions,
-};
+use anemll_decoder::frontend::{Component, Defaults, Family, Form, LocalRotation, Positions};
 use anemll_decoder::{NormPlacement, QueryKeyNorm, Refusals};
 use anemll_plugin_api::Result;
 
@@ -57,13 +55,10 @@ fn olmo2(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
 /// Layers with a window rotate without the scaling of `rope_scaling`.
 fn olmo3(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
     let windows = windows_by_pattern(config, FULL_EVERY, WINDOW, context, refusals)?;
+    let windows = windows.with_local_rotation();
     let mut form = olmo2(config, context, refusals)?;
     form.keys.push(windows.keys);
-    let sliding = windows.sliding;
-    form.layers = windows.layers.map(|layer, own| match sliding.get(layer) {
-        Some(true) => LayerForm { rotation: LayerRotation::Local, ..own },
-        _ => own,
-    });
+    form.layers = windows.layers;
     let local = match refusals.take(read_local_base(config))?.flatten() {
         Some(base) => LocalRotation::Base(base),
         None => LocalRotation::Unscaled,

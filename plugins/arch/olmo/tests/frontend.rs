@@ -3,6 +3,7 @@
 
 use anemll_arch_olmo::{OlmoPlugin, frontend};
 use anemll_plugin_api::testing::FrontendCase;
+use anemll_plugin_api::{ComponentOptions, codes};
 use serde_json::json;
 
 /// A small model as transformers would save it.
@@ -41,6 +42,13 @@ fn norms_stand_behind_and_over_the_width() {
 fn three_of_four_layers_have_a_window_and_no_scaling() {
     assert!(case().lowered(&json!({}), 0, 1).contains("window_16_mask"));
     assert!(!case().lowered(&json!({}), 3, 4).contains("window_16_mask"));
+    // The pattern is fixed.
+    assert!(
+        case().lowered(&json!({"sliding_window_pattern": 2}), 0, 4)
+            == case().lowered(&json!({}), 0, 4)
+    );
+    let description = case().describe(&json!({"sliding_window_pattern": 2})).unwrap();
+    assert!(description.warnings[0].contains("`sliding_window_pattern` = 2 is not known"));
     // One rotation, where nothing is scaled.
     assert!(!case().lowered(&json!({}), 0, 4).contains("rotary2"));
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
@@ -48,6 +56,21 @@ fn three_of_four_layers_have_a_window_and_no_scaling() {
     assert!(case().lowered(&scaled.clone(), 0, 1).contains("model_model_rotary2_cos"));
     let text = case().lowered(&scaled, 3, 4);
     assert!(text.contains("model_model_rotary_cos") && !text.contains("rotary2"));
+}
+
+#[test]
+fn a_stream_that_is_read_without_a_norm_cannot_be_scaled() {
+    let of = |scale: f64| {
+        let options = ComponentOptions::new().with("residual_scale", scale);
+        FrontendCase::with_options::<OlmoPlugin>(case().config(&json!({})), &options)
+            .describe(&json!({}))
+    };
+    let error = of(0.125).unwrap_err();
+    assert_eq!(
+        (error.code.as_ref(), error.at.unwrap().as_str()),
+        (codes::PLUGIN_OPTION_INVALID, "residual_scale")
+    );
+    assert_eq!(of(1.0).unwrap(), case().describe(&json!({})).unwrap());
 }
 
 #[test]

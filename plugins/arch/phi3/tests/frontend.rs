@@ -37,7 +37,11 @@ fn a_model_is_described() {
     assert!(description.notes.is_empty(), "{:?}", description.notes);
     assert!(description.warnings.is_empty(), "{:?}", description.warnings);
     let longer = case().describe(&json!({"original_max_position_embeddings": 32})).unwrap();
-    assert!(longer.notes[0].contains("`rope_scaling.long_factor` counts"), "{:?}", longer.notes);
+    assert!(
+        longer.notes[0].contains("`rope_scaling.long_factor` applies to"),
+        "{:?}",
+        longer.notes
+    );
 }
 
 #[test]
@@ -68,6 +72,9 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         let error = case().describe(&json!({"rope_scaling": scaling})).unwrap_err();
         assert_eq!(error.at.unwrap(), format!("config.json: rope_scaling.{key}"), "{scaling}");
     }
+    let unknown = json!({"rope_scaling": {"type": "quadratic", "factor": 2.0}});
+    let hint = case().describe(&unknown).unwrap_err().hint.unwrap();
+    assert!(hint.contains("longrope") && !hint.contains("yarn"), "{hint}");
     case().check_refusals(&[
         ("partial_rotary_factor", json!(0.45)),
         ("partial_rotary_factor", json!(0.01)),

@@ -2,13 +2,13 @@
 //!
 //! transformers' `SmolLM3Config` and `SmolLM3ForCausalLM` decide what a key means.
 
+use anemll_decoder::Refusals;
 use anemll_decoder::config::{
-    Config, Key, WindowRules, check_length, layer_count, windows_of_layers,
+    Config, Key, WindowRules, check_length, layer_count, windows_of_these_layers,
 };
 use anemll_decoder::frontend::{
     Component, Defaults, Family, Form, LayerForm, LayerRotation, Layers,
 };
-use anemll_decoder::{Refusals, key_missing};
 use anemll_plugin_api::Result;
 
 /// The component `smollm3`.
@@ -39,6 +39,7 @@ const KEYS: &[Key] = &[
     Key::used("mlp_bias"),
     Key::used(ROTATED),
     Key::used(INTERVAL),
+    Key::ignored("max_window_layers", "transformers does not read it for this architecture"),
     Key::ignored("pretraining_tp", "only changes the order of sums"),
 ];
 
@@ -47,13 +48,10 @@ const WINDOWS: WindowRules =
     WindowRules { on: false, window: None, first_layer: 0, honoured: true };
 
 fn form(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
-    let windows = windows_of_layers(config, WINDOWS, context, refusals)?;
-    let has = |key| config.get(key).is_some_and(|value| value.as_bool() != Some(false));
-    // Without it, layers without a rotation would have the window.
-    if has("use_sliding_window") && has("sliding_window") && config.get("layer_types").is_none() {
-        refusals.push(key_missing("layer_types"))?;
-    }
     let rotated = refusals.take(rotated(config))?.unwrap_or_default();
+    // Where `layer_types` is absent, the layers that do not rotate have the window.
+    let unlisted = rotated.iter().map(|rotated| !rotated).collect();
+    let windows = windows_of_these_layers(config, WINDOWS, unlisted, context, refusals)?;
     let layers = rotated.iter().enumerate().map(|(layer, rotated)| LayerForm {
         rotation: if *rotated { LayerRotation::Global } else { LayerRotation::None },
         ..windows.layers.of(layer as u32)

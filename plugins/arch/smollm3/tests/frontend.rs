@@ -50,9 +50,17 @@ fn windows_are_where_the_list_has_them() {
     let windowed = json!({"layer_types": types, "sliding_window": 16, "use_sliding_window": true});
     assert!(case().lowered(&windowed.clone(), 3, 4).contains("window_16_mask"));
     assert!(!case().lowered(&windowed, 0, 3).contains("window_16_mask"));
-    let error =
-        case().describe(&json!({"sliding_window": 16, "use_sliding_window": true})).unwrap_err();
-    assert_eq!(error.at.unwrap(), "config.json: layer_types");
+    // Without the list, the layers without positions have the window.
+    let derived = |positions: Value| {
+        let changes = json!({"sliding_window": 16, "use_sliding_window": true,
+            "max_window_layers": 0, "no_rope_layers": positions});
+        [0, 1, 2, 3]
+            .map(|layer| case().lowered(&changes, layer, layer + 1).contains("window_16_mask"))
+    };
+    assert_eq!(derived(json!("absent")), [false, false, false, true]);
+    assert_eq!(derived(json!([0, 1, 0, 1])), [true, false, true, false]);
+    let off = json!({"sliding_window": 16});
+    assert!(!case().lowered(&off, 0, 4).contains("window_16_mask"));
 }
 
 #[test]

@@ -33,7 +33,11 @@ const PARALLEL: &str = "use_parallel_residual";
 const KEYS: &[Key] = &[
     Key::used(BIAS),
     Key::used(PARALLEL),
-    Key::refused("qk_layernorm", &[Allowed::False], "norms of each head's own are not known here"),
+    Key::refused(
+        "qk_layernorm",
+        &[Allowed::False],
+        "a separate norm for each head is not supported",
+    ),
     Key::refused("mlp_bias", &[Allowed::False], "this architecture's MLP has no biases"),
 ];
 
