@@ -148,6 +148,8 @@ fn request(output: PathBuf, kind: Kind) -> CalibrateRequest {
             context: 64,
             arch: None,
             head: None,
+            options: Vec::new(),
+            source_sha256: None,
             runtime: "cpu".to_owned(),
             scratch: None,
         },
@@ -249,7 +251,7 @@ fn products_that_do_not_fit_are_the_same_in_several_passes() {
         }
     });
     assert_eq!(made.unwrap().provenance.kind, Kind::Squares);
-    assert!(note.borrow().contains("squares alone are taken"), "{note:?}");
+    assert!(note.borrow().contains("only their squares are used"), "{note:?}");
 }
 
 /// A model judged by itself is as good as itself.

@@ -7,7 +7,7 @@ use anemll_tests::{
     anemll, convert, converted, copy_of_converted, example, json, model, refusal, succeed,
     workspace,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 fn reference(path: &str) -> PathBuf {
@@ -41,7 +41,26 @@ fn it_says_what_transformers_and_numpy_find() {
     command.args(["--context", "96", "--batch", "32", "--compiler", "none"]);
     succeed(command.arg(model("tiny-llama")).arg("-o").arg(&output));
     let text = reference("perplexity/text.txt");
-    let found = compare(&output, &["--text", text.to_str().unwrap()]);
+    let text = ["--text", text.to_str().unwrap()];
+    let found = compare(&output, &text);
+    is_golden(&found);
+    // Products that do not fit at once are made one after the other.
+    let small = compare(&output, &[&text[..], &["--memory", "1"]].concat());
+    is_golden(&small);
+    assert_eq!(small["tensors"], found["tensors"]);
+    assert_eq!(small["notes"], json!([]));
+    // And what does not fit at all is said, not replaced by another error.
+    let none = compare(&output, &[&text[..], &["--memory", "0"]].concat());
+    let notes = none["notes"].as_array().unwrap();
+    let told = notes[0].as_str().unwrap();
+    assert!(told.contains("the output error of 29 matrices is unknown"), "{told}");
+    assert!(told.contains("the products of every two inputs take 2.83 MB"), "{told}");
+    let known = none["tensors"].as_array().unwrap().iter();
+    let known: Vec<_> = known.filter(|one| !one["output_error"].is_null()).collect();
+    assert!(notes.len() == 1 && known.len() == 1 && known[0]["role"] == "embedding", "{none}");
+}
+
+fn is_golden(found: &Value) {
     let golden = std::fs::read(reference("comparison/tiny-llama.json")).unwrap();
     let golden: Value = serde_json::from_slice(&golden).unwrap();
 
@@ -98,6 +117,25 @@ fn sixteen_bits_are_next_to_the_original_and_spans_cover_a_window() {
         assert!(number(one, "output_error") < 1e-3, "{one}");
         assert_eq!(one["form"], "16-bit");
     }
+}
+
+/// Weights that an option multiplies are compared with the model's, multiplied alike.
+#[test]
+fn options_of_the_architecture_hold_for_the_original_too() {
+    let scaled = ["--lut", "none", "--option", "llama.residual_scale=0.25"];
+    let output = conversion(&scaled);
+    let found = compare(&output, &["--max-tokens", "100"]);
+    assert!(number(&found, "kl_mean") < 1e-3 && found["notes"] == json!([]), "{found}");
+    for one in found["tensors"].as_array().unwrap() {
+        assert!(one["sqnr_db"].is_null() || number(one, "sqnr_db") > 50.0, "{one}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = ["--context", "96", "--batch", "32", "--combiner", "chunked"];
+    copy_of_converted(&model("tiny-llama"), folder.path(), &[&sizes[..], &scaled].concat());
+    std::fs::remove_file(folder.path().join("anemll-report.json")).unwrap();
+    let unknown = compare(folder.path(), &["--max-tokens", "100"]);
+    let note = unknown["notes"][0].as_str().unwrap();
+    assert!(note.contains("no anemll-report.json that names its options"), "{note}");
 }
 
 /// A rotated conversion is compared with the rotated original, whether its records are there or not.
@@ -161,8 +199,8 @@ fn what_cannot_be_compared_is_refused() {
 
     let short = folder.path().join("short.txt");
     std::fs::write(&short, "").unwrap();
-    refused(&exact, "tiny-llama", &["--text", short.to_str().unwrap()], "too few");
-    refused(&exact, "tiny-llama", &["--max-tokens", "0"], "too few");
+    refused(&exact, "tiny-llama", &["--text", short.to_str().unwrap()], "at least 2 are needed");
+    refused(&exact, "tiny-llama", &["--max-tokens", "0"], "at least 2 are needed");
     refused(&exact, "tiny-llama", &["--text", "no such file"], "error[A0707]");
     let nowhere = folder.path().join("no/page.html");
     refused(&exact, "tiny-llama", &["--html", nowhere.to_str().unwrap()], "error[A0804]");
@@ -170,6 +208,12 @@ fn what_cannot_be_compared_is_refused() {
     refused(&exact, "tiny-llama", &["--html", taken], "a folder has this name");
     refused(&exact, "tiny-llama", &["--against", "out"], "cannot be used with");
     refused(&exact, "tiny-llama", &["--path", "infer"], "cannot be used with");
+    for flag in [["--arch", "llama"], ["--head", "tied"], ["--scratch", "/tmp"]] {
+        let mut command = anemll();
+        command.arg("eval").arg(&exact).arg("--text").arg(&short).args(flag);
+        let error = refusal(&mut command);
+        assert!(error.contains("--arch, --head and --scratch need --model"), "{error}");
+    }
 
     // The winner alone is no distribution to compare; evaluation functions give all logits.
     let largest = folder.path().join("largest");

@@ -203,9 +203,9 @@ fn what_cannot_be_measured_is_one_error() {
     refused(&["--text", "no such file"], 1, "error[A0707]");
     refused(&["--text", conversion.path().to_str().unwrap()], 1, "not a regular file");
     refused(&["--text", &file("latin", b"caf\xe9 au lait")], 1, "not UTF-8, from byte 3 on");
-    refused(&["--text", &file("empty", b"")], 1, "too few");
-    refused(&["--text", &text, "--max-tokens", "0"], 1, "too few");
-    refused(&["--tokens", &ids, "--max-tokens", "1"], 1, "too few");
+    refused(&["--text", &file("empty", b"")], 1, "at least 2 are needed");
+    refused(&["--text", &text, "--max-tokens", "0"], 1, "at least 2 are needed");
+    refused(&["--tokens", &ids, "--max-tokens", "1"], 1, "at least 2 are needed");
     refused(&["--text", &text, "--against", "no such meta.yaml"], 1, "error[A0901]");
 
     // Another vocabulary.

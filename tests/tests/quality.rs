@@ -147,6 +147,19 @@ fn where_nothing_can_be_kept_a_conversion_calibrates_all_the_same() {
     assert!(place.weights("out") == place.weights("kept"));
 }
 
+/// What an earlier run has measured is not said of weights that are made anew.
+#[test]
+fn a_quality_that_is_not_measured_again_is_forgotten() {
+    let place = Place::new();
+    let meta = || std::fs::read_to_string(place.path("out/out/meta.yaml")).unwrap();
+    let flags = ["--lut", "4"];
+    place.convert("out", &flags);
+    assert!(meta().contains("\n# quality: KL"), "{}", meta());
+    let mut again = place.command(&model("tiny-llama"), "out", &flags);
+    succeed(again.args(["--restart", "1", "--skip-quality"]));
+    assert!(!meta().contains("# quality:"), "{}", meta());
+}
+
 #[test]
 fn what_is_left_out_is_not_done() {
     let place = Place::new();

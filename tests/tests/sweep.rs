@@ -63,12 +63,15 @@ fn a_form_is_what_convert_makes_with_its_flags() {
 #[test]
 fn lines_come_as_forms_are_ready_and_other_parts_stay() {
     let few = ["--bits", "4", "--group", "8", "--max-tokens", "200", "--quantizer", "lut"];
-    let output = succeed(sweep(&few).args(["--part", "head"]));
+    let output = succeed(sweep(&few).args(["--part", "head", "--arch", "llama", "--head", "tied"]));
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("form ") && lines[0].ends_with("convert with"), "{text}");
     assert!(lines[1].starts_with("4,8 "), "{text}");
-    assert!(lines[1].ends_with("--lut none --lut3 4,8"), "{text}");
+    assert!(
+        lines[1].ends_with("--arch llama --head tied --quantizer lut --lut none --lut3 4,8"),
+        "{text}"
+    );
     assert!(text.contains("16 bits: ") && text.contains("best for their size: 4,8\n"), "{text}");
 }
 
@@ -86,6 +89,6 @@ fn what_no_weight_can_have_is_refused_before_any_work() {
     refused(&["--bits", "x"], "invalid value");
     refused(&["--quantizer", "none"], "--quantizer none");
     refused(&["--html", "/no/such/folder/page.html"], "error[A0804]");
-    refused(&["--max-tokens", "0"], "too few");
+    refused(&["--max-tokens", "0"], "at least 2 are needed");
     refused(&["--text", "no such file"], "error[A0707]");
 }

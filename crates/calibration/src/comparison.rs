@@ -30,7 +30,7 @@ pub struct Comparison {
     pub window_tokens: u64,
     /// Tokens that were scored: all of a window but the first.
     pub scored: u64,
-    /// How well the conversion foretells the text.
+    /// How well the conversion predicts the text.
     pub conversion: Score,
     /// How well the original does.
     pub original: Score,

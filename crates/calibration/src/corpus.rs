@@ -23,8 +23,10 @@ const HELD_OUT: [&str; 2] =
     [include_str!("../text/held_out.txt"), include_str!("../text/held_out.json")];
 /// Prompts to which a model writes answers itself.
 const QUESTIONS: &str = include_str!("../text/questions.txt");
-/// Tokens of a window of the held-out text, the first of which choices of bits are measured on.
-const CHOSEN_BY: usize = 256;
+/// Tokens of the held-out text that conversions are judged by, and bits chosen.
+const JUDGED: usize = 768;
+/// Most tokens of a window of them.
+const JUDGED_WINDOW: usize = 256;
 /// Tokens that stay together where kinds of text alternate.
 const PIECE: usize = 192;
 /// The largest text that is read.
@@ -126,27 +128,22 @@ impl Corpus {
         kinds.corpus(&tokenizer.lead()?, tokens, context)
     }
 
-    /// The built-in text that no calibration uses, at most `tokens` of it.
+    /// The beginning of the built-in text that no calibration uses: bits are chosen by it, and
+    /// conversions judged.
     ///
     /// # Errors
-    /// The tokenizer's.
-    pub fn held_out(tokenizer: &Tokenizer, tokens: usize, context: usize) -> Result<Self> {
-        let [text, dialogues] = HELD_OUT;
-        let kinds =
-            Kinds(vec![tokenizer.encode(text, false)?, conversations(tokenizer, dialogues)?]);
-        kinds.corpus(&tokenizer.lead()?, tokens, context)
+    /// The tokenizer's, or a window has no room for a token.
+    pub fn judged(tokenizer: &Tokenizer, context: usize) -> Result<Self> {
+        Kinds::held_out(tokenizer)?.judged(&tokenizer.lead()?, context)
     }
 
-    /// The rest of that text, by which no bits are chosen either, at most `tokens` of it.
+    /// What of that text is behind [`Self::judged`], whatever the context, at most `tokens` of it: no
+    /// conversion has seen it.
     ///
     /// # Errors
-    /// The tokenizer's.
+    /// The tokenizer's, or a window has no room for a token.
     pub fn unseen(tokenizer: &Tokenizer, tokens: usize, context: usize) -> Result<Self> {
-        let whole = Self::held_out(tokenizer, usize::MAX, CHOSEN_BY)?;
-        let lead = tokenizer.lead()?;
-        let rest = whole.windows.get(1..).unwrap_or_default().iter();
-        let rest = rest.flat_map(|window| window[lead.len()..].iter().copied());
-        Self::of_tokens(&lead, &rest.take(tokens).collect::<Vec<u32>>(), context)
+        Kinds::held_out(tokenizer)?.unseen(&tokenizer.lead()?, tokens, context)
     }
 
     /// Windows of tokens that are given, each with `lead` before them.
@@ -224,10 +221,30 @@ impl Piece {
 }
 
 impl Kinds {
+    /// What no calibration uses.
+    fn held_out(tokenizer: &Tokenizer) -> Result<Self> {
+        let [text, dialogues] = HELD_OUT;
+        Ok(Self(vec![tokenizer.encode(text, false)?, conversations(tokenizer, dialogues)?]))
+    }
+
+    fn judged(&self, lead: &[u32], context: usize) -> Result<Corpus> {
+        self.corpus(lead, JUDGED, context.min(JUDGED_WINDOW))
+    }
+
+    fn unseen(&self, lead: &[u32], tokens: usize, context: usize) -> Result<Corpus> {
+        let rest: Vec<u32> = self.stream().skip(JUDGED).take(tokens).collect();
+        Corpus::of_tokens(lead, &rest, context)
+    }
+
+    fn corpus(&self, lead: &[u32], tokens: usize, context: usize) -> Result<Corpus> {
+        let available = self.0.iter().map(Vec::len).sum();
+        let stream: Vec<u32> = self.stream().take(tokens).collect();
+        Ok(Corpus { windows: windows(lead, &stream, context)?, available })
+    }
+
     /// Pieces of all kinds in turn, those of a kind evenly over the whole, so that any number of
     /// tokens has each kind in its share.
-    fn corpus(self, lead: &[u32], tokens: usize, context: usize) -> Result<Corpus> {
-        let available = self.0.iter().map(Vec::len).sum();
+    fn stream(&self) -> impl Iterator<Item = u32> {
         let mut pieces: Vec<(f64, usize, &[u32])> = Vec::new();
         for (kind, all) in self.0.iter().enumerate() {
             // With few tokens, a part of each piece: the beginnings of all, not all of the first.
@@ -236,9 +253,7 @@ impl Kinds {
             pieces.extend(cut.map(|(at, piece)| (spread(at, count), kind, piece)));
         }
         pieces.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let stream: Vec<u32> =
-            pieces.iter().flat_map(|(_, _, piece)| piece.iter().copied()).take(tokens).collect();
-        Ok(Corpus { windows: windows(lead, &stream, context)?, available })
+        pieces.into_iter().flat_map(|(_, _, piece)| piece.iter().copied())
     }
 }
 
@@ -297,6 +312,7 @@ fn conversation(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_built_in_texts_are_what_they_should_be() {
@@ -331,6 +347,28 @@ mod tests {
         assert_eq!(whole.tokens(), (60 * PIECE + 9) as u64);
         assert_ne!(whole.sha256(), corpus.sha256());
         assert!(kinds().corpus(&[0], 5, 1).is_err());
+    }
+
+    /// Whatever stands before a text, and however long windows are.
+    #[test]
+    fn what_is_unseen_is_not_what_conversions_are_judged_by() {
+        let kinds = Kinds(vec![(1..1000).collect(), (1000..2000).collect()]);
+        for lead in [&[][..], &[0]] {
+            for context in [64, 256, 512] {
+                let tokens = |corpus: &Corpus| -> BTreeSet<u32> {
+                    let windows = corpus.windows().iter();
+                    windows.flat_map(|window| window[lead.len()..].to_vec()).collect()
+                };
+                let judged = kinds.judged(lead, context).unwrap();
+                assert!(judged.windows().iter().all(|window| window.len() <= context.min(256)));
+                let (judged, unseen) =
+                    (tokens(&judged), tokens(&kinds.unseen(lead, usize::MAX, context).unwrap()));
+                assert_eq!(judged.len(), JUDGED);
+                assert!(judged.is_disjoint(&unseen), "{lead:?} {context}");
+                assert_eq!(judged.len() + unseen.len(), 1999);
+                assert_eq!(tokens(&kinds.unseen(lead, 9, context).unwrap()).len(), 9);
+            }
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use corpus::{Corpus, Piece, built_in_sha256};
 pub use file::{Provenance, refuse_unwritable};
 pub use judge::{Judge, Quality};
 pub use matrix_error::{Inputs, MatrixError};
-pub use passes::{needed, passes};
+pub use passes::{kept, needed, passes};
 pub use run::{CHECKPOINT, Calibration, Progress, calibrate};
 pub use statistics::Statistics;
 pub use sweep::{Sweep, SweepRow};

@@ -42,6 +42,12 @@ pub fn passes(taps: &Taps, kind: Kind, memory: u64) -> Result<usize> {
     split(taps, kind, memory, all).map(|passes| passes.len())
 }
 
+/// Bytes of disk that earlier passes for this file take: later ones write over them or go on with
+/// them.
+pub fn kept(output: &Path) -> u64 {
+    existing(output).filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum()
+}
+
 impl Passes {
     /// The passes for all values of `taps`, those that are finished left out.
     ///

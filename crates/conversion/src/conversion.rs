@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The file by which apps find those of a conversion, in its directory.
 pub const META: &str = "meta.yaml";
 
+/// What `convert` tells of a conversion, in its directory.
+pub const REPORT: &str = "anemll-report.json";
+
 /// A conversion that was read.
 #[derive(Debug)]
 pub struct Conversion {
@@ -86,6 +89,20 @@ impl Conversion {
         }
     }
 
+    /// What the conversion says of how it was made: [`REPORT`]; null where there is none that can be
+    /// read.
+    pub fn report(&self) -> Value {
+        let bytes = anemll_files::read(&self.directory.join(REPORT), Limit::RECORD).ok();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// SHA-256 of the model that it was made from, in hexadecimal, if it says: in [`REPORT`], or in
+    /// the comments of [`META`].
+    pub fn source_sha256(&self) -> Option<String> {
+        let meta = || anemll_files::read_text(&self.directory.join(META), Limit::RECORD).ok();
+        source_sha256(&self.report(), &meta().unwrap_or_default())
+    }
+
     /// The file that says what is in the conversion.
     pub fn source(&self) -> &Path {
         &self.source
@@ -107,6 +124,20 @@ impl Conversion {
                 .with_hint("convert the model again, or copy the missing package")
         })
     }
+}
+
+/// SHA-256 of the model of a conversion with this report (null: none) and text of [`META`].
+pub fn source_sha256(report: &Value, meta: &str) -> Option<String> {
+    let said = report["source_sha256"].as_str().or_else(|| comment(meta, "source_sha256"));
+    said.map(str::to_owned)
+}
+
+/// A comment in the text of [`META`], such as `source_sha256`.
+pub fn comment<'a>(meta: &'a str, key: &str) -> Option<&'a str> {
+    meta.lines().find_map(|line| {
+        let (name, value) = line.strip_prefix("# ")?.split_once(": ")?;
+        (name == key).then_some(value.trim())
+    })
 }
 
 fn find(directory: &Path, form: Form, path: &str) -> Option<PathBuf> {
@@ -181,6 +212,21 @@ mod tests {
         }
         fs::write(&meta, "model: 1").unwrap();
         assert!(Conversion::read(&meta).unwrap_err().message.contains("model_info"));
+    }
+
+    #[test]
+    fn the_model_is_named_by_the_report_or_a_comment() {
+        let directory = tempfile::tempdir().unwrap();
+        let meta = directory.path().join(META);
+        fs::write(&meta, format!("{WHOLE}\n# Conversion\n# command: x\n# source_sha256: ab \n"))
+            .unwrap();
+        let conversion = Conversion::read(&meta).unwrap();
+        assert_eq!(conversion.source_sha256().as_deref(), Some("ab"));
+        assert!(conversion.report().is_null());
+        fs::write(directory.path().join(REPORT), r#"{"source_sha256": "cd"}"#).unwrap();
+        assert_eq!(conversion.source_sha256().as_deref(), Some("cd"));
+        assert_eq!(comment("# command: a: b", "command"), Some("a: b"));
+        assert_eq!(comment("command: a", "command"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod check;
 mod conversion;
 mod description;
 
-pub use conversion::{Conversion, Form, META, locate};
+pub use conversion::{Conversion, Form, META, REPORT, comment, locate, source_sha256};
 pub use description::{
     Description, FILE, FunctionEntry, HeadNames, InputNames, LargestNames, PackageEntry, SCHEMA,
     shipped,

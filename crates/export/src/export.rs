@@ -13,7 +13,6 @@ use crate::text_files;
 use crate::tree;
 use crate::zip_folder::{self, Compression};
 use serde::Serialize;
-use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -183,7 +182,6 @@ pub fn export(request: &Request<'_>, progress: Progress<'_>) -> Result<Exported>
 
 /// How the conversion was made, as far as it says.
 fn recipe(conversion: &Conversion, source: &SourceCard) -> Recipe {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
     let ours = conversion.comment("anemll").map(|version| format!("anemll {version}"));
     let theirs = || {
         let version = conversion.comment("anemll_version")?.trim_matches('"');
@@ -193,8 +191,7 @@ fn recipe(conversion: &Conversion, source: &SourceCard) -> Recipe {
     Recipe {
         tool: ours.or_else(theirs),
         base_model: source.base_model.clone(),
-        source_sha256: text(&conversion.report["source_sha256"])
-            .or_else(|| conversion.comment("source_sha256").map(str::to_owned)),
+        source_sha256: anemll_conversion::source_sha256(&conversion.report, &conversion.meta_text),
         command: command.map(redact),
         options: conversion.report["options"].clone(),
         plugins: conversion.report["plugins"].clone(),

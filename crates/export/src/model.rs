@@ -5,6 +5,7 @@ use crate::error::{ErrorKind, ExportError, Result};
 use crate::sums::Sums;
 use crate::tree;
 use crate::upload::shell_word;
+use anemll_conversion::REPORT;
 use anemll_files::Limit;
 use anemll_mlmodelc::Analytics;
 use anemll_mlpackage::Manifest;
@@ -14,8 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// The file by which apps find all others.
 pub(crate) const META: &str = "meta.yaml";
-/// What our own conversions say of themselves.
-const REPORT: &str = "anemll-report.json";
 /// The size below which a file may be a pointer of Git LFS.
 const LARGEST_POINTER: u64 = 1024;
 
@@ -183,10 +182,7 @@ impl Conversion {
 
     /// A comment of meta.yaml, such as `source_sha256`.
     pub(crate) fn comment(&self, key: &str) -> Option<&str> {
-        self.meta_text.lines().find_map(|line| {
-            let (name, value) = line.strip_prefix("# ")?.split_once(": ")?;
-            (name == key).then_some(value.trim())
-        })
+        anemll_conversion::comment(&self.meta_text, key)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Perplexity: how well a conversion foretells a text, and how far it is from another conversion.
+//! Perplexity: how well a conversion predicts a text, and how far it is from another conversion.
 //!
 //! The text is cut into windows that do not overlap. Each has as many tokens as the context, the
 //! last one those that are left, and each begins anew: with an empty state, at position 0, and with
@@ -37,7 +37,7 @@ pub struct TextEvaluation {
     pub window_tokens: u64,
     /// Tokens that were scored.
     pub scored: u64,
-    /// How well this conversion foretells the text.
+    /// How well this conversion predicts the text.
     #[serde(flatten)]
     pub model: Score,
     /// How far it is from another conversion.
@@ -45,7 +45,13 @@ pub struct TextEvaluation {
     pub against: Option<Distance>,
 }
 
-/// How well a conversion foretells a text.
+/// That a text has no token behind another.
+pub fn too_few(tokens: u64) -> String {
+    let tokens = if tokens == 1 { "1 token".to_owned() } else { format!("{tokens} tokens") };
+    format!("the text has {tokens}; at least 2 are needed")
+}
+
+/// How well a conversion predicts a text.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Score {
     /// Mean negative log-likelihood of a scored token, in nats; NaN if any logits are not finite.
@@ -61,7 +67,7 @@ pub struct Score {
 pub struct Distance {
     /// meta.yaml of the reference.
     pub meta: String,
-    /// How well the reference foretells the text.
+    /// How well the reference predicts the text.
     #[serde(flatten)]
     pub reference: Score,
     /// How far the distributions are apart, over the scored tokens.
@@ -186,11 +192,9 @@ pub fn evaluate_text(
         }
     }
     if windows == 0 {
-        return Err(Error::new(
-            codes::EVALUATION_INPUT,
-            format!("{tokens} tokens are too few: none has one before it"),
-        )
-        .with_hint("give a longer text"));
+        return Err(
+            Error::new(codes::EVALUATION_INPUT, too_few(tokens)).with_hint("give a longer text")
+        );
     }
     Ok(TextEvaluation {
         tokens,

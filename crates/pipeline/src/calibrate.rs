@@ -5,8 +5,8 @@ use crate::model_files::TOKENIZER;
 use crate::original::{Original, OriginalRequest};
 use crate::plugins::Plugins;
 use anemll_calibration::{
-    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, Taps, calibrate as run, needed,
-    passes, refuse_unwritable,
+    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, Taps, calibrate as run, kept,
+    needed, passes, refuse_unwritable,
 };
 use anemll_codes as codes;
 use anemll_generation::chat_template;
@@ -19,10 +19,6 @@ use anemll_tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Tokens of the built-in text that conversions are judged by.
-const JUDGED: usize = 768;
-/// Tokens of a window of it.
-const JUDGED_WINDOW: usize = 256;
 /// Bytes of sums where nothing is said and the machine does not tell its memory.
 const MEMORY: u64 = 2_000_000_000;
 /// Most runs of the text for products that nobody has asked for by name.
@@ -98,7 +94,7 @@ pub fn calibrate(
             own_answers(original.engine, &tokenizer, request.own_answers, show)?;
         corpus = self::corpus(request, &tokenizer, &pieces, tokens, context)?;
     }
-    let held_out = Corpus::held_out(&tokenizer, JUDGED, context.min(JUDGED_WINDOW))?;
+    let held_out = Corpus::judged(&tokenizer, context)?;
     for window in corpus.windows().iter().chain(held_out.windows()) {
         anemll_generation::perplexity::check_vocabulary(&original.engine, window)?;
     }
@@ -124,6 +120,71 @@ pub fn calibrate(
     Ok(Calibrated { provenance, available: corpus.available() as u64, seconds })
 }
 
+/// Products of every two inputs, where there is room and time for them.
+pub(crate) struct Products<'a> {
+    pub(crate) taps: &'a Taps,
+    /// Bytes that may be taken at once.
+    pub(crate) memory: u64,
+    /// The file that they go to.
+    pub(crate) output: &'a Path,
+}
+
+impl Products<'_> {
+    fn needed(&self) -> u64 {
+        needed(self.taps, Kind::Products)
+    }
+
+    /// Bytes of disk that are free, where those are fewer than passes and the file need.
+    fn short_of_disk(&self) -> Option<u64> {
+        let free = machine::free_space(self.output)?;
+        too_few(free, kept(self.output), room(self.needed()))
+    }
+
+    /// Says how often the text is run for them.
+    fn tell(&self, passes: usize, show: &dyn Fn(&Event<'_>)) {
+        let text = format!(
+            "the products of every two inputs take {}, more than the {} of memory: the text is run {passes} \
+             times, each time for some of the layers",
+            anemll_files::size(self.needed()),
+            anemll_files::size(self.memory)
+        );
+        show(&Event::Note { text: &text });
+    }
+
+    /// Why nobody would wait for them who has not asked for them by name; says how often the text is
+    /// run where they can be made.
+    pub(crate) fn refused(&self, show: &dyn Fn(&Event<'_>)) -> Option<String> {
+        let (needed, size) = (self.needed(), anemll_files::size);
+        if needed <= self.memory {
+            return None;
+        }
+        let why = match passes(self.taps, Kind::Products, self.memory) {
+            Err(_) => format!("one layer's more than the {} of memory", size(self.memory)),
+            Ok(passes) if passes > MOST_PASSES => {
+                format!("and the text would be run {passes} times for them")
+            }
+            Ok(passes) => match self.short_of_disk() {
+                Some(free) => format!("twice that on disk, where {} are free", size(free)),
+                None => {
+                    self.tell(passes, show);
+                    return None;
+                }
+            },
+        };
+        Some(format!("the products of every two inputs take {}, {why}", size(needed)))
+    }
+}
+
+/// What passes keep, and the file itself.
+fn room(needed: u64) -> u64 {
+    needed.saturating_mul(2)
+}
+
+/// Bytes of `free` disk, where those and what is `kept` already are fewer than `room`.
+fn too_few(free: u64, kept: u64, room: u64) -> Option<u64> {
+    (free.saturating_add(kept) < room).then_some(free)
+}
+
 /// What is added up: what is asked for, or squares where products are too large. Says what products
 /// take, where that is more than memory has at once.
 fn kind(
@@ -132,56 +193,33 @@ fn kind(
     memory: u64,
     show: &dyn Fn(&Event<'_>),
 ) -> Result<Kind> {
-    let needed = needed(taps, request.kind);
-    if request.kind == Kind::Squares || needed <= memory || request.tokens == 0 {
+    let products = Products { taps, memory, output: &request.output };
+    if request.kind == Kind::Squares || request.tokens == 0 || products.needed() <= memory {
         return Ok(request.kind);
     }
-    let size = anemll_files::size;
-    let squares = |why: &str| {
+    if request.squares_where_products_are_too_large {
+        let Some(why) = products.refused(show) else { return Ok(request.kind) };
         let text = format!(
-            "the products of every two inputs take {}, {why}: squares alone are taken; \
-             `anemll calibrate --hessian` takes them all the same",
-            size(needed)
+            "{why}: only their squares are used; to use the products anyway, run \
+             `anemll calibrate --hessian` and give its file with --calibration"
         );
         show(&Event::Note { text: &text });
-        Ok(Kind::Squares)
-    };
-    let passes = match passes(taps, request.kind, memory) {
-        Ok(passes) => passes,
-        Err(_) if request.squares_where_products_are_too_large => {
-            return squares(&format!("one layer's more than the {} of memory", size(memory)));
-        }
-        Err(error) => return Err(error),
-    };
-    // What the passes keep, and the file itself.
-    let room = needed.saturating_mul(2);
-    let free = machine::free_space(&request.output).filter(|free| *free < room);
-    if request.squares_where_products_are_too_large {
-        if passes > MOST_PASSES {
-            return squares(&format!("and the text would be run {passes} times for them"));
-        }
-        if let Some(free) = free {
-            return squares(&format!("twice that on disk, where {} are free", size(free)));
-        }
-    } else if let Some(free) = free {
+        return Ok(Kind::Squares);
+    }
+    let passes = passes(taps, request.kind, memory)?;
+    if let Some(free) = products.short_of_disk() {
         return Err(Error::new(
             codes::OUTPUT_UNWRITABLE,
             format!(
                 "the products of every two inputs take {} on disk while they are made, and {} are free",
-                size(room),
-                size(free)
+                anemll_files::size(room(products.needed())),
+                anemll_files::size(free)
             ),
         )
         .with_at(request.output.display().to_string())
         .with_hint("free some space, name a file on another disk, or leave --hessian out"));
     }
-    let text = format!(
-        "the products of every two inputs take {}, more than the {} of memory: the text is run {passes} \
-         times, each time for some of the layers",
-        size(needed),
-        size(memory)
-    );
-    show(&Event::Note { text: &text });
+    products.tell(passes, show);
     Ok(request.kind)
 }
 
@@ -250,4 +288,21 @@ fn own_answers(
         pieces.push(Piece::answered(tokenizer, template.as_ref(), question, text.trim())?);
     }
     Ok((generator.into_engine(), pieces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_kept_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("a.safetensors");
+        assert_eq!(kept(&output), 0);
+        std::fs::write(folder.path().join("a.safetensors.partial"), [0; 30]).unwrap();
+        std::fs::write(folder.path().join("a.safetensors.partial-2"), [0; 12]).unwrap();
+        assert_eq!(kept(&output), 42);
+        assert_eq!(too_few(60, kept(&output), 100), None);
+        assert_eq!(too_few(57, kept(&output), 100), Some(57));
+    }
 }

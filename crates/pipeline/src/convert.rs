@@ -1,12 +1,12 @@
 //! A conversion from its beginning to its end, and what it would come to.
 
+use crate::REPORT;
 use crate::dry_run::{self, DryRun};
 use crate::event::{Event, Outcome};
 use crate::finish::SmallFiles;
 use crate::job::{Job, refuse_missing_tokenizer};
 use crate::model_files::{self, CompanionFindings, TOKENIZER, has_weights, hash_source};
 use crate::model_source::{Need, Source};
-use crate::names::REPORT;
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
 use crate::quantization::Quantization;

@@ -82,7 +82,7 @@ impl Job<'_> {
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)
                 }
                 Task::Files => {
-                    let quality = known_quality(work, store);
+                    let quality = known_quality(work, store, &selected);
                     let outputs = self.write_small_files(work, store, command_line, quality)?;
                     inputs = work.small_files.fingerprint();
                     let outcome = StepReport::told(true, "");
@@ -155,9 +155,12 @@ impl Job<'_> {
     }
 }
 
-/// What an earlier test, which still holds, has measured.
-fn known_quality(work: &Work<'_>, store: &Store) -> Option<Quality> {
+/// What an earlier test has measured; nothing where one of `selected` measures anew, or no more.
+fn known_quality(work: &Work<'_>, store: &Store, selected: &[u32]) -> Option<Quality> {
     let mut records = store.view().records();
     let test = records.find(|record| work.steps.task(record.number) == Task::Test)?;
+    if selected.contains(&test.number) {
+        return None;
+    }
     serde_json::from_value(test.findings["quality"].clone()).ok()
 }

@@ -1,11 +1,11 @@
 //! `convert`: from a model directory to packages, meta.yaml and the report, in steps that are done
 //! once.
 
+use crate::REPORT;
 use crate::event::{Event, Shipped};
 use crate::finish::SmallFiles;
 use crate::model_files::{self, CompanionFindings, OpenModel, TOKENIZER};
 use crate::model_source::{self};
-use crate::names::REPORT;
 use crate::packages::relative_path;
 use crate::plugins::{AUTOMATIC, Plugins};
 use crate::quantization::Quantization;

@@ -45,6 +45,11 @@ impl Kept {
         Self { source_sha256, limit, weights: Mutex::default() }
     }
 
+    /// The hash of a model, and no weight.
+    pub(crate) fn hash(source_sha256: String) -> Self {
+        Self { source_sha256, limit: 0, weights: Mutex::default() }
+    }
+
     /// A weight under a rotation, if it is kept.
     pub(crate) fn get(&self, weight: &Weight, rotation: Option<u64>) -> Option<Values> {
         let weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,9 +62,11 @@ impl Kept {
     pub(crate) fn put(&self, weight: &Weight, rotation: Option<u64>, values: &Values) {
         let bytes = values.0.len() * size_of::<f16>();
         let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        if weights.bytes + bytes <= self.limit {
+        // Two threads may have read one weight.
+        let key = (key(weight), rotation);
+        if weights.bytes + bytes <= self.limit && !weights.values.contains_key(&key) {
             weights.bytes += bytes;
-            weights.values.insert((key(weight), rotation), Arc::new(values.clone()));
+            weights.values.insert(key, Arc::new(values.clone()));
         }
     }
 }
@@ -84,6 +91,8 @@ mod tests {
         };
         let values = |value: f32| (vec![f16::from_f32(value); 3], Fp16Report::default());
         let kept = Kept { limit: 12, ..Kept::new(String::new()) };
+        // Twice, which takes room once.
+        kept.put(&weight("a"), None, &values(1.0));
         kept.put(&weight("a"), None, &values(1.0));
         kept.put(&weight("a"), Some(1), &values(2.0));
         kept.put(&weight("b"), None, &values(3.0));

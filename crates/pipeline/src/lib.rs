@@ -25,7 +25,6 @@ mod kept;
 mod meta;
 pub mod model_files;
 pub mod model_source;
-mod names;
 pub mod original;
 mod output_scale;
 mod own_calibration;
@@ -51,6 +50,6 @@ mod weight_values;
 mod weights;
 mod work;
 
+pub use anemll_conversion::REPORT;
 pub use convert::{dry_run, run};
 pub use dry_run::DryRun;
-pub use names::REPORT;

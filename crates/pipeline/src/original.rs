@@ -1,19 +1,21 @@
 //! A model as it is: converted to 16-bit floats in a temporary folder, and opened to be run.
 
+use crate::component_options::TypedOption;
 use crate::convert::{self, weight_names};
 use crate::event::Event;
+use crate::kept::Kept;
 use crate::model_files::HeadChoice;
-use crate::names::REPORT;
 use crate::plugins::Plugins;
+use crate::quantizer_choice::QuantizerChoice;
 use crate::request::ConvertRequest;
 use crate::scratch;
 use anemll_calibration::{Taps, WeightNames};
 use anemll_codes as codes;
-use anemll_conversion::META;
-use anemll_files::Limit;
+use anemll_conversion::{Conversion, META};
 use anemll_generation::engine::Engine;
 use anemll_plugin_api::{ComponentOptions, Error, Host, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Tokens that one call of an evaluation function takes: more make better use of the processor.
 const BATCH: u64 = 128;
@@ -29,6 +31,10 @@ pub struct OriginalRequest {
     pub arch: Option<String>,
     /// Which weight the head has, where two are there.
     pub head: Option<HeadChoice>,
+    /// Options of the frontend.
+    pub options: Vec<TypedOption>,
+    /// SHA-256 of configuration and weights, where it is known.
+    pub source_sha256: Option<String>,
     /// Id of the runtime, which must be able to compute with activations in f32.
     pub runtime: String,
     /// Where the temporary folder goes; the system's own place when absent.
@@ -60,13 +66,19 @@ impl Original {
     ) -> Result<Self> {
         let exact = ComponentOptions::new().with("activations", "float32");
         let runtime = plugins.runtime_with(&request.runtime, &exact)?;
-        let place = request.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let folder = scratch::folder(&place, "anemll-original-")?;
+        let folder =
+            scratch::folder(&scratch::or_usual(request.scratch.as_deref()), "anemll-original-")?;
+        let known = request.source_sha256.clone().map(|sha256| Arc::new(Kept::hash(sha256)));
         let conversion = ConvertRequest {
             context: request.context,
             batch: BATCH.min(request.context),
             arch: request.arch.clone(),
             head: request.head,
+            quantizer: QuantizerChoice {
+                options: request.options.clone(),
+                ..QuantizerChoice::none()
+            },
+            kept: known,
             ..ConvertRequest::unquantized(&request.model, folder.path())
         };
         let weights = weight_names(&conversion, plugins)?;
@@ -77,8 +89,11 @@ impl Original {
             }
         };
         convert::run(&conversion, plugins, "", &bars)?;
-        let source_sha256 = source_sha256(&folder.path().join(REPORT))?;
-        let engine = Engine::open(&folder.path().join(META), runtime.as_ref(), host)?;
+        let meta = folder.path().join(META);
+        let source_sha256 = Conversion::read(&meta)?
+            .source_sha256()
+            .ok_or_else(|| Error::new(codes::INTERNAL, "a conversion does not name its model"))?;
+        let engine = Engine::open(&meta, runtime.as_ref(), host)?;
         Ok(Self { engine, source_sha256, weights, _folder: folder })
     }
 
@@ -89,15 +104,4 @@ impl Original {
     pub fn taps(&self) -> Result<Taps> {
         Taps::new(&self.engine.evaluation_functions(), &self.weights)
     }
-}
-
-/// What the report says that the model is.
-fn source_sha256(report: &Path) -> Result<String> {
-    let missing = |why: String| Error::new(codes::INTERNAL, format!("no report: {why}"));
-    let bytes =
-        anemll_files::read(report, Limit::METADATA).map_err(|error| missing(error.to_string()))?;
-    let report: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| missing(error.to_string()))?;
-    let hash = report["source_sha256"].as_str();
-    hash.map(str::to_owned).ok_or_else(|| missing("it does not name the model".to_owned()))
 }

@@ -89,6 +89,8 @@ impl OwnCalibration<'_> {
                 context: self.window(),
                 arch: self.arguments.arch.clone(),
                 head: self.arguments.head,
+                options: Vec::new(),
+                source_sha256: Some(self.source_sha256.to_owned()),
                 runtime: CPU.to_owned(),
                 scratch: Some(self.scratch.to_owned()),
             },

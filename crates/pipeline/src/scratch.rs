@@ -21,6 +21,11 @@ pub(crate) fn place(arguments: &ConvertRequest, model: &ModelDescription) -> Pat
     }
 }
 
+/// The place that was named, or else the system's own.
+pub fn or_usual(place: Option<&Path>) -> PathBuf {
+    place.map_or_else(std::env::temp_dir, Path::to_owned)
+}
+
 /// A folder in `place` that goes when it is dropped.
 ///
 /// # Errors
@@ -29,7 +34,8 @@ pub fn folder(place: &Path, prefix: &str) -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix(prefix).tempdir_in(place).map_err(|source| {
         let what = "cannot make a temporary folder";
         anemll_store::io_error(codes::OUTPUT_UNWRITABLE, what, place, &source).with_hint(
-            "choose another place with --scratch where there is that flag, or set TMPDIR",
+            "name another place with --scratch, where the command has that flag, or with the environment \
+             variable TMPDIR",
         )
     })
 }

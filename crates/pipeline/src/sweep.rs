@@ -116,6 +116,16 @@ struct Form {
     request: ConvertRequest,
 }
 
+impl Form {
+    /// What makes `convert` do the same.
+    fn flags(&self) -> String {
+        let ConvertRequest { arch, head, quantizer, .. } = &self.request;
+        let arch = arch.iter().map(|id| format!("--arch {id}"));
+        let head = head.iter().map(|head| format!("--head {}", head.name()));
+        arch.chain(head).chain(quantizer.line()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Tries every form. `ready` hears of each as soon as it is measured.
 ///
 /// # Errors
@@ -127,7 +137,7 @@ pub fn sweep(
     show: &dyn Fn(&Event<'_>),
     ready: &mut dyn FnMut(&SweepRow) -> Result<()>,
 ) -> Result<Sweep> {
-    let place = request.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let place = scratch::or_usual(request.scratch.as_deref());
     let model = Source::open(&request.model, Need::Weights, show)?.whole(show)?;
     // Nothing is written there: a plan wants to know where it would.
     let nowhere = scratch::folder(&place, "anemll-sweep-")?;
@@ -153,6 +163,8 @@ pub fn sweep(
         context: WINDOW,
         arch: request.arch.clone(),
         head: request.head,
+        options: Vec::new(),
+        source_sha256: Some(source_sha256.clone()),
         runtime: CPU.to_owned(),
         scratch: request.scratch.clone(),
     };
@@ -229,7 +241,7 @@ pub fn sweep(
         let weights = files.iter().flat_map(|file| &file.weights);
         let notes: BTreeSet<&String> = weights.filter_map(|weight| weight.note.as_ref()).collect();
         let row = SweepRow {
-            flags: form.request.quantizer.line().unwrap_or_default(),
+            flags: form.flags(),
             lut: form.lut,
             bits: form.bits,
             group: form.group,

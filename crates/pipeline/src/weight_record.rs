@@ -5,10 +5,10 @@ use super::references::Resolved;
 use super::report::WeightFileReport;
 use anemll_codes as codes;
 use anemll_files::Limit;
-use anemll_plugin_api::{Error, Result};
+use anemll_plugin_api::Error;
 use anemll_store::OWN;
 use anemll_store::io_error as io;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The record of one weight file.
@@ -16,11 +16,20 @@ use std::path::{Path, PathBuf};
 pub(super) struct WeightRecord {
     /// What the report says of it.
     pub(super) report: WeightFileReport,
-    /// The seed of the rotation that its weights are written with, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) rotation: Option<u64>,
+    /// The rotation that its weights are written with; none where it is not known.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub(super) rotation: Option<Rotated>,
     /// What stands in programs in place of its references.
     pub(super) resolved: Resolved,
+}
+
+/// The seed of a rotation; none where nothing is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rotated(pub(super) Option<u64>);
+
+/// A rotation that is there: null says that nothing is rotated.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rotated>, D::Error> {
+    Rotated::deserialize(deserializer).map(Some)
 }
 
 /// Where the record of a weight file is, in an output directory.
@@ -34,7 +43,7 @@ pub(super) fn folder() -> PathBuf {
 }
 
 impl WeightRecord {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let text = anemll_files::read_no_follow(path, Limit::RECORD).map_err(|source| {
             io(codes::OUTPUT_UNWRITABLE, "cannot read the record of a weight file", path, &source)
         })?;
@@ -46,5 +55,31 @@ impl WeightRecord {
             .with_at(path.display().to_string())
             .with_hint("run the conversion again with --force")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_rotation_that_is_not_recorded_is_not_known() {
+        let record = |rotation: Option<Value>| -> WeightRecord {
+            let mut record = json!({ "report": { "id": "a", "bytes": 1, "deduplicated_bytes": 0, "weights": [] }, "resolved": {} });
+            if let Some(rotation) = rotation {
+                record["rotation"] = rotation;
+            }
+            serde_json::from_value(record).unwrap()
+        };
+        for (written, read) in [
+            (None, None),
+            (Some(Value::Null), Some(Rotated(None))),
+            (Some(7.into()), Some(Rotated(Some(7)))),
+        ] {
+            let found = record(written.clone());
+            assert_eq!(found.rotation, read);
+            assert_eq!(serde_json::to_value(&found).unwrap().get("rotation"), written.as_ref());
+        }
     }
 }

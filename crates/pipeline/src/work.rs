@@ -5,7 +5,7 @@ use super::finish::SmallFiles;
 use super::packages::{PackageContext, PackageInput, of_record, relative_path};
 use super::report::{PackageReport, WeightFileReport};
 use super::steps::Steps;
-use super::weight_record::{self, WeightRecord};
+use super::weight_record::{self, Rotated, WeightRecord};
 use super::weights::{self, WeightJob, Written};
 use crate::event::Event;
 use anemll_codes as codes;
@@ -147,7 +147,7 @@ impl Work<'_> {
                 deduplicated_bytes: result.deduplicated,
                 weights: result.weights,
             },
-            rotation: self.weights.rotated_by(),
+            rotation: Some(Rotated(self.weights.rotated_by())),
             resolved: result.resolved,
         };
         store.write_json(&weight_record::relative_path(&file.id), &record)
@@ -162,7 +162,8 @@ impl Work<'_> {
             if owner >= step || !path.is_file() {
                 continue;
             }
-            if WeightRecord::read(&path)?.rotation != self.weights.rotated_by() {
+            let ours = Rotated(self.weights.rotated_by());
+            if WeightRecord::read(&path)?.rotation.is_some_and(|theirs| theirs != ours) {
                 return Err(Error::new(
                     codes::STEP_INPUT_MISSING,
                     format!(

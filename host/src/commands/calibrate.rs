@@ -69,6 +69,8 @@ pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
             context: arguments.context,
             arch: arguments.original.arch.clone(),
             head: arguments.original.head.map(Into::into),
+            options: Vec::new(),
+            source_sha256: None,
             runtime: arguments.original.runtime.clone(),
             scratch: arguments.original.scratch.clone(),
         },

@@ -1,4 +1,4 @@
-//! `eval`: how far a conversion is from the original model, or how well it foretells a text.
+//! `eval`: how far a conversion is from the original model, or how well it predicts a text.
 
 use crate::arguments::{ConversionArguments, OriginalArguments, count};
 use crate::progress::{Bar, Display, Reporter, Unit};
@@ -105,6 +105,11 @@ pub struct EvalArguments {
 pub fn run(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     if let Some(model) = &arguments.model {
         return compare_with_original(arguments, model, plugins);
+    }
+    let original = &arguments.original;
+    if original.arch.is_some() || original.head.is_some() || original.scratch.is_some() {
+        return Err(Error::new(codes::USAGE, "--arch, --head and --scratch need --model")
+            .with_hint("they say how the original model is run: name it, or leave them out"));
     }
     match (&arguments.tokens, &arguments.reference) {
         (Some(tokens), Some(reference)) => {

@@ -5,26 +5,27 @@ mod stored;
 mod tensors;
 mod text;
 
-use crate::calibrate;
+use crate::calibrate::{self, Products};
+use crate::component_options::TypedOption;
 use crate::convert::{Named, named_weights};
 use crate::event::Event;
 use crate::model_files::{HeadChoice, hash_source};
 use crate::model_source::{Need, Source};
-use crate::names::REPORT;
 use crate::original::{Original, OriginalRequest};
 use crate::plugins::Plugins;
+use crate::quantizer_choice::QuantizerChoice;
 use crate::request::ConvertRequest;
 use crate::scratch;
 use crate::statistics::Statistics;
-use anemll_calibration::{CHECKPOINT, Calibration, Comparison, Kind, needed};
+use anemll_calibration::{CHECKPOINT, Calibration, Comparison, Kind, Progress};
 use anemll_codes as codes;
-use anemll_conversion::Conversion;
-use anemll_files::Limit;
+use anemll_conversion::{Conversion, REPORT};
 use anemll_generation::distance::by_position;
 use anemll_generation::engine::Engine;
 use anemll_generation::perplexity::{Distance, EvaluationPath, check_vocabulary, evaluate_text};
 use anemll_generation::sources::List;
 use anemll_huggingface::ModelDirectory;
+use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{Error, Host, Result};
 use std::path::{Path, PathBuf};
 
@@ -72,11 +73,10 @@ pub fn compare(
     let mut engine = Engine::open(&request.meta, runtime.as_ref(), host)?;
     let model = Source::open(&request.model, Need::Weights, show)?.whole(show)?;
     let directory = ModelDirectory::open(&model).map_err(Error::from)?;
-    refuse_other_model(&conversion, &hash_source(&directory, show)?, &model)?;
-    let folder = match &request.scratch {
-        Some(place) => scratch::folder(place, "anemll-eval-")?,
-        None => scratch::folder(&std::env::temp_dir(), "anemll-eval-")?,
-    };
+    let source_sha256 = hash_source(&directory, show)?;
+    refuse_other_model(&conversion, &source_sha256, &model)?;
+    let folder = scratch::folder(&scratch::or_usual(request.scratch.as_deref()), "anemll-eval-")?;
+    let (options, note) = frontend_options(&conversion, request, &directory, plugins)?;
     let pieces = conversion.description.head.sizes.len() as u64;
     let named = named_weights(
         &ConvertRequest {
@@ -85,6 +85,7 @@ pub fn compare(
             arch: request.arch.clone(),
             head: request.head,
             split_lm_head: (pieces > 0).then_some(pieces),
+            quantizer: QuantizerChoice { options: options.clone(), ..QuantizerChoice::none() },
             ..ConvertRequest::unquantized(&model, folder.path())
         },
         plugins,
@@ -100,6 +101,8 @@ pub fn compare(
         context: engine.context(),
         arch: request.arch.clone(),
         head: request.head,
+        options,
+        source_sha256: Some(source_sha256),
         runtime: request.runtime.clone(),
         scratch: request.scratch.clone(),
     };
@@ -128,27 +131,36 @@ pub fn compare(
     let statistics = folder.path().join("inputs.safetensors");
     let taps = original.taps()?;
     let memory = calibrate::memory(request.memory);
-    let kind = if needed(&taps, Kind::Products) <= memory { Kind::Products } else { Kind::Squares };
-    let corpus = sample.corpus(context)?;
-    let calibration = Calibration {
-        corpus: &corpus,
-        taps: &taps,
-        kind,
-        judge: None,
-        source_sha256: &original.source_sha256,
-        memory: u64::MAX,
-        checkpoint: CHECKPOINT,
-        output: &statistics,
+    let products = Products { taps: &taps, memory, output: &statistics };
+    let refused = products.refused(show);
+    let statistics = match &refused {
+        // Mean squares leave out what inputs have in common: another error would come of them.
+        Some(_) => None,
+        None => {
+            let calibration = Calibration {
+                corpus: &sample.corpus(context)?,
+                taps: &taps,
+                kind: Kind::Products,
+                judge: None,
+                source_sha256: &original.source_sha256,
+                memory,
+                checkpoint: CHECKPOINT,
+                output: &statistics,
+            };
+            anemll_calibration::calibrate(&mut original.engine, &calibration, &|seen| {
+                let Progress { done, total } = seen;
+                show(&Event::Measure { what: "looking at inputs", unit: "tokens", done, total });
+            })?;
+            Some(Statistics::made(&statistics)?)
+        }
     };
-    anemll_calibration::calibrate(&mut original.engine, &calibration, &|seen| {
-        progress("looking at inputs", seen.done);
-    })?;
     drop(original);
     let found = tensors::Tensors {
         conversion: &conversion,
         named: &named.weights,
         directory: &directory,
-        statistics: &Statistics::made(&statistics)?,
+        statistics: statistics.as_ref(),
+        refused: refused.as_deref(),
         counts: &sample.counts(named.description.vocabulary_size),
         rotations: tensors::rotations(&conversion, plugins),
     }
@@ -171,29 +183,37 @@ pub fn compare(
         distributions,
         by_position: by_position(&tokens, SPANS),
         tensors: found.tensors,
-        notes: found.notes,
+        notes: note.into_iter().chain(found.notes).collect(),
     })
 }
 
-/// What a conversion says of the model that it was made from, if it does: in its report, or in the
-/// comments of meta.yaml.
-fn source_of(conversion: &Conversion) -> Option<String> {
-    let read =
-        |name: &str| anemll_files::read_text(&conversion.directory.join(name), Limit::METADATA);
-    let report = read(REPORT).ok();
-    let said = report.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let said = said.and_then(|report| report["source_sha256"].as_str().map(str::to_owned));
-    said.or_else(|| {
-        let text = read(anemll_conversion::META).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("# source_sha256:"))?;
-        Some(line.trim().to_owned())
-    })
+/// The options that the frontend was given for the conversion, by which its weights may be other
+/// multiples of the model's; where it does not record them, a note.
+fn frontend_options(
+    conversion: &Conversion,
+    request: &CompareRequest,
+    directory: &ModelDirectory,
+    plugins: &Plugins,
+) -> Result<(Vec<TypedOption>, Option<String>)> {
+    let config = directory.config_file();
+    let id = plugins.frontend_id(config.text(), request.arch.as_deref())?;
+    let report = conversion.report();
+    if report["options"].is_null() {
+        let note = format!(
+            "the conversion has no {REPORT} that names its options: matrices are compared as the plugin \
+             `{id}` makes them without any"
+        );
+        return Ok((Vec::new(), Some(note)));
+    }
+    let recorded = report["options"]["option"].as_array().into_iter().flatten();
+    let typed = recorded.filter_map(|option| option.as_str()?.parse::<TypedOption>().ok());
+    Ok((typed.filter(|option| option.is_of(Stage::Arch, &id)).collect(), None))
 }
 
 /// Refuses a model that the conversion was not made from; of a conversion that does not name its own,
 /// nothing is known.
 fn refuse_other_model(conversion: &Conversion, sha256: &str, model: &Path) -> Result<()> {
-    match source_of(conversion) {
+    match conversion.source_sha256() {
         Some(own) if own != sha256 => Err(Error::new(
             codes::EVALUATION_INPUT,
             format!(

@@ -4,7 +4,7 @@ use anemll_conversion::Conversion;
 use anemll_mil::model;
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
-use anemll_plugin_api::Result;
+use anemll_plugin_api::Error;
 use anemll_weights::{Decoder, Part, Weight, WeightFiles};
 use coreml_proto::Model;
 use std::path::Path;
@@ -25,12 +25,12 @@ pub(super) struct Found {
 
 impl Stored {
     /// Every model that a conversion has, in the order of its description.
-    pub(super) fn all(conversion: &Conversion) -> Result<Vec<Self>> {
+    pub(super) fn all(conversion: &Conversion) -> Result<Vec<Self>, Error> {
         let models = conversion.description.models();
         models.into_iter().map(|model| Self::open(&conversion.package(model)?)).collect()
     }
 
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path) -> Result<Self, Error> {
         if CompiledModel::is_at(path) {
             return Ok(Self::Compiled(Box::new(CompiledModel::open(path)?)));
         }
@@ -51,17 +51,18 @@ impl Stored {
         }
     }
 
-    /// A weight's values; none where they cannot be told.
-    pub(super) fn read(&self, weight: &Weight<'_>) -> Result<Option<Found>> {
-        let program = model::program(self.model()).ok();
-        let body = program.and_then(|program| program.functions.get(*weight.functions.first()?));
-        let Some(block) = body.and_then(|body| model::block(body).ok()) else { return Ok(None) };
-        let Ok(values) = Decoder::new(block, self.files()).effective_values(weight.name) else {
-            return Ok(None);
-        };
+    /// A weight's values, or why they cannot be told.
+    pub(super) fn read(&self, weight: &Weight<'_>) -> Result<Found, String> {
+        let program = model::program(self.model()).map_err(|error| error.to_string())?;
+        let name = weight.functions.first().copied().unwrap_or_default();
+        let body = program.functions.get(name);
+        let body = body.ok_or_else(|| format!("the model has no function `{name}`"))?;
+        let block = model::block(body).map_err(|error| error.to_string())?;
+        let values = Decoder::new(block, self.files()).effective_values(weight.name);
+        let values = values.map_err(|error| error.to_string())?;
         let mut read = vec![0.0; values.count()];
-        values.fill(0, &mut read)?;
-        Ok(Some(Found { values: read, bytes: weight.bytes(), form: form(weight) }))
+        values.fill(0, &mut read).map_err(|error| error.to_string())?;
+        Ok(Found { values: read, bytes: weight.bytes(), form: form(weight) })
     }
 }
 

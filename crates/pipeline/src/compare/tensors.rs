@@ -8,7 +8,7 @@ use crate::quantizer_choice::QuantizerChoice;
 use crate::references::Weight;
 use crate::rotation::Rotation;
 use crate::statistics::Statistics;
-use crate::weight_record::WeightRecord;
+use crate::weight_record::{Rotated, WeightRecord};
 use crate::weight_values::WeightSource;
 use anemll_calibration::{Inputs, MatrixError, TensorError};
 use anemll_conversion::Conversion;
@@ -27,8 +27,10 @@ pub(super) struct Tensors<'a> {
     /// The weights of its programs.
     pub(super) named: &'a [Weight],
     pub(super) directory: &'a ModelDirectory,
-    /// Of the matrices' inputs.
-    pub(super) statistics: &'a Statistics,
+    /// Products of the matrices' inputs; none where they are too large.
+    pub(super) statistics: Option<&'a Statistics>,
+    /// Why they are too large.
+    pub(super) refused: Option<&'a str>,
     /// How often each token was looked up.
     pub(super) counts: &'a [f32],
     /// Seeds of rotations that the weights may have been written with.
@@ -67,47 +69,47 @@ impl Tensors<'_> {
         let total = stored.len() as u64;
         let mut rotation = None;
         let mut sums: Vec<Sum> = Vec::new();
-        let (mut done, mut missing, mut unknown) = (0, Vec::new(), 0_usize);
+        let (mut done, mut notes) = (0, Notes::default());
         for weight in matrices {
             check_cancelled()?;
-            let found = match stored.get(weight.id.as_str()) {
-                Some((model, found)) => model.read(found)?,
-                None => None,
+            let tensor = weight.reference.tensor.as_str();
+            let Some((model, place)) = stored.get(weight.id.as_str()) else {
+                notes.absent.push(tensor);
+                continue;
             };
             let elements: u64 = weight.shape.iter().product();
-            let Some(found) = found.filter(|found| found.values.len() as u64 == elements) else {
-                missing.push(weight.reference.tensor.as_str());
-                continue;
+            let found = model.read(place).and_then(|found| match found.values.len() as u64 {
+                count if count == elements => Ok(found),
+                count => Err(format!("it has {count} elements, and {elements} in the model")),
+            });
+            let found = match found {
+                Ok(found) => found,
+                Err(why) => {
+                    notes.unreadable.push((tensor, why));
+                    continue;
+                }
             };
             if rotation.is_none() && Rotation::concerns(&weight.reference) {
                 rotation = Some(self.rotation_of(weight, &found)?);
             }
-            let error = self.error(weight, &found, rotation.flatten())?;
-            unknown += usize::from(error.output_error().is_none());
+            let inputs = self.inputs(weight, rotation.flatten())?;
+            if let Known::Nothing(why) = inputs {
+                notes.unknown.entry(why).or_default().push(tensor);
+            }
+            let error = self.error(weight, &found, rotation.flatten(), &inputs)?;
             add(&mut sums, weight, &found, error);
             done += 1;
             show(&Event::Measure { what: "comparing weights", unit: "weights", done, total });
-        }
-        let mut notes = Vec::new();
-        if let Some(first) = missing.first() {
-            notes.push(format!(
-                "{} matrices are not in the conversion under the names that this version gives, such as \
-                 `{first}`: they are not compared",
-                missing.len()
-            ));
-        }
-        if unknown > 0 {
-            notes.push(format!(
-                "the output error of {unknown} matrices is not known: the products of every two inputs \
-                 take more memory than there is (--memory), or are of values that are not tapped"
-            ));
         }
         let entry = |sum: Sum| TensorError {
             sqnr_db: sum.error.sqnr_db(),
             output_error: sum.error.output_error(),
             ..sum.entry
         };
-        Ok(Compared { tensors: sums.into_iter().map(entry).collect(), notes })
+        Ok(Compared {
+            tensors: sums.into_iter().map(entry).collect(),
+            notes: notes.told(self.refused),
+        })
     }
 
     /// The rotation under which a stored weight is nearest to the original.
@@ -142,32 +144,107 @@ impl Tensors<'_> {
         Some(Rotation { seed: seed?, directory: self.directory })
     }
 
-    fn error(&self, weight: &Weight, found: &Found, rotation: Option<u64>) -> Result<MatrixError> {
+    fn error(
+        &self,
+        weight: &Weight,
+        found: &Found,
+        rotation: Option<u64>,
+        inputs: &Known,
+    ) -> Result<MatrixError> {
         let original = self.original(weight, rotation)?;
-        let columns = columns(weight);
-        let of = |inputs| MatrixError::of(&original, &found.values, columns, inputs);
-        if weight.reference.role == LOOKED_UP {
-            let counts =
-                Some(self.counts).filter(|counts| counts.len() * columns == original.len());
-            return of(counts.map_or(Inputs::Unknown, Inputs::Counts));
-        }
-        let Some(known) = self.statistics.of(weight, &weight.reference.tensor)? else {
-            return of(Inputs::Unknown);
+        let inputs = match inputs {
+            Known::Nothing(_) => Inputs::Unknown,
+            Known::Counts => Inputs::Counts(self.counts),
+            Known::Products(values) => Inputs::Products(values),
         };
-        let are_squares = known.shape.len() == 1;
+        MatrixError::of(&original, &found.values, columns(weight), inputs)
+    }
+
+    fn inputs(&self, weight: &Weight, rotation: Option<u64>) -> Result<Known> {
+        if weight.reference.role == LOOKED_UP {
+            let rows = weight.shape.first().copied().unwrap_or(0);
+            let fits = self.counts.len() as u64 == rows;
+            return Ok(if fits { Known::Counts } else { Known::Nothing(Unknown::Pieces) });
+        }
+        let Some(statistics) = self.statistics else {
+            return Ok(Known::Nothing(Unknown::TooLarge));
+        };
+        let Some(known) = statistics.of(weight, &weight.reference.tensor)? else {
+            return Ok(Known::Nothing(Unknown::NotTapped));
+        };
         let rotated = match self.rotation(rotation) {
-            // Mean squares say nothing of rotated inputs.
-            Some(_) if are_squares && reads_rotated(&weight.reference) => {
-                return of(Inputs::Unknown);
-            }
             Some(rotation) => rotation.statistics(&weight.reference, &known.view()?)?,
             None => None,
         };
         let bytes = rotated.as_deref().unwrap_or(&known.bytes);
-        let values: Vec<f32> =
-            bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        of(if are_squares { Inputs::Squares(&values) } else { Inputs::Products(&values) })
+        let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        Ok(Known::Products(values.collect()))
     }
+}
+
+/// What is known of a matrix's inputs.
+enum Known {
+    /// How often each row is looked up.
+    Counts,
+    /// The mean product of every two.
+    Products(Vec<f32>),
+    Nothing(Unknown),
+}
+
+/// Why nothing is known of a matrix's inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Unknown {
+    TooLarge,
+    NotTapped,
+    Pieces,
+}
+
+/// What could not be measured.
+#[derive(Default)]
+struct Notes<'a> {
+    absent: Vec<&'a str>,
+    unreadable: Vec<(&'a str, String)>,
+    unknown: BTreeMap<Unknown, Vec<&'a str>>,
+}
+
+impl Notes<'_> {
+    /// For people; `refused` says why there are no products of inputs.
+    fn told(&self, refused: Option<&str>) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(first) = self.absent.first() {
+            notes.push(format!(
+                "{} not in the conversion under the {} that this version of anemll gives {}, such as \
+                 `{first}`",
+                matrices(self.absent.len(), "is", "are"),
+                if self.absent.len() == 1 { "name" } else { "names" },
+                if self.absent.len() == 1 { "it" } else { "them" },
+            ));
+        }
+        if let Some((first, why)) = self.unreadable.first() {
+            notes.push(format!(
+                "{} not be compared, such as `{first}`: {why}",
+                matrices(self.unreadable.len(), "could", "could")
+            ));
+        }
+        for (cause, tensors) in &self.unknown {
+            let why = match cause {
+                Unknown::TooLarge => refused.unwrap_or("its inputs were not looked at"),
+                Unknown::NotTapped => "its inputs are not seen while the model runs",
+                Unknown::Pieces => "it has another number of rows than the vocabulary has tokens",
+            };
+            let first = tensors.first().copied().unwrap_or_default();
+            notes.push(format!(
+                "the output error of {} unknown, such as `{first}`: {why}",
+                matrices(tensors.len(), "is", "is")
+            ));
+        }
+        notes
+    }
+}
+
+/// `1 matrix is`, `2 matrices are`.
+fn matrices(count: usize, one: &str, more: &str) -> String {
+    if count == 1 { format!("1 matrix {one}") } else { format!("{count} matrices {more}") }
 }
 
 fn is_matrix(weight: &Weight) -> bool {
@@ -178,10 +255,6 @@ fn is_matrix(weight: &Weight) -> bool {
 fn place(reference: &WeightReference) -> (bool, Option<u32>) {
     let is_behind = reference.layer.is_none() && reference.role != LOOKED_UP;
     (is_behind, reference.layer)
-}
-
-fn reads_rotated(reference: &WeightReference) -> bool {
-    Rotation::concerns(reference) && reference.gain.is_some()
 }
 
 /// Elements of a row.
@@ -217,20 +290,47 @@ fn add(sums: &mut Vec<Sum>, weight: &Weight, found: &Found, error: MatrixError) 
     });
 }
 
-/// The rotations that the weights of a conversion may have: the one that its records name, or, where
-/// there are none, none and that of the usual quantizer.
+/// The rotations that the weights of a conversion may have: those that its records name, and, where
+/// there are none, or one does not say, none and that of the usual quantizer.
 pub(super) fn rotations(conversion: &Conversion, plugins: &Plugins) -> Vec<Option<u64>> {
     let records = conversion.directory.join(crate::weight_record::folder());
     let entries = std::fs::read_dir(records).into_iter().flatten().flatten();
     let recorded = entries.filter_map(|entry| WeightRecord::read(&entry.path()).ok());
-    let mut seeds: Vec<Option<u64>> = recorded.map(|record| record.rotation).collect();
-    if seeds.is_empty() {
+    let recorded: Option<Vec<Option<u64>>> =
+        recorded.map(|record| record.rotation.map(|Rotated(seed)| seed)).collect();
+    let mut seeds = recorded.filter(|seeds| !seeds.is_empty()).unwrap_or_else(|| {
         let usual = QuantizerChoice::default().choose(plugins).ok().flatten();
         let nothing = outline(&ModelDescription::default(), false);
         let scheme = usual.and_then(|(_, quantizer)| quantizer.scheme(&nothing).ok());
-        seeds = vec![None, scheme.and_then(|scheme| scheme.rotation)];
-    }
+        vec![None, scheme.and_then(|scheme| scheme.rotation)]
+    });
     seeds.sort_unstable();
     seeds.dedup();
     seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_apart() {
+        let mut notes = Notes::default();
+        assert!(notes.told(None).is_empty());
+        notes.absent.push("a");
+        notes.unreadable = vec![("b", "no such operation".to_owned()), ("c", "other".to_owned())];
+        notes.unknown.insert(Unknown::NotTapped, vec!["d"]);
+        notes.unknown.insert(Unknown::TooLarge, vec!["e", "f"]);
+        assert_eq!(
+            notes.told(Some("products take 3 GB")),
+            [
+                "1 matrix is not in the conversion under the name that this version of anemll gives it, such \
+                 as `a`",
+                "2 matrices could not be compared, such as `b`: no such operation",
+                "the output error of 2 matrices is unknown, such as `e`: products take 3 GB",
+                "the output error of 1 matrix is unknown, such as `d`: its inputs are not seen while the \
+                 model runs",
+            ]
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use anemll_calibration::Corpus;
 use anemll_codes as codes;
+use anemll_generation::perplexity::too_few;
 use anemll_generation::sources::{Source as _, Text};
 use anemll_plugin_api::{Error, Result};
 use anemll_tokenizer::{TextFile, Tokenizer};
@@ -62,12 +63,9 @@ impl Sample {
             }
         };
         if lead.len() + tokens.len() < 2 {
-            return Err(Error::new(
-                codes::EVALUATION_INPUT,
-                format!("{} tokens are too few: none has one before it", tokens.len()),
-            )
-            .with_at(name)
-            .with_hint("give a longer text"));
+            return Err(Error::new(codes::EVALUATION_INPUT, too_few(tokens.len() as u64))
+                .with_at(name)
+                .with_hint("give a longer text"));
         }
         // By pieces: a decoder may take more than linear time.
         let mut words = 0;

@@ -38,13 +38,22 @@ pub fn text(found: &Comparison, width: Option<usize>) -> String {
         if not_finite > 0 {
             let _ = writeln!(
                 text,
-                "not finite   {not_finite} tokens of {whose} have infinite or undefined logits: figures that \
-                 include them are unknown"
+                "not finite   {}: figures that include {} are unknown",
+                match not_finite {
+                    1 => format!("1 token of {whose} has infinite or undefined logits"),
+                    count => format!("{count} tokens of {whose} have infinite or undefined logits"),
+                },
+                if not_finite == 1 { "it" } else { "them" }
             );
         }
     }
     if found.scored < FEW {
-        let _ = writeln!(text, "note: {} tokens are few: a longer text says more", found.scored);
+        let scored = match found.scored {
+            1 => "1 token was".to_owned(),
+            count => format!("{count} tokens were"),
+        };
+        let _ =
+            writeln!(text, "note: only {scored} scored: use a longer text for reliable numbers");
     }
     for note in &found.notes {
         let _ = writeln!(text, "note: {note}");
