@@ -4,10 +4,13 @@
 //! at most the row's position and minus infinity elsewhere; prefill takes full batches from
 //! `current_pos` on; a last batch that is not full is padded here, which changes nothing that is
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
+//! States that tokens replace (short convolutions) would keep the padding, so with such a state the
+//! tokens of a batch that is not full go one by one, as the apps have them do, and a batch of an
+//! evaluation ends its text where it is padded.
 
 use crate::observation::{Observer, ObservingSink};
 use anemll_codes as codes;
-use anemll_conversion::{Conversion, FILE, InputNames, LargestNames};
+use anemll_conversion::{Conversion, Description, FILE, InputNames, LargestNames};
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{FunctionSignature, RunStep};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor};
@@ -75,6 +78,10 @@ pub struct Engine {
     batch: u64,
     /// Tokens of each piece of the head.
     head_sizes: Vec<u64>,
+    /// Whether there are states that tokens replace.
+    recurrent: bool,
+    /// The position at which such states can go on, unless padding or an error spoiled them.
+    next: Option<u64>,
 }
 
 /// A function as it is called; all of it was found when the conversion was opened.
@@ -169,6 +176,8 @@ impl Engine {
             sizes if sizes.is_empty() => head_sizes,
             sizes => sizes.clone(),
         };
+        let calls = infer.iter().chain(&prefill).chain(&evaluate);
+        let recurrent = is_recurrent(&conversion.description, calls);
         let mut engine = Self {
             sessions,
             infer,
@@ -178,6 +187,8 @@ impl Engine {
             context: 0,
             batch: 0,
             head_sizes,
+            recurrent,
+            next: None,
         };
         let said = &engine.conversion.description;
         let (context, batch) = (said.context, said.batch);
@@ -280,8 +291,15 @@ impl Engine {
         self.infer.last().is_some_and(|call| self.largest(call).is_some())
     }
 
+    /// Whether there are states that tokens replace: then tokens can only go on where the last ones
+    /// ended, or start anew at position 0, which empties these states.
+    pub fn is_recurrent(&self) -> bool {
+        self.recurrent
+    }
+
     /// Empties every state.
     pub fn reset(&mut self) -> Result<()> {
+        self.next = None;
         self.sessions.iter_mut().try_for_each(|session| session.reset())
     }
 
@@ -291,22 +309,27 @@ impl Engine {
         rows.pop().ok_or_else(no_rows)
     }
 
-    /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded.
-    /// Without functions for it, token by token through `infer`.
+    /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded, or
+    /// with states that tokens replace goes token by token through `infer`. Without functions for
+    /// it, all do.
     pub fn prefill(&mut self, tokens: &[u32], position: u64) -> Result<()> {
         let mut position = position;
-        if self.prefill.is_empty() {
-            for token in tokens {
-                anemll_services::check_cancelled()?;
-                self.infer(*token, position)?;
-                position += 1;
-            }
-            return Ok(());
-        }
-        for batch in tokens.chunks(self.batch as usize) {
+        let batch = self.batch as usize;
+        let batched = match (self.prefill.is_empty(), self.recurrent) {
+            (true, _) => 0,
+            (false, true) => tokens.len() / batch * batch,
+            (false, false) => tokens.len(),
+        };
+        let (batched, single) = tokens.split_at(batched);
+        for batch in batched.chunks(batch) {
             anemll_services::check_cancelled()?;
             self.pass(Pass::Prefill, batch, position, None)?;
             position += batch.len() as u64;
+        }
+        for token in single {
+            anemll_services::check_cancelled()?;
+            self.infer(*token, position)?;
+            position += 1;
         }
         Ok(())
     }
@@ -359,6 +382,10 @@ impl Engine {
             )
             .with_hint("give fewer tokens, or convert with a larger --context"));
         }
+        if self.recurrent && position != 0 && self.next != Some(position) {
+            return Err(cannot_go_on(self.next, position));
+        }
+        self.next = None;
         let calls = match pass {
             Pass::Infer => &self.infer,
             Pass::Prefill => &self.prefill,
@@ -373,6 +400,8 @@ impl Engine {
             let session = self.sessions.get_mut(call.session).ok_or_else(no_rows)?;
             step(session.as_mut(), call, &description.run.feeds, &mut values, observer)?;
         }
+        let end = position + tokens.len() as u64;
+        self.next = (tokens.len() as u64 == width).then_some(end);
         if pass == Pass::Prefill {
             return Ok(Vec::new());
         }
@@ -388,6 +417,27 @@ impl Engine {
         };
         Ok(rows.into_iter().take(tokens.len()).collect())
     }
+}
+
+/// Whether there are states that tokens replace. Where the description does not know of any states,
+/// those that are no cache of keys and values by their names count.
+fn is_recurrent<'a>(description: &Description, calls: impl Iterator<Item = &'a Call>) -> bool {
+    let states = calls.flat_map(|call| &call.signature.states);
+    let known = !description.states.is_empty();
+    let mut others = states.filter(|state| !known && !anemll::is_cache(&state.name));
+    !description.recurrent.is_empty() || others.next().is_some()
+}
+
+fn cannot_go_on(next: Option<u64>, position: u64) -> Error {
+    let where_to = match next {
+        Some(next) => format!("only at {next}, where the last ones ended, or at 0"),
+        None => "only at 0".to_owned(),
+    };
+    Error::new(
+        codes::EVALUATION_INPUT,
+        format!("tokens at position {position} cannot be run: this model goes on {where_to}"),
+    )
+    .with_hint("its states hold the last tokens alone; run the text again from its beginning")
 }
 
 /// Calls a function with the values that it takes, and adds to them what it gives.
