@@ -119,6 +119,10 @@ FAMILIES.update(
             {"architectures": ["StableLmForCausalLM"], "model_type": "stablelm", "layer_norm_eps": 1e-05},
             ("attention_bias", "mlp_bias", "rms_norm_eps"),
         ),
+        "lfm2": (
+            {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2", "norm_eps": 1e-05, "pad_token_id": 0},
+            ("attention_bias", "hidden_act", "mlp_bias", "rms_norm_eps", "rope_scaling"),
+        ),
         "phi3": (
             {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias"),
@@ -239,6 +243,14 @@ def with_one_after_the_other(config: dict, weights: Weights) -> tuple[dict, Weig
     gains = {f"model.layers.{layer}.post_attention_layernorm.weight": torch.ones(64) for layer in range(2)}
     biases = {name.replace(".weight", ".bias"): torch.zeros(64) for name in gains}
     return {**config, "use_parallel_residual": False}, {**weights, **gains, **biases}
+
+
+def without_earlier_columns(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """Convolutions that see the present token alone, as where their state is lost."""
+    last = {name: value.clone() for name, value in weights.items() if name.endswith("conv.conv.weight")}
+    for value in last.values():
+        value[:, :, :-1] = 0
+    return config, {**weights, **last}
 
 
 def longrope(pairs: int) -> dict:
@@ -550,6 +562,34 @@ VARIANTS = {
         family="stablelm",
         positions=120,
         mistake=with_one_after_the_other,
+    ),
+    # The MLP is as wide as two thirds of what is given, rounded up.
+    "lfm2": Variant(
+        {
+            **SMALL,
+            "block_ff_dim": 136,
+            "block_multiple_of": 32,
+            "layer_types": ["conv", "full_attention", "conv"],
+            "num_hidden_layers": 3,
+        },
+        torch.bfloat16,
+        family="lfm2",
+        positions=120,
+        absent=("intermediate_size", "tie_word_embeddings"),
+        mistake=without_earlier_columns,
+    ),
+    # A chunk without attention, and one without a convolution.
+    "lfm2-biases": Variant(
+        {
+            **SMALL,
+            "block_auto_adjust_ff_dim": False,
+            "conv_L_cache": 4,
+            "conv_bias": True,
+            "full_attn_idxs": [1],
+        },
+        family="lfm2",
+        positions=120,
+        mistake=without_biases("conv.conv"),
     ),
     "phi3-window": Variant(
         {**SMALL, "num_key_value_heads": None, "sliding_window": 24},

@@ -33,6 +33,7 @@ fn converts(anemll: &Path, output: &Path) {
         "phi3",
         "olmo",
         "smollm3",
+        "lfm2",
         "granite",
         "stablelm",
         "lut",

@@ -172,6 +172,8 @@ models! {
     head_dim_apart = "head-dim-apart" in_chunks;
     large_eps = "large-eps" in_chunks;
     large_residual = "large-residual" in_chunks;
+    lfm2 = "lfm2" every_way;
+    lfm2_biases = "lfm2-biases" every_way;
     mha = "mha" in_chunks;
     mistral = "mistral" every_way;
     mistral_short_window = "mistral-short-window" every_way;

@@ -264,6 +264,7 @@ fn a_rotation_alone_changes_nothing() {
         "tiny-qwen3",
         "variants/granite",
         "variants/smollm3",
+        "variants/lfm2",
         "variants/phi3-long-factors",
         "variants/olmo2",
         "variants/gemma3",

@@ -64,6 +64,7 @@ fn values(description: &Description) -> impl Iterator<Item = (&'static str, &Str
         .map(|name| ("inputs", name))
         .chain(head.logits.iter().chain(largest).map(|name| ("head", name)))
         .chain(description.states.iter().map(|name| ("states", name)))
+        .chain(description.recurrent.iter().map(|name| ("recurrent", name)))
         .chain(feeds.map(|name| ("feeds", name)))
 }
 

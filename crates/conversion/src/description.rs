@@ -2,7 +2,7 @@
 
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{
-    Layout, ModelDescription, PackageKind, PackageSpec, RunOrder, RunStep,
+    Layout, ModelDescription, PackageKind, PackageSpec, RunOrder, RunStep, StateKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,9 @@ pub struct Description {
     /// The states that functions share, by name; each package has its own.
     #[serde(default)]
     pub states: Vec<String>,
+    /// Those of the states that tokens replace, by name: there is no going back in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recurrent: Vec<String>,
     /// The calls that make up a pass, and what goes from one to the next.
     #[serde(flatten)]
     pub run: RunOrder,
@@ -137,7 +140,8 @@ impl Description {
             functions: functions(layout, package),
             default_function: package.default_function.clone(),
         };
-        let state = &model.state.name;
+        let states = || model.states.iter().filter(|state| !state.name.is_empty());
+        let recurrent = states().filter(|state| state.kind != StateKind::Cache);
         Self {
             schema: SCHEMA,
             combiner: layout.combiner.clone(),
@@ -150,7 +154,8 @@ impl Description {
                 largest: largest.then_some(names),
                 sizes: model.head_splits.clone(),
             },
-            states: if state.is_empty() { Vec::new() } else { vec![state.clone()] },
+            states: states().map(|state| state.name.clone()).collect(),
+            recurrent: recurrent.map(|state| state.name.clone()).collect(),
             run: layout.run.clone(),
         }
     }
@@ -184,6 +189,7 @@ impl Description {
             inputs: InputNames::default(),
             head: HeadNames { largest: Some(LargestNames::anemll()), ..HeadNames::default() },
             states: Vec::new(),
+            recurrent: Vec::new(),
             run,
         }
     }

@@ -92,8 +92,39 @@ impl Norm {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Mixer {
-    /// Attention over what the state holds.
+    /// Attention over what the cache of keys and values holds.
     Attention(Attention),
+    /// A short convolution over time.
+    ShortConvolution(ShortConvolution),
+}
+
+impl Mixer {
+    /// The attention, if it is that.
+    pub const fn attention(&self) -> Option<&Attention> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            Self::ShortConvolution(_) => None,
+        }
+    }
+
+    /// The short convolution, if it is that.
+    pub const fn short_convolution(&self) -> Option<&ShortConvolution> {
+        match self {
+            Self::ShortConvolution(convolution) => Some(convolution),
+            Self::Attention(_) => None,
+        }
+    }
+}
+
+/// A causal convolution over time of each channel alone, between two gates: three projections of
+/// `x` give `b`, `c` and `v`, and the mixer gives the projection of `c * convolve(b * v)`. What it
+/// needs of earlier tokens, the last columns of `b * v`, is a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortConvolution {
+    /// Taps of the kernel, the present token's among them; the same in all layers.
+    pub length: u64,
+    /// Whether the projections and the convolution have biases.
+    pub bias: bool,
 }
 
 /// Grouped-query attention. Heads and their width are the model's: all layers share one state.

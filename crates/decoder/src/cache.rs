@@ -1,4 +1,5 @@
 //! The state that holds keys and values: writing a layer's new rows, reading them all.
+//! Of layers with other mixers, it has no rows.
 
 use anemll_mil::{DataType, Result, TensorType, Var};
 
@@ -33,8 +34,8 @@ impl Cache {
         keys: Var,
         values: Var,
     ) -> Result<(Var, Var)> {
-        let key_row = u64::from(layer);
-        let value_row = key_row + u64::from(graph.spec.layers());
+        let key_row = graph.spec.place_among_its_kind(layer);
+        let value_row = key_row + graph.spec.cached_layers();
         self.write(graph, key_row, keys)?;
         let content = self.write(graph, value_row, values)?;
         let keys = row(graph, content, key_row)?;

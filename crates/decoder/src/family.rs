@@ -126,6 +126,10 @@ pub struct Form {
     pub output_projection: OutputProjection,
     /// Form of the softmax.
     pub softmax: SoftmaxForm,
+    /// The inner width of the MLP, where it is not `intermediate_size`.
+    pub intermediate_size: Option<u64>,
+    /// Modules that the weight files do not call as Llama's do: Llama's name and theirs.
+    pub modules: &'static [(&'static str, &'static str)],
     /// Remarks for the report.
     pub notes: Vec<String>,
 }
@@ -155,6 +159,8 @@ impl Default for Form {
             logit_cap: None,
             output_projection: OutputProjection::Convolution,
             softmax: SoftmaxForm::Operation,
+            intermediate_size: None,
+            modules: &[],
             notes: Vec::new(),
         }
     }

@@ -22,7 +22,7 @@ use crate::tensors::{check_input, tensors_of};
 pub use crate::family::{
     Component, Defaults, EmbeddingScale, Family, Form, LocalRotation, Positions,
 };
-pub use crate::layers::{LayerForm, LayerRotation, Layers};
+pub use crate::layers::{LayerForm, LayerMixer, LayerRotation, Layers};
 
 /// Whether the weights are known, or only whether the family suits is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

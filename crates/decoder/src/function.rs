@@ -8,8 +8,9 @@ use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{FunctionSpec, Purpose};
 use coreml_proto::Model;
 
-use crate::block::{Attention, Mixer};
+use crate::block::Attention;
 use crate::cache::Cache;
+use crate::columns::Columns;
 use crate::error::{function_invalid, graph_invalid};
 use crate::graph::{Graph, int32};
 use crate::layer::{LayerInputs, add_layer};
@@ -36,7 +37,9 @@ use crate::{embedding, head};
 ///
 /// All else is float16. T is 1 for [`Purpose::Infer`], else the batch B. The norm after the last
 /// layer belongs to the layers. [`Purpose::Prefill`] leaves out the last layer's MLP and that norm,
-/// since only the state matters, and gives row 0, (1, 1, hidden).
+/// since only the states matter, and gives row 0, (1, 1, hidden).
+///
+/// Layers have all the states of [`DecoderSpec::states`], whether they use them or not.
 ///
 /// # Errors
 /// A specification or a function whose parts do not go together.
@@ -51,7 +54,7 @@ pub fn lower(spec: &DecoderSpec, function: &FunctionSpec) -> Result<Model> {
 /// The tables of the rotations that these layers have.
 fn tables_of(spec: &DecoderSpec, range: Range<u32>) -> Result<Vec<Option<RopeTables>>> {
     let used: BTreeSet<usize> =
-        range.filter_map(|layer| attention_of(spec, layer).rotation).collect();
+        attentions(spec, range).filter_map(|attention| attention.rotation).collect();
     // Rows for all positions of the state: a padded batch looks up positions beyond the context.
     let rows = spec.state_length();
     let tables = |(place, rope): (usize, &Frequencies)| {
@@ -60,9 +63,8 @@ fn tables_of(spec: &DecoderSpec, range: Range<u32>) -> Result<Vec<Option<RopeTab
     spec.rotations.iter().enumerate().map(tables).collect()
 }
 
-fn attention_of(spec: &DecoderSpec, layer: u32) -> &Attention {
-    let Mixer::Attention(attention) = &spec.block(layer).mixer;
-    attention
+fn attentions(spec: &DecoderSpec, range: Range<u32>) -> impl Iterator<Item = &Attention> {
+    range.filter_map(|layer| spec.block(layer).mixer.attention())
 }
 
 /// Checks that the pieces of a function go together.
@@ -115,7 +117,7 @@ fn build(
     };
     // All inputs are declared before any operation is made, in the order that the apps know.
     let inputs = match function.layers {
-        Some(_) => Some(declare_layer_inputs(&mut graph, tables)?),
+        Some(range) => Some(declare_layer_inputs(&mut graph, tables, range.first..range.end)?),
         None => None,
     };
 
@@ -163,11 +165,13 @@ struct Declared {
     positions: Var,
     mask: Var,
     cache: Cache,
+    columns: Option<Columns>,
 }
 
 fn declare_layer_inputs(
     graph: &mut Graph<'_>,
     tables: &[Option<RopeTables>],
+    range: Range<u32>,
 ) -> anemll_mil::Result<Declared> {
     let (tokens, context) = (graph.tokens, graph.spec.context);
     let builder = &mut graph.builder;
@@ -177,16 +181,23 @@ fn declare_layer_inputs(
     let mask = builder.input("causal_mask", mask)?;
     let current = builder.input("current_pos", TensorType::new(DataType::Int32, &[1]))?;
     let cache = Cache::declare(graph, current)?;
+    let columns = Columns::declare(graph)?;
     let positions = if tokens > 1 { position_ids } else { current };
+    let declared = Declared { positions, mask, cache, columns };
+    if attentions(graph.spec, range).next().is_none() {
+        // Without a cache to write to, no one asks for `current_pos` either.
+        let copy = graph.builder.identity(current)?;
+        graph.builder.name_value(copy, "current_pos_tmp")?;
+    }
     if tokens > 1 && tables.iter().any(Option::is_some) {
-        return Ok(Declared { positions, mask, cache });
+        return Ok(declared);
     }
     // One token stands at `current_pos`, and layers without a rotation ask for no position. The apps
     // give `position_ids` all the same, so it must stay an input: ANEMLL's graph copies it, lest a
     // loader drops an input without a use.
     let copy = graph.builder.identity(position_ids)?;
     graph.builder.name_value(copy, "position_ids_tmp")?;
-    Ok(Declared { positions, mask, cache })
+    Ok(declared)
 }
 
 fn add_layers(
@@ -199,9 +210,14 @@ fn add_layers(
 ) -> anemll_mil::Result<Var> {
     let spec = graph.spec;
     let rotations = Rotations::gather(graph, inputs.positions, tables)?;
-    let windows = range.clone().filter_map(|layer| attention_of(spec, layer).window);
+    let windows = attentions(spec, range.clone()).filter_map(|attention| attention.window);
     let masks = Masks::new(graph, inputs.mask, windows)?;
-    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks };
+    let mut columns = inputs.columns;
+    let convolves = |layer| spec.block(layer).mixer.short_convolution().is_some();
+    if let Some(columns) = columns.as_mut().filter(|_| range.clone().any(convolves)) {
+        columns.begin(graph, inputs.mask)?;
+    }
+    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks, columns };
     let last = spec.layers() - 1;
     let ends_model = range.contains(&last);
     for layer in range {

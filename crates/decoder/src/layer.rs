@@ -1,10 +1,12 @@
 //! A layer: its mixer and its MLP, each with its norms, added to the residual stream.
 
-use anemll_mil::{Result, Var};
+use anemll_mil::{Error, Result, Var};
 
 use crate::attention::attend;
 use crate::block::{Attention, Mixer, NormPlacement, QueryKeyNorm};
 use crate::cache::Cache;
+use crate::columns::Columns;
+use crate::convolution::short_convolution;
 use crate::graph::{Graph, int64};
 use crate::mask::Masks;
 use crate::mlp::mlp;
@@ -18,6 +20,7 @@ pub(crate) struct LayerInputs {
     pub(crate) rotations: Rotations,
     pub(crate) cache: Cache,
     pub(crate) masks: Masks,
+    pub(crate) columns: Option<Columns>,
 }
 
 /// Adds a layer to the residual stream, (1, T, hidden) to (1, T, hidden); without its MLP where only
@@ -30,7 +33,11 @@ pub(crate) fn add_layer(
     with_mlp: bool,
 ) -> Result<Var> {
     let placement = graph.spec.block(layer).placement;
-    let mixer_scope = format!("layers_{layer}_self_attn");
+    let mixer = &graph.spec.block(layer).mixer;
+    let mixer_scope = match mixer {
+        Mixer::Attention(_) => format!("layers_{layer}_self_attn"),
+        Mixer::ShortConvolution(_) => format!("layers_{layer}_conv"),
+    };
     let mlp_scope = format!("layers_{layer}_mlp");
 
     graph.builder.scope(&mixer_scope);
@@ -38,8 +45,16 @@ pub(crate) fn add_layer(
         true => normalize_in(graph, residual, layer, NormPlace::Input)?,
         false => residual,
     };
-    let Mixer::Attention(attention) = &graph.spec.block(layer).mixer;
-    let mut output = self_attention(graph, attention, inputs, x, layer)?;
+    let mut output = match mixer {
+        Mixer::Attention(attention) => self_attention(graph, attention, inputs, x, layer)?,
+        Mixer::ShortConvolution(convolution) => {
+            let columns = inputs
+                .columns
+                .as_mut()
+                .ok_or_else(|| Error::new("a short convolution has no state".to_owned()))?;
+            short_convolution(graph, *convolution, columns, x, layer)?
+        }
+    };
     if placement.is_after() {
         output = normalize_in(graph, output, layer, NormPlace::MixerOutput)?;
     }

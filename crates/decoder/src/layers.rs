@@ -1,5 +1,7 @@
 //! In what the layers of a model differ, as a configuration says it.
 
+use crate::block::ShortConvolution;
+
 /// In what the layers of a model differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layers {
@@ -44,6 +46,18 @@ pub struct LayerForm {
     pub window: Option<u64>,
     /// How it rotates queries and keys.
     pub rotation: LayerRotation,
+    /// What mixes tokens.
+    pub mixer: LayerMixer,
+}
+
+/// What mixes tokens in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LayerMixer {
+    /// Attention, as the family has it.
+    #[default]
+    Attention,
+    /// This short convolution.
+    ShortConvolution(ShortConvolution),
 }
 
 /// How a layer rotates queries and keys.

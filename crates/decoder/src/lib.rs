@@ -4,14 +4,17 @@
 //! the functions that a combiner asks for; [`frontend`] does so for families whose differences are
 //! data. A model is a list of layers ([`BlockSpec`]); architectures differ by what stands in it, not
 //! by copies of the graph. The parts that are most likely to get other forms stand alone:
-//! `attention` (scores and softmax), `mask` (windows), `rotary` (rows of the tables and rotation)
-//! and `cache` (the state of keys and values).
+//! `attention` (scores and softmax), `mask` (windows), `rotary` (rows of the tables and rotation),
+//! `convolution` (short ones over time), and of the states `cache` (keys and values) and `columns`
+//! (what short convolutions keep).
 
 mod attention;
 mod block;
 mod cache;
 mod choices;
+mod columns;
 pub mod config;
+mod convolution;
 mod embedding;
 mod error;
 mod family;
@@ -39,14 +42,15 @@ mod weights;
 
 pub use block::{
     Activation, Attention, BlockSpec, Mixer, Mlp, Norm, NormKind, NormPlacement, QueryKeyNorm,
+    ShortConvolution,
 };
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
 pub use names::TensorNames;
 pub use refusals::Refusals;
 pub use spec::{
-    DecoderSpec, LARGEST_CONTEXT, LARGEST_PARAMETERS, OutputProjection, STATE_NAME, SoftmaxForm,
-    split_head,
+    CONVOLUTION_STATE_NAME, DecoderSpec, LARGEST_CONTEXT, LARGEST_PARAMETERS, OutputProjection,
+    STATE_NAME, SoftmaxForm, split_head,
 };
 pub use tensors::{Remarks, check_input};
 pub use weights::{LayerWeight, Matrix, NormPlace, Weight};

@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::error::{key_invalid, key_missing, key_unsupported};
 use crate::family::{Defaults, EmbeddingScale, Family, Form, LocalRotation};
-use crate::layers::LayerRotation;
+use crate::layers::{LayerMixer, LayerRotation};
 use crate::names::TensorNames;
 use crate::quantized::QUANTIZATION_KEYS;
 use crate::refusals::Refusals;
@@ -187,7 +187,10 @@ pub(crate) fn read(
     }
     let head = refusals.take(head(&config, model, &names, (tied, choices.head), &mut notes))?;
     let layers = refusals.take(layers(&config))?;
-    let intermediate_size = refusals.take(config.required_size("intermediate_size"))?;
+    let intermediate_size = match form.intermediate_size {
+        Some(size) => Some(size),
+        None => refusals.take(config.required_size("intermediate_size"))?,
+    };
     let rotations = match (&rope, head_dimension) {
         (Some(rope), Some(width)) => {
             refusals.take(rotations(&config, rope, positions.local, width))?
@@ -236,6 +239,7 @@ pub(crate) fn read(
             tensor_prefix: names.prefix,
             head_tensor: names.head,
             fused_projections: form.fused_projections,
+            modules: form.modules,
             output_projection: form.output_projection,
             softmax: form.softmax,
         })
@@ -401,9 +405,9 @@ struct BlockSizes {
 fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> BlockSpec {
     let own = form.layers.of(layer);
     let plain_scale = 1.0 / (sizes.head_dimension as f64).sqrt();
-    BlockSpec {
-        placement: form.placement,
-        mixer: Mixer::Attention(Attention {
+    let mixer = match own.mixer {
+        LayerMixer::ShortConvolution(convolution) => Mixer::ShortConvolution(convolution),
+        LayerMixer::Attention => Mixer::Attention(Attention {
             query_key_value_bias: form.query_key_value_bias,
             output_bias: form.output_bias,
             query_key_norm: form.query_key_norm,
@@ -416,6 +420,10 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
             },
             window: own.window,
         }),
+    };
+    BlockSpec {
+        placement: form.placement,
+        mixer,
         mlp: Mlp {
             intermediate_size: sizes.intermediate_size,
             gated: form.gated,

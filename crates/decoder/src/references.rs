@@ -3,11 +3,13 @@
 
 use anemll_plugin_api::data::WeightReference;
 
-use crate::block::{Mixer, NormKind, QueryKeyNorm};
+use crate::block::{NormKind, QueryKeyNorm};
 use crate::spec::{DecoderSpec, OutputProjection};
-use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
+use crate::weights::{KERNEL, LayerWeight, Matrix, NormPlace, Weight};
 
 const RESIDUAL: &str = "residual";
+/// The norm after the last layer.
+const NORM: &str = "norm";
 const HIDDEN: &str = "hidden_size";
 const HEAD: &str = "head_dim";
 const QUERIES: &str = "num_attention_heads*head_dim";
@@ -15,6 +17,7 @@ const KEYS: &str = "num_key_value_heads*head_dim";
 const ATTENTION: &str = "(num_attention_heads+2*num_key_value_heads)*head_dim";
 const INNER: &str = "intermediate_size";
 const BOTH_INNER: &str = "2*intermediate_size";
+const CONVOLUTION: &str = "3*hidden_size";
 
 /// A dimension, and what gives it in the configuration.
 type Size = (u64, &'static str);
@@ -45,9 +48,13 @@ impl DecoderSpec {
                 .with_scale(factor(self.embedding_scale * self.stream_scale))
                 .with_writes(self.stream()),
             Weight::FinalNorm => {
-                self.gain(format!("{prefix}norm.weight"), hidden, 1.0).with_reads(self.stream())
+                let tensor = format!("{prefix}{}.weight", self.stored_module(NORM));
+                self.gain(tensor, hidden, 1.0).with_reads(self.stream())
             }
-            Weight::FinalNormBias => plain(format!("{prefix}norm.bias"), &[hidden], "norm.bias"),
+            Weight::FinalNormBias => {
+                let tensor = format!("{prefix}{}.bias", self.stored_module(NORM));
+                plain(tensor, &[hidden], "norm.bias")
+            }
             Weight::Head(piece) => {
                 let tensor =
                     if self.tied_embeddings { embedding } else { self.head_tensor.clone() };
@@ -67,6 +74,7 @@ impl DecoderSpec {
     fn layer_reference(&self, layer: u32, weight: LayerWeight) -> WeightReference {
         let hidden = (self.hidden_size, HIDDEN);
         let tensor = |module: &str, kind: &str| {
+            let module = self.stored_module(module);
             format!("{}layers.{layer}.{module}.{kind}", self.tensor_prefix)
         };
         let space = |name: Option<&str>| match name {
@@ -120,7 +128,20 @@ impl DecoderSpec {
                     .with_scale(self.factor_of(layer, matrix))
                     .with_writes(space(matrix.spaces(self.block(layer).mlp.gated).1))
             }
+            LayerWeight::Kernel => {
+                let taps = (self.convolution_length().unwrap_or_default(), "conv_L_cache");
+                plain(tensor(KERNEL, "weight"), &[hidden, (1, "1"), taps], "convolution.kernel")
+            }
+            LayerWeight::KernelBias => {
+                plain(tensor(KERNEL, "bias"), &[hidden], "convolution.kernel.bias")
+            }
         }
+    }
+
+    /// What the weight files call a module that Llama calls so.
+    pub(crate) fn stored_module<'a>(&self, module: &'a str) -> &'a str {
+        let other = self.modules.iter().find(|(usual, _)| *usual == module);
+        other.map_or(module, |(_, stored)| stored)
     }
 
     /// A norm's gain times a factor.
@@ -131,8 +152,7 @@ impl DecoderSpec {
 
     /// Elements of the gain of queries or keys.
     fn normed_heads(&self, layer: u32, matrix: Matrix) -> Size {
-        let Mixer::Attention(attention) = &self.block(layer).mixer;
-        match attention.query_key_norm {
+        match self.block(layer).mixer.attention().and_then(|own| own.query_key_norm) {
             Some(QueryKeyNorm::Width) => self.sizes(layer, matrix)[0],
             _ => (self.head_dimension, HEAD),
         }
@@ -150,6 +170,10 @@ impl DecoderSpec {
             Matrix::Output => [hidden, queries],
             Matrix::Gate | Matrix::Up => [inner, hidden],
             Matrix::Down => [hidden, inner],
+            Matrix::ConvolutionGate
+            | Matrix::ConvolutionOutputGate
+            | Matrix::ConvolutionInput
+            | Matrix::ConvolutionOutput => [hidden, hidden],
         }
     }
 
@@ -157,7 +181,9 @@ impl DecoderSpec {
     /// rows are the projection's, if not all.
     fn stored(&self, layer: u32, matrix: Matrix) -> (&'static str, [Size; 2], Option<[u64; 2]>) {
         let [own, columns] = self.sizes(layer, matrix);
-        let Some((module, parts)) = matrix.fused().filter(|_| self.fused_projections) else {
+        let always = Matrix::CONVOLUTION.contains(&matrix);
+        let fused = matrix.fused().filter(|_| always || self.fused_projections);
+        let Some((module, parts)) = fused else {
             return (matrix.module(), [own, columns], None);
         };
         let rows = |parts: &[Matrix]| {
@@ -166,7 +192,11 @@ impl DecoderSpec {
         };
         let before = parts.iter().position(|part| *part == matrix).unwrap_or_default();
         let first = rows(&parts[..before]);
-        let name = if parts.contains(&Matrix::Query) { ATTENTION } else { BOTH_INNER };
+        let name = match matrix {
+            Matrix::Gate | Matrix::Up => BOTH_INNER,
+            _ if always => CONVOLUTION,
+            _ => ATTENTION,
+        };
         let range = [first, first.saturating_add(own.0)];
         (module, [(rows(parts), name), columns], Some(range))
     }
@@ -178,7 +208,7 @@ impl DecoderSpec {
 
     /// The factor of a projection: that of what is added, unless a norm after it has that.
     fn factor_of(&self, layer: u32, matrix: Matrix) -> Option<f32> {
-        let adds = matches!(matrix, Matrix::Output | Matrix::Down);
+        let adds = matches!(matrix, Matrix::Output | Matrix::Down | Matrix::ConvolutionOutput);
         let adds = adds && !self.block(layer).placement.is_after();
         factor(if adds { self.written_scale(layer) } else { 1.0 })
     }
@@ -213,6 +243,12 @@ impl DecoderSpec {
             Weight::Layer(_, LayerWeight::Matrix(matrix)) if self.is_convolution(matrix) => {
                 shape.extend([1, 1]);
             }
+            // As factors of channels, a column for each tap.
+            Weight::Layer(_, LayerWeight::Kernel) => shape.insert(0, 1),
+            Weight::Layer(_, LayerWeight::KernelBias) => {
+                shape.insert(0, 1);
+                shape.extend([1, 1]);
+            }
             _ => {}
         }
         shape
@@ -245,6 +281,8 @@ impl DecoderSpec {
                     }
                     LayerWeight::Matrix(matrix) => in_layer(layer, matrix.module(), "weight"),
                     LayerWeight::Bias(matrix) => in_layer(layer, matrix.module(), "bias"),
+                    LayerWeight::Kernel => in_layer(layer, KERNEL, "weight"),
+                    LayerWeight::KernelBias => in_layer(layer, KERNEL, "bias"),
                 }
             }
         }
@@ -265,7 +303,7 @@ fn factor(scale: f64) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Norm, NormPlacement};
+    use crate::block::{Mixer, Norm, NormPlacement};
     use crate::testing::small;
 
     #[test]
@@ -313,7 +351,7 @@ mod tests {
             for block in &mut spec.blocks {
                 block.placement = NormPlacement::Both;
                 block.mlp.bias = true;
-                let Mixer::Attention(attention) = &mut block.mixer;
+                let Mixer::Attention(attention) = &mut block.mixer else { panic!("attention") };
                 attention.query_key_norm = Some(QueryKeyNorm::Width);
                 attention.query_key_value_bias = true;
                 attention.output_bias = true;

@@ -1,16 +1,22 @@
 //! What a decoder-only model is: plain data that a frontend fills in.
 
-use anemll_plugin_api::data::{ModelDescription, StateInfo};
+use anemll_plugin_api::data::{ModelDescription, StateInfo, StateKind};
 use anemll_plugin_api::{Error, Result, codes};
 use half::f16;
 
-use crate::block::{BlockSpec, Mixer, Norm};
+use crate::block::{BlockSpec, Norm};
 use crate::config::{LARGEST_LAYERS, LARGEST_SIZE};
 use crate::error::{key_invalid, shape_invalid};
 use crate::rope::{Frequencies, LARGEST_TABLE};
 
 /// Name of the state that holds keys and values; the apps look for it.
 pub const STATE_NAME: &str = "model_model_kv_cache_0";
+
+/// Name of the state that holds the last columns of short convolutions.
+pub const CONVOLUTION_STATE_NAME: &str = "model_model_conv_cache_0";
+
+/// Most taps of a short convolution: each is an operation of its own.
+const LONGEST_KERNEL: u64 = 16;
 
 /// Longest context that is accepted, in tokens: 2^20.
 pub const LARGEST_CONTEXT: u64 = 1 << 20;
@@ -87,6 +93,9 @@ pub struct DecoderSpec {
     /// Whether one tensor holds the projections to queries, keys and values (`qkv_proj`), and one those
     /// of the MLP's gate and inner space (`gate_up_proj`).
     pub fused_projections: bool,
+    /// Modules that the weight files do not call as Llama's do: Llama's name, behind the layer's
+    /// number where it is in a layer, and theirs.
+    pub modules: &'static [(&'static str, &'static str)],
     /// Form of the attention's output projection.
     pub output_projection: OutputProjection,
     /// Form of the softmax.
@@ -164,6 +173,7 @@ impl DecoderSpec {
         if !self.rotations.iter().all(suits) {
             return Err(key_invalid("head_dim", "does not suit the rotary frequencies"));
         }
+        self.validate_mixers()?;
         self.validate_blocks()?;
         if !(self.norm_epsilon >= 0.0 && self.norm_epsilon <= 1.0) {
             return Err(key_invalid(
@@ -205,8 +215,8 @@ impl DecoderSpec {
         self.validate_stream_scale()?;
         positive("final_logit_softcapping", self.logit_cap)?;
         for block in &self.blocks {
-            let Mixer::Attention(attention) = &block.mixer;
             finite("residual_multiplier", block.residual_scale)?;
+            let Some(attention) = block.mixer.attention() else { continue };
             positive("query_pre_attn_scalar", Some(attention.score_scale))?;
             positive("attn_logit_softcapping", attention.score_cap)?;
             if attention.window == Some(0) {
@@ -271,6 +281,25 @@ impl DecoderSpec {
         Ok(())
     }
 
+    /// What is mixed by which layers: the states are made for all of a kind at once.
+    fn validate_mixers(&self) -> Result<()> {
+        if self.cached_layers() == 0 {
+            return Err(key_invalid("layer_types", "has no layer with attention"));
+        }
+        let mut lengths = self.blocks.iter().filter_map(|block| block.mixer.short_convolution());
+        let Some(first) = lengths.next() else { return Ok(()) };
+        if !(2..=LONGEST_KERNEL).contains(&first.length) {
+            return Err(key_invalid(
+                "conv_L_cache",
+                format!("is {}, not from 2 to {LONGEST_KERNEL} tokens", first.length),
+            ));
+        }
+        match lengths.all(|other| other.length == first.length) {
+            true => Ok(()),
+            false => Err(key_invalid("conv_L_cache", "differs between layers")),
+        }
+    }
+
     /// Sequence positions that the state holds: the context rounded up to a multiple of 32 and of
     /// the batch, so that a padded last batch stays inside.
     pub fn state_length(&self) -> u64 {
@@ -278,15 +307,49 @@ impl DecoderSpec {
         self.context.div_ceil(step).saturating_mul(step)
     }
 
-    /// Shape of the state, float16: (2 layers, key and value heads, positions, head width). The key
-    /// of layer i is row i, its value row i + layers.
+    /// Shape of the state of keys and values, float16: (2 layers, key and value heads, positions,
+    /// head width), of layers with attention. The key of the i-th of them is row i, its value row
+    /// i + layers.
     pub fn state_shape(&self) -> [u64; 4] {
-        [
-            2 * u64::from(self.layers()),
-            self.key_value_heads,
-            self.state_length(),
-            self.head_dimension,
-        ]
+        [2 * self.cached_layers(), self.key_value_heads, self.state_length(), self.head_dimension]
+    }
+
+    /// Shape of the state of short convolutions, float16: (layers with one, 1, taps before the
+    /// present token's, width of the stream). The i-th of them has row i, the oldest column first.
+    pub fn convolution_state_shape(&self) -> Option<[u64; 4]> {
+        let length = self.convolution_length()?;
+        let layers = u64::from(self.layers()) - self.cached_layers();
+        Some([layers, 1, length.saturating_sub(1), self.hidden_size])
+    }
+
+    /// The states of the model: every function with layers has all of them, since apps make the
+    /// states of one function and give them to all.
+    pub fn states(&self) -> Vec<StateInfo> {
+        let cache = StateInfo::new(STATE_NAME, self.state_shape().to_vec());
+        let columns = self.convolution_state_shape().map(|shape| {
+            StateInfo::new(CONVOLUTION_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
+        });
+        std::iter::once(cache).chain(columns).collect()
+    }
+
+    /// Taps of the short convolutions, where there are any.
+    pub(crate) fn convolution_length(&self) -> Option<u64> {
+        let mut convolutions =
+            self.blocks.iter().filter_map(|block| block.mixer.short_convolution());
+        convolutions.next().map(|convolution| convolution.length)
+    }
+
+    /// Layers with attention.
+    pub(crate) fn cached_layers(&self) -> u64 {
+        self.blocks.iter().filter(|block| block.mixer.attention().is_some()).count() as u64
+    }
+
+    /// How many layers before this one have a mixer of its kind.
+    pub(crate) fn place_among_its_kind(&self, layer: u32) -> u64 {
+        let kind = |block: &BlockSpec| std::mem::discriminant(&block.mixer);
+        let own = kind(self.block(layer));
+        let before = &self.blocks[..layer as usize];
+        before.iter().filter(|block| kind(block) == own).count() as u64
     }
 
     /// Remarks for the report on what float16 changes.
@@ -341,7 +404,7 @@ impl DecoderSpec {
             .with_parameters(self.parameters())
             .with_tied_embeddings(self.tied_embeddings)
             .with_head_splits(self.head_splits.clone())
-            .with_state(StateInfo::new(STATE_NAME, self.state_shape().to_vec()))
+            .with_states(self.states())
             .with_notes(self.notes())
     }
 }
@@ -381,6 +444,7 @@ fn least_common_multiple(left: u64, right: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::{Mixer, ShortConvolution};
     use crate::testing::small;
 
     #[test]
@@ -410,6 +474,19 @@ mod tests {
     }
 
     #[test]
+    fn states_have_rows_for_their_own_layers() {
+        let mut spec = small();
+        assert_eq!(spec.states(), [StateInfo::new(STATE_NAME, [4, 2, 64, 16])]);
+        let convolution = ShortConvolution { length: 3, bias: false };
+        spec.blocks.insert(0, spec.blocks[0].clone());
+        spec.blocks[1].mixer = Mixer::ShortConvolution(convolution);
+        let columns = StateInfo::new(CONVOLUTION_STATE_NAME, [1, 1, 2, 48]);
+        let columns = columns.with_kind(StateKind::Recurrent);
+        assert_eq!(spec.states(), [StateInfo::new(STATE_NAME, [4, 2, 64, 16]), columns]);
+        assert_eq!([0, 1, 2].map(|layer| spec.place_among_its_kind(layer)), [0, 0, 1]);
+    }
+
+    #[test]
     fn values_that_do_not_go_together_are_named() {
         let at = |change: fn(&mut DecoderSpec)| {
             let mut spec = small();
@@ -435,7 +512,9 @@ mod tests {
         assert_eq!(at(|spec| spec.head_dimension = 7), "config.json: head_dim");
         assert_eq!(at(|spec| spec.head_dimension = 8), "config.json: head_dim");
         let attention = |spec: &mut DecoderSpec, change: fn(&mut crate::block::Attention)| {
-            let Mixer::Attention(attention) = &mut spec.blocks[1].mixer;
+            let Mixer::Attention(attention) = &mut spec.blocks[1].mixer else {
+                panic!("attention")
+            };
             change(attention);
             spec.validate().unwrap_err().at.unwrap()
         };
@@ -445,6 +524,23 @@ mod tests {
         assert_eq!(rotation, "config.json: layer_types");
         let cap = attention(&mut small(), |attention| attention.score_cap = Some(-1.0));
         assert_eq!(cap, "config.json: attn_logit_softcapping");
+        let convolve = |lengths: &[u64]| {
+            let mut spec = small();
+            for (block, length) in spec.blocks.iter_mut().zip(lengths) {
+                let convolution = ShortConvolution { length: *length, bias: false };
+                block.mixer = Mixer::ShortConvolution(convolution);
+            }
+            spec.blocks.push(small().blocks[0].clone());
+            spec
+        };
+        assert_eq!(convolve(&[3, 3]).validate(), Ok(()));
+        for lengths in [[1, 1], [LONGEST_KERNEL + 1, 3], [3, 4]] {
+            let at = convolve(&lengths).validate().unwrap_err().at.unwrap();
+            assert_eq!(at, "config.json: conv_L_cache");
+        }
+        let mut without = convolve(&[3, 3]);
+        without.blocks.truncate(2);
+        assert_eq!(without.validate().unwrap_err().at.unwrap(), "config.json: layer_types");
         assert_eq!(at(|spec| spec.logit_cap = Some(0.0)), "config.json: final_logit_softcapping");
         assert_eq!(at(|spec| spec.norm_epsilon = f64::NAN), "config.json: rms_norm_eps");
         assert_eq!(at(|spec| spec.norm_epsilon = -1e-5), "config.json: rms_norm_eps");

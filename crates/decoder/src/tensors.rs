@@ -193,7 +193,8 @@ fn layer_of(spec: &DecoderSpec, name: &str) -> Option<u64> {
 fn is_of_the_model(spec: &DecoderSpec, name: &str) -> bool {
     let inside = name.strip_prefix(&spec.tensor_prefix);
     let head = spec.head_tensor.strip_suffix("weight").unwrap_or(&spec.head_tensor);
-    inside.is_some_and(|name| name.starts_with("embed_tokens.") || name.starts_with("norm."))
+    let norm = format!("{}.", spec.stored_module("norm"));
+    inside.is_some_and(|name| name.starts_with("embed_tokens.") || name.starts_with(&norm))
         || name.starts_with(head)
 }
 

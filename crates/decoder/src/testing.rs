@@ -27,6 +27,7 @@ pub(crate) fn small() -> DecoderSpec {
         tensor_prefix: "model.".to_owned(),
         head_tensor: "lm_head.weight".to_owned(),
         fused_projections: false,
+        modules: &[],
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
     }

@@ -1,6 +1,6 @@
 //! The weights of a decoder: which there are, and how tensors are called.
 
-use crate::block::{BlockSpec, Mixer, NormPlacement};
+use crate::block::{Mixer, NormPlacement};
 use crate::spec::DecoderSpec;
 
 /// A weight of the model.
@@ -29,6 +29,10 @@ pub enum LayerWeight {
     Matrix(Matrix),
     /// The bias of a matrix.
     Bias(Matrix),
+    /// The taps of a short convolution, for each channel.
+    Kernel,
+    /// The bias of a short convolution.
+    KernelBias,
 }
 
 /// What a norm of a layer is applied to.
@@ -80,15 +84,40 @@ pub enum Matrix {
     Up,
     /// From the MLP back to the residual stream.
     Down,
+    /// To the gate of what a short convolution reads.
+    ConvolutionGate,
+    /// To the gate of what it gives.
+    ConvolutionOutputGate,
+    /// To what it reads.
+    ConvolutionInput,
+    /// From a short convolution back to the residual stream.
+    ConvolutionOutput,
 }
 
+/// The module of a short convolution's taps.
+pub(crate) const KERNEL: &str = "conv.conv";
+
 impl Matrix {
-    /// All projections in the order in which a layer uses them.
-    pub const ALL: [Self; 7] =
-        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+    /// The projections of attention in the order in which a layer uses them.
+    pub const ATTENTION: [Self; 4] = [Self::Query, Self::Key, Self::Value, Self::Output];
+
+    /// Those of a short convolution.
+    pub const CONVOLUTION: [Self; 4] = [
+        Self::ConvolutionGate,
+        Self::ConvolutionOutputGate,
+        Self::ConvolutionInput,
+        Self::ConvolutionOutput,
+    ];
+
+    /// Those of the MLP.
+    pub const MLP: [Self; 3] = [Self::Gate, Self::Up, Self::Down];
 
     pub(crate) const fn module(self) -> &'static str {
         match self {
+            Self::ConvolutionGate => "conv.in_gate_proj",
+            Self::ConvolutionOutputGate => "conv.out_gate_proj",
+            Self::ConvolutionInput => "conv.in_proj",
+            Self::ConvolutionOutput => "conv.out_proj",
             Self::Query => "self_attn.q_proj",
             Self::Key => "self_attn.k_proj",
             Self::Value => "self_attn.v_proj",
@@ -101,6 +130,10 @@ impl Matrix {
 
     pub(crate) const fn role(self) -> &'static str {
         match self {
+            Self::ConvolutionGate => "convolution.gate",
+            Self::ConvolutionOutputGate => "convolution.output_gate",
+            Self::ConvolutionInput => "convolution.input",
+            Self::ConvolutionOutput => "convolution.o",
             Self::Query => "attention.q",
             Self::Key => "attention.k",
             Self::Value => "attention.v",
@@ -124,29 +157,39 @@ impl Matrix {
             Self::Up => (None, Some("mlp.up")),
             Self::Down if gated => (Some("mlp.up"), None),
             Self::Down => (Some("mlp.activation"), None),
+            Self::ConvolutionGate => (None, Some("convolution.gate")),
+            Self::ConvolutionOutputGate => (None, Some("convolution.output_gate")),
+            Self::ConvolutionInput => (None, Some("convolution.input")),
+            Self::ConvolutionOutput => (Some("convolution.output"), None),
         }
     }
 
     /// The module whose tensor holds it where projections are fused, and all that it holds, in the
-    /// order of its rows.
+    /// order of its rows. Those of a short convolution always are.
     pub(crate) const fn fused(self) -> Option<(&'static str, &'static [Self])> {
         const ATTENTION: &[Matrix] = &[Matrix::Query, Matrix::Key, Matrix::Value];
         const MLP: &[Matrix] = &[Matrix::Gate, Matrix::Up];
+        const CONVOLUTION: &[Matrix] =
+            &[Matrix::ConvolutionGate, Matrix::ConvolutionOutputGate, Matrix::ConvolutionInput];
         match self {
+            Self::ConvolutionGate | Self::ConvolutionOutputGate | Self::ConvolutionInput => {
+                Some(("conv.in_proj", CONVOLUTION))
+            }
             Self::Query | Self::Key | Self::Value => Some(("self_attn.qkv_proj", ATTENTION)),
             Self::Gate | Self::Up => Some(("mlp.gate_up_proj", MLP)),
-            Self::Output | Self::Down => None,
+            Self::Output | Self::Down | Self::ConvolutionOutput => None,
         }
     }
 
     /// The norm through which it reads the residual stream.
     pub(crate) const fn norm(self, placement: NormPlacement) -> Option<NormPlace> {
         match (self, placement) {
-            (_, NormPlacement::After) | (Self::Output | Self::Down, _) => None,
-            (Self::Query | Self::Key | Self::Value, _) | (_, NormPlacement::Parallel) => {
-                Some(NormPlace::Input)
+            (_, NormPlacement::After)
+            | (Self::Output | Self::Down | Self::ConvolutionOutput, _) => None,
+            (Self::Gate | Self::Up, NormPlacement::Before | NormPlacement::Both) => {
+                Some(NormPlace::Mlp)
             }
-            (Self::Gate | Self::Up, _) => Some(NormPlace::Mlp),
+            _ => Some(NormPlace::Input),
         }
     }
 }
@@ -180,31 +223,46 @@ impl DecoderSpec {
         if placement.is_before() {
             normed(&mut weights, NormPlace::Input);
         }
-        for matrix in Matrix::ALL {
-            if matrix == Matrix::Gate {
-                if placement.is_after() {
-                    normed(&mut weights, NormPlace::MixerOutput);
-                }
-                if matrix.norm(placement) == Some(NormPlace::Mlp) {
-                    normed(&mut weights, NormPlace::Mlp);
-                }
-                if !block.mlp.gated {
-                    continue;
-                }
-            }
+        let multiplied = |weights: &mut Vec<LayerWeight>, matrix| {
             weights.push(LayerWeight::Matrix(matrix));
             if self.has_bias(layer, matrix) {
                 weights.push(LayerWeight::Bias(matrix));
             }
-            let Mixer::Attention(attention) = &block.mixer;
-            match matrix {
-                Matrix::Query if attention.query_key_norm.is_some() => {
-                    normed(&mut weights, NormPlace::Query);
+        };
+        match &block.mixer {
+            Mixer::Attention(attention) => {
+                for matrix in Matrix::ATTENTION {
+                    multiplied(&mut weights, matrix);
+                    match matrix {
+                        Matrix::Query if attention.query_key_norm.is_some() => {
+                            normed(&mut weights, NormPlace::Query);
+                        }
+                        Matrix::Key if attention.query_key_norm.is_some() => {
+                            normed(&mut weights, NormPlace::Key);
+                        }
+                        _ => {}
+                    }
                 }
-                Matrix::Key if attention.query_key_norm.is_some() => {
-                    normed(&mut weights, NormPlace::Key);
+            }
+            Mixer::ShortConvolution(convolution) => {
+                for matrix in Matrix::CONVOLUTION {
+                    if matrix == Matrix::ConvolutionOutput {
+                        weights.push(LayerWeight::Kernel);
+                        weights.extend(convolution.bias.then_some(LayerWeight::KernelBias));
+                    }
+                    multiplied(&mut weights, matrix);
                 }
-                _ => {}
+            }
+        }
+        if placement.is_after() {
+            normed(&mut weights, NormPlace::MixerOutput);
+        }
+        if Matrix::Up.norm(placement) == Some(NormPlace::Mlp) {
+            normed(&mut weights, NormPlace::Mlp);
+        }
+        for matrix in Matrix::MLP {
+            if block.mlp.gated || matrix != Matrix::Gate {
+                multiplied(&mut weights, matrix);
             }
         }
         if placement.is_after() {
@@ -215,11 +273,20 @@ impl DecoderSpec {
 
     /// Whether a projection of a layer has a bias.
     pub fn has_bias(&self, layer: u32, matrix: Matrix) -> bool {
-        let BlockSpec { mixer: Mixer::Attention(attention), mlp, .. } = self.block(layer);
+        let block = self.block(layer);
+        let attention = block.mixer.attention();
         match matrix {
-            Matrix::Query | Matrix::Key | Matrix::Value => attention.query_key_value_bias,
-            Matrix::Output => attention.output_bias,
-            Matrix::Gate | Matrix::Up | Matrix::Down => mlp.bias,
+            Matrix::Query | Matrix::Key | Matrix::Value => {
+                attention.is_some_and(|attention| attention.query_key_value_bias)
+            }
+            Matrix::Output => attention.is_some_and(|attention| attention.output_bias),
+            Matrix::Gate | Matrix::Up | Matrix::Down => block.mlp.bias,
+            Matrix::ConvolutionGate
+            | Matrix::ConvolutionOutputGate
+            | Matrix::ConvolutionInput
+            | Matrix::ConvolutionOutput => {
+                block.mixer.short_convolution().is_some_and(|convolution| convolution.bias)
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anemll_decoder::{DecoderSpec, STATE_NAME, lower};
 
 use anemll_plugin_api::codes;
-use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose};
+use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, StateInfo};
 use coreml_proto::{Model, array_feature_type, feature_type};
 
 use common::{feature, function, functions, models, operations, references, tiny};
@@ -56,13 +56,15 @@ fn interfaces_are_those_of_the_apps() {
                     sizes(&[1, tokens, spec.hidden_size]),
                 ));
             }
-            let mut states = Vec::new();
+            let mut states: Vec<(String, i32, Vec<i64>)> = Vec::new();
             if function.layers.is_some() {
                 let mask = sizes(&[1, 1, tokens, spec.context]);
                 inputs.push(("position_ids".to_owned(), INT32, sizes(&[tokens])));
                 inputs.push(("causal_mask".to_owned(), FLOAT16, mask));
                 inputs.push(("current_pos".to_owned(), INT32, vec![1]));
-                states.push((STATE_NAME.to_owned(), FLOAT16, sizes(&spec.state_shape())));
+                let state = |state: &StateInfo| (state.name.clone(), FLOAT16, sizes(&state.shape));
+                states = spec.states().iter().map(state).collect();
+                assert_eq!(states[0].0, STATE_NAME);
             }
             let found: Vec<_> = description.input.iter().map(feature).collect();
             assert_eq!(found, inputs, "{place}");
@@ -164,6 +166,32 @@ fn the_state_is_read_updated_written_and_read_again() {
         wanted.extend(["slice_update", "write_state", "read_state"]);
     }
     assert_eq!(kinds, wanted);
+}
+
+#[test]
+fn short_convolutions_read_update_and_write_their_rows() {
+    let (_, spec) = models().into_iter().find(|(name, _)| *name == "short convolutions").unwrap();
+    let model = lowered(&spec, &function("i", false, Some((0, 2)), false, Purpose::Infer));
+    let kinds: Vec<_> = operations(&model)
+        .iter()
+        .map(|operation| operation.r#type.as_str())
+        .filter(|kind| ["read_state", "slice_update", "write_state", "exp"].contains(kind))
+        .collect();
+    // Once for all layers, whether the token is the first; the cache is not touched.
+    let layer = ["read_state", "slice_update", "write_state"];
+    assert_eq!(kinds, [&["exp"][..], &layer, &layer].concat());
+    // What the apps give stays an input, though nothing asks for a position.
+    let names = ["position_ids_tmp", "current_pos_tmp"];
+    let made = operations(&model).iter().flat_map(|operation| &operation.outputs);
+    assert_eq!(made.filter(|output| names.contains(&output.name.as_str())).count(), 2);
+    let tensors: Vec<String> = spec
+        .layer_weights(1)
+        .map(|weight| spec.reference(anemll_decoder::Weight::Layer(1, weight)))
+        .map(|reference| format!("{} {:?}", reference.tensor, reference.rows))
+        .collect();
+    assert_eq!(tensors[1], "model.layers.1.conv.in_proj.weight Some([0, 48])");
+    assert_eq!(tensors[4], "model.layers.1.conv.in_proj.bias Some([48, 96])");
+    assert_eq!(tensors[7], "model.layers.1.conv.conv.weight None");
 }
 
 #[test]

@@ -4,10 +4,15 @@
 //! at most the row's position and minus infinity elsewhere; prefill takes full batches from
 //! `current_pos` on; a last batch that is not full is padded here, which changes nothing that is
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
+//! States that tokens replace (short convolutions) would keep the padding, so with such a state the
+//! tokens of a batch that is not full go one by one, as the apps have them do, and a batch of an
+//! evaluation ends its text where it is padded.
 
+use crate::head::{head_rows, largest_of_pieces, no_rows};
 use crate::observation::{Observer, ObservingSink};
+
 use anemll_codes as codes;
-use anemll_conversion::{Conversion, FILE, InputNames, LargestNames};
+use anemll_conversion::{Conversion, Description, FILE, InputNames, LargestNames};
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{FunctionSignature, RunStep};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Runtime, Session, Tensor};
@@ -15,53 +20,12 @@ use half::f16;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use crate::head::Head;
+
 /// More tokens of context than any model has.
 const LONGEST: u64 = 1 << 22;
 /// Elements of the largest mask, which is made anew for every call.
 const LARGEST_MASK: u64 = 1 << 29;
-
-/// What the head gives for one token.
-#[derive(Debug, Clone)]
-pub enum Head {
-    /// Logits of the whole vocabulary.
-    Logits(Vec<f32>),
-    /// The largest logit, with `--argmax`: token and value.
-    Largest(u32, f32),
-}
-
-impl Head {
-    /// Whether a value is NaN, which no working model gives.
-    pub fn has_not_a_number(&self) -> bool {
-        match self {
-            Self::Logits(values) => values.iter().any(|value| value.is_nan()),
-            Self::Largest(_, value) => value.is_nan(),
-        }
-    }
-
-    /// The logits.
-    ///
-    /// # Errors
-    /// [`codes::EVALUATION_INPUT`]: the conversion gives the largest one alone.
-    pub fn into_logits(self) -> Result<Vec<f32>> {
-        match self {
-            Self::Logits(logits) => Ok(logits),
-            Self::Largest(..) => Err(Error::new(
-                codes::EVALUATION_INPUT,
-                "this conversion gives only the token with the largest logit (--argmax), so its \
-                 logits cannot be compared",
-            )
-            .with_hint("use --path evaluate: these functions give all logits")),
-        }
-    }
-
-    /// The token with the largest logit, the first of equals.
-    pub fn best(&self) -> u32 {
-        match self {
-            Self::Largest(token, _) => *token,
-            Self::Logits(values) => crate::evaluation::argmax(values) as u32,
-        }
-    }
-}
 
 /// An open conversion.
 pub struct Engine {
@@ -75,6 +39,10 @@ pub struct Engine {
     batch: u64,
     /// Tokens of each piece of the head.
     head_sizes: Vec<u64>,
+    /// Whether there are states that tokens replace.
+    recurrent: bool,
+    /// The position at which such states can go on, unless padding or an error spoiled them.
+    next: Option<u64>,
 }
 
 /// A function as it is called; all of it was found when the conversion was opened.
@@ -169,6 +137,8 @@ impl Engine {
             sizes if sizes.is_empty() => head_sizes,
             sizes => sizes.clone(),
         };
+        let calls = infer.iter().chain(&prefill).chain(&evaluate);
+        let recurrent = is_recurrent(&conversion.description, calls);
         let mut engine = Self {
             sessions,
             infer,
@@ -178,6 +148,8 @@ impl Engine {
             context: 0,
             batch: 0,
             head_sizes,
+            recurrent,
+            next: None,
         };
         let said = &engine.conversion.description;
         let (context, batch) = (said.context, said.batch);
@@ -280,8 +252,15 @@ impl Engine {
         self.infer.last().is_some_and(|call| self.largest(call).is_some())
     }
 
+    /// Whether there are states that tokens replace: then tokens can only go on where the last ones
+    /// ended, or start anew at position 0, which empties these states.
+    pub fn is_recurrent(&self) -> bool {
+        self.recurrent
+    }
+
     /// Empties every state.
     pub fn reset(&mut self) -> Result<()> {
+        self.next = None;
         self.sessions.iter_mut().try_for_each(|session| session.reset())
     }
 
@@ -291,22 +270,27 @@ impl Engine {
         rows.pop().ok_or_else(no_rows)
     }
 
-    /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded.
-    /// Without functions for it, token by token through `infer`.
+    /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded, or
+    /// with states that tokens replace goes token by token through `infer`. Without functions for
+    /// it, all do.
     pub fn prefill(&mut self, tokens: &[u32], position: u64) -> Result<()> {
         let mut position = position;
-        if self.prefill.is_empty() {
-            for token in tokens {
-                anemll_services::check_cancelled()?;
-                self.infer(*token, position)?;
-                position += 1;
-            }
-            return Ok(());
-        }
-        for batch in tokens.chunks(self.batch as usize) {
+        let batch = self.batch as usize;
+        let batched = match (self.prefill.is_empty(), self.recurrent) {
+            (true, _) => 0,
+            (false, true) => tokens.len() / batch * batch,
+            (false, false) => tokens.len(),
+        };
+        let (batched, single) = tokens.split_at(batched);
+        for batch in batched.chunks(batch) {
             anemll_services::check_cancelled()?;
             self.pass(Pass::Prefill, batch, position, None)?;
             position += batch.len() as u64;
+        }
+        for token in single {
+            anemll_services::check_cancelled()?;
+            self.infer(*token, position)?;
+            position += 1;
         }
         Ok(())
     }
@@ -359,6 +343,10 @@ impl Engine {
             )
             .with_hint("give fewer tokens, or convert with a larger --context"));
         }
+        if self.recurrent && position != 0 && self.next != Some(position) {
+            return Err(cannot_go_on(self.next, position));
+        }
+        self.next = None;
         let calls = match pass {
             Pass::Infer => &self.infer,
             Pass::Prefill => &self.prefill,
@@ -373,6 +361,8 @@ impl Engine {
             let session = self.sessions.get_mut(call.session).ok_or_else(no_rows)?;
             step(session.as_mut(), call, &description.run.feeds, &mut values, observer)?;
         }
+        let end = position + tokens.len() as u64;
+        self.next = (tokens.len() as u64 == width).then_some(end);
         if pass == Pass::Prefill {
             return Ok(Vec::new());
         }
@@ -388,6 +378,27 @@ impl Engine {
         };
         Ok(rows.into_iter().take(tokens.len()).collect())
     }
+}
+
+/// Whether there are states that tokens replace. Where the description does not know of any states,
+/// those that are no cache of keys and values by their names count.
+fn is_recurrent<'a>(description: &Description, calls: impl Iterator<Item = &'a Call>) -> bool {
+    let states = calls.flat_map(|call| &call.signature.states);
+    let known = !description.states.is_empty();
+    let mut others = states.filter(|state| !known && !anemll::is_cache(&state.name));
+    !description.recurrent.is_empty() || others.next().is_some()
+}
+
+fn cannot_go_on(next: Option<u64>, position: u64) -> Error {
+    let where_to = match next {
+        Some(next) => format!("only at {next}, where the last ones ended, or at 0"),
+        None => "only at 0".to_owned(),
+    };
+    Error::new(
+        codes::EVALUATION_INPUT,
+        format!("tokens at position {position} cannot be run: this model goes on {where_to}"),
+    )
+    .with_hint("its states hold the last tokens alone; run the text again from its beginning")
 }
 
 /// Calls a function with the values that it takes, and adds to them what it gives.
@@ -444,11 +455,6 @@ fn step(
     Ok(())
 }
 
-fn no_rows() -> Error {
-    Error::new(codes::META_INVALID, "the last function of the conversion gives no logits")
-        .with_hint("`anemll inspect` shows the outputs of a package; the head's are `logits1`, …")
-}
-
 /// The inputs that a host makes: tokens, positions, the causal mask.
 fn inputs(
     names: &InputNames,
@@ -479,108 +485,10 @@ fn inputs(
     ])
 }
 
-/// The pieces of the logits put together row by row.
-fn head_rows(values: &BTreeMap<String, Tensor>, width: u64, names: &[String]) -> Result<Vec<Head>> {
-    let pieces = names.iter().map(|name| values.get(name).ok_or_else(no_rows)?.floats());
-    let pieces = pieces.collect::<Result<Vec<_>>>()?;
-    if pieces.is_empty() {
-        return Err(no_rows());
-    }
-    let rows = width as usize;
-    Ok((0..rows)
-        .map(|row| {
-            let mut logits = Vec::new();
-            for piece in &pieces {
-                let columns = piece.len() / rows;
-                logits.extend_from_slice(&piece[row * columns..(row + 1) * columns]);
-            }
-            Head::Logits(logits)
-        })
-        .collect())
-}
-
-/// The index of a piece counts from the piece's first row.
-fn largest_of_pieces(indices: &Tensor, largest: &Tensor, sizes: &[u64]) -> Result<Head> {
-    let indices = indices.integers()?;
-    let largest = largest.floats()?;
-    if sizes.len() != indices.len() || largest.len() != indices.len() {
-        return Err(Error::new(
-            codes::META_INVALID,
-            format!(
-                "the head gives {} indices, but its metadata has the sizes of {} pieces",
-                indices.len(),
-                sizes.len()
-            ),
-        )
-        .with_at(anemll::HEAD_SIZES));
-    }
-    let mut best: Option<(u32, f32)> = None;
-    let mut offset = 0;
-    for ((index, value), size) in indices.iter().zip(&largest).zip(sizes) {
-        let token = u64::try_from(*index).ok().filter(|index| index < size);
-        let token = token.and_then(|index| u32::try_from(index.checked_add(offset)?).ok());
-        let Some(token) = token else {
-            return Err(Error::new(
-                codes::META_INVALID,
-                format!("the head gives the index {index} in a piece of {size} tokens"),
-            )
-            .with_at(anemll::HEAD_SIZES));
-        };
-        if best.is_none_or(|(_, known)| *value > known) {
-            best = Some((token, *value));
-        }
-        offset = offset.saturating_add(*size);
-    }
-    best.map(|(token, value)| Head::Largest(token, value)).ok_or_else(no_rows)
-}
-
-/// Reading a tensor's elements.
-trait Elements {
-    fn floats(&self) -> Result<Vec<f32>>;
-    fn integers(&self) -> Result<Vec<i64>>;
-}
-
-impl Elements for Tensor {
-    fn floats(&self) -> Result<Vec<f32>> {
-        match self.dtype {
-            DType::FLOAT16 => Ok(self
-                .bytes
-                .chunks_exact(2)
-                .map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32())
-                .collect()),
-            DType::FLOAT32 => Ok(self
-                .bytes
-                .chunks_exact(4)
-                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                .collect()),
-            other => Err(wrong_type(self, other)),
-        }
-    }
-
-    fn integers(&self) -> Result<Vec<i64>> {
-        match self.dtype {
-            DType::INT32 => Ok(self
-                .bytes
-                .chunks_exact(4)
-                .map(|bytes| {
-                    i64::from(i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                })
-                .collect()),
-            other => Err(wrong_type(self, other)),
-        }
-    }
-}
-
-fn wrong_type(tensor: &Tensor, dtype: DType) -> Error {
-    Error::new(
-        codes::RUN_FAILED,
-        format!("the output `{}` has the unexpected type {}", tensor.name, dtype.name()),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::Elements as _;
 
     #[test]
     fn the_mask_opens_columns_up_to_the_position() {
@@ -591,59 +499,5 @@ mod tests {
         assert_eq!(open, [3, 4, 5]);
         assert_eq!(values["input_ids"].integers().unwrap(), [5, 6, 0]);
         assert_eq!(values["position_ids"].integers().unwrap(), [2, 3, 4]);
-    }
-
-    #[test]
-    fn pieces_of_the_head_are_put_together_in_order() {
-        let piece = |name: &str, values: &[f32]| {
-            let bytes: Vec<u8> =
-                values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
-            let shape = vec![1, 2, values.len() as u64 / 2];
-            (name.to_owned(), Tensor { name: name.to_owned(), dtype: DType::FLOAT16, shape, bytes })
-        };
-        let values = BTreeMap::from([
-            piece("logits1", &[1.0, 2.0, 3.0, 4.0]),
-            piece("logits2", &[5.0, 6.0]),
-        ]);
-        let rows = head_rows(&values, 2, &["logits1".to_owned(), "logits2".to_owned()]).unwrap();
-        let Head::Logits(second) = &rows[1] else { panic!("logits are expected") };
-        assert_eq!(second, &[3.0, 4.0, 6.0]);
-    }
-
-    #[test]
-    fn an_index_outside_of_its_piece_is_an_error() {
-        for index in [-1_i32, 10, i32::MIN] {
-            let tensor = |name: &str, dtype, bytes: &[u8]| Tensor {
-                name: name.to_owned(),
-                dtype,
-                shape: vec![1],
-                bytes: bytes.to_vec(),
-            };
-            let indices = tensor("argmax_idx", DType::INT32, &index.to_le_bytes());
-            let largest = tensor("argmax_val", DType::FLOAT16, &f16::ONE.to_le_bytes());
-            assert!(largest_of_pieces(&indices, &largest, &[10]).is_err(), "{index}");
-            assert!(largest_of_pieces(&indices, &largest, &[u64::MAX]).is_ok() == (index == 10));
-        }
-    }
-
-    #[test]
-    fn the_winner_of_a_later_piece_counts_from_its_first_row() {
-        let indices = Tensor {
-            name: "argmax_idx".to_owned(),
-            dtype: DType::INT32,
-            shape: vec![2],
-            bytes: [3_i32, 1].iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        let largest = Tensor {
-            name: "argmax_val".to_owned(),
-            dtype: DType::FLOAT16,
-            shape: vec![2],
-            bytes: [1.0, 2.0]
-                .iter()
-                .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-                .collect(),
-        };
-        assert_eq!(largest_of_pieces(&indices, &largest, &[10, 6]).unwrap().best(), 11);
-        assert!(largest_of_pieces(&indices, &largest, &[16]).is_err());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A token's entry in the state depends on the tokens before it alone, so what two prompts share
 //! at their beginning is run once. Going back is possible: entries behind the position are masked
-//! until they are written again.
+//! until they are written again. Where there are states that tokens replace, there is no going back:
+//! a prompt that does not go on where the last tokens ended is run from its beginning.
 
 use crate::engine::Engine;
 use crate::sampling::Sampler;
@@ -138,6 +139,20 @@ impl Generator {
         each: &mut dyn FnMut(u32) -> Result<()>,
     ) -> Result<Answer> {
         self.check_room(prompt)?;
+        let answer = self.run(prompt, most, each);
+        if answer.is_err() && self.engine.is_recurrent() {
+            // Of a batch or a token that failed, some states may know and others not.
+            self.cached.clear();
+        }
+        answer
+    }
+
+    fn run(
+        &mut self,
+        prompt: &[u32],
+        most: u64,
+        each: &mut dyn FnMut(u32) -> Result<()>,
+    ) -> Result<Answer> {
         let started = Instant::now();
         let (mut next, prompt_tokens) = self.run_prompt(prompt)?;
         let prompt_seconds = started.elapsed().as_secs_f64();
@@ -168,8 +183,11 @@ impl Generator {
     /// As the apps do it: full batches through prefill, the rest and the last token through infer.
     fn run_prompt(&mut self, prompt: &[u32]) -> Result<(u32, u64)> {
         let (last, before) = prompt.split_last().ok_or_else(empty_prompt)?;
-        let shared =
+        let mut shared =
             self.cached.iter().zip(before).take_while(|(known, token)| known == token).count();
+        if shared < self.cached.len() && self.engine.is_recurrent() {
+            shared = 0;
+        }
         self.cached.truncate(shared);
         let new = &before[shared..];
         let batch = self.engine.batch().max(1) as usize;

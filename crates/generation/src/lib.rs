@@ -9,6 +9,7 @@ pub mod engine;
 pub mod evaluation;
 pub mod findings;
 pub mod generation;
+mod head;
 mod npy_header;
 pub mod observation;
 pub mod peaks;

@@ -8,7 +8,7 @@ use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
 use anemll_pipeline::model_files::{self, TOKENIZER, has_weights};
 use anemll_pipeline::model_source::{self, Need};
 use anemll_pipeline::plugins::{Entry, Plugins};
-use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Refusal, Stage};
+use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Refusal, Stage, StateInfo};
 use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, size, wrapped_lines};
@@ -327,23 +327,22 @@ fn describe_text(description: &ModelDescription) -> String {
         parameters,
         tied_embeddings,
         head_splits,
-        state,
+        states,
         ..
     } = description;
     let head = if *tied_embeddings { "the embedding's weight" } else { "a weight of its own" };
-    let state_bytes: u64 =
-        state.shape.iter().fold(2_u64, |bytes, size| bytes.saturating_mul(*size));
+    let state = |state: &StateInfo| {
+        format!("state: {} {:?}, {}\n", state.name, state.shape, size(state.bytes()))
+    };
+    let states: String = states.iter().map(state).collect();
     format!(
         "architecture: {architecture}, {:.1} M parameters\n\
          layers: {layers}, {hidden_size} wide, {attention_heads} heads of {head_dimension} \
          ({key_value_heads} for keys and values)\n\
          vocabulary: {vocabulary_size}, head in {} pieces, {head}\n\
          context: {context} of {max_position_embeddings}, batch {batch}\n\
-         state: {} {:?}, {}\n",
+         {states}",
         *parameters as f64 / 1e6,
         head_splits.len(),
-        state.name,
-        state.shape,
-        size(state_bytes),
     )
 }

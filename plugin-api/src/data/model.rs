@@ -173,7 +173,25 @@ builders! {
     }
 }
 
-/// The state that all functions of a model share.
+/// What becomes of a state when tokens are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StateKind {
+    /// Each token writes at its position, and a mask hides the positions that are not written yet:
+    /// going back to an earlier position only takes another mask.
+    #[default]
+    Cache,
+    /// Each token replaces what the tokens before it left. There is no going back, and tokens that
+    /// only fill up a batch must not be run. It counts as zeros where the first token of a call
+    /// stands at position 0.
+    Recurrent,
+    /// One that this version does not know. Hosts treat it as [`Self::Recurrent`].
+    #[serde(other)]
+    Unknown,
+}
+
+/// A state that all functions of a model with layers share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StateInfo {
@@ -181,12 +199,26 @@ pub struct StateInfo {
     pub name: String,
     /// The shape; elements are float16.
     pub shape: Vec<u64>,
+    /// What becomes of it when tokens are run.
+    #[serde(default)]
+    pub kind: StateKind,
 }
 
 impl StateInfo {
-    /// A state of this name and shape.
+    /// A cache of this name and shape.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<u64>>) -> Self {
-        Self { name: name.into(), shape: shape.into() }
+        Self { name: name.into(), shape: shape.into(), kind: StateKind::Cache }
+    }
+
+    /// Its bytes in memory; saturates.
+    pub fn bytes(&self) -> u64 {
+        self.shape.iter().fold(2, |bytes, size| bytes.saturating_mul(*size))
+    }
+}
+
+builders! {
+    impl StateInfo {
+        with_kind(kind: StateKind);
     }
 }
 
@@ -224,8 +256,8 @@ pub struct ModelDescription {
     pub tied_embeddings: bool,
     /// Rows of each piece of the head; their sum is the vocabulary.
     pub head_splits: Vec<u64>,
-    /// The shared state.
-    pub state: StateInfo,
+    /// The states, each of another name.
+    pub states: Vec<StateInfo>,
     /// A head's weight that is stored although the head is tied to the embedding. The host compares
     /// the two, and asks which one counts where they differ (the option `head` of the frontend).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,7 +288,7 @@ builders! {
         with_parameters(parameters: u64);
         with_tied_embeddings(tied_embeddings: bool);
         with_head_splits(head_splits: impl Into<Vec<u64>>);
-        with_state(state: StateInfo);
+        with_states(states: Vec<StateInfo>);
         with_stored_head(stored_head: impl Into<Option<StoredHead>>);
         with_notes(notes: Vec<String>);
         with_warnings(warnings: Vec<String>);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anemll_decoder::rope::{RopeScaling, frequencies};
 use anemll_decoder::{
     Activation, Attention, BlockSpec, DecoderSpec, Mixer, Norm, NormPlacement, OutputProjection,
-    QueryKeyNorm, SoftmaxForm, split_head,
+    QueryKeyNorm, ShortConvolution, SoftmaxForm, split_head,
 };
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, WeightReference};
 use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
@@ -34,6 +34,7 @@ pub(crate) fn tiny() -> DecoderSpec {
         tensor_prefix: "model.".to_owned(),
         head_tensor: "lm_head.weight".to_owned(),
         fused_projections: false,
+        modules: &[],
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
     }
@@ -153,6 +154,31 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
         (
             "fused, rotated in part",
             DecoderSpec { fused_projections: true, rotations: vec![rope(12)], ..small.clone() },
+        ),
+        (
+            "short convolutions",
+            with_blocks(small.clone(), |layer, block| {
+                if layer < 2 {
+                    let convolution = ShortConvolution { length: 3, bias: layer == 1 };
+                    block.mixer = Mixer::ShortConvolution(convolution);
+                }
+            }),
+        ),
+        (
+            "a short convolution last, long for a batch, other names",
+            with_blocks(
+                DecoderSpec {
+                    batch: 2,
+                    modules: &[("mlp.gate_proj", "feed_forward.w1"), ("norm", "last_norm")],
+                    ..small.clone()
+                },
+                |layer, block| {
+                    if layer == 2 {
+                        let convolution = ShortConvolution { length: 5, bias: false };
+                        block.mixer = Mixer::ShortConvolution(convolution);
+                    }
+                },
+            ),
         ),
         ("a longer state", DecoderSpec { context: 50, batch: 24, ..small.clone() }),
         ("batches of one", DecoderSpec { batch: 1, ..small.clone() }),

@@ -16,5 +16,5 @@ pub use stems::{
 };
 pub use values::{
     INPUT_MASK, INPUT_POSITION, INPUT_POSITIONS, INPUT_TOKENS, LARGEST_INDEX, LARGEST_VALUE, feeds,
-    head_sizes, logits,
+    head_sizes, is_cache, logits,
 };

@@ -10,6 +10,8 @@ pub const INPUT_POSITIONS: &str = "position_ids";
 pub const INPUT_POSITION: &str = "current_pos";
 /// Which positions a token sees, (1, 1, tokens, context).
 pub const INPUT_MASK: &str = "causal_mask";
+/// What the names of states that hold keys and values begin with.
+const CACHE: &str = "model_model_kv_cache_";
 /// The index of the largest logit of each piece of the head, from the piece's first row on.
 pub const LARGEST_INDEX: &str = "argmax_idx";
 /// The largest logit of each piece of the head.
@@ -44,6 +46,11 @@ pub fn logits<'a>(outputs: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 /// The rows of each piece, as [`HEAD_SIZES`](super::HEAD_SIZES) lists them.
 pub fn head_sizes(text: &str) -> Vec<u64> {
     text.split(',').filter_map(|size| size.trim().parse().ok()).collect()
+}
+
+/// Whether a state holds keys and values, by its name.
+pub fn is_cache(state: &str) -> bool {
+    state.starts_with(CACHE)
 }
 
 #[cfg(test)]

@@ -311,10 +311,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "ANE-046",
         title: "a function has one state",
-        cases: &[
-            case(WARNING, "two states", FOREIGN),
-            case(ERROR, "three or more states", FOREIGN),
-        ],
+        cases: &[case(WARNING, "two states", MODEL), case(ERROR, "three or more states", FOREIGN)],
         reason: "From three on the model compiles and then fails at prediction (0x1d); two failed \
                  for some graphs.",
         evidence: "M",

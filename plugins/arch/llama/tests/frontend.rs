@@ -121,8 +121,8 @@ fn a_model_is_described() {
     assert_eq!((description.layers, description.head_dimension), (2, 16));
     assert_eq!(description.max_position_embeddings, 256);
     assert_eq!(description.head_splits, [16; 8]);
-    assert_eq!(description.state.name, "model_model_kv_cache_0");
-    assert_eq!(description.state.shape, [4, 2, 64, 16]);
+    assert_eq!(description.states[0].name, "model_model_kv_cache_0");
+    assert_eq!(description.states[0].shape, [4, 2, 64, 16]);
     let layer = 48 * 2 + 64 * 48 * 2 + 32 * 48 * 2 + 80 * 48 * 3;
     assert_eq!(description.parameters, 2 * layer + 48 + 2 * 128 * 48);
     assert!(description.notes.is_empty(), "{:?}", description.notes);
@@ -406,7 +406,7 @@ fn reference_configurations_are_accepted() {
     let config: Value = serde_json::from_str(&text).unwrap();
     let model = ModelInput::new(config, 256, 64);
     let description = read(&frontend, &model).unwrap();
-    assert_eq!(description.state.shape, [8, 2, 256, 64]);
+    assert_eq!(description.states[0].shape, [8, 2, 256, 64]);
     assert!(description.notes.is_empty(), "{:?}", description.notes);
 }
 

@@ -39,7 +39,7 @@ fn a_model_is_described() {
     );
     assert_eq!((description.default_prefix.as_str(), description.head_dimension), ("qwen", 32));
     assert_eq!(description.head_splits, [16; 16]);
-    assert_eq!(description.state.shape, [4, 2, 64, 32]);
+    assert_eq!(description.states[0].shape, [4, 2, 64, 32]);
     let matrices = 128 * 48 * 2 + 64 * 48 * 2 + 80 * 48 * 3;
     assert_eq!(description.parameters, 2 * (matrices + 48 * 2 + 32 * 2) + 48 + 256 * 48);
     assert!(description.notes.is_empty(), "{:?}", description.notes);

@@ -79,6 +79,9 @@ fn part(parts: &Parts, weight: &WeightInfo) -> Option<Lut> {
     parts.named().into_iter().find(|(part, _)| *part == name)?.1
 }
 
+/// What roles of matrices of layers begin with.
+const LAYERS: [&str; 3] = ["attention.", "mlp.", "convolution."];
+
 /// The option that a weight's tables come from, if it can have any.
 fn part_name(weight: &WeightInfo) -> Option<&'static str> {
     let role = weight.role.as_str();
@@ -88,7 +91,9 @@ fn part_name(weight: &WeightInfo) -> Option<&'static str> {
     match role {
         "embedding" => Some("embeddings"),
         "head" => Some("head"),
-        _ if role.starts_with("attention.") || role.starts_with("mlp.") => Some("layers"),
+        // Few taps for each channel, and not a matrix.
+        "convolution.kernel" => None,
+        _ if LAYERS.iter().any(|kind| role.starts_with(kind)) => Some("layers"),
         _ => None,
     }
 }

@@ -314,6 +314,8 @@ fn the_plan_takes_the_weights_of_each_part() {
         weight("bias", "attention.q.bias", &[5000, 1]),
         weight("vector", "mlp.down", &[5000]),
         weight("unknown", "table", &[5000, 64]),
+        weight("convolved", "convolution.input", &[64, 64, 1, 1]),
+        weight("taps", "convolution.kernel", &[1, 2048, 1, 3]),
     ];
     let options = options(json!({"embeddings": "8,tensor", "layers": "4", "head": "6,50"}));
     let request = PlanRequest::default().with_weights(weights);
@@ -341,6 +343,7 @@ fn the_plan_takes_the_weights_of_each_part() {
             "few": lut(4, 4, json!("groups of 4 output channels, not 8: there are no more")),
             "prime": lut(4, 1, json!(alone)),
             "head": lut(6, 25, json!("groups of 25 output channels, not 50: 125 is not a multiple")),
+            "convolved": lut(4, 8, Value::Null),
             "small": [false, null, "stays float16, since it has no more than 2048 elements"],
             "larger": lut(4, 3, json!("groups of 3 output channels, not 8: 2049 is not a multiple")),
         })
