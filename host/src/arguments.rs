@@ -17,8 +17,8 @@ pub const PALETTIZATION: &str = "Palettization";
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct ModelArgument {
-    /// Model directory (config.json, safetensors weights, tokenizer files), entry of the Hugging
-    /// Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
+    /// Model directory (config.json, safetensors weights, tokenizer files), GGUF file, entry of the
+    /// Hugging Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
     #[arg(value_name = "MODEL")]
     model_path: Option<PathBuf>,
     /// The same, as an option.

@@ -46,6 +46,8 @@ mod host {
         STATISTICS_INVALID = "A0310", "the statistics of the weights' inputs cannot be used";
         HEAD_AMBIGUOUS = "A0312", "the head is tied to the embedding, and another is stored";
         WEIGHTS_CHANGED = "A0313", "a weight file changed while it was read";
+        GGUF_INVALID = "A0314", "a GGUF file is damaged";
+        GGUF_UNSUPPORTED = "A0315", "a GGUF file holds what cannot be converted";
 
         LINT_FOUND = "A0505", "the lint found what --strict does not allow";
 

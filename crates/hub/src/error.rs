@@ -67,6 +67,7 @@ impl HubError {
     }
 
     /// The same with all texts changed.
+    #[cfg(feature = "download")]
     pub(crate) fn map_texts(self, change: impl Fn(&str) -> String) -> Self {
         Self {
             kind: self.kind,

@@ -4,13 +4,16 @@ use crate::adapter::{self, Adapter};
 use crate::companions::Companion;
 use crate::config::ConfigFile;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
+use crate::gguf::Gguf;
 use crate::index::Index;
 use crate::info::TensorInfo;
 use crate::shard::Shard;
-use crate::tensor::{Bytes, TensorData};
+use crate::tensor::{Bytes, Made, TensorData};
+use crate::view::View;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -26,8 +29,10 @@ const SHOWN: usize = 3;
 pub struct ModelDirectory {
     path: PathBuf,
     config: ConfigFile,
-    shards: Vec<Shard>,
+    shards: Vec<Arc<Shard>>,
     tensors: BTreeMap<String, TensorInfo>,
+    /// Those whose bytes are made while they are read.
+    made: BTreeMap<String, Box<dyn Made>>,
     /// Tensors that the index names, but that are not in the file that it names.
     absent: BTreeMap<String, String>,
     /// Shards that the index names, and how many of them are missing.
@@ -38,7 +43,8 @@ pub struct ModelDirectory {
 impl ModelDirectory {
     /// Opens a directory: reads config.json and the headers of all weights files. Those are, as in
     /// transformers: `model.safetensors`; else the shards of `model.safetensors.index.json`; else
-    /// the only file whose name ends in `.safetensors` and that is no adapter's.
+    /// the only file whose name ends in `.safetensors` and that is no adapter's. Of a view
+    /// ([`crate::of_gguf`]), it is the file that the view names.
     ///
     /// Where a tensor stands in several shards, the index says which counts. What the index names
     /// and no file holds is an error only when it is asked for.
@@ -51,9 +57,14 @@ impl ModelDirectory {
             config,
             shards: Vec::new(),
             tensors: BTreeMap::new(),
+            made: BTreeMap::new(),
             absent: BTreeMap::new(),
             missing_shards: None,
         };
+        if let Some(view) = View::read(path)? {
+            directory.add_gguf(&view.gguf)?;
+            return Ok(directory);
+        }
         let adapter = adapter::find(path);
         let single = path.join(SINGLE_FILE);
         let index = path.join(INDEX_FILE);
@@ -92,7 +103,16 @@ impl ModelDirectory {
     fn add_single(&mut self, path: &Path) -> Result<()> {
         let (shard, tensors) = Shard::open(path, 0)?;
         self.tensors = tensors;
-        self.shards.push(shard);
+        self.shards.push(Arc::new(shard));
+        Ok(())
+    }
+
+    fn add_gguf(&mut self, path: &Path) -> Result<()> {
+        let gguf = Gguf::open(path)?;
+        self.shards.push(gguf.shard);
+        self.tensors = gguf.tensors;
+        self.made = gguf.made;
+        self.notes.push(gguf.note);
         Ok(())
     }
 
@@ -112,7 +132,7 @@ impl ModelDirectory {
         let mut found: BTreeMap<&str, BTreeMap<String, TensorInfo>> = BTreeMap::new();
         for file in present {
             let (shard, tensors) = Shard::open(&self.path.join(file), self.shards.len())?;
-            self.shards.push(shard);
+            self.shards.push(Arc::new(shard));
             found.insert(file, tensors);
         }
         for (tensor, file) in &index.weight_map {
@@ -219,7 +239,7 @@ impl ModelDirectory {
     /// # Errors
     /// The first that did, with what changed.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.shards.iter().try_for_each(Shard::check_unchanged)
+        self.shards.iter().try_for_each(|shard| shard.check_unchanged())
     }
 
     /// Remarks on the files, for the report.
@@ -259,11 +279,11 @@ impl ModelDirectory {
 
     /// Sizes of the weights files in bytes, in the same order.
     pub fn weight_file_sizes(&self) -> Vec<u64> {
-        self.shards.iter().map(Shard::bytes).collect()
+        self.shards.iter().map(|shard| shard.bytes()).collect()
     }
 
     /// The weights files, in the same order.
-    pub(crate) fn shards(&self) -> &[Shard] {
+    pub(crate) fn shards(&self) -> &[Arc<Shard>] {
         &self.shards
     }
 
@@ -272,7 +292,12 @@ impl ModelDirectory {
         let Some((name, info)) = self.tensors.get_key_value(name) else {
             return Err(self.missing(name));
         };
-        let shard = &self.shards[info.file];
+        let shard: &Shard = &self.shards[info.file];
+        let length = info.size_in_bytes();
+        let bytes = match self.made.get(name) {
+            Some(values) => Bytes::Made { values: values.as_ref(), start: 0, length },
+            None => Bytes::File { shard, start: info.range.start, length },
+        };
         let tensor = TensorData {
             file: &shard.path,
             name,
@@ -280,7 +305,7 @@ impl ModelDirectory {
             full_shape: &info.shape,
             first_row: 0,
             rows: info.shape.first().copied(),
-            bytes: Bytes::File { shard, start: info.range.start, length: info.size_in_bytes() },
+            bytes,
         };
         if info.source_type.width().is_none() {
             return Err(tensor.unusable());
@@ -404,7 +429,7 @@ fn only_weights_file(directory: &Path, adapter: Option<&Adapter>) -> Result<Path
     }
     if let Some(name) = ending_in(".gguf").first() {
         return Err(wrong(format!("weights are in {name} only, not in safetensors files"))
-            .with_hint("download the original model instead of the GGUF version"));
+            .with_hint(format!("give the GGUF file itself: {}", directory.join(name).display())));
     }
     if let Some(adapter) = adapter {
         return Err(adapter.refusal(directory));

@@ -41,6 +41,10 @@ pub enum ErrorKind {
     Cancelled,
     /// There is an adapter where a model should be.
     Adapter,
+    /// A GGUF file is cut short or contradicts itself.
+    Gguf,
+    /// A GGUF file holds what cannot be honoured.
+    GgufUnsupported,
     /// A weights file changed while it was read.
     Changed,
     /// A file of the tokenizer, or one that says how to use the model, is not what its name says.
@@ -69,6 +73,8 @@ impl ErrorKind {
             Self::Usage => "usage",
             Self::Cancelled => "cancelled",
             Self::Adapter => "adapter",
+            Self::Gguf => "gguf",
+            Self::GgufUnsupported => "gguf-unsupported",
             Self::Changed => "changed",
             Self::Companion => "companion",
             Self::Permission => "permission",
@@ -132,6 +138,19 @@ impl HuggingFaceError {
         Self::new(kind, file, format!("{action}: {error}"))
     }
 
+    /// An error about a GGUF file.
+    pub(crate) fn gguf(file: &Path, error: anemll_gguf::Error) -> Self {
+        let kind = match error.kind {
+            anemll_gguf::ErrorKind::Unsupported => ErrorKind::GgufUnsupported,
+            anemll_gguf::ErrorKind::Io => ErrorKind::Io,
+            _ => ErrorKind::Gguf,
+        };
+        let mut inner = Self::new(kind, file, error.reason);
+        inner.inner.key = error.key;
+        inner.inner.hint = error.hint;
+        inner
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
@@ -172,6 +191,8 @@ impl From<HuggingFaceError> for Error {
             Kind::Shape => codes::WEIGHT_SHAPE,
             Kind::Type => codes::WEIGHT_DTYPE,
             Kind::Adapter => codes::MODEL_IS_ADAPTER,
+            Kind::Gguf => codes::GGUF_INVALID,
+            Kind::GgufUnsupported => codes::GGUF_UNSUPPORTED,
             Kind::Changed => codes::WEIGHTS_CHANGED,
             Kind::Companion => codes::TOKENIZER_INVALID,
             Kind::NotFinite => codes::WEIGHT_NOT_FINITE,
@@ -182,6 +203,11 @@ impl From<HuggingFaceError> for Error {
                     .file()
                     .extension()
                     .is_some_and(|extension| extension == "safetensors") =>
+            {
+                codes::SHARD_UNREADABLE
+            }
+            Kind::NotFound | Kind::Permission | Kind::Io
+                if source.file().extension().is_some_and(|extension| extension == "gguf") =>
             {
                 codes::SHARD_UNREADABLE
             }

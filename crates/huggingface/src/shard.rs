@@ -58,12 +58,22 @@ impl Shard {
     /// Opens the file and reads its header; `number` goes into the tensors' infos. The header must
     /// account for every byte of the file.
     pub(crate) fn open(path: &Path, number: usize) -> Result<(Self, BTreeMap<String, TensorInfo>)> {
+        let shard = Self::open_file(path)?;
+        let tensors = shard.read_header(number)?;
+        Ok((shard, tensors))
+    }
+
+    /// Opens a file of any kind.
+    pub(crate) fn open_file(path: &Path) -> Result<Self> {
         let unreadable = |error: io::Error| HuggingFaceError::io(path, "cannot open", &error);
         let file = anemll_files::open(path).map_err(unreadable)?;
         let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
-        let shard = Self { path: path.to_owned(), file, stamp };
-        let tensors = shard.read_header(number)?;
-        Ok((shard, tensors))
+        Ok(Self { path: path.to_owned(), file, stamp })
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Size of the file in bytes.
@@ -106,7 +116,7 @@ impl Shard {
         Ok(())
     }
 
-    fn changed(&self, how: &str) -> HuggingFaceError {
+    pub(crate) fn changed(&self, how: &str) -> HuggingFaceError {
         HuggingFaceError::new(
             ErrorKind::Changed,
             &self.path,

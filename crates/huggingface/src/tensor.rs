@@ -5,6 +5,7 @@ use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::info::SourceType;
 use crate::shard::Shard;
 use std::cell::RefCell;
+use std::fmt;
 use std::path::Path;
 
 /// Bytes of a file that are read at once. A multiple of the width of every type, and small enough
@@ -40,13 +41,35 @@ pub(crate) enum Bytes<'a> {
         start: u64,
         length: u64,
     },
+    /// `length` bytes from `start` on of what is made while it is read.
+    Made {
+        values: &'a dyn Made,
+        start: u64,
+        length: u64,
+    },
+}
+
+/// The bytes of a tensor that stand in no file as they are, made from some that do.
+pub(crate) trait Made: fmt::Debug + Send + Sync {
+    /// Fills `buffer`, whole elements, from the byte `start` of the tensor on.
+    fn read(&self, start: u64, buffer: &mut [u8]) -> Result<()>;
 }
 
 impl Bytes<'_> {
     fn length(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File { length, .. } => *length,
+            Self::File { length, .. } | Self::Made { length, .. } => *length,
+        }
+    }
+
+    /// Fills `buffer` from the byte `at` on.
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        match self {
+            // Memory is handed out as it is.
+            Self::Memory(_) => Ok(()),
+            Self::File { shard, start, .. } => shard.read(buffer, start + at),
+            Self::Made { values, start, .. } => values.read(start + at, buffer),
         }
     }
 
@@ -62,6 +85,11 @@ impl Bytes<'_> {
                 let to = to.min(length);
                 let from = from.min(to);
                 Self::File { shard, start: start + from, length: to - from }
+            }
+            Self::Made { values, start, length } => {
+                let to = to.min(length);
+                let from = from.min(to);
+                Self::Made { values, start: start + from, length: to - from }
             }
         }
     }
@@ -134,17 +162,17 @@ impl<'a> TensorData<'a> {
     /// # Errors
     /// Those of `piece`, and files that cannot be read or were cut short.
     pub fn for_each_piece(&self, mut piece: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let (shard, mut start, mut left) = match self.bytes {
-            Bytes::Memory(bytes) => return piece(bytes),
-            Bytes::File { shard, start, length } => (shard, start, length),
-        };
+        if let Bytes::Memory(bytes) = self.bytes {
+            return piece(bytes);
+        }
+        let (mut start, mut left) = (0, self.bytes.length());
         // A piece that reads another tensor finds the buffer taken, and uses one of its own.
         let mut buffer = BUFFER.with(RefCell::take);
         let mut result = Ok(());
         while left > 0 && result.is_ok() {
             let length = left.min(PIECE as u64);
             buffer.resize(length as usize, 0);
-            result = shard.read(&mut buffer, start).and_then(|()| piece(&buffer));
+            result = self.bytes.read(start, &mut buffer).and_then(|()| piece(&buffer));
             start += length;
             left -= length;
         }

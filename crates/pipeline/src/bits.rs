@@ -9,7 +9,6 @@ use crate::event::Event;
 use crate::goal::Goal;
 use crate::in_order::in_order;
 use crate::job::Job;
-use crate::kept::Kept;
 use crate::quantization::{Decisions, Quantization};
 use crate::references::{Item, Weight, collect};
 use crate::request::{CalibrationChoice, ConvertRequest};
@@ -58,10 +57,16 @@ struct Candidate {
 type Taken = Vec<usize>;
 
 impl Job<'_> {
+    /// Whether the quantizer leaves bits to measures, and none were made.
+    pub(crate) fn leaves_bits_open(&self) -> bool {
+        let undecided = self.quantization.as_ref().is_some_and(|one| !one.is_decided());
+        undecided && self.settings.scheme.open
+    }
+
     /// Chooses bits where the quantizer leaves that to measures, and they can be made.
     pub(crate) fn choose_bits(&self, work: &Work<'_>) -> Result<()> {
         let Some(quantization) = &self.quantization else { return Ok(()) };
-        if !self.settings.scheme.open || quantization.is_decided() {
+        if !self.leaves_bits_open() {
             return Ok(());
         }
         let Some(statistics) = quantization.statistics() else {
@@ -83,7 +88,6 @@ impl Job<'_> {
             work,
             judge: judge.choosing(),
             statistics: PathBuf::from(statistics.file().at()),
-            kept: Arc::new(Kept::new(work.packages.source_sha256.to_owned())),
         };
         let taken = match self.arguments.goal {
             Goal::Divergence(most) => measure.smallest(&candidates, most)?,
@@ -172,8 +176,6 @@ struct Measure<'a> {
     work: &'a Work<'a>,
     judge: Judge,
     statistics: PathBuf,
-    /// What all plans share.
-    kept: Arc<Kept>,
 }
 
 impl Measure<'_> {
@@ -265,7 +267,7 @@ impl Measure<'_> {
             chunk: job.settings.chunks.map(crate::request::ChunkCount::Count),
             calibration: CalibrationChoice::File(self.statistics.clone()),
             decided: Some(Arc::new(decisions.clone())),
-            kept: Some(Arc::clone(&self.kept)),
+            kept: self.work.weights.source.kept.cloned(),
             ..job.arguments.clone()
         };
         let total = self.judge.tokens();

@@ -5,13 +5,14 @@ use crate::dry_run::{self, DryRun};
 use crate::event::{Event, Outcome};
 use crate::finish::SmallFiles;
 use crate::job::{Job, refuse_missing_tokenizer};
+use crate::kept::Kept;
 use crate::model_files::{self, CompanionFindings, TOKENIZER, has_weights, hash_source};
 use crate::model_source::{Need, Source};
 use crate::packages::{self, Copies, PackageContext};
 use crate::plugins::Plugins;
 use crate::quantization::Quantization;
 use crate::references::{self, Item, Weight};
-use crate::request::ConvertRequest;
+use crate::request::{CalibrationChoice, ConvertRequest};
 use crate::settings;
 use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
@@ -26,6 +27,7 @@ use anemll_services::{self as services, check_cancelled};
 use anemll_store::{Identity, Request, Store};
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Converts a model, and tells `show` what happens. `command_line` is for meta.yaml.
@@ -72,6 +74,9 @@ pub fn run(
         statistics.check_source(&source_sha256)?;
     }
     let steps = job.steps();
+    // While bits are chosen, plans share what they have in common, and the last is what is written.
+    let are_chosen = job.leaves_bits_open() && arguments.calibration != CalibrationChoice::None;
+    let plans = are_chosen.then(|| Arc::new(Kept::for_plans(source_sha256.clone())));
     let done = (|| {
         let selection = steps.selection(arguments)?;
         let work = Work {
@@ -83,7 +88,7 @@ pub fn run(
                     directory: &directory,
                     clamp: arguments.clamp,
                     allow_missing: arguments.allow_missing_weights,
-                    kept: arguments.kept.as_deref(),
+                    kept: plans.as_ref().or(arguments.kept.as_ref()),
                 },
                 quantization: job.quantization.as_ref(),
                 rotation: job.settings.scheme.rotation,

@@ -414,6 +414,12 @@ pub(crate) fn refuse_missing_tokenizer(directory: &Path) -> Result<()> {
     if directory.join(TOKENIZER).is_file() {
         return Ok(());
     }
+    if let Some((reason, hint)) = anemll_huggingface::missing_tokenizer(directory) {
+        return Err(Error::new(codes::TOKENIZER_MISSING, "the tokenizer cannot be rebuilt")
+            .with_at(directory.display().to_string())
+            .with_cause(reason)
+            .with_hint(hint));
+    }
     let others: Vec<&str> = ["tokenizer.model", "vocab.json", "merges.txt"]
         .into_iter()
         .filter(|name| directory.join(name).is_file())

@@ -10,6 +10,7 @@ use anemll_huggingface::{
 use anemll_plugin_api::data::{Axis, Transform, WeightReference};
 use anemll_plugin_api::{Error, Result};
 use half::f16;
+use std::sync::Arc;
 
 /// Where the values of weights come from, and what is done with those that do not suit.
 pub(super) struct WeightSource<'a> {
@@ -20,7 +21,7 @@ pub(super) struct WeightSource<'a> {
     /// Take zeros for weights that the source lacks instead of refusing.
     pub(super) allow_missing: bool,
     /// What is known from other conversions.
-    pub(super) kept: Option<&'a Kept>,
+    pub(super) kept: Option<&'a Arc<Kept>>,
 }
 
 impl WeightSource<'_> {

@@ -6,6 +6,7 @@
 //! at once; memory is bounded by the largest tensor and a budget.
 
 use super::in_order::in_order;
+use super::kept::Encoded;
 use super::quantization::{Quantization, check_written, encoding_of, stored_type};
 use super::references::{Item, Replacement, Resolved, Weight, collect};
 use super::rotation::Rotation;
@@ -16,13 +17,14 @@ use anemll_codes as codes;
 use anemll_huggingface::Fp16Report;
 use anemll_mil::{DataType, TensorType};
 use anemll_mlpackage::{BlobType, BlobWriter};
-use anemll_plugin_api::data::{Decision, Encoding, EncodingError, Outline, Plan};
+use anemll_plugin_api::data::{Decision, Encoding, Outline, Plan};
 use anemll_plugin_api::{DType, Error, Host, MemorySink, Result, Tensor, TensorView};
 use anemll_services::{self as services, check_cancelled};
 use coreml_proto::Model;
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Bytes of weights, as 16-bit floats, that are worked on at once; one that is larger is alone.
 pub(super) const BUDGET: u64 = 768 << 20;
@@ -200,9 +202,15 @@ impl WeightJob<'_> {
             Item::Weight(weight) => weight,
         };
         let rotation = self.rotation();
+        let encoding = encoding_of(plan, weight);
+        let kept = self.source.kept.filter(|_| plan.transforms.is_empty());
+        if let (Some((decision, encoding)), Some(kept)) = (encoding, kept)
+            && let Some(encoded) = kept.encoded(weight, self.rotated_by(), decision)
+        {
+            return Ok(Prepared::Encoded { encoding: encoding.clone(), encoded });
+        }
         let (values, fp16) = self.source.read(weight, &plan.transforms, rotation)?;
         let bytes: &[u8] = bytemuck::cast_slice(&values);
-        let encoding = encoding_of(plan, weight);
         let (Some((decision, encoding)), Some(quantization)) = (encoding, self.quantization) else {
             let kind = TensorType::new(DataType::Float16, &weight.shape);
             return Ok(Prepared::Halves { kind, values, fp16 });
@@ -220,12 +228,11 @@ impl WeightJob<'_> {
             check_written(decision, encoding, &weight.shape, &tensors).map_err(|what| {
                 quantization.blame(&format!("for `{}` it {what}", tensor.name()))
             })?;
-            Ok(Prepared::Encoded {
-                encoding: encoding.clone(),
-                tensors,
-                fp16,
-                error: encoded.error,
-            })
+            let encoded = Arc::new(Encoded { tensors, fp16, error: encoded.error });
+            if let Some(kept) = kept {
+                kept.put_encoded(weight, self.rotated_by(), decision, &encoded);
+            }
+            Ok(Prepared::Encoded { encoding: encoding.clone(), encoded })
         })
     }
 }
@@ -240,22 +247,9 @@ fn squares(statistics: Tensor) -> Result<Tensor> {
 
 /// A weight or table that is ready to be written.
 enum Prepared {
-    Table {
-        kind: TensorType,
-        bytes: Vec<u8>,
-    },
-    Halves {
-        kind: TensorType,
-        values: Vec<f16>,
-        fp16: Fp16Report,
-    },
-    Encoded {
-        encoding: Encoding,
-        /// One for each argument of the encoding.
-        tensors: Vec<Tensor>,
-        fp16: Fp16Report,
-        error: Option<EncodingError>,
-    },
+    Table { kind: TensorType, bytes: Vec<u8> },
+    Halves { kind: TensorType, values: Vec<f16>, fp16: Fp16Report },
+    Encoded { encoding: Encoding, encoded: Arc<Encoded> },
 }
 
 impl Prepared {
@@ -270,7 +264,8 @@ impl Prepared {
                 let offset = append(writer, kind, bytes)?;
                 Ok((Replacement::Record { offset }, bytes.len() as u64))
             }
-            Self::Encoded { encoding, tensors, .. } => {
+            Self::Encoded { encoding, encoded } => {
+                let tensors = &encoded.tensors;
                 let mut total = 0;
                 let mut arguments = Vec::new();
                 for (name, argument) in &encoding.arguments {
@@ -309,7 +304,9 @@ impl Prepared {
         let (operation, fp16, encoding_error) = match self {
             Self::Table { .. } => ("const".to_owned(), Fp16Report::default(), None),
             Self::Halves { fp16, .. } => ("const".to_owned(), *fp16, None),
-            Self::Encoded { encoding, fp16, error, .. } => (encoding.op.clone(), *fp16, *error),
+            Self::Encoded { encoding, encoded } => {
+                (encoding.op.clone(), encoded.fp16, encoded.error)
+            }
         };
         WeightReport {
             tensor: weight.reference.tensor.clone(),

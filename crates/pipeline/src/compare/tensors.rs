@@ -49,6 +49,13 @@ struct Sum {
     error: MatrixError,
 }
 
+impl Sum {
+    /// Whether this is the matrix that a weight is, or is a piece of.
+    fn is_of(&self, reference: &WeightReference) -> bool {
+        self.entry.tensor == reference.tensor && self.entry.role == reference.role
+    }
+}
+
 impl Tensors<'_> {
     /// Compares all of them, in the order in which the model uses them.
     pub(super) fn compare(&self, show: &dyn Fn(&Event<'_>)) -> Result<Compared> {
@@ -94,7 +101,12 @@ impl Tensors<'_> {
             }
             let inputs = self.inputs(weight, rotation.flatten())?;
             if let Known::Nothing(why) = inputs {
-                notes.unknown.entry(why).or_default().push(tensor);
+                let known = notes.unknown.entry(why).or_default();
+                // Pieces of a head are one matrix.
+                let piece = sums.last().is_some_and(|sum| sum.is_of(&weight.reference));
+                if !piece || known.last() != Some(&tensor) {
+                    known.push(tensor);
+                }
             }
             let error = self.error(weight, &found, rotation.flatten(), &inputs)?;
             add(&mut sums, weight, &found, error);
@@ -267,8 +279,7 @@ fn add(sums: &mut Vec<Sum>, weight: &Weight, found: &Found, error: MatrixError) 
     let reference = &weight.reference;
     let rows = weight.shape.first().copied().unwrap_or(0);
     if let Some(last) = sums.last_mut()
-        && last.entry.tensor == reference.tensor
-        && last.entry.role == reference.role
+        && last.is_of(reference)
     {
         last.entry.shape[0] += rows;
         last.entry.bytes += found.bytes;

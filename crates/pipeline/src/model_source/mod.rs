@@ -1,6 +1,7 @@
 //! Where a model is: what `--model` takes, and the directory that it stands for.
 //!
-//! A directory is taken as it is. The cache that Hugging Face's tools keep is known: a
+//! A directory is taken as it is. A GGUF file gets a view ([`view`]): a folder in the cache of this
+//! program that all others read like a model directory. The cache that Hugging Face's tools keep is known: a
 //! `models--organization--name` folder stands for the snapshot that its `main` points to, and a hub
 //! name (`organization/name`, `organization/name@revision`) is looked up there before it is
 //! downloaded into it. [`Source`] gives the configuration first, so that a model which cannot be
@@ -8,6 +9,7 @@
 
 #[cfg(feature = "hub")]
 mod download;
+mod view;
 
 pub use anemll_hub::{Environment as HubEnvironment, Need};
 
@@ -216,10 +218,13 @@ fn read(model: &Path, need: Need) -> Result<Reading> {
         let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
         return Ok(Reading::Directory(folder.unwrap_or(Path::new(".")).to_owned()));
     }
+    if view::is_gguf(model) {
+        return view::of_gguf(model).map(Reading::Directory);
+    }
     if model.exists() {
         return Err(Error::new(codes::MODEL_DIRECTORY_UNREADABLE, "this is not a directory")
             .with_at(model.display().to_string())
-            .with_hint("give the folder that holds config.json and the weights"));
+            .with_hint("give the folder that holds config.json and the weights, or a GGUF file"));
     }
     name.map(Reading::Name).ok_or_else(|| {
         Error::new(codes::MODEL_DIRECTORY_UNREADABLE, "Model directory does not exist")

@@ -78,7 +78,8 @@ fn the_text_fits_and_names_the_worst() {
     let text = text(&comparison(), None);
     assert!(text.contains("mean 0.123, 99 % below 1.500 nats"), "{text}");
     assert!(text.contains("0.133 nats a word (48 words)"), "{text}");
-    let unknown = "1 token of the conversion has infinite or undefined logits: figures that include it";
+    let unknown =
+        "1 token of the conversion has infinite or undefined logits: figures that include it";
     assert!(text.contains(unknown), "{text}");
     assert!(text.contains("only 62 tokens were scored"), "{text}");
 }

@@ -1,0 +1,574 @@
+//! The architectures: what GGUF's keys and tensors are in transformers.
+
+use crate::container::{Container, Tensor};
+use crate::error::{Error, Result};
+use crate::rope;
+use crate::source::Source;
+use crate::value::{List, Value};
+use serde_json::{Map, Value as Json, json};
+
+const EMBEDDING: &str = "token_embd.weight";
+const HEAD: &str = "output.weight";
+/// The base of rotations where no key says one.
+const BASE: f64 = 10_000.0;
+
+/// An architecture of GGUF that transformers has, too.
+#[derive(Debug)]
+pub(crate) struct Architecture {
+    /// GGUF's name.
+    pub(crate) name: &'static str,
+    /// transformers' `model_type`, and its class.
+    model_type: &'static str,
+    class: &'static str,
+    /// Whether the rows of queries and keys are paired.
+    paired: bool,
+    /// Whether norms are stored with 1 added.
+    shifted: bool,
+    /// Key of the norms' epsilon in config.json.
+    epsilon: &'static str,
+    /// Key and value of the activation.
+    activation: (&'static str, &'static str),
+    /// Names of a layer's tensors.
+    layer: &'static [(&'static str, &'static str)],
+    /// Keys whose values go over as they are.
+    keys: &'static [(&'static str, &'static str)],
+    /// What else there is.
+    more: fn(&Keys<'_>, &mut Map<String, Json>) -> Result<()>,
+}
+
+/// Names of most architectures' layers.
+const USUAL: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// Names where they differ, before the usual ones.
+const GEMMA: &[(&str, &str)] = &[
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
+const OLMO: &[(&str, &str)] = &[
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
+const PHI: &[(&str, &str)] = &[("attn_qkv", "self_attn.qkv_proj"), ("ffn_up", "mlp.gate_up_proj")];
+
+const RMS: &str = "rms_norm_eps";
+const SILU: (&str, &str) = ("hidden_act", "silu");
+const GELU: (&str, &str) = ("hidden_activation", "gelu_pytorch_tanh");
+
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    model_type: "llama",
+    class: "LlamaForCausalLM",
+    paired: true,
+    shifted: false,
+    epsilon: RMS,
+    activation: SILU,
+    layer: &[],
+    keys: &[],
+    more: biases,
+};
+
+static ARCHITECTURES: [Architecture; 11] = [
+    LLAMA,
+    Architecture {
+        name: "arcee",
+        model_type: "arcee",
+        class: "ArceeForCausalLM",
+        activation: ("hidden_act", "relu2"),
+        ..LLAMA
+    },
+    Architecture {
+        name: "qwen2",
+        model_type: "qwen2",
+        class: "Qwen2ForCausalLM",
+        paired: false,
+        more: nothing,
+        ..LLAMA
+    },
+    Architecture {
+        name: "qwen3",
+        model_type: "qwen3",
+        class: "Qwen3ForCausalLM",
+        paired: false,
+        more: qwen3,
+        ..LLAMA
+    },
+    Architecture {
+        name: "gemma2",
+        model_type: "gemma2",
+        class: "Gemma2ForCausalLM",
+        paired: false,
+        shifted: true,
+        activation: GELU,
+        layer: GEMMA,
+        keys: &[("attention.sliding_window", "sliding_window")],
+        more: gemma2,
+        ..LLAMA
+    },
+    Architecture {
+        name: "gemma3",
+        model_type: "gemma3_text",
+        class: "Gemma3ForCausalLM",
+        paired: false,
+        shifted: true,
+        activation: GELU,
+        layer: GEMMA,
+        keys: &[
+            ("attention.sliding_window", "sliding_window"),
+            ("final_logit_softcapping", "final_logit_softcapping"),
+        ],
+        more: gemma3,
+        ..LLAMA
+    },
+    Architecture {
+        name: "phi3",
+        model_type: "phi3",
+        class: "Phi3ForCausalLM",
+        paired: false,
+        layer: PHI,
+        keys: &[("rope.scaling.original_context_length", "original_max_position_embeddings")],
+        more: phi3,
+        ..LLAMA
+    },
+    Architecture {
+        name: "smollm3",
+        model_type: "smollm3",
+        class: "SmolLM3ForCausalLM",
+        more: smollm3,
+        ..LLAMA
+    },
+    Architecture {
+        name: "granite",
+        model_type: "granite",
+        class: "GraniteForCausalLM",
+        keys: &[
+            ("attention.scale", "attention_multiplier"),
+            ("embedding_scale", "embedding_multiplier"),
+            ("residual_scale", "residual_multiplier"),
+            ("logit_scale", "logits_scaling"),
+        ],
+        ..LLAMA
+    },
+    Architecture {
+        name: "olmo2",
+        model_type: "olmo2",
+        class: "Olmo2ForCausalLM",
+        paired: false,
+        layer: OLMO,
+        more: olmo,
+        ..LLAMA
+    },
+    Architecture {
+        name: "stablelm",
+        model_type: "stablelm",
+        class: "StableLmForCausalLM",
+        paired: false,
+        epsilon: "layer_norm_eps",
+        keys: &[("use_parallel_residual", "use_parallel_residual")],
+        more: stablelm,
+        ..LLAMA
+    },
+];
+
+/// Keys that are read for every architecture, or say nothing about the arithmetic.
+const COMMON: &[&str] = &[
+    "context_length",
+    "embedding_length",
+    "block_count",
+    "feed_forward_length",
+    "vocab_size",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.layer_norm_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_attn_factor",
+    "tensor_data_layout",
+];
+
+/// Keys of single architectures, beside [`Architecture::keys`].
+const OWN: &[(&str, &[&str])] = &[
+    ("gemma2", &["attn_logit_softcapping", "final_logit_softcapping"]),
+    ("gemma3", &["rope.freq_base_swa", "attention.sliding_window_pattern"]),
+    ("phi3", &["attention.sliding_window"]),
+    ("olmo2", &["attention.sliding_window", "attention.sliding_window_pattern"]),
+];
+
+/// The metadata of a model, its keys without the architecture before them.
+pub(crate) struct Keys<'a> {
+    container: &'a Container,
+    architecture: &'static Architecture,
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture.name)
+    }
+
+    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>> {
+        self.container.typed(&self.full(key), "a whole number", same_size)
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
+        let finite = |value: &Value| value.number().filter(|number| number.is_finite());
+        self.container.typed(&self.full(key), "a number", finite)
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        self.container.typed(&self.full(key), "a text", Value::text)
+    }
+
+    fn needed(&self, key: &str) -> Result<u64> {
+        self.size(key)?.filter(|size| *size > 0).ok_or_else(|| self.missing(key))
+    }
+
+    fn missing(&self, key: &str) -> Error {
+        Error::invalid("the key is missing").with_key(self.full(key))
+    }
+
+    /// Rows of a head.
+    fn head_dimension(&self) -> Result<u64> {
+        match self.size("attention.key_length")? {
+            Some(length) => Ok(length),
+            None => Ok(self.needed("embedding_length")? / self.needed("attention.head_count")?),
+        }
+    }
+
+    fn has(&self, tensor: &str) -> bool {
+        self.container.tensor(&format!("blk.0.{tensor}")).is_some()
+    }
+}
+
+/// A whole number, or a list in which all are the same.
+fn same_size(value: &Value) -> Option<u64> {
+    let Value::List(list @ List::Plain(_)) = value else { return value.size() };
+    let mut sizes = list.values().map(|value| value.size());
+    let first = sizes.next()??;
+    sizes.all(|size| size == Some(first)).then_some(first)
+}
+
+impl Architecture {
+    /// The architecture of a file.
+    pub(crate) fn of(container: &Container) -> Result<&'static Self> {
+        const KEY: &str = "general.architecture";
+        let name = container.typed(KEY, "a text", Value::text)?;
+        let name = name.ok_or_else(|| Error::invalid("the key is missing").with_key(KEY))?;
+        ARCHITECTURES.iter().find(|known| known.name == name).ok_or_else(|| {
+            let known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
+            Error::unsupported(format!("the architecture `{name}`")).with_key(KEY).with_hint(
+                format!(
+                    "GGUF files of these can be read: {}; of others, convert the original model",
+                    known.join(", ")
+                ),
+            )
+        })
+    }
+
+    fn keys<'a>(&'static self, container: &'a Container) -> Keys<'a> {
+        Keys { container, architecture: self }
+    }
+
+    /// Heads of queries, and of keys and values.
+    pub(crate) fn heads(&'static self, container: &Container) -> Result<[u64; 2]> {
+        let keys = self.keys(container);
+        let queries = keys.needed("attention.head_count")?;
+        Ok([queries, keys.size("attention.head_count_kv")?.unwrap_or(queries)])
+    }
+
+    /// Whether a tensor holds no weight, but numbers that belong to the configuration.
+    pub(crate) fn is_no_weight(&self, tensor: &str) -> bool {
+        [rope::FACTORS, rope::LONG, rope::SHORT].contains(&tensor)
+    }
+
+    /// transformers' name of a tensor.
+    pub(crate) fn name_of(&self, tensor: &str) -> Option<String> {
+        match tensor {
+            EMBEDDING => return Some("model.embed_tokens.weight".to_owned()),
+            HEAD => return Some("lm_head.weight".to_owned()),
+            "output_norm.weight" => return Some("model.norm.weight".to_owned()),
+            "output_norm.bias" => return Some("model.norm.bias".to_owned()),
+            _ => {}
+        }
+        let (layer, rest) = tensor.strip_prefix("blk.")?.split_once('.')?;
+        let number: u32 = layer.parse().ok()?;
+        let (part, ending) = rest.rsplit_once('.')?;
+        if !["weight", "bias"].contains(&ending) || number.to_string() != layer {
+            return None;
+        }
+        let mut names = self.layer.iter().chain(USUAL);
+        let (_, name) = names.find(|(known, _)| *known == part)?;
+        Some(format!("model.layers.{number}.{name}.{ending}"))
+    }
+
+    /// Of a tensor whose rows are paired, whether its heads are those of queries (0) or of keys (1).
+    pub(crate) fn rotated(&self, tensor: &str) -> Option<usize> {
+        let ends = |part: &str| {
+            ["weight", "bias"].iter().any(|end| tensor.ends_with(&format!(".{part}.{end}")))
+        };
+        match self.paired {
+            true if ends("attn_q") => Some(0),
+            true if ends("attn_k") => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether a tensor is stored with 1 added.
+    pub(crate) fn shifted(&self, tensor: &str) -> bool {
+        self.shifted && tensor.ends_with("norm.weight")
+    }
+
+    /// The shape of a tensor in transformers.
+    pub(crate) fn shape_of(&self, tensor: &Tensor) -> Vec<u64> {
+        tensor.shape.clone()
+    }
+
+    /// Refuses keys that are not honoured, by name.
+    fn refuse_others(&self, container: &Container) -> Result<()> {
+        let own = OWN.iter().find(|(name, _)| *name == self.name).map_or(&[][..], |(_, own)| own);
+        for (key, value) in container.metadata() {
+            let prefix = key.strip_prefix(self.name).and_then(|rest| rest.strip_prefix('.'));
+            let Some(rest) = prefix else { continue };
+            let known = COMMON.contains(&rest)
+                || own.contains(&rest)
+                || self.keys.iter().any(|(known, _)| *known == rest);
+            // Zero of something is nothing of it.
+            if known || value.number() == Some(0.0) || value.boolean() == Some(false) {
+                continue;
+            }
+            if rest == "attention.causal" && value.boolean() == Some(true) {
+                continue;
+            }
+            return Err(Error::unsupported(format!(
+                "the key is not known for the architecture `{}`, and may change the arithmetic",
+                self.name
+            ))
+            .with_key(key));
+        }
+        Ok(())
+    }
+}
+
+/// config.json of the model in a file, as transformers would have it.
+///
+/// # Errors
+/// An architecture or a key that cannot be honoured, by name; keys that are missing or of another
+/// type; and those of reading.
+pub fn config(container: &Container, source: &(impl Source + ?Sized)) -> Result<Json> {
+    let architecture = Architecture::of(container)?;
+    refuse_parts(container)?;
+    architecture.refuse_others(container)?;
+    let keys = architecture.keys(container);
+    let embedding = container
+        .tensor(EMBEDDING)
+        .ok_or_else(|| Error::invalid("the tensor is missing").with_key(EMBEDDING))?;
+    let width = keys.needed("embedding_length")?;
+    let [heads, key_heads] = architecture.heads(container)?;
+    let head = keys.head_dimension()?;
+    if keys.size("attention.value_length")?.is_some_and(|length| length != head) {
+        return Err(Error::unsupported("values are not as long as keys")
+            .with_key(keys.full("attention.value_length")));
+    }
+    let base = keys.number("rope.freq_base")?.unwrap_or(BASE);
+    let rotated = keys.size("rope.dimension_count")?.unwrap_or(head);
+    let mut config = Map::new();
+    let mut put = |key: &str, value: Json| {
+        config.insert(key.to_owned(), value);
+    };
+    put("architectures", json!([architecture.class]));
+    put("model_type", json!(architecture.model_type));
+    put("hidden_size", json!(width));
+    put("intermediate_size", json!(keys.needed("feed_forward_length")?));
+    put("num_hidden_layers", json!(keys.needed("block_count")?));
+    put("num_attention_heads", json!(heads));
+    put("num_key_value_heads", json!(key_heads));
+    // Where it is the usual one, some architectures have no such key.
+    if head * heads != width || architecture.model_type.starts_with("gemma") {
+        put("head_dim", json!(head));
+    }
+    if let Some(context) = keys.size("context_length")? {
+        put("max_position_embeddings", json!(context));
+    }
+    let epsilon = match keys.number("attention.layer_norm_rms_epsilon")? {
+        None => keys.number("attention.layer_norm_epsilon")?,
+        some => some,
+    };
+    let epsilon = epsilon.ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon"))?;
+    put(architecture.epsilon, json!(epsilon));
+    put("rope_theta", json!(base));
+    if let Some(scaling) = rope::scaling(container, source, &keys, base, rotated)? {
+        put("rope_scaling", scaling);
+    }
+    if rotated != head {
+        put("partial_rotary_factor", json!(rotated as f64 / head as f64));
+    }
+    put(architecture.activation.0, json!(architecture.activation.1));
+    put("vocab_size", json!(embedding.shape[0]));
+    put("tie_word_embeddings", json!(container.tensor(HEAD).is_none()));
+    for (key, name) in architecture.keys {
+        if let Some(value) = container.get(&keys.full(key)).and_then(plain) {
+            put(name, value);
+        }
+    }
+    for (key, name) in [
+        ("tokenizer.ggml.bos_token_id", "bos_token_id"),
+        ("tokenizer.ggml.eos_token_id", "eos_token_id"),
+        ("tokenizer.ggml.padding_token_id", "pad_token_id"),
+    ] {
+        if let Some(id) = container.get(key).and_then(Value::size) {
+            put(name, json!(id));
+        }
+    }
+    (architecture.more)(&keys, &mut config)?;
+    Ok(Json::Object(config))
+}
+
+/// A number or a truth value as JSON.
+fn plain(value: &Value) -> Option<Json> {
+    match value {
+        Value::Integer(number) => i64::try_from(*number).ok().map(Json::from),
+        Value::Float(number) => Some(json!(number)),
+        Value::Bool(value) => Some(json!(value)),
+        _ => None,
+    }
+}
+
+/// A model in several files, of which this is one; and adapters.
+fn refuse_parts(container: &Container) -> Result<()> {
+    if let Some(count) = container.get("split.count").and_then(Value::size)
+        && count > 1
+    {
+        return Err(Error::unsupported(format!("this is one of {count} files of the model"))
+            .with_key("split.count")
+            .with_hint("join them first: llama-gguf-split --merge FIRST.gguf WHOLE.gguf"));
+    }
+    let kind = container.typed("general.type", "a text", Value::text)?;
+    match kind {
+        None | Some("model") => Ok(()),
+        Some(other) => Err(Error::unsupported(format!("the file holds no model, but: {other}"))
+            .with_key("general.type")
+            .with_hint("give the file of the whole model")),
+    }
+}
+
+fn nothing(_: &Keys<'_>, _: &mut Map<String, Json>) -> Result<()> {
+    Ok(())
+}
+
+fn biases(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("attention_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    config.insert("mlp_bias".to_owned(), json!(keys.has("ffn_down.bias")));
+    Ok(())
+}
+
+fn qwen3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("head_dim".to_owned(), json!(keys.head_dimension()?));
+    config.insert("attention_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    Ok(())
+}
+
+/// `query_pre_attn_scalar`, which stands in no key: the largest models have another one.
+fn score_scalar(
+    keys: &Keys<'_>,
+    config: &mut Map<String, Json>,
+    layers_of_the_largest: u64,
+) -> Result<()> {
+    let scalar = match keys.needed("block_count")? == layers_of_the_largest {
+        true => keys.needed("embedding_length")? / keys.needed("attention.head_count")?,
+        false => keys.head_dimension()?,
+    };
+    config.insert("query_pre_attn_scalar".to_owned(), json!(scalar));
+    config.insert("attention_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    Ok(())
+}
+
+fn gemma2(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        config.insert(key.to_owned(), json!(keys.number(key)?));
+    }
+    score_scalar(keys, config, 46)
+}
+
+fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    let local = keys.number("rope.freq_base_swa")?.unwrap_or(BASE);
+    config.insert("rope_local_base_freq".to_owned(), json!(local));
+    pattern(keys, config)?;
+    score_scalar(keys, config, 62)
+}
+
+/// Which layers have a window, where the file says it.
+fn pattern(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    let key = keys.full("attention.sliding_window_pattern");
+    match keys.container.get(&key) {
+        None => {}
+        Some(Value::Integer(every)) => {
+            config.insert("sliding_window_pattern".to_owned(), json!(*every as i64));
+        }
+        Some(Value::List(list)) => {
+            let kinds: Vec<&str> = list
+                .values()
+                .map(|window| match window.boolean() {
+                    Some(true) => "sliding_attention",
+                    _ => "full_attention",
+                })
+                .collect();
+            config.insert("layer_types".to_owned(), json!(kinds));
+        }
+        Some(_) => return Err(Error::invalid("not a pattern of layers").with_key(key)),
+    }
+    Ok(())
+}
+
+fn phi3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    let window = keys.size("attention.sliding_window")?.filter(|window| *window > 0);
+    config.insert("sliding_window".to_owned(), json!(window));
+    Ok(())
+}
+
+/// Every fourth layer does not rotate, which stands in no key.
+fn smollm3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("no_rope_layer_interval".to_owned(), json!(4));
+    biases(keys, config)
+}
+
+/// OLMo 3 is OLMo 2 with windows.
+fn olmo(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("attention_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    let Some(window) = keys.size("attention.sliding_window")?.filter(|window| *window > 0) else {
+        return Ok(());
+    };
+    config.insert("model_type".to_owned(), json!("olmo3"));
+    config.insert("architectures".to_owned(), json!(["Olmo3ForCausalLM"]));
+    config.insert("sliding_window".to_owned(), json!(window));
+    pattern(keys, config)
+}
+
+fn stablelm(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("use_qkv_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    config.insert("qk_layernorm".to_owned(), json!(keys.has("attn_q_norm.weight")));
+    // transformers' default is a quarter.
+    config.entry("partial_rotary_factor").or_insert(json!(1.0));
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Views: folders that stand for a model whose weights are elsewhere, in another form.
+//!
+//! A view has config.json and the tokenizer's files like any model directory, and a file that says
+//! where the weights are: in a GGUF file. Whoever reads a model directory reads a view as well.
+
+use crate::error::{ErrorKind, HuggingFaceError, Result};
+use crate::json;
+use crate::shard::Shard;
+use anemll_files::Limit;
+use anemll_gguf::Container;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Says where the weights are.
+const FILE: &str = "anemll-view.json";
+
+/// Where the weights of a view are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct View {
+    /// The GGUF file.
+    pub(crate) gguf: PathBuf,
+    /// Why there is no tokenizer, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) no_tokenizer: Option<(String, String)>,
+}
+
+impl View {
+    /// The view that a directory is, if it is one.
+    pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
+        let path = directory.join(FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let bytes = json::read(&path, Limit::CONFIG, ErrorKind::Config)?;
+        let view = serde_json::from_slice(&bytes).map_err(|error| {
+            HuggingFaceError::new(ErrorKind::Config, &path, format!("not a view: {error}"))
+                .with_hint("remove the folder: it is made anew from the model")
+        })?;
+        Ok(Some(view))
+    }
+}
+
+/// Why a view has no tokenizer, and what to do about it.
+pub fn missing_tokenizer(directory: &Path) -> Option<(String, String)> {
+    View::read(directory).ok().flatten()?.no_tokenizer
+}
+
+/// The files of the view of a GGUF file, by name: config.json, the tokenizer's files where they can be
+/// rebuilt, and the one that says where the weights are.
+///
+/// # Errors
+/// A file that is damaged, or holds what cannot be honoured.
+pub fn of_gguf(file: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let failed = |error| HuggingFaceError::gguf(file, error);
+    let path = std::path::absolute(file)
+        .map_err(|error| HuggingFaceError::io(file, "cannot open", &error))?;
+    let shard = Shard::open_file(file)?;
+    let container = open_gguf(&shard)?;
+    let config = anemll_gguf::config(&container, shard.file()).map_err(failed)?;
+    // Nothing is written for weights that cannot be read.
+    anemll_gguf::weights(&container).map_err(failed)?;
+    let mut files = vec![("config.json", config)];
+    let mut no_tokenizer = None;
+    match anemll_gguf::tokenizer::files(&container) {
+        Ok(made) => files.extend(made),
+        Err(error) => {
+            let key = error.key.map_or_else(String::new, |key| format!("`{key}`: "));
+            no_tokenizer = Some((format!("{key}{}", error.reason), error.hint.unwrap_or_default()));
+        }
+    }
+    let view = serde_json::to_value(View { gguf: path, no_tokenizer })
+        .map_err(|error| HuggingFaceError::new(ErrorKind::Usage, file, error.to_string()))?;
+    files.push((FILE, view));
+    Ok(files.into_iter().map(|(name, value)| (name, text(&value))).collect())
+}
+
+/// Reads the header of a GGUF file.
+pub(crate) fn open_gguf(shard: &Shard) -> Result<Container> {
+    Container::read(shard.file(), shard.bytes())
+        .map_err(|error| HuggingFaceError::gguf(&shard.path, error))
+}
+
+fn text(value: &Value) -> Vec<u8> {
+    let mut text = format!("{value:#}").into_bytes();
+    text.push(b'\n');
+    text
+}

@@ -1,0 +1,206 @@
+//! GGUF files, made by llama.cpp's own converter, against the models that they were made from.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use anemll_huggingface::{ModelDirectory, to_f32};
+use anemll_tests::{anemll, convert, evaluate, golden, model, refusal, succeed};
+use anemll_tokenizer::Tokenizer;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn gguf(name: &str) -> PathBuf {
+    model("gguf").join(name).with_extension("gguf")
+}
+
+/// The view of a file, in a folder that goes when it is dropped.
+fn view(file: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in anemll_huggingface::of_gguf(file).unwrap() {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+/// Every tensor, and what of config.json decides over the arithmetic.
+fn same(original: &Path, file: &str, tolerance: f32, differing: &[&str]) {
+    let folder = view(&gguf(file));
+    let ours = ModelDirectory::open(folder.path()).unwrap();
+    let theirs = ModelDirectory::open(original).unwrap();
+    let names = |model: &ModelDirectory| {
+        let names = model.tensors().keys().cloned();
+        names.filter(|name| name != "lm_head.weight").collect::<Vec<_>>()
+    };
+    assert_eq!(names(&ours), names(&theirs), "{file}");
+    for (name, info) in ours.tensors() {
+        let (ours, theirs) = (ours.tensor(name).unwrap(), theirs.tensor(name).unwrap());
+        assert_eq!(ours.shape(), theirs.shape(), "{file}: {name}");
+        assert_eq!(ours.shape(), info.shape);
+        let (a, b) = (to_f32(&ours).unwrap(), to_f32(&theirs).unwrap());
+        let far = a.iter().zip(&b).fold(0.0_f32, |far, (a, b)| far.max((a - b).abs()));
+        let largest = b.iter().fold(0.0_f32, |largest, b| largest.max(b.abs()));
+        assert!(far <= tolerance * largest, "{file}: {name} is {far} off");
+        if tolerance == 0.0 {
+            assert!(ours.has_values_of(&theirs).unwrap());
+        }
+        // Rows read apart are the same ones.
+        let rows = ours.shape()[0];
+        let part = to_f32(&ours.rows(rows / 3, rows).unwrap()).unwrap();
+        assert!(a.ends_with(&part) && !part.is_empty(), "{file}: {name}");
+    }
+    for (key, value) in ours.config().as_object().unwrap() {
+        let Some(original) = theirs.config().get(key) else { continue };
+        // Whole numbers and others that are equal are equal.
+        let equal = match (value.as_f64(), original.as_f64()) {
+            (Some(value), Some(original)) => value == original,
+            _ => value == original,
+        };
+        assert!(equal || differing.contains(&key.as_str()), "{file}: {key}: {value} {original}");
+    }
+    for key in ["num_hidden_layers", "rms_norm_eps", "rope_theta", "model_type", "vocab_size"] {
+        let key =
+            if file.starts_with("stablelm") { &key.replace("rms_norm", "layer_norm") } else { key };
+        assert!(ours.config().get(key).is_some(), "{file}: {key}");
+    }
+}
+
+#[test]
+fn tensors_and_configurations_are_those_of_the_originals() {
+    for (file, differing) in [
+        ("rope-llama3", &[][..]),
+        ("arcee", &[]),
+        // Scalings have several ways to be written: they are compared below.
+        ("qwen3-rope-yarn", &["rope_scaling"]),
+        // The numbers of these stand in no key: those of real models are another.
+        ("gemma2", &["query_pre_attn_scalar"]),
+        ("gemma3", &["query_pre_attn_scalar", "rope_local_base_freq"]),
+        ("phi3-long-factors", &["rope_scaling"]),
+        ("granite", &[]),
+        ("stablelm", &[]),
+        ("all-biases", &[]),
+    ] {
+        same(&model("variants").join(file), file, 0.0, differing);
+    }
+}
+
+#[test]
+fn what_was_quantized_is_near() {
+    same(&model("variants").join("qwen2-tied"), "qwen2-tied", 0.005, &[]);
+    // The original is bfloat16, of which float16 loses the smallest values.
+    same(&model("variants").join("olmo2"), "olmo2", 1e-6, &[]);
+}
+
+#[test]
+fn scalings_of_positions_are_those_of_the_originals() {
+    let scaling = |directory: &Path| -> Value {
+        let text = std::fs::read_to_string(directory.join("config.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["rope_scaling"].clone()
+    };
+    for (file, keys) in [
+        ("rope-llama3", &["factor", "rope_type"][..]),
+        ("qwen3-rope-yarn", &["factor", "original_max_position_embeddings"]),
+        ("phi3-long-factors", &["type"]),
+    ] {
+        let folder = view(&gguf(file));
+        let (ours, theirs) = (scaling(folder.path()), scaling(&model("variants").join(file)));
+        for key in keys {
+            let number = |value: &Value| value.as_f64().unwrap_or(0.0);
+            assert!(number(&ours[key]) == number(&theirs[key]), "{file}: {key}: {ours} {theirs}");
+        }
+        for key in ["short_factor", "long_factor"] {
+            let numbers = |value: &Value| {
+                let list = value[key].as_array().cloned().unwrap_or_default();
+                list.iter().map(|one| one.as_f64().unwrap()).collect::<Vec<_>>()
+            };
+            let (ours, theirs) = (numbers(&ours), numbers(&theirs));
+            assert_eq!(ours.len(), theirs.len());
+            assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-6), "{file}: {key}");
+        }
+    }
+}
+
+#[test]
+fn the_tokenizer_gives_the_originals_ids() {
+    let folder = view(&gguf("tiny-llama"));
+    let ours = Tokenizer::open(folder.path()).unwrap();
+    let theirs = Tokenizer::open(&model("tiny-llama")).unwrap();
+    for text in [
+        "",
+        "Hello, world! It's 1234 o'clock.\n\n  Twice  two spaces",
+        "<|begin_of_text|>naïve 東京 🙂<|end_of_text|> after",
+    ] {
+        assert_eq!(ours.encode(text, true).unwrap(), theirs.encode(text, true).unwrap(), "{text}");
+    }
+}
+
+#[test]
+fn a_gguf_file_is_converted_like_the_model_itself() {
+    let output = tempfile::tempdir().unwrap();
+    let sizes = ["--context", "256", "--batch", "32", "--chunk", "1"];
+    convert(&gguf("rope-llama3"), output.path(), &sizes);
+    let result = evaluate(output.path(), &golden("variants/rope-llama3"), "logits.npy", &[]);
+    let cosine = result["cosine_min"].as_f64().unwrap();
+    assert!(cosine > 0.9999, "{result}");
+}
+
+#[test]
+fn a_gguf_file_brings_its_tokenizer_and_its_name() {
+    let output = tempfile::tempdir().unwrap();
+    let mut command = anemll();
+    command.args(["convert", "--lut", "none", "--combiner", "monolithic", "--skip-quality"]);
+    command.args(["--context", "64", "--batch", "16", "--compiler", "none", "--model"]);
+    succeed(command.arg(gguf("tiny-llama")).arg("--output").arg(output.path()));
+    let report = std::fs::read_to_string(output.path().join("anemll-report.json")).unwrap();
+    assert!(report.contains("tiny-llama.gguf: GGUF version 3, architecture llama"), "{report}");
+    let template = std::fs::read_to_string(output.path().join("tokenizer_config.json")).unwrap();
+    assert!(template.contains("add_generation_prompt"), "{template}");
+    let told = succeed(anemll().arg("generate").arg(output.path()).args([
+        "--prompt",
+        "Alice was",
+        "--max-tokens",
+        "4",
+    ]));
+    assert!(!told.stdout.is_empty());
+}
+
+#[test]
+fn check_says_what_a_gguf_file_holds() {
+    let told = succeed(anemll().arg("check").arg(gguf("tiny-llama")));
+    let text = String::from_utf8_lossy(&told.stdout);
+    for words in
+        ["8.5 bits a weight", "Q8_0 in 29 tensors", "tokenizer gpt2 (gpt-2) of 1024 tokens"]
+    {
+        assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words), "{text}");
+    }
+}
+
+#[test]
+fn what_a_gguf_file_lacks_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(gguf("rope-llama3")).unwrap();
+    let changed = |name: &str, from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        let mut bytes = bytes.clone();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let cut = folder.path().join("cut.gguf");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    for (path, code, words) in [
+        (cut, "A0314", "cut short"),
+        (changed("architecture.gguf", "llama", "laama"), "A0315", "the architecture `laama`"),
+        (changed("key.gguf", "llama.rope.freq_base", "llama.rope.freq_bose"), "A0315", "freq_bose"),
+        (changed("tensor.gguf", "blk.0.attn_v.weight", "blk.0.attn_w.weight"), "A0315", "attn_w"),
+        (changed("twice.gguf", "blk.0.attn_v.weight", "blk.0.attn_k.weight"), "A0314", "twice"),
+    ] {
+        let told = refusal(anemll().arg("check").arg(&path));
+        assert!(told.contains(code) && told.contains(words), "{told}");
+    }
+    let output = folder.path().join("out");
+    let mut command = anemll();
+    command.arg("convert").arg(gguf("rope-llama3")).arg("-o").arg(output);
+    let told = refusal(&mut command);
+    assert!(told.contains("A0904") && told.contains("--no-tokenizer"), "{told}");
+}
