@@ -123,6 +123,10 @@ FAMILIES.update(
             {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2", "norm_eps": 1e-05, "pad_token_id": 0},
             ("attention_bias", "hidden_act", "mlp_bias", "rms_norm_eps", "rope_scaling"),
         ),
+        "ministral3": (
+            {"architectures": ["Ministral3ForCausalLM"], "head_dim": 32, "model_type": "ministral3", "pad_token_id": 0, "sliding_window": None},
+            ("attention_bias", "mlp_bias", "rope_scaling", "rope_theta"),
+        ),
         "phi3": (
             {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias"),
@@ -161,6 +165,11 @@ class Variant:
 def without_rope_scaling(config: dict, weights: Weights) -> tuple[dict, Weights]:
     config = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_parameters")}
     return config, weights
+
+
+def without_yarn(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """`yarn` that stretches nothing; the model does not do without its parameters."""
+    return {**config, "rope_parameters": {**config["rope_parameters"], "factor": 1.0}}, weights
 
 
 def with_linear_scaling(config: dict, weights: Weights) -> tuple[dict, Weights]:
@@ -562,6 +571,29 @@ VARIANTS = {
         family="stablelm",
         positions=120,
         mistake=with_one_after_the_other,
+    ),
+    # Queries are scaled from position 256 on.
+    "ministral3": Variant(
+        {
+            **SMALL,
+            "max_position_embeddings": 1024,
+            "rope_parameters": {
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "factor": 4.0,
+                "llama_4_scaling_beta": 0.1,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "original_max_position_embeddings": 256,
+                "rope_theta": 1000.0,
+                "rope_type": "yarn",
+                "type": "yarn",
+            },
+        },
+        torch.bfloat16,
+        family="ministral3",
+        positions=120,
+        mistake=without_yarn,
     ),
     # The MLP is as wide as two thirds of what is given, rounded up.
     "lfm2": Variant(

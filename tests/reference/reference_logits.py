@@ -38,6 +38,10 @@ def old_rope_spelling(config: dict) -> dict:
         if "rope_theta" in parameters:
             config["rope_theta"] = parameters.pop("rope_theta")
         config["rope_scaling"] = None if parameters.get("rope_type", "default") == "default" else parameters
+    if config.get("model_type") == "ministral3":
+        # Unknown to it as well: Mistral, whose queries are scaled from the length of pretraining on. No text here is so long.
+        config["model_type"] = "mistral"
+        config["rope_scaling"] = {key: value for key, value in config["rope_scaling"].items() if key != "llama_4_scaling_beta"}
     return config
 
 

@@ -175,6 +175,7 @@ models! {
     lfm2 = "lfm2" every_way;
     lfm2_biases = "lfm2-biases" every_way;
     mha = "mha" in_chunks;
+    ministral3 = "ministral3" every_way;
     mistral = "mistral" every_way;
     mistral_short_window = "mistral-short-window" every_way;
     mistral_window = "mistral-window" in_chunks;

@@ -186,6 +186,9 @@ pub struct Positions {
     pub longrope: Option<u64>,
     /// The rotation of layers that have a local one.
     pub local: Option<LocalRotation>,
+    /// Whether `llama_4_scaling_beta` scales queries beyond the length of pretraining. It is refused
+    /// for contexts that reach there.
+    pub scales_queries: bool,
 }
 
 /// The rotation that some layers have instead of the configuration's.

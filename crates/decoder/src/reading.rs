@@ -153,6 +153,7 @@ pub(crate) fn read(
                 partial: positions.partial,
                 longrope: positions.longrope,
                 layered: positions.local.is_some(),
+                scales_queries: positions.scales_queries,
                 ..RopeRules::new(longest, model.context)
             };
             refusals.take(read_rope(&config, &rules))?

@@ -16,6 +16,10 @@ const NEW: &str = "rope_parameters";
 const WHOLE: &str = "full_attention";
 const LOCAL: &str = "sliding_attention";
 
+/// The key of what queries at late positions are scaled by.
+const QUERY_SCALE: &str = "llama_4_scaling_beta";
+const ORIGINAL: &str = "original_max_position_embeddings";
+
 /// Base and scaling of the rotary frequencies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
@@ -47,12 +51,22 @@ pub struct RopeRules {
     /// Whether `rope_parameters` may hold those of each kind of layer; those of layers that see all
     /// are read.
     pub layered: bool,
+    /// Whether `llama_4_scaling_beta` acts: queries beyond the length of pretraining are scaled.
+    pub scales_queries: bool,
 }
 
 impl RopeRules {
     /// Those of Llama.
     pub const fn new(longest: u64, context: u64) -> Self {
-        Self { longest, context, base: 10_000.0, partial: None, longrope: None, layered: false }
+        Self {
+            longest,
+            context,
+            base: 10_000.0,
+            partial: None,
+            longrope: None,
+            layered: false,
+            scales_queries: false,
+        }
     }
 }
 
@@ -132,10 +146,14 @@ pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
             )));
         }
     };
-    reader.remark_on_the_rest(match scaling {
+    if rules.scales_queries {
+        reader.check_query_scale(context)?;
+    }
+    let name = match scaling {
         RopeScaling::Long { .. } => "longrope",
         _ => kind,
-    })?;
+    };
+    reader.remark_on_the_rest(name, rules.scales_queries)?;
     Ok(Rope { base, scaling, share, notes: reader.notes })
 }
 
@@ -260,6 +278,22 @@ impl<'a> Reader<'a, '_> {
         self.section.positive(key)?.ok_or_else(|| key_missing(&self.section.path(key)))
     }
 
+    /// Queries are scaled by `1 + beta ln(1 + floor(position / original length))`, which is 1 within
+    /// that length.
+    fn check_query_scale(&self, context: u64) -> Result<()> {
+        let Some(beta) = self.section.number(QUERY_SCALE)?.filter(|beta| *beta != 0.0) else {
+            return Ok(());
+        };
+        let original = self.required(ORIGINAL)?;
+        if context as f64 <= original {
+            return Ok(());
+        }
+        let path = self.section.path(QUERY_SCALE);
+        let reason = format!("= {beta} scales queries beyond `{ORIGINAL}` = {original}");
+        Err(key_unsupported(&path, format!("{reason}, which cannot be expressed"))
+            .with_hint(format!("within --context {original} it does not act: use that or less")))
+    }
+
     fn llama3(&mut self) -> Result<RopeScaling> {
         let low_frequency_factor = self.required("low_freq_factor")?;
         let high_frequency_factor = self.required("high_freq_factor")?;
@@ -379,7 +413,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Remarks on keys that the type does not use, as transformers warns of them.
-    fn remark_on_the_rest(&mut self, kind: &str) -> Result<()> {
+    fn remark_on_the_rest(&mut self, kind: &str, scales_queries: bool) -> Result<()> {
         let used: &[&str] = match kind {
             "linear" | "dynamic" => &["factor"],
             "llama3" => &[
@@ -409,7 +443,8 @@ impl<'a> Reader<'a, '_> {
         };
         const COMMON: &[&str] = &["rope_type", "type", "rope_theta", "partial_rotary_factor"];
         for (key, value) in self.section.entries() {
-            if used.contains(&key) || COMMON.contains(&key) {
+            let scale = scales_queries && key == QUERY_SCALE;
+            if used.contains(&key) || COMMON.contains(&key) || scale {
                 continue;
             }
             let path = self.section.path(key);

@@ -1,13 +1,16 @@
-//! What is Llama's own in `config.json`, and Mistral's and Arcee's.
+//! What is Llama's own in `config.json`, and Mistral's, Ministral's and Arcee's.
 //!
 //! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`,
-//! `ArceeConfig`, `ArceeForCausalLM`) decide what a key means.
+//! `Ministral3Config`, `Ministral3ForCausalLM`, `ArceeConfig`, `ArceeForCausalLM`) decide what a key
+//! means.
 
 use anemll_decoder::config::{
     Allowed, Config, Key, WindowRules, window_everywhere, windows_of_layers,
 };
-use anemll_decoder::frontend::{Component, Defaults, Family, Form};
-use anemll_decoder::{Activation, OutputProjection, Refusals, SoftmaxForm};
+use anemll_decoder::frontend::{Component, Defaults, Family, Form, Positions};
+use anemll_decoder::{
+    Activation, OutputProjection, Refusals, SoftmaxForm, key_missing, key_unsupported,
+};
 use anemll_plugin_api::Result;
 
 /// The component `llama`.
@@ -36,6 +39,22 @@ pub(crate) static LLAMA: Component = Component {
             form: mistral,
         },
         Family {
+            model_type: "ministral3",
+            architecture: "Ministral3ForCausalLM",
+            prefix: "llama",
+            section: None,
+            defaults: MINISTRAL,
+            form: ministral,
+        },
+        Family {
+            model_type: "mistral3",
+            architecture: "Mistral3ForConditionalGeneration",
+            prefix: "llama",
+            section: Some("text_config"),
+            defaults: MINISTRAL,
+            form: ministral_of_images,
+        },
+        Family {
             model_type: "arcee",
             architecture: "ArceeForCausalLM",
             prefix: "llama",
@@ -51,6 +70,17 @@ pub(crate) static LLAMA: Component = Component {
     ],
 };
 
+/// What `Ministral3Config` takes where nothing is given.
+const MINISTRAL: Defaults = Defaults {
+    max_position_embeddings: 262_144,
+    norm_epsilon: 1e-5,
+    num_attention_heads: Some(32),
+    vocabulary_size: Some(131_072),
+    num_key_value_heads: Some(8),
+    head_dim: Some(128),
+    ..Defaults::USUAL
+};
+
 const LLAMA_KEYS: &[Key] = &[
     Key::used("attention_bias"),
     Key::used("mlp_bias"),
@@ -62,6 +92,9 @@ const LLAMA_KEYS: &[Key] = &[
 /// taken at its word.
 const WINDOWS: WindowRules =
     WindowRules { on: true, window: None, first_layer: 0, honoured: false };
+
+const ROPE: &str = "rope_parameters";
+const OLD_ROPE: &str = "rope_scaling";
 
 /// `sliding_window` of `MistralConfig` where none is given.
 const MISTRAL_WINDOW: u64 = 4096;
@@ -102,6 +135,31 @@ fn mistral(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result
         notes: window.notes,
         ..anemll_form()
     })
+}
+
+/// Mistral with `yarn` always, and queries that are scaled at late positions.
+fn ministral(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    let window = window_everywhere(config, None, context, refusals)?;
+    if [ROPE, OLD_ROPE].iter().all(|key| config.get(key).is_none()) {
+        refusals.push(key_missing(&config.path(ROPE)))?;
+    }
+    Ok(Form {
+        keys: vec![MISTRAL_KEYS, window.keys],
+        layers: window.layers,
+        positions: Positions { scales_queries: true, ..Positions::default() },
+        notes: window.notes,
+        ..anemll_form()
+    })
+}
+
+/// The language model of one that sees images.
+fn ministral_of_images(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    let kind = refusals.take(config.text("model_type"))?.flatten().unwrap_or("mistral");
+    if kind != "ministral3" {
+        let reason = format!("= \"{kind}\": only \"ministral3\" is known here");
+        refusals.push(key_unsupported(&config.path("model_type"), reason))?;
+    }
+    ministral(config, context, refusals)
 }
 
 /// Llama without a gate.
