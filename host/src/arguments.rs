@@ -3,11 +3,14 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use anemll_pipeline::component_options::TypedOption;
+use anemll_pipeline::event::Event;
 use anemll_pipeline::goal::Goal;
 use anemll_pipeline::model_files::HeadChoice;
+use anemll_pipeline::model_source;
 use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use anemll_pipeline::request::DIVERGENCE;
-use clap::{Args, ValueEnum};
+use anemll_plugin_api::Error;
+use clap::{ArgGroup, Args, ValueEnum};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +18,8 @@ pub const PALETTIZATION: &str = "Palettization";
 
 /// The model of a command, named by `--model` or without it.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(skip)]
+#[command(group = ArgGroup::new("given").required(true).args(["model_path", "model"]))]
 pub struct ModelArgument {
     /// Model directory (config.json, safetensors weights, tokenizer files), GGUF file, entry of the
     /// Hugging Face cache, or name of a model to download, such as Qwen/Qwen3-0.6B.
@@ -24,6 +28,17 @@ pub struct ModelArgument {
     /// The same, as an option.
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// LoRA adapter (PEFT directory) to be merged into the model.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+}
+
+impl ModelArgument {
+    /// Puts the model with the adapter in place of the two.
+    pub fn adapt(&mut self, show: &dyn Fn(&Event<'_>)) -> Result<(), Error> {
+        self.model = Some(model_source::adapted(self, self.adapter.as_deref(), show)?);
+        Ok(())
+    }
 }
 
 impl Deref for ModelArgument {

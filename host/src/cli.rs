@@ -186,6 +186,21 @@ pub enum Command {
     Man(completions::ManArguments),
 }
 
+impl Command {
+    /// The model that the command reads, if it reads one.
+    pub fn model(&mut self) -> Option<&mut crate::arguments::ModelArgument> {
+        match self {
+            Self::Convert(typed) => Some(&mut typed.model),
+            Self::Check(typed) => Some(&mut typed.model),
+            Self::Plan(typed) => Some(&mut typed.model),
+            Self::Preflight(typed) => Some(&mut typed.model),
+            Self::Calibrate(typed) => Some(&mut typed.model),
+            Self::Sweep(typed) => Some(&mut typed.model),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use anemll_codes as codes;
 use anemll_host::cli::{self, Cli, Command};
-use anemll_host::progress::LogWriter;
+use anemll_host::progress::{Display, LogWriter, Reporter};
 use anemll_host::{commands, error, panics};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result};
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 fn start() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     anstream::ColorChoice::from(cli::color(&arguments)).write_global();
-    let cli = match cli::parse(&arguments) {
+    let mut cli = match cli::parse(&arguments) {
         Ok(cli) => cli,
         Err(refusal) => {
             let _ = refusal.print();
@@ -38,7 +38,7 @@ fn start() -> ExitCode {
     };
     terminal::set_quiet(cli.quiet);
     log_to_stderr(&cli);
-    match run(&cli) {
+    match run(&mut cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) if error::is_different(&failure) => ExitCode::from(error::EXIT_FAILED),
@@ -49,7 +49,7 @@ fn start() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+fn run(cli: &mut Cli) -> Result<()> {
     services::handle_interrupts()?;
     // Those that only print texts work where no thread can be started.
     let prints =
@@ -57,6 +57,11 @@ fn run(cli: &Cli) -> Result<()> {
     if !prints {
         start_threads(cli.threads)?;
     }
+    if let Some(model) = cli.command.model() {
+        let reporter = Reporter::new(Display::Lines);
+        model.adapt(&|event| reporter.show(event))?;
+    }
+    let cli = &*cli;
     // Only those look for plugins that need them: one may be broken.
     let plugins = || find_plugins(cli);
     match &cli.command {

@@ -38,6 +38,7 @@ mod host {
         HUB_CACHE_UNWRITABLE = "A0214", "the cache of downloaded models cannot be written";
         MODEL_IS_ADAPTER = "A0220", "the directory holds an adapter, not a model";
         CHECK_STRICT = "A0221", "a check found something to know, and --strict makes that a failure";
+        ADAPTER_UNFIT = "A0222", "an adapter cannot be merged into the model";
 
         SHARD_UNREADABLE = "A0301", "a weight file is missing or cannot be read";
         SHARD_INVALID = "A0302", "a weight file is damaged";

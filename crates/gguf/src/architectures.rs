@@ -2,9 +2,10 @@
 
 use crate::container::{Container, Tensor};
 use crate::error::{Error, Result};
+use crate::keys::Keys;
 use crate::rope;
 use crate::source::Source;
-use crate::value::{List, Value};
+use crate::value::Value;
 use serde_json::{Map, Value as Json, json};
 
 const EMBEDDING: &str = "token_embd.weight";
@@ -217,59 +218,6 @@ const OWN: &[(&str, &[&str])] = &[
     ("olmo2", &["attention.sliding_window", "attention.sliding_window_pattern"]),
 ];
 
-/// The metadata of a model, its keys without the architecture before them.
-pub(crate) struct Keys<'a> {
-    container: &'a Container,
-    architecture: &'static Architecture,
-}
-
-impl<'a> Keys<'a> {
-    pub(crate) fn full(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture.name)
-    }
-
-    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>> {
-        self.container.typed(&self.full(key), "a whole number", same_size)
-    }
-
-    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
-        let finite = |value: &Value| value.number().filter(|number| number.is_finite());
-        self.container.typed(&self.full(key), "a number", finite)
-    }
-
-    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        self.container.typed(&self.full(key), "a text", Value::text)
-    }
-
-    fn needed(&self, key: &str) -> Result<u64> {
-        self.size(key)?.filter(|size| *size > 0).ok_or_else(|| self.missing(key))
-    }
-
-    fn missing(&self, key: &str) -> Error {
-        Error::invalid("the key is missing").with_key(self.full(key))
-    }
-
-    /// Rows of a head.
-    fn head_dimension(&self) -> Result<u64> {
-        match self.size("attention.key_length")? {
-            Some(length) => Ok(length),
-            None => Ok(self.needed("embedding_length")? / self.needed("attention.head_count")?),
-        }
-    }
-
-    fn has(&self, tensor: &str) -> bool {
-        self.container.tensor(&format!("blk.0.{tensor}")).is_some()
-    }
-}
-
-/// A whole number, or a list in which all are the same.
-fn same_size(value: &Value) -> Option<u64> {
-    let Value::List(list @ List::Plain(_)) = value else { return value.size() };
-    let mut sizes = list.values().map(|value| value.size());
-    let first = sizes.next()??;
-    sizes.all(|size| size == Some(first)).then_some(first)
-}
-
 impl Architecture {
     /// The architecture of a file.
     pub(crate) fn of(container: &Container) -> Result<&'static Self> {
@@ -288,7 +236,7 @@ impl Architecture {
     }
 
     fn keys<'a>(&'static self, container: &'a Container) -> Keys<'a> {
-        Keys { container, architecture: self }
+        Keys { container, prefix: self.name }
     }
 
     /// Heads of queries, and of keys and values.

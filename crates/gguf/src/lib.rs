@@ -10,6 +10,7 @@ mod blocks;
 mod container;
 mod cursor;
 mod error;
+mod keys;
 mod rope;
 mod source;
 mod summary;

@@ -1,9 +1,9 @@
 //! How positions are scaled: `rope_scaling` of config.json from the metadata, or from the factors that
 //! are stored as a tensor.
 
-use crate::architectures::Keys;
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::keys::Keys;
 use crate::source::Source;
 use crate::value::shortest;
 use serde_json::{Map, Value as Json, json};

@@ -78,9 +78,9 @@ impl Adapter {
     fn hint(&self) -> String {
         let base = self.base.as_deref().unwrap_or("its base model");
         format!(
-            "merge it with {base} and convert the result: in Python, \
+            "convert {base} with it: --model MODEL --adapter DIR; or merge the two in Python: \
              AutoPeftModelForCausalLM.from_pretrained(DIR).merge_and_unload()\
-             .save_pretrained(MERGED); or convert {base} without it"
+             .save_pretrained(MERGED)"
         )
     }
 }

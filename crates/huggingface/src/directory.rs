@@ -7,9 +7,10 @@ use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::gguf::Gguf;
 use crate::index::Index;
 use crate::info::TensorInfo;
+use crate::lora::{self, Lora};
 use crate::shard::Shard;
 use crate::tensor::{Bytes, Made, TensorData};
-use crate::view::View;
+use crate::view::{View, Weights};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,18 +26,20 @@ const SHOWN: usize = 3;
 ///
 /// Weights are read when they are asked for, by position. A file that another process changes
 /// meanwhile is found out by [`Self::check_unchanged`], or when reading passes its end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ModelDirectory {
     path: PathBuf,
     config: ConfigFile,
     shards: Vec<Arc<Shard>>,
     tensors: BTreeMap<String, TensorInfo>,
     /// Those whose bytes are made while they are read.
-    made: BTreeMap<String, Box<dyn Made>>,
+    made: BTreeMap<String, Arc<dyn Made>>,
     /// Tensors that the index names, but that are not in the file that it names.
     absent: BTreeMap<String, String>,
     /// Shards that the index names, and how many of them are missing.
     missing_shards: Option<(usize, Vec<String>)>,
+    /// Files that the numbers come from beside config.json and the weights: of an adapter.
+    more: Vec<(PathBuf, Vec<u8>)>,
     notes: Vec<String>,
 }
 
@@ -60,10 +63,17 @@ impl ModelDirectory {
             made: BTreeMap::new(),
             absent: BTreeMap::new(),
             missing_shards: None,
+            more: Vec::new(),
         };
-        if let Some(view) = View::read(path)? {
-            directory.add_gguf(&view.gguf)?;
-            return Ok(directory);
+        match View::read(path)?.map(|view| view.weights) {
+            None => {}
+            Some(Weights::Gguf(file)) => {
+                directory.add_gguf(&file)?;
+                return Ok(directory);
+            }
+            Some(Weights::Adapted { model, adapter }) => {
+                return directory.adapted(&model, &adapter);
+            }
         }
         let adapter = adapter::find(path);
         let single = path.join(SINGLE_FILE);
@@ -83,8 +93,8 @@ impl ModelDirectory {
         directory.refuse_unmerged(adapter.as_ref())?;
         if let Some(adapter) = adapter {
             directory.notes.push(format!(
-                "beside the model is {}, which was not used; to convert the two together, merge \
-                 them first",
+                "beside the model is {}, which was not used; to convert the two together, put it \
+                 into a folder of its own and name that: --adapter DIR",
                 adapter.describe()
             ));
         }
@@ -114,6 +124,44 @@ impl ModelDirectory {
         self.made = gguf.made;
         self.notes.push(gguf.note);
         Ok(())
+    }
+
+    /// The weights of another directory, with an adapter's updates added.
+    fn adapted(self, model: &Path, adapter: &Path) -> Result<Self> {
+        let base = Self::open_unadapted(model)?;
+        let Self { path, config, .. } = self;
+        let mut directory = Self { path, config, ..base.clone() };
+        let lora = Lora::open(adapter)?;
+        let (shard, config, count) = (Arc::clone(&lora.shard), lora.config.clone(), lora.count());
+        for (name, shape, values) in lora.merge(&Arc::new(base))? {
+            let file = directory.tensors.get(&name).map_or(0, |info| info.file);
+            directory.tensors.insert(name.clone(), lora::info(shape, file));
+            directory.made.insert(name, values);
+        }
+        directory.shards.push(shard);
+        directory.more.push(config);
+        directory.notes.push(format!(
+            "the adapter {} is merged into {count} weights of {}",
+            adapter.display(),
+            model.display()
+        ));
+        Ok(directory)
+    }
+
+    /// As [`Self::open`], but for what is a model with an adapter already.
+    fn open_unadapted(path: &Path) -> Result<Self> {
+        let view = View::read(path)?.map(|view| view.weights);
+        if let Some(Weights::Adapted { .. }) = view {
+            let reason = "the model has an adapter already";
+            return Err(HuggingFaceError::new(ErrorKind::AdapterUnfit, path, reason)
+                .with_hint("one adapter can be merged at a time"));
+        }
+        Self::open(path)
+    }
+
+    /// Files that the numbers come from beside config.json and the weights.
+    pub(crate) fn more(&self) -> &[(PathBuf, Vec<u8>)] {
+        &self.more
     }
 
     fn add_shards(&mut self, index_path: &Path) -> Result<()> {

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Cancelled,
     /// There is an adapter where a model should be.
     Adapter,
+    /// An adapter that cannot be merged, or is of another model.
+    AdapterUnfit,
     /// A GGUF file is cut short or contradicts itself.
     Gguf,
     /// A GGUF file holds what cannot be honoured.
@@ -73,6 +75,7 @@ impl ErrorKind {
             Self::Usage => "usage",
             Self::Cancelled => "cancelled",
             Self::Adapter => "adapter",
+            Self::AdapterUnfit => "adapter-unfit",
             Self::Gguf => "gguf",
             Self::GgufUnsupported => "gguf-unsupported",
             Self::Changed => "changed",
@@ -191,6 +194,7 @@ impl From<HuggingFaceError> for Error {
             Kind::Shape => codes::WEIGHT_SHAPE,
             Kind::Type => codes::WEIGHT_DTYPE,
             Kind::Adapter => codes::MODEL_IS_ADAPTER,
+            Kind::AdapterUnfit => codes::ADAPTER_UNFIT,
             Kind::Gguf => codes::GGUF_INVALID,
             Kind::GgufUnsupported => codes::GGUF_UNSUPPORTED,
             Kind::Changed => codes::WEIGHTS_CHANGED,

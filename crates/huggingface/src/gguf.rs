@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) struct Gguf {
     pub(crate) shard: Arc<Shard>,
     pub(crate) tensors: BTreeMap<String, TensorInfo>,
-    pub(crate) made: BTreeMap<String, Box<dyn Made>>,
+    pub(crate) made: BTreeMap<String, Arc<dyn Made>>,
     /// One line about it.
     pub(crate) note: String,
 }
@@ -47,7 +47,7 @@ impl Gguf {
         let weights = anemll_gguf::weights(&container)
             .map_err(|error| HuggingFaceError::gguf(path, error))?;
         let mut tensors = BTreeMap::new();
-        let mut made: BTreeMap<String, Box<dyn Made>> = BTreeMap::new();
+        let mut made: BTreeMap<String, Arc<dyn Made>> = BTreeMap::new();
         for weight in weights {
             let source_type = match weight.format {
                 Format::Float16 => SourceType::Float16,
@@ -64,7 +64,7 @@ impl Gguf {
             tensors.insert(weight.name.clone(), info);
             made.insert(
                 weight.name.clone(),
-                Box::new(Decoded { shard: Arc::clone(&shard), weight }),
+                Arc::new(Decoded { shard: Arc::clone(&shard), weight }),
             );
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -11,7 +11,8 @@ const STEP: usize = 1 << 20;
 impl ModelDirectory {
     /// SHA-256, in lower-case hexadecimal, over config.json and each weights file in the order of
     /// `weight_files`. Each file counts as: its name, a zero byte, its size as 8 bytes little
-    /// endian, its bytes. Names of directories do not count.
+    /// endian, its bytes. Names of directories do not count. The configuration of an adapter that is
+    /// merged comes after config.json, its weights after the model's.
     ///
     /// `progress` is told the bytes done and the total, and returns whether to go on; if not, the
     /// error is of the kind `Cancelled`. Another thread may use the directory meanwhile. A file that
@@ -19,12 +20,16 @@ impl ModelDirectory {
     /// [`Self::check_unchanged`] finds no change at the end of that.
     pub fn source_sha256(&self, mut progress: impl FnMut(u64, u64) -> bool) -> Result<String> {
         let config = self.config_file();
-        let total = config.bytes().len() as u64
-            + self.shards().iter().map(|shard| shard.bytes()).sum::<u64>();
+        let small: Vec<(&Path, &[u8])> = std::iter::once((config.path(), config.bytes()))
+            .chain(self.more().iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())))
+            .collect();
+        let mut done = small.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        let total = done + self.shards().iter().map(|shard| shard.bytes()).sum::<u64>();
         let mut hash = Sha256::new();
-        begin(&mut hash, config.path(), config.bytes().len() as u64);
-        hash.update(config.bytes());
-        let mut done = config.bytes().len() as u64;
+        for (path, bytes) in small {
+            begin(&mut hash, path, bytes.len() as u64);
+            hash.update(bytes);
+        }
         let mut buffer = vec![0; STEP];
         for shard in self.shards() {
             begin(&mut hash, &shard.path, shard.bytes());

@@ -2,7 +2,7 @@
 
 use crate::decode::decode;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
-use crate::info::SourceType;
+use crate::info::{SourceType, TensorInfo};
 use crate::shard::Shard;
 use std::cell::RefCell;
 use std::fmt;
@@ -124,6 +124,25 @@ impl<'a> TensorData<'a> {
             ));
         }
         Ok(tensor)
+    }
+
+    /// A tensor of a safetensors file.
+    pub(crate) fn of_file(shard: &'a Shard, name: &'a str, info: &'a TensorInfo) -> Self {
+        let bytes = Bytes::File { shard, start: info.range.start, length: info.size_in_bytes() };
+        Self {
+            file: &shard.path,
+            name,
+            source_type: info.source_type,
+            full_shape: &info.shape,
+            first_row: 0,
+            rows: info.shape.first().copied(),
+            bytes,
+        }
+    }
+
+    /// The bytes `from..to`, whatever the shape is.
+    pub(crate) fn part(&self, from: u64, to: u64) -> Self {
+        Self { bytes: self.bytes.part(from, to), ..*self }
     }
 
     /// Name of the tensor.

@@ -1,8 +1,9 @@
 //! Views: folders that stand for a model whose weights are elsewhere, in another form.
 //!
 //! A view has config.json and the tokenizer's files like any model directory, and a file that says
-//! where the weights are: in a GGUF file. Whoever reads a model directory reads a view as well.
+//! where the weights are: in a GGUF file, or in another directory with an adapter's updates to be added. Whoever reads a model directory reads a view as well.
 
+use crate::companions::Companion;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::json;
 use crate::shard::Shard;
@@ -19,11 +20,25 @@ const FILE: &str = "anemll-view.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct View {
-    /// The GGUF file.
-    pub(crate) gguf: PathBuf,
+    pub(crate) weights: Weights,
     /// Why there is no tokenizer, and what to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) no_tokenizer: Option<(String, String)>,
+}
+
+/// Where weights are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Weights {
+    /// In this GGUF file.
+    Gguf(PathBuf),
+    /// In this model directory, with the updates of this adapter's directory.
+    Adapted {
+        /// The model.
+        model: PathBuf,
+        /// The adapter.
+        adapter: PathBuf,
+    },
 }
 
 impl View {
@@ -39,6 +54,13 @@ impl View {
                 .with_hint("remove the folder: it is made anew from the model")
         })?;
         Ok(Some(view))
+    }
+
+    /// The file that says it.
+    fn text(&self, model: &Path) -> Result<Vec<u8>> {
+        serde_json::to_value(self)
+            .map(|value| text(&value))
+            .map_err(|error| HuggingFaceError::new(ErrorKind::Usage, model, error.to_string()))
     }
 }
 
@@ -70,10 +92,32 @@ pub fn of_gguf(file: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
             no_tokenizer = Some((format!("{key}{}", error.reason), error.hint.unwrap_or_default()));
         }
     }
-    let view = serde_json::to_value(View { gguf: path, no_tokenizer })
-        .map_err(|error| HuggingFaceError::new(ErrorKind::Usage, file, error.to_string()))?;
-    files.push((FILE, view));
-    Ok(files.into_iter().map(|(name, value)| (name, text(&value))).collect())
+    let mut files: Vec<_> = files.into_iter().map(|(name, value)| (name, text(&value))).collect();
+    files.push((FILE, View { weights: Weights::Gguf(path), no_tokenizer }.text(file)?));
+    Ok(files)
+}
+
+/// The files of the view of a model with an adapter, by name: those of the model, and the one that says
+/// where the weights are.
+///
+/// # Errors
+/// A model or an adapter that is damaged, an adapter that cannot be merged or is of another model.
+pub fn of_adapted(model: &Path, adapter: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| HuggingFaceError::io(path, "cannot open", &error))
+    };
+    let no_tokenizer = missing_tokenizer(model);
+    let weights = Weights::Adapted { model: absolute(model)?, adapter: absolute(adapter)? };
+    let mut files = Vec::new();
+    for file in Companion::all(model) {
+        let limit = Limit::TOKENIZER;
+        let read = anemll_files::read(file.path(), limit);
+        let bytes =
+            read.map_err(|error| HuggingFaceError::io(file.path(), "cannot read", &error))?;
+        files.push((file.name(), bytes));
+    }
+    files.push((FILE, View { weights, no_tokenizer }.text(model)?));
+    Ok(files)
 }
 
 /// Reads the header of a GGUF file.

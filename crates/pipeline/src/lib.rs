@@ -25,6 +25,7 @@ mod kept;
 mod meta;
 pub mod model_files;
 pub mod model_source;
+pub mod opinions;
 pub mod original;
 mod output_scale;
 mod own_calibration;

@@ -4,7 +4,7 @@
 use crate::event::Event;
 use anemll_codes as codes;
 use anemll_generation::chat_template;
-use anemll_huggingface::{Companion, Importance, ModelDirectory};
+use anemll_huggingface::{Companion, ErrorKind, Importance, ModelDirectory};
 use anemll_plugin_api::data::{ModelDescription, ModelInput, TensorInfo};
 use anemll_plugin_api::{ArchFrontend, ArchModel, ComponentOptions, DType, Error, Host, Result};
 use anemll_services::check_cancelled;
@@ -297,6 +297,27 @@ pub fn has_weights(directory: &Path) -> bool {
         let path = entry.path();
         path.extension().is_some_and(|end| known.iter().any(|known| end == *known))
     })
+}
+
+/// The weights, if there are any, and a line about them.
+pub fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
+    match ModelDirectory::open(directory) {
+        Ok(model) => {
+            let files = match model.weight_files().len() {
+                1 => "1 file".to_owned(),
+                count => format!("{count} files"),
+            };
+            let line = format!("names and shapes of {} tensors in {files}", model.tensors().len());
+            (Ok(Some(model)), line)
+        }
+        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => {
+            (Ok(None), "none here; only the configuration was looked at".to_owned())
+        }
+        Err(error) => {
+            let line = error.reason().to_owned();
+            (Err(Error::from(error)), line)
+        }
+    }
 }
 
 /// The hash of all that is read of a model.

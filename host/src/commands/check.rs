@@ -4,12 +4,13 @@
 use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::progress::{Display, Reporter};
 use anemll_codes as codes;
-use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
-use anemll_pipeline::model_files::{self, TOKENIZER, has_weights};
+use anemll_huggingface::{ConfigFile, ModelDirectory};
+use anemll_pipeline::model_files::{self, TOKENIZER};
 use anemll_pipeline::model_source::{self, Need};
-use anemll_pipeline::plugins::{Entry, Plugins};
-use anemll_plugin_api::data::{MatchRank, ModelDescription, ModelInput, Refusal, Stage, StateInfo};
-use anemll_plugin_api::{ComponentOptions, Error, Result};
+use anemll_pipeline::opinions::{Opinion, opinions};
+use anemll_pipeline::plugins::Plugins;
+use anemll_plugin_api::data::{ModelDescription, ModelInput, StateInfo};
+use anemll_plugin_api::{Error, Result};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, size, wrapped_lines};
 use clap::Args;
@@ -60,34 +61,6 @@ pub struct CheckArguments {
     pub json: bool,
 }
 
-/// What one frontend says.
-#[derive(Debug, Serialize)]
-struct Opinion {
-    id: String,
-    /// `accepts`, `refuses` (it is the architecture's, but something cannot be honoured), or `no`.
-    verdict: &'static str,
-    reason: String,
-    /// What would be refused, key by key.
-    refusals: Vec<Refused>,
-}
-
-#[derive(Debug, Serialize)]
-struct Refused {
-    code: String,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        let at = Some(refusal.place());
-        Self { code: refusal.code, message: refusal.message, at, hint: refusal.hint }
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct Checked {
     model: String,
@@ -117,7 +90,7 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     drop(reporter);
     let config = ConfigFile::read(&directory)?;
     let frontends = opinions(plugins, config.text(), arguments.arch.as_deref());
-    let (weights, line) = weights(&directory);
+    let (weights, line) = model_files::weights(&directory);
     let mut checked = Checked {
         model: model_source::model_name(&directory),
         config: config.path().display().to_string(),
@@ -214,68 +187,6 @@ fn tokenizer(directory: &Path, has_weights: bool, checked: &mut Checked) {
         checked
             .warnings
             .push(format!("{TOKENIZER} is missing: it can be converted with --no-tokenizer only"));
-    }
-}
-
-/// What each frontend says to a configuration.
-fn opinions(plugins: &Plugins, config: &str, only: Option<&str>) -> Vec<Opinion> {
-    let mut opinions = Vec::new();
-    for (plugin, component) in plugins.components(Stage::Arch) {
-        if only.is_none_or(|id| id == component.id) {
-            opinions.push(opinion(plugin, &component.id, config));
-        }
-    }
-    opinions
-}
-
-fn opinion(plugin: &Entry, id: &str, config: &str) -> Opinion {
-    let id = id.to_owned();
-    let frontend = match plugin
-        .open()
-        .and_then(|plugin| plugin.arch_frontend(&id, &ComponentOptions::new()))
-    {
-        Ok(frontend) => frontend,
-        Err(error) => {
-            let (reason, refusals) = (error.message, Vec::new());
-            return Opinion { id, verdict: "no", reason, refusals };
-        }
-    };
-    let answer = match frontend.accepts(config) {
-        Ok(answer) => answer,
-        Err(error) => {
-            let Error { code, message, at, hint, .. } = error;
-            let reason = message.clone();
-            let refusals = vec![Refused { code, message, at, hint }];
-            return Opinion { id, verdict: "refuses", reason, refusals };
-        }
-    };
-    let refusals: Vec<Refused> = answer.refusals.into_iter().map(Refused::from).collect();
-    let (verdict, reason) = match refusals.first() {
-        _ if answer.rank == MatchRank::None => ("no", answer.reason),
-        Some(first) => ("refuses", first.message.clone()),
-        None => ("accepts", answer.reason),
-    };
-    Opinion { id, verdict, reason, refusals }
-}
-
-/// The weights, if there are any, and a line about them.
-fn weights(directory: &Path) -> (Result<Option<ModelDirectory>>, String) {
-    match ModelDirectory::open(directory) {
-        Ok(model) => {
-            let files = match model.weight_files().len() {
-                1 => "1 file".to_owned(),
-                count => format!("{count} files"),
-            };
-            let line = format!("names and shapes of {} tensors in {files}", model.tensors().len());
-            (Ok(Some(model)), line)
-        }
-        Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => {
-            (Ok(None), "none here; only the configuration was looked at".to_owned())
-        }
-        Err(error) => {
-            let line = error.reason().to_owned();
-            (Err(Error::from(error)), line)
-        }
     }
 }
 

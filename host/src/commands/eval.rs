@@ -1,7 +1,7 @@
 //! `eval`: how far a conversion is from the original model, or how well it predicts a text.
 
 use crate::arguments::{ConversionArguments, OriginalArguments, count};
-use crate::progress::{Bar, Display, Reporter, Unit};
+use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use anemll_codes as codes;
 use anemll_conversion::locate;
 use anemll_generation::arrays::MOST_ELEMENTS;
@@ -11,6 +11,7 @@ use anemll_generation::perplexity::{EvaluationPath, Score, check_vocabulary, eva
 use anemll_generation::reference_run::compare_with_reference as run_with_reference;
 use anemll_generation::sources::{List, Source, Text};
 use anemll_pipeline::compare::{CompareRequest, compare};
+use anemll_pipeline::model_source;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result};
 use anemll_report::comparison;
@@ -66,6 +67,9 @@ pub struct EvalArguments {
     /// on the hub. All matrices are compared, too.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["tokens", "against", "path"])]
     pub model: Option<PathBuf>,
+    /// LoRA adapter (PEFT directory) that was merged into the model.
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub adapter: Option<PathBuf>,
     /// Write a page with plots of the comparison.
     #[arg(long, value_name = "FILE", requires = "model")]
     pub html: Option<PathBuf>,
@@ -124,9 +128,11 @@ fn compare_with_original(arguments: &EvalArguments, model: &Path, plugins: &Plug
     if let Some(page) = &arguments.html {
         refuse_unwritable(page)?;
     }
+    let reporter = Reporter::new(Display::Lines);
+    let show = |event: &Event<'_>| reporter.show(event);
     let request = CompareRequest {
         meta: arguments.conversion.meta(),
-        model: model.to_owned(),
+        model: model_source::adapted(model, arguments.adapter.as_deref(), &show)?,
         text: arguments.text.clone(),
         tokens: arguments.max_tokens.unwrap_or(u64::MAX),
         arch: arguments.original.arch.clone(),
@@ -135,8 +141,7 @@ fn compare_with_original(arguments: &EvalArguments, model: &Path, plugins: &Plug
         memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         scratch: arguments.original.scratch.clone(),
     };
-    let reporter = Reporter::new(Display::Lines);
-    let found = compare(&request, plugins, &services::host(), &|event| reporter.show(event))?;
+    let found = compare(&request, plugins, &services::host(), &show)?;
     drop(reporter);
     if let Some(page) = &arguments.html {
         super::write_page(page, &comparison::page(&found)?)?;

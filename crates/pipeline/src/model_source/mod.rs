@@ -47,6 +47,17 @@ pub fn resolve_with(
     }
 }
 
+/// The directory of a model with an adapter: a view of the two. Without one, the model as it was given.
+///
+/// # Errors
+/// As [`resolve`]; an adapter that cannot be merged, or is of another model.
+pub fn adapted(model: &Path, adapter: Option<&Path>, show: &dyn Fn(&Event<'_>)) -> Result<PathBuf> {
+    match adapter {
+        Some(adapter) => view::of_adapted(&resolve(model, Need::Weights, show)?, adapter),
+        None => Ok(model.to_owned()),
+    }
+}
+
 /// A model whose configuration is there, and whose weights may still have to be downloaded.
 #[derive(Debug)]
 pub struct Source {

@@ -4,8 +4,10 @@
 use crate::cache;
 use anemll_codes as codes;
 use anemll_files::{Staging, StagingError};
+use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -35,6 +37,24 @@ pub(super) fn of_gguf(file: &Path) -> Result<PathBuf> {
     let files = anemll_huggingface::of_gguf(file)?;
     let name = file.file_stem().map_or_else(|| "model".into(), |stem| stem.to_os_string());
     publish(&files, Path::new(&name))
+}
+
+/// The view of a model directory with an adapter. The weights are looked at: an adapter of another model
+/// is an error here.
+///
+/// # Errors
+/// An adapter that cannot be merged or is of another model, and a cache that cannot be written.
+pub(super) fn of_adapted(model: &Path, adapter: &Path) -> Result<PathBuf> {
+    let files = anemll_huggingface::of_adapted(model, adapter)?;
+    let adapter = adapter.canonicalize().unwrap_or_else(|_| adapter.to_owned());
+    let mut name = OsString::from(super::model_name(model));
+    if let Some(adapter) = adapter.file_name() {
+        name.push("+");
+        name.push(adapter);
+    }
+    let view = publish(&files, Path::new(&name))?;
+    ModelDirectory::open(&view)?;
+    Ok(view)
 }
 
 /// Puts a view into the cache, if it is not there yet.
