@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::gguf::Gguf;
 use crate::index::Index;
 use crate::info::TensorInfo;
-use crate::lora::{self, Lora};
+use crate::lora::{self, Base, Lora};
 use crate::shard::Shard;
 use crate::tensor::{Bytes, Made, TensorData};
 use crate::view::{View, Weights};
@@ -133,7 +133,7 @@ impl ModelDirectory {
         let mut directory = Self { path, config, ..base.clone() };
         let lora = Lora::open(adapter)?;
         let (shard, config, count) = (Arc::clone(&lora.shard), lora.config.clone(), lora.count());
-        for (name, shape, values) in lora.merge(&Arc::new(base))? {
+        for (name, shape, values) in lora.merge(&(Arc::new(base) as Arc<dyn Base>))? {
             let file = directory.tensors.get(&name).map_or(0, |info| info.file);
             directory.tensors.insert(name.clone(), lora::info(shape, file));
             directory.made.insert(name, values);
@@ -429,6 +429,20 @@ impl ModelDirectory {
     /// (config, generation config, chat template), in a fixed order.
     pub fn companions(&self) -> Vec<Companion> {
         Companion::all(&self.path)
+    }
+}
+
+impl Base for ModelDirectory {
+    fn path(&self) -> &Path {
+        self.path()
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    fn weight(&self, name: &str) -> Result<TensorData<'_>> {
+        self.tensor(name)
     }
 }
 

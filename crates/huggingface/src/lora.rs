@@ -1,7 +1,6 @@
 //! LoRA adapters of PEFT: their configuration, and the product that each adds to a weight.
 
 use crate::decode::decode;
-use crate::directory::ModelDirectory;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::json;
 use crate::shard::Shard;
@@ -11,6 +10,7 @@ use anemll_files::Limit;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +32,16 @@ pub(crate) struct Lora {
     updates: BTreeMap<String, Update>,
 }
 
+/// The model that an adapter changes.
+pub(crate) trait Base: fmt::Debug + Send + Sync {
+    /// Where it is.
+    fn path(&self) -> &Path;
+    /// What is known of a weight.
+    fn info(&self, name: &str) -> Option<&TensorInfo>;
+    /// A weight.
+    fn weight(&self, name: &str) -> Result<TensorData<'_>>;
+}
+
 /// What is added to a weight: `scale` times the product of `left`, rows x rank, and `right`, rank x
 /// columns.
 #[derive(Debug)]
@@ -42,10 +52,13 @@ struct Update {
     scale: f32,
 }
 
+/// Name, shape and values of a weight with an update added.
+pub(crate) type Adapted = (String, Vec<u64>, Arc<dyn Made>);
+
 /// A weight with an update added, in float32.
 #[derive(Debug)]
 struct Merged {
-    base: Arc<ModelDirectory>,
+    base: Arc<dyn Base>,
     name: String,
     columns: usize,
     update: Update,
@@ -103,9 +116,9 @@ impl Lora {
     /// A module that the model does not have, or with another shape.
     pub(crate) fn merge(
         self,
-        base: &Arc<ModelDirectory>,
-    ) -> Result<Vec<(String, Vec<u64>, Arc<dyn Made>)>> {
-        let mut merged: Vec<(String, Vec<u64>, Arc<dyn Made>)> = Vec::new();
+        base: &Arc<dyn Base>,
+    ) -> Result<Vec<Adapted>> {
+        let mut merged: Vec<Adapted> = Vec::new();
         for (module, update) in self.updates {
             let name = format!("{module}.weight");
             let wrong = |reason: String| {
@@ -115,7 +128,7 @@ impl Lora {
                         "the adapter is of another model: give the one that it was trained on",
                     )
             };
-            let Some(info) = base.tensors().get(&name) else {
+            let Some(info) = base.info(&name) else {
                 return Err(wrong(format!(
                     "the adapter changes a module that the model {} does not have",
                     base.path().display()
@@ -130,7 +143,7 @@ impl Lora {
                     info.shape
                 )));
             }
-            base.tensor(&name)?;
+            base.weight(&name)?;
             let shape = info.shape.clone();
             let values = Merged { base: Arc::clone(base), name: name.clone(), columns, update };
             merged.push((name, shape, Arc::new(values)));
@@ -320,7 +333,7 @@ impl Made for Merged {
     fn read(&self, start: u64, buffer: &mut [u8]) -> Result<()> {
         let first = (start / 4) as usize;
         let mut values = vec![0.0; buffer.len() / 4];
-        let base = self.base.tensor(&self.name)?;
+        let base = self.base.weight(&self.name)?;
         let width = base.source_type.width().unwrap_or(1);
         let part = base.part((first * width) as u64, ((first + values.len()) * width) as u64);
         let mut at = 0;

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod blob;
 pub mod compiled;
 mod examine;
+pub mod gguf;
 pub mod model;
 pub mod mutate;
 pub mod package;
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "compiled", form: mutate::Form::Archive, run: compiled::compiled },
     Target { name: "manifest", form: mutate::Form::Text, run: package::manifest },
     Target { name: "blob", form: mutate::Form::Bytes, run: blob::blob },
+    Target { name: "gguf", form: mutate::Form::Bytes, run: gguf::gguf },
     Target { name: "model", form: mutate::Form::Protobuf, run: model::model },
     Target { name: "mil_text", form: mutate::Form::Text, run: text::mil_text },
 ];
