@@ -114,10 +114,7 @@ impl Lora {
     ///
     /// # Errors
     /// A module that the model does not have, or with another shape.
-    pub(crate) fn merge(
-        self,
-        base: &Arc<dyn Base>,
-    ) -> Result<Vec<Adapted>> {
+    pub(crate) fn merge(self, base: &Arc<dyn Base>) -> Result<Vec<Adapted>> {
         let mut merged: Vec<Adapted> = Vec::new();
         for (module, update) in self.updates {
             let name = format!("{module}.weight");
