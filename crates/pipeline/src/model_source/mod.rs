@@ -1,6 +1,6 @@
 //! Where a model is: what `--model` takes, and the directory that it stands for.
 //!
-//! A directory is taken as it is. A GGUF file gets a view ([`view`]): a folder in the cache of this
+//! A directory is taken as it is. A GGUF file gets a view: a folder in the cache of this
 //! program that all others read like a model directory. The cache that Hugging Face's tools keep is known: a
 //! `models--organization--name` folder stands for the snapshot that its `main` points to, and a hub
 //! name (`organization/name`, `organization/name@revision`) is looked up there before it is
