@@ -97,32 +97,15 @@ fn an_adapter_goes_along_with_any_model() {
         assert!(told["notes"].to_string().contains("is merged into 4 weights"), "{told}");
     }
     let output = tempfile::tempdir().unwrap();
-    let mut command = anemll();
-    command.args([
-        "convert",
-        "--lut",
-        "none",
-        "--no-tokenizer",
-        "--context",
-        "64",
-        "--batch",
-        "16",
-    ]);
-    command.arg(base()).arg("--adapter").arg(adapter("patterns")).arg("-o").arg(output.path());
-    succeed(&mut command);
+    let convert = || {
+        let mut command = anemll();
+        command.args(["convert", "--lut", "none", "--no-tokenizer"]);
+        command.args(["--context", "64", "--batch", "16", "-o"]).arg(output.path()).arg(base());
+        command
+    };
+    succeed(convert().arg("--adapter").arg(adapter("patterns")));
     // The same conversion without it is another model's.
-    let mut command = anemll();
-    command.args([
-        "convert",
-        "--lut",
-        "none",
-        "--no-tokenizer",
-        "--context",
-        "64",
-        "--batch",
-        "16",
-    ]);
-    let told = refusal(command.arg(base()).arg("-o").arg(output.path()));
+    let told = refusal(&mut convert());
     assert!(told.contains("another model"), "{told}");
 }
 

@@ -1,11 +1,11 @@
 //! The architectures: what GGUF's keys and tensors are in transformers.
 
-use crate::container::{Container, Tensor};
+use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::rope;
 use crate::source::Source;
-use crate::value::Value;
+use crate::value::{List, Value};
 use serde_json::{Map, Value as Json, json};
 
 const EMBEDDING: &str = "token_embd.weight";
@@ -288,11 +288,6 @@ impl Architecture {
         self.shifted && tensor.ends_with("norm.weight")
     }
 
-    /// The shape of a tensor in transformers.
-    pub(crate) fn shape_of(&self, tensor: &Tensor) -> Vec<u64> {
-        tensor.shape.clone()
-    }
-
     /// Refuses keys that are not honoured, by name.
     fn refuse_others(&self, container: &Container) -> Result<()> {
         let own = OWN.iter().find(|(name, _)| *name == self.name).map_or(&[][..], |(_, own)| own);
@@ -415,9 +410,11 @@ fn refuse_parts(container: &Container) -> Result<()> {
     let kind = container.typed("general.type", "a text", Value::text)?;
     match kind {
         None | Some("model") => Ok(()),
-        Some(other) => Err(Error::unsupported(format!("the file holds no model, but: {other}"))
-            .with_key("general.type")
-            .with_hint("give the file of the whole model")),
+        Some(other) => {
+            Err(Error::unsupported(format!("the file is of type `{other}`, not a model"))
+                .with_key("general.type")
+                .with_hint("give the file of the whole model"))
+        }
     }
 }
 
@@ -469,22 +466,27 @@ fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
 /// Which layers have a window, where the file says it.
 fn pattern(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
     let key = keys.full("attention.sliding_window_pattern");
+    let wrong = |key: &str| Error::invalid("not a pattern of layers").with_key(key);
     match keys.container.get(&key) {
         None => {}
-        Some(Value::Integer(every)) => {
-            config.insert("sliding_window_pattern".to_owned(), json!(*every as i64));
-        }
-        Some(Value::List(list)) => {
-            let kinds: Vec<&str> = list
+        Some(Value::List(list @ List::Plain(_))) => {
+            // Truth values, or numbers in their place.
+            let slides = |value: Value| {
+                value.boolean().or_else(|| value.number().map(|number| number != 0.0))
+            };
+            let kinds: Option<Vec<&str>> = list
                 .values()
-                .map(|window| match window.boolean() {
-                    Some(true) => "sliding_attention",
-                    _ => "full_attention",
+                .map(|value| {
+                    Some(if slides(value)? { "sliding_attention" } else { "full_attention" })
                 })
                 .collect();
+            let kinds = kinds.ok_or_else(|| wrong(&key))?;
             config.insert("layer_types".to_owned(), json!(kinds));
         }
-        Some(_) => return Err(Error::invalid("not a pattern of layers").with_key(key)),
+        Some(value) => {
+            let every = value.size().ok_or_else(|| wrong(&key))?;
+            config.insert("sliding_window_pattern".to_owned(), json!(every));
+        }
     }
     Ok(())
 }

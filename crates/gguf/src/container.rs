@@ -102,7 +102,7 @@ impl Container {
             let key = cursor.name()?;
             let value = cursor.value().map_err(|error| error.with_key(&key))?;
             if metadata.insert(key.clone(), value).is_some() {
-                return Err(Error::invalid("the key stands twice").with_key(key));
+                return Err(Error::invalid("the key is there twice").with_key(key));
             }
         }
         let mut tensors = Vec::new();
@@ -111,11 +111,13 @@ impl Container {
         }
         let alignment = match metadata.get("general.alignment") {
             None => ALIGNMENT,
-            Some(value) => {
-                value.size().filter(|size| size.is_power_of_two() && *size <= 1 << 20).ok_or_else(
-                    || Error::invalid("not an alignment").with_key("general.alignment"),
-                )?
-            }
+            Some(value) => value
+                .size()
+                .filter(|size| size.is_power_of_two() && *size <= 1 << 20)
+                .ok_or_else(|| {
+                Error::invalid("not an alignment: a power of two is expected")
+                    .with_key("general.alignment")
+            })?,
         };
         let data = cursor.position().next_multiple_of(alignment);
         place(&mut tensors, data, alignment, size)?;
@@ -168,7 +170,9 @@ fn tensor<S: Source + ?Sized>(cursor: &mut Cursor<'_, S>) -> Result<Tensor> {
     let wrong = |reason: String| Error::invalid(reason).with_key(&name);
     let dimensions = cursor.u32()?;
     if dimensions == 0 || dimensions > MOST_DIMENSIONS {
-        return Err(wrong(format!("a tensor of {dimensions} dimensions")));
+        return Err(wrong(format!(
+            "the tensor has {dimensions} dimensions, not 1 to {MOST_DIMENSIONS}"
+        )));
     }
     let mut shape = Vec::new();
     for _ in 0..dimensions {
@@ -185,18 +189,19 @@ fn tensor<S: Source + ?Sized>(cursor: &mut Cursor<'_, S>) -> Result<Tensor> {
     let start = cursor.u64()?;
     let elements = shape.iter().try_fold(1_u64, |elements, side| elements.checked_mul(*side));
     let Some(elements) = elements.filter(|elements| *elements > 0) else {
-        return Err(wrong(format!("a tensor of shape {shape:?}")));
+        return Err(wrong(format!("the tensor cannot have the shape {shape:?}")));
     };
     let columns = shape.last().copied().unwrap_or(1);
     if !columns.is_multiple_of(kind.block_elements()) {
         return Err(wrong(format!(
-            "rows of {columns} elements, which are no whole blocks of {} in {}",
+            "its rows have {columns} elements, not a multiple of {}, the block size of {}",
             kind.block_elements(),
             kind.name()
         )));
     }
     let bytes = (elements / kind.block_elements()).checked_mul(kind.block_bytes());
-    let bytes = bytes.ok_or_else(|| wrong(format!("a tensor of shape {shape:?}")))?;
+    let bytes =
+        bytes.ok_or_else(|| wrong(format!("the tensor cannot have the shape {shape:?}")))?;
     Ok(Tensor { name, kind, shape, start, bytes })
 }
 
@@ -207,11 +212,11 @@ fn place(tensors: &mut [Tensor], data: u64, alignment: u64, size: u64) -> Result
     for tensor in tensors.iter_mut() {
         let wrong = |reason: String| Error::invalid(reason).with_key(&tensor.name);
         if !names.insert(tensor.name.clone()) {
-            return Err(wrong("the tensor stands twice".to_owned()));
+            return Err(wrong("the tensor is there twice".to_owned()));
         }
         if !tensor.start.is_multiple_of(alignment) {
             return Err(wrong(format!(
-                "its offset {} is no multiple of {alignment}",
+                "its offset {} is not a multiple of {alignment}",
                 tensor.start
             )));
         }

@@ -83,7 +83,9 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
         let name = self.text()?;
         if name.is_empty() || name.len() as u64 > LONGEST_NAME || name.chars().any(char::is_control)
         {
-            return Err(Error::invalid("the name of a key or tensor is no name"));
+            return Err(Error::invalid(
+                "the name of a key or tensor is empty, too long or has control characters",
+            ));
         }
         Ok(name)
     }

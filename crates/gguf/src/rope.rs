@@ -15,6 +15,8 @@ pub(crate) const FACTORS: &str = "rope_freqs.weight";
 pub(crate) const LONG: &str = "rope_factors_long.weight";
 pub(crate) const SHORT: &str = "rope_factors_short.weight";
 
+/// Key of a factor of what the rotation gives.
+const ATTENTION: &str = "rope.scaling.attn_factor";
 /// Most factors that are read.
 const MOST: u64 = 4096;
 /// How far factors may be from those that a scaling gives, in parts of them: they were computed and
@@ -30,16 +32,39 @@ pub(crate) fn scaling(
     base: f64,
     dimensions: u64,
 ) -> Result<Option<Json>> {
-    let kind = keys.text("rope.scaling.type")?.unwrap_or("none");
     let factor = keys.number("rope.scaling.factor")?;
     let factor = match factor {
         None => keys.number("rope.scale_linear")?,
         some => some,
     };
+    // Readers of these files take a factor without a type for linear.
+    let kind = match keys.text("rope.scaling.type")? {
+        Some(kind) => kind,
+        None if factor.is_some_and(|factor| factor != 0.0) => "linear",
+        None => "none",
+    };
     let original = keys.size("rope.scaling.original_context_length")?;
-    let longrope = factors(container, source, LONG)?.zip(factors(container, source, SHORT)?);
-    if let Some((long, short)) = longrope {
-        return Ok(Some(json!({ "type": "longrope", "long_factor": long, "short_factor": short })));
+    match (factors(container, source, LONG)?, factors(container, source, SHORT)?) {
+        (None, None) => {}
+        (Some(long), Some(short)) => {
+            check_longrope(keys, original)?;
+            let scaling = json!({ "type": "longrope", "long_factor": long, "short_factor": short });
+            return Ok(Some(scaling));
+        }
+        (long, _) => {
+            let missing = if long.is_some() { SHORT } else { LONG };
+            return Err(Error::invalid("the tensor is missing").with_key(missing));
+        }
+    }
+    if keys.number(ATTENTION)?.is_some_and(|factor| factor != 0.0 && factor != 1.0) {
+        return Err(Error::unsupported("a factor of attention, which only longrope has")
+            .with_key(keys.full(ATTENTION)));
+    }
+    let scales = kind != "none" && (kind != "linear" || factor != Some(1.0));
+    if scales && container.tensor(FACTORS).is_some() {
+        return Err(
+            Error::unsupported(format!("factors of frequencies beside `{kind}`")).with_key(FACTORS)
+        );
     }
     let needed = |value: Option<f64>| {
         value.ok_or_else(|| {
@@ -81,6 +106,23 @@ pub(crate) fn scaling(
         Error::unsupported("factors of frequencies that no scaling of transformers gives")
             .with_key(FACTORS)
     })
+}
+
+/// The factor of attention must be the one that transformers computes for longrope: config.json does not
+/// say it.
+fn check_longrope(keys: &Keys<'_>, original: Option<u64>) -> Result<()> {
+    let context = keys.size("context_length")?;
+    let (Some(given), Some(context), Some(original)) = (keys.number(ATTENTION)?, context, original)
+    else {
+        return Ok(());
+    };
+    let (scale, original) = (context as f64 / original as f64, original as f64);
+    let expected = if scale > 1.0 { (1.0 + scale.ln() / original.ln()).sqrt() } else { 1.0 };
+    if (given - expected).abs() <= TOLERANCE * expected {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("= {given}, where transformers takes {expected:.6}"))
+        .with_key(keys.full(ATTENTION)))
 }
 
 /// The numbers of a tensor of float32, if it is there.

@@ -71,7 +71,7 @@ pub fn weights(container: &Container) -> Result<Vec<Weight>> {
         }
         let weight = weight(tensor, architecture, heads)?;
         if !names.insert(weight.name.clone()) {
-            return Err(Error::invalid(format!("another tensor is `{}`, too", weight.name))
+            return Err(Error::invalid(format!("two tensors stand for `{}`", weight.name))
                 .with_key(&tensor.name));
         }
         weights.push(weight);
@@ -100,8 +100,10 @@ fn weight(tensor: &Tensor, architecture: &Architecture, heads: [u64; 2]) -> Resu
             let (all, heads) = (tensor.shape[0], heads[which]);
             let head = all.checked_div(heads).unwrap_or(0);
             if head == 0 || head * heads != all || head % 2 != 0 {
-                return Err(Error::invalid(format!("{all} rows are not {heads} heads"))
-                    .with_key(&tensor.name));
+                return Err(Error::invalid(format!(
+                    "its {all} rows cannot be divided into {heads} heads"
+                ))
+                .with_key(&tensor.name));
             }
             Rows::Paired(head)
         }
@@ -113,7 +115,7 @@ fn weight(tensor: &Tensor, architecture: &Architecture, heads: [u64; 2]) -> Resu
         "BF16" if less == 0.0 => Format::BFloat16,
         _ => Format::Float32,
     };
-    let shape = architecture.shape_of(tensor);
+    let shape = tensor.shape.clone();
     Ok(Weight { name, shape, format, tensor: tensor.clone(), rows, less })
 }
 

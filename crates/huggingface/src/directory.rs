@@ -340,21 +340,11 @@ impl ModelDirectory {
         let Some((name, info)) = self.tensors.get_key_value(name) else {
             return Err(self.missing(name));
         };
-        let shard: &Shard = &self.shards[info.file];
-        let length = info.size_in_bytes();
-        let bytes = match self.made.get(name) {
-            Some(values) => Bytes::Made { values: values.as_ref(), start: 0, length },
-            None => Bytes::File { shard, start: info.range.start, length },
-        };
-        let tensor = TensorData {
-            file: &shard.path,
-            name,
-            source_type: info.source_type,
-            full_shape: &info.shape,
-            first_row: 0,
-            rows: info.shape.first().copied(),
-            bytes,
-        };
+        let mut tensor = TensorData::of_file(&self.shards[info.file], name, info);
+        if let Some(values) = self.made.get(name) {
+            let length = info.size_in_bytes();
+            tensor.bytes = Bytes::Made { values: values.as_ref(), start: 0, length };
+        }
         if info.source_type.width().is_none() {
             return Err(tensor.unusable());
         }

@@ -81,7 +81,7 @@ impl Lora {
     pub(crate) fn open(directory: &Path) -> Result<Self> {
         let path = directory.join(CONFIG);
         if !path.is_file() {
-            let reason = "the directory holds no adapter of PEFT: the file is missing";
+            let reason = "this is not an adapter of PEFT: the file is missing";
             return Err(HuggingFaceError::new(ErrorKind::AdapterUnfit, path, reason)
                 .with_hint("give the folder with adapter_config.json and its weights"));
         }
@@ -171,11 +171,11 @@ fn pairs(file: &Path, tensors: BTreeMap<String, TensorInfo>) -> Result<BTreeMap<
             })
         });
         let Some((module, second, embedding)) = module else {
-            let reason = "the adapter holds a tensor that is no part of LoRA's products";
+            let reason = "the tensor does not belong to a LoRA adapter";
             return Err(wrong(&name, reason));
         };
         if info.shape.len() != 2 || info.elements() == 0 {
-            return Err(wrong(&name, "the tensor is no matrix"));
+            return Err(wrong(&name, "the tensor is not a matrix"));
         }
         let pair = pairs.entry(module).or_default();
         pair.embedding |= embedding;
@@ -267,7 +267,7 @@ impl Settings {
             ("use_dora", "DoRA is not merged"),
             ("lora_bias", "biases of the adapter are not merged"),
             ("trainable_token_indices", "tokens that were trained apart are not merged"),
-            ("target_parameters", "parameters that are no modules are not merged"),
+            ("target_parameters", "changes to parameters outside of modules are not merged"),
             ("use_qalora", "QALoRA is not merged"),
             ("layer_replication", "the adapter repeats layers of the model"),
             ("megatron_config", "parallel layers are not merged"),

@@ -87,15 +87,17 @@ pub(super) fn tokenizer(tokens: &Tokens<'_>) -> Result<Json> {
     let merges = merges.ok_or_else(|| Error::invalid("the key is missing").with_key(MERGES))?;
     let merges: Option<Vec<_>> = merges.iter().map(|merge| merge.split_once(' ')).collect();
     let merges =
-        merges.ok_or_else(|| Error::invalid("a merge is not of two parts").with_key(MERGES))?;
+        merges.ok_or_else(|| Error::invalid("a merge does not have two parts").with_key(MERGES))?;
     let vocabulary = tokens.vocabulary();
     let known = |part: &str| vocabulary.contains_key(part);
     if let Some((left, right)) = merges
         .iter()
         .find(|(left, right)| !known(left) || !known(right) || !known(&format!("{left}{right}")))
     {
-        return Err(Error::invalid(format!("`{left} {right}` is not of tokens and to a token"))
-            .with_key(MERGES));
+        return Err(Error::invalid(format!(
+            "the merge of `{left}` and `{right}` needs a token that is not there"
+        ))
+        .with_key(MERGES));
     }
     let bytes = |use_regex: bool| {
         json!({

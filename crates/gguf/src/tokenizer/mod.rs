@@ -82,7 +82,9 @@ impl<'a> Tokens<'a> {
         let kinds = match container.get(KINDS) {
             None => vec![NORMAL; texts.len()],
             Some(Value::List(list @ List::Plain(_))) if list.len() == texts.len() => {
-                list.values().map(|kind| kind.size().unwrap_or(NORMAL)).collect()
+                let kinds: Option<Vec<u64>> = list.values().map(|kind| kind.size()).collect();
+                let reason = "a token has a kind that is not a whole number";
+                kinds.ok_or_else(|| Error::invalid(reason).with_key(KINDS))?
             }
             Some(_) => {
                 let reason = format!("not one kind for each of the {} tokens", texts.len());

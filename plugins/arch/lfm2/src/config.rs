@@ -132,7 +132,7 @@ fn attention(config: &Config<'_>) -> Result<Vec<bool>> {
     let layers = layer_count(config);
     let Some(indices) = config.numbers(INDICES)? else { return Ok(vec![true; layers as usize]) };
     if let Some(other) = indices.iter().find(|index| !(0..layers).any(|it| it as f64 == **index)) {
-        let reason = format!("has {other}, which is no layer of {layers}");
+        let reason = format!("has {other}, but the last of the {layers} layers is {}", layers - 1);
         return Err(key_invalid(&config.path(INDICES), reason));
     }
     Ok((0..layers).map(|layer| indices.contains(&(layer as f64))).collect())
