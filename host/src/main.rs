@@ -4,7 +4,7 @@ use anemll_codes as codes;
 use anemll_host::cli::{self, Cli, Command};
 use anemll_host::progress::{Display, LogWriter, Reporter};
 use anemll_host::{commands, error, panics};
-use anemll_pipeline::plugins::Plugins;
+use anemll_pipeline::plugins::{Plugins, Search};
 use anemll_plugin_api::{Error, Result};
 use anemll_services as services;
 use anemll_terminal as terminal;
@@ -88,16 +88,23 @@ fn run(cli: &mut Cli) -> Result<()> {
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins()?),
         Command::Calibrate(arguments) => commands::calibrate::run(arguments, &plugins()?),
         Command::Sweep(arguments) => commands::sweep::run(arguments, &plugins()?),
-        Command::Plugin(command) => commands::plugin::run(command, &plugins()?),
+        Command::Plugin(command) => commands::plugin::run(command, &search(cli)),
     }
 }
 
+fn search(cli: &Cli) -> Search {
+    Search::of_environment(&cli.plugins, cli.locked)
+}
+
 fn find_plugins(cli: &Cli) -> Result<Plugins> {
-    let plugins = Plugins::discover(&cli.plugins)?;
-    // These two say it themselves.
-    if !matches!(cli.command, Command::Plugin(_) | Command::Doctor(_)) {
-        for text in plugins.warnings() {
+    let plugins = Plugins::search(&search(cli))?;
+    // It says these itself.
+    if !matches!(cli.command, Command::Doctor(_)) {
+        for text in plugins.found().warnings() {
             terminal::tell(&format!("warning: {text}"));
+        }
+        for text in plugins.found().overrides() {
+            terminal::tell(&format!("note: {text}"));
         }
     }
     Ok(plugins)
