@@ -38,7 +38,9 @@ fn start() -> ExitCode {
     };
     terminal::set_quiet(cli.quiet);
     log_to_stderr(&cli);
-    match run(&mut cli) {
+    let result = run(&mut cli);
+    terminal::release_output();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) if error::is_different(&failure) => ExitCode::from(error::EXIT_FAILED),
@@ -56,6 +58,8 @@ fn run(cli: &mut Cli) -> Result<()> {
         matches!(cli.command, Command::Completions(_) | Command::Man(_) | Command::Explain(_));
     if !prints {
         start_threads(cli.threads)?;
+        // Plugins run in this process; what they print is not what was asked for.
+        let _ = terminal::keep_output();
     }
     if let Some(model) = cli.command.model() {
         let reporter = Reporter::new(Display::Lines);

@@ -87,11 +87,20 @@ impl Entry {
             }
         };
         let manifest = snapshot.manifest().clone();
+        let shown = path.display().to_string();
         let refusal = match lock {
             Err(unreadable) => Some(unreadable.clone()),
             Ok(lock) if lock.lists(snapshot.sha256()) => None,
-            Ok(lock) if lock.knows(&manifest.name, &path) => Some(stale(&manifest, &path)),
-            Ok(_) => Some(untrusted(&manifest, &path)),
+            Ok(lock) => Some(match lock.knows(&manifest.name, &path) {
+                true => Error::new(
+                    codes::PLUGIN_STALE,
+                    format!("plugin `{}` has changed since it was trusted", manifest.name),
+                ),
+                false => Error::new(
+                    codes::PLUGIN_UNTRUSTED,
+                    format!("the lock file does not list plugin `{}`", manifest.name),
+                ),
+            }),
         };
         let mut entry = Self::new(origin, place, Ok(manifest));
         entry.path = Some(path);
@@ -99,7 +108,10 @@ impl Entry {
         if refusal.is_none() {
             entry.snapshot = Mutex::new(Some(snapshot));
         }
-        entry.refusal = refusal;
+        entry.refusal = refusal.map(|refusal| match refusal.code.as_str() {
+            codes::PLUGIN_LOCK_INVALID => refusal,
+            _ => refusal.with_at(shown.clone()).with_hint(trust_hint(origin, Path::new(&shown))),
+        });
         entry
     }
 
@@ -178,6 +190,11 @@ impl Entry {
         }
     }
 
+    /// The plugin's name, if it can be read.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.manifest.as_ref().ok().map(|manifest| manifest.name.as_str())
+    }
+
     /// Whether it may be loaded and has this name.
     pub(crate) fn is_usable_as(&self, name: &str) -> bool {
         self.refusal.is_none() && self.manifest.as_ref().is_ok_and(|manifest| manifest.name == name)
@@ -199,27 +216,11 @@ impl Entry {
     }
 }
 
-fn untrusted(manifest: &Manifest, path: &Path) -> Error {
-    Error::new(
-        codes::PLUGIN_UNTRUSTED,
-        format!("plugin `{}` is not loaded, as the lock file does not list it", manifest.name),
-    )
-    .with_at(path.display().to_string())
-    .with_hint(trust_hint(path))
-}
-
-fn stale(manifest: &Manifest, path: &Path) -> Error {
-    Error::new(
-        codes::PLUGIN_STALE,
-        format!("plugin `{}` is not loaded, as it has changed since it was trusted", manifest.name),
-    )
-    .with_at(path.display().to_string())
-    .with_hint(trust_hint(path))
-}
-
-fn trust_hint(path: &Path) -> String {
+/// What to do about a plugin that is not trusted.
+fn trust_hint(origin: Origin, path: &Path) -> String {
+    let verb = if origin == Origin::CommandLine { "add" } else { "trust" };
     format!(
-        "a plugin can do all that you can do; if you trust this one: anemll plugin trust {}",
+        "a plugin can do all that you can do; if you trust this one: anemll plugin {verb} {}",
         path.display()
     )
 }

@@ -78,19 +78,43 @@ impl Found {
             let at = error.at.as_deref().unwrap_or_default();
             format!("{} ({at}) [{}]", error.message, error.code)
         });
-        // What is wrong with the lock file itself is said once.
-        let is_lock = |refusal: &Error| refusal.code == codes::PLUGIN_LOCK_INVALID;
-        let broken = |entry: &Entry| match (&entry.path, entry.usable()) {
-            (Some(path), Err(refusal)) if !is_lock(&refusal) => Some(format!(
-                "the plugin {} cannot be used: {} [{}]",
-                path.display(),
-                refusal.message,
-                refusal.code
+        let of =
+            |status: Status| self.entries.iter().filter(move |entry| entry.own_status() == status);
+        let untrusted: Vec<&str> = of(Status::Untrusted).filter_map(Entry::name).collect();
+        let untrusted = match untrusted.as_slice() {
+            [] => None,
+            [one] => {
+                Some(format!("plugin `{one}` is not loaded, as the lock file does not list it"))
+            }
+            several => Some(format!(
+                "{} plugins are not loaded, as the lock file does not list them: {}",
+                several.len(),
+                several.join(", ")
             )),
-            _ => None,
         };
+        let doctor = |text: String, code: &str| {
+            format!("{text} [{code}]; `anemll plugin doctor` says what to do")
+        };
+        let untrusted = untrusted.map(|text| doctor(text, codes::PLUGIN_UNTRUSTED));
+        let stale = of(Status::Stale).filter_map(Entry::name).map(|name| {
+            let text =
+                format!("plugin `{name}` is not loaded, as it has changed since it was trusted");
+            doctor(text, codes::PLUGIN_STALE)
+        });
+        // What is wrong with the lock file itself is said once.
+        let broken = of(Status::Refused).filter_map(|entry| {
+            let refusal = entry.usable().err()?;
+            (refusal.code != codes::PLUGIN_LOCK_INVALID).then(|| {
+                format!(
+                    "the plugin {} cannot be used: {} [{}]",
+                    entry.location(),
+                    refusal.message,
+                    refusal.code
+                )
+            })
+        });
         let folders = self.folders.iter().filter_map(writable);
-        folders.chain(lock).chain(self.entries.iter().filter_map(broken)).collect()
+        folders.chain(lock).chain(untrusted).chain(stale).chain(broken).collect()
     }
 
     /// Which plugins take the place of some that came with the program, one sentence each.

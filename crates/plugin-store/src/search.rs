@@ -13,10 +13,6 @@ use crate::found::Found;
 use crate::lock::{LOCK_FILE, LockFile};
 use crate::place::{Origin, PATH_VARIABLE, data_folder};
 
-/// Where the plugins of a program are, from its own folder: first as in archives, then as package
-/// managers have it.
-const INSTALLED: [&str; 2] = ["plugins", "../lib/anemll/plugins"];
-
 /// The folder of added plugins in the user's folder.
 pub(crate) const ADDED: &str = "plugins";
 
@@ -28,7 +24,7 @@ pub struct Search {
     pub named: Vec<PathBuf>,
     /// Folders that the user named, as they stand in `ANEMLL_PLUGIN_PATH`.
     pub path: Option<OsString>,
-    /// The folder of the program.
+    /// The folder of the program, without links and dots.
     pub program: Option<PathBuf>,
     /// The user's folder.
     pub data: Option<PathBuf>,
@@ -121,7 +117,10 @@ impl Search {
             folders.push((Origin::Path, folder));
         }
         if let Some(program) = &self.program {
-            folders.extend(INSTALLED.map(|place| (Origin::Installed, program.join(place))));
+            folders.push((Origin::Installed, program.join("plugins")));
+            // As package managers have it: `../lib/anemll/plugins`.
+            let above = program.parent().unwrap_or(program);
+            folders.push((Origin::Installed, above.join("lib/anemll/plugins")));
         }
         folders.extend(self.data.iter().map(|data| (Origin::User, data.join(ADDED))));
         Ok(folders)

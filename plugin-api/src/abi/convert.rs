@@ -115,6 +115,18 @@ pub(super) fn from_abi<T>(result: Abi<T>) -> Result<T> {
     }
 }
 
+/// What a plugin's entry returned; for the host's side. An error that came without a valid code says
+/// whose it is, since it may say nothing else that can be understood.
+pub(super) fn answered<T>(plugin: &str, entry: &str, result: Abi<T>) -> Result<T> {
+    from_abi(result).map_err(|error| match error.code == codes::PLUGIN_BAD_ANSWER {
+        true => {
+            let message = format!("plugin `{plugin}` failed in `{entry}`: {}", error.message);
+            bounded(Error { message, ..error })
+        }
+        false => error,
+    })
+}
+
 pub(super) fn tensor_to_abi(tensor: TensorView<'_>) -> AbiTensor<'_> {
     AbiTensor {
         name: RStr::from_str(tensor.name()),

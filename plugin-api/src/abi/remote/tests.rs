@@ -13,6 +13,7 @@ use super::super::v1::{
     SinkMut,
 };
 use super::*;
+use crate::abi::convert::from_abi;
 use crate::data::Purpose;
 use crate::{DType, Error, Plugin, codes};
 
