@@ -18,7 +18,6 @@ impl From<Error> for PluginError {
             hint: error.hint.map(RString::from).into(),
             at: error.at.map(RString::from).into(),
             causes: error.causes.into_iter().map(RString::from).collect(),
-            reserved: [0; 4],
         }
     }
 }

@@ -105,7 +105,6 @@ impl AbiCompiler for Garbage {
             hint: ROption::RNone,
             at: ROption::RSome("y".repeat(1 << 16).into()),
             causes: vec![RString::from("z"); 1 << 16].into(),
-            reserved: [u64::MAX; 4],
         })
     }
 }
