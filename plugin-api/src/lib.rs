@@ -168,7 +168,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[doc(hidden)]
 pub mod __host {
     pub use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
-    pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule};
+    pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule, layout};
     pub use crate::loaded::other_epoch;
 }
 

@@ -12,6 +12,7 @@ mod circles;
 mod command;
 mod demo;
 mod dist;
+mod frozen;
 mod test;
 mod witness;
 
@@ -73,6 +74,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         help: "add an architecture to a copy of the workspace, build it and convert with it",
         run: additions::run,
+    },
+    Task {
+        name: "frozen",
+        arguments: "",
+        help: "build a plugin of the frozen plugin ABI by itself, and convert with it",
+        run: frozen::run,
     },
     Task {
         name: "ci",

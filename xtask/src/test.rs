@@ -129,6 +129,8 @@ fn test_command(
     command.env("ANEMLL_TEST_HOST", &built.host);
     if let Some(folder) = built.host.parent() {
         command.env("ANEMLL_CACHE", folder.join("anemll-cache"));
+        // Plugins of a developer must not matter.
+        command.env("ANEMLL_DATA", folder.join("anemll-data")).env_remove("ANEMLL_PLUGIN_PATH");
     }
     if let Some(directory) = built.plugins.first().and_then(|path| path.parent()) {
         command.env("ANEMLL_TEST_PLUGINS", directory);
