@@ -12,6 +12,7 @@ mod circles;
 mod command;
 mod demo;
 mod dist;
+mod sdk;
 mod test;
 mod witness;
 
@@ -48,6 +49,12 @@ const TASKS: &[Task] = &[
         help: "build the program and its plugins into dist/ (profile: release); with --archive, make \
                what a release needs in dist/release/: archive, wheel, sums, formula",
         run: dist::run,
+    },
+    Task {
+        name: "sdk",
+        arguments: "[--output DIR]",
+        help: "lay out the crates that plugins are built against in dist/sdk/; builds nothing",
+        run: sdk::run,
     },
     Task {
         name: "witness",
