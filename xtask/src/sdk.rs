@@ -218,7 +218,7 @@ fn folder_of(package: &Value) -> Result<PathBuf> {
 
 /// Whether a file below `src` is a module of tests.
 fn is_test(file: &str) -> bool {
-    file.split('/').any(|part| matches!(part, "tests" | "tests.rs"))
+    file.split('/').any(|part| matches!(part, "tests" | "tests.rs") || part.ends_with("_tests.rs"))
 }
 
 /// All files below a folder, with forward slashes, sorted; none where there is no folder.
