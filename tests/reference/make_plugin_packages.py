@@ -49,6 +49,14 @@ def save(model: coremltools.models.MLModel, path: pathlib.Path) -> None:
         shutil.rmtree(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(str(path))
+    # An empty folder is not kept with the sources, and a package must not name what it does not have.
+    weights = path / "Data" / "com.apple.CoreML" / "weights"
+    if weights.is_dir() and not any(weights.iterdir()):
+        weights.rmdir()
+        manifest = json.loads((path / "Manifest.json").read_text())
+        entries = manifest["itemInfoEntries"]
+        manifest["itemInfoEntries"] = {key: item for key, item in entries.items() if not item["path"].endswith("/weights")}
+        (path / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ mod circles;
 mod command;
 mod demo;
 mod dist;
+mod outside;
 mod sdk;
 mod test;
 mod witness;
@@ -80,6 +81,13 @@ const TASKS: &[Task] = &[
         arguments: "",
         help: "add an architecture to a copy of the workspace, build it and convert with it",
         run: additions::run,
+    },
+    Task {
+        name: "outside",
+        arguments: "[--all] [--program PATH]",
+        help: "follow the guide for plugin authors: make a plugin, build it outside of the workspace, \
+               convert and compare; with --all also every stage and every example, in some 10 minutes",
+        run: outside::run,
     },
     Task {
         name: "ci",

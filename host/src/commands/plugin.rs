@@ -1,17 +1,20 @@
-//! `plugin list`: what is found, and what it offers.
+//! `plugin list`: what is found, and what it offers; `plugin new`: the start of one more.
 
 use anemll_pipeline::plugins::{Entry, Origin, Plugins};
 use anemll_plugin_api::data::{OptionSpec, OptionType, Stage};
 use anemll_plugin_api::{Result, Value};
-use anemll_terminal::{self as terminal, BAD, Cell, Column, GOOD, Table, plain};
+use anemll_terminal::{self as terminal, BAD, Cell, Column, GOOD, Table, plain, plain_lines};
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
   anemll plugin list
-  anemll --plugin ./libllama.so plugin list --json";
+  anemll --plugin ./libllama.so plugin list --json
+  anemll plugin new starcoder2 --stage arch";
 
 /// What can be typed.
 #[derive(Debug, Subcommand)]
@@ -24,6 +27,20 @@ pub enum PluginCommand {
         /// Print one JSON array.
         #[arg(long)]
         json: bool,
+    },
+    /// Start a plugin of your own: a workspace that builds, passes its tests, and works.
+    New {
+        /// Its name: lower-case letters, digits, `-` and `_`.
+        name: String,
+        /// What it does in a conversion.
+        #[arg(long, value_parser = PossibleValuesParser::new(anemll_scaffold::stages()))]
+        stage: String,
+        /// Folder with the crates that plugins are built against (default: `sdk` beside the program).
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+        /// The plugin's folder (default: its name).
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
     },
 }
 
@@ -44,7 +61,13 @@ struct Row<'a> {
 
 /// Runs the command.
 pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
-    let PluginCommand::List { options, json } = command;
+    let (options, json) = match command {
+        PluginCommand::List { options, json } => (options, json),
+        PluginCommand::New { name, stage, sdk, output } => {
+            let told = anemll_scaffold::start(name, stage, sdk.as_deref(), output.as_deref())?;
+            return super::print(&plain_lines(&told));
+        }
+    };
     for entry in plugins.entries() {
         // Who names a library is answered why it cannot be used.
         if entry.origin == Origin::CommandLine {

@@ -208,7 +208,7 @@ pub(crate) fn make(profile: &str) -> Result<artifacts::Artifacts> {
 }
 
 /// Copies what was built into a folder.
-fn fill(built: &artifacts::Artifacts, dist: &Path) -> Result<artifacts::Artifacts> {
+pub(crate) fn fill(built: &artifacts::Artifacts, dist: &Path) -> Result<artifacts::Artifacts> {
     let plugins = dist.join("plugins");
     // A library of a plugin that no longer exists would be found and loaded.
     if plugins.exists() {
