@@ -12,6 +12,9 @@
 //!
 //! # A plugin
 //!
+//! `anemll plugin new NAME --stage STAGE` makes a workspace with a plugin that works, which is the
+//! quickest way to begin; this is what is in it.
+//!
 //! The logic is an ordinary library crate, which can be tested as such. It implements one or more of
 //! the traits, and [`Plugin`], which holds the manifest and makes components by id:
 //!
@@ -111,6 +114,8 @@
 //! ```ignore
 //! anemll_plugin_api::export_plugin!(anemll_arch_tiny::TinyPlugin);
 //! ```
+//!
+//! [`testing::conformance!`] makes the tests of the rules that hold for every plugin.
 //!
 //! # What a plugin may rely on, and what is asked of it
 //!

@@ -98,7 +98,7 @@ TEMPLATE = {
     "hidden_act": "silu",
     "hidden_size": 32,
     "intermediate_size": 48,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 1024,
     "mlp_bias": False,
     "num_attention_heads": 4,
     "num_hidden_layers": 2,

@@ -91,7 +91,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "outside",
-        arguments: "[--all] [--program PATH]",
+        arguments: "[--all] [--built DIR | --program PATH]",
         help: "follow the guide for plugin authors: make a plugin, build it outside of the workspace, \
                convert and compare; with --all also every stage and every example, in some 10 minutes",
         run: outside::run,

@@ -19,7 +19,7 @@ use crate::command::{run as run_command, workspace_root};
 use crate::{Result, dist, sdk};
 use guide::Step;
 
-const USAGE: &str = "usage: cargo xtask outside [--all] [--program PATH]";
+const USAGE: &str = "usage: cargo xtask outside [--all] [--built DIR | --program PATH]";
 
 /// Guides that are followed, and the folder that each makes.
 const ARCH_GUIDE: &str = "docs/guide/plugin-author.md";
@@ -51,16 +51,17 @@ struct Place {
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let (mut all, mut program) = (false, None);
+    let (mut all, mut source) = (false, Source::Build);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--all" => all = true,
-            "--program" => program = Some(PathBuf::from(words.next().ok_or(USAGE)?)),
+            "--built" => source = Source::Built(words.next().ok_or(USAGE)?.into()),
+            "--program" => source = Source::Program(words.next().ok_or(USAGE)?.into()),
             _ => return Err(format!("`outside` does not know `{word}`; {USAGE}")),
         }
     }
-    let place = prepare(program)?;
+    let place = prepare(source)?;
     follow_arch_guide(&place)?;
     if all {
         follow_guide(&place, QUANTIZER_GUIDE, &|_| Ok(()))?;
@@ -75,22 +76,29 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Which program is tried out.
+enum Source {
+    /// One that is built for it.
+    Build,
+    /// The program and the plugins that an earlier build left in a folder.
+    Built(PathBuf),
+    /// This one, with the plugins beside it.
+    Program(PathBuf),
+}
+
 /// Lays out the program, or takes the one that is named, with the SDK beside it.
-fn prepare(program: Option<PathBuf>) -> Result<Place> {
+fn prepare(source: Source) -> Result<Place> {
     let root = workspace_root()?;
     let folder = artifacts::target_directory()?.join("outside");
-    let installed = match program {
-        Some(program) => {
+    let installed = match source {
+        Source::Program(program) => {
             let program = program
                 .canonicalize()
                 .map_err(|error| format!("cannot find {}: {error}", program.display()))?;
             program.parent().ok_or("the program lies nowhere")?.to_owned()
         }
-        None => {
-            let installed = folder.join("installed");
-            dist::fill(&artifacts::build("dev")?, &installed)?;
-            installed
-        }
+        Source::Build => lay_out(&artifacts::build("dev")?, &folder)?,
+        Source::Built(built) => lay_out(&artifacts::in_folder(&built)?, &folder)?,
     };
     sdk::write(&installed.join("sdk"))?;
     // What the examples name.
@@ -98,6 +106,13 @@ fn prepare(program: Option<PathBuf>) -> Result<Place> {
     let work = folder.join("work");
     copy(&root.join("examples"), &work.join("examples"))?;
     Ok(Place { root, installed, work })
+}
+
+/// Puts the program and its plugins where they are found, and gives that folder.
+fn lay_out(built: &artifacts::Artifacts, folder: &Path) -> Result<PathBuf> {
+    let installed = folder.join("installed");
+    dist::fill(built, &installed)?;
+    Ok(installed)
 }
 
 impl Place {
@@ -134,62 +149,92 @@ impl Place {
     }
 }
 
-/// Follows the guide for arch plugins; before its first file is written, the plugin is as it was made.
+/// Follows the guide for arch plugins. The plugin is first converted with as it was made.
 fn follow_arch_guide(place: &Place) -> Result<()> {
     let folder = follow_guide(place, ARCH_GUIDE, &|folder| same_as_builtin(place, folder))?;
     check_logits(place, &folder, "starcoder2")
 }
 
-/// Follows a guide, and gives the folder where it ended.
+/// Follows a guide, and gives the folder where it ended. What comes after the first conversion is
+/// done there and then.
 fn follow_guide(
     place: &Place,
     guide: &str,
-    before_files: &dyn Fn(&Path) -> Result<()>,
+    after_conversion: &dyn Fn(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     println!("\n== {guide}");
     let path = place.root.join(guide);
     let text = fs::read_to_string(&path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let steps = guide::steps(&text);
-    let made = steps.iter().find_map(|step| match step {
-        Step::Run(words) if words.get(1).is_some_and(|word| word == "plugin") => words.get(3),
-        _ => None,
-    });
-    clear(&place.work.join(made.ok_or_else(|| format!("{guide} makes no plugin"))?))?;
-    let first = steps.iter().position(|step| matches!(step, Step::Write(..)));
-    let (before, after) = steps.split_at(first.unwrap_or(steps.len()));
+    let runs = |word: &str| {
+        let place = steps.iter().position(
+            |step| matches!(step, Step::Run(words) if words.iter().any(|found| found == word)),
+        );
+        place.ok_or_else(|| format!("{guide} has no command with `{word}`"))
+    };
+    let (made, converted) = (runs("new")?, runs("convert")?);
+    let Some(Step::Run(words)) = steps.get(made) else { return Err(guide.to_owned()) };
+    let plugin = place.work.join(words.get(3).ok_or("the new plugin has no name")?);
+    clear(&plugin)?;
     let mut folder = place.work.clone();
     let prepare = |command: &mut Command| place.prepare(command);
-    guide::follow(before, &mut folder, &prepare)?;
-    before_files(&folder)?;
-    guide::follow(after, &mut folder, &prepare)?;
+    guide::follow(&steps[..=made], &mut folder, &prepare)?;
+    take_back(&plugin)?;
+    guide::follow(&steps[made + 1..=converted], &mut folder, &prepare)?;
+    after_conversion(&folder)?;
+    guide::follow(&steps[converted + 1..], &mut folder, &prepare)?;
     Ok(folder)
 }
 
-/// Removes what an earlier run made.
+/// Where stands what cargo built in a plugin's folder, while that is made anew.
+fn aside(folder: &Path) -> PathBuf {
+    folder.with_extension("built")
+}
+
+/// Removes a folder that an earlier run made, but puts aside what cargo built in it.
 fn clear(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
+    }
+    let target = folder.join("target");
+    if target.exists() && !aside(folder).exists() {
+        rename(&target, &aside(folder))?;
     }
     fs::remove_dir_all(folder)
         .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
 }
 
-/// A plugin as the arch template has it is Llama under another name: its conversion has the bytes of
-/// that by the built-in plugin.
+/// Puts back what cargo built.
+fn take_back(folder: &Path) -> Result<()> {
+    match aside(folder).exists() {
+        true => rename(&aside(folder), &folder.join("target")),
+        false => Ok(()),
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| format!("cannot rename {}: {error}", from.display()))
+}
+
+/// A plugin as the arch template has it is a Granite model without factors: its conversion has the
+/// bytes of that by the built-in plugin.
 fn same_as_builtin(place: &Place, folder: &Path) -> Result<()> {
-    let llama = folder.join("llama");
-    copy(&folder.join("model"), &llama)?;
-    let config = llama.join("config.json");
+    let model = folder.join("granite");
+    copy(&folder.join("model"), &model)?;
+    let config = model.join("config.json");
     let mut value = read_json(&config)?;
+    let number = |key: &str| value[key].as_f64().ok_or_else(|| format!("config.json lacks {key}"));
+    let scale = (number("hidden_size")? / number("num_attention_heads")?).sqrt().recip();
     let prefix = value["model_type"].as_str().unwrap_or_default().replace('-', "_");
-    value["model_type"] = "llama".into();
-    value["architectures"] = serde_json::json!(["LlamaForCausalLM"]);
+    value["model_type"] = "granite".into();
+    value["architectures"] = serde_json::json!(["GraniteForCausalLM"]);
+    value["attention_multiplier"] = scale.into();
     fs::write(&config, value.to_string())
         .map_err(|error| format!("cannot write {}: {error}", config.display()))?;
-    let words = ["convert", "llama", "-o", "out-llama", "--no-tokenizer", "--prefix", &prefix];
+    let words = ["convert", "granite", "-o", "out-granite", "--no-tokenizer", "--prefix", &prefix];
     run_command(&mut place.anemll(folder, &words))?;
-    let (ours, theirs) = (folder.join("out-llama"), folder.join("out"));
+    let (ours, theirs) = (folder.join("out-granite"), folder.join("out"));
     let mut compared = 0;
     for name in files_below(&ours)? {
         // Records, reports and metadata name the model and the plugins.
@@ -241,6 +286,7 @@ fn try_stage(place: &Place, stage: &str) -> Result<()> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
+    take_back(&folder)?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let next: String = told
         .lines()

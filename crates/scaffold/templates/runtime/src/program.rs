@@ -97,7 +97,8 @@ impl Program {
     /// What the host is told of the function.
     pub fn describe(&self) -> SessionDescription {
         let ports = |ports: &[Port]| -> Vec<ValueInfo> {
-            let info = |port: &Port| ValueInfo::new(&*port.name, DType::FLOAT16, port.shapes.clone());
+            let info =
+                |port: &Port| ValueInfo::new(&*port.name, DType::FLOAT16, port.shapes.clone());
             ports.iter().map(info).collect()
         };
         let signature = FunctionSignature::new(self.name())
