@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 /// `weight_threshold` this is.
 const SMALL: u64 = 2048;
 
-/// Bits that are tried where measures decide. With three, errors are so large that they no longer add
-/// up.
-const CHOICES: [u32; 3] = [4, 6, 8];
+/// Bits that are tried where measures decide.
+const CHOICES: [u32; 5] = [2, 3, 4, 6, 8];
 
 /// A decision for every weight of a part that has tables.
 ///
