@@ -113,7 +113,8 @@ pub trait Compiler: Send + Sync {
     /// Only when even that cannot be found out.
     fn check(&self) -> Result<Availability>;
 
-    /// Compiles `package` into `output_directory` and gives the path of what it made.
+    /// Compiles `package` into `output_directory`, which is made where it is missing, and gives the
+    /// path of what it made.
     ///
     /// # Errors
     /// [`crate::codes::COMPILER_UNAVAILABLE`], [`crate::codes::COMPILE_FAILED`].

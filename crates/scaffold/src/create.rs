@@ -9,6 +9,7 @@ use anemll_plugin_api::data::Stage;
 use anemll_plugin_api::{Error, Result};
 
 use crate::name::Name;
+use crate::output::write;
 use crate::sdk::Sdk;
 use crate::templates;
 
@@ -72,16 +73,6 @@ pub fn create(request: &Request<'_>) -> Result<Created> {
         format!("anemll --plugin {library} {}", template.trial(&name)),
     ];
     Ok(Created { files: files.len() + 1, sdk_files, next })
-}
-
-/// Writes a file into a folder, which is made where it is missing.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).and_then(|()| fs::write(path, bytes)).map_err(|error| {
-        Error::new(codes::OUTPUT_UNWRITABLE, "a file of the new plugin cannot be written")
-            .with_at(path.display().to_string())
-            .with_source(&error)
-    })
 }
 
 fn unwritten(folder: &Path, error: StagingError) -> Error {

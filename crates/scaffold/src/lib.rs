@@ -5,6 +5,7 @@
 
 mod create;
 mod name;
+mod output;
 mod sdk;
 mod templates;
 

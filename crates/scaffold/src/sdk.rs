@@ -9,6 +9,8 @@ use anemll_files::Limit;
 use anemll_plugin_api::{Error, Result, VERSION};
 use serde::Deserialize;
 
+use crate::output::write;
+
 /// The file by which an SDK is known.
 const ABOUT: &str = "sdk.json";
 
@@ -134,7 +136,7 @@ fn copy(from: &Path, to: &Path) -> Result<usize> {
     if !about.is_dir() {
         let bytes =
             anemll_files::read_no_follow(from, LIMIT).map_err(|error| unreadable(from, &error))?;
-        crate::create::write(to, &bytes)?;
+        write(to, &bytes)?;
         return Ok(1);
     }
     let mut count = 0;

@@ -42,10 +42,12 @@ impl<'a> Package<'a> {
 impl Trial for Package<'_> {
     fn work(&self, host: &Host) -> Result<Made> {
         let output = Folder::new();
-        let made = self.compiler().compile(self.package, output.path(), host)?;
-        let inside = made.strip_prefix(output.path()).map(Path::to_owned);
+        // It is not there yet.
+        let inner = output.path().join("new");
+        let made = self.compiler().compile(self.package, &inner, host)?;
+        let inside = made.strip_prefix(&inner).map(Path::to_owned);
         let Ok(inside) = inside else {
-            panic!("{} is not in the output folder {}", made.display(), output.path().display())
+            panic!("{} is not in the output folder {}", made.display(), inner.display())
         };
         assert!(made.exists(), "{} is not there", made.display());
         let mut all = files(output.path());

@@ -24,6 +24,11 @@ impl Compiler for MyPlugin {
             let text = "what is to be compiled is not named .mlpackage";
             return Err(Error::new(codes::PACKAGE_UNREADABLE, text).with_at(shown));
         };
+        std::fs::create_dir_all(output_directory).map_err(|error| {
+            Error::new(codes::OUTPUT_UNWRITABLE, "the output directory cannot be made")
+                .with_at(output_directory.display().to_string())
+                .with_source(&error)
+        })?;
         let mut name = stem.to_owned();
         name.push(".mlmodelc");
         let destination = output_directory.join(name);
