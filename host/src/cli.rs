@@ -178,7 +178,7 @@ pub enum Command {
     /// Compare two packages: signatures, operations, values of weights.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArguments),
-    /// List plugins and what they offer; add, trust and remove those of others.
+    /// List plugins and what they offer; add, trust and remove those of others; start your own.
     #[command(subcommand, after_help = plugin::EXAMPLES)]
     Plugin(plugin::PluginCommand),
     /// Print the script that completes command lines in a shell.

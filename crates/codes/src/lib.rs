@@ -31,6 +31,8 @@ mod host {
         PLUGIN_LOCK_INVALID = "A0128", "the lock file of plugins cannot be read or written";
         PLUGIN_PATH_INVALID = "A0129", "ANEMLL_PLUGIN_PATH has a folder that is not absolute";
         PLUGIN_WRITABLE = "A0130", "anyone may write to a plugin's file";
+        NEW_PLUGIN_NAME = "A0141", "a new plugin cannot have this name";
+        SDK_UNFIT = "A0142", "the crates that plugins are built against are missing or of another version";
 
         MODEL_DIRECTORY_UNREADABLE = "A0201", "the model directory cannot be read";
         MODEL_TYPE_UNKNOWN = "A0206", "no arch frontend knows this model type";

@@ -1,4 +1,4 @@
-//! `plugin`: which plugins there are, and which of them are trusted.
+//! `plugin`: which plugins there are, which of them are trusted, and the start of one more.
 
 use anemll_pipeline::plugins::{Origin, Search, Store};
 use anemll_plugin_api::Result;
@@ -6,6 +6,7 @@ use anemll_plugin_api::data::Stage;
 use anemll_report::plugins as report;
 use anemll_terminal as terminal;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use std::path::PathBuf;
 
 /// For `--help`.
@@ -16,7 +17,8 @@ pub const EXAMPLES: &str = "Examples:
   anemll plugin add ./libuniform.so
   anemll plugin trust ./libuniform.so
   anemll plugin remove uniform
-  anemll plugin doctor";
+  anemll plugin doctor
+  anemll plugin new starcoder2 --stage arch";
 
 /// What can be typed.
 #[derive(Debug, Subcommand)]
@@ -63,6 +65,20 @@ pub enum PluginCommand {
     Remove {
         /// Name of the plugin.
         name: String,
+    },
+    /// Start a plugin of your own: a workspace that builds, passes its tests, and works.
+    New {
+        /// Its name: lower-case letters, digits, `-` and `_`.
+        name: String,
+        /// What it does in a conversion.
+        #[arg(long, value_parser = PossibleValuesParser::new(anemll_scaffold::stages()))]
+        stage: String,
+        /// Folder with the crates that plugins are built against (default: `sdk` beside the program).
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+        /// The plugin's folder (default: its name).
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
     },
 }
 
@@ -126,6 +142,10 @@ pub fn run(command: &PluginCommand, search: &Search) -> Result<()> {
                 ));
             }
             Ok(())
+        }
+        PluginCommand::New { name, stage, sdk, output } => {
+            let told = anemll_scaffold::start(name, stage, sdk.as_deref(), output.as_deref())?;
+            super::print(&terminal::plain_lines(&told))
         }
         PluginCommand::Remove { name } => {
             let removed = Store::new(search.data.clone())?.remove(name)?;
