@@ -59,7 +59,7 @@ fn run(cli: &mut Cli) -> Result<()> {
     if !prints {
         start_threads(cli.threads)?;
         // Plugins run in this process; what they print is not what was asked for.
-        let _ = terminal::keep_output();
+        let _ = terminal::keep_output(terminal::tell);
     }
     if let Some(model) = cli.command.model() {
         let reporter = Reporter::new(Display::Lines);

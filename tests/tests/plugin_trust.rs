@@ -339,6 +339,16 @@ fn a_plugin_is_shown_at_length_and_not_run() {
     assert_eq!(shown[0]["components"][0]["id"], "uniform");
     let text = refusal(&mut machine.anemll(&["plugin", "info", "nobody"]));
     assert!(text.contains("error[A0122]") && text.contains("nobody"), "{text}");
+    // What is said for scripts is described.
+    let page = anemll_tests::workspace().join("docs/reference/plugins.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let list = json(&mut machine.anemll(&["plugin", "list", "--json"]));
+    let health = json(&mut machine.anemll(&["plugin", "doctor", "--json"]));
+    for object in [&list[0], &shown[0], &health[0]] {
+        for key in object.as_object().unwrap().keys() {
+            assert!(page.contains(&format!("`{key}`")), "{key} is not described");
+        }
+    }
     // Only a stage, with what cannot be read.
     std::fs::write(machine.path("bin/plugins/libtext.so"), "no library").unwrap();
     let rows = json(&mut machine.anemll(&["plugin", "list", "--stage", "arch", "--json"]));

@@ -66,9 +66,9 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "palettize [--runs N] [--cases TEXT]",
-        help: "measure palettization beside coremltools; needs Python, which ANEMLL_BENCH_PYTHON may \
-               name",
+        arguments: "palettize [--runs N] [--cases TEXT] | plugins [--profile NAME] [--pairs N] [--model DIR]",
+        help: "measure palettization beside coremltools (needs Python, which ANEMLL_BENCH_PYTHON may \
+               name), or what it costs that plugins are libraries",
         run: bench::run,
     },
     Task {

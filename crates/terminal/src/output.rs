@@ -61,13 +61,13 @@ const WIDTH: usize = 300;
 
 /// Tells the lines that come from a pipe, until it is closed.
 #[cfg(unix)]
-fn tell_lines(mut pipe: impl std::io::Read) {
+fn tell_lines(mut pipe: impl std::io::Read, tell: fn(&str)) {
     let (mut line, mut count) = (Vec::new(), 0);
     let mut end = |line: &mut Vec<u8>| {
         count += 1;
         if count <= TOLD {
             let text = String::from_utf8_lossy(line).into_owned();
-            crate::tell(&format!("note: a plugin wrote to standard output: {}", text.trim_end()));
+            tell(&format!("note: a plugin wrote to standard output: {}", text.trim_end()));
         }
         line.clear();
     };
@@ -86,7 +86,7 @@ fn tell_lines(mut pipe: impl std::io::Read) {
     }
     if count > TOLD {
         let more = count - TOLD;
-        crate::tell(&format!("note: plugins wrote {more} more lines to standard output"));
+        tell(&format!("note: plugins wrote {more} more lines to standard output"));
     }
 }
 
@@ -112,11 +112,12 @@ mod kept {
         KEPT.get().map(|kept| &kept.own)
     }
 
-    /// From now on, standard output is [`Output`](super::Output)'s alone.
+    /// From now on, standard output is [`Output`](super::Output)'s alone; what others write there is
+    /// told line by line, as a note.
     ///
     /// # Errors
     /// Where the system does not allow it, all is as before.
-    pub fn keep_output() -> std::io::Result<()> {
+    pub fn keep_output(tell: fn(&str)) -> std::io::Result<()> {
         if KEPT.get().is_some() {
             return Ok(());
         }
@@ -126,7 +127,7 @@ mod kept {
         let (reader, writer) = std::io::pipe()?;
         let (ended, end) = channel();
         std::thread::Builder::new().name("output".to_owned()).spawn(move || {
-            super::tell_lines(reader);
+            super::tell_lines(reader, tell);
             let _ = ended.send(());
         })?;
         rustix::stdio::dup2_stdout(&writer)?;
@@ -172,7 +173,7 @@ mod kept {
     ///
     /// # Errors
     /// None.
-    pub fn keep_output() -> std::io::Result<()> {
+    pub fn keep_output(_: fn(&str)) -> std::io::Result<()> {
         Ok(())
     }
 

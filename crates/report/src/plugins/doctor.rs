@@ -1,6 +1,6 @@
 //! What is wrong with plugins, and what to do.
 
-use super::fate;
+use super::fate::fate;
 use crate::health::{Health, Line};
 use anemll_plugin_api::data::Stage;
 use anemll_plugin_store::{Entry, Folder, FolderState, Found, LockFile, Origin, Search};

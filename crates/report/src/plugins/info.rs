@@ -1,6 +1,7 @@
 //! All that a plugin says of itself, without running it.
 
-use super::{Fate, fate, option_rows};
+use super::fate::{Fate, fate};
+use super::options::option_rows;
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, is_legal_id};
 use anemll_plugin_api::{Error, Result};

@@ -1,6 +1,6 @@
 //! The list of all plugins.
 
-use super::{Fate, component_fate, fate};
+use super::fate::{Fate, component_fate, fate};
 use anemll_plugin_api::data::{OptionSpec, Stage};
 use anemll_plugin_store::{Entry, Found};
 use anemll_terminal::{BAD, Cell, Column, DOUBTFUL, GOOD, Table, plain};
