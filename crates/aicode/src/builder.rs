@@ -218,6 +218,13 @@ impl BlockBuilder {
         self.emit_one("primitive.reshape_v2", &[x, sizes], kind.shaped(shape))
     }
 
+    /// The same tensor as a value of its own.
+    pub fn reshape_copy(&mut self, x: Value) -> Value {
+        let kind = self.tensor(x);
+        let sizes = self.unsigned(&kind.shape.clone());
+        self.emit_one("primitive.reshape_v2", &[x, sizes], kind)
+    }
+
     /// Axes in another order.
     pub fn transpose(&mut self, x: Value, permutation: &[usize]) -> Value {
         let kind = self.tensor(x);
