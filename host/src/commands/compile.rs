@@ -44,7 +44,8 @@ pub struct CompileArguments {
     /// Directory for the compiled models, created if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
     pub output_dir: Option<PathBuf>,
-    /// Compiler backend: mlmodelc, coremlcompiler, or auto (coremlcompiler where it can run).
+    /// Compiler backend: mlmodelc, coremlcompiler, coreai (X.aimodel for Core AI, iOS 27), or auto
+    /// (coremlcompiler where it can run).
     #[arg(long, value_name = "ID", default_value = AUTOMATIC)]
     pub compiler: String,
     /// Copy the weights instead of sharing the package's files (mlmodelc; coremlcompiler copies).
