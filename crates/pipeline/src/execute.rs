@@ -70,7 +70,7 @@ impl Job<'_> {
                     let demanded = demanded || self.arguments.compiler.is_some();
                     let (outputs, outcome) = match &self.compiler {
                         Some(compiler) => finish::compile(
-                            &self.compiler_id,
+                            (&self.compiler_id, &self.compiled_ending()),
                             compiler.as_ref(),
                             demanded,
                             &self.layout,

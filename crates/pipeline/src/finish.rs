@@ -98,9 +98,9 @@ fn templates(model: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here
-/// is left out, unless the user asked for just this: `demanded`.
+/// is left out, unless the user asked for just this: `demanded`. `ending` is that of what it makes.
 pub(super) fn compile(
-    id: &str,
+    (id, ending): (&str, &str),
     compiler: &dyn Compiler,
     demanded: bool,
     layout: &Layout,
@@ -126,7 +126,7 @@ pub(super) fn compile(
         let path = store.view().locate(&relative_path(package));
         let staging = store.view().staging();
         let compiled = compiler.compile(&path, staging, host)?;
-        let name = compiled_name(package);
+        let name = compiled_name(package, ending);
         let expected = staging.join(&name);
         let is_model = expected.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
             && expected.read_dir().is_ok_and(|mut entries| entries.next().is_some());
@@ -146,8 +146,8 @@ pub(super) fn compile(
 }
 
 /// The file name of a package's compiled model.
-pub(super) fn compiled_name(package: &PackageSpec) -> String {
-    format!("{}.mlmodelc", package.stem)
+pub(super) fn compiled_name(package: &PackageSpec, ending: &str) -> String {
+    format!("{}.{ending}", package.stem)
 }
 
 /// Bytes of the files of a package.

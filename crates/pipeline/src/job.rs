@@ -155,12 +155,17 @@ impl<'a> Job<'a> {
         Self::new(self.arguments, self.plugins, self.host, config, Some(directory), checked)
     }
 
+    /// The ending of what the compiler makes.
+    pub(crate) fn compiled_ending(&self) -> String {
+        self.plugins.compiled_ending(&self.compiler_id)
+    }
+
     /// What an app loads, as it is in the output directory.
     pub(crate) fn shipped_files(&self, directory: &Path) -> Vec<Shipped> {
         let packages = shipped(&self.layout).map(packages::relative_path);
         packages
             .filter_map(|package| {
-                let compiled = package.with_extension("mlmodelc");
+                let compiled = package.with_extension(self.compiled_ending());
                 let compiled = Some(compiled).filter(|path| directory.join(path).is_dir());
                 let path = compiled.as_ref().unwrap_or(&package);
                 Some(Shipped {
@@ -209,7 +214,7 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn steps(&self) -> Steps<'_> {
-        Steps::new(&self.layout)
+        Steps::new(&self.layout, self.compiled_ending())
     }
 
     /// Every function of the layout, lowered and checked.

@@ -141,6 +141,15 @@ impl Plugins {
         self.plugin(Stage::Compiler, id)?.compiler(id, options)
     }
 
+    /// The ending of what a compiler makes of a package, without the point.
+    pub fn compiled_ending(&self, id: &str) -> String {
+        let known = self.components(Stage::Compiler);
+        let component = known.into_iter().find(|(_, component)| component.id == id);
+        component
+            .and_then(|(_, component)| component.produces.clone())
+            .unwrap_or_else(|| "mlmodelc".to_owned())
+    }
+
     /// The id behind `requested`: itself, or, for [`AUTOMATIC`], the first of ours that is
     /// installed and can run here. Where none can, the last that is installed says why.
     ///

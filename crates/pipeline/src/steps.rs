@@ -53,15 +53,17 @@ const OWN: [(&str, Task); 3] =
 /// The steps of a conversion: the combiner's, which make packages, and then the host's.
 pub(super) struct Steps<'a> {
     layout: &'a Layout,
+    /// The ending of what the compiler makes of a package.
+    compiled_ending: String,
     all: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(layout: &'a CheckedLayout) -> Self {
+    pub(super) fn new(layout: &'a CheckedLayout, compiled_ending: String) -> Self {
         let own = OWN.iter().map(|(title, _)| (*title).to_owned());
         let titles = layout.steps.iter().map(|step| step.title.clone()).chain(own);
         let all = (1..).zip(titles).map(|(number, title)| Step::new(number, title)).collect();
-        Self { layout, all }
+        Self { layout, compiled_ending, all }
     }
 
     fn count(&self) -> u32 {
@@ -174,9 +176,9 @@ impl<'a> Steps<'a> {
                 self.packages(number).map(relative_path).chain(records).collect()
             }
             Task::Compile if !done => Vec::new(),
-            Task::Compile => {
-                shipped(self.layout).map(|package| PathBuf::from(compiled_name(package))).collect()
-            }
+            Task::Compile => shipped(self.layout)
+                .map(|package| PathBuf::from(compiled_name(package, &self.compiled_ending)))
+                .collect(),
             Task::Files => small_files.outputs(),
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// What the names at the top of an output directory end in: packages, compiled models, and what
 /// describes them. Weights are not among them, so that no record can ever list a model's.
-const ENDINGS: [&str; 3] = ["mlpackage", "mlmodelc", "json"];
+const ENDINGS: [&str; 4] = ["mlpackage", "mlmodelc", "aimodel", "json"];
 /// Files at the top with other endings. A user may well keep notes of such endings there.
 const FILES: [&str; 6] = [
     "meta.yaml",
@@ -27,7 +27,7 @@ const RESERVED: [&str; 2] = ["conversion.json", "journal.json"];
 const LONGEST_PART: usize = 255;
 
 /// The name of an output, relative to the output directory, with slashes on every system:
-/// `NAME.mlpackage`, `NAME.mlmodelc`, a small file such as `meta.yaml`, a chat template below
+/// `NAME.mlpackage`, `NAME.mlmodelc`, `NAME.aimodel`, a small file such as `meta.yaml`, a chat template below
 /// `additional_chat_templates`, or one of these below `.anemll`. No other text is one, whoever wrote
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -44,7 +44,8 @@ pub struct CompileArguments {
     /// Directory for the compiled models, created if it does not exist (default: where the package is).
     #[arg(short, long, value_name = "DIR", visible_alias = "output")]
     pub output_dir: Option<PathBuf>,
-    /// Compiler backend: mlmodelc, coremlcompiler, or auto (coremlcompiler where it can run).
+    /// Compiler backend: mlmodelc, coremlcompiler, coreai (X.aimodel for Core AI, iOS 27), or auto
+    /// (coremlcompiler where it can run).
     #[arg(long, value_name = "ID", default_value = AUTOMATIC)]
     pub compiler: String,
     /// Copy the weights instead of sharing the package's files (mlmodelc; coremlcompiler copies).
@@ -136,7 +137,8 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
         )
         .with_hint("name the packages themselves if another tool made them"));
     }
-    let jobs = jobs(arguments)?;
+    let ending = plugins.compiled_ending(&plugins.compiler_id(&arguments.compiler)?);
+    let jobs = jobs(arguments, &ending)?;
     let (id, compiler) = compiler(arguments, plugins, &arguments.compiler)?;
     let verifier = match arguments.verify {
         true => Some(other(arguments, plugins, &id)?),
@@ -255,6 +257,7 @@ fn make(
                     anemll_mlmodelc::Options { copy: arguments.copy, ..Default::default() };
                 anemll_mlmodelc::is_current(&job.package, &job.compiled, &options)
             }
+            _ if !CompiledModel::is_at(&job.compiled) => Ok(false),
             // Other compilers do not say what they would write.
             _ => anemll_mlmodelc::is_made_from(&job.package, &job.compiled),
         };
@@ -341,7 +344,7 @@ fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Bo
 }
 
 /// What is to be compiled, and where it goes.
-fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
+fn jobs(arguments: &CompileArguments, ending: &str) -> Result<Vec<Job>> {
     let packages = match Parts::asked_for(arguments)? {
         Some(parts) => parts.packages()?,
         None => named(&arguments.targets)?,
@@ -356,7 +359,7 @@ fn jobs(arguments: &CompileArguments) -> Result<Vec<Job>> {
                 .with_at(shown.clone())
         };
         let mut name = package.file_stem().ok_or_else(unnamed)?.to_owned();
-        name.push(".mlmodelc");
+        name.push(format!(".{ending}"));
         let beside = || match package.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -408,7 +411,7 @@ fn refuse_existing(compiled: &Path, force: bool) -> Result<()> {
             "--force replaces it",
         );
     }
-    if !CompiledModel::is_at(compiled) {
+    if !CompiledModel::is_at(compiled) && !compiled.join("main.mlirb").is_file() {
         return refusal(
             "something that is not a compiled model has this name",
             "remove it, or choose another --output-dir",

@@ -116,6 +116,10 @@ pub struct ComponentManifest {
     /// whose packages a device can load is taken. One without a place is taken only when it is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preference: Option<u32>,
+    /// For compilers: the ending of what it makes of a package, without the point, if that is not
+    /// `mlmodelc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub produces: Option<String>,
     /// The options that it takes, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, OptionSpec>,

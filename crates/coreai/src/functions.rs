@@ -1,0 +1,109 @@
+//! Functions of a package: which shapes each has, what it takes and gives.
+
+use crate::blobs::Blobs;
+use crate::lower::Lowering;
+use anemll_aicode::{Function, Port, Type};
+use anemll_mil::{FunctionInterface, interface, model};
+use anemll_plugin_api::{Error, Result, codes};
+use coreml_proto::{Model, mil};
+use std::collections::BTreeMap;
+
+/// Shapes of inputs by name.
+pub(crate) type Shapes = BTreeMap<String, Vec<u64>>;
+
+/// An error about a program, as users see it.
+pub(crate) fn refusal(error: &anemll_mil::Error) -> Error {
+    Error::new(codes::COMPILE_FAILED, error.to_string())
+        .with_hint("`anemll inspect` lists the operations; Core ML may run what Core AI lacks")
+}
+
+/// Every function of a model, in the order of its description.
+pub(crate) fn all<'a>(model: &'a Model, blobs: &mut Blobs<'a>) -> Result<Vec<Function>> {
+    let program = model::program(model).map_err(|error| refusal(&error))?;
+    let interfaces = interface(model).map_err(|error| refusal(&error))?;
+    let mut functions = Vec::new();
+    for described in &interfaces {
+        let Some(function) = program.functions.get(&described.name) else { continue };
+        for (name, shapes) in variants(described) {
+            functions.push(one(function, described, &name, &shapes, blobs)?);
+        }
+    }
+    Ok(functions)
+}
+
+/// The names and shapes that a function gets: its own name for the default shapes, and one that
+/// says the shape for every other shape of the one input that has several.
+fn variants(described: &FunctionInterface) -> Vec<(String, Shapes)> {
+    let first = |port: &anemll_mil::combine::Port| {
+        port.shapes.first().map(|shape| (port.name.clone(), shape.clone()))
+    };
+    let default: Shapes = described.inputs.iter().filter_map(first).collect();
+    let mut variants = vec![(described.name.clone(), default.clone())];
+    let flexible: Vec<_> = described.inputs.iter().filter(|port| port.shapes.len() > 1).collect();
+    if let [port] = flexible.as_slice() {
+        for shape in &port.shapes[1..] {
+            let sizes: Vec<String> = shape.iter().map(u64::to_string).collect();
+            let mut shapes = default.clone();
+            shapes.insert(port.name.clone(), shape.clone());
+            variants.push((format!("{}_{}", described.name, sizes.join("x")), shapes));
+        }
+    }
+    variants
+}
+
+fn one<'a>(
+    function: &'a mil::Function,
+    described: &FunctionInterface,
+    name: &str,
+    shapes: &Shapes,
+    blobs: &mut Blobs<'a>,
+) -> Result<Function> {
+    let block = model::block(function).map_err(|error| refusal(&error))?;
+    let place = |error: Failure| match error {
+        Failure::Program(error) => refusal(&error.in_function(&described.name)),
+        Failure::Reading(error) => error,
+    };
+    let mut lowering = Lowering::begin(function, shapes, blobs).map_err(place)?;
+    for operation in &block.operations {
+        lowering.operation(operation).map_err(place)?;
+    }
+    let (inputs, body, kinds) = lowering.finish(&block.outputs).map_err(place)?;
+    let states = inputs.iter().filter(|port| matches!(port.kind, Type::State(_)));
+    let tokens = states.filter_map(|port| Some(Port::new(port.name.as_ref()?, Type::Token)));
+    let outputs = block.outputs.iter().zip(kinds).map(|(name, kind)| Port::new(name, kind));
+    let outputs = tokens.chain(outputs).collect();
+    Ok(Function { name: name.to_owned(), inputs, outputs, body, ..Function::default() })
+}
+
+/// Why a function was not lowered.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What the program asks for.
+    Program(anemll_mil::Error),
+    /// A weight that cannot be read.
+    Reading(Error),
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Program(anemll_mil::Error::new(message))
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+impl From<anemll_mil::Error> for Failure {
+    fn from(error: anemll_mil::Error) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Reading(error)
+    }
+}

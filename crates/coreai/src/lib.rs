@@ -1,0 +1,14 @@
+//! Core AI assets of Core ML packages.
+//!
+//! [`compile`] lowers every function of a package to the dialect of Core AI and writes `X.aimodel`.
+//! All is lowered before anything is written: what Core AI lacks is refused by function and operation.
+//! Weights keep their stored form, tables and indices too, and equal ones are stored once for all
+//! functions. A function whose inputs may have several shapes becomes one function for each.
+
+mod blobs;
+mod compile;
+mod functions;
+mod lower;
+mod reading;
+
+pub use compile::{Compiled, compile};

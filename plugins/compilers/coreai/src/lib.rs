@@ -1,0 +1,76 @@
+//! Compiler backend that writes Core AI assets, on any system.
+//!
+//! What it knows stands in `anemll-coreai`: every function of a package is lowered to the dialect of
+//! Core AI, weights in their stored form, equal ones once for all functions.
+
+use anemll_plugin_api::data::{Availability, Stage};
+use anemll_plugin_api::{
+    Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, codes, no_such_component,
+};
+use std::path::{Path, PathBuf};
+
+/// The compiler's id.
+pub const ID: &str = "coreai";
+
+/// What assets say of who wrote them.
+const PRODUCER: &str = concat!("anemll ", env!("CARGO_PKG_VERSION"));
+
+/// The compiler.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoreAi;
+
+impl Compiler for CoreAi {
+    fn check(&self) -> Result<Availability> {
+        Ok(Availability::yes("writes Core AI assets on any system"))
+    }
+
+    fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
+        host.check_cancelled()?;
+        let known = package
+            .extension()
+            .is_some_and(|extension| extension == "mlpackage" || extension == "mlmodel");
+        let Some(name) = package.file_stem().filter(|_| known) else {
+            return Err(Error::new(
+                codes::PACKAGE_UNREADABLE,
+                "what is to be compiled is named neither .mlpackage nor .mlmodel",
+            )
+            .with_at(package.display().to_string()));
+        };
+        std::fs::create_dir_all(output_directory).map_err(|error| {
+            Error::new(codes::OUTPUT_UNWRITABLE, "the output directory cannot be made")
+                .with_at(output_directory.display().to_string())
+                .with_source(&error)
+        })?;
+        let mut name = name.to_owned();
+        name.push(".aimodel");
+        let destination = output_directory.join(name);
+        let compiled = anemll_coreai::compile(package, &destination, PRODUCER, true)?;
+        let text = format!(
+            "{}: functions {}; {} weights, {} bytes",
+            destination.display(),
+            compiled.functions.join(", "),
+            compiled.weights,
+            compiled.bytes
+        );
+        host.log(Level::Info, ID, &text);
+        Ok(destination)
+    }
+}
+
+/// The plugin with this compiler.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoreAiPlugin;
+
+impl Plugin for CoreAiPlugin {
+    const MANIFEST: &'static str = include_str!("../anemll-plugin.json");
+
+    fn compiler(id: &str, _options: &ComponentOptions) -> Result<Box<dyn Compiler>> {
+        match id {
+            ID => Ok(Box::new(CoreAi)),
+            _ => Err(no_such_component(Stage::Compiler, id)),
+        }
+    }
+}
+
+#[cfg(feature = "builtin")]
+anemll_plugin_api::register_builtin!(CoreAiPlugin);

@@ -1,0 +1,94 @@
+"""What Apple's own runtime for Linux says of a Core AI asset that this project wrote.
+
+    python coreai_witness.py ASSET GOLDEN [--tokens N]
+
+ASSET is an `X.aimodel` with a function `infer` of a tiny model, GOLDEN the folder with `ids.npy` and `logits.npy`, which
+transformers made in float32. The asset is loaded, verified, saved again by Apple's package and read again; then `infer`
+runs over N tokens with its states, and the logits are compared. Needs Python 3.11 with `coreai-core` 1.0.0b3, which ends
+the process on bad input: so this script does all its work in a child process, and says so when it ends.
+One line on stdout; the exit code is 0 if all is well, 1 if not, 2 where coreai-core is not installed.
+"""
+
+import argparse
+import asyncio
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+LARGEST_ERROR = 0.005  # of the logits, as relative L2: what 16-bit floats leave
+
+
+async def run(asset, golden, tokens):
+    import numpy
+    from coreai.authoring import AIModelAsset
+    from coreai.runtime import NDArray
+
+    loaded = AIModelAsset.load(asset)
+    program = loaded.program
+    with tempfile.TemporaryDirectory() as folder:
+        program.save_asset(pathlib.Path(folder) / "again.aimodel")  # verifies first
+        AIModelAsset.load(pathlib.Path(folder) / "again.aimodel").program
+    ids = numpy.load(golden / "ids.npy").reshape(-1)[:tokens]
+    expected = numpy.load(golden / "logits.npy")
+    expected = expected.reshape(-1, expected.shape[-1])[: len(ids)]
+    found, clear, equal = [], 0, 0
+    async with loaded.executable() as model:
+        function = model.load_function("infer")
+        description = function.desc
+        states = {}
+        for name in description.state_names:
+            shape = description.state_descriptor(name).shape
+            states[name] = NDArray(numpy.zeros(shape, numpy.float16))
+        context = description.input_descriptor("causal_mask").shape[-1]
+        for place, token in enumerate(ids):
+            mask = numpy.zeros((1, 1, 1, context), numpy.float16)
+            mask[..., place + 1 :] = -numpy.inf
+            inputs = {
+                "input_ids": numpy.array([[token]], numpy.int32),
+                "position_ids": numpy.array([place], numpy.int32),
+                "current_pos": numpy.array([place], numpy.int32),
+                "causal_mask": mask,
+            }
+            outputs = await function({name: NDArray(value) for name, value in inputs.items()}, states)
+            pieces = sorted((n for n in outputs if n.startswith("logits")), key=lambda n: int(n[6:]))
+            found.append(numpy.concatenate([outputs[n].numpy().reshape(-1) for n in pieces]).astype(numpy.float32))
+    found = numpy.array(found)
+    errors = numpy.linalg.norm(found - expected, axis=1) / numpy.linalg.norm(expected, axis=1)
+    for ours, theirs in zip(found, expected):
+        first, second = numpy.sort(theirs)[-1], numpy.sort(theirs)[-2]
+        if first - second > 2 * numpy.abs(ours - theirs).max():
+            clear += 1
+            equal += int(ours.argmax() == theirs.argmax())
+    good = bool(errors.max() <= LARGEST_ERROR and clear == equal)
+    word = "ok" if good else "WRONG"
+    print(f"{word} {asset} tokens={len(ids)} largest relative L2 {errors.max():.4f}, "
+          f"mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
+    return 0 if good else 1
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("asset", type=pathlib.Path)
+    parser.add_argument("golden", type=pathlib.Path)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        return asyncio.run(run(arguments.asset, arguments.golden, arguments.tokens))
+    try:
+        import coreai  # noqa: F401
+    except ImportError:
+        print("left out: coreai-core is not installed")
+        return 2
+    result = subprocess.run([sys.executable, *sys.argv, "--child"], capture_output=True, text=True)
+    print(result.stdout, end="")
+    if result.returncode not in (0, 1) or not result.stdout:
+        print(f"WRONG {arguments.asset}: coreai-core ended ({result.returncode})")
+        print(result.stderr[-3000:], file=sys.stderr)
+        return 1
+    return result.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
