@@ -16,6 +16,7 @@ mod failure;
 mod interface;
 mod kernels;
 mod layout;
+mod lookup;
 mod packed;
 mod plan;
 mod session;

@@ -2,11 +2,14 @@
 //! when they are read.
 //!
 //! They take a quarter of the memory of their elements with 4 bits, and nothing has to be decoded
-//! before the first run. What is run often is better decoded once.
+//! before the first run. Where the processor has no fast way to look entries up, what is run often is
+//! better decoded once.
 
 use crate::element::Element;
 use crate::failure::Outcome;
 use crate::layout::element_count;
+use crate::lookup::Tables;
+use crate::simd;
 use crate::storage::{Buffer, Shelf};
 use crate::tensor::Tensor;
 use anemll_mil::DataType;
@@ -16,6 +19,10 @@ use std::sync::Arc;
 
 /// Indices that are unpacked at once.
 const PIECE: usize = 2048;
+
+/// Packed elements that are decoded at once for a product with a vector: they stay in the first-level
+/// cache.
+const DECODED: usize = 8 * 1024;
 
 /// A weight of float16 elements, each an entry of the table that a stretch of neighbours share.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub(crate) struct Packed {
     /// Tables of `2^bits` entries.
     entries: Vec<f16>,
     indices: Arc<Buffer>,
+    /// For products that look entries up without decoding.
+    tables: Option<Tables>,
 }
 
 impl Packed {
@@ -36,18 +45,45 @@ impl Packed {
         if values.data_type != DataType::Float16 || values.shape.is_empty() {
             return Ok(None);
         }
+        let depth = element_count(values.shape.get(1..).unwrap_or_default()).unwrap_or(0);
+        let (bits, run) = (palette.bits, palette.run);
         Ok(Some(Self {
             shape: values.shape.clone(),
-            bits: palette.bits,
-            run: palette.run,
+            bits,
+            run,
             // They were float16 when they were stored.
             entries: palette.entries.iter().map(|entry| f16::from_f32(*entry)).collect(),
             indices: shelf.weight(palette.file, palette.record)?,
+            tables: Tables::new(bits, run, depth, palette.entries.iter().copied()),
         }))
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// Whether its products are computed without decoding, so that it need never be decoded.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.tables.is_some()
+    }
+
+    /// Dot products with a vector of rows from number `first` on; a row has as many elements as the
+    /// vector, which are those of one index of the first axis.
+    pub(crate) fn times_vector(&self, first: usize, vector: &[f32], output: &mut [f32]) {
+        if let Some(tables) = &self.tables {
+            return tables.times_vector(self.indices.bytes(), first, vector, output);
+        }
+        let depth = vector.len();
+        // A row that is longer than that is decoded as a whole.
+        let count = (DECODED / depth.max(1)).max(1).next_multiple_of(4).min(output.len());
+        let mut halves = vec![f16::ZERO; count * depth];
+        let mut at = first * depth;
+        for output in output.chunks_mut(count.max(1)) {
+            let halves = &mut halves[..output.len() * depth];
+            self.fill(at, halves);
+            simd::rows_times_vector(halves, vector, output);
+            at += halves.len();
+        }
     }
 
     /// Number of elements.
@@ -142,6 +178,7 @@ mod tests {
                     run: group * columns,
                     entries: entries.clone(),
                     indices: Arc::new(Buffer::from_bytes(&bytes)),
+                    tables: None,
                 };
                 let all = packed.decoded().unwrap();
                 for (at, value) in all.raw::<f16>().iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::source::Source;
 use crate::storage::Shelf;
 use crate::tensor::Tensor;
 use crate::wide;
-use anemll_mil::{Symbols, ValueType, ops};
+use anemll_mil::{Symbols, TensorType, ValueType, ops};
 use anemll_plugin_api::{Error, codes};
 use anemll_weights::Decoder;
 use coreml_proto::mil;
@@ -75,7 +75,10 @@ pub(crate) struct Planner<'a> {
 pub(crate) enum Keep {
     /// They stay so.
     Packed,
-    /// They are decoded: from those that an earlier plan has, else from the file.
+    /// Those whose products need no decoding stay so. The others are decoded: from those that an
+    /// earlier plan has, else from the file.
+    Fast(HashMap<String, Arc<Packed>>),
+    /// All are decoded, likewise.
     Decoded(HashMap<String, Arc<Packed>>),
 }
 
@@ -344,9 +347,30 @@ impl Building<'_, '_> {
         outputs.clone().any(|(read, _)| read) && outputs.all(|(_, decoded)| !decoded)
     }
 
-    /// Whether all that reads a weight can read it packed.
-    fn may_stay_packed(&self, weight: &str) -> bool {
-        matches!(self.planner.packed, Keep::Packed) && !self.unpacked.contains(weight)
+    /// Whether a weight stays packed that all its readers can read so.
+    fn stays_packed(&self, packed: &Packed) -> bool {
+        match self.planner.packed {
+            Keep::Packed => true,
+            Keep::Fast(_) => packed.is_fast(),
+            Keep::Decoded(_) => false,
+        }
+    }
+
+    /// The weight of this name in its packed form, from an earlier plan or the file; none where it has
+    /// none, or where something cannot read it so.
+    fn packed(&self, name: &str, kind: &TensorType) -> Outcome<Option<Arc<Packed>>> {
+        if let Keep::Fast(known) | Keep::Decoded(known) = &self.planner.packed {
+            return Ok(known.get(name).cloned());
+        }
+        if self.unpacked.contains(name) || constant::element(kind)? != Element::F16 {
+            return Ok(None);
+        }
+        let packed = Packed::new(&self.decoder.values(name)?, self.planner.shelf)?;
+        Ok(packed.map(Arc::new).filter(|packed| {
+            kind.fixed_shape().is_some_and(|shape| {
+                shape.into_iter().eq(packed.shape().iter().map(|size| *size as u64))
+            })
+        }))
     }
 
     /// Decodes a weight, unless it stays packed or is only part of another.
@@ -362,21 +386,13 @@ impl Building<'_, '_> {
         };
         let key = cache_key(operation);
         let known = key.as_ref().and_then(|key| self.planner.cache.get(key)).cloned();
-        if known.is_none()
-            && self.may_stay_packed(&output.name)
-            && constant::element(&kind)? == Element::F16
-            && let values = self.decoder.values(&output.name)?
-            && let Some(packed) = Packed::new(&values, self.planner.shelf)?
-            && kind.fixed_shape().is_some_and(|shape| {
-                shape.into_iter().eq(packed.shape().iter().map(|size| *size as u64))
-            })
-        {
-            return self.define(&output.name, Operand::Packed(Arc::new(packed)));
-        }
-        let packed = match &self.planner.packed {
-            Keep::Decoded(packed) => packed.get(&output.name),
-            Keep::Packed => None,
+        let packed = match known {
+            None => self.packed(&output.name, &kind)?,
+            Some(_) => None,
         };
+        if let Some(packed) = packed.as_ref().filter(|packed| self.stays_packed(packed)) {
+            return self.define(&output.name, Operand::Packed(Arc::clone(packed)));
+        }
         let tensor = match (known, packed) {
             (Some(tensor), _) => tensor,
             (None, Some(packed)) => packed.decoded()?,

@@ -43,8 +43,8 @@ struct Function {
     packed_runs: u32,
 }
 
-/// Runs of a function with weights as they are stored. What is run more often than this, as in a chat,
-/// gains more by weights that are decoded than it takes to decode them.
+/// Runs of a function with all weights as they are stored. What is run more often than this, as in a
+/// chat, gains more by decoding weights than it takes, where their products need decoded rows.
 const PACKED_RUNS: u32 = 4;
 
 fn graph_error(error: &dyn std::fmt::Display) -> Error {
@@ -128,11 +128,13 @@ impl CpuSession {
         let shows = |plan: &FunctionPlan| taps.iter().any(|tap| plan.packed().contains_key(*tap));
         // Twice where a first plan shows that a value which is asked for is packed.
         loop {
-            if entry.plan.as_ref().is_some_and(shows) {
+            let shown = entry.plan.as_ref().is_some_and(shows);
+            if shown {
                 entry.packed_runs = 0;
             }
             let packed = entry.plan.as_ref().map(FunctionPlan::packed);
-            if packed.is_some_and(|packed| packed.is_empty() || entry.packed_runs > 0) {
+            let slow = packed.is_none_or(|packed| packed.values().any(|one| !one.is_fast()));
+            if packed.is_some() && !shown && (entry.packed_runs > 0 || !slow) {
                 break;
             }
             let source = Arc::clone(&self.source);
@@ -142,7 +144,8 @@ impl CpuSession {
             };
             let block = block(function).map_err(|error| graph_error(&error))?;
             let packed = match entry.packed_runs {
-                0 => Keep::Decoded(packed.cloned().unwrap_or_default()),
+                0 if shown => Keep::Decoded(packed.cloned().unwrap_or_default()),
+                0 => Keep::Fast(packed.cloned().unwrap_or_default()),
                 _ => Keep::Packed,
             };
             let mut planner = Planner {

@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt as _;
 
 /// True when the AVX2 paths may run (AVX2, FMA and F16C).
 #[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
+pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
@@ -114,7 +114,7 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(crate) mod x86 {
     #![allow(unsafe_code)]
     use half::f16;
     use std::arch::x86_64::*;
@@ -138,7 +138,7 @@ mod x86 {
     /// Sum of the eight lanes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn sum(lanes: __m256) -> f32 {
+    pub(crate) fn sum(lanes: __m256) -> f32 {
         let half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
         let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
         _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)))

@@ -27,10 +27,6 @@ impl Rows<'_> {
     }
 }
 
-/// Packed elements that are decoded at once for a product with a vector: they stay in the first-level
-/// cache.
-const DECODED: usize = 8 * 1024;
-
 /// Dot products with a vector of rows from number `first` on.
 fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f32]) {
     let depth = vector.len();
@@ -44,18 +40,7 @@ fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f
                 }
             }),
         },
-        Rows::Packed(packed) => {
-            // A row that is longer than that is decoded as a whole.
-            let count = (DECODED / depth.max(1)).max(1).next_multiple_of(4).min(output.len());
-            let mut halves = vec![f16::ZERO; count * depth];
-            let mut at = range.start;
-            for output in output.chunks_mut(count.max(1)) {
-                let halves = &mut halves[..output.len() * depth];
-                packed.fill(at, halves);
-                simd::rows_times_vector(halves, vector, output);
-                at += halves.len();
-            }
-        }
+        Rows::Packed(packed) => packed.times_vector(first, vector, output),
     }
 }
 
