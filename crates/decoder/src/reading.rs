@@ -154,6 +154,7 @@ pub(crate) fn read(
                 longrope: positions.longrope,
                 layered: positions.local.is_some(),
                 scales_queries: positions.scales_queries,
+                sections: positions.sections,
                 ..RopeRules::new(longest, model.context)
             };
             refusals.take(read_rope(&config, &rules))?
@@ -243,6 +244,7 @@ pub(crate) fn read(
             modules: form.modules,
             output_projection: form.output_projection,
             softmax: form.softmax,
+            silu: form.silu,
         })
     };
     let spec = specification();
@@ -408,6 +410,7 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
     let plain_scale = 1.0 / (sizes.head_dimension as f64).sqrt();
     let mixer = match own.mixer {
         LayerMixer::ShortConvolution(convolution) => Mixer::ShortConvolution(convolution),
+        LayerMixer::DeltaNet(delta_net) => Mixer::DeltaNet(delta_net),
         LayerMixer::Attention => Mixer::Attention(Attention {
             query_key_value_bias: form.query_key_value_bias,
             output_bias: form.output_bias,
@@ -420,6 +423,7 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
                 LayerRotation::None => None,
             },
             window: own.window,
+            output_gate: form.output_gate,
         }),
     };
     BlockSpec {
