@@ -19,6 +19,9 @@ pub struct Cli {
     /// Plugin library to load for this run; may be given several times.
     #[arg(long = "plugin", value_name = "LIBRARY", global = true, help_heading = EVERYWHERE)]
     pub plugins: Vec<PathBuf>,
+    /// Load no plugin but those that the lock file lists, wherever they come from.
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub locked: bool,
 
     /// Say more on standard error (-v progress details, -vv everything).
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = EVERYWHERE)]
@@ -175,7 +178,7 @@ pub enum Command {
     /// Compare two packages: signatures, operations, values of weights.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArguments),
-    /// List plugins and what they offer.
+    /// List plugins and what they offer; add, trust and remove those of others; start your own.
     #[command(subcommand, after_help = plugin::EXAMPLES)]
     Plugin(plugin::PluginCommand),
     /// Print the script that completes command lines in a shell.

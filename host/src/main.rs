@@ -4,7 +4,7 @@ use anemll_codes as codes;
 use anemll_host::cli::{self, Cli, Command};
 use anemll_host::progress::{Display, LogWriter, Reporter};
 use anemll_host::{commands, error, panics};
-use anemll_pipeline::plugins::Plugins;
+use anemll_pipeline::plugins::{Plugins, Search};
 use anemll_plugin_api::{Error, Result};
 use anemll_services as services;
 use anemll_terminal as terminal;
@@ -38,7 +38,9 @@ fn start() -> ExitCode {
     };
     terminal::set_quiet(cli.quiet);
     log_to_stderr(&cli);
-    match run(&mut cli) {
+    let result = run(&mut cli);
+    terminal::release_output();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if error::is_reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) if error::is_different(&failure) => ExitCode::from(error::EXIT_FAILED),
@@ -56,6 +58,8 @@ fn run(cli: &mut Cli) -> Result<()> {
         matches!(cli.command, Command::Completions(_) | Command::Man(_) | Command::Explain(_));
     if !prints {
         start_threads(cli.threads)?;
+        // Plugins run in this process; what they print is not what was asked for.
+        let _ = terminal::keep_output();
     }
     if let Some(model) = cli.command.model() {
         let reporter = Reporter::new(Display::Lines);
@@ -88,16 +92,23 @@ fn run(cli: &mut Cli) -> Result<()> {
         Command::Preflight(arguments) => commands::preflight::run(arguments, &plugins()?),
         Command::Calibrate(arguments) => commands::calibrate::run(arguments, &plugins()?),
         Command::Sweep(arguments) => commands::sweep::run(arguments, &plugins()?),
-        Command::Plugin(command) => commands::plugin::run(command, &plugins()?),
+        Command::Plugin(command) => commands::plugin::run(command, &search(cli)),
     }
 }
 
+fn search(cli: &Cli) -> Search {
+    Search::of_environment(&cli.plugins, cli.locked)
+}
+
 fn find_plugins(cli: &Cli) -> Result<Plugins> {
-    let plugins = Plugins::discover(&cli.plugins)?;
-    // These two say it themselves.
-    if !matches!(cli.command, Command::Plugin(_) | Command::Doctor(_)) {
-        for text in plugins.warnings() {
+    let plugins = Plugins::search(&search(cli))?;
+    // It says these itself.
+    if !matches!(cli.command, Command::Doctor(_)) {
+        for text in plugins.found().warnings() {
             terminal::tell(&format!("warning: {text}"));
+        }
+        for text in plugins.found().overrides() {
+            terminal::tell(&format!("note: {text}"));
         }
     }
     Ok(plugins)

@@ -58,7 +58,7 @@ impl Reporter {
                     return;
                 }
                 let line = serde_json::to_string(event).unwrap_or_default();
-                let _ = writeln!(std::io::stdout(), "{line}");
+                let _ = anemll_terminal::stdout().write_all(format!("{line}\n").as_bytes());
             }
             Display::Lines => self.show_line(event),
         }

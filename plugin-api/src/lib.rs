@@ -12,6 +12,9 @@
 //!
 //! # A plugin
 //!
+//! `anemll plugin new NAME --stage STAGE` makes a workspace with a plugin that works, which is the
+//! quickest way to begin; this is what is in it.
+//!
 //! The logic is an ordinary library crate, which can be tested as such. It implements one or more of
 //! the traits, and [`Plugin`], which holds the manifest and makes components by id:
 //!
@@ -112,6 +115,8 @@
 //! anemll_plugin_api::export_plugin!(anemll_arch_tiny::TinyPlugin);
 //! ```
 //!
+//! [`testing::conformance!`] makes the tests of the rules that hold for every plugin.
+//!
 //! # What a plugin may rely on, and what is asked of it
 //!
 //! - Components are called from several threads at once and start none of their own:
@@ -168,7 +173,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[doc(hidden)]
 pub mod __host {
     pub use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
-    pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule};
+    pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule, layout};
     pub use crate::loaded::other_epoch;
 }
 

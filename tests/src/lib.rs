@@ -77,7 +77,14 @@ pub fn anemll() -> Command {
     }
     // What the terminal of a developer is must not matter, and calibrations stay out of their cache.
     command.env("NO_COLOR", "1").env_remove("COLUMNS").env("ANEMLL_CACHE", cache());
+    without_own_plugins(&mut command);
     command
+}
+
+/// Plugins of a developer must not matter: the program looks for those of users in a folder that is
+/// not there.
+pub fn without_own_plugins(command: &mut Command) -> &mut Command {
+    command.env_remove("ANEMLL_PLUGIN_PATH").env("ANEMLL_DATA", build_folder().join("anemll-data"))
 }
 
 /// Where the program keeps calibrations.

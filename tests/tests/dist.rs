@@ -118,6 +118,9 @@ fn archive_and_wheel_convert_where_they_land() {
         "LICENSE-APACHE",
         "completions/anemll.bash",
         "man/anemll.1",
+        "sdk/sdk.json",
+        "sdk/anemll-plugin-api/Cargo.toml",
+        "sdk/anemll-decoder/src/lib.rs",
     ] {
         assert!(top.join(name).is_file(), "{name}");
     }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_host::cli;
-use anemll_tests::{anemll, convert, golden, library, model, run, workspace};
+use anemll_tests::{anemll, convert, example, golden, library, model, run, workspace};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -143,6 +143,7 @@ fn prepare(path: &Path) {
         let name = "llama_lm_head.mlpackage";
         copy(&path.join("out").join(name), &path.join(version).join(name));
     }
+    std::fs::copy(example("uniform"), path.join("libuniform.so")).unwrap();
     std::fs::write(path.join("questions.txt"), "Who?\nWhen?\n").unwrap();
     let text = "Alice was beginning to get very tired of sitting by her sister on the bank. ";
     std::fs::write(path.join("prompt.txt"), text).unwrap();
@@ -190,6 +191,7 @@ fn run_example(line: &str, folder: &Path) {
     };
     let run_words = |words: &[String]| {
         let mut command = anemll();
+        command.env("ANEMLL_DATA", folder.join("data"));
         command.args(&words[1..]).current_dir(folder).stdin(match &input {
             Some(file) => Stdio::from(std::fs::File::open(folder.join(file)).unwrap()),
             None => Stdio::null(),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
-use anemll_tests::{PLUGINS, library, model, program, run};
+use anemll_tests::{PLUGINS, library, model, program, run, without_own_plugins};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -55,6 +55,7 @@ impl Installation {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.0.path().join("anemll"));
         command.args(arguments).env("NO_COLOR", "1");
+        without_own_plugins(&mut command);
         command
     }
 

@@ -12,6 +12,9 @@ mod circles;
 mod command;
 mod demo;
 mod dist;
+mod frozen;
+mod outside;
+mod sdk;
 mod test;
 mod witness;
 
@@ -50,6 +53,12 @@ const TASKS: &[Task] = &[
         run: dist::run,
     },
     Task {
+        name: "sdk",
+        arguments: "[--output DIR]",
+        help: "lay out the crates that plugins are built against in dist/sdk/; builds nothing",
+        run: sdk::run,
+    },
+    Task {
         name: "witness",
         arguments: "",
         help: "let coremltools check packages of every shipped model and layout; needs Python",
@@ -73,6 +82,19 @@ const TASKS: &[Task] = &[
         arguments: "",
         help: "add an architecture to a copy of the workspace, build it and convert with it",
         run: additions::run,
+    },
+    Task {
+        name: "frozen",
+        arguments: "",
+        help: "build a plugin of the frozen plugin ABI by itself, and convert with it",
+        run: frozen::run,
+    },
+    Task {
+        name: "outside",
+        arguments: "[--all] [--built DIR | --program PATH]",
+        help: "follow the guide for plugin authors: make a plugin, build it outside of the workspace, \
+               convert and compare; with --all also every stage and every example, in some 10 minutes",
+        run: outside::run,
     },
     Task {
         name: "ci",

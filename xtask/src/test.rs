@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _, Read, Write};
 use std::process::{Command, Stdio};
 
 use crate::command::{cargo, shown, succeeds, workspace_root};
-use crate::{Result, artifacts, witness};
+use crate::{Result, artifacts, sdk, witness};
 
 /// How many of the slowest tests are named at the end.
 const SLOWEST: usize = 20;
@@ -49,6 +49,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     {
         std::fs::remove_dir_all(&folder)
             .map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
+    }
+    // What `plugin new` takes from beside the program.
+    if let Some(folder) = built.host.parent() {
+        sdk::write(&folder.join("sdk"))?;
     }
     if with_witness {
         witness::run(&[])?;
@@ -129,6 +133,8 @@ fn test_command(
     command.env("ANEMLL_TEST_HOST", &built.host);
     if let Some(folder) = built.host.parent() {
         command.env("ANEMLL_CACHE", folder.join("anemll-cache"));
+        // Plugins of a developer must not matter.
+        command.env("ANEMLL_DATA", folder.join("anemll-data")).env_remove("ANEMLL_PLUGIN_PATH");
     }
     if let Some(directory) = built.plugins.first().and_then(|path| path.parent()) {
         command.env("ANEMLL_TEST_PLUGINS", directory);

@@ -149,7 +149,7 @@ fn run_window(
         check_cancelled()?;
         collector.tokens = tokens.len();
         let first = number * batch;
-        engine.evaluate_observed(tokens, first as u64, Some(collector))?;
+        engine.observe(tokens, first as u64, collector)?;
         progress((first + tokens.len()) as u64);
     }
     Ok(())

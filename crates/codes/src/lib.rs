@@ -26,6 +26,13 @@ mod host {
         PLUGIN_LAYOUT_DIFFERS = "A0110", "the plugin's types are laid out differently";
         PLUGIN_NOT_FOUND = "A0122", "no plugin offers what was asked for";
         PLUGIN_AMBIGUOUS = "A0123", "several plugins offer what was asked for";
+        PLUGIN_UNTRUSTED = "A0126", "a plugin is not loaded, as the lock file does not list it";
+        PLUGIN_STALE = "A0127", "a plugin has changed since it was trusted";
+        PLUGIN_LOCK_INVALID = "A0128", "the lock file of plugins cannot be read or written";
+        PLUGIN_PATH_INVALID = "A0129", "ANEMLL_PLUGIN_PATH has a folder that is not absolute";
+        PLUGIN_WRITABLE = "A0130", "anyone may write to a plugin's file";
+        NEW_PLUGIN_NAME = "A0141", "a new plugin cannot have this name";
+        SDK_UNFIT = "A0142", "the crates that plugins are built against are missing or of another version";
 
         MODEL_DIRECTORY_UNREADABLE = "A0201", "the model directory cannot be read";
         MODEL_TYPE_UNKNOWN = "A0206", "no arch frontend knows this model type";

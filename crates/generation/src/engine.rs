@@ -284,7 +284,7 @@ impl Engine {
         let (batched, single) = tokens.split_at(batched);
         for batch in batched.chunks(batch) {
             anemll_services::check_cancelled()?;
-            self.pass(Pass::Prefill, batch, position, None)?;
+            self.values(Pass::Prefill, batch, position, None)?;
             position += batch.len() as u64;
         }
         for token in single {
@@ -298,7 +298,8 @@ impl Engine {
     /// Up to one batch of tokens from `position` on through the evaluation functions: one row of
     /// logits for each.
     pub fn evaluate(&mut self, tokens: &[u32], position: u64) -> Result<Vec<Head>> {
-        self.evaluate_observed(tokens, position, None)
+        self.check_evaluates()?;
+        self.pass(Pass::Evaluate, tokens, position, None)
     }
 
     /// As [`Self::evaluate`], with an observer of values inside of the packages.
@@ -306,8 +307,24 @@ impl Engine {
         &mut self,
         tokens: &[u32],
         position: u64,
-        observer: Option<&mut dyn Observer>,
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Head>> {
+        self.check_evaluates()?;
+        self.pass(Pass::Evaluate, tokens, position, Some(observer))
+    }
+
+    /// As [`Self::evaluate_observed`], where nobody looks at the logits.
+    pub fn observe(
+        &mut self,
+        tokens: &[u32],
+        position: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        self.check_evaluates()?;
+        self.values(Pass::Evaluate, tokens, position, Some(observer)).map(drop)
+    }
+
+    fn check_evaluates(&self) -> Result<()> {
         if self.evaluate.is_empty() {
             return Err(Error::new(
                 codes::FUNCTION_UNKNOWN,
@@ -316,7 +333,7 @@ impl Engine {
             .with_at(self.conversion.directory.join(FILE).display().to_string())
             .with_hint("convert the model again, or take --path infer"));
         }
-        self.pass(Pass::Evaluate, tokens, position, observer)
+        Ok(())
     }
 
     /// The packages and functions of an evaluation, in their order.
@@ -325,13 +342,49 @@ impl Engine {
         calls.map(|call| (call.path.clone(), call.signature.name.clone())).collect()
     }
 
+    fn calls(&self, pass: Pass) -> &[Call] {
+        match pass {
+            Pass::Infer => &self.infer,
+            Pass::Prefill => &self.prefill,
+            Pass::Evaluate => &self.evaluate,
+        }
+    }
+
+    /// Tokens that one call of a function takes.
+    fn width(&self, pass: Pass) -> u64 {
+        if pass == Pass::Infer { 1 } else { self.batch }
+    }
+
+    /// Runs tokens, and gives a row of logits for each.
     fn pass(
         &mut self,
         pass: Pass,
         tokens: &[u32],
         position: u64,
-        mut observer: Option<&mut dyn Observer>,
+        observer: Option<&mut dyn Observer>,
     ) -> Result<Vec<Head>> {
+        let values = self.values(pass, tokens, position, observer)?;
+        let last = self.calls(pass).last().ok_or_else(no_rows)?;
+        let rows = match self.largest(last) {
+            Some(names) => match (values.get(&names.index), values.get(&names.value)) {
+                (Some(indices), Some(largest)) => {
+                    vec![largest_of_pieces(indices, largest, &self.head_sizes)?]
+                }
+                _ => return Err(no_rows()),
+            },
+            None => head_rows(&values, self.width(pass), &self.logits(last))?,
+        };
+        Ok(rows.into_iter().take(tokens.len()).collect())
+    }
+
+    /// Runs tokens, and gives all values that the functions gave and took.
+    fn values(
+        &mut self,
+        pass: Pass,
+        tokens: &[u32],
+        position: u64,
+        mut observer: Option<&mut dyn Observer>,
+    ) -> Result<BTreeMap<String, Tensor>> {
         if position + tokens.len() as u64 > self.context {
             return Err(Error::new(
                 codes::EVALUATION_INPUT,
@@ -347,12 +400,12 @@ impl Engine {
             return Err(cannot_go_on(self.next, position));
         }
         self.next = None;
+        let width = self.width(pass);
         let calls = match pass {
             Pass::Infer => &self.infer,
             Pass::Prefill => &self.prefill,
             Pass::Evaluate => &self.evaluate,
         };
-        let width = if pass == Pass::Infer { 1 } else { self.batch };
         let description = &self.conversion.description;
         let mut values = inputs(&description.inputs, tokens, width, position, self.context);
         for call in calls {
@@ -363,20 +416,7 @@ impl Engine {
         }
         let end = position + tokens.len() as u64;
         self.next = (tokens.len() as u64 == width).then_some(end);
-        if pass == Pass::Prefill {
-            return Ok(Vec::new());
-        }
-        let last = calls.last().ok_or_else(no_rows)?;
-        let rows = match self.largest(last) {
-            Some(names) => match (values.get(&names.index), values.get(&names.value)) {
-                (Some(indices), Some(largest)) => {
-                    vec![largest_of_pieces(indices, largest, &self.head_sizes)?]
-                }
-                _ => return Err(no_rows()),
-            },
-            None => head_rows(&values, width, &self.logits(last))?,
-        };
-        Ok(rows.into_iter().take(tokens.len()).collect())
+        Ok(values)
     }
 }
 

@@ -1,22 +1,17 @@
-//! Finding plugins, and finding a component among them.
-//!
-//! Plugins come from `--plugin` (consent for this run), from the folder `plugins` beside the
-//! executable or else `../lib/anemll/plugins`, where package managers put them, and, in a build with
-//! the feature `builtin`, from the program itself. An id that
-//! `--plugin` brings takes the place of one found elsewhere.
+//! Finding a component among the plugins that [`anemll_plugin_store`] has found.
 //!
 //! What a plugin offers is read from its file. The library is opened, and with that may run, only
 //! when one of its components is used.
 
 use anemll_codes as codes;
-use anemll_plugin_api::data::{ComponentManifest, Manifest, MatchRank, Refusal, Stage};
+use anemll_plugin_api::data::{ComponentManifest, MatchRank, Refusal, Stage};
 use anemll_plugin_api::{
-    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, Quantizer, Result, Runtime,
+    ArchFrontend, Combiner, Compiler, ComponentOptions, Error, LoadedPlugin, Quantizer, Result,
+    Runtime,
 };
-use anemll_plugin_host::{LoadedPlugin, builtin_plugins, manifest_of_file, open};
+pub use anemll_plugin_store::{Entry, Found, Origin, Search, Status, Store};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 /// The quantizer, the compiler or the runtime that leaves its stage out.
 pub const NONE: &str = "none";
@@ -27,168 +22,45 @@ pub const AUTOMATIC: &str = "auto";
 /// The compilers that are tried for [`AUTOMATIC`]: Apple's knows best, ours runs anywhere.
 const COMPILERS: [&str; 2] = ["coremlcompiler", "mlmodelc"];
 
-/// Where a plugin came from; later ones give way to earlier ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// `--plugin`.
-    CommandLine,
-    /// The folder of installed plugins.
-    Installed,
-    /// Linked into this program.
-    Builtin,
-}
-
-impl Origin {
-    /// For lists that users read.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CommandLine => "--plugin",
-            Self::Installed => "installed",
-            Self::Builtin => "builtin",
-        }
-    }
-}
-
-/// A plugin, or a file in the plugin folder that is none, and why.
-pub struct Entry {
-    /// Where it came from.
-    pub origin: Origin,
-    /// The library, unless it is built in.
-    pub path: Option<PathBuf>,
-    /// What it says of itself, or why it cannot be used.
-    pub manifest: Result<Manifest>,
-    plugin: OnceLock<Result<LoadedPlugin>>,
-}
-
-impl Entry {
-    fn of_file(origin: Origin, path: PathBuf) -> Self {
-        let manifest = manifest_of_file(&path);
-        Self { origin, path: Some(path), manifest, plugin: OnceLock::new() }
-    }
-
-    /// The plugin; its library is opened by the first call.
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub fn open(&self) -> Result<&LoadedPlugin> {
-        let open = || match (&self.manifest, &self.path) {
-            (Err(refusal), _) => Err(refusal.clone()),
-            (Ok(_), Some(path)) => open(path),
-            // Built-in plugins are open from the start.
-            (Ok(_), None) => Err(Error::new(codes::INTERNAL, "a plugin has no file")),
-        };
-        self.plugin.get_or_init(open).as_ref().map_err(Clone::clone)
-    }
-
-    fn components(&self) -> &[ComponentManifest] {
-        self.manifest.as_ref().map_or(&[], |manifest| &manifest.components)
-    }
-
-    /// Where the plugin is, for messages.
-    fn place(&self) -> String {
-        self.path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
-    }
-}
-
 /// All plugins of this run.
+#[derive(Debug)]
 pub struct Plugins {
-    entries: Vec<Entry>,
-    /// Where installed plugins were looked for, and what came of it.
-    searched: String,
+    found: Found,
 }
 
 impl Plugins {
-    /// Finds the plugins named on the command line, the installed ones, and the built-in ones.
+    /// Finds these libraries and all plugins of this environment; see [`Search::run`].
+    pub fn discover(named: &[PathBuf]) -> Result<Self> {
+        Self::search(&Search::of_environment(named, false))
+    }
+
+    /// Finds plugins.
     ///
-    /// A library named by `--plugin` that is no plugin is an error; one in the plugin folder is
-    /// listed with its reason, and matters only when something of it is asked for.
-    pub fn discover(command_line: &[PathBuf]) -> Result<Self> {
-        let mut entries = Vec::new();
-        for path in command_line {
-            let entry = Entry::of_file(Origin::CommandLine, absolute(path));
-            if let Err(refusal) = &entry.manifest {
-                return Err(refusal.clone());
-            }
-            entries.push(entry);
-        }
-        let (libraries, searched) = installed_libraries();
-        for path in libraries {
-            if entries.iter().any(|entry| entry.path.as_deref() == Some(&path)) {
-                continue;
-            }
-            entries.push(Entry::of_file(Origin::Installed, path));
-        }
-        // inventory promises no order; lists must not change from build to build.
-        let mut builtin: Vec<_> = builtin_plugins().collect();
-        builtin.sort_by_key(|plugin| plugin.manifest());
-        for plugin in builtin {
-            let plugin = LoadedPlugin::builtin(plugin);
-            let manifest = plugin.as_ref().map(|plugin| plugin.manifest().clone());
-            let manifest = manifest.map_err(Clone::clone);
-            let plugin = OnceLock::from(plugin);
-            entries.push(Entry { origin: Origin::Builtin, path: None, manifest, plugin });
-        }
-        Ok(Self { entries, searched })
+    /// # Errors
+    /// Those of [`Search::run`].
+    pub fn search(search: &Search) -> Result<Self> {
+        Ok(Self { found: search.run()? })
+    }
+
+    /// What was found.
+    pub fn found(&self) -> &Found {
+        &self.found
     }
 
     /// Every plugin, usable or not.
     pub fn entries(&self) -> &[Entry] {
-        &self.entries
+        self.found.entries()
     }
 
-    /// Where installed plugins were looked for, and what came of it.
-    pub fn searched(&self) -> &str {
-        &self.searched
-    }
-
-    /// Files in the plugin folder that are no plugins for this program, one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
-        let broken = |entry: &Entry| match (&entry.path, &entry.manifest) {
-            (Some(path), Err(refusal)) => Some(format!(
-                "the plugin {} cannot be used: {} [{}]",
-                path.display(),
-                refusal.message,
-                refusal.code
-            )),
-            _ => None,
-        };
-        self.entries.iter().filter_map(broken).collect()
-    }
-
-    /// Components of a stage, the one that wins for each id.
+    /// Components of a stage, the one that goes first for each id.
     pub fn components(&self, stage: Stage) -> Vec<(&Entry, &ComponentManifest)> {
-        let mut found: Vec<(&Entry, &ComponentManifest)> = Vec::new();
-        for entry in &self.entries {
-            for component in entry.components() {
-                let new = !found.iter().any(|(_, other)| other.id == component.id);
-                if component.stage == stage && new {
-                    found.push((entry, component));
-                }
-            }
-        }
-        found
+        self.found.components(stage)
     }
 
     fn component(&self, stage: Stage, id: &str) -> Result<&Entry> {
-        let is_it = |component: &ComponentManifest| component.stage == stage && component.id == id;
-        let mut having = self.entries.iter().filter(|entry| entry.components().iter().any(is_it));
-        if let Some(first) = having.next() {
-            // Two plugins of one origin that offer the same id: nothing but the user can choose.
-            return match having.next() {
-                Some(second) if second.origin == first.origin => Err(Error::new(
-                    codes::PLUGIN_AMBIGUOUS,
-                    format!(
-                        "two plugins offer the {} `{id}`: {} and {}",
-                        stage.name(),
-                        first.place(),
-                        second.place(),
-                    ),
-                )
-                .with_hint("name only one of them with --plugin, or remove one")),
-                _ => Ok(first),
-            };
-        }
-        Err(self.not_found(stage, &format!("the {} `{id}` was not found", stage.name())))
+        self.found.component(stage, id)?.ok_or_else(|| {
+            self.not_found(stage, &format!("the {} `{id}` was not found", stage.name()))
+        })
     }
 
     /// The error of a component that is not there: `what`, which are, and where plugins were looked
@@ -209,10 +81,11 @@ impl Plugins {
 
     /// Adds where plugins were looked for, and which files there cannot be used.
     fn say_where(&self, mut error: Error) -> Error {
-        error = error.with_cause(self.searched.clone());
-        for entry in &self.entries {
-            if let (Some(path), Err(refusal)) = (&entry.path, &entry.manifest) {
-                error = error.with_cause(format!("{}: {}", path.display(), refusal.message));
+        error = error.with_cause(self.found.searched());
+        for entry in self.entries() {
+            if let (Some(path), Err(refusal)) = (&entry.path, entry.usable()) {
+                let cause = format!("{}: {}", path.display(), refusal.message);
+                error = error.with_cause(cause);
             }
         }
         error
@@ -232,8 +105,9 @@ impl Plugins {
     pub fn identity(&self, stage: Stage, id: &str) -> Result<Value> {
         let entry = self.component(stage, id)?;
         let plugin = entry.open()?;
-        let library = match &entry.path {
-            Some(path) => Some(anemll_store::sha256(path).map_err(|source| {
+        let library = match (&entry.sha256, &entry.path) {
+            (Some(sha256), _) => Some(sha256.clone()),
+            (None, Some(path)) => Some(anemll_store::sha256(path).map_err(|source| {
                 anemll_store::io_error(
                     codes::PLUGIN_UNREADABLE,
                     "cannot read a plugin",
@@ -241,7 +115,7 @@ impl Plugins {
                     &source,
                 )
             })?),
-            None => None,
+            (None, None) => None,
         };
         let version = &plugin.manifest().version;
         Ok(json!({ "stage": stage.name(), "id": id, "version": version, "library": library }))
@@ -283,7 +157,7 @@ impl Plugins {
             let check = match self.component(Stage::Compiler, id) {
                 Ok(_) => self.compiler(id).and_then(|compiler| compiler.check()),
                 Err(missing) if missing.code == codes::PLUGIN_NOT_FOUND => {
-                    if !self.warnings().is_empty() {
+                    if !self.found.warnings().is_empty() {
                         failure = Some(missing);
                     }
                     continue;
@@ -399,7 +273,7 @@ impl Plugins {
         .with_at("config.json")
         .with_cause(format!("installed frontends: {installed}"))
         .with_hint("add one with --plugin PATH, or force one of these with --arch ID");
-        if none || !self.warnings().is_empty() { self.say_where(error) } else { error }
+        if none || !self.found.warnings().is_empty() { self.say_where(error) } else { error }
     }
 }
 
@@ -425,55 +299,4 @@ fn consider(
         accepting.push(Candidate { id: id.to_owned(), rank: verdict.rank, refused });
     }
     Ok(())
-}
-
-/// A bare file name means a file here, never one of the system's library folders. A file that is
-/// there gets its one true name, so that it is not loaded twice.
-fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Where installed plugins may be, from the folder of the program; the first that is there counts, so
-/// that two installations do not mix.
-const INSTALLED: [&str; 2] = ["plugins", "../lib/anemll/plugins"];
-
-/// The libraries of the plugin folder, and a sentence about where they were looked for.
-fn installed_libraries() -> (Vec<PathBuf>, String) {
-    let program = std::env::current_exe().and_then(|path| path.canonicalize());
-    let beside = match program {
-        Ok(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
-        Err(source) => {
-            let why = format!("no plugin folder: it is not known where the program is ({source})");
-            return (Vec::new(), why);
-        }
-    };
-    let place = INSTALLED.iter().find(|place| beside.join(place).is_dir());
-    let place = place.unwrap_or(&INSTALLED[0]);
-    let folder = beside.join(place);
-    // Without the dots of the second place.
-    let folder = folder.canonicalize().unwrap_or(folder);
-    let shown = folder.display();
-    let listing = match std::fs::read_dir(&folder) {
-        Ok(listing) => listing,
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-            let why = format!("looked for plugins in {shown}, which does not exist");
-            return (Vec::new(), why);
-        }
-        Err(source) => {
-            return (Vec::new(), format!("looked for plugins in {shown}: {source}"));
-        }
-    };
-    let mut libraries: Vec<PathBuf> = listing
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let extension = path.extension().and_then(|text| text.to_str()).unwrap_or_default();
-            matches!(extension, "so" | "dylib" | "dll")
-        })
-        .collect();
-    // The order of a directory listing is not the same on every file system.
-    libraries.sort();
-    let count = libraries.len();
-    let plural = if count == 1 { "y" } else { "ies" };
-    let searched = format!("looked for plugins in {shown}, which has {count} librar{plural}");
-    (libraries, searched)
 }

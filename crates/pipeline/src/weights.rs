@@ -134,7 +134,8 @@ impl WeightJob<'_> {
         })
     }
 
-    /// How far off a weight's products are with each of these decisions, as a share.
+    /// How far off a weight's products are with each of these decisions, as a share: by some of its
+    /// rows, where it has many.
     pub(super) fn errors_of(
         &self,
         quantization: &Quantization,
@@ -142,9 +143,24 @@ impl WeightJob<'_> {
         decisions: &[&Decision],
     ) -> Result<Vec<f64>> {
         let (values, _) = self.source.read(weight, &[], self.rotation())?;
+        if let Some((rows, shape)) = sample(&values, &weight.shape)
+            && let Ok(errors) = self.errors(quantization, weight, (&rows, &shape), decisions)
+        {
+            return Ok(errors);
+        }
+        // A sample may not suit a decision: groups that do not divide it.
+        self.errors(quantization, weight, (&values, &weight.shape), decisions)
+    }
+
+    fn errors(
+        &self,
+        quantization: &Quantization,
+        weight: &Weight,
+        (values, shape): (&[f16], &[u64]),
+        decisions: &[&Decision],
+    ) -> Result<Vec<f64>> {
         let name = &weight.reference.tensor;
-        let tensor =
-            TensorView::new(name, DType::FLOAT16, &weight.shape, bytemuck::cast_slice(&values))?;
+        let tensor = TensorView::new(name, DType::FLOAT16, shape, bytemuck::cast_slice(values))?;
         let mut statistics = self.statistics(quantization, weight)?;
         // Squares are enough to tell choices apart, and quick.
         if !self.needs_statistics {
@@ -235,6 +251,29 @@ impl WeightJob<'_> {
             Ok(Prepared::Encoded { encoding: encoding.clone(), encoded })
         })
     }
+}
+
+/// Rows that tell how far off a weight becomes: more would tell the same.
+const SAMPLED_ROWS: usize = 512;
+/// Rows of a sample that are neighbours, as those that share a table are.
+const NEIGHBOURS: usize = 32;
+
+/// Rows from everywhere in a matrix, and their shape; none where it has no more than that.
+fn sample(values: &[f16], shape: &[u64]) -> Option<(Vec<f16>, Vec<u64>)> {
+    let rows = usize::try_from(*shape.first()?).ok()?;
+    if rows <= SAMPLED_ROWS {
+        return None;
+    }
+    let columns = values.len() / rows;
+    let runs = SAMPLED_ROWS / NEIGHBOURS;
+    let mut sampled = Vec::with_capacity(SAMPLED_ROWS * columns);
+    for run in 0..runs {
+        let first = run * (rows - NEIGHBOURS) / (runs - 1) / NEIGHBOURS * NEIGHBOURS;
+        sampled.extend_from_slice(&values[first * columns..][..NEIGHBOURS * columns]);
+    }
+    let mut shape = shape.to_vec();
+    shape[0] = SAMPLED_ROWS as u64;
+    Some((sampled, shape))
 }
 
 /// The mean squares among mean products.
@@ -344,4 +383,31 @@ fn append(writer: &mut BlobWriter, kind: &TensorType, bytes: &[u8]) -> Result<u6
 
 fn unstorable(kind: &impl std::fmt::Debug) -> Error {
     Error::new(codes::PLUGIN_BAD_ANSWER, format!("a weight file cannot hold {kind:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_rows_from_the_first_to_the_last_each_once() {
+        for rows in [513, 576, 1536, 49_152, 128_257] {
+            let values: Vec<f16> =
+                (0..rows * 2).map(|at| f16::from_bits((at / 2) as u16)).collect();
+            let (sampled, shape) = sample(&values, &[rows as u64, 2, 1, 1]).unwrap();
+            assert_eq!((shape.as_slice(), sampled.len()), ([512, 2, 1, 1].as_slice(), 1024));
+            let kept: Vec<u16> = sampled.iter().step_by(2).map(|value| value.to_bits()).collect();
+            let neighbours = kept.chunks_exact(NEIGHBOURS).map(|run| run[NEIGHBOURS - 1] - run[0]);
+            assert!(neighbours.clone().all(|apart| apart == NEIGHBOURS as u16 - 1), "{rows}");
+            if rows < 65_536 {
+                assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "{rows}: {kept:?}");
+            }
+            // The last rows are in it, as far as runs begin where tables do.
+            assert_eq!(kept[0], 0);
+            let last = (rows - NEIGHBOURS) / NEIGHBOURS * NEIGHBOURS;
+            assert_eq!(kept[SAMPLED_ROWS - NEIGHBOURS], last as u16);
+        }
+        assert!(sample(&[f16::ZERO; 1024], &[512, 2]).is_none());
+        assert!(sample(&[], &[]).is_none());
+    }
 }

@@ -1,17 +1,19 @@
 //! What a host needs beside `anemll-plugin-api`: plugins from library files, and those that are linked
 //! in.
 //!
-//! [`manifest_of_file`] reads a manifest without running the library, [`open`] loads it, and
-//! [`builtin_plugins`] finds the crates that call `register_builtin!`. Either way ends in a
+//! [`manifest_of_file`] reads a manifest without running the library, [`open`] loads it,
+//! [`Snapshot`] loads exactly the bytes that were looked at before, and [`builtin_plugins`] finds the crates that call `register_builtin!`. Either way ends in a
 //! [`LoadedPlugin`], behind the same boundary.
 
 mod library_file;
 mod loader;
+mod snapshot;
 
 use anemll_plugin_api::Builtin;
 
 pub use anemll_plugin_api::LoadedPlugin;
 pub use loader::{LoadOptions, manifest_of_file, open, open_with};
+pub use snapshot::Snapshot;
 
 /// The plugins that are linked into the program, in no particular order.
 pub fn builtin_plugins() -> impl Iterator<Item = &'static Builtin> {

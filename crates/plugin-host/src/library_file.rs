@@ -1,10 +1,11 @@
 //! Reads a plugin's manifest from its file, without running anything.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
-use object::read::{ExportTarget, File, FileKind, NameOrOrdinal, ReadCache, ReadRef};
+use object::read::{ExportTarget, File as Library, FileKind, NameOrOrdinal, ReadCache, ReadRef};
 use object::{Architecture, BinaryFormat, Object, ObjectKind, ObjectSegment, ObjectSymbol};
 
 use anemll_codes as codes;
@@ -33,32 +34,47 @@ pub(crate) struct RawManifest {
 /// [`codes::PLUGIN_OTHER_SYSTEM`], [`codes::PLUGIN_OTHER_CPU`], [`codes::PLUGIN_NO_MANIFEST`],
 /// [`codes::PLUGIN_MANIFEST_INVALID`].
 pub(crate) fn read_manifest(path: &Path) -> Result<RawManifest> {
-    read(path).map_err(|error| match error.at {
+    open_file(path).and_then(manifest_in).map_err(|error| match error.at {
         None => error.with_at(path.display().to_string()),
         Some(_) => error,
     })
 }
 
-fn read(path: &Path) -> Result<RawManifest> {
-    let unreadable = |why: String| {
-        Error::new(codes::PLUGIN_UNREADABLE, format!("the plugin cannot be read: {why}"))
-    };
+/// The error of a file that is not there, or cannot be read.
+pub(crate) fn unreadable(why: &str) -> Error {
+    Error::new(codes::PLUGIN_UNREADABLE, format!("the plugin cannot be read: {why}"))
+}
+
+/// Opens what must be a regular file.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
     // Opening something that is no file, such as a pipe, could wait for ever.
     let metadata = std::fs::metadata(path).map_err(|error| {
-        unreadable(error.to_string()).with_hint("check the path of the plugin's library")
+        unreadable(&error.to_string()).with_hint("check the path of the plugin's library")
     })?;
     if !metadata.is_file() {
-        return Err(
-            unreadable("it is not a file".to_owned()).with_hint("name the plugin's library itself")
-        );
+        return Err(unreadable("it is not a file").with_hint("name the plugin's library itself"));
     }
-    let mut file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt as _;
+        // As long as the file is open, nobody else writes to it, renames or removes it.
+        const FILE_SHARE_READ: u32 = 1;
+        options.share_mode(FILE_SHARE_READ);
+    }
+    options.open(path).map_err(|error| unreadable(&error.to_string()))
+}
+
+/// Reads the manifest symbol of an open library.
+pub(crate) fn manifest_in(mut file: File) -> Result<RawManifest> {
+    let failed = |error: std::io::Error| unreadable(&error.to_string());
+    let length = file.metadata().map_err(failed)?.len();
     let mut start = Vec::new();
-    (&mut file)
-        .take(4096)
-        .read_to_end(&mut start)
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| (&mut file).take(4096).read_to_end(&mut start))
         .and_then(|_| file.seek(SeekFrom::Start(0)))
-        .map_err(|error| unreadable(error.to_string()))?;
+        .map_err(failed)?;
     let cache = ReadCache::new(file);
     let data = match FileKind::parse(&start[..]) {
         Ok(FileKind::MachOFat32) => {
@@ -80,11 +96,11 @@ fn read(path: &Path) -> Result<RawManifest> {
             | FileKind::MachO64
             | FileKind::Pe32
             | FileKind::Pe64,
-        ) => cache.range(0, metadata.len()),
-        _ if metadata.len() == 0 => return Err(not_a_library("it is empty")),
+        ) => cache.range(0, length),
+        _ if length == 0 => return Err(not_a_library("it is empty")),
         _ => return Err(not_a_library("it is another kind of file")),
     };
-    let library = File::parse(data).map_err(damaged)?;
+    let library = Library::parse(data).map_err(damaged)?;
     check_system(library.format())?;
     check_processor(library.architecture())?;
     match library.kind() {
@@ -142,7 +158,7 @@ fn fat_member<'data, Arch: FatArch, R: object::read::ReadCacheOps>(
     }
 }
 
-fn manifest_address<'data, R: ReadRef<'data>>(library: &File<'data, R>) -> Result<u64> {
+fn manifest_address<'data, R: ReadRef<'data>>(library: &Library<'data, R>) -> Result<u64> {
     let wanted = |name: &[u8]| {
         let name = match library.format() {
             BinaryFormat::MachO => name.strip_prefix(b"_").unwrap_or(name),
@@ -168,7 +184,7 @@ fn manifest_address<'data, R: ReadRef<'data>>(library: &File<'data, R>) -> Resul
 /// Whether the symbol at `address` has the size that its header says, where the format records sizes:
 /// ELF does.
 fn check_size<'data, R: ReadRef<'data>>(
-    library: &File<'data, R>,
+    library: &Library<'data, R>,
     address: u64,
     expected: u64,
 ) -> Result<()> {
@@ -188,7 +204,7 @@ fn check_size<'data, R: ReadRef<'data>>(
 
 /// Bytes of the loaded image; reads no more of the file than these.
 fn bytes_at<'data, R: ReadRef<'data>>(
-    library: &File<'data, R>,
+    library: &Library<'data, R>,
     data: R,
     address: u64,
     length: u64,

@@ -14,7 +14,7 @@ use anemll_plugin_api::data::Manifest;
 use anemll_plugin_api::{ABI_EPOCH, Error, LoadedPlugin, Result};
 use libloading::Library;
 
-use crate::library_file::{RawManifest, read_manifest};
+use crate::library_file::{RawManifest, read_manifest, unreadable};
 
 /// How plugins are opened.
 #[derive(Debug, Clone, Default)]
@@ -58,16 +58,24 @@ pub fn open(path: &Path) -> Result<LoadedPlugin> {
 /// As [`open`].
 pub fn open_with(path: &Path, options: &LoadOptions) -> Result<LoadedPlugin> {
     let raw = read_manifest(path)?;
-    load(path, &raw, options).map_err(|error| at_file(error, path))
+    let load = || {
+        let manifest = checked_manifest(&raw)?;
+        // A bare file name would be searched for in the system's directories.
+        let absolute =
+            std::fs::canonicalize(path).map_err(|error| unreadable(&error.to_string()))?;
+        load(&absolute, &raw, &manifest, options)
+    };
+    load().map_err(|error| at_file(error, path))
 }
 
-fn load(path: &Path, raw: &RawManifest, options: &LoadOptions) -> Result<LoadedPlugin> {
-    let manifest = checked_manifest(raw)?;
-    // A bare file name would be searched for in the system's directories.
-    let absolute = std::fs::canonicalize(path).map_err(|error| {
-        Error::new(codes::PLUGIN_UNREADABLE, format!("the plugin cannot be read: {error}"))
-    })?;
-    let library = open_library(&absolute)?;
+/// Loads the library with this manifest. The path has a folder in it.
+pub(crate) fn load(
+    path: &Path,
+    raw: &RawManifest,
+    manifest: &Manifest,
+    options: &LoadOptions,
+) -> Result<LoadedPlugin> {
+    let library = open_library(path)?;
     let module =
         root_module(library).map_err(|failure| does_not_fit(&manifest.name, &failure, options))?;
     // The file may have been exchanged between reading and opening, or a library of that name be
@@ -93,7 +101,7 @@ fn root_module(library: &'static Library) -> std::result::Result<RootModule, Mod
     }
 }
 
-fn checked_manifest(raw: &RawManifest) -> Result<Manifest> {
+pub(crate) fn checked_manifest(raw: &RawManifest) -> Result<Manifest> {
     if raw.epoch != ABI_EPOCH {
         // A manifest of another epoch need not have our form; its name is likely to be there.
         let json: serde_json::Value = serde_json::from_str(&raw.json).unwrap_or_default();
@@ -199,7 +207,7 @@ fn differs() -> Error {
     .with_hint("was the file being replaced, or is a library of the same name loaded already?")
 }
 
-fn at_file(error: Error, path: &Path) -> Error {
+pub(crate) fn at_file(error: Error, path: &Path) -> Error {
     match error.code.as_str() {
         // The place inside of the manifest becomes a cause.
         codes::PLUGIN_MANIFEST_INVALID

@@ -9,7 +9,7 @@ use anemll_codes as codes;
 use anemll_plugin_api::data::*;
 use anemll_plugin_api::testing::{TestHost, check_plugin};
 use anemll_plugin_api::*;
-use anemll_plugin_host::{manifest_of_file, open};
+use anemll_plugin_host::{Snapshot, manifest_of_file, open};
 
 fn library() -> Option<PathBuf> {
     let program = std::env::current_exe().unwrap();
@@ -47,6 +47,32 @@ fn a_library_is_read_opened_and_used() {
     told.cancel();
     let error = model.lower(&function("works"), &host).unwrap_err();
     assert!(error.is_cancelled());
+}
+
+#[test]
+fn what_was_looked_at_is_what_is_loaded() {
+    let Some(path) = library() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let copies = ["one", "two"].map(|name| folder.path().join(name));
+    for copy in &copies {
+        std::fs::copy(&path, copy).unwrap();
+    }
+    let snapshots = copies.each_ref().map(|copy| Snapshot::of(copy).unwrap());
+    assert_eq!(snapshots[0].sha256(), snapshots[1].sha256());
+    // Whatever becomes of the files now has no part in it, on systems where it can become of them.
+    for copy in &copies {
+        if let Ok(mut file) = std::fs::File::options().write(true).truncate(true).open(copy) {
+            std::io::Write::write_all(&mut file, b"something else").unwrap();
+        }
+    }
+    for snapshot in snapshots {
+        assert_eq!(snapshot.bytes(), std::fs::metadata(&path).unwrap().len());
+        let mut bytes = Vec::new();
+        snapshot.copy_to(&mut bytes).unwrap();
+        assert!(bytes == std::fs::read(&path).unwrap());
+        assert_eq!(snapshot.manifest().name, "misbehaving");
+        check_plugin(&snapshot.open().unwrap()).unwrap();
+    }
 }
 
 #[test]

@@ -218,6 +218,50 @@ fn each_way_in_which_a_manifest_is_wrong_has_its_code() {
     assert_eq!(error.code, codes::PLUGIN_OPEN_FAILED, "{error:?}");
 }
 
+/// What would take memory or the stack, or drive a terminal, if it were read on trust.
+#[test]
+#[cfg(target_os = "linux")]
+fn hostile_manifests_are_refused_at_once() {
+    let of = |json: &str| {
+        let bytes = symbol(1, json);
+        let size = bytes.len() as u64;
+        refusal(&library("ANEMLL_PLUGIN_MANIFEST", &bytes, size))
+    };
+    let manifest = |more: &str| MANIFEST.replace("\"abi\": 1,", &format!("\"abi\": 1, {more},"));
+    // All of it is there: 100 MB of valid JSON.
+    let error = of(&manifest(&format!("\"x\": \"{}\"", "y".repeat(100 << 20))));
+    assert_eq!(error.code, codes::PLUGIN_MANIFEST_INVALID);
+    assert!(error.message.contains("its length, 1048"), "{error}");
+    // Nested as deep as the size allows: where it is ignored, where it is kept, and in a table.
+    let depth = 250_000;
+    let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let tables = format!("{}1{}", "{\"a\":".repeat(depth / 2), "}".repeat(depth / 2));
+    for inside in [&nested, &tables] {
+        let component = r#"{"stage": "arch", "id": "stub", "options": {"x": {"type": "string",
+            "default": DEEP}}}"#;
+        let kept = manifest("\"x\": 1")
+            .replace(r#"{"stage": "arch", "id": "stub"}"#, &component.replace("DEEP", inside));
+        assert_eq!(of(&kept).code, codes::PLUGIN_MANIFEST_INVALID);
+        // What nobody reads does no harm; the file is no library in the end.
+        let ignored = of(&manifest(&format!("\"x\": {inside}")));
+        let codes = [codes::PLUGIN_OPEN_FAILED, codes::PLUGIN_MANIFEST_INVALID];
+        assert!(codes.contains(&ignored.code.as_str()), "{ignored}");
+    }
+    // Names and texts that steer a terminal.
+    for (key, evil) in [("name", "\\u001b]0;evil\\u0007"), ("version", "1\\u001b[2J")] {
+        let old = if key == "name" { "stub" } else { "0.1.0" };
+        let json = MANIFEST.replacen(
+            &format!("\"{key}\": \"{old}\""),
+            &format!("\"{key}\": \"{evil}\""),
+            1,
+        );
+        let error = of(&json);
+        assert_eq!(error.code, codes::PLUGIN_MANIFEST_INVALID);
+        let text = format!("{error:?} {} {:?}", error.message, error.causes.join(" "));
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_damaged_library_never_brings_the_reader_down() {

@@ -1,10 +1,12 @@
 //! What is in packages and compiled models, how two of them differ, how far conversions are from their
-//! originals: as data, as text, as pages.
+//! originals, which plugins there are: as data, as text, as pages.
 
 pub mod comparison;
 pub mod diff;
+pub mod health;
 pub mod inspect;
 pub mod page;
 mod plot;
+pub mod plugins;
 pub mod sharing;
 pub mod sweep;

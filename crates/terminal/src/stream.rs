@@ -1,23 +1,24 @@
 //! Standard output and standard error: what may be written there, in which colours, how wide.
 
 use crate::bars::beside_bars;
+use crate::output::stdout;
 use crate::text::plain_lines;
 use anstyle::{AnsiColor, Color, Style};
 use std::borrow::Cow;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a model says, for the terminal that standard output is: lines and tabs stay, other control
 /// characters become escapes. Marks of direction and joiners are part of scripts and stay, too. What
 /// goes to a file or a pipe is what the model said.
 pub fn answer(text: &str) -> Cow<'_, str> {
-    if std::io::stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) }
+    if stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) }
 }
 
 /// A text for standard output: where that is a terminal, control characters but line ends and tabs
 /// become escapes, except in sequences that only choose a colour.
 pub fn output(text: &str) -> Cow<'_, str> {
-    if std::io::stdout().is_terminal() { with_colors_alone(text) } else { Cow::Borrowed(text) }
+    if stdout().is_terminal() { with_colors_alone(text) } else { Cow::Borrowed(text) }
 }
 
 fn with_colors_alone(text: &str) -> Cow<'_, str> {
@@ -87,7 +88,7 @@ impl Stream {
     /// terminal can.
     pub fn has_colors(self) -> bool {
         let choice = match self {
-            Self::Output => anstream::AutoStream::choice(&std::io::stdout()),
+            Self::Output => stdout().colors(),
             Self::Error => anstream::AutoStream::choice(&std::io::stderr()),
         };
         choice != anstream::ColorChoice::Never
@@ -164,7 +165,7 @@ pub fn width() -> Option<usize> {
     if let Some(columns) = said.filter(|columns| *columns > 0) {
         return Some(columns.max(LEAST));
     }
-    if !std::io::stdout().is_terminal() {
+    if !stdout().is_terminal() {
         return None;
     }
     terminal_size::terminal_size().map(|(width, _)| usize::from(width.0).max(LEAST))

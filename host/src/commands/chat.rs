@@ -115,7 +115,7 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
         Some(text) => chat.turn(text),
         None if !arguments.json
             && std::io::stdin().is_terminal()
-            && std::io::stdout().is_terminal() =>
+            && anemll_terminal::stdout().is_terminal() =>
         {
             converse(&mut chat)
         }
@@ -415,7 +415,7 @@ fn converse(chat: &mut Chat<'_>) -> Result<()> {
     let prompt = DefaultPrompt::new(DefaultPromptSegment::Empty, DefaultPromptSegment::Empty);
     super::say("Ctrl-C ends an answer, Ctrl-D the conversation.");
     loop {
-        let line = match editor.read_line(&prompt) {
+        let line = match anemll_terminal::with_process_output(|| editor.read_line(&prompt)) {
             Ok(Signal::Success(line)) => line,
             Ok(Signal::CtrlD) => return Ok(()),
             Ok(_) => continue,

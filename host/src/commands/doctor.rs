@@ -3,13 +3,14 @@
 
 use anemll_codes as codes;
 use anemll_pipeline::model_source::HubEnvironment;
-use anemll_pipeline::plugins::{Entry, Plugins};
+use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result};
+use anemll_report::health::{self, Health as Status, Line};
+use anemll_report::plugins::plugin_lines;
 use anemll_services::machine;
-use anemll_terminal::{self as terminal, BAD, Cell, Column, DOUBTFUL, GOOD, Table, size};
+use anemll_terminal::{self as terminal, size};
 use clap::Args;
-use serde::Serialize;
 use std::path::Path;
 
 /// For `--help`.
@@ -28,77 +29,35 @@ pub struct DoctorArguments {
     pub json: bool,
 }
 
-/// How well something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    /// Something will not work, or not well, and can be mended.
-    Warn,
-    /// Nothing can be converted.
-    Fail,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    topic: &'static str,
-    status: Status,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'static str>,
-}
-
-fn line(topic: &'static str, status: Status, message: impl Into<String>) -> Line {
-    Line { topic, status, message: message.into(), hint: None }
-}
-
-impl Line {
-    fn hint(self, hint: &'static str) -> Self {
-        Self { hint: Some(hint), ..self }
-    }
-}
-
 /// Runs the command.
 pub fn run(arguments: &DoctorArguments, plugins: &Plugins) -> Result<()> {
-    let mut lines = vec![line("anemll", Status::Ok, program())];
+    let mut lines = vec![Line::new("anemll", Status::Ok, program())];
     lines.push(system(machine::macos_version().as_deref()));
     lines.push(processor());
     lines.push(memory(machine::memory()));
     let here = std::env::current_dir().unwrap_or_default();
     lines.push(disk("disk", &here));
     lines.push(disk("temporary files", &std::env::temp_dir()));
-    lines.extend(plugin_lines(plugins));
-    lines.extend(stage_lines(plugins));
+    lines.extend(plugin_lines(plugins.found()));
     lines.extend(compilers(plugins));
     lines.extend(runtimes(plugins));
     lines.extend(hub(&HubEnvironment::read()));
-    if arguments.json {
+    tell(&lines, arguments.json)
+}
+
+/// Prints what was found; an error where something fails.
+pub fn tell(lines: &[Line], json: bool) -> Result<()> {
+    if json {
         super::print_json(&lines)?;
     } else {
-        super::print(&text(&lines, terminal::width()))?;
+        super::print(&health::text(lines, terminal::width()))?;
     }
-    let failed = lines.iter().filter(|line| line.status == Status::Fail).count();
+    let failed = health::failed(lines);
     if failed == 0 {
         return Ok(());
     }
     Err(Error::new(codes::MACHINE_UNFIT, format!("{failed} of the checks failed"))
         .with_hint("do what stands below each line that begins with `fail`"))
-}
-
-fn text(lines: &[Line], width: Option<usize>) -> String {
-    let mut table = Table::new(&[Column::Left, Column::Left, Column::Text]).without_indent();
-    for Line { topic, status, message, hint } in lines {
-        let status = match status {
-            Status::Ok => Cell::styled("ok", GOOD),
-            Status::Warn => Cell::styled("warn", DOUBTFUL),
-            Status::Fail => Cell::styled("fail", BAD),
-        };
-        table.row([status, Cell::from(*topic), Cell::from(message.as_str())]);
-        if let Some(hint) = hint {
-            table.row([Cell::from(""), Cell::from(""), Cell::from(*hint)]);
-        }
-    }
-    table.render(width)
 }
 
 /// What runs, and where it is.
@@ -118,15 +77,15 @@ fn system(macos: Option<&str>) -> Line {
     let Some(version) = macos else {
         let message =
             format!("{name}; packages can be made and checked here, the Neural Engine is Apple's");
-        return line("system", Status::Ok, message);
+        return Line::new("system", Status::Ok, message);
     };
     let major = version.split('.').next().and_then(|text| text.parse::<u32>().ok());
     let message = format!("{name}, version {version}");
     if major.is_some_and(|major| major < FIRST_MACOS) {
-        return line("system", Status::Warn, message)
+        return Line::new("system", Status::Warn, message)
             .hint("update it: models with states run on the Neural Engine from macOS 15 on");
     }
-    line("system", Status::Ok, message)
+    Line::new("system", Status::Ok, message)
 }
 
 fn processor() -> Line {
@@ -134,10 +93,10 @@ fn processor() -> Line {
     let (has, lacks) = machine::processor_features();
     let message = format!("{threads} threads; {}", list(&has));
     if lacks.is_empty() {
-        return line("processor", Status::Ok, message);
+        return Line::new("processor", Status::Ok, message);
     }
     let slow = "the runtime `cpu` works, but slowly";
-    line("processor", Status::Ok, format!("{message}; without {}: {slow}", list(&lacks)))
+    Line::new("processor", Status::Ok, format!("{message}; without {}: {slow}", list(&lacks)))
 }
 
 /// Memory below which large models are likely to fail.
@@ -145,7 +104,7 @@ const LITTLE_MEMORY: u64 = 2 << 30;
 
 fn memory(memory: Option<machine::Memory>) -> Line {
     let Some(memory) = memory else {
-        return line("memory", Status::Ok, "this system does not say how much there is");
+        return Line::new("memory", Status::Ok, "this system does not say how much there is");
     };
     let total = size(memory.total);
     let message = match memory.available {
@@ -153,10 +112,10 @@ fn memory(memory: Option<machine::Memory>) -> Line {
         None => total,
     };
     if memory.available.unwrap_or(memory.total) < LITTLE_MEMORY {
-        return line("memory", Status::Warn, message)
+        return Line::new("memory", Status::Warn, message)
             .hint("end other programs: the test step and `chat` hold the whole model");
     }
-    line("memory", Status::Ok, message)
+    Line::new("memory", Status::Ok, message)
 }
 
 /// Space that a small model takes, and space below which nothing can be written.
@@ -166,70 +125,19 @@ const NO_SPACE: u64 = 64 << 20;
 fn disk(topic: &'static str, path: &Path) -> Line {
     let shown = path.display();
     match machine::free_space(path) {
-        None => line(topic, Status::Ok, format!("{shown}: its free space cannot be found out")),
+        None => {
+            Line::new(topic, Status::Ok, format!("{shown}: its free space cannot be found out"))
+        }
         Some(bytes) if bytes < NO_SPACE => {
-            line(topic, Status::Fail, format!("{} free in {shown}", size(bytes)))
+            Line::new(topic, Status::Fail, format!("{} free in {shown}", size(bytes)))
                 .hint("free some space")
         }
         Some(bytes) if bytes < LITTLE_SPACE => {
-            line(topic, Status::Warn, format!("{} free in {shown}", size(bytes)))
+            Line::new(topic, Status::Warn, format!("{} free in {shown}", size(bytes)))
                 .hint("a conversion takes about the size of its weights: see `anemll plan`")
         }
-        Some(bytes) => line(topic, Status::Ok, format!("{} free in {shown}", size(bytes))),
+        Some(bytes) => Line::new(topic, Status::Ok, format!("{} free in {shown}", size(bytes))),
     }
-}
-
-fn plugin_lines(plugins: &Plugins) -> Vec<Line> {
-    if plugins.entries().is_empty() {
-        // A program that was copied without its plugins can do nothing, and must say so.
-        return vec![line("plugins", Status::Fail, plugins.searched()).hint(
-            "the folder belongs beside the program, with the plugins of the same version: take it \
-             from where the program came from",
-        )];
-    }
-    plugins.entries().iter().map(plugin_line).collect()
-}
-
-fn plugin_line(entry: &Entry) -> Line {
-    let place = match &entry.path {
-        Some(path) => format!("{} ({})", path.display(), entry.origin.name()),
-        None => entry.origin.name().to_owned(),
-    };
-    match entry.open() {
-        Ok(plugin) => {
-            let manifest = plugin.manifest();
-            let components: Vec<String> = manifest
-                .components
-                .iter()
-                .map(|component| format!("{} {}", component.stage, component.id))
-                .collect();
-            let message = format!(
-                "{} {}: {}; {place}",
-                manifest.name,
-                manifest.version,
-                list(&components.iter().map(String::as_str).collect::<Vec<_>>())
-            );
-            line("plugin", Status::Ok, message)
-        }
-        Err(error) => {
-            line("plugin", Status::Warn, format!("{place}: {} [{}]", error.message, error.code))
-                .hint("remove the file, or replace it by a build for this version")
-        }
-    }
-}
-
-/// Stages that a conversion cannot do without.
-fn stage_lines(plugins: &Plugins) -> Vec<Line> {
-    let missing = |(stage, status): (Stage, Status)| {
-        plugins.components(stage).is_empty().then(|| {
-            line("plugins", status, format!("no {stage} found"))
-                .hint("put its library into the folder `plugins` beside the program, or name it with --plugin")
-        })
-    };
-    [(Stage::Arch, Status::Fail), (Stage::Combiner, Status::Fail), (Stage::Quantizer, Status::Warn)]
-        .into_iter()
-        .filter_map(missing)
-        .collect()
 }
 
 fn compilers(plugins: &Plugins) -> Vec<Line> {
@@ -263,24 +171,24 @@ fn runtimes(plugins: &Plugins) -> Vec<Line> {
 fn available(topic: &'static str, id: &str, check: Result<Availability>) -> Line {
     match check {
         Ok(Availability { available: true, reason, .. }) if reason.is_empty() => {
-            line(topic, Status::Ok, id)
+            Line::new(topic, Status::Ok, id)
         }
         Ok(Availability { available: true, reason, .. }) => {
-            line(topic, Status::Ok, format!("{id}: {reason}"))
+            Line::new(topic, Status::Ok, format!("{id}: {reason}"))
         }
         Ok(Availability { available: false, reason, .. }) => {
             // Another system or another program is nothing that this one could be mended by.
-            line(topic, Status::Ok, format!("{id}: not on this machine: {reason}"))
+            Line::new(topic, Status::Ok, format!("{id}: not on this machine: {reason}"))
         }
         Err(error) => {
-            line(topic, Status::Warn, format!("{id}: {} [{}]", error.message, error.code))
+            Line::new(topic, Status::Warn, format!("{id}: {} [{}]", error.message, error.code))
         }
     }
 }
 
 fn or_none(lines: Vec<Line>, topic: &'static str, hint: &'static str) -> Vec<Line> {
     if lines.is_empty() {
-        return vec![line(topic, Status::Warn, "none found").hint(hint)];
+        return vec![Line::new(topic, Status::Warn, "none found").hint(hint)];
     }
     lines
 }
@@ -311,9 +219,9 @@ fn hub(environment: &HubEnvironment) -> Vec<Line> {
         None => "none; only gated and private models need one",
     };
     vec![
-        line("hub", Status::Ok, reach),
-        line("hub cache", Status::Ok, format!("{}: {holds}{free}", cache.display())),
-        line("hub token", Status::Ok, token),
+        Line::new("hub", Status::Ok, reach),
+        Line::new("hub cache", Status::Ok, format!("{}: {holds}{free}", cache.display())),
+        Line::new("hub token", Status::Ok, token),
     ]
 }
 
@@ -340,7 +248,7 @@ mod tests {
     fn tokens_are_never_printed() {
         let variable = |name: &str| (name == "HF_TOKEN").then(|| "hf_secret".to_owned());
         let lines = hub(&HubEnvironment::from(variable, None));
-        let text = text(&lines, None);
+        let text = health::text(&lines, None);
         assert!(text.contains("there is one") && !text.contains("hf_secret"), "{text}");
         assert!(!serde_json::to_string(&lines).unwrap().contains("hf_secret"));
     }

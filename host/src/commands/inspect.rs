@@ -179,7 +179,7 @@ fn mil(opened: &Opened, function: Option<&str>) -> Result<()> {
         model
     });
     let model = restricted.as_ref().unwrap_or_else(|| opened.model());
-    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut output = std::io::BufWriter::new(anemll_terminal::stdout());
     let written = text::write(model, &opened.text_options(), &mut output);
     // The text itself ends without one.
     let end =

@@ -39,7 +39,7 @@ fn conversion_at(path: &Path) -> Result<Option<Conversion>> {
 /// command without an error.
 pub fn print(text: &str) -> Result<()> {
     let text = anemll_terminal::output(text);
-    let mut output = std::io::stdout().lock();
+    let mut output = anemll_terminal::stdout();
     output
         .write_all(text.as_bytes())
         .and_then(|()| output.flush())

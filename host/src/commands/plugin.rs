@@ -1,23 +1,33 @@
-//! `plugin list`: what is found, and what it offers.
+//! `plugin`: which plugins there are, which of them are trusted, and the start of one more.
 
-use anemll_pipeline::plugins::{Entry, Origin, Plugins};
-use anemll_plugin_api::data::{OptionSpec, OptionType, Stage};
-use anemll_plugin_api::{Result, Value};
-use anemll_terminal::{self as terminal, BAD, Cell, Column, GOOD, Table, plain};
+use anemll_pipeline::plugins::{Origin, Search, Store};
+use anemll_plugin_api::Result;
+use anemll_plugin_api::data::Stage;
+use anemll_report::plugins as report;
+use anemll_terminal as terminal;
 use clap::Subcommand;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use clap::builder::PossibleValuesParser;
+use std::path::PathBuf;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "Examples:
   anemll plugin list
-  anemll --plugin ./libllama.so plugin list --json";
+  anemll plugin list --stage arch --json
+  anemll plugin info lut
+  anemll plugin add ./libuniform.so
+  anemll plugin trust ./libuniform.so
+  anemll plugin remove uniform
+  anemll plugin doctor
+  anemll plugin new starcoder2 --stage arch";
 
 /// What can be typed.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// List the plugins that were found, and what they offer.
+    /// List the plugins that were found, what they offer, and what becomes of them.
     List {
+        /// Only components of this stage, and libraries whose components are not known.
+        #[arg(long, value_name = "STAGE", value_parser = stage)]
+        stage: Option<Stage>,
         /// Also list the options that each component takes.
         #[arg(long)]
         options: bool,
@@ -25,133 +35,127 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show all that a plugin says of itself, without running it.
+    Info {
+        /// Name of a plugin, id of a component, or path of a library.
+        #[arg(value_name = "NAME|FILE")]
+        plugin: PathBuf,
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say for each folder and each library what becomes of it, and what to do.
+    Doctor {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy a plugin into your own folder, and trust it: it can do all that you can do.
+    Add {
+        /// The library.
+        file: PathBuf,
+    },
+    /// Trust plugins where they are, as they are now: they can do all that you can do.
+    Trust {
+        /// Names of plugins that were found, or paths of libraries.
+        #[arg(value_name = "NAME|FILE", required = true)]
+        plugins: Vec<PathBuf>,
+    },
+    /// Trust a plugin no more, and remove it from your own folder.
+    Remove {
+        /// Name of the plugin.
+        name: String,
+    },
+    /// Start a plugin of your own: a workspace that builds, passes its tests, and works.
+    New {
+        /// Its name: lower-case letters, digits, `-` and `_`.
+        name: String,
+        /// What it does in a conversion.
+        #[arg(long, value_parser = PossibleValuesParser::new(anemll_scaffold::stages()))]
+        stage: String,
+        /// Folder with the crates that plugins are built against (default: `sdk` beside the program).
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+        /// The plugin's folder (default: its name).
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    stage: &'a str,
-    id: &'a str,
-    plugin: &'a str,
-    version: &'a str,
-    abi: u32,
-    origin: &'a str,
-    path: Option<String>,
-    status: String,
-    summary: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    options: Option<&'a BTreeMap<String, OptionSpec>>,
+fn stage(text: &str) -> std::result::Result<Stage, String> {
+    let known = Stage::ALL.into_iter().find(|stage| stage.name() == text);
+    known.ok_or_else(|| format!("one of {}", Stage::ALL.map(Stage::name).join(", ")))
 }
 
 /// Runs the command.
-pub fn run(command: &PluginCommand, plugins: &Plugins) -> Result<()> {
-    let PluginCommand::List { options, json } = command;
-    for entry in plugins.entries() {
-        // Who names a library is answered why it cannot be used.
-        if entry.origin == Origin::CommandLine {
-            entry.open()?;
-        }
-    }
-    let rows: Vec<Row<'_>> = plugins.entries().iter().flat_map(rows).collect();
-    if *json {
-        return super::print_json(&rows);
-    }
-    if rows.is_empty() {
-        let searched = plain(plugins.searched());
-        return super::print(&format!(
-            "no plugins are found; name one with --plugin PATH\n{searched}\n"
-        ));
-    }
-    let columns =
-        [Column::Left, Column::Left, Column::Left, Column::Left, Column::Left, Column::Text];
-    let head = ["STAGE", "ID", "VERSION", "ORIGIN", "STATUS", "SUMMARY"];
-    let mut table = Table::new(&columns).with_head(&head).without_indent().leaving_out(&[3, 2]);
-    for row in &rows {
-        let (status, summary) = match row.status.as_str() {
-            "ok" => (Cell::styled("ok", GOOD), row.summary),
-            refusal => (Cell::styled("refused", BAD), refusal),
-        };
-        let [stage, id, version, origin] =
-            [row.stage, row.id, row.version, row.origin].map(Cell::from);
-        table.row([stage, id, version, origin, status, Cell::from(summary)]);
-    }
+pub fn run(command: &PluginCommand, search: &Search) -> Result<()> {
     let width = terminal::width();
-    let list = table.render(width);
-    super::print(&if *options { list + &options_text(plugins, width) } else { list })
-}
-
-/// The options of all components that take any.
-fn options_text(plugins: &Plugins, width: Option<usize>) -> String {
-    let mut text = String::new();
-    for stage in Stage::ALL {
-        for (_, component) in plugins.components(stage) {
-            if component.options.is_empty() {
-                continue;
+    match command {
+        PluginCommand::List { stage, options, json } => {
+            let found = search.run()?;
+            for entry in found.entries().iter().filter(|it| it.origin == Origin::CommandLine) {
+                // Who names a library is answered why it cannot be used.
+                entry.open()?;
             }
-            let mut table = Table::new(&[Column::Left, Column::Left, Column::Text]);
-            for (name, option) in &component.options {
-                let path = match stage {
-                    Stage::Quantizer => name.clone(),
-                    _ => format!("{}.{name}", component.id),
-                };
-                table.row([format!("-O {path}="), values(option), option.help.clone()]);
+            let rows = report::list(&found, *stage);
+            if *json {
+                return super::print_json(&rows);
             }
-            let head = format!("\n{} {}:\n", stage.name(), component.id);
-            text += &(head + &table.render(width));
+            let more =
+                if *options { report::options_text(&found, *stage, width) } else { String::new() };
+            super::print(&(report::list_text(&rows, &found, width) + &more))
         }
-    }
-    text
-}
-
-/// What an option can be.
-fn values(option: &OptionSpec) -> String {
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let kind = match (&option.values, option.kind) {
-        (Some(values), _) => values.iter().map(plain).collect::<Vec<_>>().join("|"),
-        (None, OptionType::Integer) => "whole number".to_owned(),
-        (None, OptionType::Number) => "number".to_owned(),
-        (None, OptionType::Boolean) => "true|false".to_owned(),
-        (None, OptionType::String) => "text".to_owned(),
-        (None, _) => "value".to_owned(),
-    };
-    match &option.default {
-        Some(default) => format!("{kind} (default {})", plain(default)),
-        None => kind,
-    }
-}
-
-fn rows(entry: &Entry) -> Vec<Row<'_>> {
-    let path = entry.path.as_ref().map(|path| path.display().to_string());
-    match entry.open() {
-        Ok(plugin) => {
-            let manifest = plugin.manifest();
-            manifest
-                .components
-                .iter()
-                .map(|component| Row {
-                    stage: component.stage.name(),
-                    id: &component.id,
-                    plugin: &manifest.name,
-                    version: &manifest.version,
-                    abi: manifest.abi,
-                    origin: entry.origin.name(),
-                    path: path.clone(),
-                    status: "ok".to_owned(),
-                    summary: &component.summary,
-                    options: Some(&component.options),
-                })
-                .collect()
+        PluginCommand::Info { plugin, json } => {
+            let plugins = report::info(plugin, search)?;
+            if *json {
+                return super::print_json(&plugins);
+            }
+            super::print(&report::info_text(&plugins, width))
         }
-        Err(error) => vec![Row {
-            stage: "-",
-            id: "-",
-            plugin: "-",
-            version: "-",
-            abi: 0,
-            origin: entry.origin.name(),
-            status: format!("{} [{}] {}", error.message, error.code, path.as_deref().unwrap_or("")),
-            path,
-            summary: "",
-            options: None,
-        }],
+        PluginCommand::Doctor { json } => {
+            super::doctor::tell(&report::doctor(&search.run()?, search), *json)
+        }
+        PluginCommand::Add { file } => {
+            let plugin = Store::new(search.data.clone())?.add(file)?;
+            super::say(&format!(
+                "added {} {}: {}",
+                plugin.name,
+                plugin.version,
+                plugin.path.display()
+            ));
+            super::say(&format!(
+                "its SHA-256 is {}; `anemll plugin info {}` shows what it offers",
+                plugin.sha256, plugin.name
+            ));
+            Ok(())
+        }
+        PluginCommand::Trust { plugins } => {
+            let store = Store::new(search.data.clone())?;
+            let found = Search { named: Vec::new(), ..search.clone() }.run()?;
+            for named in plugins {
+                let plugin = store.trust(named, &found)?;
+                super::say(&format!(
+                    "trusted {} {}: {}",
+                    plugin.name,
+                    plugin.version,
+                    plugin.path.display()
+                ));
+            }
+            Ok(())
+        }
+        PluginCommand::New { name, stage, sdk, output } => {
+            let told = anemll_scaffold::start(name, stage, sdk.as_deref(), output.as_deref())?;
+            super::print(&terminal::plain_lines(&told))
+        }
+        PluginCommand::Remove { name } => {
+            let removed = Store::new(search.data.clone())?.remove(name)?;
+            for file in &removed.files {
+                super::say(&format!("removed {}", file.display()));
+            }
+            for file in &removed.left {
+                super::say(&format!("not trusted any more, but still there: {}", file.display()));
+            }
+            Ok(())
+        }
     }
 }

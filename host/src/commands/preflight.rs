@@ -101,7 +101,7 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
         check_cancelled()?;
         peaks.first = number as u64 * exact.batch();
         peaks.tokens = part.len() as u64;
-        let reference = exact.evaluate_observed(part, peaks.first, Some(&mut peaks))?;
+        let reference = exact.evaluate_observed(part, peaks.first, &mut peaks)?;
         let ours = rounded.evaluate(part, peaks.first)?;
         for (row, (reference, ours)) in reference.into_iter().zip(&ours).enumerate() {
             let (Head::Logits(logits), Head::Logits(ours)) = (reference, ours) else { continue };

@@ -18,7 +18,6 @@ impl From<Error> for PluginError {
             hint: error.hint.map(RString::from).into(),
             at: error.at.map(RString::from).into(),
             causes: error.causes.into_iter().map(RString::from).collect(),
-            reserved: [0; 4],
         }
     }
 }
@@ -113,6 +112,18 @@ pub(super) fn from_abi<T>(result: Abi<T>) -> Result<T> {
         RResult::ROk(value) => Ok(value),
         RResult::RErr(error) => Err(error.into()),
     }
+}
+
+/// What a plugin's entry returned; for the host's side. An error that came without a valid code says
+/// whose it is, since it may say nothing else that can be understood.
+pub(super) fn answered<T>(plugin: &str, entry: &str, result: Abi<T>) -> Result<T> {
+    from_abi(result).map_err(|error| match error.code == codes::PLUGIN_BAD_ANSWER {
+        true => {
+            let message = format!("plugin `{plugin}` failed in `{entry}`: {}", error.message);
+            bounded(Error { message, ..error })
+        }
+        false => error,
+    })
 }
 
 pub(super) fn tensor_to_abi(tensor: TensorView<'_>) -> AbiTensor<'_> {

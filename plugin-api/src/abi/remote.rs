@@ -7,7 +7,7 @@ use abi_stable::std_types::{ROption, RSlice, RStr};
 use serde_json::Value;
 
 use super::convert::{
-    answer, bad_answer, coreml_model, from_abi, path_from_bytes, path_to_bytes, tensor_to_abi,
+    answer, answered, bad_answer, coreml_model, path_from_bytes, path_to_bytes, tensor_to_abi,
     to_json,
 };
 use super::services::{Failure, inner, lend_host, lend_sink};
@@ -52,8 +52,11 @@ impl RemotePlugin {
         id: &str,
         options: &ComponentOptions,
     ) -> Result<Box<dyn ArchFrontend>> {
-        let object =
-            from_abi(self.module.new_arch()(id.into(), options.to_string().as_str().into()))?;
+        let object = answered(
+            &self.name,
+            "new_arch",
+            self.module.new_arch()(id.into(), options.to_string().as_str().into()),
+        )?;
         Ok(Box::new(self.remote(object)))
     }
 
@@ -62,8 +65,11 @@ impl RemotePlugin {
         id: &str,
         options: &ComponentOptions,
     ) -> Result<Box<dyn Quantizer>> {
-        let object =
-            from_abi(self.module.new_quantizer()(id.into(), options.to_string().as_str().into()))?;
+        let object = answered(
+            &self.name,
+            "new_quantizer",
+            self.module.new_quantizer()(id.into(), options.to_string().as_str().into()),
+        )?;
         Ok(Box::new(self.remote(object)))
     }
 
@@ -72,8 +78,11 @@ impl RemotePlugin {
         id: &str,
         options: &ComponentOptions,
     ) -> Result<Box<dyn Combiner>> {
-        let object =
-            from_abi(self.module.new_combiner()(id.into(), options.to_string().as_str().into()))?;
+        let object = answered(
+            &self.name,
+            "new_combiner",
+            self.module.new_combiner()(id.into(), options.to_string().as_str().into()),
+        )?;
         Ok(Box::new(self.remote(object)))
     }
 
@@ -82,29 +91,40 @@ impl RemotePlugin {
         id: &str,
         options: &ComponentOptions,
     ) -> Result<Box<dyn Compiler>> {
-        let object =
-            from_abi(self.module.new_compiler()(id.into(), options.to_string().as_str().into()))?;
+        let object = answered(
+            &self.name,
+            "new_compiler",
+            self.module.new_compiler()(id.into(), options.to_string().as_str().into()),
+        )?;
         Ok(Box::new(self.remote(object)))
     }
 
     pub(crate) fn runtime(&self, id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
-        let object =
-            from_abi(self.module.new_runtime()(id.into(), options.to_string().as_str().into()))?;
+        let object = answered(
+            &self.name,
+            "new_runtime",
+            self.module.new_runtime()(id.into(), options.to_string().as_str().into()),
+        )?;
         Ok(Box::new(self.remote(object)))
     }
 }
 
 impl ArchFrontend for Remote<ArchFrontendBox> {
     fn accepts(&self, config_json: &str) -> Result<Verdict> {
-        let verdict = from_abi(self.object.accepts(config_json.into()))?;
+        let verdict =
+            answered(&self.plugin, "arch.accepts", self.object.accepts(config_json.into()))?;
         answer(&self.plugin, "arch.accepts", &verdict)
     }
 
     fn open(&self, model: &ModelInput, host: &Host) -> Result<Box<dyn ArchModel>> {
         let model = to_json("arch.open", model)?;
         let (lent, failure) = lend_host(host);
-        let object = failure.settle(from_abi(self.object.open(model.as_str().into(), lent)))?;
-        let description = from_abi(object.describe())?;
+        let object = failure.settle(answered(
+            &self.plugin,
+            "arch.open",
+            self.object.open(model.as_str().into(), lent),
+        ))?;
+        let description = answered(&self.plugin, "model.describe", object.describe())?;
         Ok(Box::new(RemoteModel {
             description: answer(&self.plugin, "model.describe", &description)?,
             object,
@@ -130,7 +150,7 @@ impl ArchModel for RemoteModel {
         let function = to_json(entry, function)?;
         let (lent, failure) = lend_host(host);
         let blob = self.object.lower(function.as_str().into(), lent);
-        coreml_model(&self.plugin, entry, failure.settle(from_abi(blob))?)
+        coreml_model(&self.plugin, entry, failure.settle(answered(&self.plugin, entry, blob))?)
     }
 }
 
@@ -138,7 +158,11 @@ impl Quantizer for Remote<QuantizerBox> {
     fn scheme(&self, outline: &Outline) -> Result<Scheme> {
         let entry = "quantizer.scheme";
         let outline = to_json(entry, outline)?;
-        answer(&self.plugin, entry, &from_abi(self.object.scheme(outline.as_str().into()))?)
+        answer(
+            &self.plugin,
+            entry,
+            &answered(&self.plugin, entry, self.object.scheme(outline.as_str().into()))?,
+        )
     }
 
     fn plan(&self, request: &PlanRequest<'_>, host: &Host) -> Result<Plan> {
@@ -157,7 +181,7 @@ impl Quantizer for Remote<QuantizerBox> {
             RSlice::from_slice(&statistics),
             lent,
         );
-        answer(&self.plugin, entry, &failure.settle(from_abi(plan))?)
+        answer(&self.plugin, entry, &failure.settle(answered(&self.plugin, entry, plan))?)
     }
 
     fn encode(
@@ -180,7 +204,7 @@ impl Quantizer for Remote<QuantizerBox> {
             lent,
         );
         let lent_sink = inner(&mut lent_sink);
-        let encoded = lent_sink.settle(from_abi(encoded));
+        let encoded = lent_sink.settle(answered(&self.plugin, entry, encoded));
         answer(&self.plugin, entry, &failure.settle(encoded)?)
     }
 }
@@ -191,7 +215,7 @@ impl Combiner for Remote<CombinerBox> {
         let model = to_json(entry, model)?;
         let request = to_json(entry, request)?;
         let layout = self.object.layout(model.as_str().into(), request.as_str().into());
-        answer(&self.plugin, entry, &from_abi(layout)?)
+        answer(&self.plugin, entry, &answered(&self.plugin, entry, layout)?)
     }
 
     fn combine(
@@ -212,13 +236,17 @@ impl Combiner for Remote<CombinerBox> {
         let (lent, failure) = lend_host(host);
         let blob =
             self.object.combine(RSlice::from_slice(&functions), options.as_str().into(), lent);
-        coreml_model(&self.plugin, entry, failure.settle(from_abi(blob))?)
+        coreml_model(&self.plugin, entry, failure.settle(answered(&self.plugin, entry, blob))?)
     }
 }
 
 impl Compiler for Remote<CompilerBox> {
     fn check(&self) -> Result<Availability> {
-        answer(&self.plugin, "compiler.check", &from_abi(self.object.check())?)
+        answer(
+            &self.plugin,
+            "compiler.check",
+            &answered(&self.plugin, "compiler.check", self.object.check())?,
+        )
     }
 
     fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
@@ -228,20 +256,24 @@ impl Compiler for Remote<CompilerBox> {
             path_to_bytes(output_directory)?.into(),
             lent,
         );
-        path_from_bytes(&failure.settle(from_abi(made))?)
+        path_from_bytes(&failure.settle(answered(&self.plugin, "compiler.compile", made))?)
     }
 }
 
 impl Runtime for Remote<RuntimeBox> {
     fn check(&self) -> Result<Availability> {
-        answer(&self.plugin, "runtime.check", &from_abi(self.object.check())?)
+        answer(
+            &self.plugin,
+            "runtime.check",
+            &answered(&self.plugin, "runtime.check", self.object.check())?,
+        )
     }
 
     fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>> {
         let (lent, failure) = lend_host(host);
         let session = self.object.open(path_to_bytes(package)?.into(), lent);
-        let object = failure.settle(from_abi(session))?;
-        let description = from_abi(object.describe())?;
+        let object = failure.settle(answered(&self.plugin, "runtime.open", session))?;
+        let description = answered(&self.plugin, "session.describe", object.describe())?;
         Ok(Box::new(RemoteSession {
             description: answer(&self.plugin, "session.describe", &description)?,
             object,
@@ -269,6 +301,8 @@ impl RemoteSession {
         let Some(signature) = signature else {
             return refuse(format!("it ran a function `{function}` that it does not have"));
         };
+        // Where inputs may have several shapes, what is described is one of those of the output.
+        let fixed = signature.inputs.iter().all(|input| input.shapes.len() == 1);
         let written = sink.tensors().values();
         for output in &signature.outputs {
             match written.clone().find(|tensor| tensor.name == output.name) {
@@ -277,6 +311,16 @@ impl RemoteSession {
                     return refuse(format!(
                         "the output `{}` is {}, and not {} as described",
                         output.name, tensor.dtype, output.dtype
+                    ));
+                }
+                Some(tensor)
+                    if fixed
+                        && !output.shapes.is_empty()
+                        && !output.shapes.contains(&tensor.shape) =>
+                {
+                    return refuse(format!(
+                        "the output `{}` has the shape {:?}, and not {:?} as described",
+                        output.name, tensor.shape, output.shapes[0]
                     ));
                 }
                 Some(_) => {}
@@ -303,7 +347,7 @@ impl Session for RemoteSession {
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.failure.settle(from_abi(self.object.reset()))
+        self.failure.settle(answered(&self.plugin, "session.reset", self.object.reset()))
     }
 
     fn run(
@@ -323,7 +367,7 @@ impl Session for RemoteSession {
             lend_sink(&mut sink),
         );
         let sink = inner(&mut sink);
-        let result = sink.settle(from_abi(result));
+        let result = sink.settle(answered(&self.plugin, "session.run", result));
         self.failure.settle(result)?;
         self.check_outputs(function, taps, sink)
     }

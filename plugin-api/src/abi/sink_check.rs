@@ -12,6 +12,7 @@ use crate::{DType, Error, Result, Sink, codes};
 pub(super) struct Announced {
     pub(super) name: String,
     pub(super) dtype: DType,
+    pub(super) shape: Vec<u64>,
     length: u64,
     written: u64,
     finished: bool,
@@ -82,8 +83,14 @@ impl Sink for LentSink<'_> {
         self.call("sink.begin", |sink| {
             let length = byte_length(name, dtype, shape)?;
             let id = sink.inner.begin(name, dtype, shape)?;
-            let announced =
-                Announced { name: name.to_owned(), dtype, length, written: 0, finished: false };
+            let announced = Announced {
+                name: name.to_owned(),
+                dtype,
+                shape: shape.to_vec(),
+                length,
+                written: 0,
+                finished: false,
+            };
             match sink.tensors.insert(id, announced) {
                 None => Ok(id),
                 Some(_) => {

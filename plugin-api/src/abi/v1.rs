@@ -1,8 +1,9 @@
-//! The types of ABI epoch 1.
+//! The types of ABI epoch 1, which is frozen.
 //!
 //! A method added to one of these traits, or a field to the module, makes every plugin that was
-//! built before it unloadable (the layout check is strict in that direction). So this file does not
-//! change once the epoch is frozen; a new epoch stands beside it.
+//! built before it unloadable (the layout check is strict in that direction). So these types do not
+//! change any more: `tests/abi/v1` has a copy of this file, and a test compares the two. What needs
+//! other types is a new epoch, which stands beside this one.
 //!
 //! JSON goes in as `RStr` and comes out as `RString`; the structs are those of [`crate::data`].
 //! Paths are bytes: as they are on Unix, UTF-8 elsewhere.
@@ -27,8 +28,6 @@ pub struct PluginError {
     pub hint: ROption<RString>,
     pub at: ROption<RString>,
     pub causes: RVec<RString>,
-    /// Zero.
-    pub reserved: [u64; 4],
 }
 
 /// What every fallible entry returns.

@@ -102,6 +102,18 @@ impl FrontendCase {
         Ok(self.open(changes)?.describe())
     }
 
+    /// What the frontend says of the unchanged model, on which it has no remarks.
+    ///
+    /// # Panics
+    /// Where it has some, or gives an error.
+    #[track_caller]
+    pub fn plain(&self) -> ModelDescription {
+        let description = must(self.describe(&json!({})));
+        assert!(description.notes.is_empty(), "{:?}", description.notes);
+        assert!(description.warnings.is_empty(), "{:?}", description.warnings);
+        description
+    }
+
     /// The weights and operations of layers `first` to `end` of the model with these changes, as text
     /// in which names can be looked for.
     ///

@@ -1,5 +1,6 @@
 //! Helpers for the tests of plugins.
 
+mod conformance;
 mod frontend;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::data::{Manifest, Stage};
 pub use crate::sink::MemorySink;
 use crate::{ComponentOptions, Error, Host, HostServices, Level, LoadedPlugin, Result, codes};
+pub use conformance::{Subject, conformance};
 pub use frontend::FrontendCase;
 
 /// Checks that a plugin keeps the rules which hold for all plugins:

@@ -1,7 +1,8 @@
 //! `dist`: the program and its plugins as users get them.
 //!
-//! `dist/anemll` beside `dist/plugins/`, where the program looks for plugins by itself, with
-//! `dist/completions/` for shells and `dist/man/`. With `--archive` also what a release needs, in
+//! `dist/anemll` beside `dist/plugins/`, where the program looks for plugins by itself, and
+//! `dist/sdk/`, against which others build theirs, with `dist/completions/` for shells and
+//! `dist/man/`. With `--archive` also what a release needs, in
 //! `dist/release/`: an archive and a wheel for this platform, `SHA256SUMS`, a Homebrew formula, and
 //! metadata for cargo-binstall. Archives of other platforms that are put there are counted in.
 
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
-use crate::artifacts;
 use crate::command::workspace_root;
+use crate::{artifacts, sdk};
 use archive::Effort;
 use files::Entry;
 use serde_json::Value;
@@ -91,7 +92,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let dist = fill(&built, &output)?;
     texts(&dist.host)?;
+    sdk::write(&output.join("sdk"))?;
     println!("program: {}", dist.host.display());
+    println!("SDK:     {}", output.join("sdk").display());
     for plugin in &dist.plugins {
         println!("plugin:  {}", plugin.display());
     }
@@ -123,6 +126,9 @@ fn release(options: &Options, dist: &artifacts::Artifacts, output: &Path) -> Res
     texts.extend(files::folder("man", &output.join("man"))?);
     let program = Entry::program(file_name(&dist.host)?, &dist.host);
     let mut entries = texts.clone();
+    for name in sdk::files()?.keys() {
+        entries.push(Entry::file(format!("sdk/{name}"), &output.join("sdk").join(name)));
+    }
     entries.push(program);
     for plugin in &dist.plugins {
         entries.push(Entry::program(format!("plugins/{}", file_name(plugin)?), plugin));
@@ -202,7 +208,7 @@ pub(crate) fn make(profile: &str) -> Result<artifacts::Artifacts> {
 }
 
 /// Copies what was built into a folder.
-fn fill(built: &artifacts::Artifacts, dist: &Path) -> Result<artifacts::Artifacts> {
+pub(crate) fn fill(built: &artifacts::Artifacts, dist: &Path) -> Result<artifacts::Artifacts> {
     let plugins = dist.join("plugins");
     // A library of a plugin that no longer exists would be found and loaded.
     if plugins.exists() {

@@ -13,6 +13,7 @@ use super::super::v1::{
     SinkMut,
 };
 use super::*;
+use crate::abi::convert::from_abi;
 use crate::data::Purpose;
 use crate::{DType, Error, Plugin, codes};
 
@@ -104,7 +105,6 @@ impl AbiCompiler for Garbage {
             hint: ROption::RNone,
             at: ROption::RSome("y".repeat(1 << 16).into()),
             causes: vec![RString::from("z"); 1 << 16].into(),
-            reserved: [u64::MAX; 4],
         })
     }
 }

@@ -25,8 +25,7 @@ fn the_manifest_agrees_with_the_code() {
 
 #[test]
 fn factors_are_within_the_weights() {
-    let description = case().describe(&json!({})).unwrap();
-    assert!(description.notes.is_empty(), "{:?}", description.notes);
+    case().plain();
     let text = case().lowered(&json!({}), 0, 1);
     // Two matrices of a layer add to the stream.
     assert_eq!(text.matches("\"scale\":0.25").count(), 2);

@@ -28,11 +28,9 @@ fn the_manifest_agrees_with_the_code() {
 
 #[test]
 fn a_model_is_described() {
-    let description = case().describe(&json!({})).unwrap();
+    let description = case().plain();
     assert_eq!((description.layers, description.tied_embeddings), (4, true));
     assert_eq!(description.default_prefix, "lfm2");
-    assert!(description.notes.is_empty(), "{:?}", description.notes);
-    assert!(description.warnings.is_empty(), "{:?}", description.warnings);
     let states: Vec<_> =
         description.states.iter().map(|state| (state.kind, &state.shape)).collect();
     assert_eq!(

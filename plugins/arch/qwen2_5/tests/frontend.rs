@@ -31,7 +31,7 @@ fn the_manifest_agrees_with_the_code() {
 
 #[test]
 fn a_model_is_described() {
-    let description = case().describe(&json!({})).unwrap();
+    let description = case().plain();
     assert_eq!(
         (description.architecture.as_str(), description.model_type.as_str()),
         ("Qwen2ForCausalLM", "qwen2")
@@ -43,7 +43,6 @@ fn a_model_is_described() {
     let matrices = 48 * 48 * 2 + 24 * 48 * 2 + 80 * 48 * 3;
     let layer = matrices + 48 * 2 + 48 + 24 * 2;
     assert_eq!(description.parameters, 2 * layer + 48 + 152 * 48);
-    assert!(description.notes.is_empty(), "{:?}", description.notes);
 }
 
 #[test]

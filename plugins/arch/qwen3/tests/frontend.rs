@@ -32,7 +32,7 @@ fn the_manifest_agrees_with_the_code() {
 
 #[test]
 fn a_model_is_described() {
-    let description = case().describe(&json!({})).unwrap();
+    let description = case().plain();
     assert_eq!(
         (description.architecture.as_str(), description.model_type.as_str()),
         ("Qwen3ForCausalLM", "qwen3")
@@ -42,7 +42,6 @@ fn a_model_is_described() {
     assert_eq!(description.states[0].shape, [4, 2, 64, 32]);
     let matrices = 128 * 48 * 2 + 64 * 48 * 2 + 80 * 48 * 3;
     assert_eq!(description.parameters, 2 * (matrices + 48 * 2 + 32 * 2) + 48 + 256 * 48);
-    assert!(description.notes.is_empty(), "{:?}", description.notes);
 }
 
 #[test]

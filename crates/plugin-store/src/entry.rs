@@ -1,0 +1,226 @@
+//! A plugin that was found, or a file that looks like one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use anemll_codes as codes;
+use anemll_plugin_api::data::{ComponentManifest, Manifest};
+use anemll_plugin_api::{Builtin, Error, LoadedPlugin, Result};
+use anemll_plugin_host::{Snapshot, manifest_of_file, open};
+
+use crate::lock::LockFile;
+use crate::permissions::anyone_may_write;
+use crate::place::Origin;
+
+/// What becomes of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is used.
+    Ok,
+    /// One of the same name or id goes before it.
+    Shadowed,
+    /// Another one beside it has the same name or id, so that neither is used.
+    Ambiguous,
+    /// It is not in the lock file, and not loaded.
+    Untrusted,
+    /// It is not what the lock file lists under its name, and not loaded.
+    Stale,
+    /// It cannot be loaded.
+    Refused,
+}
+
+impl Status {
+    /// For lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Shadowed => "shadowed",
+            Self::Ambiguous => "ambiguous",
+            Self::Untrusted => "untrusted",
+            Self::Stale => "stale",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A plugin, or a file in a folder with plugins that is none, and why.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The library, unless it is built in.
+    pub path: Option<PathBuf>,
+    /// What it says of itself, also of one that is not loaded; or why that cannot be read.
+    pub manifest: Result<Manifest>,
+    /// The SHA-256 of the library, where the lock file decides over it.
+    pub sha256: Option<String>,
+    /// Plugins of one place are equals.
+    pub(crate) place: usize,
+    /// Why it is not loaded, though its manifest can be read.
+    refusal: Option<Error>,
+    /// What is loaded, where a sum was taken.
+    snapshot: Mutex<Option<Snapshot>>,
+    plugin: OnceLock<Result<LoadedPlugin>>,
+}
+
+impl Entry {
+    /// A library that needs no lock file.
+    pub(crate) fn of_file(origin: Origin, place: usize, path: PathBuf) -> Self {
+        let mut entry = Self::new(origin, place, manifest_of_file(&path));
+        entry.path = Some(path);
+        entry
+    }
+
+    /// A library that the lock file must list.
+    pub(crate) fn locked(
+        origin: Origin,
+        place: usize,
+        path: PathBuf,
+        lock: &Result<LockFile>,
+    ) -> Self {
+        let snapshot = match Snapshot::of(&path) {
+            Ok(snapshot) => snapshot,
+            Err(refusal) => {
+                let mut entry = Self::new(origin, place, Err(refusal));
+                entry.path = Some(path);
+                return entry;
+            }
+        };
+        let manifest = snapshot.manifest().clone();
+        let shown = path.display().to_string();
+        let refusal = match lock {
+            Err(unreadable) => Some(unreadable.clone()),
+            Ok(lock) if lock.lists(snapshot.sha256()) => None,
+            Ok(lock) => Some(match lock.knows(&manifest.name, &path) {
+                true => Error::new(
+                    codes::PLUGIN_STALE,
+                    format!("plugin `{}` has changed since it was trusted", manifest.name),
+                ),
+                false => Error::new(
+                    codes::PLUGIN_UNTRUSTED,
+                    format!("the lock file does not list plugin `{}`", manifest.name),
+                ),
+            }),
+        };
+        let mut entry = Self::new(origin, place, Ok(manifest));
+        entry.path = Some(path);
+        entry.sha256 = Some(snapshot.sha256().to_owned());
+        if refusal.is_none() {
+            entry.snapshot = Mutex::new(Some(snapshot));
+        }
+        entry.refusal = refusal.map(|refusal| match refusal.code.as_str() {
+            codes::PLUGIN_LOCK_INVALID => refusal,
+            _ => refusal.with_at(shown.clone()).with_hint(trust_hint(origin, Path::new(&shown))),
+        });
+        entry
+    }
+
+    /// A library in a folder that only some may write to, while anyone may write to the library.
+    pub(crate) fn refused_if_writable(mut self) -> Self {
+        if let Some(path) = self.path.as_ref().filter(|path| anyone_may_write(path)) {
+            let writable = Error::new(
+                codes::PLUGIN_WRITABLE,
+                "the plugin is not loaded, as anyone may write to its file",
+            )
+            .with_at(path.display().to_string())
+            .with_hint(format!("take that right away: chmod o-w {}", path.display()));
+            self.refusal = Some(writable);
+        }
+        self
+    }
+
+    pub(crate) fn builtin(place: usize, plugin: &Builtin) -> Self {
+        let plugin = LoadedPlugin::builtin(plugin);
+        let manifest = match &plugin {
+            Ok(plugin) => Ok(plugin.manifest().clone()),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        let mut entry = Self::new(Origin::Builtin, place, manifest);
+        entry.plugin = OnceLock::from(plugin);
+        entry
+    }
+
+    fn new(origin: Origin, place: usize, manifest: Result<Manifest>) -> Self {
+        Self {
+            origin,
+            path: None,
+            manifest,
+            sha256: None,
+            place,
+            refusal: None,
+            snapshot: Mutex::new(None),
+            plugin: OnceLock::new(),
+        }
+    }
+
+    /// The plugin; its library is opened by the first call.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn open(&self) -> Result<&LoadedPlugin> {
+        let open = || {
+            self.usable()?;
+            let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match (snapshot, &self.path) {
+                (Some(snapshot), _) => snapshot.open(),
+                (None, Some(path)) => open(path),
+                // Built-in plugins are open from the start.
+                (None, None) => Err(Error::new(codes::INTERNAL, "a plugin has no file")),
+            }
+        };
+        self.plugin.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// The manifest of a plugin that may be loaded.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn usable(&self) -> Result<&Manifest> {
+        match (&self.refusal, &self.manifest) {
+            (Some(refusal), _) | (None, Err(refusal)) => Err(refusal.clone()),
+            (None, Ok(manifest)) => Ok(manifest),
+        }
+    }
+
+    /// What it offers, if it may be loaded.
+    pub fn components(&self) -> &[ComponentManifest] {
+        match (&self.refusal, &self.manifest) {
+            (None, Ok(manifest)) => &manifest.components,
+            _ => &[],
+        }
+    }
+
+    /// The plugin's name, if it can be read.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.manifest.as_ref().ok().map(|manifest| manifest.name.as_str())
+    }
+
+    /// Whether it may be loaded and has this name.
+    pub(crate) fn is_usable_as(&self, name: &str) -> bool {
+        self.refusal.is_none() && self.manifest.as_ref().is_ok_and(|manifest| manifest.name == name)
+    }
+
+    /// Where the plugin is, for messages.
+    pub fn location(&self) -> String {
+        self.path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
+    }
+
+    /// The status by itself, whatever other plugins there are.
+    pub(crate) fn own_status(&self) -> Status {
+        match self.usable().err().as_ref().map(|refusal| refusal.code.as_str()) {
+            None => Status::Ok,
+            Some(codes::PLUGIN_UNTRUSTED) => Status::Untrusted,
+            Some(codes::PLUGIN_STALE) => Status::Stale,
+            Some(_) => Status::Refused,
+        }
+    }
+}
+
+/// What to do about a plugin that is not trusted.
+fn trust_hint(origin: Origin, path: &Path) -> String {
+    let verb = if origin == Origin::CommandLine { "add" } else { "trust" };
+    format!(
+        "a plugin can do all that you can do; if you trust this one: anemll plugin {verb} {}",
+        path.display()
+    )
+}

@@ -1,0 +1,3 @@
+//! The loadable library of the plugin `my-plugin`.
+
+anemll_plugin_api::export_plugin!(anemll_quantizer_my_plugin::MyPluginPlugin);
