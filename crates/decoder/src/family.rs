@@ -59,6 +59,9 @@ pub struct Defaults {
     pub rope_theta: f64,
     /// `tie_word_embeddings`.
     pub tie_word_embeddings: bool,
+    /// Whether, in models of more than text, `tie_word_embeddings` of the whole configuration decides, not
+    /// the language model's.
+    pub outer_tie: bool,
     /// The activation.
     pub activation: Activation,
     /// The key of the activation.
@@ -77,6 +80,7 @@ impl Defaults {
         head_dim: None,
         rope_theta: 10_000.0,
         tie_word_embeddings: false,
+        outer_tie: false,
         activation: Activation::Silu,
         activation_key: "hidden_act",
     };

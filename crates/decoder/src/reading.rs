@@ -184,10 +184,11 @@ pub(crate) fn read(
     }
     let names = TensorNames::find(&model.tensors);
     let tied = defaults.tie_word_embeddings;
-    if family.section.is_some() {
+    if family.section.is_some() && !defaults.outer_tie {
         refusals.take(check_outer_tie(&whole, &config, tied))?;
     }
-    let head = refusals.take(head(&config, model, &names, (tied, choices.head), &mut notes))?;
+    let tying = if defaults.outer_tie { &whole } else { &config };
+    let head = refusals.take(head(tying, model, &names, (tied, choices.head), &mut notes))?;
     let layers = refusals.take(layers(&config))?;
     let intermediate_size = match form.intermediate_size {
         Some(size) => Some(size),

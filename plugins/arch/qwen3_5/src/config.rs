@@ -15,6 +15,7 @@ const DEFAULTS: Defaults = Defaults {
     num_key_value_heads: Some(4),
     head_dim: Some(256),
     vocabulary_size: Some(248_320),
+    outer_tie: true,
     ..Defaults::USUAL
 };
 

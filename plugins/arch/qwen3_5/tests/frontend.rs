@@ -57,10 +57,15 @@ fn the_language_model_of_one_with_images_is_taken() {
         "text_config": text(), "vision_config": {"depth": 2}, "image_token_id": 250,
         "tie_word_embeddings": true,
     });
-    let description = FrontendCase::of::<Qwen35Plugin>(config).describe(&json!({})).unwrap();
+    let case = FrontendCase::of::<Qwen35Plugin>(config);
+    let description = case.describe(&json!({})).unwrap();
     assert_eq!((description.layers, description.model_type.as_str()), (4, "qwen3_5"));
     let left_out = description.notes.iter().find(|note| note.contains("left out")).unwrap();
     assert!(left_out.contains("`text_config`"), "{left_out}");
+    // Whether the head is tied, transformers reads outside of it.
+    let tied =
+        |outer| case.describe(&json!({"tie_word_embeddings": outer})).unwrap().tied_embeddings;
+    assert_eq!((tied(json!(true)), tied(json!(false)), tied(json!(null))), (true, false, false));
 }
 
 #[test]
