@@ -7,6 +7,9 @@ Each directory holds config.json, the weights (random, seeded), and golden/:
     ids.npy     int32   [T]             random token ids
     logits.npy  float16 [T, vocabulary] transformers, float32, CPU, eager, from the weights rounded to their dtype
 
+Families that only transformers 5 knows are made where that is installed (requirements-5.txt), all others with the
+version of requirements.txt.
+
 Most variants also name a *mistake*: what a converter that overlooks the feature would compute. The script refuses
 to write a variant whose logits the mistake hardly changes, for such a golden file would prove nothing.
 """
@@ -127,13 +130,32 @@ FAMILIES.update(
             {"architectures": ["Ministral3ForCausalLM"], "head_dim": 32, "model_type": "ministral3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias", "rope_scaling", "rope_theta"),
         ),
+        "qwen3_5": (
+            {
+                "architectures": ["Qwen3_5ForCausalLM"],
+                "full_attention_interval": 4,
+                "head_dim": 32,
+                "linear_conv_kernel_dim": 4,
+                "linear_key_head_dim": 16,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_value_head_dim": 32,
+                "model_type": "qwen3_5_text",
+                "num_hidden_layers": 4,
+                "rms_norm_eps": 1e-06,
+            },
+            ("mlp_bias", "rope_scaling", "rope_theta"),
+        ),
         "phi3": (
             {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias"),
         ),
     }
 )
-ONE_PLUS = ("gemma2", "gemma3")  # their norms multiply by one and the weight
+ONE_PLUS = ("gemma2", "gemma3", "qwen3_5")  # their norms multiply by one and the weight
+
+NORMED_AFTER = ("gemma2", "gemma3")  # norms stand behind what writes to the residual stream
+NEWER = ("qwen3_5",)  # known to transformers 5 only: made with requirements-5.txt
 
 DTYPE_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
@@ -260,6 +282,12 @@ def without_earlier_columns(config: dict, weights: Weights) -> tuple[dict, Weigh
     for value in last.values():
         value[:, :, :-1] = 0
     return config, {**weights, **last}
+
+
+def without_what_is_remembered(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """Linear attention whose matrices decay at once, as where their state is lost."""
+    rates = {name: torch.full_like(value, 8.0) for name, value in weights.items() if name.endswith("A_log")}
+    return config, {**weights, **rates}
 
 
 def longrope(pairs: int) -> dict:
@@ -623,6 +651,43 @@ VARIANTS = {
         positions=120,
         mistake=without_biases("conv.conv"),
     ),
+    # Six rows of a state's heads are the columns of a convolution.
+    "qwen3_5": Variant(
+        {
+            "vocab_size": 128,
+            "rope_parameters": {
+                "mrope_interleaved": True,
+                "mrope_section": [2, 1, 1],
+                "partial_rotary_factor": 0.25,
+                "rope_theta": 10000,
+                "rope_type": "default",
+            },
+        },
+        torch.bfloat16,
+        family="qwen3_5",
+        positions=120,
+        output_scale=0.5,
+        mistake=without_what_is_remembered,
+    ),
+    # As many key heads as value heads; columns that fill no whole rows; biases; half of a head turns.
+    "qwen3_5-untied": Variant(
+        {
+            **SMALL,
+            "attention_bias": True,
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "linear_conv_kernel_dim": 3,
+            "linear_key_head_dim": 24,
+            "linear_num_key_heads": 3,
+            "linear_num_value_heads": 3,
+            "num_hidden_layers": 3,
+            "rope_parameters": {"partial_rotary_factor": 0.5, "rope_theta": 10000, "rope_type": "default"},
+            "tie_word_embeddings": False,
+        },
+        family="qwen3_5",
+        positions=120,
+        absent=("full_attention_interval",),
+        mistake=without_biases("o_proj"),
+    ),
     "phi3-window": Variant(
         {**SMALL, "num_key_value_heads": None, "sliding_window": 24},
         family="phi3",
@@ -643,7 +708,7 @@ def config_of(variant: Variant) -> dict:
 
 def reference_model(config: dict, weights: Weights | None) -> PreTrainedModel:
     """The transformers model of config.json's contents, with `weights` widened to float32 where given."""
-    values = reference_logits.old_rope_spelling(config)
+    values = reference_logits.spelling_of_this_version(config)
     values.pop("torch_dtype", None)
     values.pop("dtype", None)
     torch.manual_seed(0)
@@ -668,12 +733,16 @@ def draw_weights(name: str, variant: Variant) -> Weights:
         noise = torch.randn(value.shape, generator=generator)
         if key.endswith("norm.weight"):
             drawn = 1.0 + 0.2 * noise
-            if "_layernorm" in key and key.split(".")[-2].startswith("post_") and variant.family in ONE_PLUS:
+            if key.endswith("linear_attn.norm.weight"):
+                drawn += 1.0  # taken off again below: this one is a gain as it is
+            if "_layernorm" in key and key.split(".")[-2].startswith("post_") and variant.family in NORMED_AFTER:
                 drawn *= variant.output_scale
             if variant.family in ONE_PLUS:
                 drawn -= 1.0
         elif key.endswith(".bias"):
             drawn = 0.5 * noise
+        elif key.endswith(("A_log", "dt_bias")):
+            drawn = noise - 1.0  # some heads remember for long, some shortly
         elif key == "model.embed_tokens.weight":
             drawn = variant.embedding_deviation * noise
         elif key == "lm_head.weight":
@@ -681,7 +750,7 @@ def draw_weights(name: str, variant: Variant) -> Weights:
         else:
             # Attention scores and gates then vary by about one, so that positions and activations matter.
             drawn = 1.2 / math.sqrt(value.shape[1]) * noise
-            if key.endswith(("o_proj.weight", "down_proj.weight")) and variant.family not in ONE_PLUS:
+            if key.endswith(("o_proj.weight", "out_proj.weight", "down_proj.weight")) and variant.family not in NORMED_AFTER:
                 drawn *= variant.output_scale
         weights[key] = drawn.to(variant.dtype).contiguous()
     return weights
@@ -811,7 +880,8 @@ def main() -> None:
     here = pathlib.Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, default=here.parent / "models" / "variants", help="where the directories go")
-    parser.add_argument("--only", nargs="+", choices=sorted(VARIANTS), default=list(VARIANTS), help="make just these")
+    known = [name for name, variant in VARIANTS.items() if (variant.family in NEWER) == (reference_logits.VERSION >= 5)]
+    parser.add_argument("--only", nargs="+", choices=sorted(known), default=known, help="make just these")
     parser.add_argument("--check", action="store_true", help="write nothing: fail if a stored file would change")
     arguments = parser.parse_args()
     reference_logits.use_threads(1)

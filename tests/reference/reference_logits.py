@@ -17,13 +17,21 @@ import pathlib
 
 import numpy
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
+
+VERSION = int(transformers.__version__.split(".")[0])
 
 
 def use_threads(count: int) -> None:
     """Limit torch to `count` threads and choose its deterministic kernels."""
     torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True)
+
+
+def spelling_of_this_version(config: dict) -> dict:
+    """Give config.json's dictionary as the installed transformers spells it."""
+    return dict(config) if VERSION >= 5 else old_rope_spelling(config)
 
 
 def old_rope_spelling(config: dict) -> dict:
@@ -50,7 +58,7 @@ def load_model(directory: pathlib.Path) -> torch.nn.Module:
     config_path = directory / "config.json"
     if not config_path.is_file():
         raise SystemExit(f"error: {config_path} does not exist: give the directory of a Hugging Face model")
-    values = old_rope_spelling(json.loads(config_path.read_text(encoding="utf-8")))
+    values = spelling_of_this_version(json.loads(config_path.read_text(encoding="utf-8")))
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     model = AutoModelForCausalLM.from_pretrained(
         directory, config=config, torch_dtype=torch.float32, attn_implementation="eager", local_files_only=True

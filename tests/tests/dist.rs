@@ -32,6 +32,7 @@ fn converts(anemll: &Path, output: &Path) {
         "gemma",
         "phi3",
         "olmo",
+        "qwen3_5",
         "smollm3",
         "lfm2",
         "granite",

@@ -199,6 +199,8 @@ models! {
     qwen3_short_window_in_one_layer = "qwen3-short-window-in-one-layer" in_chunks;
     qwen3_tied = "qwen3-tied" in_chunks;
     qwen3_window_in_one_layer = "qwen3-window-in-one-layer" in_chunks;
+    qwen3_5 = "qwen3_5" every_way;
+    qwen3_5_untied = "qwen3_5-untied" every_way;
     rope_dynamic = "rope-dynamic" in_chunks;
     rope_linear = "rope-linear" in_chunks;
     rope_llama3 = "rope-llama3" in_chunks;

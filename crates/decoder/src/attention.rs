@@ -2,18 +2,19 @@
 
 use anemll_mil::{Result, Var};
 
+use crate::activations::logistic;
 use crate::block::Attention;
 use crate::graph::{Graph, int32, int64};
 use crate::spec::SoftmaxForm;
 
 /// Attention of queries (1, heads, T, width) over keys and values (key and value heads, C, width)
-/// under the mask (1, 1, T, C), to rows (1, T, heads * width).
+/// under the mask (1, 1, T, C), times what the gate lets through, (1, heads, T, width), if there is
+/// one: rows (1, T, heads * width).
 pub(crate) fn attend(
     graph: &mut Graph<'_>,
     attention: &Attention,
-    queries: Var,
-    keys: Var,
-    values: Var,
+    (queries, gate): (Var, Option<Var>),
+    [keys, values]: [Var; 2],
     mask: Var,
 ) -> Result<Var> {
     let keys = repeat_heads(graph, keys)?;
@@ -29,8 +30,12 @@ pub(crate) fn attend(
     };
     let scores = graph.builder.add(scores, mask)?;
     let weights = softmax(graph, scores)?;
+    let mut mixed = graph.builder.matmul(weights, values, false, false)?;
+    if let Some(gate) = gate {
+        let share = logistic(graph, gate)?;
+        mixed = graph.builder.mul(mixed, share)?;
+    }
     let builder = &mut graph.builder;
-    let mixed = builder.matmul(weights, values, false, false)?;
     let rows = builder.transpose(mixed, &[0, 2, 1, 3])?;
     let inner = graph.spec.attention_heads * width;
     builder.reshape(rows, &[1, int64(graph.tokens)?, int64(inner)?])

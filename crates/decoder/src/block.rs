@@ -27,6 +27,7 @@ impl BlockSpec {
                 score_cap: None,
                 rotation: Some(0),
                 window: None,
+                output_gate: false,
             }),
             mlp: Mlp { intermediate_size, gated: true, activation: Activation::Silu, bias: false },
             residual_scale: 1.0,
@@ -96,6 +97,8 @@ pub enum Mixer {
     Attention(Attention),
     /// A short convolution over time.
     ShortConvolution(ShortConvolution),
+    /// Linear attention by the gated delta rule.
+    DeltaNet(DeltaNet),
 }
 
 impl Mixer {
@@ -103,7 +106,7 @@ impl Mixer {
     pub const fn attention(&self) -> Option<&Attention> {
         match self {
             Self::Attention(attention) => Some(attention),
-            Self::ShortConvolution(_) => None,
+            Self::ShortConvolution(_) | Self::DeltaNet(_) => None,
         }
     }
 
@@ -111,7 +114,15 @@ impl Mixer {
     pub const fn short_convolution(&self) -> Option<&ShortConvolution> {
         match self {
             Self::ShortConvolution(convolution) => Some(convolution),
-            Self::Attention(_) => None,
+            Self::Attention(_) | Self::DeltaNet(_) => None,
+        }
+    }
+
+    /// The linear attention, if it is that.
+    pub const fn delta_net(&self) -> Option<&DeltaNet> {
+        match self {
+            Self::DeltaNet(delta_net) => Some(delta_net),
+            Self::Attention(_) | Self::ShortConvolution(_) => None,
         }
     }
 }
@@ -125,6 +136,53 @@ pub struct ShortConvolution {
     pub length: u64,
     /// Whether the projections and the convolution have biases.
     pub bias: bool,
+}
+
+/// Gated DeltaNet: each value head keeps a matrix of keys by values. A token lets it decay, replaces what
+/// the matrix has for its key by its value, as far as `beta` says, and reads it with its query.
+///
+/// Queries, keys and values come from one projection and a short convolution over time; queries and
+/// keys have unit length. What is read is normalized for each head and gated. The matrix and the last
+/// columns before the convolution are a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaNet {
+    /// Heads of queries and keys.
+    pub key_heads: u64,
+    /// Heads of values, a multiple of `key_heads`: consecutive ones share a key head.
+    pub value_heads: u64,
+    /// Width of a query's and a key's head.
+    pub key_width: u64,
+    /// Width of a value's head.
+    pub value_width: u64,
+    /// Taps of the convolution's kernel, the present token's among them.
+    pub taps: u64,
+}
+
+impl DeltaNet {
+    /// Elements of all keys of a token.
+    pub const fn keys(&self) -> u64 {
+        self.key_heads.saturating_mul(self.key_width)
+    }
+
+    /// Elements of all values of a token.
+    pub const fn values(&self) -> u64 {
+        self.value_heads.saturating_mul(self.value_width)
+    }
+
+    /// Rows of each value head that the last columns take in the state, and the channels of a column
+    /// with what fills the last row up.
+    pub(crate) fn column_rows(&self) -> [u64; 2] {
+        let (kept, values) = (self.taps.saturating_sub(1).max(1), self.values().max(1));
+        // As many channels as make whole rows.
+        let step = values / greatest_common_divisor(values, kept);
+        let channels = self.channels().div_ceil(step).saturating_mul(step);
+        [kept.saturating_mul(channels) / values, channels]
+    }
+
+    /// Channels of the convolution: queries, keys, values.
+    pub const fn channels(&self) -> u64 {
+        self.keys().saturating_mul(2).saturating_add(self.values())
+    }
 }
 
 /// Grouped-query attention. Heads and their width are the model's: all layers share one state.
@@ -144,6 +202,9 @@ pub struct Attention {
     pub rotation: Option<usize>,
     /// Tokens that a token sees, itself among them; `None` is all before it.
     pub window: Option<u64>,
+    /// Whether each head's output is multiplied by the logistic function of a gate, which the
+    /// projection to queries gives behind each head's query.
+    pub output_gate: bool,
 }
 
 /// Over what queries and keys are normalized.
@@ -193,4 +254,13 @@ impl Activation {
             _ => None,
         }
     }
+}
+
+/// The largest number that divides both.
+pub(crate) const fn greatest_common_divisor(left: u64, right: u64) -> u64 {
+    let (mut divisor, mut rest) = (left, right);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    divisor
 }

@@ -12,8 +12,8 @@ pub(crate) struct Columns {
     shape: [u64; 4],
     /// What the state holds now, if it was read since it was written.
     content: Option<Var>,
-    /// 0 where the function's first token is the first of all, else 1: (1, 1, 1, 1).
-    kept: Option<Var>,
+    /// Whether what the state holds counts, as a factor.
+    counts: Option<Var>,
 }
 
 impl Columns {
@@ -22,25 +22,12 @@ impl Columns {
         let Some(shape) = graph.spec.convolution_state_shape() else { return Ok(None) };
         let kind = TensorType::new(DataType::Float16, &shape);
         let state = graph.builder.state(CONVOLUTION_STATE_NAME, kind)?;
-        Ok(Some(Self { state, shape, content: None, kept: None }))
+        Ok(Some(Self { state, shape, content: None, counts: None }))
     }
 
-    /// Finds out from the causal mask, (1, 1, T, C), whether what the state holds counts.
-    ///
-    /// Before the first token there is nothing, whatever an earlier text has left: the state need
-    /// not be emptied. The first row hides the second column exactly where its token is the first,
-    /// so no position has to be compared, which the Neural Engine would not do.
-    pub(crate) fn begin(&mut self, graph: &mut Graph<'_>, mask: Var) -> Result<()> {
-        graph.builder.scope("first_token");
-        self.kept = Some(if graph.spec.context == 1 {
-            graph.builder.scalar_f16(0.0)?
-        } else {
-            let second =
-                graph.builder.slice_by_index(mask, &[0, 0, 0, 1], &[1, 1, 1, 2], &[], &[])?;
-            graph.builder.exp(second)?
-        });
-        graph.builder.end_scope();
-        Ok(())
+    /// Says whether what the state holds counts, by a factor of 0 or 1, (1, 1, 1, 1).
+    pub(crate) fn begin(&mut self, counts: Var) {
+        self.counts = Some(counts);
     }
 
     /// Puts the columns of earlier tokens before new ones, (1, hidden, 1, T), and keeps the last of
@@ -57,8 +44,8 @@ impl Columns {
             None => *self.content.insert(builder.read_state(self.state)?),
         };
         let mut old = builder.slice_by_index(content, &[row, 0, 0, 0], &end, &[], &whole)?;
-        if let Some(factor) = self.kept {
-            old = builder.mul(old, factor)?;
+        if let Some(counts) = self.counts {
+            old = builder.mul(old, counts)?;
         }
         let old = builder.transpose(old, &[0, 3, 1, 2])?;
         let columns = builder.concat(&[old, new], 3)?;

@@ -21,26 +21,31 @@ pub(crate) fn short_convolution(
     let input = graph.convolve(x, layer, Matrix::ConvolutionInput)?;
     let gated = graph.builder.mul(gate, input)?;
     let columns = columns.extend(graph, layer, gated)?;
-    let mixed = convolve(graph, convolution, columns, layer)?;
+    let width = graph.spec.hidden_size;
+    let mut mixed = convolve(graph, columns, layer, [width, convolution.length])?;
+    if convolution.bias {
+        let bias = graph.weight(Weight::Layer(layer, LayerWeight::KernelBias))?;
+        mixed = graph.builder.add(mixed, bias)?;
+    }
     let gated = graph.builder.mul(output_gate, mixed)?;
     let output = graph.convolve(gated, layer, Matrix::ConvolutionOutput)?;
     graph.rows_of(output)
 }
 
-/// Each channel alone: (1, hidden, 1, taps - 1 + T) to (1, hidden, 1, T).
+/// Each channel alone, by the layer's kernel: (1, width, 1, taps - 1 + T) to (1, width, 1, T).
 ///
 /// A product for each tap and their sum: the Neural Engine does not take a convolution of so many
 /// groups (ANE rule ANE-024), nor tables for its weights.
-fn convolve(
+pub(crate) fn convolve(
     graph: &mut Graph<'_>,
-    convolution: ShortConvolution,
     columns: Var,
     layer: u32,
+    [width, taps]: [u64; 2],
 ) -> Result<Var> {
     let kernel = graph.weight(Weight::Layer(layer, LayerWeight::Kernel))?;
-    let (width, tokens) = (int32(graph.spec.hidden_size)?, int32(graph.tokens)?);
+    let (width, tokens) = (int32(width)?, int32(graph.tokens)?);
     let mut sum = None;
-    for tap in 0..int32(convolution.length)? {
+    for tap in 0..int32(taps)? {
         let seen = along(graph, columns, width, [tap, tap + tokens])?;
         let factor = along(graph, kernel, width, [tap, tap + 1])?;
         let product = graph.builder.mul(seen, factor)?;
@@ -49,12 +54,7 @@ fn convolve(
             Some(sum) => graph.builder.add(sum, product)?,
         });
     }
-    let sum = sum.unwrap_or(columns);
-    if !convolution.bias {
-        return Ok(sum);
-    }
-    let bias = graph.weight(Weight::Layer(layer, LayerWeight::KernelBias))?;
-    graph.builder.add(sum, bias)
+    Ok(sum.unwrap_or(columns))
 }
 
 /// Columns `from` to before `end` of (1, width, 1, n).

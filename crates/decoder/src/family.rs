@@ -6,7 +6,7 @@ use crate::block::{Activation, Norm, NormPlacement, QueryKeyNorm};
 use crate::config::{Config, Key};
 use crate::layers::Layers;
 use crate::refusals::Refusals;
-use crate::spec::{OutputProjection, SoftmaxForm};
+use crate::spec::{OutputProjection, SiluForm, SoftmaxForm};
 
 /// A component of an arch plugin.
 #[derive(Debug)]
@@ -59,6 +59,9 @@ pub struct Defaults {
     pub rope_theta: f64,
     /// `tie_word_embeddings`.
     pub tie_word_embeddings: bool,
+    /// Whether, in models of more than text, `tie_word_embeddings` of the whole configuration decides, not
+    /// the language model's.
+    pub outer_tie: bool,
     /// The activation.
     pub activation: Activation,
     /// The key of the activation.
@@ -77,6 +80,7 @@ impl Defaults {
         head_dim: None,
         rope_theta: 10_000.0,
         tie_word_embeddings: false,
+        outer_tie: false,
         activation: Activation::Silu,
         activation_key: "hidden_act",
     };
@@ -103,6 +107,8 @@ pub struct Form {
     pub score_scale: Option<f64>,
     /// Bound of the scores.
     pub score_cap: Option<f64>,
+    /// Whether attention's output is gated, by what `q_proj` gives behind each head's query.
+    pub output_gate: bool,
     /// How positions are read.
     pub positions: Positions,
     /// Whether the MLP has a gate.
@@ -126,6 +132,8 @@ pub struct Form {
     pub output_projection: OutputProjection,
     /// Form of the softmax.
     pub softmax: SoftmaxForm,
+    /// Form of `x sigmoid(x)`.
+    pub silu: SiluForm,
     /// The inner width of the MLP, where it is not `intermediate_size`.
     pub intermediate_size: Option<u64>,
     /// Modules that the weight files do not call as Llama's do: Llama's name and theirs.
@@ -148,6 +156,7 @@ impl Default for Form {
             query_key_norm: None,
             score_scale: None,
             score_cap: None,
+            output_gate: false,
             positions: Positions::default(),
             gated: true,
             mlp_bias: false,
@@ -159,6 +168,7 @@ impl Default for Form {
             logit_cap: None,
             output_projection: OutputProjection::Convolution,
             softmax: SoftmaxForm::Operation,
+            silu: SiluForm::Operation,
             intermediate_size: None,
             modules: &[],
             notes: Vec::new(),
@@ -189,6 +199,9 @@ pub struct Positions {
     /// Whether `llama_4_scaling_beta` scales queries beyond the length of pretraining. It is refused
     /// for contexts that reach there.
     pub scales_queries: bool,
+    /// Whether `mrope_section` may say which pairs of a head turn by the place in an image, which all
+    /// are one position in text.
+    pub sections: bool,
 }
 
 /// The rotation that some layers have instead of the configuration's.

@@ -8,19 +8,22 @@ use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{FunctionSpec, Purpose};
 use coreml_proto::Model;
 
-use crate::block::Attention;
+use crate::block::{Attention, Mixer};
 use crate::cache::Cache;
 use crate::columns::Columns;
+use crate::delta_net::DeltaInputs;
+use crate::delta_rule::Triangles;
 use crate::error::{function_invalid, graph_invalid};
 use crate::graph::{Graph, int32};
 use crate::layer::{LayerInputs, add_layer};
 use crate::mask::Masks;
 use crate::norm::normalize;
+use crate::recurrence::Recurrence;
 use crate::rope::{Frequencies, RopeTables};
 use crate::rotary::Rotations;
 use crate::spec::DecoderSpec;
 use crate::weights::Weight;
-use crate::{embedding, head};
+use crate::{embedding, first_token, head};
 
 /// Lowers one function of a decoder to a model with the single function `main`.
 ///
@@ -166,6 +169,7 @@ struct Declared {
     mask: Var,
     cache: Cache,
     columns: Option<Columns>,
+    recurrence: Option<Recurrence>,
 }
 
 fn declare_layer_inputs(
@@ -182,8 +186,9 @@ fn declare_layer_inputs(
     let current = builder.input("current_pos", TensorType::new(DataType::Int32, &[1]))?;
     let cache = Cache::declare(graph, current)?;
     let columns = Columns::declare(graph)?;
+    let recurrence = Recurrence::declare(graph)?;
     let positions = if tokens > 1 { position_ids } else { current };
-    let declared = Declared { positions, mask, cache, columns };
+    let declared = Declared { positions, mask, cache, columns, recurrence };
     if attentions(graph.spec, range).next().is_none() {
         // Without a cache to write to, no one asks for `current_pos` either.
         let copy = graph.builder.identity(current)?;
@@ -212,12 +217,21 @@ fn add_layers(
     let rotations = Rotations::gather(graph, inputs.positions, tables)?;
     let windows = attentions(spec, range.clone()).filter_map(|attention| attention.window);
     let masks = Masks::new(graph, inputs.mask, windows)?;
-    let mut columns = inputs.columns;
-    let convolves = |layer| spec.block(layer).mixer.short_convolution().is_some();
-    if let Some(columns) = columns.as_mut().filter(|_| range.clone().any(convolves)) {
-        columns.begin(graph, inputs.mask)?;
+    let (mut columns, mut recurrence) = (inputs.columns, inputs.recurrence);
+    let has =
+        |suits: fn(&Mixer) -> bool| range.clone().any(|layer| suits(&spec.block(layer).mixer));
+    let convolves = has(|mixer| mixer.short_convolution().is_some());
+    let remembers = has(|mixer| mixer.delta_net().is_some());
+    if convolves || remembers {
+        let counts = first_token::counts(graph, inputs.mask)?;
+        columns.iter_mut().for_each(|columns| columns.begin(counts));
+        recurrence.iter_mut().for_each(|recurrence| recurrence.begin(counts));
     }
-    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks, columns };
+    let delta = match recurrence.filter(|_| remembers) {
+        Some(recurrence) => Some(DeltaInputs { recurrence, triangles: Triangles::new(graph)? }),
+        None => None,
+    };
+    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks, columns, delta };
     let last = spec.layers() - 1;
     let ends_model = range.contains(&last);
     for layer in range {

@@ -7,7 +7,8 @@ use crate::block::{Attention, Mixer, NormPlacement, QueryKeyNorm};
 use crate::cache::Cache;
 use crate::columns::Columns;
 use crate::convolution::short_convolution;
-use crate::graph::{Graph, int64};
+use crate::delta_net::{DeltaInputs, delta_net};
+use crate::graph::{Graph, int32, int64};
 use crate::mask::Masks;
 use crate::mlp::mlp;
 use crate::norm::normalize_in;
@@ -21,6 +22,7 @@ pub(crate) struct LayerInputs {
     pub(crate) cache: Cache,
     pub(crate) masks: Masks,
     pub(crate) columns: Option<Columns>,
+    pub(crate) delta: Option<DeltaInputs>,
 }
 
 /// Adds a layer to the residual stream, (1, T, hidden) to (1, T, hidden); without its MLP where only
@@ -37,6 +39,7 @@ pub(crate) fn add_layer(
     let mixer_scope = match mixer {
         Mixer::Attention(_) => format!("layers_{layer}_self_attn"),
         Mixer::ShortConvolution(_) => format!("layers_{layer}_conv"),
+        Mixer::DeltaNet(_) => format!("layers_{layer}_linear_attn"),
     };
     let mlp_scope = format!("layers_{layer}_mlp");
 
@@ -53,6 +56,13 @@ pub(crate) fn add_layer(
                 .as_mut()
                 .ok_or_else(|| Error::new("a short convolution has no state".to_owned()))?;
             short_convolution(graph, *convolution, columns, x, layer)?
+        }
+        Mixer::DeltaNet(net) => {
+            let inputs = inputs
+                .delta
+                .as_mut()
+                .ok_or_else(|| Error::new("linear attention has no state".to_owned()))?;
+            delta_net(graph, *net, inputs, x, layer)?
         }
     };
     if placement.is_after() {
@@ -95,12 +105,17 @@ fn self_attention(
     let key = (Matrix::Key, spec.key_value_heads);
     let value = (Matrix::Value, spec.key_value_heads);
     let (mut queries, mut keys, values);
+    let mut gate = None;
     if attention.query_key_norm == Some(QueryKeyNorm::Width) {
         queries = project_normed(graph, x, layer, query, NormPlace::Query)?;
         keys = project_normed(graph, x, layer, key, NormPlace::Key)?;
         values = project_heads(graph, x, layer, value)?;
     } else {
         queries = project_heads(graph, x, layer, query)?;
+        if attention.output_gate {
+            let [query, behind] = halves(graph, queries)?;
+            (queries, gate) = (query, Some(behind));
+        }
         keys = project_heads(graph, x, layer, key)?;
         values = project_heads(graph, x, layer, value)?;
     }
@@ -114,11 +129,24 @@ fn self_attention(
     }
     let (keys, values) = inputs.cache.update(graph, layer, keys, values)?;
     let mask = inputs.masks.of(attention.window);
-    let mixed = attend(graph, attention, queries, keys, values, mask)?;
+    let mixed = attend(graph, attention, (queries, gate), [keys, values], mask)?;
     project_output(graph, mixed, layer)
 }
 
-/// A projection cut into heads: (1, hidden, 1, T) to (1, heads, T, width).
+/// Each head's query and the gate behind it, (1, heads, T, width) each, of (1, heads, T, 2 width).
+fn halves(graph: &mut Graph<'_>, both: Var) -> Result<[Var; 2]> {
+    let (heads, tokens) = (int32(graph.spec.attention_heads)?, int32(graph.tokens)?);
+    let width = int32(graph.spec.head_dimension)?;
+    let half = |graph: &mut Graph<'_>, from: i32| {
+        let (begin, end) = ([0, 0, 0, from], [1, heads, tokens, from + width]);
+        let whole = [true, true, true, from > 0];
+        graph.builder.slice_by_index(both, &begin, &end, &[], &whole)
+    };
+    Ok([half(graph, 0)?, half(graph, width)?])
+}
+
+/// A projection cut into heads: (1, hidden, 1, T) to (1, heads, T, width); twice the width where a
+/// gate stands behind each head's query.
 fn project_heads(
     graph: &mut Graph<'_>,
     x: Var,
@@ -126,7 +154,8 @@ fn project_heads(
     (matrix, heads): (Matrix, u64),
 ) -> Result<Var> {
     let channels = graph.convolve(x, layer, matrix)?;
-    let (heads, width) = (int64(heads)?, int64(graph.spec.head_dimension)?);
+    let width = graph.spec.outputs_of(layer, matrix) / heads;
+    let (heads, width) = (int64(heads)?, int64(width)?);
     // The channels of one token are its heads one after another.
     if graph.tokens == 1 {
         return graph.builder.reshape(channels, &[1, heads, 1, width]);

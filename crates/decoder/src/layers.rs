@@ -1,6 +1,6 @@
 //! In what the layers of a model differ, as a configuration says it.
 
-use crate::block::ShortConvolution;
+use crate::block::{DeltaNet, ShortConvolution};
 
 /// In what the layers of a model differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub enum LayerMixer {
     Attention,
     /// This short convolution.
     ShortConvolution(ShortConvolution),
+    /// This linear attention.
+    DeltaNet(DeltaNet),
 }
 
 /// How a layer rotates queries and keys.

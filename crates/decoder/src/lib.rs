@@ -5,9 +5,10 @@
 //! data. A model is a list of layers ([`BlockSpec`]); architectures differ by what stands in it, not
 //! by copies of the graph. The parts that are most likely to get other forms stand alone:
 //! `attention` (scores and softmax), `mask` (windows), `rotary` (rows of the tables and rotation),
-//! `convolution` (short ones over time), and of the states `cache` (keys and values) and `columns`
-//! (what short convolutions keep).
+//! `convolution` (short ones over time), `delta_rule` (linear attention), and of the states `cache` (keys
+//! and values), `columns` (what short convolutions keep) and `recurrence` (what linear attention keeps).
 
+mod activations;
 mod attention;
 mod block;
 mod cache;
@@ -15,9 +16,12 @@ mod choices;
 mod columns;
 pub mod config;
 mod convolution;
+mod delta_net;
+mod delta_rule;
 mod embedding;
 mod error;
 mod family;
+mod first_token;
 pub mod frontend;
 mod function;
 mod graph;
@@ -30,6 +34,7 @@ mod names;
 mod norm;
 mod quantized;
 mod reading;
+mod recurrence;
 mod references;
 mod refusals;
 pub mod rope;
@@ -38,11 +43,12 @@ mod spec;
 mod tensors;
 #[cfg(test)]
 mod testing;
+mod validation;
 mod weights;
 
 pub use block::{
-    Activation, Attention, BlockSpec, Mixer, Mlp, Norm, NormKind, NormPlacement, QueryKeyNorm,
-    ShortConvolution,
+    Activation, Attention, BlockSpec, DeltaNet, Mixer, Mlp, Norm, NormKind, NormPlacement,
+    QueryKeyNorm, ShortConvolution,
 };
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
@@ -50,7 +56,7 @@ pub use names::TensorNames;
 pub use refusals::Refusals;
 pub use spec::{
     CONVOLUTION_STATE_NAME, DecoderSpec, LARGEST_CONTEXT, LARGEST_PARAMETERS, OutputProjection,
-    STATE_NAME, SoftmaxForm, split_head,
+    RECURRENT_STATE_NAME, STATE_NAME, SiluForm, SoftmaxForm, split_head,
 };
 pub use tensors::{Remarks, check_input};
 pub use weights::{LayerWeight, Matrix, NormPlace, Weight};

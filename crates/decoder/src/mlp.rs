@@ -2,7 +2,7 @@
 
 use anemll_mil::{Result, Var};
 
-use crate::block::Activation;
+use crate::activations::activate;
 use crate::graph::Graph;
 use crate::weights::Matrix;
 
@@ -21,17 +21,4 @@ pub(crate) fn mlp(graph: &mut Graph<'_>, x: Var, layer: u32) -> Result<Var> {
     };
     let down = graph.convolve(inner, layer, Matrix::Down)?;
     graph.rows_of(down)
-}
-
-fn activate(graph: &mut Graph<'_>, x: Var, activation: Activation) -> Result<Var> {
-    let builder = &mut graph.builder;
-    match activation {
-        Activation::Silu => builder.silu(x),
-        Activation::Gelu => builder.gelu(x, "EXACT"),
-        Activation::GeluTanh => builder.gelu(x, "TANH_APPROXIMATION"),
-        Activation::ReluSquared => {
-            let positive = builder.relu(x)?;
-            builder.mul(positive, positive)
-        }
-    }
 }

@@ -36,12 +36,12 @@ pub(crate) fn normalize_in(
     normalize(graph, x, Weight::Layer(layer, LayerWeight::Norm(place)))
 }
 
-/// Division by the root of the mean square.
+/// Division by the root of the mean square, over the last axis, any rank.
 ///
 /// The values and their negatives together have mean zero, so `layer_norm` over both divides by the
 /// root of the mean square, and does so in wide arithmetic where a square in float16 would overflow
 /// (ANE rule ANE-053).
-fn over_root_mean_square(graph: &mut Graph<'_>, x: Var, epsilon: f32) -> Result<Var> {
+pub(crate) fn over_root_mean_square(graph: &mut Graph<'_>, x: Var, epsilon: f32) -> Result<Var> {
     let shape = graph.builder.shape_of(x);
     let rank = shape.len();
     let builder = &mut graph.builder;

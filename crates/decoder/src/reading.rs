@@ -154,6 +154,7 @@ pub(crate) fn read(
                 longrope: positions.longrope,
                 layered: positions.local.is_some(),
                 scales_queries: positions.scales_queries,
+                sections: positions.sections,
                 ..RopeRules::new(longest, model.context)
             };
             refusals.take(read_rope(&config, &rules))?
@@ -183,10 +184,11 @@ pub(crate) fn read(
     }
     let names = TensorNames::find(&model.tensors);
     let tied = defaults.tie_word_embeddings;
-    if family.section.is_some() {
+    if family.section.is_some() && !defaults.outer_tie {
         refusals.take(check_outer_tie(&whole, &config, tied))?;
     }
-    let head = refusals.take(head(&config, model, &names, (tied, choices.head), &mut notes))?;
+    let tying = if defaults.outer_tie { &whole } else { &config };
+    let head = refusals.take(head(tying, model, &names, (tied, choices.head), &mut notes))?;
     let layers = refusals.take(layers(&config))?;
     let intermediate_size = match form.intermediate_size {
         Some(size) => Some(size),
@@ -243,6 +245,7 @@ pub(crate) fn read(
             modules: form.modules,
             output_projection: form.output_projection,
             softmax: form.softmax,
+            silu: form.silu,
         })
     };
     let spec = specification();
@@ -408,6 +411,7 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
     let plain_scale = 1.0 / (sizes.head_dimension as f64).sqrt();
     let mixer = match own.mixer {
         LayerMixer::ShortConvolution(convolution) => Mixer::ShortConvolution(convolution),
+        LayerMixer::DeltaNet(delta_net) => Mixer::DeltaNet(delta_net),
         LayerMixer::Attention => Mixer::Attention(Attention {
             query_key_value_bias: form.query_key_value_bias,
             output_bias: form.output_bias,
@@ -420,6 +424,7 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
                 LayerRotation::None => None,
             },
             window: own.window,
+            output_gate: form.output_gate,
         }),
     };
     BlockSpec {

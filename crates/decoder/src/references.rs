@@ -3,9 +3,9 @@
 
 use anemll_plugin_api::data::WeightReference;
 
-use crate::block::{NormKind, QueryKeyNorm};
+use crate::block::{DeltaNet, NormKind, QueryKeyNorm};
 use crate::spec::{DecoderSpec, OutputProjection};
-use crate::weights::{KERNEL, LayerWeight, Matrix, NormPlace, Weight};
+use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
 
 const RESIDUAL: &str = "residual";
 /// The norm after the last layer.
@@ -17,6 +17,12 @@ const KEYS: &str = "num_key_value_heads*head_dim";
 const ATTENTION: &str = "(num_attention_heads+2*num_key_value_heads)*head_dim";
 const INNER: &str = "intermediate_size";
 const BOTH_INNER: &str = "2*intermediate_size";
+const GATED_QUERIES: &str = "2*num_attention_heads*head_dim";
+const VALUE_HEADS: &str = "linear_num_value_heads";
+const VALUE_WIDTH: &str = "linear_value_head_dim";
+const VALUES: &str = "linear_num_value_heads*linear_value_head_dim";
+const CHANNELS: &str =
+    "2*linear_num_key_heads*linear_key_head_dim+linear_num_value_heads*linear_value_head_dim";
 const CONVOLUTION: &str = "3*hidden_size";
 
 /// A dimension, and what gives it in the configuration.
@@ -128,12 +134,46 @@ impl DecoderSpec {
                     .with_scale(self.factor_of(layer, matrix))
                     .with_writes(space(matrix.spaces(self.block(layer).mlp.gated).1))
             }
-            LayerWeight::Kernel => {
-                let taps = (self.convolution_length().unwrap_or_default(), "conv_L_cache");
-                plain(tensor(KERNEL, "weight"), &[hidden, (1, "1"), taps], "convolution.kernel")
+            LayerWeight::Kernel
+            | LayerWeight::KernelBias
+            | LayerWeight::DecayBias
+            | LayerWeight::DecayRate
+            | LayerWeight::ReadGain => {
+                let name = weight.own_name(&self.block(layer).mixer).unwrap_or_default();
+                let tensor = format!("{}layers.{layer}.{name}", self.tensor_prefix);
+                let (sizes, role) = self.own_sizes(layer, weight);
+                plain(tensor, &sizes, role)
             }
+        }
+    }
+
+    /// Sizes and role of a weight of a mixer that is neither a norm's nor a projection's.
+    fn own_sizes(&self, layer: u32, weight: LayerWeight) -> (Vec<Size>, &'static str) {
+        let delta_net = self.block(layer).mixer.delta_net();
+        let of = |size: fn(&DeltaNet) -> u64| delta_net.map(size).unwrap_or_default();
+        let one = (1, "1");
+        match weight {
+            LayerWeight::DecayBias => {
+                (vec![(of(|net| net.value_heads), VALUE_HEADS)], "delta.decay.bias")
+            }
+            LayerWeight::DecayRate => {
+                (vec![(of(|net| net.value_heads), VALUE_HEADS)], "delta.rate")
+            }
+            LayerWeight::ReadGain => (vec![(of(|net| net.value_width), VALUE_WIDTH)], "norm.gain"),
             LayerWeight::KernelBias => {
-                plain(tensor(KERNEL, "bias"), &[hidden], "convolution.kernel.bias")
+                (vec![(self.hidden_size, HIDDEN)], "convolution.kernel.bias")
+            }
+            _ => {
+                let sizes = match delta_net {
+                    Some(net) => {
+                        vec![(net.channels(), CHANNELS), one, (net.taps, "linear_conv_kernel_dim")]
+                    }
+                    None => {
+                        let taps = self.convolution_length().unwrap_or_default();
+                        vec![(self.hidden_size, HIDDEN), one, (taps, "conv_L_cache")]
+                    }
+                };
+                (sizes, "convolution.kernel")
             }
         }
     }
@@ -158,14 +198,29 @@ impl DecoderSpec {
         }
     }
 
+    /// Elements that a projection gives for each token.
+    pub(crate) fn outputs_of(&self, layer: u32, matrix: Matrix) -> u64 {
+        self.sizes(layer, matrix)[0].0
+    }
+
     /// Rows and columns of a projection.
     fn sizes(&self, layer: u32, matrix: Matrix) -> [Size; 2] {
         let hidden = (self.hidden_size, HIDDEN);
         let queries = (self.attention_heads.saturating_mul(self.head_dimension), QUERIES);
         let keys = (self.key_value_heads.saturating_mul(self.head_dimension), KEYS);
         let inner = (self.block(layer).mlp.intermediate_size, INNER);
+        let mixer = &self.block(layer).mixer;
+        let gated = mixer.attention().is_some_and(|attention| attention.output_gate);
+        let of = |size: fn(&DeltaNet) -> u64| mixer.delta_net().map(size).unwrap_or_default();
         match matrix {
+            Matrix::Query if gated => [(queries.0.saturating_mul(2), GATED_QUERIES), hidden],
             Matrix::Query => [queries, hidden],
+            Matrix::DeltaQueryKeyValue => [(of(DeltaNet::channels), CHANNELS), hidden],
+            Matrix::DeltaGate => [(of(DeltaNet::values), VALUES), hidden],
+            Matrix::DeltaBeta | Matrix::DeltaDecay => {
+                [(of(|net| net.value_heads), VALUE_HEADS), hidden]
+            }
+            Matrix::DeltaOutput => [hidden, (of(DeltaNet::values), VALUES)],
             Matrix::Key | Matrix::Value => [keys, hidden],
             Matrix::Output => [hidden, queries],
             Matrix::Gate | Matrix::Up => [inner, hidden],
@@ -208,8 +263,7 @@ impl DecoderSpec {
 
     /// The factor of a projection: that of what is added, unless a norm after it has that.
     fn factor_of(&self, layer: u32, matrix: Matrix) -> Option<f32> {
-        let adds = matches!(matrix, Matrix::Output | Matrix::Down | Matrix::ConvolutionOutput);
-        let adds = adds && !self.block(layer).placement.is_after();
+        let adds = matrix.adds() && !self.block(layer).placement.is_after();
         factor(if adds { self.written_scale(layer) } else { 1.0 })
     }
 
@@ -245,7 +299,10 @@ impl DecoderSpec {
             }
             // As factors of channels, a column for each tap.
             Weight::Layer(_, LayerWeight::Kernel) => shape.insert(0, 1),
-            Weight::Layer(_, LayerWeight::KernelBias) => {
+            Weight::Layer(
+                _,
+                LayerWeight::KernelBias | LayerWeight::DecayBias | LayerWeight::DecayRate,
+            ) => {
                 shape.insert(0, 1);
                 shape.extend([1, 1]);
             }
@@ -281,8 +338,10 @@ impl DecoderSpec {
                     }
                     LayerWeight::Matrix(matrix) => in_layer(layer, matrix.module(), "weight"),
                     LayerWeight::Bias(matrix) => in_layer(layer, matrix.module(), "bias"),
-                    LayerWeight::Kernel => in_layer(layer, KERNEL, "weight"),
-                    LayerWeight::KernelBias => in_layer(layer, KERNEL, "bias"),
+                    own => {
+                        let name = own.own_name(&self.block(layer).mixer).unwrap_or_default();
+                        format!("model_model_layers_{layer}_{}", name.replace('.', "_"))
+                    }
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! What a decoder-only model is: plain data that a frontend fills in.
 
+use anemll_plugin_api::Error;
 use anemll_plugin_api::data::{ModelDescription, StateInfo, StateKind};
-use anemll_plugin_api::{Error, Result, codes};
 use half::f16;
 
-use crate::block::{BlockSpec, Norm};
-use crate::config::{LARGEST_LAYERS, LARGEST_SIZE};
-use crate::error::{key_invalid, shape_invalid};
-use crate::rope::{Frequencies, LARGEST_TABLE};
+use crate::block::greatest_common_divisor;
+use crate::block::{BlockSpec, DeltaNet, Mixer, Norm};
+use crate::config::LARGEST_LAYERS;
+use crate::error::key_invalid;
+use crate::rope::Frequencies;
 
 /// Name of the state that holds keys and values; the apps look for it.
 pub const STATE_NAME: &str = "model_model_kv_cache_0";
@@ -16,7 +17,10 @@ pub const STATE_NAME: &str = "model_model_kv_cache_0";
 pub const CONVOLUTION_STATE_NAME: &str = "model_model_conv_cache_0";
 
 /// Most taps of a short convolution: each is an operation of its own.
-const LONGEST_KERNEL: u64 = 16;
+pub(crate) const LONGEST_KERNEL: u64 = 16;
+
+/// Name of the state of linear attention.
+pub const RECURRENT_STATE_NAME: &str = "model_model_linear_cache_0";
 
 /// Longest context that is accepted, in tokens: 2^20.
 pub const LARGEST_CONTEXT: u64 = 1 << 20;
@@ -44,6 +48,15 @@ pub enum SoftmaxForm {
     Spelled,
     /// The `softmax` operation.
     Operation,
+}
+
+/// How `x sigmoid(x)` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SiluForm {
+    /// The `silu` operation.
+    Operation,
+    /// `h + h tanh(h)` of `h = x / 2`: the operation is off by about 1e-3 near 0 on some chips.
+    Tanh,
 }
 
 /// A decoder-only transformer: an embedding, layers that add to a residual stream, a norm, a head.
@@ -100,6 +113,8 @@ pub struct DecoderSpec {
     pub output_projection: OutputProjection,
     /// Form of the softmax.
     pub softmax: SoftmaxForm,
+    /// Form of `x sigmoid(x)`.
+    pub silu: SiluForm,
 }
 
 impl DecoderSpec {
@@ -111,193 +126,6 @@ impl DecoderSpec {
     /// A layer, which must be there.
     pub(crate) fn block(&self, layer: u32) -> &BlockSpec {
         &self.blocks[layer as usize]
-    }
-
-    /// Checks that the values go together and fit the graph's int32 shapes.
-    ///
-    /// # Errors
-    /// The first value that does not, by configuration key or option.
-    pub fn validate(&self) -> Result<()> {
-        let sizes = [
-            ("hidden_size", self.hidden_size),
-            ("num_attention_heads", self.attention_heads),
-            ("num_key_value_heads", self.key_value_heads),
-            ("head_dim", self.head_dimension),
-            ("vocab_size", self.vocabulary_size),
-            ("num_hidden_layers", u64::from(self.layers())),
-        ];
-        let inner =
-            self.blocks.iter().map(|block| ("intermediate_size", block.mlp.intermediate_size));
-        for (key, size) in sizes.into_iter().chain(inner) {
-            if !(1..=LARGEST_SIZE).contains(&size) {
-                return Err(key_invalid(key, format!("is {size}, not from 1 to {LARGEST_SIZE}")));
-            }
-        }
-        // Twice these stand in shapes: the norm's [x, -x].
-        let products = [
-            (
-                "num_attention_heads",
-                self.attention_heads
-                    .checked_mul(self.head_dimension)
-                    .and_then(|width| width.checked_mul(2)),
-            ),
-            ("hidden_size", self.hidden_size.checked_mul(2)),
-            ("head_dim", self.head_dimension.checked_mul(2)),
-        ];
-        for (key, product) in products {
-            if product.is_none_or(|product| product > LARGEST_SIZE) {
-                return Err(key_invalid(key, "is too large for the graph's int32 shapes"));
-            }
-        }
-        if self.layers() > LARGEST_LAYERS {
-            return Err(too_many_layers(u64::from(self.layers())));
-        }
-        if !self.attention_heads.is_multiple_of(self.key_value_heads) {
-            return Err(key_invalid(
-                "num_key_value_heads",
-                format!(
-                    "is {}, which does not divide `num_attention_heads` = {}",
-                    self.key_value_heads, self.attention_heads
-                ),
-            ));
-        }
-        if !self.head_dimension.is_multiple_of(2) {
-            return Err(key_invalid(
-                "head_dim",
-                format!("is {}, not an even number", self.head_dimension),
-            ));
-        }
-        let suits = |rope: &Frequencies| {
-            (1..=self.head_dimension / 2).contains(&(rope.inverse.len() as u64))
-        };
-        if !self.rotations.iter().all(suits) {
-            return Err(key_invalid("head_dim", "does not suit the rotary frequencies"));
-        }
-        self.validate_mixers()?;
-        self.validate_blocks()?;
-        if !(self.norm_epsilon >= 0.0 && self.norm_epsilon <= 1.0) {
-            return Err(key_invalid(
-                "rms_norm_eps",
-                format!("is {}, not from 0 to 1", self.norm_epsilon),
-            ));
-        }
-        let rows = self.head_splits.iter().try_fold(0_u64, |sum, rows| sum.checked_add(*rows));
-        if rows != Some(self.vocabulary_size) || self.head_splits.contains(&0) {
-            return Err(key_invalid("vocab_size", "does not suit the pieces of the head"));
-        }
-        let parameters = self.parameters();
-        if parameters > LARGEST_PARAMETERS {
-            return Err(key_invalid(
-                "hidden_size",
-                format!(
-                    "and the other sizes make {parameters} parameters, more than \
-                     {LARGEST_PARAMETERS}"
-                ),
-            ));
-        }
-        self.validate_lengths()
-    }
-
-    fn validate_blocks(&self) -> Result<()> {
-        let finite = |key: &str, value: f64| match value.is_finite() && value != 0.0 {
-            true => Ok(()),
-            false => Err(key_invalid(key, format!("is {value}, not a finite number"))),
-        };
-        let positive = |key: &str, value: Option<f64>| match value {
-            Some(value) if !(value.is_finite() && value > 0.0) => {
-                Err(key_invalid(key, format!("is {value}, not a positive number")))
-            }
-            _ => Ok(()),
-        };
-        finite("embedding_multiplier", self.embedding_scale)?;
-        finite("logit_scale", self.logit_scale)?;
-        positive("residual_scale", Some(self.stream_scale))?;
-        self.validate_stream_scale()?;
-        positive("final_logit_softcapping", self.logit_cap)?;
-        for block in &self.blocks {
-            finite("residual_multiplier", block.residual_scale)?;
-            let Some(attention) = block.mixer.attention() else { continue };
-            positive("query_pre_attn_scalar", Some(attention.score_scale))?;
-            positive("attn_logit_softcapping", attention.score_cap)?;
-            if attention.window == Some(0) {
-                return Err(key_invalid("sliding_window", "is 0: a token sees at least itself"));
-            }
-            if attention.rotation.is_some_and(|place| place >= self.rotations.len()) {
-                return Err(key_invalid("layer_types", "asks for a rotation that is not there"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A scaled stream is only undone by a norm that reads it.
-    fn validate_stream_scale(&self) -> Result<()> {
-        let without = self.blocks.iter().position(|block| !block.placement.is_before());
-        match without.filter(|_| self.stream_scale != 1.0) {
-            None => Ok(()),
-            Some(layer) => Err(Error::new(
-                codes::PLUGIN_OPTION_INVALID,
-                format!(
-                    "option \"residual_scale\" cannot be {}: layer {layer} reads the residual stream \
-                     without a norm, which would undo the factor, so the logits would be wrong",
-                    self.stream_scale
-                ),
-            )
-            .with_at("residual_scale")
-            .with_hint("leave the option out, or give 1")),
-        }
-    }
-
-    fn validate_lengths(&self) -> Result<()> {
-        if !(1..=LARGEST_CONTEXT).contains(&self.context) {
-            return Err(shape_invalid(
-                "context",
-                format!("is {}, not from 1 to {LARGEST_CONTEXT} tokens", self.context),
-            ));
-        }
-        if !(1..=self.context).contains(&self.batch) {
-            return Err(shape_invalid(
-                "batch",
-                format!("is {}, not from 1 to the context's {} tokens", self.batch, self.context),
-            ));
-        }
-        let table = self.state_length().checked_mul(self.head_dimension);
-        if table.is_none_or(|table| table > LARGEST_TABLE) {
-            return Err(shape_invalid(
-                "context",
-                format!(
-                    "of {} tokens makes tables of rotary positions too large for heads of {}",
-                    self.context, self.head_dimension
-                ),
-            ));
-        }
-        let bytes =
-            self.state_shape().iter().try_fold(2_u64, |bytes, size| bytes.checked_mul(*size));
-        if bytes.is_none_or(|bytes| i64::try_from(bytes).is_err()) {
-            return Err(shape_invalid(
-                "context",
-                format!("of {} makes the state too large", self.context),
-            ));
-        }
-        Ok(())
-    }
-
-    /// What is mixed by which layers: the states are made for all of a kind at once.
-    fn validate_mixers(&self) -> Result<()> {
-        if self.cached_layers() == 0 {
-            return Err(key_invalid("layer_types", "has no layer with attention"));
-        }
-        let mut lengths = self.blocks.iter().filter_map(|block| block.mixer.short_convolution());
-        let Some(first) = lengths.next() else { return Ok(()) };
-        if !(2..=LONGEST_KERNEL).contains(&first.length) {
-            return Err(key_invalid(
-                "conv_L_cache",
-                format!("is {}, not from 2 to {LONGEST_KERNEL} tokens", first.length),
-            ));
-        }
-        match lengths.all(|other| other.length == first.length) {
-            true => Ok(()),
-            false => Err(key_invalid("conv_L_cache", "differs between layers")),
-        }
     }
 
     /// Sequence positions that the state holds: the context rounded up to a multiple of 32 and of
@@ -318,8 +146,29 @@ impl DecoderSpec {
     /// present token's, width of the stream). The i-th of them has row i, the oldest column first.
     pub fn convolution_state_shape(&self) -> Option<[u64; 4]> {
         let length = self.convolution_length()?;
-        let layers = u64::from(self.layers()) - self.cached_layers();
+        let layers = self.layers_with(|mixer| mixer.short_convolution().is_some());
         Some([layers, 1, length.saturating_sub(1), self.hidden_size])
+    }
+
+    /// Shape of the state of linear attention, float16: (layers with it, value heads, key width and
+    /// rows of columns, value width). Above is a head's matrix; below, the heads share the columns that
+    /// the convolution needs of earlier tokens, the oldest first.
+    pub fn recurrent_state_shape(&self) -> Option<[u64; 4]> {
+        let delta_net = self.delta_net()?;
+        let layers = self.layers_with(|mixer| mixer.delta_net().is_some());
+        let [rows, _] = delta_net.column_rows();
+        let rows = delta_net.key_width.saturating_add(rows);
+        Some([layers, delta_net.value_heads, rows, delta_net.value_width])
+    }
+
+    /// The linear attention of the model, which is the same in all layers that have it.
+    pub(crate) fn delta_net(&self) -> Option<&DeltaNet> {
+        self.blocks.iter().find_map(|block| block.mixer.delta_net())
+    }
+
+    /// How many layers have such a mixer.
+    fn layers_with(&self, suits: impl Fn(&Mixer) -> bool) -> u64 {
+        self.blocks.iter().filter(|block| suits(&block.mixer)).count() as u64
     }
 
     /// The states of the model: every function with layers has all of them, since apps make the
@@ -329,7 +178,10 @@ impl DecoderSpec {
         let columns = self.convolution_state_shape().map(|shape| {
             StateInfo::new(CONVOLUTION_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
         });
-        std::iter::once(cache).chain(columns).collect()
+        let recurrent = self.recurrent_state_shape().map(|shape| {
+            StateInfo::new(RECURRENT_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
+        });
+        std::iter::once(cache).chain(columns).chain(recurrent).collect()
     }
 
     /// Taps of the short convolutions, where there are any.
@@ -341,7 +193,7 @@ impl DecoderSpec {
 
     /// Layers with attention.
     pub(crate) fn cached_layers(&self) -> u64 {
-        self.blocks.iter().filter(|block| block.mixer.attention().is_some()).count() as u64
+        self.layers_with(|mixer| mixer.attention().is_some())
     }
 
     /// How many layers before this one have a mixer of its kind.
@@ -434,17 +286,14 @@ pub fn split_head(vocabulary: u64, pieces: u64) -> Vec<u64> {
 }
 
 fn least_common_multiple(left: u64, right: u64) -> u64 {
-    let (mut divisor, mut rest) = (left, right);
-    while rest != 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    (left / divisor).saturating_mul(right)
+    (left / greatest_common_divisor(left, right)).saturating_mul(right)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Mixer, ShortConvolution};
+    use crate::block::ShortConvolution;
+    use crate::config::LARGEST_SIZE;
     use crate::testing::small;
 
     #[test]
@@ -484,6 +333,50 @@ mod tests {
         let columns = columns.with_kind(StateKind::Recurrent);
         assert_eq!(spec.states(), [StateInfo::new(STATE_NAME, [4, 2, 64, 16]), columns]);
         assert_eq!([0, 1, 2].map(|layer| spec.place_among_its_kind(layer)), [0, 0, 1]);
+    }
+
+    /// Linear attention of 3 taps over 2 (2 x 8) + 4 x 16 channels.
+    fn delta_net() -> DeltaNet {
+        DeltaNet { key_heads: 2, value_heads: 4, key_width: 8, value_width: 16, taps: 3 }
+    }
+
+    #[test]
+    fn columns_fill_whole_rows_below_the_matrices() {
+        let mut spec = small();
+        spec.blocks.push(spec.blocks[0].clone());
+        spec.blocks[0].mixer = Mixer::DeltaNet(delta_net());
+        spec.blocks[2].mixer = Mixer::DeltaNet(delta_net());
+        // Twice 96 channels in rows of 64.
+        assert_eq!(spec.recurrent_state_shape(), Some([2, 4, 8 + 3, 16]));
+        spec.validate().unwrap();
+        // Three columns of 96 make no whole rows of 64, those of 128 do.
+        let longer = DeltaNet { taps: 4, ..delta_net() };
+        assert_eq!(longer.column_rows(), [6, 128]);
+        // Two columns of 51 make no whole rows of 21.
+        let odd = DeltaNet { key_heads: 3, value_heads: 3, key_width: 5, value_width: 7, taps: 3 };
+        assert_eq!(odd.column_rows(), [6, 63]);
+        assert!(odd.column_rows()[1] >= odd.channels());
+    }
+
+    #[test]
+    fn linear_attention_is_the_same_in_all_layers_and_goes_together() {
+        let at = |change: fn(&mut DeltaNet)| {
+            let mut spec = small();
+            let mut net = delta_net();
+            change(&mut net);
+            spec.blocks[0].mixer = Mixer::DeltaNet(net);
+            spec.validate().unwrap_err().at.unwrap()
+        };
+        assert_eq!(at(|net| net.value_heads = 3), "config.json: linear_num_value_heads");
+        assert_eq!(at(|net| net.key_width = 0), "config.json: linear_key_head_dim");
+        assert_eq!(at(|net| net.taps = 1), "config.json: linear_conv_kernel_dim");
+        assert_eq!(at(|net| net.value_width = 1 << 40), "config.json: linear_value_head_dim");
+        assert_eq!(at(|net| net.key_width = 1 << 30), "config.json: linear_value_head_dim");
+        let mut spec = small();
+        spec.blocks.push(spec.blocks[0].clone());
+        spec.blocks[0].mixer = Mixer::DeltaNet(delta_net());
+        spec.blocks[1].mixer = Mixer::DeltaNet(DeltaNet { taps: 4, ..delta_net() });
+        assert_eq!(spec.validate().unwrap_err().at.unwrap(), "config.json: layer_types");
     }
 
     #[test]

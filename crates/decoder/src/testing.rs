@@ -2,7 +2,7 @@
 
 use crate::block::{BlockSpec, Norm};
 use crate::rope::{RopeScaling, frequencies};
-use crate::spec::{DecoderSpec, OutputProjection, SoftmaxForm};
+use crate::spec::{DecoderSpec, OutputProjection, SiluForm, SoftmaxForm};
 
 /// Two layers, grouped heads, sizes that all differ, an odd vocabulary.
 pub(crate) fn small() -> DecoderSpec {
@@ -30,5 +30,6 @@ pub(crate) fn small() -> DecoderSpec {
         modules: &[],
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
+        silu: SiluForm::Operation,
     }
 }

@@ -29,10 +29,16 @@ pub enum LayerWeight {
     Matrix(Matrix),
     /// The bias of a matrix.
     Bias(Matrix),
-    /// The taps of a short convolution, for each channel.
+    /// The taps of a convolution over time, for each channel.
     Kernel,
     /// The bias of a short convolution.
     KernelBias,
+    /// What is added to a value head's decay before the softplus.
+    DecayBias,
+    /// The logarithm of the rate at which a value head decays.
+    DecayRate,
+    /// The gain of the norm of what linear attention reads, one for all heads.
+    ReadGain,
 }
 
 /// What a norm of a layer is applied to.
@@ -92,10 +98,38 @@ pub enum Matrix {
     ConvolutionInput,
     /// From a short convolution back to the residual stream.
     ConvolutionOutput,
+    /// To the queries, keys and values of linear attention.
+    DeltaQueryKeyValue,
+    /// To the gate of what linear attention reads.
+    DeltaGate,
+    /// To how far each value head replaces what it has.
+    DeltaBeta,
+    /// To how fast each value head decays.
+    DeltaDecay,
+    /// From linear attention back to the residual stream.
+    DeltaOutput,
 }
 
 /// The module of a short convolution's taps.
-pub(crate) const KERNEL: &str = "conv.conv";
+const KERNEL: &str = "conv.conv";
+/// The module of the taps of linear attention.
+const DELTA_KERNEL: &str = "linear_attn.conv1d";
+
+impl LayerWeight {
+    /// What a weight of a mixer that is neither a norm's nor a projection's is called behind the layer's
+    /// number, as stored and in the graph.
+    pub(crate) fn own_name(self, mixer: &Mixer) -> Option<String> {
+        let kernel = if mixer.delta_net().is_some() { DELTA_KERNEL } else { KERNEL };
+        match self {
+            Self::Kernel => Some(format!("{kernel}.weight")),
+            Self::KernelBias => Some(format!("{kernel}.bias")),
+            Self::DecayBias => Some("linear_attn.dt_bias".to_owned()),
+            Self::DecayRate => Some("linear_attn.A_log".to_owned()),
+            Self::ReadGain => Some("linear_attn.norm.weight".to_owned()),
+            Self::Norm(_) | Self::NormBias(_) | Self::Matrix(_) | Self::Bias(_) => None,
+        }
+    }
+}
 
 impl Matrix {
     /// The projections of attention in the order in which a layer uses them.
@@ -109,6 +143,15 @@ impl Matrix {
         Self::ConvolutionOutput,
     ];
 
+    /// Those of linear attention.
+    pub const DELTA: [Self; 5] = [
+        Self::DeltaQueryKeyValue,
+        Self::DeltaGate,
+        Self::DeltaBeta,
+        Self::DeltaDecay,
+        Self::DeltaOutput,
+    ];
+
     /// Those of the MLP.
     pub const MLP: [Self; 3] = [Self::Gate, Self::Up, Self::Down];
 
@@ -118,6 +161,11 @@ impl Matrix {
             Self::ConvolutionOutputGate => "conv.out_gate_proj",
             Self::ConvolutionInput => "conv.in_proj",
             Self::ConvolutionOutput => "conv.out_proj",
+            Self::DeltaQueryKeyValue => "linear_attn.in_proj_qkv",
+            Self::DeltaGate => "linear_attn.in_proj_z",
+            Self::DeltaBeta => "linear_attn.in_proj_b",
+            Self::DeltaDecay => "linear_attn.in_proj_a",
+            Self::DeltaOutput => "linear_attn.out_proj",
             Self::Query => "self_attn.q_proj",
             Self::Key => "self_attn.k_proj",
             Self::Value => "self_attn.v_proj",
@@ -134,6 +182,11 @@ impl Matrix {
             Self::ConvolutionOutputGate => "convolution.output_gate",
             Self::ConvolutionInput => "convolution.input",
             Self::ConvolutionOutput => "convolution.o",
+            Self::DeltaQueryKeyValue => "delta.qkv",
+            Self::DeltaGate => "delta.gate",
+            Self::DeltaBeta => "delta.beta",
+            Self::DeltaDecay => "delta.decay",
+            Self::DeltaOutput => "delta.o",
             Self::Query => "attention.q",
             Self::Key => "attention.k",
             Self::Value => "attention.v",
@@ -161,6 +214,11 @@ impl Matrix {
             Self::ConvolutionOutputGate => (None, Some("convolution.output_gate")),
             Self::ConvolutionInput => (None, Some("convolution.input")),
             Self::ConvolutionOutput => (Some("convolution.output"), None),
+            Self::DeltaQueryKeyValue => (None, Some("delta.qkv")),
+            Self::DeltaGate => (None, Some("delta.gate")),
+            Self::DeltaBeta => (None, Some("delta.beta")),
+            Self::DeltaDecay => (None, Some("delta.decay")),
+            Self::DeltaOutput => (Some("delta.output"), None),
         }
     }
 
@@ -177,15 +235,27 @@ impl Matrix {
             }
             Self::Query | Self::Key | Self::Value => Some(("self_attn.qkv_proj", ATTENTION)),
             Self::Gate | Self::Up => Some(("mlp.gate_up_proj", MLP)),
-            Self::Output | Self::Down | Self::ConvolutionOutput => None,
+            Self::Output
+            | Self::Down
+            | Self::ConvolutionOutput
+            | Self::DeltaQueryKeyValue
+            | Self::DeltaGate
+            | Self::DeltaBeta
+            | Self::DeltaDecay
+            | Self::DeltaOutput => None,
         }
+    }
+
+    /// Whether it gives what is added to the residual stream.
+    pub(crate) const fn adds(self) -> bool {
+        matches!(self, Self::Output | Self::Down | Self::ConvolutionOutput | Self::DeltaOutput)
     }
 
     /// The norm through which it reads the residual stream.
     pub(crate) const fn norm(self, placement: NormPlacement) -> Option<NormPlace> {
         match (self, placement) {
-            (_, NormPlacement::After)
-            | (Self::Output | Self::Down | Self::ConvolutionOutput, _) => None,
+            (_, NormPlacement::After) => None,
+            (matrix, _) if matrix.adds() => None,
             (Self::Gate | Self::Up, NormPlacement::Before | NormPlacement::Both) => {
                 Some(NormPlace::Mlp)
             }
@@ -253,6 +323,19 @@ impl DecoderSpec {
                     multiplied(&mut weights, matrix);
                 }
             }
+            Mixer::DeltaNet(_) => {
+                for matrix in Matrix::DELTA {
+                    match matrix {
+                        Matrix::DeltaGate => weights.push(LayerWeight::Kernel),
+                        Matrix::DeltaOutput => weights.push(LayerWeight::ReadGain),
+                        _ => {}
+                    }
+                    multiplied(&mut weights, matrix);
+                    if matrix == Matrix::DeltaDecay {
+                        weights.extend([LayerWeight::DecayBias, LayerWeight::DecayRate]);
+                    }
+                }
+            }
         }
         if placement.is_after() {
             normed(&mut weights, NormPlace::MixerOutput);
@@ -287,6 +370,11 @@ impl DecoderSpec {
             | Matrix::ConvolutionOutput => {
                 block.mixer.short_convolution().is_some_and(|convolution| convolution.bias)
             }
+            Matrix::DeltaQueryKeyValue
+            | Matrix::DeltaGate
+            | Matrix::DeltaBeta
+            | Matrix::DeltaDecay
+            | Matrix::DeltaOutput => false,
         }
     }
 

@@ -35,7 +35,8 @@ pub struct WeightReference {
     pub scale: Option<f32>,
     /// What the weight is for: `embedding`, `head`, `norm.gain`, `attention.q`, `.k`, `.v`, `.o`,
     /// `mlp.gate`, `.up`, `.down`, `convolution.gate`, `.output_gate`, `.input`, `.o` and `.kernel`
-    /// (short and not a matrix), and these names with `.bias`.
+    /// (short and not a matrix), of linear attention `delta.qkv`, `.gate`, `.beta`, `.decay`, `.o` and
+    /// `.rate` (a number for each head), and these names with `.bias`.
     pub role: String,
     /// The layer, if it belongs to one, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,8 @@ const LOCAL: &str = "sliding_attention";
 
 /// The key of what queries at late positions are scaled by.
 const QUERY_SCALE: &str = "llama_4_scaling_beta";
+/// Keys of sections of a head that turn by places in images.
+const SECTIONS: [&str; 2] = ["mrope_section", "mrope_interleaved"];
 const ORIGINAL: &str = "original_max_position_embeddings";
 
 /// Base and scaling of the rotary frequencies.
@@ -53,6 +55,8 @@ pub struct RopeRules {
     pub layered: bool,
     /// Whether `llama_4_scaling_beta` acts: queries beyond the length of pretraining are scaled.
     pub scales_queries: bool,
+    /// Whether sections of a head for the places in images may be given: in text, all are equal.
+    pub sections: bool,
 }
 
 impl RopeRules {
@@ -66,6 +70,7 @@ impl RopeRules {
             longrope: None,
             layered: false,
             scales_queries: false,
+            sections: false,
         }
     }
 }
@@ -153,7 +158,7 @@ pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
         RopeScaling::Long { .. } => "longrope",
         _ => kind,
     };
-    reader.remark_on_the_rest(name, rules.scales_queries)?;
+    reader.remark_on_the_rest(name, rules)?;
     Ok(Rope { base, scaling, share, notes: reader.notes })
 }
 
@@ -413,7 +418,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Remarks on keys that the type does not use, as transformers warns of them.
-    fn remark_on_the_rest(&mut self, kind: &str, scales_queries: bool) -> Result<()> {
+    fn remark_on_the_rest(&mut self, kind: &str, rules: &RopeRules) -> Result<()> {
         let used: &[&str] = match kind {
             "linear" | "dynamic" => &["factor"],
             "llama3" => &[
@@ -443,8 +448,9 @@ impl<'a> Reader<'a, '_> {
         };
         const COMMON: &[&str] = &["rope_type", "type", "rope_theta", "partial_rotary_factor"];
         for (key, value) in self.section.entries() {
-            let scale = scales_queries && key == QUERY_SCALE;
-            if used.contains(&key) || COMMON.contains(&key) || scale {
+            let scale = rules.scales_queries && key == QUERY_SCALE;
+            let section = rules.sections && SECTIONS.contains(&key);
+            if used.contains(&key) || COMMON.contains(&key) || scale || section {
                 continue;
             }
             let path = self.section.path(key);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use anemll_decoder::rope::{RopeScaling, frequencies};
 use anemll_decoder::{
-    Activation, Attention, BlockSpec, DecoderSpec, Mixer, Norm, NormPlacement, OutputProjection,
-    QueryKeyNorm, ShortConvolution, SoftmaxForm, split_head,
+    Activation, Attention, BlockSpec, DecoderSpec, DeltaNet, Mixer, Norm, NormPlacement,
+    OutputProjection, QueryKeyNorm, ShortConvolution, SiluForm, SoftmaxForm, split_head,
 };
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, WeightReference};
 use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
@@ -37,6 +37,7 @@ pub(crate) fn tiny() -> DecoderSpec {
         modules: &[],
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
+        silu: SiluForm::Operation,
     }
 }
 
@@ -154,6 +155,29 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
         (
             "fused, rotated in part",
             DecoderSpec { fused_projections: true, rotations: vec![rope(12)], ..small.clone() },
+        ),
+        (
+            "linear attention, and a gate behind attention",
+            with_blocks(
+                DecoderSpec {
+                    norm: Norm::RMS_ONE_PLUS,
+                    silu: SiluForm::Tanh,
+                    output_projection: OutputProjection::Convolution,
+                    ..small.clone()
+                },
+                |layer, block| {
+                    attention(block).output_gate = true;
+                    if layer != 1 {
+                        block.mixer = Mixer::DeltaNet(DeltaNet {
+                            key_heads: 2,
+                            value_heads: 4,
+                            key_width: 8,
+                            value_width: 16,
+                            taps: 4,
+                        });
+                    }
+                },
+            ),
         ),
         (
             "short convolutions",

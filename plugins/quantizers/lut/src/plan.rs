@@ -79,7 +79,7 @@ fn part(parts: &Parts, weight: &WeightInfo) -> Option<Lut> {
 }
 
 /// What roles of matrices of layers begin with.
-const LAYERS: [&str; 3] = ["attention.", "mlp.", "convolution."];
+const LAYERS: [&str; 4] = ["attention.", "mlp.", "convolution.", "delta."];
 
 /// The option that a weight's tables come from, if it can have any.
 fn part_name(weight: &WeightInfo) -> Option<&'static str> {
@@ -92,6 +92,8 @@ fn part_name(weight: &WeightInfo) -> Option<&'static str> {
         "head" => Some("head"),
         // Few taps for each channel, and not a matrix.
         "convolution.kernel" => None,
+        // A row for each head, whose error every later token would feel.
+        "delta.beta" | "delta.decay" | "delta.rate" => None,
         _ if LAYERS.iter().any(|kind| role.starts_with(kind)) => Some("layers"),
         _ => None,
     }
