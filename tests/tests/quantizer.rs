@@ -265,6 +265,7 @@ fn a_rotation_alone_changes_nothing() {
         "variants/granite",
         "variants/smollm3",
         "variants/lfm2",
+        "variants/qwen3_5",
         "variants/phi3-long-factors",
         "variants/olmo2",
         "variants/gemma3",

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 /// `weight_threshold` this is.
 const SMALL: u64 = 2048;
 
-/// Bits that are tried where measures decide.
-const CHOICES: [u32; 5] = [2, 3, 4, 6, 8];
+/// Bits that are tried where measures decide. With two, what an error does is not foretold by small
+/// ones any more.
+const CHOICES: [u32; 4] = [3, 4, 6, 8];
 
 /// A decision for every weight of a part that has tables.
 ///
