@@ -134,7 +134,7 @@ fn programs_that_apples_package_wrote_are_read() {
 fn refused(change: impl FnOnce(&mut Program)) -> String {
     let mut program = program();
     change(&mut program);
-    verify(&program).unwrap_err().to_string()
+    verify(&program).expect_err("the program is refused").to_string()
 }
 
 #[test]
