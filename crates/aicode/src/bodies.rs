@@ -6,10 +6,15 @@ use crate::element::ElementType;
 use crate::program::Block;
 use crate::types::{TensorType, Type};
 
+/// Begins a block with these arguments.
+pub fn block(arguments: Vec<Type>) -> BlockBuilder {
+    BlockBuilder::begin(arguments, body)
+}
+
 /// The body of an operation that takes and gives values of these types.
-pub(crate) fn body(name: &str, operands: Vec<Type>, results: &[Type]) -> Block {
+fn body(name: &str, operands: Vec<Type>, results: &[Type]) -> Block {
     let count = operands.len();
-    let mut builder = BlockBuilder::new(operands);
+    let mut builder = block(operands);
     let arguments: Vec<Value> = (0..count).map(|place| builder.argument(place)).collect();
     let result = match results {
         [Type::Tensor(tensor)] => tensor.clone(),
@@ -119,7 +124,7 @@ fn reduce(
     };
     let first = number(builder, wide, first);
     let scalar = |element| Type::Tensor(TensorType::new(element, &[]));
-    let mut inner = BlockBuilder::new(vec![scalar(wide), scalar(element)]);
+    let mut inner = block(vec![scalar(wide), scalar(element)]);
     let (sum, next) = (inner.argument(0), inner.argument(1));
     let next = inner.cast(next, wide);
     let joined = inner.binary(join, sum, next, wide);
@@ -133,7 +138,7 @@ fn argmax(builder: &mut BlockBuilder, x: Value, axis: Value, result: TensorType)
     let lowest = number(builder, element, Extreme::Lowest);
     let zero = builder.scalar(ElementType::UInt32, 0);
     let scalar = Type::Tensor(TensorType::new(element, &[]));
-    let mut inner = BlockBuilder::new(vec![scalar.clone(), scalar]);
+    let mut inner = block(vec![scalar.clone(), scalar]);
     let (best, next) = (inner.argument(0), inner.argument(1));
     let better = inner.binary("greater", next, best, ElementType::Bool);
     let region = inner.finish_body(&[better]);

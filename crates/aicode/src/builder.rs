@@ -1,7 +1,6 @@
 //! Making operations: the types of what they give, constants once each, bodies where they need one.
 
 use crate::attribute::{Attribute, choice};
-use crate::bodies;
 use crate::element::ElementType;
 use crate::operations;
 use crate::program::{Block, Operation, frame};
@@ -12,21 +11,28 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Value(u64);
 
-/// Builds a block. Shapes are known, and callers give operands that fit: [`crate::verify`] is what
-/// finds those that do not.
-#[derive(Debug, Default)]
+/// Makes the body of an operation by its name, from the types of what it takes and gives.
+pub(crate) type BodyOf = fn(&str, Vec<Type>, &[Type]) -> Block;
+
+/// Builds a block, which [`crate::block`] begins. Shapes are known, and callers give operands that fit:
+/// [`crate::verify`] is what finds those that do not.
+#[derive(Debug)]
 pub struct BlockBuilder {
     block: Block,
+    /// What makes bodies, of which those of bodies are made, too.
+    body_of: BodyOf,
     kinds: Vec<Type>,
     constants: HashMap<(TensorType, Vec<u8>), Value>,
     blobs: HashMap<(TensorType, u32), Value>,
 }
 
 impl BlockBuilder {
-    /// A block with these arguments.
-    pub fn new(arguments: Vec<Type>) -> Self {
+    /// A block with these arguments, in which bodies are made by `body_of`.
+    pub(crate) fn begin(arguments: Vec<Type>, body_of: BodyOf) -> Self {
         let kinds = arguments.clone();
-        Self { block: Block { arguments, operations: Vec::new() }, kinds, ..Self::default() }
+        let block = Block { arguments, operations: Vec::new() };
+        let (constants, blobs) = (HashMap::new(), HashMap::new());
+        Self { block, body_of, kinds, constants, blobs }
     }
 
     /// The argument of a place.
@@ -101,7 +107,7 @@ impl BlockBuilder {
         let mut regions = Vec::new();
         if operations::find(name).is_some_and(operations::OperationDefinition::has_body) {
             let taken: Vec<Type> = operands.iter().map(|value| self.kind(*value).clone()).collect();
-            regions.push(bodies::body(name, taken, &results));
+            regions.push((self.body_of)(name, taken, &results));
         }
         self.push(name, properties, operands, results, regions)
     }

@@ -19,6 +19,7 @@ mod types;
 mod verify;
 
 pub use attribute::{Attribute, choice};
+pub use bodies::block;
 pub use builder::{BlockBuilder, Value, Window};
 pub use element::ElementType;
 pub use operations::{OPERATIONS, OperationDefinition, find};

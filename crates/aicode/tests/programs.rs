@@ -2,8 +2,8 @@
 
 use anemll_aicode::asset::{self, Asset, Metadata};
 use anemll_aicode::{
-    Attribute, Blob, BlockBuilder, ElementType, Function, Layout, Memory, Port, Program,
-    TensorType, Type, Value, needed_version, verify,
+    Attribute, Blob, ElementType, Function, Layout, Memory, Port, Program, TensorType, Type, Value,
+    block, needed_version, verify,
 };
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn half(shape: &[i64]) -> TensorType {
 fn program() -> Program {
     let state = Type::State(half(&[4, 8]));
     let x = half(&[2, 8]);
-    let mut builder = BlockBuilder::new(vec![state.clone(), x.clone().into()]);
+    let mut builder = block(vec![state.clone(), x.clone().into()]);
     let (kept, mut value) = (builder.argument(0), builder.argument(1));
     let (content, token) = builder.read_state(kept);
     let weight = builder.blob(&half(&[8, 8]), 0);
@@ -87,7 +87,7 @@ fn what_is_written_reads_the_same_and_gives_the_same_bytes() {
 #[test]
 fn a_program_says_the_version_that_it_needs() {
     assert_eq!(program().version, 20_260_317);
-    let mut builder = BlockBuilder::new(vec![half(&[2]).into()]);
+    let mut builder = block(vec![half(&[2]).into()]);
     let x = builder.argument(0);
     let sum = builder.binary("add", x, x, HALF);
     let body = builder.finish_function(&[sum]);
@@ -176,7 +176,7 @@ fn layouts_tables_and_calls_survive() {
     let layout =
         Layout { alignments: vec![1, 1, 64], interleave: vec![2, 1], memory: Memory::IoSurface };
     let laid = TensorType { layout: Some(layout), ..half(&[4, 8]) };
-    let mut builder = BlockBuilder::new(vec![laid.clone().into()]);
+    let mut builder = block(vec![laid.clone().into()]);
     let x: Value = builder.argument(0);
     let plain = builder.emit_one("ax.copy_discarding_constraints_v1", &[x], half(&[4, 8]));
     let indices =

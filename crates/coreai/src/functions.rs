@@ -1,15 +1,12 @@
 //! Functions of a package: which shapes each has, what it takes and gives.
 
 use crate::blobs::Blobs;
-use crate::lower::Lowering;
+use crate::failure::Failure;
+use crate::lower::{Lowering, Shapes};
 use anemll_aicode::{Function, Port, Type};
 use anemll_mil::{FunctionInterface, interface, model};
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::{Model, mil};
-use std::collections::BTreeMap;
-
-/// Shapes of inputs by name.
-pub(crate) type Shapes = BTreeMap<String, Vec<u64>>;
 
 /// An error about a program, as users see it.
 pub(crate) fn refusal(error: &anemll_mil::Error) -> Error {
@@ -73,37 +70,4 @@ fn one<'a>(
     let outputs = block.outputs.iter().zip(kinds).map(|(name, kind)| Port::new(name, kind));
     let outputs = tokens.chain(outputs).collect();
     Ok(Function { name: name.to_owned(), inputs, outputs, body, ..Function::default() })
-}
-
-/// Why a function was not lowered.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// What the program asks for.
-    Program(anemll_mil::Error),
-    /// A weight that cannot be read.
-    Reading(Error),
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Self::Program(anemll_mil::Error::new(message))
-    }
-}
-
-impl From<&str> for Failure {
-    fn from(message: &str) -> Self {
-        message.to_owned().into()
-    }
-}
-
-impl From<anemll_mil::Error> for Failure {
-    fn from(error: anemll_mil::Error) -> Self {
-        Self::Program(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Reading(error)
-    }
 }

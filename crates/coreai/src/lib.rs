@@ -7,6 +7,7 @@
 
 mod blobs;
 mod compile;
+mod failure;
 mod functions;
 mod lower;
 mod reading;

@@ -1,6 +1,6 @@
 //! Reading an operation: what is bound to its parameters, and the types of what it gives.
 
-use crate::functions::Failure;
+use crate::failure::Failure;
 use anemll_aicode::{ElementType, TensorType as CoreTensor};
 use anemll_mil::literal::Literal;
 use anemll_mil::ops::{self, Arguments, Operand, Opset, Origin};

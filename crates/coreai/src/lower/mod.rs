@@ -9,16 +9,20 @@ mod slices;
 mod weights;
 
 use crate::blobs::Blobs;
-use crate::functions::{Failure, Shapes};
+use crate::failure::Failure;
 use crate::reading::{self, Bound, Entries, Entry, Known};
 use anemll_aicode::{Block, BlockBuilder, Port, TensorType, Type, Value};
 use anemll_mil::ops::Opset;
 use anemll_mil::types::{Symbols, ValueType};
 use anemll_mil::{Literal, TensorType as MilTensor};
 use coreml_proto::mil;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 pub(crate) type Lowered<T = Value> = Result<T, Failure>;
+
+/// Shapes of inputs by name.
+pub(crate) type Shapes = BTreeMap<String, Vec<u64>>;
 
 /// A function that is being lowered.
 pub(crate) struct Lowering<'a, 'b> {
@@ -88,7 +92,7 @@ impl<'a, 'b> Lowering<'a, 'b> {
         for (name, tensor) in &tensors {
             ports.push(Port::new(name, reading::tensor(tensor)?));
         }
-        let builder = BlockBuilder::new(ports.iter().map(|port| port.kind.clone()).collect());
+        let builder = anemll_aicode::block(ports.iter().map(|port| port.kind.clone()).collect());
         let mut entries = Entries::new();
         let mut kept = Vec::new();
         for (place, (name, tensor)) in states.iter().enumerate() {
