@@ -166,7 +166,7 @@ impl Asset {
         let invalid = |message: String| {
             Error::new(
                 codes::PACKAGE_INVALID,
-                format!("{PROGRAM} is no program of Core AI: {message}"),
+                format!("{PROGRAM} is not a Core AI program: {message}"),
             )
             .with_at(path.display().to_string())
             .with_hint("the file is damaged, or was written for another version of Core AI")
@@ -235,13 +235,15 @@ fn metadata(path: &Path) -> Result<Map<String, Value>, Error> {
         Err(error) => return Err(invalid(format!("{METADATA} cannot be read")).with_source(&error)),
     };
     let parsed: Value = serde_json::from_str(&text)
-        .map_err(|error| invalid(format!("{METADATA} is no JSON: {error}")))?;
+        .map_err(|error| invalid(format!("{METADATA} is not JSON: {error}")))?;
     let Value::Object(keys) = parsed else {
-        return Err(invalid(format!("{METADATA} holds no object")));
+        return Err(invalid(format!("{METADATA} does not hold an object")));
     };
     match keys.get("assetVersion").and_then(Value::as_str) {
         Some(version) if version.split('.').next() == Some("2") => Ok(keys),
         Some(version) => Err(invalid(format!("the asset has version {version}; loaders take 2"))),
-        None => Err(invalid(format!("{METADATA} lacks assetVersion, without which none loads"))),
+        None => Err(invalid(format!(
+            "{METADATA} has no assetVersion, without which an asset does not load"
+        ))),
     }
 }

@@ -40,6 +40,11 @@ impl BlockBuilder {
         Value(place as u64)
     }
 
+    /// Whether a value is an argument of the block.
+    pub const fn is_argument(&self, value: Value) -> bool {
+        value.0 < self.block.arguments.len() as u64
+    }
+
     /// The type of a value.
     pub fn kind(&self, value: Value) -> &Type {
         // Values are made here alone.

@@ -35,7 +35,7 @@ pub(crate) fn program(document: &Document) -> Result<Program> {
         Some(None) => Some(0),
         _ => None,
     };
-    let version = version.ok_or_else(|| wrong("the asset's version is no number"))?;
+    let version = version.ok_or_else(|| wrong("the asset's version is not a number"))?;
     let operations = asset.regions.iter().flat_map(|region| &region.blocks);
     let operations = operations.flat_map(|block| &block.operations);
     let functions = operations.map(|operation| decoder.function(operation));
@@ -65,7 +65,7 @@ impl<'a> Decoder<'a> {
             let name = self.string(dialect.name.into())?;
             if name != frame::DIALECT {
                 return Err(wrong(format!(
-                    "the file is of the dialect `{name}`; assets are of `{}`",
+                    "the file is written in the dialect `{name}`; assets are of `{}`",
                     frame::DIALECT
                 )));
             }
@@ -191,7 +191,7 @@ impl<'a> Decoder<'a> {
                 [Value::SignedList(shape), Value::Number(element), Value::Number(layout)],
             ) => {
                 let Attribute::Layout(layout) = self.attribute(*layout, depth + 1)? else {
-                    return Err(wrong("a tensor's layout is none"));
+                    return Err(wrong("a tensor's layout is not a layout"));
                 };
                 self.tensor(shape, *element, Some(layout), depth)?
             }
@@ -201,7 +201,7 @@ impl<'a> Decoder<'a> {
             }
             ("state", [Value::Number(tensor)]) => match self.kind(*tensor, depth + 1)? {
                 Type::Tensor(tensor) => Type::State(tensor),
-                other => return Err(wrong(format!("a state holds {other}, no tensor"))),
+                other => return Err(wrong(format!("a state holds {other}, not a tensor"))),
             },
             ("token", []) => Type::Token,
             ("symbol", []) => Type::Symbol,

@@ -206,9 +206,9 @@ fn descriptions_that_loaders_refuse_are_refused() {
     let path = folder.path().join("x.aimodel");
     let cases = [
         ("{\"assetVersion\":\"3.0\"}", "the asset has version 3.0"),
-        ("{}", "lacks assetVersion"),
-        ("[]", "holds no object"),
-        ("{", "is no JSON"),
+        ("{}", "has no assetVersion"),
+        ("[]", "does not hold an object"),
+        ("{", "is not JSON"),
     ];
     for (text, reason) in cases {
         std::fs::write(path.join("metadata.json"), text).unwrap();

@@ -20,8 +20,11 @@ pub(crate) fn all<'a>(model: &'a Model, blobs: &mut Blobs<'a>) -> Result<Vec<Fun
     let interfaces = interface(model).map_err(|error| refusal(&error))?;
     let mut functions = Vec::new();
     for described in &interfaces {
-        let Some(function) = program.functions.get(&described.name) else { continue };
-        for (name, shapes) in variants(described) {
+        let function = program.functions.get(&described.name).ok_or_else(|| {
+            let text = format!("the program has no function `{}`", described.name);
+            refusal(&anemll_mil::Error::new(text))
+        })?;
+        for (name, shapes) in variants(described)? {
             functions.push(one(function, described, &name, &shapes, blobs)?);
         }
     }
@@ -30,22 +33,42 @@ pub(crate) fn all<'a>(model: &'a Model, blobs: &mut Blobs<'a>) -> Result<Vec<Fun
 
 /// The names and shapes that a function gets: its own name for the default shapes, and one that
 /// says the shape for every other shape of the one input that has several.
-fn variants(described: &FunctionInterface) -> Vec<(String, Shapes)> {
+fn variants(described: &FunctionInterface) -> Result<Vec<(String, Shapes)>> {
+    let refused =
+        |text: String| Err(refusal(&anemll_mil::Error::new(text).in_function(&described.name)));
     let first = |port: &anemll_mil::combine::Port| {
         port.shapes.first().map(|shape| (port.name.clone(), shape.clone()))
     };
     let default: Shapes = described.inputs.iter().filter_map(first).collect();
     let mut variants = vec![(described.name.clone(), default.clone())];
-    let flexible: Vec<_> = described.inputs.iter().filter(|port| port.shapes.len() > 1).collect();
-    if let [port] = flexible.as_slice() {
-        for shape in &port.shapes[1..] {
-            let sizes: Vec<String> = shape.iter().map(u64::to_string).collect();
-            let mut shapes = default.clone();
-            shapes.insert(port.name.clone(), shape.clone());
-            variants.push((format!("{}_{}", described.name, sizes.join("x")), shapes));
+    let is_flexible = |port: &&anemll_mil::combine::Port| {
+        port.shapes.len() > 1 || port.shape.iter().any(|size| size.fixed().is_none())
+    };
+    let flexible: Vec<_> = described.inputs.iter().filter(is_flexible).collect();
+    match flexible.as_slice() {
+        [] => {}
+        [port] if port.shapes.len() > 1 => {
+            for shape in &port.shapes[1..] {
+                let sizes: Vec<String> = shape.iter().map(u64::to_string).collect();
+                let mut shapes = default.clone();
+                shapes.insert(port.name.clone(), shape.clone());
+                variants.push((format!("{}_{}", described.name, sizes.join("x")), shapes));
+            }
+        }
+        [port] => {
+            return refused(format!(
+                "the input `{}` has a range of shapes, and Core AI needs a list of them",
+                port.name
+            ));
+        }
+        [one, other, ..] => {
+            return refused(format!(
+                "the inputs `{}` and `{}` both have several shapes, and nothing says which go together",
+                one.name, other.name
+            ));
         }
     }
-    variants
+    Ok(variants)
 }
 
 fn one<'a>(

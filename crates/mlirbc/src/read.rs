@@ -284,7 +284,7 @@ fn resources(
             let key = reader.index(strings.len(), "string")?;
             let length = reader.varint()?;
             if reader.byte()? != BLOB {
-                return Err(reader.error("a resource is no blob"));
+                return Err(reader.error("a resource is not a blob"));
             }
             let after =
                 place.checked_add(length).filter(|after| *after <= end).ok_or_else(|| {

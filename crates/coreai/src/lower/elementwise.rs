@@ -2,6 +2,7 @@
 
 use super::{Job, Lowered, Lowering};
 use anemll_aicode::{ElementType, TensorType, Value};
+use anemll_mil::Literal;
 use half::f16;
 
 impl<'a> Lowering<'a, '_> {
@@ -69,12 +70,8 @@ impl<'a> Lowering<'a, '_> {
         let kind = self.builder.tensor(x);
         let element = kind.element;
         Ok(Some(match name {
-            // A function's input must not be its output.
-            "identity" => self.builder.reshape_copy(x),
-            "cast" => match job.kind()?.element {
-                same if same == element => self.builder.reshape_copy(x),
-                other => self.builder.cast(x, other),
-            },
+            "identity" => x,
+            "cast" => self.builder.cast(x, job.kind()?.element),
             "square" => self.builder.binary("mul", x, x, element),
             "rsqrt" | "log" | "inverse" => {
                 let small = match name {
@@ -124,9 +121,8 @@ impl<'a> Lowering<'a, '_> {
 
     /// A float of a parameter.
     pub(super) fn float(&self, job: &Job<'a>, parameter: &str, default: f64) -> Lowered<f64> {
-        let literal = self.literal(job, parameter)?;
-        let given = literal.and_then(|literal| literal.floats()?.first().copied());
-        Ok(given.unwrap_or(default))
+        let read = |literal: &Literal| literal.floats()?.first().copied();
+        Ok(self.given(job, parameter, "a number", read)?.unwrap_or(default))
     }
 
     /// `x` and a number, which changes nothing where it is zero in the type of `x`.

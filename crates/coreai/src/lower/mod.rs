@@ -240,9 +240,21 @@ impl<'a, 'b> Lowering<'a, 'b> {
         Ok(reading::literal(&self.entries, job.operation, parameter)?)
     }
 
+    /// What a parameter says; none where it is not given. One that says something else is refused.
+    fn given<T>(
+        &self,
+        job: &Job<'a>,
+        parameter: &str,
+        what: &str,
+        read: impl FnOnce(&Literal) -> Option<T>,
+    ) -> Lowered<Option<T>> {
+        let Some(literal) = self.literal(job, parameter)? else { return Ok(None) };
+        let found = read(&literal).ok_or_else(|| format!("`{parameter}` does not hold {what}"))?;
+        Ok(Some(found))
+    }
+
     fn integers(&self, job: &Job<'a>, parameter: &str) -> Lowered<Option<Vec<i64>>> {
-        let literal = self.literal(job, parameter)?;
-        Ok(literal.and_then(|literal| literal.integers().map(<[i64]>::to_vec)))
+        self.given(job, parameter, "integers", |literal| literal.integers().map(<[i64]>::to_vec))
     }
 
     fn integer(&self, job: &Job<'a>, parameter: &str, default: i64) -> Lowered<i64> {
@@ -251,18 +263,22 @@ impl<'a, 'b> Lowering<'a, 'b> {
     }
 
     fn flags(&self, job: &Job<'a>, parameter: &str, count: usize) -> Lowered<Vec<bool>> {
-        let literal = self.literal(job, parameter)?;
-        let flags = literal.and_then(|literal| literal.bools().map(<[bool]>::to_vec));
-        Ok(flags.unwrap_or_else(|| vec![false; count]))
+        let read = |literal: &Literal| literal.bools().map(<[bool]>::to_vec);
+        let flags = self.given(job, parameter, "truth values", read)?;
+        let flags = flags.unwrap_or_else(|| vec![false; count]);
+        if flags.len() != count {
+            return Err(format!("`{parameter}` has {} values, not {count}", flags.len()).into());
+        }
+        Ok(flags)
     }
 
     fn flag(&self, job: &Job<'a>, parameter: &str) -> Lowered<bool> {
-        Ok(self.flags(job, parameter, 1)?.first().copied().unwrap_or(false))
+        Ok(self.flags(job, parameter, 1)?[0])
     }
 
     fn text(&self, job: &Job<'a>, parameter: &str, default: &str) -> Lowered<String> {
-        let literal = self.literal(job, parameter)?;
-        Ok(literal.and_then(|literal| literal.text().map(str::to_owned)).unwrap_or(default.into()))
+        let read = |literal: &Literal| literal.text().map(str::to_owned);
+        Ok(self.given(job, parameter, "a text", read)?.unwrap_or_else(|| default.to_owned()))
     }
 
     /// An axis of a tensor of this rank.
@@ -304,10 +320,10 @@ impl<'a, 'b> Lowering<'a, 'b> {
     fn state(&self, operation: &'a mil::Operation) -> Lowered<usize> {
         let name = match reading::bound(operation, "input").first() {
             Some(Bound::Name(name)) => *name,
-            _ => return Err("`input` is no state".into()),
+            _ => return Err("`input` is not a state".into()),
         };
         let found = self.states.iter().position(|state| state.name == name);
-        found.ok_or_else(|| format!("`{name}` is no state").into())
+        found.ok_or_else(|| format!("`{name}` is not a state").into())
     }
 
     /// Ends the function: writes states, gives ports, block and the types of the outputs.
@@ -331,7 +347,11 @@ impl<'a, 'b> Lowering<'a, 'b> {
         }
         let mut kinds = Vec::new();
         for name in outputs {
-            let value = self.value(Bound::Name(name))?;
+            let mut value = self.value(Bound::Name(name))?;
+            // A function's input must not be its output.
+            if self.builder.is_argument(value) {
+                value = self.builder.reshape_copy(value);
+            }
             kinds.push(self.builder.kind(value).clone());
             given.push(value);
         }

@@ -16,8 +16,9 @@ impl<'a> Lowering<'a, '_> {
                 let rank = self.builder.shape(x).len();
                 let order = self.integers(job, "perm")?.ok_or("`perm` is missing")?;
                 let order = order.into_iter().map(|axis| super::place(axis, rank));
-                let order =
-                    order.collect::<Option<Vec<_>>>().ok_or("`perm` is no order of axes")?;
+                let order = order
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or("`perm` is not an order of the axes")?;
                 self.builder.transpose(x, &order)
             }
             "concat" => {

@@ -47,12 +47,41 @@ impl<'a> Lowering<'a, '_> {
     fn slice_by_size(&mut self, job: &Job<'a>) -> Lowered {
         let x = self.operand(job, "x")?;
         let shape = job.kind()?.shape.clone();
-        let begin = self.operand(job, "begin")?;
-        let begin = self.builder.cast(begin, ElementType::Int32);
+        let own = self.builder.shape(x);
+        let begin = match self.stored_integers(job, "begin")? {
+            Some(places) => {
+                let from_front = places.iter().zip(&own);
+                let wrapped = from_front.map(|(at, size)| if *at < 0 { at + size } else { *at });
+                self.builder.signed(&wrapped.collect::<Vec<_>>())
+            }
+            None => {
+                let begin = self.operand(job, "begin")?;
+                let begin = self.builder.cast(begin, ElementType::Int32);
+                self.wrapped(begin, &own)
+            }
+        };
         let sizes = self.builder.signed(&shape);
         let end = self.builder.binary("add", begin, sizes, ElementType::Int32);
         let steps = self.builder.signed(&vec![1; shape.len()]);
         Ok(self.builder.slice(x, [begin, end, steps], &shape))
+    }
+
+    /// Integers that the program holds; none where they are computed.
+    fn stored_integers(&self, job: &Job<'a>, parameter: &str) -> Lowered<Option<Vec<i64>>> {
+        match reading::stored(&self.entries, job.operation, parameter) {
+            Some(_) => self.integers(job, parameter),
+            None => Ok(None),
+        }
+    }
+
+    /// Places counted from the front, where negative ones count from the end: what is added to them
+    /// must not lead over the end to the front.
+    fn wrapped(&mut self, places: Value, sizes: &[i64]) -> Value {
+        let zeros = self.builder.signed(&vec![0; sizes.len()]);
+        let sizes = self.builder.signed(sizes);
+        let from_end = self.builder.binary("greater", zeros, places, ElementType::Bool);
+        let wrapped = self.builder.binary("add", places, sizes, ElementType::Int32);
+        self.builder.select(from_end, wrapped, places)
     }
 
     /// Where a slice begins, ends and how it steps, with masks worked in.
@@ -64,11 +93,9 @@ impl<'a> Lowering<'a, '_> {
         }
         let from_first = self.flags(job, "begin_mask", rank)?;
         let to_last = self.flags(job, "end_mask", rank)?;
-        let stored = |name| reading::stored(&self.entries, job.operation, name).is_some();
         let steps;
-        if stored("begin") && stored("end") {
-            let begin = self.integers(job, "begin")?.ok_or("`begin` is missing")?;
-            let end = self.integers(job, "end")?.ok_or("`end` is missing")?;
+        let known = (self.stored_integers(job, "begin")?, self.stored_integers(job, "end")?);
+        if let (Some(begin), Some(end)) = known {
             let (mut first, mut last) = (Vec::new(), Vec::new());
             for (axis, size) in sizes.iter().enumerate() {
                 let clamped = |bound: i64| {
@@ -106,6 +133,7 @@ impl<'a> Lowering<'a, '_> {
             end = self.builder.binary("add", end, whole, ElementType::Int32);
         }
         if squeezed.contains(&true) {
+            begin = self.wrapped(begin, sizes);
             let one = self.builder.signed(&vec![1; rank]);
             let after = self.builder.binary("add", begin, one, ElementType::Int32);
             let (kept, ones) = (kept(squeezed), ones(squeezed));
