@@ -51,7 +51,7 @@ impl<const MISTAKE: u8> Quantizer for Copies<MISTAKE> {
         let finite = |bytes: &[u8; 2]| u16::from_le_bytes(*bytes) & 0x7c00 != 0x7c00;
         let is_finite = tensor.bytes().as_chunks().0.iter().all(finite);
         if tensor.dtype() != DType::FLOAT16 || MISTAKE != TAKES_NAN && !is_finite {
-            return Err(Error::new(codes::WEIGHT_NOT_FINITE, "a weight is no number"));
+            return Err(Error::new(codes::WEIGHT_NOT_FINITE, "a weight is not a number"));
         }
         let mut bytes = tensor.bytes().to_vec();
         if MISTAKE == COUNTS && !bytes.is_empty() {

@@ -70,7 +70,7 @@ fn weight_references() {
     refused("not in a reference", "weight.bin", 64);
     refused("not in a reference", "/etc/passwd", 0);
     refused("has offset 64", r#"anemll-weight:{"tensor":"w"}"#, 64);
-    refused("is no JSON", "anemll-weight:{", 0);
+    refused("is not JSON", "anemll-weight:{", 0);
     refused("names no tensor", "anemll-weight:{}", 0);
     refused("names no tensor", r#"anemll-weight:{"tensor":""}"#, 0);
 }

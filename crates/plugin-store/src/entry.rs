@@ -9,7 +9,7 @@ use anemll_plugin_api::{Builtin, Error, LoadedPlugin, Result};
 use anemll_plugin_host::{Snapshot, manifest_of_file, open};
 
 use crate::lock::LockFile;
-use crate::permissions::anyone_may_write;
+use crate::permissions::refuse_writable;
 use crate::place::Origin;
 
 /// What becomes of a plugin.
@@ -117,13 +117,8 @@ impl Entry {
 
     /// A library in a folder that only some may write to, while anyone may write to the library.
     pub(crate) fn refused_if_writable(mut self) -> Self {
-        if let Some(path) = self.path.as_ref().filter(|path| anyone_may_write(path)) {
-            let writable = Error::new(
-                codes::PLUGIN_WRITABLE,
-                "the plugin is not loaded, as anyone may write to its file",
-            )
-            .with_at(path.display().to_string())
-            .with_hint(format!("take that right away: chmod o-w {}", path.display()));
+        let refused = self.path.as_deref().map(refuse_writable);
+        if let Some(Err(writable)) = refused {
             self.refusal = Some(writable);
         }
         self
@@ -203,6 +198,11 @@ impl Entry {
     /// Where the plugin is, for messages.
     pub fn location(&self) -> String {
         self.path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
+    }
+
+    /// Whether it would be loaded if the user trusted it, as it is now.
+    pub(crate) fn needs_trust(&self) -> bool {
+        matches!(self.own_status(), Status::Untrusted | Status::Stale)
     }
 
     /// The status by itself, whatever other plugins there are.

@@ -79,7 +79,7 @@ impl LockFile {
         }
         let contents: Contents = serde_json::from_str(&text).map_err(damaged)?;
         if let Some(plugin) = contents.plugins.iter().find(|plugin| !is_legal_id(&plugin.name)) {
-            return Err(invalid(path, &format!("{:?} is no plugin's name", plugin.name)));
+            return Err(invalid(path, &format!("{:?} is not a plugin's name", plugin.name)));
         }
         Ok(Self { plugins: contents.plugins })
     }

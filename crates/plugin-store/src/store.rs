@@ -10,6 +10,7 @@ use anemll_plugin_host::{Snapshot, manifest_of_file};
 
 use crate::found::Found;
 use crate::lock::{LOCK_FILE, LockFile, Locked};
+use crate::permissions::refuse_writable;
 use crate::place::DATA_VARIABLE;
 use crate::search::{ADDED, absolute};
 
@@ -49,7 +50,7 @@ impl Store {
     /// Copies a plugin into the user's folder, in place of one of the same name, and trusts it.
     ///
     /// # Errors
-    /// Those of [`Snapshot::of`], and [`codes::PLUGIN_LOCK_INVALID`].
+    /// Those of [`Snapshot::of`], [`codes::PLUGIN_WRITABLE`], and [`codes::PLUGIN_LOCK_INVALID`].
     pub fn add(&self, file: &Path) -> Result<Locked> {
         let snapshot = Snapshot::of(file)?;
         let added = self.folder.join(ADDED);
@@ -59,6 +60,7 @@ impl Store {
         self.change(|lock| {
             let failed = |source: std::io::Error| unwritable(&added, &source);
             make_folder(&added).map_err(failed)?;
+            refuse_writable(&added)?;
             let mut copy = tempfile::NamedTempFile::new_in(&added).map_err(failed)?;
             snapshot.copy_to(&mut copy).and_then(|()| copy.as_file().sync_all()).map_err(failed)?;
             copy.persist(&target).map_err(|error| failed(error.error))?;
@@ -73,12 +75,14 @@ impl Store {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NOT_FOUND`] and [`codes::PLUGIN_AMBIGUOUS`] for names, those of
-    /// [`Snapshot::of`] for libraries, and [`codes::PLUGIN_LOCK_INVALID`].
+    /// [`Snapshot::of`] for libraries, [`codes::PLUGIN_WRITABLE`], and [`codes::PLUGIN_LOCK_INVALID`].
     pub fn trust(&self, named: &Path, found: &Found) -> Result<Locked> {
         let path = match plugin_name(named) {
             Some(name) => found_file(name, found)?,
             None => absolute(named),
         };
+        // It would be listed, and still not be loaded.
+        refuse_writable(&path)?;
         let snapshot = Snapshot::of(&path)?;
         self.change(|lock| {
             let plugin = locked(&snapshot, path);
@@ -149,6 +153,7 @@ impl Store {
     fn change<R>(&self, change: impl FnOnce(&mut LockFile) -> Result<R>) -> Result<R> {
         let failed = |source: std::io::Error| unwritable(&self.folder, &source);
         make_folder(&self.folder).map_err(failed)?;
+        refuse_writable(&self.folder)?;
         let guard = anemll_files::open_own(&self.folder.join(GUARD)).map_err(failed)?;
         File::lock(&guard).map_err(failed)?;
         let path = self.folder.join(LOCK_FILE);
@@ -173,7 +178,7 @@ fn found_file(name: &str, found: &Found) -> Result<PathBuf> {
         entry.path.is_some() && entry.manifest.as_ref().is_ok_and(|it| it.name == name)
     };
     let all: Vec<_> = found.entries().iter().filter(named).collect();
-    let waiting: Vec<_> = all.iter().copied().filter(|entry| entry.usable().is_err()).collect();
+    let waiting: Vec<_> = all.iter().copied().filter(|entry| entry.needs_trust()).collect();
     let candidates = if waiting.is_empty() { all } else { waiting };
     match candidates.as_slice() {
         [] => Err(Error::new(

@@ -89,7 +89,7 @@ impl Sdk {
         };
         let names = about.crates.iter().flat_map(|(name, uses)| uses.iter().chain([name]));
         if let Some(other) = names.into_iter().find(|name| !legal(name)) {
-            return Err(unfit(format!("its {ABOUT} names {other:?}, which is no crate")));
+            return Err(unfit(format!("its {ABOUT} names {other:?}, which is not a crate")));
         }
         Ok(Self { folder: folder.to_owned(), about })
     }

@@ -96,7 +96,7 @@ fn what_cannot_be_made_leaves_nothing() {
     about(&sdk, env!("CARGO_PKG_VERSION"), r#""anemll-plugin-api": []"#);
     refused("moth", codes::SDK_UNFIT, "lacks the crate `anemll-decoder`");
     about(&sdk, env!("CARGO_PKG_VERSION"), r#""anemll-plugin-api": ["../../x"]"#);
-    refused("moth", codes::SDK_UNFIT, "which is no crate");
+    refused("moth", codes::SDK_UNFIT, "which is not a crate");
     about(&sdk, "99.0.0", "");
     refused("moth", codes::SDK_UNFIT, "99.0.0");
     fs::write(sdk.join("sdk.json"), "{").unwrap();

@@ -50,7 +50,7 @@ pub(super) fn check(value: &mil::Value, weights: &Weights<'_>) -> Result<(), Str
 /// The JSON names a tensor. What else it says is the host's business.
 fn check_reference(reference: &str) -> Result<(), String> {
     let json: serde_json::Value = serde_json::from_str(reference)
-        .map_err(|error| format!("the weight reference {reference} is no JSON: {error}"))?;
+        .map_err(|error| format!("the weight reference {reference} is not JSON: {error}"))?;
     match json.get("tensor") {
         Some(serde_json::Value::String(name)) if !name.is_empty() => Ok(()),
         _ => Err(format!("the weight reference {reference} names no tensor")),

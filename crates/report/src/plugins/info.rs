@@ -46,9 +46,22 @@ pub struct Info {
 pub fn info(named: &Path, search: &Search) -> Result<Vec<Info>> {
     let found = search.run()?;
     let Some(name) = named.to_str().filter(|text| is_legal_id(text)) else {
-        let entry = search.look_at(named);
+        // One that was found is told of as it is found.
+        let path = named.canonicalize().ok();
+        let is_it = |entry: &&Entry| {
+            let own = entry.path.as_ref().and_then(|own| own.canonicalize().ok());
+            own.is_some() && own == path
+        };
+        let looked_at;
+        let entry = match found.entries().iter().find(is_it) {
+            Some(entry) => entry,
+            None => {
+                looked_at = search.look_at(named);
+                &looked_at
+            }
+        };
         entry.manifest.clone()?;
-        return Ok(of_entry(&found, &entry).into_iter().collect());
+        return Ok(of_entry(&found, entry).into_iter().collect());
     };
     let has_it = |entry: &&Entry| {
         entry.manifest.as_ref().is_ok_and(|manifest| {

@@ -105,10 +105,6 @@ impl Trial for Weights<'_> {
         let quantizer = self.quantizer();
         let scheme = quantizer.scheme(&Outline::new(3000, 1).with_whole(true))?;
         let plan = Self::plan(&*quantizer, host)?;
-        // Nothing can be stopped of a quantizer that leaves all weights as they are.
-        if plan.decisions.values().all(|decision| decision.encoding.is_none()) {
-            host.check_cancelled()?;
-        }
         let mut made = vec![
             ("the scheme".to_owned(), super::json(&scheme)),
             ("the plan".to_owned(), super::json(&plan)),
@@ -124,6 +120,12 @@ impl Trial for Weights<'_> {
             );
         }
         Ok(made)
+    }
+
+    // Nothing can be stopped of a quantizer that leaves all weights as they are.
+    fn can_be_stopped(&self) -> bool {
+        let plan = must("the plan", Self::plan(&*self.quantizer(), &Host::quiet()));
+        plan.decisions.values().any(|decision| decision.encoding.is_some())
     }
 
     fn check_unknown(&self) {

@@ -165,7 +165,7 @@ fn operand<'a>(values: &'a Values, operation: &mil::Operation, name: &str) -> Re
         Some(Binding::Name(name)) => values.get(name),
         _ => None,
     };
-    let text = format!("`{name}` of `{}` is no value of the function", operation.r#type);
+    let text = format!("`{name}` of `{}` is not a value of the function", operation.r#type);
     value.ok_or_else(|| invalid(text))
 }
 
