@@ -62,7 +62,7 @@ impl Packed {
         &self.shape
     }
 
-    /// Whether its products are computed without decoding, so that it need never be decoded.
+    /// Whether its products with one or two columns are computed without decoding.
     pub(crate) fn is_fast(&self) -> bool {
         self.tables.is_some()
     }

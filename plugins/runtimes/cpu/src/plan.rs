@@ -35,6 +35,8 @@ pub(crate) struct FunctionPlan {
     values: HashMap<String, Input>,
     /// The weights that stay packed.
     packed: HashMap<String, Arc<Packed>>,
+    /// Whether decoding some of them would make later runs faster.
+    slow: bool,
     slots: usize,
     wide: bool,
 }
@@ -142,6 +144,23 @@ fn named_arguments(operation: &mil::Operation) -> impl Iterator<Item = (&str, &s
     })
 }
 
+/// Whether an operation multiplies a weight with more columns than are taken one by one.
+fn is_batch(operation: &mil::Operation) -> bool {
+    let shape = operation.outputs.first().and_then(|output| match value_type(output) {
+        Ok(ValueType::Tensor(kind)) => kind.fixed_shape(),
+        _ => None,
+    });
+    let Some(shape) = shape else { return false };
+    // The size that the output has of the rows of the weight; the others are its columns.
+    let rows = match operation.r#type.as_str() {
+        "conv" => shape.get(1),
+        "linear" => shape.last(),
+        _ => None,
+    };
+    let columns = |rows: &u64| shape.iter().product::<u64>() / (*rows).max(1);
+    rows.is_some_and(|rows| columns(rows) > kernels::VECTORS as u64)
+}
+
 impl Planner<'_> {
     /// Plans a function.
     pub(crate) fn plan(
@@ -156,6 +175,7 @@ impl Planner<'_> {
             decoder: Decoder::new(block, model.weight_files()),
             decoded: HashSet::new(),
             unpacked: HashSet::new(),
+            batched: HashSet::new(),
             operands: HashMap::new(),
             last_uses: HashMap::new(),
             slots: 0,
@@ -170,6 +190,8 @@ impl Planner<'_> {
             for (argument, value) in named_arguments(operation) {
                 if !kernels::takes_packed(&operation.r#type, argument) {
                     building.unpacked.insert(value.to_owned());
+                } else if is_batch(operation) {
+                    building.batched.insert(value.to_owned());
                 }
             }
         }
@@ -216,8 +238,12 @@ impl Planner<'_> {
             }
         }
         let slots = building.slots;
+        let batched = building.batched;
+        let is_slow =
+            |(name, one): (&String, &Arc<Packed>)| !one.is_fast() || batched.contains(name);
+        let slow = packed.iter().any(is_slow);
         let (function, wide) = (name.to_owned(), self.wide);
-        Ok(FunctionPlan { function, steps, inputs, outputs, values, packed, slots, wide })
+        Ok(FunctionPlan { function, steps, inputs, outputs, values, packed, slow, slots, wide })
     }
 }
 
@@ -230,6 +256,8 @@ struct Building<'p, 'a> {
     decoded: HashSet<String>,
     /// Values that are read by what cannot read them packed.
     unpacked: HashSet<String>,
+    /// Values that are multiplied with more columns than are taken one by one.
+    batched: HashSet<String>,
     operands: HashMap<String, Operand>,
     /// Index of the last operation that reads a value; `usize::MAX` for outputs.
     last_uses: HashMap<String, usize>,
@@ -348,10 +376,10 @@ impl Building<'_, '_> {
     }
 
     /// Whether a weight stays packed that all its readers can read so.
-    fn stays_packed(&self, packed: &Packed) -> bool {
+    fn stays_packed(&self, name: &str, packed: &Packed) -> bool {
         match self.planner.packed {
             Keep::Packed => true,
-            Keep::Fast(_) => packed.is_fast(),
+            Keep::Fast(_) => packed.is_fast() && !self.batched.contains(name),
             Keep::Decoded(_) => false,
         }
     }
@@ -390,7 +418,9 @@ impl Building<'_, '_> {
             None => self.packed(&output.name, &kind)?,
             Some(_) => None,
         };
-        if let Some(packed) = packed.as_ref().filter(|packed| self.stays_packed(packed)) {
+        if let Some(packed) =
+            packed.as_ref().filter(|packed| self.stays_packed(&output.name, packed))
+        {
             return self.define(&output.name, Operand::Packed(Arc::clone(packed)));
         }
         let tensor = match (known, packed) {
@@ -549,6 +579,11 @@ impl FunctionPlan {
     /// The weights that stay packed, by name.
     pub(crate) fn packed(&self) -> &HashMap<String, Arc<Packed>> {
         &self.packed
+    }
+
+    /// Whether decoding some packed weights would make later runs faster.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow
     }
 
     /// Names of all values.

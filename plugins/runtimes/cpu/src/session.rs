@@ -133,7 +133,7 @@ impl CpuSession {
                 entry.packed_runs = 0;
             }
             let packed = entry.plan.as_ref().map(FunctionPlan::packed);
-            let slow = packed.is_none_or(|packed| packed.values().any(|one| !one.is_fast()));
+            let slow = entry.plan.as_ref().is_none_or(FunctionPlan::is_slow);
             if packed.is_some() && !shown && (entry.packed_runs > 0 || !slow) {
                 break;
             }

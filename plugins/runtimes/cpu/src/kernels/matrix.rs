@@ -44,6 +44,10 @@ fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f
     }
 }
 
+/// Columns up to which a product is one with vectors, each by itself: for these, packed weights need not
+/// be decoded.
+pub(crate) const VECTORS: usize = 2;
+
 /// Floats of weights that are widened at once, so that they stay in the second-level cache.
 const BLOCK_FLOATS: usize = 96 * 1024;
 
@@ -66,7 +70,7 @@ pub(super) fn project(
         return invalid("weights or bias do not have the declared shape");
     }
     let mut buffer = frame.pool.take_elements(element, rows * columns)?;
-    if columns <= 2 {
+    if columns <= VECTORS {
         project_vectors(frame, weights, rows, x, bias, element, &mut buffer)?;
         return Ok(buffer);
     }

@@ -23,6 +23,8 @@ mod state;
 mod top;
 mod unary;
 
+pub(crate) use matrix::VECTORS;
+
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
 use crate::packed::Packed;
