@@ -160,6 +160,15 @@ fn an_added_plugin_is_found_and_goes_away_again() {
     let told = stderr(&succeed(&mut machine.anemll(&["plugin", "remove", "uniform"])));
     assert!(told.contains("removed") && !added.exists(), "{told}");
     assert!(machine.rows(&mut machine.anemll(&["plugin", "list", "--json"]), "uniform").is_empty());
+    // A folder that anyone may write to is not added to: nothing in it would be loaded.
+    let folder = machine.path("data/plugins");
+    let allow = |mode| {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(0o777);
+    let output = machine.anemll(&["plugin", "add"]).arg(&newer).output().unwrap();
+    assert!(!output.status.success() && stderr(&output).contains("[A0130]"), "{}", stderr(&output));
+    allow(0o700);
     // What was copied there by hand is not loaded.
     machine.put(&example("uniform"), "data/plugins/libuniform.so");
     let rows = machine.rows(&mut machine.anemll(&["plugin", "list", "--json"]), "uniform");
@@ -209,8 +218,9 @@ fn the_first_of_a_name_is_used_and_two_at_one_place_are_none() {
     let mut command = machine.anemll(&["--plugin"]);
     let output = machine.convert(command.arg(&shipped), "lut");
     assert!(output.status.success() && !stderr(&output).contains("takes"), "{}", stderr(&output));
-    // What the user has added never does.
-    succeed(machine.anemll(&["plugin", "add"]).arg(&named));
+    // What the user has added never does, which is said.
+    let told = stderr(&succeed(machine.anemll(&["plugin", "add"]).arg(&named)));
+    assert!(told.contains("it is not used while") && told.contains("(installed)"), "{told}");
     let found = statuses(&mut machine.anemll(&list));
     assert_eq!(found, said(&[("installed", "ok"), ("user", "shadowed")]));
     // Two at one place: an error for who asks for one, and nobody else.
@@ -320,6 +330,15 @@ fn a_program_without_plugins_says_which_folders_it_looked_into() {
     assert!(rows.iter().all(|row| row["status"] == "ok" && row["origin"] == "installed"));
     let text = stderr(&run(machine.anemll(&["plugin", "doctor"]).env("COLUMNS", "200")));
     assert!(text.contains("of the checks failed"), "{text}");
+}
+
+#[test]
+fn a_library_that_is_in_use_is_told_of_as_it_is_found() {
+    let machine = Machine::new(&SHIPPED);
+    let shipped = machine.path("bin/plugins/liblut.so");
+    let output = succeed(machine.anemll(&["plugin", "info", "--json"]).arg(&shipped));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told[0]["status"], &told[0]["origin"]), (&"ok".into(), &"installed".into()));
 }
 
 #[test]

@@ -186,6 +186,8 @@ pub(crate) fn read(
     let tied = defaults.tie_word_embeddings;
     if family.section.is_some() && !defaults.outer_tie {
         refusals.take(check_outer_tie(&whole, &config, tied))?;
+    } else if family.section.is_some() {
+        notes.extend(inner_tie_note(&whole, &config, tied));
     }
     let tying = if defaults.outer_tie { &whole } else { &config };
     let head = refusals.take(head(tying, model, &names, (tied, choices.head), &mut notes))?;
@@ -325,6 +327,19 @@ fn check_outer_tie(whole: &Config<'_>, config: &Config<'_>, default: bool) -> Re
         }
         _ => Ok(()),
     }
+}
+
+/// Where the whole configuration decides whether the head is tied: a note if that of the language model
+/// says otherwise.
+fn inner_tie_note(whole: &Config<'_>, config: &Config<'_>, default: bool) -> Option<String> {
+    // What is wrong is refused where it is read.
+    let outer = whole.boolean(TIED).ok()?.unwrap_or(default);
+    let inner = config.boolean(TIED).ok()?.filter(|inner| *inner != outer)?;
+    let key = config.path(TIED);
+    Some(format!(
+        "config.json: `{key}` = {inner} is not read; `{TIED}` of the whole model decides, which is {outer}, as in \
+         transformers"
+    ))
 }
 
 fn default_note(config: &Config<'_>, key: &str, value: impl std::fmt::Display) -> String {

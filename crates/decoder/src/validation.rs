@@ -174,9 +174,7 @@ impl DecoderSpec {
                 ),
             ));
         }
-        let bytes =
-            self.state_shape().iter().try_fold(2_u64, |bytes, size| bytes.checked_mul(*size));
-        if bytes.is_none_or(|bytes| i64::try_from(bytes).is_err()) {
+        if !is_state(&self.state_shape()) {
             return Err(shape_invalid(
                 "context",
                 format!("of {} makes the state too large", self.context),
@@ -241,9 +239,21 @@ impl DecoderSpec {
                 format!("is {}, not from 2 to {LONGEST_KERNEL} tokens", first.taps),
             ));
         }
+        if self.recurrent_state_shape().is_some_and(|shape| !is_state(&shape)) {
+            return Err(key_invalid(
+                "linear_key_head_dim",
+                "and the other sizes of linear attention make its state too large",
+            ));
+        }
         match delta_nets.all(|other| other == first) {
             true => Ok(()),
             false => Err(key_invalid("layer_types", "has kinds of linear attention that differ")),
         }
     }
+}
+
+/// Whether the bytes of a float16 state of this shape can be counted.
+fn is_state(shape: &[u64]) -> bool {
+    let bytes = shape.iter().try_fold(2_u64, |bytes, size| bytes.checked_mul(*size));
+    bytes.is_some_and(|bytes| i64::try_from(bytes).is_ok())
 }

@@ -1,5 +1,7 @@
 //! All plugins of a run, and which of them goes before which.
 
+use std::path::Path;
+
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, Stage};
 use anemll_plugin_api::{Error, Result};
@@ -169,6 +171,17 @@ impl Found {
         self.first_named(name)
             .filter(|first| first.place < entry.place)
             .or_else(|| winner().filter(|first| !std::ptr::eq(*first, entry)))
+    }
+
+    /// Why the plugin at a path is not used although it may be: which one goes before it.
+    pub fn unused(&self, path: &Path) -> Option<String> {
+        let entry = self.entries.iter().find(|entry| entry.path.as_deref() == Some(path))?;
+        let first = self.before(entry, None)?;
+        Some(format!(
+            "it is not used while {} ({}) has the same name and goes before it; --plugin takes it for one run",
+            first.location(),
+            first.origin.name()
+        ))
     }
 
     /// The first plugin of a name that may be loaded.

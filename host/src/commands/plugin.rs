@@ -127,6 +127,10 @@ pub fn run(command: &PluginCommand, search: &Search) -> Result<()> {
                 "its SHA-256 is {}; `anemll plugin info {}` shows what it offers",
                 plugin.sha256, plugin.name
             ));
+            let found = Search { named: Vec::new(), ..search.clone() }.run()?;
+            if let Some(why) = found.unused(&plugin.path) {
+                super::say(&why);
+            }
             Ok(())
         }
         PluginCommand::Trust { plugins } => {

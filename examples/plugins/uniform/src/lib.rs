@@ -42,7 +42,9 @@ impl Quantizer for Uniform {
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let mut plan = Plan::default();
-        for weight in request.weights.iter().filter(|weight| weight.shape.len() > 1) {
+        // What gets no decision stays in float16: gains of norms, biases, and what has a single row.
+        let is_matrix = |shape: &[u64]| shape.len() > 1 && shape[0] > 1;
+        for weight in request.weights.iter().filter(|weight| is_matrix(&weight.shape)) {
             let fits = weight.shape[0].is_multiple_of(self.rows);
             let rows = if fits { self.rows } else { 1 };
             let decision = Decision::default()

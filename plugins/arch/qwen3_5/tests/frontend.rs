@@ -66,6 +66,10 @@ fn the_language_model_of_one_with_images_is_taken() {
     let tied =
         |outer| case.describe(&json!({"tie_word_embeddings": outer})).unwrap().tied_embeddings;
     assert_eq!((tied(json!(true)), tied(json!(false)), tied(json!(null))), (true, false, false));
+    // What it does not read, the user hears of.
+    let notes = |outer| case.describe(&json!({"tie_word_embeddings": outer})).unwrap().notes;
+    let told = |outer| notes(outer).iter().any(|note| note.contains("tie_word_embeddings` = true"));
+    assert!(told(json!(false)) && !told(json!(true)));
 }
 
 #[test]

@@ -36,8 +36,9 @@ impl Quantizer for MyPlugin {
 
     fn plan(&self, request: &PlanRequest<'_>, _: &Host) -> Result<Plan> {
         let mut plan = Plan::default();
-        // What gets no decision stays in float16: gains of norms, biases.
-        for weight in request.weights.iter().filter(|weight| weight.shape.len() > 1) {
+        // What gets no decision stays in float16: gains of norms, biases, and what has a single row.
+        let is_matrix = |shape: &[u64]| shape.len() > 1 && shape[0] > 1;
+        for weight in request.weights.iter().filter(|weight| is_matrix(&weight.shape)) {
             if self.embedding || weight.role != "embedding" {
                 let decision = Decision::default().with_encoding(encoding(&weight.shape));
                 plan.decisions.insert(weight.id.clone(), decision);
