@@ -60,7 +60,7 @@ async def run(asset, golden, tokens):
         if first - second > 2 * numpy.abs(ours - theirs).max():
             clear += 1
             equal += int(ours.argmax() == theirs.argmax())
-    good = bool(errors.max() <= LARGEST_ERROR and clear == equal)
+    good = bool(errors.max() <= LARGEST_ERROR and 0 < clear == equal)
     word = "ok" if good else "WRONG"
     print(f"{word} {asset} tokens={len(ids)} largest relative L2 {errors.max():.4f}, "
           f"mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
