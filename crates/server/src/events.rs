@@ -133,7 +133,7 @@ impl Writer {
         let named = |token: u32, value: f32| {
             let text = self.served.spelled(token);
             // A part of a character has bytes that are not known here.
-            let bytes = (!text.contains('\u{fffd}')).then(|| text.as_bytes());
+            let bytes = (!text.contains('\u{fffd}')).then_some(text.as_bytes());
             json!({ "token": text, "logprob": finite(value), "bytes": bytes })
         };
         match self.kind {
