@@ -8,6 +8,7 @@ use anemll_plugin_api::{Error, Result};
 
 use crate::entry::{Entry, Status};
 use crate::folder::{Folder, FolderState};
+use crate::lock::LockFile;
 use crate::place::Origin;
 
 /// What was found, in the order in which it is used.
@@ -15,16 +16,12 @@ use crate::place::Origin;
 pub struct Found {
     entries: Vec<Entry>,
     folders: Vec<Folder>,
-    lock_refusal: Option<Error>,
+    lock: Result<LockFile>,
 }
 
 impl Found {
-    pub(crate) fn new(
-        entries: Vec<Entry>,
-        folders: Vec<Folder>,
-        lock_refusal: Option<Error>,
-    ) -> Self {
-        Self { entries, folders, lock_refusal }
+    pub(crate) fn new(entries: Vec<Entry>, folders: Vec<Folder>, lock: Result<LockFile>) -> Self {
+        Self { entries, folders, lock }
     }
 
     /// Every plugin, usable or not.
@@ -37,9 +34,12 @@ impl Found {
         &self.folders
     }
 
-    /// Why the lock file cannot be used, if that is so.
-    pub fn lock_refusal(&self) -> Option<&Error> {
-        self.lock_refusal.as_ref()
+    /// The lock file as it was read.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn lock_file(&self) -> std::result::Result<&LockFile, &Error> {
+        self.lock.as_ref()
     }
 
     /// Where plugins were looked for and what came of it, in one sentence.
@@ -76,7 +76,7 @@ impl Found {
                 )
             })
         };
-        let lock = self.lock_refusal.as_ref().map(|error| {
+        let lock = self.lock.as_ref().err().map(|error| {
             let at = error.at.as_deref().unwrap_or_default();
             format!("{} ({at}) [{}]", error.message, error.code)
         });
