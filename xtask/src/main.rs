@@ -12,6 +12,7 @@ mod circles;
 mod command;
 mod demo;
 mod dist;
+mod folder;
 mod frozen;
 mod outside;
 mod sdk;
