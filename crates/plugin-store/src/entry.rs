@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, Manifest};
 use anemll_plugin_api::{Builtin, Error, LoadedPlugin, Result};
-use anemll_plugin_host::{Identity, Snapshot, manifest_of_file, open};
+use anemll_plugin_host::{Candidate, Identity, LoadOptions, Snapshot};
 use serde::Serialize;
 
 use crate::lock::LockFile;
@@ -60,14 +60,19 @@ pub struct Entry {
     pub(crate) place: usize,
     /// Why it is not loaded, though its manifest can be read.
     refusal: Option<Error>,
+    /// What was read of a library that needs no lock file.
+    candidate: Option<Candidate>,
     plugin: OnceLock<Result<LoadedPlugin>>,
 }
 
 impl Entry {
     /// A library that needs no lock file.
     pub(crate) fn of_file(origin: Origin, place: usize, path: PathBuf) -> Self {
-        let mut entry = Self::new(origin, place, manifest_of_file(&path));
+        let candidate = Candidate::of_file(&path);
+        let manifest = candidate.as_ref().map(|it| it.manifest().clone()).map_err(Clone::clone);
+        let mut entry = Self::new(origin, place, manifest);
         entry.path = Some(path);
+        entry.candidate = candidate.ok();
         entry
     }
 
@@ -136,6 +141,7 @@ impl Entry {
             sha256: None,
             place,
             refusal: None,
+            candidate: None,
             plugin: OnceLock::new(),
         }
     }
@@ -147,21 +153,20 @@ impl Entry {
     pub fn open(&self) -> Result<&LoadedPlugin> {
         let open = || {
             let manifest = self.usable()?;
-            match (&self.path, &self.sha256) {
-                (Some(path), Some(sha256)) => {
-                    let snapshot = Snapshot::of(path)?;
-                    if snapshot.identity().sha256 != *sha256 {
-                        let hint = trust_hint(self.origin, path);
-                        return Err(stale(&manifest.name)
-                            .with_at(path.display().to_string())
-                            .with_hint(hint));
-                    }
-                    snapshot.open()
-                }
-                (Some(path), None) => open(path),
-                // Built-in plugins are open from the start.
-                (None, _) => Err(Error::new(codes::INTERNAL, "a plugin has no file")),
+            if let Some(candidate) = &self.candidate {
+                return candidate.open(&LoadOptions::default());
             }
+            let (Some(path), Some(sha256)) = (&self.path, &self.sha256) else {
+                // Built-in plugins are open from the start.
+                return Err(Error::new(codes::INTERNAL, "a plugin has no file"));
+            };
+            let snapshot = Snapshot::of(path)?;
+            if snapshot.identity().sha256 != *sha256 {
+                return Err(stale(&manifest.name)
+                    .with_at(path.display().to_string())
+                    .with_hint(trust_hint(self.origin, path)));
+            }
+            snapshot.open()
         };
         self.plugin.get_or_init(open).as_ref().map_err(Clone::clone)
     }

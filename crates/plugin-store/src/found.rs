@@ -1,6 +1,7 @@
 //! All plugins of a run, and which of them goes before which.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, Stage};
@@ -40,6 +41,23 @@ impl Found {
     /// Why it cannot be used.
     pub fn lock_file(&self) -> std::result::Result<&LockFile, &Error> {
         self.lock.as_ref()
+    }
+
+    /// Opens every plugin that may be loaded, several at once. What came of each, [`Entry::open`] says.
+    pub fn open_all(&self) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(entry) = self.entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = entry.open();
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(self.entries.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
     }
 
     /// Where plugins were looked for and what came of it, in one sentence.

@@ -71,6 +71,7 @@ pub fn plugin_lines(found: &Found) -> Vec<Line> {
              from where the program came from",
         )];
     }
+    found.open_all();
     let plugins = found.entries().iter().map(|entry| plugin_line(found, entry));
     plugins.chain(stage_lines(found)).collect()
 }

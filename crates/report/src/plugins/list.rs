@@ -40,6 +40,7 @@ pub struct Row<'a> {
 /// A library of which no component is known is listed in any case, at the end: it may have one of that
 /// stage. Plugins that may be loaded are loaded, to see whether they can be.
 pub fn list(found: &Found, stage: Option<Stage>) -> Vec<Row<'_>> {
+    found.open_all();
     let mut rows: Vec<Row<'_>> = found.entries().iter().flat_map(|it| rows(found, it)).collect();
     if let Some(stage) = stage {
         rows.retain(|row| row.stage.is_none_or(|of_row| of_row == stage.name()));
