@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
+use anemll_generation::settings::Wanted;
 use anemll_pipeline::component_options::TypedOption;
 use anemll_pipeline::event::Event;
 use anemll_pipeline::goal::Goal;
@@ -216,23 +217,32 @@ pub struct SamplingArguments {
     /// Makes tokens that occurred less likely, above 1; 1: no difference (default: the model's, else 1).
     #[arg(long, value_name = "P", value_parser = penalty)]
     pub repetition_penalty: Option<f32>,
+    /// Makes tokens that the answer has already less likely, from -2 to 2; 0: no difference.
+    #[arg(long, value_name = "P", value_parser = from_minus_two)]
+    pub presence_penalty: Option<f32>,
+    /// The same, once for each time that a token occurred in the answer.
+    #[arg(long, value_name = "P", value_parser = from_minus_two)]
+    pub frequency_penalty: Option<f32>,
+    /// End the answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub stop: Vec<String>,
     /// Number that decides what is drawn; the same number gives the same text.
     #[arg(long, value_name = "N", value_parser = count)]
     pub seed: Option<u64>,
 }
 
 impl SamplingArguments {
-    /// Whether an option was given that means to draw.
-    pub fn asks_to_sample(&self) -> bool {
-        self.temperature.is_some_and(|value| value > 0.0)
-            || self.top_k.is_some()
-            || self.top_p.is_some()
-            || self.min_p.is_some()
-    }
-
-    /// Whether an option was given that needs all logits.
-    pub fn needs_logits(&self) -> bool {
-        self.asks_to_sample() || self.repetition_penalty.is_some_and(|penalty| penalty != 1.0)
+    /// What was typed, as those know it who choose tokens.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            temperature: self.temperature,
+            top_k: self.top_k.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+        }
     }
 }
 
@@ -252,6 +262,13 @@ fn penalty(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("take a number above 0, such as 1.1".to_owned()),
+    }
+}
+
+fn from_minus_two(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (-2.0..=2.0).contains(&value) => Ok(value),
+        _ => Err("take a number from -2 to 2".to_owned()),
     }
 }
 

@@ -353,6 +353,60 @@ fn suggestions_that_do_not_count_are_named() {
 }
 
 #[test]
+fn penalties_of_presence_and_frequency_change_what_is_repeated() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king said", "--max-tokens", "40"];
+    let plain = conversion.text("generate", &options);
+    for option in ["--presence-penalty", "--frequency-penalty"] {
+        let with = |value: &str| {
+            let all = [&options[..], &[option, value]].concat();
+            conversion.text("generate", &all)
+        };
+        assert_eq!(with("0"), plain);
+        assert_ne!(with("2"), plain, "{option}");
+        assert_ne!(with("-2"), plain, "{option}");
+    }
+}
+
+#[test]
+fn an_answer_ends_before_a_text_that_is_to_stop_it() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king said", "--max-tokens", "20"];
+    let prompt = "The king said";
+    let whole = conversion.text("generate", &options);
+    let answer = whole.strip_prefix(prompt).unwrap().trim_end();
+    // In the middle of a word or not: some characters that the answer has.
+    let characters: Vec<char> = answer.chars().collect();
+    let middle = characters.len() / 2;
+    let stop: String = characters[middle..middle + 5].iter().collect();
+    let before = &answer[..answer.find(&stop).unwrap()];
+    let stopped = [&options[..], &["--stop", "never in here", "--stop", &stop]].concat();
+    assert_eq!(conversion.text("generate", &stopped), format!("{prompt}{before}\n"));
+    let chat = [&stopped[..], &["--no-template", "--temperature", "0"]].concat();
+    assert_eq!(conversion.text("chat", &chat), format!("{before}\n"));
+    let json = [&stopped[..], &["--json"]].concat();
+    let document: Value = serde_json::from_str(&conversion.text("generate", &json)).unwrap();
+    assert_eq!(document["text"], before);
+    assert_eq!(document["end"], "stop");
+    assert!(document["tokens"].as_u64().unwrap() < 20);
+    // The model may ask for it, too.
+    conversion.edit("generation_config.json", |config| {
+        config.insert("stop_strings".to_owned(), serde_json::json!([stop]));
+    });
+    assert_eq!(conversion.text("generate", &options), format!("{prompt}{before}\n"));
+}
+
+#[test]
+fn generate_says_how_fast_it_was() {
+    let conversion = Conversion::new(&[]);
+    let options = ["--prompt", "The king", "--max-tokens", "4"];
+    let said = stderr(&succeed(&mut conversion.command("generate", &options)));
+    assert!(said.contains("[4 tokens, ") && said.contains(" per second; prompt of "), "{said}");
+    let quiet = [&options[..], &["--quiet"]].concat();
+    assert_eq!(stderr(&succeed(&mut conversion.command("generate", &quiet))), "");
+}
+
+#[test]
 fn bos_and_eos_come_from_the_class_and_the_map() {
     let conversion = Conversion::new(&[]);
     let options = ["--prompt", "The king said", "--max-tokens", "8"];
@@ -426,7 +480,14 @@ fn a_conversion_that_gives_only_the_winner_is_greedy() {
     let options = ["--prompt", "The king said", "--max-tokens", "8"];
     let answer = conversion.text("generate", &options);
     assert_eq!(Conversion::new(&[]).text("generate", &options), answer);
-    for option in [["--temperature", "0.5"], ["--top-k", "5"], ["--top-p", "0.5"]] {
+    for option in [
+        ["--temperature", "0.5"],
+        ["--top-k", "5"],
+        ["--top-p", "0.5"],
+        ["--repetition-penalty", "1.1"],
+        ["--presence-penalty", "0.5"],
+        ["--frequency-penalty", "-0.5"],
+    ] {
         for command in ["chat", "generate"] {
             let text = conversion.refused(command, &[&options[..], &option].concat(), "A0801");
             assert!(text.contains("without --argmax"), "{text}");
@@ -460,6 +521,9 @@ fn sampling_options_have_ranges() {
         ("--min-p", "-0.1", "a number from 0 to 1"),
         ("--repetition-penalty", "-2", "a number above 0"),
         ("--repetition-penalty", "0", "a number above 0"),
+        ("--presence-penalty", "2.1", "a number from -2 to 2"),
+        ("--frequency-penalty", "nan", "a number from -2 to 2"),
+        ("--stop", "", "a value is required"),
         ("--top-k", "-1", "a whole number, 0 or greater"),
         ("--max-tokens", "-1", "a whole number, 0 or greater"),
         ("--seed", "x", "a whole number, 0 or greater"),

@@ -6,18 +6,20 @@
 //! a prompt that does not go on where the last tokens ended is run from its beginning.
 
 use crate::engine::Engine;
+use crate::penalties::History;
 use crate::sampling::Sampler;
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_tokenizer::Bounded;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The model gave a stop token.
+    /// The model gave a stop token, or the caller wants no more.
     Stop,
     /// As many tokens as were asked for.
     Count,
@@ -65,6 +67,8 @@ pub struct Generator {
     stop: BTreeSet<u32>,
     /// The tokens in the state, by position.
     cached: Vec<u32>,
+    /// Tokens of the prompt that is being answered.
+    prompt: usize,
     /// Whether prompts go through infer alone.
     single_token: bool,
 }
@@ -72,12 +76,17 @@ pub struct Generator {
 impl Generator {
     /// A generator over an engine whose state is empty.
     pub fn new(engine: Engine, sampler: Sampler, stop: BTreeSet<u32>) -> Self {
-        Self { engine, sampler, stop, cached: Vec::new(), single_token: false }
+        Self { engine, sampler, stop, cached: Vec::new(), prompt: 0, single_token: false }
     }
 
     /// The engine, with what is in its state.
     pub fn into_engine(self) -> Engine {
         self.engine
+    }
+
+    /// How tokens are chosen.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
     }
 
     /// Whether prompts go token by token through `infer`, not in batches through `prefill`.
@@ -138,6 +147,22 @@ impl Generator {
         most: u64,
         each: &mut dyn FnMut(u32) -> Result<()>,
     ) -> Result<Answer> {
+        self.answer_until(prompt, most, &mut |token| {
+            each(token)?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// As [`Self::answer`], until `each` breaks; the token that made it do so counts.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn answer_until(
+        &mut self,
+        prompt: &[u32],
+        most: u64,
+        each: &mut dyn FnMut(u32) -> Result<ControlFlow<()>>,
+    ) -> Result<Answer> {
         self.check_room(prompt)?;
         let answer = self.run(prompt, most, each);
         if answer.is_err() && self.engine.is_recurrent() {
@@ -151,9 +176,10 @@ impl Generator {
         &mut self,
         prompt: &[u32],
         most: u64,
-        each: &mut dyn FnMut(u32) -> Result<()>,
+        each: &mut dyn FnMut(u32) -> Result<ControlFlow<()>>,
     ) -> Result<Answer> {
         let started = Instant::now();
+        self.prompt = prompt.len();
         let (mut next, prompt_tokens) = self.run_prompt(prompt)?;
         let prompt_seconds = started.elapsed().as_secs_f64();
         let started = Instant::now();
@@ -166,8 +192,11 @@ impl Generator {
                 break End::Stop;
             }
             check_cancelled()?;
-            each(next)?;
+            let flow = each(next)?;
             tokens += 1;
+            if flow.is_break() {
+                break End::Stop;
+            }
             if tokens == most {
                 break End::Count;
             }
@@ -207,7 +236,7 @@ impl Generator {
     fn step(&mut self, token: u32) -> Result<u32> {
         let head = self.engine.infer(token, self.cached.len() as u64)?;
         self.cached.push(token);
-        self.sampler.next(head, &self.cached)
+        self.sampler.next(head, History { tokens: &self.cached, prompt: self.prompt })
     }
 }
 

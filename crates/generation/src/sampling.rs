@@ -1,16 +1,18 @@
 //! Choosing the next token from logits.
 //!
-//! The filters work in place, in this order: repetition penalty, repeated sequences, temperature,
-//! top-k, top-p, min-p. A token that a
-//! filter takes away gets minus infinity. What is left is drawn from with a generator that gives
-//! the same numbers for the same seed on every system.
+//! The filters work in place, in this order: repetition penalty, frequency and presence penalty,
+//! repeated sequences, temperature, top-k, top-p, min-p. A token that a filter takes away gets minus
+//! infinity. What is left is drawn from with a generator that gives the same numbers for the same
+//! seed on every system.
 
 use crate::engine::Head;
+use crate::penalties::{
+    History, ban_repeated_sequences, penalize_presence_and_frequency, penalize_repetition,
+};
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 /// How tokens are chosen.
@@ -27,6 +29,10 @@ pub struct Sampling {
     /// Divides logits above 0 of tokens that occurred, and multiplies those below 0; 1 changes
     /// nothing.
     pub repetition_penalty: f32,
+    /// Taken from the logits of tokens that were generated; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// Taken from the logits of tokens as many times as they were generated; 0 changes nothing.
+    pub frequency_penalty: f32,
     /// No sequence of this many tokens occurs twice; 0 allows all.
     pub no_repeat_ngram: usize,
 }
@@ -39,6 +45,8 @@ impl Sampling {
         top_p: 1.0,
         min_p: 0.0,
         repetition_penalty: 1.0,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
         no_repeat_ngram: 0,
     };
 
@@ -49,37 +57,27 @@ impl Sampling {
 
     /// Whether tokens that occurred change what is chosen.
     pub fn looks_back(&self) -> bool {
-        self.repetition_penalty != 1.0 || self.no_repeat_ngram > 0
+        self.repetition_penalty != 1.0
+            || self.presence_penalty != 0.0
+            || self.frequency_penalty != 0.0
+            || self.no_repeat_ngram > 0
     }
-}
 
-/// Makes tokens that occurred less likely: logits above 0 are divided by `penalty`, those below 0
-/// multiplied, once for each token (Keskar et al. 2019, "CTRL", section 4.1; as
-/// `RepetitionPenaltyLogitsProcessor` of transformers).
-pub fn penalize_repetition(logits: &mut [f32], occurred: &[u32], penalty: f32) {
-    if penalty == 1.0 {
-        return;
+    /// Makes tokens of `history` less likely.
+    pub fn penalize(&self, logits: &mut [f32], history: History<'_>) {
+        let (presence, frequency) = (self.presence_penalty, self.frequency_penalty);
+        penalize_repetition(logits, history.tokens, self.repetition_penalty);
+        penalize_presence_and_frequency(logits, history.generated(), presence, frequency);
+        ban_repeated_sequences(logits, history.tokens, self.no_repeat_ngram);
     }
-    for token in occurred.iter().collect::<BTreeSet<_>>() {
-        if let Some(logit) = logits.get_mut(*token as usize) {
-            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
-        }
-    }
-}
 
-/// Takes away the tokens that would end a sequence of `count` tokens which occurred already.
-pub fn ban_repeated_sequences(logits: &mut [f32], occurred: &[u32], count: usize) {
-    if count == 0 || occurred.len() + 1 < count {
-        return;
-    }
-    let last = &occurred[occurred.len() + 1 - count..];
-    for sequence in occurred.windows(count) {
-        if let Some((end, beginning)) = sequence.split_last()
-            && beginning == last
-            && let Some(logit) = logits.get_mut(*end as usize)
-        {
-            *logit = f32::NEG_INFINITY;
-        }
+    /// Leaves the logits of those tokens that may be drawn, each divided by the temperature, which
+    /// is above 0.
+    pub fn filter(&self, logits: &mut [f32]) {
+        apply_temperature(logits, self.temperature);
+        keep_top_k(logits, self.top_k);
+        keep_top_p(logits, self.top_p);
+        keep_min_p(logits, self.min_p);
     }
 }
 
@@ -167,7 +165,7 @@ fn largest(logits: &[f32]) -> f32 {
 }
 
 /// Softmax.
-fn probabilities(logits: &[f32]) -> Vec<f64> {
+pub fn probabilities(logits: &[f32]) -> Vec<f64> {
     let largest = f64::from(largest(logits));
     let exponentials: Vec<f64> =
         logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).collect();
@@ -208,12 +206,12 @@ impl Sampler {
         self.sampling.is_greedy()
     }
 
-    /// The next token after `occurred`, prompt and answer so far.
+    /// The next token after those of `history`.
     ///
     /// # Errors
     /// A logit is NaN, no logit is finite, or only the largest logit is known and something else
     /// than that is asked for.
-    pub fn next(&mut self, head: Head, occurred: &[u32]) -> Result<u32> {
+    pub fn next(&mut self, head: Head, history: History<'_>) -> Result<u32> {
         if head.has_not_a_number() {
             return Err(unusable("the model gave a logit that is not a number"));
         }
@@ -229,15 +227,11 @@ impl Sampler {
             }
             Head::Logits(logits) => logits,
         };
-        penalize_repetition(&mut logits, occurred, self.sampling.repetition_penalty);
-        ban_repeated_sequences(&mut logits, occurred, self.sampling.no_repeat_ngram);
+        self.sampling.penalize(&mut logits, history);
         if self.is_greedy() {
             return Ok(Head::Logits(logits).best());
         }
-        apply_temperature(&mut logits, self.sampling.temperature);
-        keep_top_k(&mut logits, self.sampling.top_k);
-        keep_top_p(&mut logits, self.sampling.top_p);
-        keep_min_p(&mut logits, self.sampling.min_p);
+        self.sampling.filter(&mut logits);
         if !largest(&logits).is_finite() {
             return Err(unusable("the model gave no finite logit to choose from"));
         }
@@ -255,6 +249,7 @@ fn unusable(message: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn kept(logits: &[f32]) -> Vec<usize> {
         (0..logits.len()).filter(|index| logits[*index] > f32::NEG_INFINITY).collect()
@@ -322,37 +317,33 @@ mod tests {
         let sampling = Sampling { temperature: 1.0, ..Sampling::GREEDY };
         let mut sampler = Sampler::new(sampling, Some(1));
         let count = (0..4000)
-            .filter(|_| sampler.next(Head::Logits(logits.to_vec()), &[]).unwrap() == 0)
+            .filter(|_| {
+                sampler.next(Head::Logits(logits.to_vec()), History::default()).unwrap() == 0
+            })
             .count();
         assert!((900..1100).contains(&count), "{count}");
     }
 
     #[test]
-    fn tokens_that_occurred_are_penalized_once() {
-        let mut logits = [2.0, -2.0, 3.0, 0.0];
-        penalize_repetition(&mut logits, &[1, 0, 1, 3, 9], 2.0);
-        assert_eq!(logits, [1.0, -4.0, 3.0, 0.0]);
-        let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY };
-        let mut sampler = Sampler::new(sampling, Some(0));
+    fn what_occurred_decides_also_where_the_largest_is_taken() {
+        let occurred = History { tokens: &[1], prompt: 1 };
+        let generated = History { tokens: &[1], prompt: 0 };
         let head = || Head::Logits(vec![1.0, 3.0, 2.0]);
-        assert_eq!(sampler.next(head(), &[]).unwrap(), 1);
-        assert_eq!(sampler.next(head(), &[1]).unwrap(), 2);
-        assert_eq!(sampler.next(Head::Largest(1, 3.0), &[1]).unwrap_err().code, codes::USAGE);
-    }
-
-    #[test]
-    fn sequences_are_not_repeated() {
-        let banned = |occurred: &[u32], count| {
-            let mut logits = [0.0; 5];
-            ban_repeated_sequences(&mut logits, occurred, count);
-            (0..5).filter(|index| logits[*index] < 0.0).collect::<Vec<usize>>()
-        };
-        assert_eq!(banned(&[1, 2, 3, 1, 2], 3), [3]);
-        assert_eq!(banned(&[1, 2, 3, 1, 2], 2), [3]);
-        assert_eq!(banned(&[1, 2, 1, 3, 1], 2), [2, 3]);
-        assert_eq!(banned(&[1, 2, 2], 1), [1, 2]);
-        assert_eq!(banned(&[1, 2], 4), [] as [usize; 0]);
-        assert_eq!(banned(&[], 0), [] as [usize; 0]);
+        let next = |sampling, history| Sampler::new(sampling, Some(0)).next(head(), history);
+        let repetition = Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY };
+        assert_eq!(next(repetition, History::default()).unwrap(), 1);
+        assert_eq!(next(repetition, occurred).unwrap(), 2);
+        for sampling in [
+            Sampling { presence_penalty: 1.5, ..Sampling::GREEDY },
+            Sampling { frequency_penalty: 1.5, ..Sampling::GREEDY },
+        ] {
+            // Of the prompt, these know nothing.
+            assert_eq!(next(sampling, occurred).unwrap(), 1);
+            assert_eq!(next(sampling, generated).unwrap(), 2);
+            let mut sampler = Sampler::new(sampling, Some(0));
+            let error = sampler.next(Head::Largest(1, 3.0), generated).unwrap_err();
+            assert_eq!(error.code, codes::USAGE);
+        }
     }
 
     #[test]
@@ -364,7 +355,7 @@ mod tests {
             (0..20)
                 .map(|step| {
                     let logits = (0..100).map(|index| ((index * 7 + step) % 13) as f32 / 4.0);
-                    sampler.next(Head::Logits(logits.collect()), &[]).unwrap()
+                    sampler.next(Head::Logits(logits.collect()), History::default()).unwrap()
                 })
                 .collect::<Vec<u32>>()
         };
@@ -374,10 +365,52 @@ mod tests {
     }
 
     #[test]
+    fn probabilities_are_those_behind_the_processors_of_transformers() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/reference/generation/processors.json"
+        );
+        let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let numbers = |value: &Value| -> Vec<f64> {
+            value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+        };
+        let tokens: Vec<u32> =
+            numbers(&golden["tokens"]).iter().map(|token| *token as u32).collect();
+        let prompt = golden["prompt_tokens"].as_u64().unwrap() as usize;
+        let cases = golden["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 10);
+        for case in cases {
+            let settings = &case["settings"];
+            let value = |key: &str, usual: f32| {
+                settings[key].as_f64().map_or(usual, |number| number as f32)
+            };
+            let sampling = Sampling {
+                temperature: value("temperature", 1.0),
+                top_k: value("top_k", 0.0) as usize,
+                top_p: value("top_p", 1.0),
+                min_p: value("min_p", 0.0),
+                repetition_penalty: value("repetition_penalty", 1.0),
+                presence_penalty: value("presence_penalty", 0.0),
+                frequency_penalty: value("frequency_penalty", 0.0),
+                no_repeat_ngram: value("no_repeat_ngram_size", 0.0) as usize,
+            };
+            let mut logits: Vec<f32> =
+                numbers(&golden["logits"]).iter().map(|logit| *logit as f32).collect();
+            sampling.penalize(&mut logits, History { tokens: &tokens, prompt });
+            sampling.filter(&mut logits);
+            let expected = numbers(&case["probabilities"]);
+            for (found, expected) in probabilities(&logits).iter().zip(&expected) {
+                assert!((found - expected).abs() < 2e-6, "{settings}: {found}, not {expected}");
+                assert_eq!(*found > 0.0, *expected > 0.0, "{settings}");
+            }
+        }
+    }
+
+    #[test]
     fn greedy_takes_the_first_of_the_largest() {
         let mut sampler = Sampler::new(Sampling::GREEDY, Some(0));
-        assert_eq!(sampler.next(Head::Logits(vec![1.0, 4.0, 4.0]), &[]).unwrap(), 1);
-        assert_eq!(sampler.next(Head::Largest(9, 1.0), &[]).unwrap(), 9);
+        assert_eq!(sampler.next(Head::Logits(vec![1.0, 4.0, 4.0]), History::default()).unwrap(), 1);
+        assert_eq!(sampler.next(Head::Largest(9, 1.0), History::default()).unwrap(), 9);
     }
 
     #[test]
@@ -385,11 +418,17 @@ mod tests {
         for temperature in [0.0, 1.0] {
             let sampling = Sampling { temperature, ..Sampling::GREEDY };
             let mut sampler = Sampler::new(sampling, Some(0));
-            let error = sampler.next(Head::Logits(vec![1.0, f32::NAN]), &[]).unwrap_err();
+            let error =
+                sampler.next(Head::Logits(vec![1.0, f32::NAN]), History::default()).unwrap_err();
             assert_eq!(error.code, codes::RUN_FAILED);
         }
         let mut sampler = Sampler::new(Sampling { temperature: 1.0, ..Sampling::GREEDY }, Some(0));
-        assert!(sampler.next(Head::Logits(vec![f32::NEG_INFINITY; 3]), &[]).is_err());
-        assert_eq!(sampler.next(Head::Largest(1, 0.0), &[]).unwrap_err().code, codes::USAGE);
+        assert!(
+            sampler.next(Head::Logits(vec![f32::NEG_INFINITY; 3]), History::default()).is_err()
+        );
+        assert_eq!(
+            sampler.next(Head::Largest(1, 0.0), History::default()).unwrap_err().code,
+            codes::USAGE
+        );
     }
 }

@@ -4,20 +4,21 @@ use crate::arguments::{ConversionArguments, SamplingArguments, count};
 use anemll_codes as codes;
 use anemll_generation::chat_template;
 use anemll_generation::conversation::Conversation;
-use anemll_generation::engine::Engine;
 use anemll_generation::generation::{Answer, End, Generator};
-use anemll_generation::sampling::{Sampler, Sampling};
+use anemll_generation::opening::{self, Choice, Files, Opened};
+use anemll_generation::settings::Suggestion;
+use anemll_generation::shown::Shown;
 use anemll_generation::transcript::Transcript;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result};
 use anemll_services::{self as services, check_cancelled, take_interrupt};
-use anemll_tokenizer::{TextStream, Tokenizer};
+use anemll_tokenizer::Tokenizer;
 use clap::Args;
 use reedline::{DefaultPrompt, DefaultPromptSegment, Reedline, Signal};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal as _, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -80,10 +81,9 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
     let transcript = arguments.save.as_deref().map(Transcript::new).transpose()?;
     let meta = arguments.conversion.meta();
     let files = Files { meta: &meta, tokenizer: arguments.tokenizer.as_deref() };
-    let (tokenizer, mut generator) =
-        open(files, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
-            sampling(&arguments.sampling, suggested(tokenizer))
-        })?;
+    let opened =
+        open(files, &arguments.runtime, plugins, &arguments.sampling, Suggestion::for_chat)?;
+    let Opened { tokenizer, mut generator, stop, .. } = opened;
     generator.set_single_token(arguments.single_token);
     let template = if arguments.no_template { None } else { chat_template::open(&tokenizer)? };
     if template.is_none() && !arguments.no_template {
@@ -105,6 +105,7 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
         generator: &mut generator,
         most: arguments.max_tokens.unwrap_or(u64::MAX),
         hide_thoughts: arguments.no_think && !switch,
+        stop,
         json: arguments.json,
         transcript,
     };
@@ -123,150 +124,24 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
     }
 }
 
-/// What a conversion is read from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Files<'a> {
-    pub(super) meta: &'a Path,
-    /// Where the tokenizer is, when not beside meta.yaml.
-    pub(super) tokenizer: Option<&'a Path>,
-}
-
-/// Opens a conversion with its tokenizer. `choose` says how tokens are chosen, from what the model
-/// suggests.
+/// Opens a conversion with its tokenizer, and says what of the model's suggestions does not count.
+/// Texts that were asked for end an answer before those that the model suggests.
 pub(super) fn open(
     files: Files<'_>,
     runtime: &str,
     plugins: &Plugins,
-    arguments: &SamplingArguments,
-    choose: impl FnOnce(&Tokenizer) -> Sampling,
-) -> Result<(Tokenizer, Generator)> {
-    let host = services::host();
+    sampling: &SamplingArguments,
+    suggest: fn(&serde_json::Value) -> Suggestion,
+) -> Result<Opened> {
+    let choice = Choice { wanted: &sampling.wanted(), seed: sampling.seed, suggest };
     let runtime = plugins.runtime(runtime)?;
-    let meta = files.meta;
-    let engine = Engine::open(meta, runtime.as_ref(), &host)?;
-    let beside = meta.parent().unwrap_or(Path::new(""));
-    let tokenizer = Tokenizer::open(files.tokenizer.unwrap_or(beside))?;
-    let mut sampling = choose(&tokenizer);
-    if engine.gives_largest() && (!sampling.is_greedy() || sampling.looks_back()) {
-        if arguments.needs_logits() {
-            return Err(Error::new(
-                codes::USAGE,
-                "this conversion gives only the token with the largest logit: there is nothing to choose from",
-            )
-            .with_at(meta.display().to_string())
-            .with_hint("leave the sampling options out, or convert without --argmax"));
-        }
-        if sampling.looks_back() {
-            super::say(
-                "note: this conversion gives only the token with the largest logit, so the model's settings against repetition have no effect",
-            );
-        }
-        sampling = Sampling::GREEDY;
+    let mut opened = opening::open(files, runtime.as_ref(), &services::host(), choice)?;
+    for note in &opened.notes {
+        super::say(&format!("note: {note}"));
     }
-    let sampler = Sampler::new(sampling, arguments.seed);
-    tracing::info!("{sampling:?}, seed {}", sampler.seed());
-    let stop = tokenizer.stop_tokens();
-    Ok((tokenizer, Generator::new(engine, sampler, stop)))
-}
-
-/// What the options say, and for the rest `default`. Options that filter mean that something is
-/// drawn: they make the temperature 1 where it would be 0 and none is given.
-pub(super) fn sampling(arguments: &SamplingArguments, default: Sampling) -> Sampling {
-    let filters =
-        arguments.top_k.is_some() || arguments.top_p.is_some() || arguments.min_p.is_some();
-    let usual = if default.is_greedy() && filters { 1.0 } else { default.temperature };
-    Sampling {
-        temperature: arguments.temperature.unwrap_or(usual),
-        top_k: arguments
-            .top_k
-            .map_or(default.top_k, |count| usize::try_from(count).unwrap_or(usize::MAX)),
-        top_p: arguments.top_p.unwrap_or(default.top_p),
-        min_p: arguments.min_p.unwrap_or(default.min_p),
-        repetition_penalty: arguments.repetition_penalty.unwrap_or(default.repetition_penalty),
-        no_repeat_ngram: default.no_repeat_ngram,
-    }
-}
-
-/// What generation_config.json suggests: greedy, unless `do_sample` is true. Values that cannot be
-/// are left out.
-fn suggested(tokenizer: &Tokenizer) -> Sampling {
-    let config = tokenizer.generation();
-    let constant = suggested_constant(tokenizer);
-    if config.get("do_sample").and_then(serde_json::Value::as_bool) != Some(true) {
-        return constant;
-    }
-    Sampling {
-        temperature: number(config, "temperature", 0.0, 1000.0).unwrap_or(1.0),
-        top_k: number(config, "top_k", 0.0, 1e9).map_or(0, |value| value as usize),
-        top_p: number(config, "top_p", 0.0, 1.0).unwrap_or(1.0),
-        min_p: number(config, "min_p", 0.0, 1.0).unwrap_or(0.0),
-        ..constant
-    }
-}
-
-/// What generation_config.json suggests whether or not tokens are drawn.
-pub(super) fn suggested_constant(tokenizer: &Tokenizer) -> Sampling {
-    let config = tokenizer.generation();
-    note_ignored(config);
-    Sampling {
-        repetition_penalty: number(config, "repetition_penalty", 1e-3, 1e3).unwrap_or(1.0),
-        no_repeat_ngram: number(config, "no_repeat_ngram_size", 0.0, 1e6)
-            .map_or(0, |value| value as usize),
-        ..Sampling::GREEDY
-    }
-}
-
-fn number(config: &serde_json::Value, key: &str, least: f64, most: f64) -> Option<f32> {
-    let value = config.get(key).filter(|value| !value.is_null())?;
-    let number = value.as_f64().filter(|number| (least..=most).contains(number));
-    if number.is_none() {
-        super::say(&format!(
-            "note: `{key}` in generation_config.json is {value}, which cannot be used"
-        ));
-    }
-    number.map(|number| number as f32)
-}
-
-/// Names what generation_config.json says that changes which tokens are chosen, and does not here.
-fn note_ignored(config: &serde_json::Value) {
-    use serde_json::json;
-    // Keys with the values that change nothing.
-    let neutral = [
-        ("num_beams", json!(1)),
-        ("num_beam_groups", json!(1)),
-        ("penalty_alpha", json!(0)),
-        ("typical_p", json!(1)),
-        ("epsilon_cutoff", json!(0)),
-        ("eta_cutoff", json!(0)),
-        ("encoder_repetition_penalty", json!(1)),
-        ("encoder_no_repeat_ngram_size", json!(0)),
-        ("min_length", json!(0)),
-        ("min_new_tokens", json!(0)),
-        ("guidance_scale", json!(1)),
-        ("bad_words_ids", json!([])),
-        ("suppress_tokens", json!([])),
-        ("begin_suppress_tokens", json!([])),
-        ("forced_bos_token_id", json!(null)),
-        ("forced_eos_token_id", json!(null)),
-        ("sequence_bias", json!({})),
-        ("exponential_decay_length_penalty", json!(null)),
-        ("stop_strings", json!([])),
-    ];
-    let counts = |key: &str, neutral: &serde_json::Value| {
-        config.get(key).is_some_and(|value| {
-            !value.is_null()
-                && value != neutral
-                && (value.as_f64().is_none() || value.as_f64() != neutral.as_f64())
-        })
-    };
-    let ignored: Vec<&str> =
-        neutral.iter().filter(|(key, value)| counts(key, value)).map(|(key, _)| *key).collect();
-    if !ignored.is_empty() {
-        super::say(&format!(
-            "note: what generation_config.json says about {} has no effect here",
-            ignored.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
-        ));
-    }
+    tracing::info!("{:?}", opened.generator.sampler());
+    opened.stop.extend(sampling.stop.iter().cloned());
+    Ok(opened)
 }
 
 struct Chat<'a> {
@@ -275,6 +150,7 @@ struct Chat<'a> {
     generator: &'a mut Generator,
     most: u64,
     hide_thoughts: bool,
+    stop: Vec<String>,
     json: bool,
     transcript: Option<Transcript>,
 }
@@ -328,8 +204,8 @@ impl Chat<'_> {
         if let Some(vocabulary) = self.generator.vocabulary() {
             self.tokenizer.check_vocabulary(&fitted.tokens, vocabulary)?;
         }
-        let mut stream = TextStream::new(self.tokenizer, &fitted.tokens)?;
-        let mut filter = EmptyThought { held: String::new(), active: self.hide_thoughts };
+        let mut text = Shown::new(self.tokenizer, &fitted.tokens, &self.stop)?
+            .without_empty_thought(self.hide_thoughts);
         let silent = self.json;
         let mut shown = false;
         let mut write = |text: &str| {
@@ -340,14 +216,13 @@ impl Chat<'_> {
             shown |= !text.is_empty();
             super::print(&anemll_terminal::answer(text))
         };
-        let answer = self.generator.answer(&fitted.tokens, self.most, &mut |token| {
-            write(&filter.push(&stream.push(token)?))
-        });
+        let answer = self
+            .generator
+            .answer_until(&fitted.tokens, self.most, &mut |token| text.push(token, &mut write));
         // What is still held belongs to the answer, also to one that was interrupted.
         let reader_left = answer.as_ref().is_err_and(crate::error::is_reader_left);
         if !reader_left {
-            write(&filter.push(&stream.finish()?))?;
-            write(&filter.finish())?;
+            write(&text.finish()?)?;
         }
         if (answer.is_ok() || shown) && !reader_left && !silent {
             super::print("\n")?;
@@ -356,7 +231,8 @@ impl Chat<'_> {
     }
 }
 
-fn summary(answer: &Answer) -> String {
+/// The line after an answer: how long it took.
+pub(super) fn summary(answer: &Answer) -> String {
     let end = match answer.end {
         End::Stop => "",
         End::Count => "; ended by --max-tokens",
@@ -369,43 +245,6 @@ fn summary(answer: &Answer) -> String {
         answer.prompt_tokens,
         answer.prompt_seconds
     )
-}
-
-/// Takes `<think></think>`, with nothing but spaces inside, from the beginning of an answer.
-struct EmptyThought {
-    held: String,
-    active: bool,
-}
-
-impl EmptyThought {
-    fn push(&mut self, text: &str) -> String {
-        if !self.active {
-            return text.to_owned();
-        }
-        self.held += text;
-        let mut rest = self.held.trim_start();
-        for tag in ["<think>", "</think>"] {
-            if tag.starts_with(rest) {
-                return String::new();
-            }
-            match rest.strip_prefix(tag) {
-                Some(after) => rest = after.trim_start(),
-                None => return self.finish(),
-            }
-        }
-        if rest.is_empty() {
-            return String::new();
-        }
-        let answer = rest.to_owned();
-        self.held.clear();
-        self.active = false;
-        answer
-    }
-
-    fn finish(&mut self) -> String {
-        self.active = false;
-        std::mem::take(&mut self.held)
-    }
 }
 
 /// A conversation on a terminal, with line editing. Ctrl-C ends an answer, Ctrl-D the conversation.
@@ -505,41 +344,4 @@ fn read_line(input: &mut impl BufRead) -> Result<Option<String>> {
     let line = String::from_utf8(line).map_err(|_| invalid("it is not UTF-8"))?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
     Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filtered(parts: &[&str]) -> String {
-        let mut filter = EmptyThought { held: String::new(), active: true };
-        let mut text: String = parts.iter().map(|part| filter.push(part)).collect();
-        text += &filter.finish();
-        text
-    }
-
-    #[test]
-    fn only_an_empty_thought_at_the_beginning_goes() {
-        assert_eq!(
-            filtered(&["<th", "ink>\n\n</thi", "nk>\n", "\nYes <think></think>"]),
-            "Yes <think></think>"
-        );
-        assert_eq!(filtered(&["<think>", "Hm", "</think>Yes"]), "<think>Hm</think>Yes");
-        assert_eq!(filtered(&[" <", "b> plain"]), " <b> plain");
-        assert_eq!(filtered(&["<thin"]), "<thin");
-        assert_eq!(filtered(&[]), "");
-    }
-
-    #[test]
-    fn options_go_before_the_models_suggestions() {
-        let suggestion = Sampling { temperature: 0.6, top_k: 20, top_p: 0.95, ..Sampling::GREEDY };
-        let none = SamplingArguments::default();
-        assert_eq!(sampling(&none, suggestion), suggestion);
-        assert_eq!(sampling(&none, Sampling::GREEDY), Sampling::GREEDY);
-        let cold = SamplingArguments { temperature: Some(0.0), ..none.clone() };
-        assert!(sampling(&cold, suggestion).is_greedy());
-        let filter = SamplingArguments { top_k: Some(5), ..none };
-        assert_eq!(sampling(&filter, suggestion).temperature, 0.6);
-        assert_eq!(sampling(&filter, Sampling::GREEDY).temperature, 1.0);
-    }
 }

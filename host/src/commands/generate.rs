@@ -1,11 +1,13 @@
 //! `generate`: continues a text.
 
 use crate::arguments::{ConversionArguments, SamplingArguments, count};
-use crate::commands::chat::{Files, open, sampling, suggested_constant};
+use crate::commands::chat::open;
 use anemll_generation::generation::bounded;
+use anemll_generation::opening::{Files, Opened};
+use anemll_generation::settings::Suggestion;
+use anemll_generation::shown::Shown;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::Result;
-use anemll_tokenizer::TextStream;
 use clap::Args;
 use serde_json::json;
 
@@ -42,10 +44,9 @@ pub struct GenerateArguments {
 pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
     let meta = arguments.conversion.meta();
     let files = Files { meta: &meta, tokenizer: None };
-    let (tokenizer, mut generator) =
-        open(files, &arguments.runtime, plugins, &arguments.sampling, |tokenizer| {
-            sampling(&arguments.sampling, suggested_constant(tokenizer))
-        })?;
+    let how = &arguments.sampling;
+    let opened = open(files, &arguments.runtime, plugins, how, Suggestion::for_continuation)?;
+    let Opened { tokenizer, mut generator, stop, .. } = opened;
     let context = generator.context();
     let prompt = tokenizer.encode_bounded(&arguments.prompt, true, context as u64)?;
     let prompt = bounded(prompt, arguments.prompt.len(), context)?;
@@ -53,14 +54,17 @@ pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
     if let Some(vocabulary) = generator.vocabulary() {
         tokenizer.check_vocabulary(&prompt, vocabulary)?;
     }
-    let mut stream = TextStream::new(&tokenizer, &prompt)?;
+    let mut shown = Shown::new(&tokenizer, &prompt, &stop)?;
     if arguments.json {
         let mut text = String::new();
-        let answer = generator.answer(&prompt, arguments.max_tokens, &mut |token| {
-            text += &stream.push(token)?;
+        let mut each = |part: &str| {
+            text += part;
             Ok(())
-        })?;
-        text += &stream.finish()?;
+        };
+        let most = arguments.max_tokens;
+        let answer =
+            generator.answer_until(&prompt, most, &mut |token| shown.push(token, &mut each))?;
+        text += &shown.finish()?;
         return super::print_json(&json!({
             "prompt": arguments.prompt,
             "text": text,
@@ -71,23 +75,17 @@ pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
         }));
     }
     // The prompt is shown with the first token: an error before it leaves standard output empty.
-    let mut shown = false;
-    let answer = generator.answer(&prompt, arguments.max_tokens, &mut |token| {
-        if !std::mem::replace(&mut shown, true) {
+    let mut begun = false;
+    let mut each = |part: &str| {
+        if !std::mem::replace(&mut begun, true) {
             super::print(&arguments.prompt)?;
         }
-        super::print(&anemll_terminal::answer(&stream.push(token)?))
-    })?;
-    if !shown {
-        super::print(&arguments.prompt)?;
-    }
-    super::print(&format!("{}\n", anemll_terminal::answer(&stream.finish()?)))?;
-    tracing::info!(
-        "prompt: {} tokens in {:.2} s; generated: {} tokens, {:.1} per second",
-        answer.prompt_tokens,
-        answer.prompt_seconds,
-        answer.tokens,
-        answer.rate()
-    );
+        super::print(&anemll_terminal::answer(part))
+    };
+    let answer = generator
+        .answer_until(&prompt, arguments.max_tokens, &mut |token| shown.push(token, &mut each))?;
+    each(&shown.finish()?)?;
+    super::print("\n")?;
+    super::say(&super::chat::summary(&answer));
     Ok(())
 }
