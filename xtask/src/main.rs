@@ -61,8 +61,9 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "witness",
-        arguments: "",
-        help: "let coremltools check packages of every shipped model and layout; needs Python",
+        arguments: "[--coreai]",
+        help: "let coremltools check packages of every shipped model and layout, and Apple's own runtime \
+               run Core AI assets (--coreai: these alone); needs Python",
         run: witness::run,
     },
     Task {
