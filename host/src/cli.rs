@@ -4,7 +4,7 @@
 
 use crate::commands::{
     calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval,
-    explain, export, generate, inspect, plan, plugin, preflight, split, sweep, verify,
+    explain, export, generate, inspect, plan, plugin, preflight, serve, split, sweep, verify,
 };
 use clap::{
     Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
@@ -136,6 +136,9 @@ pub enum Command {
     /// Continue a text with a conversion.
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArguments),
+    /// Serve a conversion over HTTP: OpenAI's API, and a page to chat on.
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(serve::ServeArguments),
     /// Join functions of packages into one package, weights shared.
     #[command(after_help = combine::EXAMPLES)]
     Combine(Box<combine::CombineArguments>),

@@ -39,6 +39,7 @@ use anemll_plugin_api::{Error, Result};
 use failure::Failure;
 use protocol::Request;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,9 +51,6 @@ const LARGEST_TEXT: usize = 16 << 20;
 
 /// Bytes of a template's source, at most; large ones have some ten thousand.
 const LARGEST_SOURCE: usize = 1 << 20;
-
-/// What a message has, as templates name it.
-const MESSAGE_NAMES: [&str; 2] = ["role", "content"];
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,9 +114,29 @@ impl ChatTemplate {
     /// # Errors
     /// The template refuses the conversation, fails, or needs more than it may have.
     pub fn render(&self, messages: &[Message], variables: &BTreeMap<&str, bool>) -> Result<String> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| json!({ "role": message.role, "content": message.content }))
+            .collect();
         let variables =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        let request = Request::Render { messages: Cow::Borrowed(messages), variables };
+            variables.iter().map(|(name, value)| ((*name).to_owned(), Value::Bool(*value)));
+        self.render_values(&messages, &variables.collect())
+    }
+
+    /// As [`Self::render`], of messages with whatever keys the template knows, such as `tool_calls`,
+    /// and with variables of any kind, such as `tools`.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_values(
+        &self,
+        messages: &[Value],
+        variables: &serde_json::Map<String, Value>,
+    ) -> Result<String> {
+        let request = Request::Render {
+            messages: Cow::Borrowed(messages),
+            variables: Cow::Borrowed(variables),
+        };
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         // A process that was killed between two conversations is no fault of the template.
         let restarted = if worker.is_alive() {

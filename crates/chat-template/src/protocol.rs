@@ -1,10 +1,10 @@
 //! What a program and the process that renders for it say to each other: JSON, each message behind
 //! its length, in four bytes with the lowest first.
 
-use crate::Message;
 use crate::failure::Failure;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -32,9 +32,9 @@ pub(crate) enum Request<'a> {
     /// Render a conversation.
     Render {
         /// The conversation.
-        messages: Cow<'a, [Message]>,
+        messages: Cow<'a, [Value]>,
         /// Further variables.
-        variables: BTreeMap<String, bool>,
+        variables: Cow<'a, Map<String, Value>>,
     },
 }
 

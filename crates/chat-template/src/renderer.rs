@@ -1,12 +1,12 @@
 //! The template engine, set up as transformers sets up jinja2, with bounds of its own.
 
+use crate::LARGEST_TEXT;
 use crate::failure::{Failure, Kind};
 use crate::python::text::{ENDLESS, TOO_DEEP};
 use crate::python::{More, Outcome, collections, filters, operators, refuse, text};
 use crate::rewrite::{CONCATENATE, MODULO, MULTIPLY, SLICE, TOO_COMPLEX, rewrite};
-use crate::{LARGEST_TEXT, MESSAGE_NAMES, Message};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{Serde, Value, ValueKind, ValueOrKwargs};
 use minijinja::{
     AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, escape_formatter,
 };
@@ -46,23 +46,23 @@ impl Renderer {
     /// The text of a conversation, up to where the next answer begins.
     pub(crate) fn render(
         &self,
-        messages: &[Message],
-        variables: &BTreeMap<String, bool>,
+        messages: &[serde_json::Value],
+        variables: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<String, Failure> {
         let mut context: BTreeMap<&str, Value> = self
             .tokens
             .iter()
             .map(|(name, token)| (name.as_str(), Value::from(token.as_str())))
             .collect();
-        let message = |message: &Message| {
-            Value::from_pairs(MESSAGE_NAMES.into_iter().zip([&*message.role, &message.content]))
-        };
-        context.insert("messages", messages.iter().map(message).collect());
+        context.insert(
+            "messages",
+            messages.iter().map(|message| Value::from(Serde(message))).collect(),
+        );
         context.insert("tools", Value::from(()));
         context.insert("documents", Value::from(()));
         context.insert("add_generation_prompt", Value::from(true));
         for (name, value) in variables {
-            context.insert(name, Value::from(*value));
+            context.insert(name, Value::from(Serde(value)));
         }
         let mut text = Limited(Vec::new());
         self.environment

@@ -4,8 +4,8 @@
 //! the others are the host's, and no crate that plugins link needs them. A code is one letter and
 //! four digits; the first two digits are the topic: 01 plugins, 02 model directory and
 //! configuration, 03 weights, 04 graphs, 05 packages, 06 compiling, 07 running and evaluating,
-//! 08 command line and output, 09 tokenizer and `meta.yaml`. A code keeps its meaning for ever; one
-//! that falls out of use is not given again.
+//! 08 command line and output, 09 tokenizer and `meta.yaml`, 10 serving. A code
+//! keeps its meaning for ever; one that falls out of use is not given again.
 
 use std::sync::LazyLock;
 
@@ -91,6 +91,16 @@ mod host {
         TEMPLATE_INVALID = "A0910", "the chat template cannot be used";
         TEMPLATE_LIMIT = "A0911", "the chat template needs more than it may have";
         TEMPLATE_PROCESS = "A0912", "the process that renders chat templates does not work";
+
+        SERVER_ADDRESS = "A1001", "an address cannot be served at";
+        SERVER_KEY = "A1002", "a server needs a key, or the file with its keys cannot be used";
+        REQUEST_INVALID = "A1011", "a request to the server cannot be understood or honoured";
+        REQUEST_TOO_LARGE = "A1012", "a request to the server is too large";
+        REQUEST_SLOW = "A1013", "a request to the server did not come in time";
+        REQUEST_FORBIDDEN = "A1014", "a page or a name of others may not ask the server";
+        KEY_REFUSED = "A1015", "a request shows no key, or one that the server does not know";
+        MODEL_NOT_SERVED = "A1016", "the server has no model of this name";
+        SERVER_BUSY = "A1017", "the server takes no more requests now";
     }
 }
 

@@ -101,8 +101,9 @@ fn oldest_turn(messages: &[Message]) -> Option<std::ops::Range<usize>> {
     Some(users.next()?..users.next()?)
 }
 
-/// Without a template: an answer follows the question directly, and everything else begins a line.
-fn plain(messages: &[Message]) -> String {
+/// The text of messages without a template: an answer follows the question directly, and everything
+/// else begins a line.
+pub fn plain(messages: &[Message]) -> String {
     let mut text = String::new();
     for message in messages {
         if message.role == "user" && !text.is_empty() {

@@ -69,6 +69,11 @@ pub struct Generator {
     cached: Vec<u32>,
     /// Tokens of the prompt that is being answered.
     prompt: usize,
+    /// Tokens at the beginning of `cached` that whole batches put there, as they do for any prompt that
+    /// begins with them.
+    batched: usize,
+    /// Whether only that is used again which a prompt would put there in the same way.
+    exact_reuse: bool,
     /// Whether prompts go through infer alone.
     single_token: bool,
 }
@@ -76,7 +81,16 @@ pub struct Generator {
 impl Generator {
     /// A generator over an engine whose state is empty.
     pub fn new(engine: Engine, sampler: Sampler, stop: BTreeSet<u32>) -> Self {
-        Self { engine, sampler, stop, cached: Vec::new(), prompt: 0, single_token: false }
+        Self {
+            engine,
+            sampler,
+            stop,
+            cached: Vec::new(),
+            prompt: 0,
+            batched: 0,
+            exact_reuse: false,
+            single_token: false,
+        }
     }
 
     /// The engine, with what is in its state.
@@ -87,6 +101,47 @@ impl Generator {
     /// How tokens are chosen.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
+    }
+
+    /// Chooses tokens in another way from now on.
+    pub fn set_sampler(&mut self, sampler: Sampler) {
+        self.sampler = sampler;
+    }
+
+    /// The tokens in the state, by position.
+    pub fn cached(&self) -> &[u32] {
+        &self.cached
+    }
+
+    /// Whether answers are, to the bit, those of an empty state: a token's entry in the state that was
+    /// put there in another way than its prompt would put it, by `infer` and not in a batch for
+    /// example, differs in its last digits, and is then made anew.
+    pub fn set_exact_reuse(&mut self, exact: bool) {
+        self.exact_reuse = exact;
+    }
+
+    /// Tokens at the beginning of `prompt` that are in the state, and are not run again.
+    pub fn reusable(&self, prompt: &[u32]) -> usize {
+        let before = &prompt[..prompt.len().saturating_sub(1)];
+        let shared =
+            self.cached.iter().zip(before).take_while(|(known, token)| known == token).count();
+        let shared = if self.exact_reuse { self.exactly(shared, before.len()) } else { shared };
+        if shared < self.cached.len() && self.engine.is_recurrent() { 0 } else { shared }
+    }
+
+    /// Of `shared` tokens that `count` tokens have in common with the state: those whose entries are
+    /// as these would make them.
+    fn exactly(&self, shared: usize, count: usize) -> usize {
+        let batch = self.batch();
+        let whole = if self.single_token { 0 } else { count / batch * batch };
+        if whole == self.batched && shared >= whole {
+            return shared;
+        }
+        shared.min(self.batched).min(whole) / batch * batch
+    }
+
+    fn batch(&self) -> usize {
+        self.engine.batch().max(1) as usize
     }
 
     /// Whether prompts go token by token through `infer`, not in batches through `prefill`.
@@ -110,6 +165,7 @@ impl Generator {
     /// The runtime's.
     pub fn reset(&mut self) -> Result<()> {
         self.cached.clear();
+        self.batched = 0;
         self.engine.reset()
     }
 
@@ -118,22 +174,7 @@ impl Generator {
     /// # Errors
     /// It does not; the message says by how much.
     pub fn check_room(&self, prompt: &[u32]) -> Result<()> {
-        let context = self.context();
-        if prompt.is_empty() {
-            return Err(empty_prompt());
-        }
-        if prompt.len() < context {
-            return Ok(());
-        }
-        Err(Error::new(
-            codes::PROMPT_INVALID,
-            format!(
-                "the prompt has {} tokens, {} more than fit into the context of {context} with room for an answer",
-                prompt.len(),
-                prompt.len() + 1 - context,
-            ),
-        )
-        .with_hint("shorten the prompt, or convert with a larger --context"))
+        check_room(prompt, self.context())
     }
 
     /// Runs what is new of `prompt`, and then up to `most` tokens, each of which goes to `each`.
@@ -168,6 +209,7 @@ impl Generator {
         if answer.is_err() && self.engine.is_recurrent() {
             // Of a batch or a token that failed, some states may know and others not.
             self.cached.clear();
+            self.batched = 0;
         }
         answer
     }
@@ -212,18 +254,18 @@ impl Generator {
     /// As the apps do it: full batches through prefill, the rest and the last token through infer.
     fn run_prompt(&mut self, prompt: &[u32]) -> Result<(u32, u64)> {
         let (last, before) = prompt.split_last().ok_or_else(empty_prompt)?;
-        let mut shared =
-            self.cached.iter().zip(before).take_while(|(known, token)| known == token).count();
-        if shared < self.cached.len() && self.engine.is_recurrent() {
-            shared = 0;
-        }
+        let shared = self.reusable(prompt);
         self.cached.truncate(shared);
+        let batch = self.batch();
+        self.batched = self.batched.min(shared / batch * batch);
         let new = &before[shared..];
-        let batch = self.engine.batch().max(1) as usize;
         let whole = if self.single_token { 0 } else { new.len() / batch * batch };
         let (batches, rest) = new.split_at(whole);
         self.engine.prefill(batches, shared as u64)?;
         self.cached.extend(batches);
+        if self.batched == shared {
+            self.batched += whole;
+        }
         for token in rest {
             check_cancelled()?;
             self.engine.infer(*token, self.cached.len() as u64)?;
@@ -238,6 +280,28 @@ impl Generator {
         self.cached.push(token);
         self.sampler.next(head, History { tokens: &self.cached, prompt: self.prompt })
     }
+}
+
+/// Checks that a prompt leaves room in the context for a token of an answer.
+///
+/// # Errors
+/// It does not; the message says by how much.
+pub fn check_room(prompt: &[u32], context: usize) -> Result<()> {
+    if prompt.is_empty() {
+        return Err(empty_prompt());
+    }
+    if prompt.len() < context {
+        return Ok(());
+    }
+    Err(Error::new(
+        codes::PROMPT_INVALID,
+        format!(
+            "the prompt has {} tokens, {} more than fit into the context of {context} with room for an answer",
+            prompt.len(),
+            prompt.len() + 1 - context,
+        ),
+    )
+    .with_hint("shorten the prompt, or convert with a larger --context"))
 }
 
 /// Checks the tokens of a prompt of `length` bytes, of which only as many were counted as show that

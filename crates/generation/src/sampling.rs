@@ -180,12 +180,22 @@ fn descending(logits: &[f32]) -> Vec<usize> {
     order
 }
 
+/// Is told of each token that is chosen, with the logits as the model gave them.
+pub type Observer = Box<dyn FnMut(&[f32], u32) + Send>;
+
 /// A way of choosing, with its generator.
-#[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
     generator: ChaCha8Rng,
     seed: u64,
+    observer: Option<Observer>,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut fields = formatter.debug_struct("Sampler");
+        fields.field("sampling", &self.sampling).field("seed", &self.seed).finish_non_exhaustive()
+    }
 }
 
 impl Sampler {
@@ -193,7 +203,7 @@ impl Sampler {
     pub fn new(sampling: Sampling, seed: Option<u64>) -> Self {
         // The standard library seeds each of these states from the system.
         let seed = seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-        Self { sampling, generator: ChaCha8Rng::seed_from_u64(seed), seed }
+        Self { sampling, generator: ChaCha8Rng::seed_from_u64(seed), seed, observer: None }
     }
 
     /// The seed in use.
@@ -206,12 +216,29 @@ impl Sampler {
         self.sampling.is_greedy()
     }
 
+    /// Has `observer` told of each token that is chosen from logits from now on.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
     /// The next token after those of `history`.
     ///
     /// # Errors
     /// A logit is NaN, no logit is finite, or only the largest logit is known and something else
     /// than that is asked for.
     pub fn next(&mut self, head: Head, history: History<'_>) -> Result<u32> {
+        let given = match &head {
+            Head::Logits(logits) if self.observer.is_some() => Some(logits.clone()),
+            _ => None,
+        };
+        let token = self.choose(head, history)?;
+        if let (Some(observer), Some(logits)) = (&mut self.observer, given) {
+            observer(&logits, token);
+        }
+        Ok(token)
+    }
+
+    fn choose(&mut self, head: Head, history: History<'_>) -> Result<u32> {
         if head.has_not_a_number() {
             return Err(unusable("the model gave a logit that is not a number"));
         }

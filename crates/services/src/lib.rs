@@ -4,7 +4,7 @@ pub mod machine;
 
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Host, HostServices, Level, Result};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -16,6 +16,12 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 /// Set by Ctrl-C; every loop that can take long looks at it.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the first Ctrl-C only asks to end, and cancels nothing.
+static GENTLE: AtomicBool = AtomicBool::new(false);
+
+/// Set by the Ctrl-C that asks to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// Asks all running work to stop.
 pub fn cancel() {
     CANCELLED.store(true, Ordering::SeqCst);
@@ -26,15 +32,47 @@ pub fn take_interrupt() -> bool {
     CANCELLED.swap(false, Ordering::SeqCst)
 }
 
-/// An error when the user asked to stop.
+/// An error when the user asked to stop, or whoever may stop this thread's work.
 pub fn check_cancelled() -> Result<()> {
-    if CANCELLED.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+    if is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+}
+
+fn is_cancelled() -> bool {
+    let own = || OWN.with_borrow(|own| own.as_ref().is_some_and(|own| own.load(Ordering::Relaxed)));
+    CANCELLED.load(Ordering::Relaxed) || own()
+}
+
+/// Does work that also stops when `cancel` is set; other threads go on.
+pub fn cancellable<R>(cancel: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
+    /// Puts back what was there, also after a panic.
+    struct Before(Option<Arc<AtomicBool>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            OWN.replace(self.0.take());
+        }
+    }
+    let _before = Before(OWN.replace(Some(Arc::clone(cancel))));
+    work()
+}
+
+/// From now on the first Ctrl-C asks to end, which [`asked_to_end`] tells, and running work goes on;
+/// only the next one cancels.
+pub fn end_gently() {
+    GENTLE.store(true, Ordering::SeqCst);
+}
+
+/// Whether the user asked to end, gently or not.
+pub fn asked_to_end() -> bool {
+    ENDING.load(Ordering::SeqCst) || CANCELLED.load(Ordering::SeqCst)
 }
 
 /// Makes Ctrl-C cancel, so that temporary files are removed on the way out. A second Ctrl-C ends
 /// the process at once.
 pub fn handle_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
+        if GENTLE.load(Ordering::SeqCst) && !ENDING.swap(true, Ordering::SeqCst) {
+            return;
+        }
         if CANCELLED.swap(true, Ordering::SeqCst) {
             #[expect(
                 clippy::exit,
@@ -49,6 +87,8 @@ pub fn handle_interrupts() -> Result<()> {
 thread_local! {
     /// Bytes of the weight that this thread has a plugin encode.
     static ENCODING: Cell<u64> = const { Cell::new(0) };
+    /// Stops the work of this thread alone.
+    static OWN: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
 /// Lets a plugin encode a weight of so many bytes; the tasks that it shares out tell how far it is.
@@ -91,7 +131,7 @@ impl HostServices for Services {
     }
 
     fn cancelled(&self) -> bool {
-        CANCELLED.load(Ordering::Relaxed)
+        is_cancelled()
     }
 
     fn threads(&self) -> usize {
@@ -133,5 +173,23 @@ impl HostServices for Services {
         })?;
         // A second thread may have been faster; its directory is then the one in use.
         Ok(self.scratch.get_or_init(|| made).path().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_work_of_one_thread_can_be_stopped_alone() {
+        let cancel = Arc::new(AtomicBool::new(false));
+        cancellable(&cancel, || {
+            assert!(check_cancelled().is_ok());
+            cancel.store(true, Ordering::SeqCst);
+            assert!(check_cancelled().is_err() && Services::default().cancelled());
+            let other = std::thread::spawn(|| check_cancelled().is_ok());
+            assert!(other.join().is_ok_and(|free| free));
+        });
+        assert!(check_cancelled().is_ok());
     }
 }

@@ -212,6 +212,11 @@ impl Tokenizer {
         ids
     }
 
+    /// The name of a token in its vocabulary, which special ones have too; none for unknown ids.
+    pub fn token_name(&self, token: u32) -> Option<String> {
+        self.inner.id_to_token(token)
+    }
+
     /// A token as its vocabulary writes it; none for special ones and unknown ids.
     pub(crate) fn visible(&self, token: u32) -> Option<String> {
         let text = self.inner.id_to_token(token)?;

@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod plan;
 pub mod plugin;
 pub mod preflight;
+pub mod serve;
 pub mod split;
 pub mod sweep;
 pub mod verify;

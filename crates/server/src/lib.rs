@@ -1,0 +1,27 @@
+//! A conversion served over HTTP, as OpenAI's clients ask for answers: `/v1/chat/completions`,
+//! `/v1/completions`, `/v1/models`; a page to chat on at `/`; `/health` and `/metrics`.
+//!
+//! One thread has all connections ([`Server`]). Answers are made on the threads of slots, each with an
+//! engine of its own over the weights that all share; a request gets the free slot whose cache has
+//! most of its prompt, or waits in a line that has an end. No slot waits for a client: what a client
+//! does not read is kept up to a bound, and a client that leaves ends its answer.
+
+mod app;
+mod body;
+mod connection;
+mod events;
+mod failure;
+mod guard;
+mod job;
+mod keys;
+mod likelihood;
+mod metrics;
+mod page;
+mod reply;
+mod request;
+mod served;
+mod server;
+mod slots;
+
+pub use keys::Keys;
+pub use server::{Options, Server};

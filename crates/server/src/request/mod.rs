@@ -1,0 +1,6 @@
+//! What clients ask for, read with care: what cannot be honoured is refused by its name.
+
+pub(crate) mod chat;
+pub(crate) mod completion;
+pub(crate) mod fields;
+pub(crate) mod settings;
