@@ -3,8 +3,8 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use crate::commands::{
-    calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval,
-    explain, export, generate, inspect, plan, plugin, preflight, split, sweep, verify,
+    calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, embed,
+    eval, explain, export, generate, inspect, plan, plugin, preflight, split, sweep, verify,
 };
 use clap::{
     Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
@@ -136,6 +136,9 @@ pub enum Command {
     /// Continue a text with a conversion.
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArguments),
+    /// Print the vectors of texts, with a conversion that gives those.
+    #[command(after_help = embed::EXAMPLES)]
+    Embed(embed::EmbedArguments),
     /// Join functions of packages into one package, weights shared.
     #[command(after_help = combine::EXAMPLES)]
     Combine(Box<combine::CombineArguments>),
