@@ -149,8 +149,8 @@ impl Embedder {
 
     /// Elements of what batches come to, as the function says that takes it.
     fn pooled_width(&self) -> Result<u64> {
-        let inputs = self.calls.iter().flat_map(|call| &call.signature.inputs);
-        let pooled = inputs.filter(|input| input.name == anemll::POOLED).next_back();
+        let mut inputs = self.calls.iter().flat_map(|call| &call.signature.inputs);
+        let pooled = inputs.rfind(|input| input.name == anemll::POOLED);
         match pooled.and_then(|input| input.shapes.first()).map(Vec::as_slice) {
             Some([1, 1, width]) if (1..=LARGEST_WIDTH).contains(width) => Ok(*width),
             _ => Err(self.lacks(anemll::POOLED)),
