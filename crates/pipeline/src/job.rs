@@ -215,7 +215,13 @@ impl<'a> Job<'a> {
     /// What a user should know before the work begins.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
-        let weights = self.settings.scheme.summary.as_str();
+        let scheme = &self.settings.scheme;
+        let weights = match scheme.open && self.sentence.is_some() {
+            true => {
+                "the quantizer's usual bits, unmeasured: vectors have no judge (all bits: --lut none)"
+            }
+            false => scheme.summary.as_str(),
+        };
         if !weights.is_empty() {
             notes.push(format!("weights: {}", anemll_terminal::plain(weights)));
         }
