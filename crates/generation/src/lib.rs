@@ -5,6 +5,7 @@ pub mod arrays;
 pub mod chat_template;
 pub mod conversation;
 pub mod distance;
+pub mod embedder;
 pub mod engine;
 pub mod evaluation;
 pub mod findings;
