@@ -511,7 +511,7 @@ pub(crate) fn step(
             let taps = observer.taps(path, function);
             let names: Vec<&str> = taps.iter().map(String::as_str).collect();
             let outputs = signature.outputs.iter().map(|output| output.name.as_str());
-            let mut sink = ObservingSink::new(function, observer, &taps, outputs);
+            let mut sink = ObservingSink::new((path, function), observer, &taps, outputs);
             session.run(function, &given, &names, &mut sink).map_err(in_package)?;
             sink.into_outputs()
         }
