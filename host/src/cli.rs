@@ -3,8 +3,8 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use crate::commands::{
-    calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, eval,
-    explain, export, generate, inspect, plan, plugin, preflight, serve, split, sweep, verify,
+    calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, embed,
+    eval, explain, export, generate, inspect, plan, plugin, preflight, serve, split, sweep, verify,
 };
 use clap::{
     Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
@@ -139,6 +139,9 @@ pub enum Command {
     /// Serve a conversion over HTTP: OpenAI's API, and a page to chat on.
     #[command(after_help = serve::EXAMPLES)]
     Serve(serve::ServeArguments),
+    /// Print the vectors of texts, with a conversion that gives those.
+    #[command(after_help = embed::EXAMPLES)]
+    Embed(embed::EmbedArguments),
     /// Join functions of packages into one package, weights shared.
     #[command(after_help = combine::EXAMPLES)]
     Combine(Box<combine::CombineArguments>),

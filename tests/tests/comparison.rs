@@ -110,6 +110,13 @@ fn sixteen_bits_are_next_to_the_original_and_spans_cover_a_window() {
     let found = compare(&conversion(&["--lut", "none"]), &["--max-tokens", "300"]);
     assert!(number(&found, "kl_mean") < 1e-3, "{found}");
     assert_eq!((&found["text"], &found["tokens"]), (&"built-in".into(), &300.into()));
+    let layers = found["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 4);
+    for layer in layers {
+        let off = number(layer, "relative_l2");
+        assert!(off > 1e-5 && off < 2e-3, "{layer}");
+        assert!((number(layer, "norm_ratio") - 1.0).abs() < 2e-3, "{layer}");
+    }
     let spans = found["by_position"].as_array().unwrap();
     assert_eq!((&spans[0]["first"], spans.len()), (&0.into(), 32));
     let tokens: u64 = spans.iter().map(|span| span["tokens"].as_u64().unwrap()).sum();
@@ -153,6 +160,12 @@ fn rotated_weights_are_compared_as_they_are_stored() {
     for one in with_records["tensors"].as_array().unwrap() {
         assert!(number(one, "sqnr_db") > 25.0 && number(one, "output_error") < 0.06, "{one}");
     }
+    // In the basis of the rotation: in another one, the streams would have nothing in common.
+    let layers = with_records["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 4);
+    for layer in layers {
+        assert!(number(layer, "relative_l2") < 0.2, "{layer}");
+    }
     std::fs::remove_dir_all(output.join(".anemll")).unwrap();
     assert_eq!(compare(&output, &few)["tensors"], with_records["tensors"]);
 }
@@ -173,7 +186,7 @@ fn the_page_and_the_text_say_the_same() {
     let kl = text.lines().find_map(|line| line.strip_prefix("KL           mean ")).unwrap();
     let mean = kl.split(',').next().unwrap();
     assert!(page.contains(&format!("<dd>{mean}<small>")), "{mean}");
-    assert_eq!(page.matches("role=\"img\"").count(), 3);
+    assert_eq!(page.matches("role=\"img\"").count(), 4);
 }
 
 #[test]

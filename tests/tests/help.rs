@@ -125,6 +125,22 @@ fn prepare(path: &Path) {
             copy(&path.join("out4").join(&name), &path.join("parts").join(&name));
         }
     }
+    let embedder = path.join("embedder");
+    copy(&source, &embedder);
+    let module = |kind: &str, path: &str| serde_json::json!({ "path": path, "type": kind });
+    let modules = [module("Transformer", ""), module("Pooling", "1_Pooling")];
+    std::fs::create_dir(embedder.join("1_Pooling")).unwrap();
+    for (name, value) in [
+        ("modules.json", serde_json::json!(modules)),
+        ("1_Pooling/config.json", serde_json::json!({ "pooling_mode_lasttoken": true })),
+        (
+            "config_sentence_transformers.json",
+            serde_json::json!({ "prompts": { "query": "Query: " } }),
+        ),
+    ] {
+        std::fs::write(embedder.join(name), value.to_string()).unwrap();
+    }
+    convert(&embedder, &path.join("vectors"), &["--lut", "none"]);
     let whole = path.join("whole");
     convert(&source, &whole, &["--combiner", "monolithic"]);
     for (from, to) in [

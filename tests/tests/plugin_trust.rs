@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
+use anemll_plugin_store::{Search, Status, Store};
 use anemll_tests::{PLUGINS, example, json, library, model, program, refusal, run, succeed};
 use serde_json::Value;
 use sha2::Digest as _;
@@ -85,6 +86,22 @@ fn change(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes.push(0);
     std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_trusted_plugin_that_changes_before_it_is_loaded_is_not_loaded() {
+    let machine = Machine::new(&[]);
+    let uniform = machine.put(&example("uniform"), "data/plugins/libuniform.so");
+    let data = Some(machine.path("data"));
+    let search = Search { data: data.clone(), ..Search::default() };
+    Store::new(data).unwrap().trust(&uniform, &search.run().unwrap()).unwrap();
+    let found = search.run().unwrap();
+    let [entry] = found.entries() else { panic!("{found:?}") };
+    assert_eq!(found.status(entry), Status::Ok);
+    change(&uniform);
+    let error = entry.open().map(|_| ()).unwrap_err();
+    assert_eq!(error.code, "A0127", "{error:?}");
+    assert!(error.hint.unwrap().contains("anemll plugin trust"));
 }
 
 const SHIPPED: [&str; 3] = ["llama", "lut", "monolithic"];

@@ -12,6 +12,7 @@ mod circles;
 mod command;
 mod demo;
 mod dist;
+mod folder;
 mod frozen;
 mod outside;
 mod sdk;
@@ -60,8 +61,9 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "witness",
-        arguments: "",
-        help: "let coremltools check packages of every shipped model and layout; needs Python",
+        arguments: "[--coreai]",
+        help: "let coremltools check packages of every shipped model and layout, and Apple's own runtime \
+               run Core AI assets (--coreai: these alone); needs Python",
         run: witness::run,
     },
     Task {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::command::workspace_root;
+use crate::folder::{files_below, read};
 use crate::{Result, artifacts};
 
 /// The crates that plugins use; what these use of ours comes along.
@@ -219,33 +220,6 @@ fn folder_of(package: &Value) -> Result<PathBuf> {
 /// Whether a file below `src` is a module of tests.
 fn is_test(file: &str) -> bool {
     file.split('/').any(|part| matches!(part, "tests" | "tests.rs") || part.ends_with("_tests.rs"))
-}
-
-/// All files below a folder, with forward slashes, sorted; none where there is no folder.
-fn files_below(folder: &Path) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(inside) = folders.pop() {
-        let path = folder.join(&inside);
-        let Ok(listing) = fs::read_dir(&path) else { continue };
-        for entry in listing.flatten() {
-            let name = entry
-                .file_name()
-                .into_string()
-                .map_err(|_| format!("{}: a name is not UTF-8", path.display()))?;
-            let name = if inside.is_empty() { name } else { format!("{inside}/{name}") };
-            match entry.path().is_dir() {
-                true => folders.push(name),
-                false => found.push(name),
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 //!
 //! Converts every shipped model that a plugin takes, in several layouts, and runs
 //! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
-//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`.
+//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. Core AI assets
+//! go through Apple's own runtime, which `--coreai` asks for alone.
 
+mod coreai;
+
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,13 +54,19 @@ const LAYOUTS: &[(&str, &[&str])] = &[
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    no_arguments(arguments)?;
+    let only_coreai = arguments == ["--coreai"];
+    if !only_coreai {
+        no_arguments(arguments)?;
+    }
     let root = workspace_root()?;
     let target = artifacts::target_directory()?;
     let witness = root.join("tests").join("witness");
     let python = environment(&target.join("witness-venv"), &witness.join("requirements.txt"))?;
 
     let built = artifacts::build("dev")?;
+    if only_coreai {
+        return coreai::run(&root, &target, &built, &python);
+    }
     let output = target.join("witness-packages");
     if output.exists() {
         fs::remove_dir_all(&output)
@@ -90,7 +100,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Command::new(&python).current_dir(&root).arg(witness.join("witness.py")).arg(&output),
     )?;
     compare_palettes(&root, &target, &python, &output)?;
-    combine_foreign(&root, &target, &python, &built.host)
+    combine_foreign(&root, &target, &python, &built.host)?;
+    coreai::run(&root, &target, &built, &python)
 }
 
 /// Packages that coremltools makes, combined and split by the program.
@@ -121,6 +132,12 @@ fn compare_palettes(root: &Path, target: &Path, python: &Path, packages: &Path) 
 
 /// The Python of a virtual environment that has these requirements; made anew when they change.
 pub(crate) fn environment(directory: &Path, requirements: &Path) -> Result<PathBuf> {
+    let system = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    environment_of(&system, directory, requirements)
+}
+
+/// The same, made by this Python.
+fn environment_of(system: &OsStr, directory: &Path, requirements: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(requirements)
         .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
     let python = if cfg!(windows) {
@@ -133,7 +150,6 @@ pub(crate) fn environment(directory: &Path, requirements: &Path) -> Result<PathB
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && python.is_file() {
         return Ok(python);
     }
-    let system = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     run_command(Command::new(system).args(["-m", "venv", "--clear"]).arg(directory))
         .map_err(|error| format!("{error}; the witness needs Python 3.11 with its module venv"))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];

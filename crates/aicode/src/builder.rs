@@ -23,6 +23,7 @@ pub struct BlockBuilder {
     body_of: BodyOf,
     kinds: Vec<Type>,
     constants: HashMap<(TensorType, Vec<u8>), Value>,
+    splats: HashMap<(TensorType, Vec<u8>), Value>,
     blobs: HashMap<(TensorType, u32), Value>,
 }
 
@@ -31,8 +32,8 @@ impl BlockBuilder {
     pub(crate) fn begin(arguments: Vec<Type>, body_of: BodyOf) -> Self {
         let kinds = arguments.clone();
         let block = Block { arguments, operations: Vec::new() };
-        let (constants, blobs) = (HashMap::new(), HashMap::new());
-        Self { block, body_of, kinds, constants, blobs }
+        let (constants, splats, blobs) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { block, body_of, kinds, constants, splats, blobs }
     }
 
     /// The argument of a place.
@@ -143,12 +144,29 @@ impl BlockBuilder {
         // That all elements are the same shows only where one is stored for all.
         let element = usize::try_from(kind.element.bits()).unwrap_or(0) / 8;
         let first = bytes.get(..element).filter(|first| !first.is_empty());
-        let splat = first.filter(|first| bytes.chunks(element).all(|other| other == *first));
-        let stored = splat.unwrap_or(bytes).to_vec();
-        let dense = Attribute::Dense { splat: splat.is_some(), bytes: stored };
-        let made = self.one(frame::CONSTANT, vec![Some(dense)], &[], kind.clone());
+        let same = first.filter(|first| bytes.chunks(element).all(|other| other == *first));
+        let made = match same {
+            Some(first) => self.splat(kind, first),
+            None => self.dense(kind, false, bytes),
+        };
         self.constants.insert(key, made);
         made
+    }
+
+    /// A constant all of whose elements are this one, its bits in whole bytes.
+    fn splat(&mut self, kind: &TensorType, element: &[u8]) -> Value {
+        let key = (kind.clone(), element.to_vec());
+        if let Some(known) = self.splats.get(&key) {
+            return *known;
+        }
+        let made = self.dense(kind, true, element);
+        self.splats.insert(key, made);
+        made
+    }
+
+    fn dense(&mut self, kind: &TensorType, splat: bool, bytes: &[u8]) -> Value {
+        let dense = Attribute::Dense { splat, bytes: bytes.to_vec() };
+        self.one(frame::CONSTANT, vec![Some(dense)], &[], kind.clone())
     }
 
     /// A constant whose elements stand in a blob of the program.
@@ -420,15 +438,20 @@ impl BlockBuilder {
         self.emit_one("primitive.lut_to_dense_v1", &[indices, table, axis], dense)
     }
 
+    /// A constant all of whose elements are zero, of which one is stored, however many there are.
+    pub fn zeros(&mut self, kind: &TensorType) -> Value {
+        let element = usize::try_from(kind.element.bits().div_ceil(8)).unwrap_or(0);
+        self.splat(kind, &vec![0; element])
+    }
+
     /// `scale (data - offset)` by blocks; without an offset it is zero.
     pub fn blockwise(&mut self, data: Value, scale: Value, offset: Option<Value>) -> Value {
         let (kind, scales) = (self.tensor(data), self.tensor(scale));
-        let mut zeros = |of: &TensorType| {
-            let length = of.byte_size().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
-            self.constant(of, &vec![0; length])
+        let offset = match offset {
+            Some(offset) => offset,
+            None => self.zeros(&scales.of(kind.element)),
         };
-        let offset = offset.unwrap_or_else(|| zeros(&scales.of(kind.element)));
-        let second = zeros(&scales);
+        let second = self.zeros(&scales);
         let operands = [data, scale, offset, second];
         self.emit_one("primitive.blockwise_shift_scale_v2", &operands, kind.of(scales.element))
     }

@@ -15,6 +15,7 @@ mod encode;
 mod operations;
 mod program;
 mod records;
+mod text;
 mod types;
 mod verify;
 
@@ -24,6 +25,7 @@ pub use builder::{BlockBuilder, Value, Window};
 pub use element::ElementType;
 pub use operations::{OPERATIONS, OperationDefinition, find};
 pub use program::{Blob, Block, Function, Operation, Port, Program};
+pub use text::text;
 pub use types::{DYNAMIC, Layout, Memory, TensorType, Type};
 pub use verify::{Error, verify};
 

@@ -109,7 +109,7 @@ impl Observer for Collector {
         names
     }
 
-    fn see(&mut self, function: &str, value: &Tensor) -> Result<()> {
+    fn see(&mut self, _: &Path, function: &str, value: &Tensor) -> Result<()> {
         let (Some(tap), Some(sums)) =
             (self.taps.values().get(&value.name), self.sums.get_mut(&value.name))
         else {

@@ -2,6 +2,7 @@
 
 use anemll_generation::distance::{Span, Summary};
 use anemll_generation::perplexity::Score;
+use anemll_generation::streams::LayerError;
 use serde::Serialize;
 use std::cmp::Ordering;
 
@@ -42,6 +43,9 @@ pub struct Comparison {
     pub nats_per_word: f64,
     /// The divergence by position in a window.
     pub by_position: Vec<Span>,
+    /// How far the residual stream behind each layer is from the original's; nothing where it cannot be
+    /// seen, as in an export.
+    pub layers: Vec<LayerError>,
     /// Every matrix, in the order in which the model uses them.
     pub tensors: Vec<TensorError>,
     /// What could not be measured, and why.
@@ -138,6 +142,7 @@ mod tests {
             distributions: Summary::of(&[]),
             nats_per_word: 0.0,
             by_position: Vec::new(),
+            layers: Vec::new(),
             tensors: vec![
                 tensor("good", Some(40.0), Some(0.01)),
                 tensor("same", None, Some(0.0)),

@@ -65,6 +65,7 @@ mod host {
         EVALUATION_INPUT = "A0707", "the tokens or reference logits cannot be used";
         ENGINE_INTERFACE = "A0708", "the inputs of the packages do not suit each other";
         CALIBRATION_INPUT = "A0709", "the text or the model does not suit a calibration";
+        CONVERSION_KIND = "A0712", "the conversion gives something else than the command wants";
 
         USAGE = "A0801", "the command line is wrong";
         STEP_INPUT_MISSING = "A0807", "a step needs what an earlier one did not make";

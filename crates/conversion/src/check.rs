@@ -1,7 +1,7 @@
 //! Checking a description that others may have made.
 
-use crate::description::{Description, SCHEMA};
-use anemll_plugin_api::data::RunStep;
+use crate::description::{Description, Embedding, SCHEMA};
+use anemll_plugin_api::data::{Pooling, RunStep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
@@ -9,6 +9,8 @@ use std::path::{Component, Path};
 const MOST: usize = 10_000;
 /// More tokens of context than any model has.
 const LONGEST: u64 = 1 << 22;
+/// More elements than any vector has.
+const LARGEST_DIMENSION: u64 = 1 << 24;
 /// More bytes than a name of a value or function has.
 const LONGEST_NAME: usize = 1000;
 
@@ -40,8 +42,16 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
     }
     values(description).try_for_each(|(key, name)| check_value(key, name))?;
     let packages = packages(description)?;
-    if description.run.infer.is_empty() {
-        return Err("`infer` calls no function".to_owned());
+    match (description.run.infer.is_empty(), description.run.embed.is_empty()) {
+        (true, true) => return Err("`infer` calls no function".to_owned()),
+        (false, false) => return Err("`infer` and `embed` cannot both call functions".to_owned()),
+        (infer, _) if infer != description.embedding.is_some() => {
+            return Err("`embedding` belongs to `embed`, and only to that".to_owned());
+        }
+        _ => {}
+    }
+    if let Some(embedding) = &description.embedding {
+        check_embedding(embedding)?;
     }
     for call in description.calls() {
         check_call(call, &packages)?;
@@ -50,6 +60,21 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
     parts
         .filter_map(|function| function.part.as_ref())
         .try_for_each(|part| check_call(part, &packages))
+}
+
+fn check_embedding(embedding: &Embedding) -> Result<(), String> {
+    if !(1..=LARGEST_DIMENSION).contains(&embedding.dimension) {
+        return Err(format!("`embedding.dimension` is {}", embedding.dimension));
+    }
+    if embedding.pooling == Pooling::Unknown {
+        return Err("`embedding.pooling` is none that this program knows".to_owned());
+    }
+    match &embedding.default_prompt {
+        Some(name) if !embedding.prompts.contains_key(name) => {
+            Err(format!("`embedding.default_prompt` is {name:?}, which no prompt is called"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Names of values, with the key that they stand under.

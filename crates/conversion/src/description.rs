@@ -2,9 +2,10 @@
 
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{
-    Layout, ModelDescription, PackageKind, PackageSpec, RunOrder, RunStep, StateKind,
+    Layout, ModelDescription, PackageKind, PackageSpec, Pooling, RunOrder, RunStep, StateKind,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Name of the file in the output directory.
 pub const FILE: &str = "anemll-run.json";
@@ -38,9 +39,38 @@ pub struct Description {
     /// Those of the states that tokens replace, by name: there is no going back in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recurrent: Vec<String>,
+    /// What vectors it gives, and of which texts, where it gives those and no logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Embedding>,
     /// The calls that make up a pass, and what goes from one to the next.
     #[serde(flatten)]
     pub run: RunOrder,
+}
+
+/// The vectors of a conversion: what they are, and how texts become tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// Elements of a vector.
+    pub dimension: u64,
+    /// Tokens that the model knows.
+    pub vocabulary: u64,
+    /// How much each token counts.
+    pub pooling: Pooling,
+    /// Whether vectors have length 1.
+    pub normalized: bool,
+    /// Whether tokens see those behind them too: the mask then opens all tokens of the text in every
+    /// row, and the text goes through in one call.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Whether texts are put into lower case first.
+    #[serde(default)]
+    pub lowercase: bool,
+    /// Texts that stand before texts of a kind, by its name.
+    #[serde(default)]
+    pub prompts: BTreeMap<String, String>,
+    /// The kind of a text of which nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_prompt: Option<String>,
 }
 
 /// A package.
@@ -156,6 +186,7 @@ impl Description {
             },
             states: states().map(|state| state.name.clone()).collect(),
             recurrent: recurrent.map(|state| state.name.clone()).collect(),
+            embedding: None,
             run: layout.run.clone(),
         }
     }
@@ -190,20 +221,24 @@ impl Description {
             head: HeadNames { largest: Some(LargestNames::anemll()), ..HeadNames::default() },
             states: Vec::new(),
             recurrent: Vec::new(),
+            embedding: None,
             run,
         }
     }
 
     /// All calls.
     pub fn calls(&self) -> impl Iterator<Item = &RunStep> {
-        self.run.infer.iter().chain(&self.run.prefill).chain(&self.run.evaluate)
+        let run = &self.run;
+        run.infer.iter().chain(&run.prefill).chain(&run.evaluate).chain(&run.embed)
     }
 
     /// The models that apps load, without the ending: in the order of their first call, then those
     /// that are not called.
     pub fn models(&self) -> Vec<&str> {
         let ships = |path: &str| self.packages.iter().any(|one| one.ships && one.path == path);
-        let called = self.run.infer.iter().chain(&self.run.prefill).map(|call| &*call.package);
+        let run = &self.run;
+        let called = run.infer.iter().chain(&run.prefill).chain(&run.embed);
+        let called = called.map(|call| &*call.package);
         let all = self.packages.iter().map(|package| &*package.path);
         let mut models: Vec<&str> = Vec::new();
         for path in called.chain(all).filter(|path| ships(path)) {

@@ -10,6 +10,6 @@ mod description;
 
 pub use conversion::{Conversion, Form, META, REPORT, comment, locate, source_sha256};
 pub use description::{
-    Description, FILE, FunctionEntry, HeadNames, InputNames, LargestNames, PackageEntry, SCHEMA,
-    shipped,
+    Description, Embedding, FILE, FunctionEntry, HeadNames, InputNames, LargestNames, PackageEntry,
+    SCHEMA, shipped,
 };

@@ -40,10 +40,8 @@ pub fn compile(
     let checked = validate_resolved(opened.model().clone(), &opened)
         .map_err(|error| failed(format!("the program is not valid: {error}")))?;
     let mut blobs = Blobs::new(&opened);
-    // The proof is about an equal model; what is lowered is the package's, which blobs refer to.
-    debug_assert_eq!(checked.model(), opened.model());
-    let functions =
-        functions::all(opened.model(), &mut blobs).map_err(|error| error.with_at(shown.clone()))?;
+    let functions = functions::all(checked.model(), &mut blobs)
+        .map_err(|error| error.with_at(shown.clone()))?;
     let version = needed_version(&functions);
     let program = Program { version, functions, blobs: blobs.list().to_vec() };
     let description = opened.model().description.as_ref();

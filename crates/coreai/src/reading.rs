@@ -74,16 +74,8 @@ pub(crate) fn literal(
     if bound(operation, parameter).is_empty() {
         return Ok(None);
     }
-    // The borrow is local: what is decoded is owned.
-    let value = match bound(operation, parameter)[0] {
-        Bound::Value(value) => Some(value),
-        Bound::Name(name) => match entries.get(name).map(|entry| entry.known) {
-            Some(Known::Constant(value)) => Some(value),
-            _ => None,
-        },
-    };
-    let value =
-        value.ok_or_else(|| format!("`{parameter}` must be known before the program runs"))?;
+    let value = stored(entries, operation, parameter)
+        .ok_or_else(|| format!("`{parameter}` must be known before the program runs"))?;
     Literal::from_value(value).map(Some).map_err(|error| format!("`{parameter}`: {error}"))
 }
 

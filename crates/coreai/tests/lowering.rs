@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use anemll_aicode::asset::Asset;
-use anemll_aicode::{ElementType, TensorType as CoreTensor, Type, verify};
+use anemll_aicode::{Attribute, ElementType, TensorType as CoreTensor, Type, verify};
 use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, Result, TensorType, Var, combine_functions,
     function_model,
@@ -110,10 +110,105 @@ fn bounds_and_masks_of_slices_are_worked_in() {
         }),
     );
     let asset = asset.unwrap();
-    let shown = format!("{:?}", asset.program.functions[0].body);
     // From (2, 3) to (4, 8).
-    assert!(shown.contains("bytes: [2, 0, 0, 0, 3, 0, 0, 0]"), "{shown}");
-    assert!(shown.contains("bytes: [4, 0, 0, 0, 8, 0, 0, 0]"), "{shown}");
+    let slice = "primitive.slice_v1 (x, [2, 3], [4, 8], all 1) : tensor<2x5xf16>";
+    assert_eq!(calls(&asset, "main")[0], slice);
+}
+
+/// Operations with what they take, constants spelled out: `name (x, [1, 2]) : type`. Inputs have their names,
+/// what operations give is their place among these lines.
+fn calls(asset: &Asset, function: &str) -> Vec<String> {
+    let text = anemll_aicode::text(&asset.program, Some(function));
+    let (mut names, mut calls) = (BTreeMap::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(input) = line.strip_prefix("input ") {
+            let (value, rest) = input.split_once(' ').unwrap();
+            names.insert(value.to_owned(), rest.split('"').nth(1).unwrap().to_owned());
+        }
+        let (results, call) = match line.split_once(" = ") {
+            Some((results, call)) => (results, call),
+            None if line.starts_with("dataflow.output") => ("", line),
+            None => continue,
+        };
+        let (call, kind) = call.split_once(" : ").unwrap_or((call, ""));
+        if let Some(value) = call.strip_prefix("primitive.constant_v1 ") {
+            let value = value.split_once(' ').filter(|(word, _)| *word == "blob");
+            let blob =
+                value.map(|(_, blob)| format!("blob of {}", blob.split(" of ").nth(1).unwrap()));
+            let spelled = call.trim_start_matches("primitive.constant_v1 ").to_owned();
+            names.insert(results.to_owned(), blob.unwrap_or(spelled));
+            continue;
+        }
+        let (name, rest) = call.split_once(' ').unwrap_or((call, ""));
+        let mut taken = Vec::new();
+        let mut attributes = String::new();
+        for word in rest.split_whitespace() {
+            match names.get(word.trim_end_matches(',')) {
+                Some(known) => taken.push(known.clone()),
+                None => attributes = format!(" {word}"),
+            }
+        }
+        for (place, result) in results.split(", ").enumerate() {
+            let suffix = if place == 0 { String::new() } else { format!(".{place}") };
+            names.insert(result.to_owned(), format!("#{}{suffix}", calls.len()));
+        }
+        let kind = if kind.is_empty() { String::new() } else { format!(" : {kind}") };
+        calls.push(format!(
+            "{name} ({}){attributes}{}",
+            taken.join(", "),
+            kind.trim_end_matches(" {…}")
+        ));
+    }
+    calls
+}
+
+/// Constants and attributes of operations, not their shapes alone.
+#[test]
+fn operations_get_the_constants_that_the_program_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let asset = compiled(
+        folder.path(),
+        &model(|builder| {
+            let x = builder.input("x", half(&[2, 4, 8]))?;
+            let turned = builder.transpose(x, &[2, 0, 1])?;
+            let shaped = builder.reshape(turned, &[4, -1])?;
+            let indices = builder.vector_i32(&[1, -1])?;
+            let rows = builder.gather(shaped, indices, 0)?;
+            let clipped = builder.clip(rows, -2.0, 0.5)?;
+            let pieces = builder.split(clipped, &[6, 10], 1)?;
+            let joined = builder.concat(&[pieces[1], pieces[0]], 1)?;
+            let activated = builder.gelu(joined, "TANH_APPROXIMATION")?;
+            builder.softmax(activated, -1)
+        }),
+    );
+    let expected = [
+        "primitive.transpose_v1 (x, [2, 0, 1]) : tensor<8x2x4xf16>",
+        "primitive.reshape_v2 (#0, [4, 16]) : tensor<4x16xf16>",
+        "primitive.reshape_v2 ([1, -1], [2, 1]) : tensor<2x1xsi32>",
+        "primitive.gather_nd_v1 (#1, #2) : tensor<2x16xf16>",
+        "broadcasting_maximum_v1 (#3, -2) : tensor<2x16xf16>",
+        "broadcasting_minimum_v1 (#4, 0.5) : tensor<2x16xf16>",
+        "primitive.split_v1 (#5, [6, 10], 1) : tensor<2x6xf16>, tensor<2x10xf16>",
+        "primitive.concat_v1 (1, #6.1, #6) : tensor<2x16xf16>",
+        "primitive.gelu_v1 (#7) approximate=1 : tensor<2x16xf16>",
+        "softmax_v1 (#8, 1) : tensor<2x16xf16>",
+        "dataflow.output_v1 (#9)",
+    ];
+    assert_eq!(calls(&asset.unwrap(), "main"), expected);
+}
+
+/// Offsets that are not given are zeros of which one is stored, of packed types too: loaders read packed elements
+/// that stand in the program wrongly.
+#[test]
+fn zeros_are_stored_once_however_many_there_are() {
+    let kind = CoreTensor::new(ElementType::Int4, &[8, 32]);
+    let mut builder = anemll_aicode::block(vec![kind.into()]);
+    let scale = builder.blob(&CoreTensor::new(ElementType::Float16, &[8, 2]), 0);
+    let made = builder.blockwise(builder.argument(0), scale, None);
+    let body = builder.finish_function(&[made]);
+    let zeros: Vec<_> = body.operations[1..3].iter().map(|zero| &zero.properties[0]).collect();
+    let splat = |length| Some(Attribute::Dense { splat: true, bytes: vec![0; length] });
+    assert_eq!(zeros, [&splat(1), &splat(2)]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The state that holds keys and values: writing a layer's new rows, reading them all.
-//! Of layers with other mixers, it has no rows.
+//! Of layers with other mixers, it has no rows. Where a text goes through in one call, there is none.
 
 use anemll_mil::{DataType, Result, TensorType, Var};
 
@@ -8,9 +8,8 @@ use crate::spec::STATE_NAME;
 
 /// The state of a function and its present content.
 pub(crate) struct Cache {
-    state: Var,
-    /// First position that is written, int32 (1).
-    position: Var,
+    /// The state, and the first position that is written, int32 (1); nothing where none is kept.
+    kept: Option<(Var, Var)>,
     /// One past the last position that is written, int32 (1).
     end: Option<Var>,
     /// What the state holds now, once it has been read.
@@ -22,7 +21,12 @@ impl Cache {
     pub(crate) fn declare(graph: &mut Graph<'_>, position: Var) -> Result<Self> {
         let kind = TensorType::new(DataType::Float16, &graph.spec.state_shape());
         let state = graph.builder.state(STATE_NAME, kind)?;
-        Ok(Self { state, position, end: None, content: None })
+        Ok(Self { kept: Some((state, position)), end: None, content: None })
+    }
+
+    /// No state: the tokens of one call are all that there are.
+    pub(crate) const fn none() -> Self {
+        Self { kept: None, end: None, content: None }
     }
 
     /// Writes a layer's new keys and values, (1, key and value heads, T, width) each, and returns
@@ -34,10 +38,13 @@ impl Cache {
         keys: Var,
         values: Var,
     ) -> Result<(Var, Var)> {
+        let Some(kept) = self.kept else {
+            return Ok((graph.builder.squeeze(keys, &[0])?, graph.builder.squeeze(values, &[0])?));
+        };
         let key_row = graph.spec.place_among_its_kind(layer);
         let value_row = key_row + graph.spec.cached_layers();
-        self.write(graph, key_row, keys)?;
-        let content = self.write(graph, value_row, values)?;
+        self.write(graph, kept, key_row, keys)?;
+        let content = self.write(graph, kept, value_row, values)?;
         let keys = row(graph, content, key_row)?;
         let values = row(graph, content, value_row)?;
         Ok((context_of(graph, keys)?, context_of(graph, values)?))
@@ -45,23 +52,29 @@ impl Cache {
 
     /// Replaces the new positions of one row, in the only pattern that the Neural Engine takes:
     /// read, update, write at once, read again (ANE rules ANE-042 and ANE-043).
-    fn write(&mut self, graph: &mut Graph<'_>, row: u64, update: Var) -> Result<Var> {
+    fn write(
+        &mut self,
+        graph: &mut Graph<'_>,
+        (state, position): (Var, Var),
+        row: u64,
+        update: Var,
+    ) -> Result<Var> {
         let tokens = int32(graph.tokens)?;
         let builder = &mut graph.builder;
         let end = match self.end {
             Some(end) => end,
             None => {
                 let tokens = builder.scalar_i32(tokens)?;
-                *self.end.insert(builder.add(self.position, tokens)?)
+                *self.end.insert(builder.add(position, tokens)?)
             }
         };
         let content = match self.content {
             Some(content) => content,
-            None => builder.read_state(self.state)?,
+            None => builder.read_state(state)?,
         };
         let zero = builder.vector_i32(&[0])?;
         let first = builder.vector_i32(&[int32(row)?])?;
-        let begin = builder.concat(&[first, zero, self.position, zero], 0)?;
+        let begin = builder.concat(&[first, zero, position, zero], 0)?;
         let after = builder.vector_i32(&[int32(row + 1)?])?;
         let end = builder.concat(&[after, zero, end, zero], 0)?;
         let updated = builder.slice_update(
@@ -72,8 +85,8 @@ impl Cache {
             &[false; 4],
             &[false, true, false, true],
         )?;
-        builder.write_state(self.state, updated)?;
-        let content = builder.read_state(self.state)?;
+        builder.write_state(state, updated)?;
+        let content = builder.read_state(state)?;
         self.content = Some(content);
         Ok(content)
     }

@@ -138,6 +138,9 @@ pub struct Form {
     pub intermediate_size: Option<u64>,
     /// Modules that the weight files do not call as Llama's do: Llama's name and theirs.
     pub modules: &'static [(&'static str, &'static str)],
+    /// Whether tokens see those behind them too. Such a model gives vectors, no text; windows of
+    /// layers then count to both sides, the token itself among them.
+    pub bidirectional: bool,
     /// Remarks for the report.
     pub notes: Vec<String>,
 }
@@ -171,6 +174,7 @@ impl Default for Form {
             silu: SiluForm::Operation,
             intermediate_size: None,
             modules: &[],
+            bidirectional: false,
             notes: Vec::new(),
         }
     }

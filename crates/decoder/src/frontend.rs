@@ -13,6 +13,7 @@ use anemll_plugin_api::{
 
 use crate::choices::Choices;
 use crate::config::Config;
+use crate::error::key_unsupported;
 use crate::names::TensorNames;
 use crate::quantized::check_quantization;
 use crate::reading::{Reading, read};
@@ -111,6 +112,12 @@ impl DecoderFrontend {
         let Some(mut reading) = read(family, model, &self.choices, refusals)? else {
             return Ok(None);
         };
+        if question == Question::Opens && reading.bidirectional && model.embedding.is_none() {
+            let reason = "= true: the model gives the vector of a text, and no logits";
+            let refusal = key_unsupported("use_bidirectional_attention", reason);
+            refusals.push(refusal.with_hint("convert it to vectors: --task embed"))?;
+            return Ok(None);
+        }
         let names = TensorNames::find(&model.tensors);
         reading.notes.extend(names.note());
         let config = Config::new(&model.config)?;

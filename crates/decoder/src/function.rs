@@ -18,6 +18,7 @@ use crate::graph::{Graph, int32};
 use crate::layer::{LayerInputs, add_layer};
 use crate::mask::Masks;
 use crate::norm::normalize;
+use crate::pooling::{self, PoolingInputs};
 use crate::recurrence::Recurrence;
 use crate::rope::{Frequencies, RopeTables};
 use crate::rotary::Rotations;
@@ -37,10 +38,14 @@ use crate::{embedding, first_token, head};
 /// | embedding with layers | `input_ids` int32 (1, T) for `hidden_states` | |
 /// | layers with head | | logits |
 /// | head with `argmax` | | `argmax_idx` int32 (n), `argmax_val` (n) |
+/// | head of a model that gives vectors | `pooling_weights` (1, 1, T), `pooled` (1, 1, hidden) besides | `output_pooled` (1, 1, hidden), `embedding` (1, 1, dimension) |
 ///
 /// All else is float16. T is 1 for [`Purpose::Infer`], else the batch B. The norm after the last
 /// layer belongs to the layers. [`Purpose::Prefill`] leaves out the last layer's MLP and that norm,
 /// since only the states matter, and gives row 0, (1, 1, hidden).
+///
+/// A model that gives vectors has functions for [`Purpose::Embed`] alone. Where its batch is the whole
+/// context, they have neither a state of keys and values nor `current_pos`.
 ///
 /// Layers have all the states of [`DecoderSpec::states`], whether they use them or not.
 ///
@@ -91,8 +96,14 @@ fn check(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
     } else if function.embedding == function.head {
         return refuse("has neither layers nor one of embedding and head");
     }
-    if !matches!(function.purpose, Purpose::Infer | Purpose::Prefill | Purpose::Evaluate) {
-        return refuse("has a purpose that this version of the frontend does not know");
+    match (function.purpose, &spec.embedder) {
+        (Purpose::Embed, Some(_))
+        | (Purpose::Infer | Purpose::Prefill | Purpose::Evaluate, None) => {}
+        (Purpose::Embed, None) => return refuse("asks for vectors, of a model that gives logits"),
+        (Purpose::Infer | Purpose::Prefill | Purpose::Evaluate, Some(_)) => {
+            return refuse("asks for logits, of a model that gives vectors");
+        }
+        _ => return refuse("has a purpose that this version of the frontend does not know"),
     }
     if function.head && function.purpose == Purpose::Prefill {
         return refuse("is for prefill, which gives no logits, but has the head");
@@ -113,12 +124,17 @@ fn build(
     let mut options = DescriptionOptions::default();
     let alone = function.layers.is_none() && !function.head;
     let start = if function.embedding {
-        input_ids(&mut graph, alone, &mut options.enumerated_shapes)?
+        let one_or_many = alone && function.purpose != Purpose::Embed;
+        input_ids(&mut graph, one_or_many, &mut options.enumerated_shapes)?
     } else {
         let kind = TensorType::new(DataType::Float16, &[1, tokens, spec.hidden_size]);
         graph.builder.input("hidden_states", kind)?
     };
     // All inputs are declared before any operation is made, in the order that the apps know.
+    let pooling = match function.head && spec.embedder.is_some() {
+        true => Some(PoolingInputs::declare(&mut graph)?),
+        false => None,
+    };
     let inputs = match function.layers {
         Some(range) => Some(declare_layer_inputs(&mut graph, tables, range.first..range.end)?),
         None => None,
@@ -131,7 +147,9 @@ fn build(
     if let (Some(range), Some(inputs)) = (function.layers, inputs) {
         hidden = add_layers(&mut graph, hidden, inputs, tables, range.first..range.end, function)?;
     }
-    let outputs = if function.head && function.argmax {
+    let outputs = if let Some(inputs) = &pooling {
+        pooling::vector(&mut graph, hidden, inputs)?
+    } else if function.head && function.argmax {
         head::argmax(&mut graph, hidden)?
     } else if function.head {
         head::logits(&mut graph, hidden)?
@@ -144,15 +162,15 @@ fn build(
     anemll_mil::function_model(main, &options)
 }
 
-/// Token ids: of any length that is enumerated where the embedding is alone.
+/// Token ids: where one or a batch of them may come, of any length that is enumerated.
 fn input_ids(
     graph: &mut Graph<'_>,
-    alone: bool,
+    one_or_many: bool,
     enumerated: &mut BTreeMap<String, Vec<Vec<u64>>>,
 ) -> anemll_mil::Result<Var> {
     const NAME: &str = "input_ids";
     let batch = graph.spec.batch;
-    let length = if !alone {
+    let length = if !one_or_many {
         Dimension::Fixed(graph.tokens)
     } else if batch == 1 {
         Dimension::Fixed(1)
@@ -183,18 +201,24 @@ fn declare_layer_inputs(
         builder.input("position_ids", TensorType::new(DataType::Int32, &[tokens]))?;
     let mask = TensorType::new(DataType::Float16, &[1, 1, tokens, context]);
     let mask = builder.input("causal_mask", mask)?;
-    let current = builder.input("current_pos", TensorType::new(DataType::Int32, &[1]))?;
-    let cache = Cache::declare(graph, current)?;
+    let current = match graph.spec.keeps_keys() {
+        true => Some(builder.input("current_pos", TensorType::new(DataType::Int32, &[1]))?),
+        false => None,
+    };
+    let cache = match current {
+        Some(current) => Cache::declare(graph, current)?,
+        None => Cache::none(),
+    };
     let columns = Columns::declare(graph)?;
     let recurrence = Recurrence::declare(graph)?;
-    let positions = if tokens > 1 { position_ids } else { current };
+    let positions = current.filter(|_| tokens == 1).unwrap_or(position_ids);
     let declared = Declared { positions, mask, cache, columns, recurrence };
-    if attentions(graph.spec, range).next().is_none() {
+    if let Some(current) = current.filter(|_| attentions(graph.spec, range).next().is_none()) {
         // Without a cache to write to, no one asks for `current_pos` either.
         let copy = graph.builder.identity(current)?;
         graph.builder.name_value(copy, "current_pos_tmp")?;
     }
-    if tokens > 1 && tables.iter().any(Option::is_some) {
+    if positions == position_ids && tables.iter().any(Option::is_some) {
         return Ok(declared);
     }
     // One token stands at `current_pos`, and layers without a rotation ask for no position. The apps

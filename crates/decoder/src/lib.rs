@@ -18,6 +18,7 @@ pub mod config;
 mod convolution;
 mod delta_net;
 mod delta_rule;
+mod embedder;
 mod embedding;
 mod error;
 mod family;
@@ -32,6 +33,7 @@ mod mask;
 mod mlp;
 mod names;
 mod norm;
+mod pooling;
 mod quantized;
 mod reading;
 mod recurrence;
@@ -50,6 +52,7 @@ pub use block::{
     Activation, Attention, BlockSpec, DeltaNet, Mixer, Mlp, Norm, NormKind, NormPlacement,
     QueryKeyNorm, ShortConvolution,
 };
+pub use embedder::Embedder;
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
 pub use names::TensorNames;

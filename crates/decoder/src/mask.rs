@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anemll_mil::{Result, Var};
+use half::f16;
 
 use crate::graph::{Graph, int32};
 
@@ -28,7 +29,10 @@ impl Masks {
         for window in windows {
             // A window of the whole context hides nothing.
             if window < graph.spec.context && !masks.windows.contains_key(&window) {
-                let mask = of_window(graph, causal, window)?;
+                let mask = match graph.spec.is_bidirectional() {
+                    true => of_window_both_ways(graph, causal, window)?,
+                    false => of_window(graph, causal, window)?,
+                };
                 masks.windows.insert(window, mask);
             }
         }
@@ -39,6 +43,25 @@ impl Masks {
     pub(crate) fn of(&self, window: Option<u64>) -> Var {
         window.and_then(|window| self.windows.get(&window)).copied().unwrap_or(self.causal)
     }
+}
+
+/// The mask of a window where tokens see those behind them too: the ones that are less than `window`
+/// away. The whole text goes through in one call, so which those are is always the same: a table,
+/// added to the mask that says which tokens there are.
+fn of_window_both_ways(graph: &mut Graph<'_>, mask: Var, window: u64) -> Result<Var> {
+    let (tokens, context) = (graph.tokens, graph.spec.context);
+    let far = f16::from_f32(OUT_OF_SIGHT);
+    let rows = (0..tokens).flat_map(|row| {
+        let column = move |column: u64| if row.abs_diff(column) < window { f16::ZERO } else { far };
+        (0..context).map(column)
+    });
+    let values: Vec<f16> = rows.collect();
+    let name = format!("window_{window}_both_ways");
+    graph.builder.scope(&format!("window_{window}_mask"));
+    let table = graph.builder.table_f16(&name, &[1, 1, tokens, context], &values)?;
+    let mask = graph.builder.add(mask, table)?;
+    graph.builder.end_scope();
+    Ok(mask)
 }
 
 /// The mask of a window: a token sees itself and the `window - 1` before it.

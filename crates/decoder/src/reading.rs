@@ -9,6 +9,7 @@ use crate::config::{
     Config, GENERIC_KEYS, Key, LARGEST_LAYERS, OTHER_ARCHITECTURES, Rope, RopeRules, check_keys,
     read_rope,
 };
+use crate::embedder::Embedder;
 use crate::error::{key_invalid, key_missing, key_unsupported};
 use crate::family::{Defaults, EmbeddingScale, Family, Form, LocalRotation};
 use crate::layers::{LayerMixer, LayerRotation};
@@ -48,6 +49,8 @@ pub(crate) struct Reading {
     pub(crate) model_type: String,
     pub(crate) max_position_embeddings: u64,
     pub(crate) stored_head: Option<StoredHead>,
+    /// Whether tokens see those behind them too.
+    pub(crate) bidirectional: bool,
     pub(crate) notes: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
@@ -202,6 +205,17 @@ pub(crate) fn read(
         }
         _ => None,
     };
+    let embedder = model.embedding.as_ref().map(|head| Embedder::new(head, form.bidirectional));
+    let batch = match embedder.as_ref().is_some_and(|embedder| embedder.bidirectional) {
+        true => model.context,
+        false => model.batch,
+    };
+    if batch != model.batch {
+        notes.push(format!(
+            "tokens see each other in both directions, so a text goes through in one call, of {batch} \
+             tokens"
+        ));
+    }
     let stream_scale = choices.residual_scale.unwrap_or(form.stream_scale);
     if stream_scale != 1.0 {
         notes.push(format!(
@@ -240,7 +254,7 @@ pub(crate) fn read(
             rotations,
             head_splits: head_splits?,
             context: model.context,
-            batch: model.batch,
+            batch,
             tensor_prefix: names.prefix,
             head_tensor: names.head,
             fused_projections: form.fused_projections,
@@ -248,6 +262,7 @@ pub(crate) fn read(
             output_projection: form.output_projection,
             softmax: form.softmax,
             silu: form.silu,
+            embedder: embedder.clone(),
         })
     };
     let spec = specification();
@@ -271,6 +286,7 @@ pub(crate) fn read(
         model_type: model_type.unwrap_or(family.model_type).to_owned(),
         max_position_embeddings: longest,
         stored_head,
+        bidirectional: form.bidirectional,
         notes,
         warnings,
     }))
@@ -284,6 +300,10 @@ fn head(
     (default, asked): (bool, Option<Head>),
     notes: &mut Vec<String>,
 ) -> Result<(bool, Option<StoredHead>)> {
+    if model.embedding.is_some() {
+        // Nobody asks for logits.
+        return Ok((true, None));
+    }
     let tied = config.boolean(TIED)?.unwrap_or(default);
     let stored = model.tensors.contains_key(&names.head);
     match asked {

@@ -73,7 +73,25 @@ impl DecoderSpec {
                     .with_reads(self.stream())
                     .with_gain(norm)
             }
+            Weight::Dense(number) | Weight::DenseBias(number) => {
+                self.dense_reference(weight, number)
+            }
             Weight::Layer(layer, weight) => self.layer_reference(layer, weight).with_layer(layer),
+        }
+    }
+
+    /// A weight of a layer behind the pooling.
+    fn dense_reference(&self, weight: Weight, number: usize) -> WeightReference {
+        let Some(layer) = self.dense_layers().get(number) else {
+            return WeightReference::default();
+        };
+        let outputs = (layer.outputs, "out_features");
+        match weight {
+            Weight::DenseBias(_) => {
+                let tensor = layer.bias.clone().unwrap_or_default();
+                plain(tensor, &[outputs], "dense.bias")
+            }
+            _ => plain(layer.weight.clone(), &[outputs, (layer.inputs, "in_features")], "dense"),
         }
     }
 
@@ -326,6 +344,8 @@ impl DecoderSpec {
             Weight::Embedding => "model_model_embed_tokens_weight".to_owned(),
             Weight::FinalNorm => "model_model_norm_weight".to_owned(),
             Weight::FinalNormBias => "model_model_norm_bias".to_owned(),
+            Weight::Dense(number) => format!("model_dense_{number}_weight"),
+            Weight::DenseBias(number) => format!("model_dense_{number}_bias"),
             Weight::Head(piece) => {
                 format!("model_lm_head{}_{}_weight", self.head_splits.len(), piece + 1)
             }

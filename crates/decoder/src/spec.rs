@@ -7,6 +7,7 @@ use half::f16;
 use crate::block::greatest_common_divisor;
 use crate::block::{BlockSpec, DeltaNet, Mixer, Norm};
 use crate::config::LARGEST_LAYERS;
+use crate::embedder::Embedder;
 use crate::error::key_invalid;
 use crate::rope::Frequencies;
 
@@ -115,6 +116,8 @@ pub struct DecoderSpec {
     pub softmax: SoftmaxForm,
     /// Form of `x sigmoid(x)`.
     pub silu: SiluForm,
+    /// What makes it a model that gives vectors; such a model has no head.
+    pub embedder: Option<Embedder>,
 }
 
 impl DecoderSpec {
@@ -174,14 +177,15 @@ impl DecoderSpec {
     /// The states of the model: every function with layers has all of them, since apps make the
     /// states of one function and give them to all.
     pub fn states(&self) -> Vec<StateInfo> {
-        let cache = StateInfo::new(STATE_NAME, self.state_shape().to_vec());
+        let cache =
+            self.keeps_keys().then(|| StateInfo::new(STATE_NAME, self.state_shape().to_vec()));
         let columns = self.convolution_state_shape().map(|shape| {
             StateInfo::new(CONVOLUTION_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
         });
         let recurrent = self.recurrent_state_shape().map(|shape| {
             StateInfo::new(RECURRENT_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
         });
-        std::iter::once(cache).chain(columns).chain(recurrent).collect()
+        cache.into_iter().chain(columns).chain(recurrent).collect()
     }
 
     /// Taps of the short convolutions, where there are any.
@@ -257,6 +261,7 @@ impl DecoderSpec {
             .with_tied_embeddings(self.tied_embeddings)
             .with_head_splits(self.head_splits.clone())
             .with_states(self.states())
+            .with_embedding(self.embedding_output())
             .with_notes(self.notes())
     }
 }

@@ -31,5 +31,6 @@ pub(crate) fn small() -> DecoderSpec {
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
         silu: SiluForm::Operation,
+        embedder: None,
     }
 }

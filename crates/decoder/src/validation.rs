@@ -93,7 +93,8 @@ impl DecoderSpec {
                 ),
             ));
         }
-        self.validate_lengths()
+        self.validate_lengths()?;
+        self.validate_embedder()
     }
 
     fn validate_blocks(&self) -> Result<()> {

@@ -16,6 +16,10 @@ pub enum Weight {
     FinalNormBias,
     /// A piece of the head, counted from 0.
     Head(usize),
+    /// The matrix of a layer behind the pooling, counted from 0.
+    Dense(usize),
+    /// The bias of a layer behind the pooling.
+    DenseBias(usize),
 }
 
 /// A weight of a layer.
@@ -265,18 +269,24 @@ impl Matrix {
 }
 
 impl DecoderSpec {
-    /// Every weight of the model, embedding first, head last.
+    /// Every weight of the model, embedding first, head last, or what is behind the pooling.
     pub fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
         let layers = (0..self.layers()).flat_map(|layer| {
             self.layer_weights(layer).map(move |weight| Weight::Layer(layer, weight))
         });
         let bias = self.bias_of_norm(Weight::FinalNorm);
-        let head = (0..self.head_splits.len()).map(Weight::Head);
+        let pieces = if self.embedder.is_some() { 0 } else { self.head_splits.len() };
+        let head = (0..pieces).map(Weight::Head);
+        let dense = self.dense_layers().iter().enumerate().flat_map(|(number, layer)| {
+            let bias = layer.bias.is_some().then_some(Weight::DenseBias(number));
+            std::iter::once(Weight::Dense(number)).chain(bias)
+        });
         std::iter::once(Weight::Embedding)
             .chain(layers)
             .chain([Weight::FinalNorm])
             .chain(bias)
             .chain(head)
+            .chain(dense)
     }
 
     /// The weights of one layer in the order in which it uses them.

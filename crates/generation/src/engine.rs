@@ -46,11 +46,11 @@ pub struct Engine {
 }
 
 /// A function as it is called; all of it was found when the conversion was opened.
-struct Call {
-    /// Of the package, in [`Engine::sessions`].
-    session: usize,
+pub(crate) struct Call {
+    /// Of the package, among the sessions.
+    pub(crate) session: usize,
     path: PathBuf,
-    signature: FunctionSignature,
+    pub(crate) signature: FunctionSignature,
 }
 
 /// Which calls a pass makes.
@@ -62,7 +62,7 @@ enum Pass {
 }
 
 /// Packages while they are opened.
-struct Opening<'a> {
+pub(crate) struct Opening<'a> {
     conversion: &'a Conversion,
     runtime: &'a dyn Runtime,
     host: &'a Host,
@@ -73,7 +73,27 @@ struct Opening<'a> {
 }
 
 impl<'a> Opening<'a> {
-    fn calls(&mut self, steps: &'a [RunStep]) -> Result<Vec<Call>> {
+    pub(crate) fn new(
+        conversion: &'a Conversion,
+        runtime: &'a dyn Runtime,
+        host: &'a Host,
+    ) -> Self {
+        Self {
+            conversion,
+            runtime,
+            host,
+            sessions: Vec::new(),
+            packages: BTreeMap::new(),
+            head_sizes: Vec::new(),
+        }
+    }
+
+    /// The packages that were opened.
+    pub(crate) fn into_sessions(self) -> Vec<Box<dyn Session>> {
+        self.sessions
+    }
+
+    pub(crate) fn calls(&mut self, steps: &'a [RunStep]) -> Result<Vec<Call>> {
         steps.iter().map(|step| self.call(step)).collect()
     }
 
@@ -120,14 +140,15 @@ impl Engine {
         if !availability.available {
             return Err(Error::new(codes::RUNTIME_UNAVAILABLE, availability.reason));
         }
-        let mut opening = Opening {
-            conversion: &conversion,
-            runtime,
-            host,
-            sessions: Vec::new(),
-            packages: BTreeMap::new(),
-            head_sizes: Vec::new(),
-        };
+        if conversion.description.embedding.is_some() {
+            return Err(Error::new(
+                codes::CONVERSION_KIND,
+                "this conversion gives vectors of texts, no logits",
+            )
+            .with_at(conversion.source().display().to_string())
+            .with_hint("use `anemll embed`, or convert the model with --task generate"));
+        }
+        let mut opening = Opening::new(&conversion, runtime, host);
         let run = &conversion.description.run;
         let infer = opening.calls(&run.infer)?;
         let prefill = opening.calls(&run.prefill)?;
@@ -155,54 +176,16 @@ impl Engine {
         let (context, batch) = (said.context, said.batch);
         let is = |said: Option<u64>, found| said.is_none_or(|said| said == found);
         let suits = |tokens, columns| tokens == 1 && is(context, columns);
-        (_, engine.context) = engine.mask(&engine.infer, suits)?;
+        (_, engine.context) = mask(&engine.conversion, &engine.infer, suits)?;
         let columns = engine.context;
         let suits = |tokens, found| found == columns && is(batch, tokens);
         // Without prefill, a batch is what evaluation takes.
         let batched = if engine.prefill.is_empty() { &engine.evaluate } else { &engine.prefill };
         engine.batch = match batched.is_empty() {
             true => 1,
-            false => engine.mask(batched, suits)?.0,
+            false => mask(&engine.conversion, batched, suits)?.0,
         };
         Ok(engine)
-    }
-
-    /// Tokens and context of the mask, (1, 1, tokens, context), in the first call that has one.
-    fn mask(&self, calls: &[Call], suits: impl Fn(u64, u64) -> bool) -> Result<(u64, u64)> {
-        let name = &self.conversion.description.inputs.mask;
-        for call in calls {
-            let mask = call.signature.inputs.iter().find(|input| input.name == *name);
-            let Some([shape, ..]) = mask.map(|mask| mask.shapes.as_slice()) else { continue };
-            return match shape[..] {
-                [1, 1, tokens, context]
-                    if (1..=LONGEST).contains(&context)
-                        && (1..=context).contains(&tokens)
-                        && tokens * context <= LARGEST_MASK
-                        && suits(tokens, context) =>
-                {
-                    Ok((tokens, context))
-                }
-                _ => Err(self.unsuitable(call, shape)),
-            };
-        }
-        Err(Error::new(
-            codes::META_INVALID,
-            format!("no function takes a `{name}` of shape (1, 1, tokens, context)"),
-        )
-        .with_hint("the packages are not of an ANEMLL conversion"))
-    }
-
-    fn unsuitable(&self, call: &Call, shape: &[u64]) -> Error {
-        let package = call.path.file_stem().unwrap_or_default().to_string_lossy();
-        Error::new(
-            codes::ENGINE_INTERFACE,
-            format!(
-                "`{}` of `{}` in {package} has the shape {shape:?}, which does not suit the conversion",
-                self.conversion.description.inputs.mask, call.signature.name
-            ),
-        )
-        .with_at(self.conversion.directory.display().to_string())
-        .with_hint("the packages are damaged or of different conversions; convert the model again")
     }
 
     /// Context length in tokens.
@@ -420,6 +403,55 @@ impl Engine {
     }
 }
 
+/// Tokens and context of the mask, (1, 1, tokens, context), in the first call that has one.
+fn mask(
+    conversion: &Conversion,
+    calls: &[Call],
+    suits: impl Fn(u64, u64) -> bool,
+) -> Result<(u64, u64)> {
+    let name = &conversion.description.inputs.mask;
+    for call in calls {
+        let mask = call.signature.inputs.iter().find(|input| input.name == *name);
+        let Some([shape, ..]) = mask.map(|mask| mask.shapes.as_slice()) else { continue };
+        return match shape[..] {
+            [1, 1, tokens, context]
+                if (1..=LONGEST).contains(&context)
+                    && (1..=context).contains(&tokens)
+                    && tokens * context <= LARGEST_MASK
+                    && suits(tokens, context) =>
+            {
+                Ok((tokens, context))
+            }
+            _ => Err(unsuitable(conversion, call, shape)),
+        };
+    }
+    Err(Error::new(
+        codes::META_INVALID,
+        format!("no function takes a `{name}` of shape (1, 1, tokens, context)"),
+    )
+    .with_hint("the packages are not of an ANEMLL conversion"))
+}
+
+/// As [`mask`], where it has to be what the description says.
+pub(crate) fn mask_of(conversion: &Conversion, calls: &[Call]) -> Result<(u64, u64)> {
+    let (context, batch) = (conversion.description.context, conversion.description.batch);
+    let is = |said: Option<u64>, found| said.is_none_or(|said| said == found);
+    mask(conversion, calls, |tokens, columns| is(batch, tokens) && is(context, columns))
+}
+
+fn unsuitable(conversion: &Conversion, call: &Call, shape: &[u64]) -> Error {
+    let package = call.path.file_stem().unwrap_or_default().to_string_lossy();
+    Error::new(
+        codes::ENGINE_INTERFACE,
+        format!(
+            "`{}` of `{}` in {package} has the shape {shape:?}, which does not suit the conversion",
+            conversion.description.inputs.mask, call.signature.name
+        ),
+    )
+    .with_at(conversion.directory.display().to_string())
+    .with_hint("the packages are damaged or of different conversions; convert the model again")
+}
+
 /// Whether there are states that tokens replace. Where the description does not know of any states,
 /// those that are no cache of keys and values by their names count.
 fn is_recurrent<'a>(description: &Description, calls: impl Iterator<Item = &'a Call>) -> bool {
@@ -442,7 +474,7 @@ fn cannot_go_on(next: Option<u64>, position: u64) -> Error {
 }
 
 /// Calls a function with the values that it takes, and adds to them what it gives.
-fn step(
+pub(crate) fn step(
     session: &mut dyn Session,
     call: &Call,
     feeds: &BTreeMap<String, String>,
@@ -479,7 +511,7 @@ fn step(
             let taps = observer.taps(path, function);
             let names: Vec<&str> = taps.iter().map(String::as_str).collect();
             let outputs = signature.outputs.iter().map(|output| output.name.as_str());
-            let mut sink = ObservingSink::new(function, observer, &taps, outputs);
+            let mut sink = ObservingSink::new((path, function), observer, &taps, outputs);
             session.run(function, &given, &names, &mut sink).map_err(in_package)?;
             sink.into_outputs()
         }
@@ -496,7 +528,7 @@ fn step(
 }
 
 /// The inputs that a host makes: tokens, positions, the causal mask.
-fn inputs(
+pub(crate) fn inputs(
     names: &InputNames,
     tokens: &[u32],
     width: u64,

@@ -2,6 +2,7 @@
 
 use crate::evaluation::Evaluation;
 use crate::peaks::{LIMIT, Peak};
+use crate::streams::{LayerError, summary};
 use anemll_terminal::{self as terminal, Column, Table};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Findings {
     broken_positions: u64,
     /// The rounded run against the other.
     rounding: Rounding,
+    /// The residual stream of the rounded run against that of the other, behind each layer.
+    stream: Vec<LayerError>,
 }
 
 /// How far float16 is from f32.
@@ -83,7 +86,14 @@ impl Findings {
                 top1_agreement: evaluation.top1_agreement,
                 max_abs_error: evaluation.max_abs_error,
             },
+            stream: Vec::new(),
         }
+    }
+
+    /// With how far rounding moves the residual stream behind each layer.
+    pub fn with_stream(mut self, stream: Vec<LayerError>) -> Self {
+        self.stream = stream;
+        self
     }
 
     /// How much there is that 16-bit floats cannot hold: weights, values, and logits without numbers.
@@ -146,6 +156,9 @@ impl Findings {
             self.rounding.cosine_min
         );
         text += &terminal::wrapped(rounding.split(' '), " ", 0, width);
+        if let Some(line) = summary(&self.stream) {
+            text += &terminal::wrapped(line.split(' '), " ", 0, width);
+        }
         if self.broken_positions > 0 {
             text += &format!(
                 "at {} of {} tokens the logits are not all numbers\n",

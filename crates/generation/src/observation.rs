@@ -13,11 +13,11 @@ pub trait Observer: Send {
     /// Names of the values of a function that it wants to see.
     fn taps(&self, package: &Path, function: &str) -> Vec<String>;
 
-    /// One of these values.
+    /// One of these values, of a function of a package.
     ///
     /// # Errors
     /// Whatever ends the run.
-    fn see(&mut self, function: &str, value: &Tensor) -> Result<()>;
+    fn see(&mut self, package: &Path, function: &str, value: &Tensor) -> Result<()>;
 }
 
 /// Shows the operations of functions of packages, by which an observer knows what there is to see.
@@ -47,8 +47,37 @@ pub fn half_type(output: &mil::NamedValueType) -> Option<TensorType> {
     }
 }
 
+/// Names of the values that an operation reads.
+pub(crate) fn reads(operation: &mil::Operation) -> impl Iterator<Item = &str> {
+    let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
+    bindings.filter_map(|binding| match &binding.binding {
+        Some(mil::argument::binding::Binding::Name(name)) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// Two observers, each with the values that it asked for.
+pub struct Both<'a>(pub &'a mut dyn Observer, pub &'a mut dyn Observer);
+
+impl Observer for Both<'_> {
+    fn taps(&self, package: &Path, function: &str) -> Vec<String> {
+        let mut taps = self.0.taps(package, function);
+        taps.extend(self.1.taps(package, function));
+        taps.sort_unstable();
+        taps.dedup();
+        taps
+    }
+
+    /// Observers pass over values that they did not ask for.
+    fn see(&mut self, package: &Path, function: &str, value: &Tensor) -> Result<()> {
+        self.0.see(package, function, value)?;
+        self.1.see(package, function, value)
+    }
+}
+
 /// Keeps a function's outputs, and shows tapped values to an observer without keeping them.
 pub(crate) struct ObservingSink<'o> {
+    package: &'o Path,
     function: &'o str,
     observer: &'o mut dyn Observer,
     taps: BTreeSet<&'o str>,
@@ -61,12 +90,13 @@ pub(crate) struct ObservingSink<'o> {
 
 impl<'o> ObservingSink<'o> {
     pub(crate) fn new(
-        function: &'o str,
+        (package, function): (&'o Path, &'o str),
         observer: &'o mut dyn Observer,
         taps: &'o [String],
         outputs: impl Iterator<Item = &'o str>,
     ) -> Self {
         Self {
+            package,
             function,
             observer,
             taps: taps.iter().map(String::as_str).collect(),
@@ -107,7 +137,7 @@ impl Sink for ObservingSink<'_> {
         sink.finish(inner)?;
         for tensor in sink.into_tensors()? {
             if self.taps.contains(tensor.name.as_str()) {
-                self.observer.see(self.function, &tensor)?;
+                self.observer.see(self.package, self.function, &tensor)?;
             }
             if self.outputs.contains(tensor.name.as_str()) {
                 self.kept.push(tensor);

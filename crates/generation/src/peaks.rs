@@ -1,6 +1,6 @@
 //! The largest values that a model computes, layer by layer, and which of them float16 cannot hold.
 
-use crate::observation::{Observer, each_block, half_type};
+use crate::observation::{Observer, each_block, half_type, reads};
 use anemll_codes as codes;
 use anemll_mil::ops;
 use anemll_plugin_api::{DType, Error, Result, Tensor};
@@ -118,17 +118,8 @@ fn is_minus_one(operation: &mil::Operation) -> bool {
     bytes.is_some_and(|(_, bytes)| bytes[..] == half::f16::NEG_ONE.to_le_bytes())
 }
 
-/// Names of the values that an operation reads.
-fn reads(operation: &mil::Operation) -> impl Iterator<Item = &str> {
-    let bindings = operation.inputs.values().flat_map(|argument| &argument.arguments);
-    bindings.filter_map(|binding| match &binding.binding {
-        Some(mil::argument::binding::Binding::Name(name)) => Some(name.as_str()),
-        _ => None,
-    })
-}
-
 /// The layer in a value's name, `layers_3_mlp_…`.
-fn layer_of(name: &str) -> Option<u32> {
+pub(crate) fn layer_of(name: &str) -> Option<u32> {
     let (_, rest) = name.split_once("layers_")?;
     rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
@@ -139,7 +130,7 @@ impl Observer for Peaks {
         self.taps.get(&key).cloned().unwrap_or_default()
     }
 
-    fn see(&mut self, function: &str, value: &Tensor) -> Result<()> {
+    fn see(&mut self, _: &Path, function: &str, value: &Tensor) -> Result<()> {
         if value.dtype != DType::FLOAT32 {
             return Err(Error::new(
                 codes::RUN_FAILED,
@@ -147,6 +138,7 @@ impl Observer for Peaks {
             )
             .with_at(format!("function `{function}`")));
         }
+        let Some(operation) = self.operations.get(&value.name) else { return Ok(()) };
         let axis = value.shape.iter().position(|size| *size == self.batch && self.batch > 1);
         let inner: u64 = match axis {
             Some(axis) => value.shape[axis + 1..].iter().product(),
@@ -158,7 +150,7 @@ impl Observer for Peaks {
             range: "within",
             position: None,
             value: value.name.clone(),
-            operation: self.operations.get(&value.name).cloned().unwrap_or_default(),
+            operation: operation.clone(),
             not_finite: 0,
         });
         for (index, bytes) in value.bytes.as_chunks::<4>().0.iter().enumerate() {
@@ -206,13 +198,15 @@ mod tests {
     fn peaks_have_their_token_and_leave_padding_and_masks_out() {
         let mut peaks = peaks(3, 10, 2);
         let values = [1.0, -5.0, 99.0, f32::NEG_INFINITY, -70000.0, 1e9];
-        peaks.see("main", &tensor("layers_7_mlp_x", &[1, 2, 1, 3], &values)).unwrap();
+        peaks
+            .see(Path::new(""), "main", &tensor("layers_7_mlp_x", &[1, 2, 1, 3], &values))
+            .unwrap();
         let peak = &peaks.found["layers_7_mlp_x"];
         assert_eq!((peak.layer, peak.peak, peak.position), (Some(7), -70000.0, Some(11)));
         assert_eq!((peak.operation.as_str(), peak.not_finite), ("mul", 0));
         let mut halves = tensor("x", &[1], &[1.0]);
         halves.dtype = DType::FLOAT16;
-        assert_eq!(peaks.see("main", &halves).unwrap_err().code, codes::RUN_FAILED);
+        assert_eq!(peaks.see(Path::new(""), "main", &halves).unwrap_err().code, codes::RUN_FAILED);
     }
 
     #[test]

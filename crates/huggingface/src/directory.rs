@@ -117,6 +117,16 @@ impl ModelDirectory {
         Ok(())
     }
 
+    /// Adds the tensors of the weights file of a folder, by the folder's name and their own.
+    pub(crate) fn add_folder(&mut self, folder: &str) -> Result<()> {
+        let path = self.path.join(folder).join(SINGLE_FILE);
+        let (shard, tensors) = Shard::open(&path, self.shards.len())?;
+        self.shards.push(Arc::new(shard));
+        let named = tensors.into_iter().map(|(name, info)| (format!("{folder}/{name}"), info));
+        self.tensors.extend(named);
+        Ok(())
+    }
+
     fn add_gguf(&mut self, path: &Path) -> Result<()> {
         let gguf = Gguf::open(path)?;
         self.shards.push(gguf.shard);

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Gguf,
     /// A GGUF file holds what cannot be honoured.
     GgufUnsupported,
+    /// A module of sentence-transformers that cannot be honoured.
+    Module,
     /// A weights file changed while it was read.
     Changed,
     /// A file of the tokenizer, or one that says how to use the model, is not what its name says.
@@ -78,6 +80,7 @@ impl ErrorKind {
             Self::AdapterUnfit => "adapter-unfit",
             Self::Gguf => "gguf",
             Self::GgufUnsupported => "gguf-unsupported",
+            Self::Module => "module",
             Self::Changed => "changed",
             Self::Companion => "companion",
             Self::Permission => "permission",
@@ -197,6 +200,7 @@ impl From<HuggingFaceError> for Error {
             Kind::AdapterUnfit => codes::ADAPTER_UNFIT,
             Kind::Gguf => codes::GGUF_INVALID,
             Kind::GgufUnsupported => codes::GGUF_UNSUPPORTED,
+            Kind::Module => codes::CONFIG_KEY_UNSUPPORTED,
             Kind::Changed => codes::WEIGHTS_CHANGED,
             Kind::Companion => codes::TOKENIZER_INVALID,
             Kind::NotFinite => codes::WEIGHT_NOT_FINITE,

@@ -101,11 +101,14 @@ fn check(layout: &Layout) -> Result<()> {
     let packages: BTreeMap<String, &PackageSpec> =
         layout.packages.iter().map(|package| (package.path(), package)).collect();
     let run = &layout.run;
-    for step in run.infer.iter().chain(&run.prefill).chain(&run.evaluate) {
+    for step in run.infer.iter().chain(&run.prefill).chain(&run.evaluate).chain(&run.embed) {
         check_run_step(step, &packages)?;
     }
-    if run.infer.is_empty() {
+    if run.infer.is_empty() && run.embed.is_empty() {
         return Err(layout_error("calls no function for a token"));
+    }
+    if !run.infer.is_empty() && !run.embed.is_empty() {
+        return Err(layout_error("calls functions for logits, and others for vectors"));
     }
     let ends = |(output, input): (&String, &String)| output.is_empty() || input.is_empty();
     if run.feeds.iter().any(ends) {

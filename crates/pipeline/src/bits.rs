@@ -74,7 +74,7 @@ impl Job<'_> {
     /// Whether the quantizer leaves bits to measures, and none were made.
     pub(crate) fn leaves_bits_open(&self) -> bool {
         let undecided = self.quantization.as_ref().is_some_and(|one| !one.is_decided());
-        undecided && self.settings.scheme.open
+        undecided && self.settings.scheme.open && self.sentence.is_none()
     }
 
     /// Chooses bits where the quantizer leaves that to measures, and they can be made.

@@ -14,13 +14,14 @@ use crate::quantization::Quantization;
 use crate::references::{self, Item, Weight};
 use crate::request::{CalibrationChoice, ConvertRequest};
 use crate::settings;
+use crate::task;
 use crate::weight_values::WeightSource;
 use crate::weights::WeightJob;
 use crate::work::Work;
 use anemll_calibration::WeightNames;
 use anemll_codes as codes;
 use anemll_conversion::META;
-use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory};
+use anemll_huggingface::{ConfigFile, ErrorKind, ModelDirectory, SentenceModel};
 use anemll_plugin_api::data::{Knowledge, ModelDescription};
 use anemll_plugin_api::{Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
@@ -143,7 +144,8 @@ pub fn run(
         files: job.shipped_files(&arguments.output),
         tested: if report.test.done { &report.test.message } else { "" },
         loaded_by_apple: report.test.done && job.is_apples(),
-        can_chat,
+        can_chat: can_chat && job.sentence.is_none(),
+        can_embed: can_chat && job.sentence.is_some(),
     }));
     Ok(())
 }
@@ -216,10 +218,11 @@ fn outline<'a>(
     let source = Source::open(&arguments.model, needed(arguments), show)?;
     let config = ConfigFile::read(source.directory())?;
     settings::frontend(arguments, plugins, config.text())?;
-    let local = local_weights(&source)?;
+    let sentence = task::sentence_model(arguments.task, source.directory(), show)?;
+    let local = local_weights(&source, sentence.as_ref())?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
-    let job = Job::new(arguments, plugins, host, config, local.as_ref(), None)?;
+    let job = Job::new(arguments, plugins, host, config, local.as_ref(), (None, sentence))?;
     let model = source.directory();
     anemll_store::refuse_conflict(&arguments.output, &job.options, arguments.force, model)?;
     Ok(Outline { source, local, job })
@@ -231,15 +234,29 @@ fn needed(arguments: &ConvertRequest) -> Need {
 }
 
 /// The weights that are on this machine, if there are any.
-fn local_weights(source: &Source) -> Result<Option<ModelDirectory>> {
+fn local_weights(
+    source: &Source,
+    sentence: Option<&SentenceModel>,
+) -> Result<Option<ModelDirectory>> {
     if !source.is_whole() {
         return Ok(None);
     }
     let directory = source.directory();
     match ModelDirectory::open(directory) {
-        Ok(directory) => Ok(Some(directory)),
+        Ok(directory) => with_layers(directory, sentence).map(Some),
         Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => Ok(None),
         Err(error) => Err(Error::from(error)),
+    }
+}
+
+/// The weights with those of the layers behind a pooling.
+fn with_layers(
+    directory: ModelDirectory,
+    sentence: Option<&SentenceModel>,
+) -> Result<ModelDirectory> {
+    match sentence {
+        Some(sentence) => directory.with_layers_of(sentence).map_err(Error::from),
+        None => Ok(directory),
     }
 }
 
@@ -268,7 +285,7 @@ fn open_weights(
         }
     }
     let directory = ModelDirectory::open(source.whole(show)?)?;
-    Ok((directory, checked))
+    Ok((with_layers(directory, outline.sentence.as_ref())?, checked))
 }
 
 /// Refuses an output directory that cannot be made or written, and leaves nothing there.

@@ -119,6 +119,9 @@ pub struct Outcome<'a> {
     pub loaded_by_apple: bool,
     /// Whether `anemll chat` can open the directory: there are meta.yaml and a tokenizer.
     pub can_chat: bool,
+    /// Whether `anemll embed` can.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub can_embed: bool,
 }
 
 /// A file that an app loads.
@@ -164,6 +167,10 @@ impl Outcome<'_> {
         }
         if self.can_chat {
             let _ = write!(text, "\n  talk to it   anemll chat {}", shell_word(self.output));
+        }
+        if self.can_embed {
+            let output = shell_word(self.output);
+            let _ = write!(text, "\n  try it       anemll embed --meta {output} \"a text\"");
         }
         text
     }
@@ -264,6 +271,7 @@ mod tests {
             tested: "4 tokens ran, all values finite",
             loaded_by_apple: false,
             can_chat: true,
+            can_embed: false,
         };
         assert_eq!(
             outcome.text(),

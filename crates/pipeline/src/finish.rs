@@ -7,6 +7,7 @@ use anemll_codes as codes;
 use anemll_conversion::{Description, FILE, META, shipped};
 use anemll_files::Limit;
 use anemll_generation::chat_template;
+use anemll_generation::embedder::Embedder;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
 use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
@@ -193,6 +194,35 @@ pub(super) fn test(
     }
     let report = StepReport::told(true, format!("{count} tokens ran, all values finite"));
     Ok(StepReport { quality: judge(&mut engine)?, ..report })
+}
+
+/// As [`test`], of a model that gives vectors: one of a few tokens.
+pub(super) fn test_vectors(
+    runtime: &dyn Runtime,
+    layout: &Layout,
+    store: &Store,
+    host: &Host,
+) -> Result<StepReport> {
+    let availability = runtime.check()?;
+    if !availability.available {
+        return Ok(StepReport::told(false, format!("left out: {}", availability.reason)));
+    }
+    gather(layout, store)?;
+    let mut embedder = Embedder::open(&store.view().staging().join(META), runtime, host)?;
+    let count = embedder.context().min(4);
+    let vocabulary = embedder.embedding().vocabulary;
+    let tokens: Vec<u32> = (0..count).map(|token| (token % vocabulary) as u32).collect();
+    if embedder.vector(&tokens)?.iter().any(|value| !value.is_finite()) {
+        return Err(Error::new(
+            codes::RUN_FAILED,
+            "the converted model gives a vector with values that are not finite",
+        )
+        .with_hint(
+            "activations may pass the range of 16-bit floats; `--runtime none` leaves this test out and \
+             keeps the packages",
+        ));
+    }
+    Ok(StepReport::told(true, format!("the vector of {count} tokens, all values finite")))
 }
 
 /// Brings what an engine opens into the staging folder, where a part of it may be under its final

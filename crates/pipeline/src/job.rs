@@ -16,12 +16,12 @@ use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
 use crate::{
     auto, built_in_text, component_options, far, finish, meta, packages, report, settings,
-    statistics, weight_record,
+    statistics, task, weight_record,
 };
 use anemll_calibration::Quality;
 use anemll_codes as codes;
 use anemll_conversion::{Description, shipped};
-use anemll_huggingface::{ConfigFile, ModelDirectory};
+use anemll_huggingface::{ConfigFile, ModelDirectory, SentenceModel};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
 use anemll_plugin_api::data::{Knowledge, ModelDescription, Stage};
@@ -42,6 +42,8 @@ pub(crate) struct Job<'a> {
     pub(crate) arch: String,
     pub(crate) model: Box<dyn ArchModel>,
     pub(crate) description: ModelDescription,
+    /// What follows the model, where it is converted for vectors.
+    pub(crate) sentence: Option<SentenceModel>,
     pub(crate) settings: Settings,
     /// Why the combiner and its chunks were chosen, where the user left it open.
     pub(crate) choice: Option<String>,
@@ -57,14 +59,14 @@ pub(crate) struct Job<'a> {
 impl<'a> Job<'a> {
     /// All that can be known of a conversion from the configuration, and from the other files of
     /// the model where they are there. `checked`: what was found of the tokenizer's files, if they
-    /// were looked at already.
+    /// were looked at already. `sentence`: what follows the model, where it is converted for vectors.
     pub(crate) fn new(
         arguments: &'a ConvertRequest,
         plugins: &'a Plugins,
         host: &'a Host,
         config: &ConfigFile,
         directory: Option<&ModelDirectory>,
-        checked: Option<CompanionFindings>,
+        (checked, sentence): (Option<CompanionFindings>, Option<SentenceModel>),
     ) -> Result<Self> {
         let (arch, frontend) = settings::frontend(arguments, plugins, config.text())?;
         let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
@@ -83,9 +85,10 @@ impl<'a> Job<'a> {
                 Some(plugins.runtime_with(id, &options)?)
             }
         };
-        let input = settings::model_input(arguments, config.value(), directory);
+        let input = settings::model_input(arguments, config.value(), directory, sentence.as_ref());
         let OpenModel { model, mut description } =
             model_files::open(frontend.as_ref(), &input, directory, arguments.head, host)?;
+        task::check_frontend(sentence.is_some(), &arch, &description)?;
         if let Some(directory) = directory {
             add_companions(arguments, directory, checked, &mut description)?;
         }
@@ -110,7 +113,11 @@ impl<'a> Job<'a> {
         }
         let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
+        task::check_combiner(&settings.combiner, &description, &layout)?;
         let mut options = settings.options_json(arguments)?;
+        if let Some(sentence) = &sentence {
+            options["embedding"] = task::options(sentence);
+        }
         if let Some(sha256) = quantization.as_ref().and_then(Quantization::statistics_sha256) {
             options["statistics_sha256"] = Value::from(sha256);
         }
@@ -118,11 +125,12 @@ impl<'a> Job<'a> {
         let calibrates = quantization.is_some()
             && scheme.statistics != Knowledge::Nothing
             && arguments.calibration == CalibrationChoice::Auto
-            && !arguments.no_tokenizer;
+            && !arguments.no_tokenizer
+            && sentence.is_none();
         if calibrates {
             options["calibration"] = Value::from(built_in_text::identity(description.parameters));
         }
-        if quantization.is_some() && scheme.open {
+        if quantization.is_some() && scheme.open && sentence.is_none() {
             options["bits"] = Value::from(arguments.goal.to_string());
         }
         Ok(Self {
@@ -134,6 +142,7 @@ impl<'a> Job<'a> {
             arch,
             model,
             description,
+            sentence,
             settings,
             choice,
             combiner,
@@ -152,7 +161,8 @@ impl<'a> Job<'a> {
         checked: Option<CompanionFindings>,
     ) -> Result<Self> {
         let config = directory.config_file();
-        Self::new(self.arguments, self.plugins, self.host, config, Some(directory), checked)
+        let known = (checked, self.sentence.clone());
+        Self::new(self.arguments, self.plugins, self.host, config, Some(directory), known)
     }
 
     /// The ending of what the compiler makes.
@@ -205,7 +215,13 @@ impl<'a> Job<'a> {
     /// What a user should know before the work begins.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.choice.iter().cloned().collect();
-        let weights = self.settings.scheme.summary.as_str();
+        let scheme = &self.settings.scheme;
+        let weights = match scheme.open && self.sentence.is_some() {
+            true => {
+                "the quantizer's usual bits, unmeasured: vectors have no judge (all bits: --lut none)"
+            }
+            false => scheme.summary.as_str(),
+        };
         if !weights.is_empty() {
             notes.push(format!("weights: {}", anemll_terminal::plain(weights)));
         }
@@ -304,7 +320,11 @@ impl<'a> Job<'a> {
         }
         outputs.dedup();
         let outputs = outputs.iter().map(String::as_str);
-        Ok(Description::of_layout(&self.layout, &self.description, outputs))
+        let mut description = Description::of_layout(&self.layout, &self.description, outputs);
+        if let Some(sentence) = &self.sentence {
+            description.embedding = task::embedding(&self.description, sentence);
+        }
+        Ok(description)
     }
 
     pub(crate) fn meta(
@@ -321,6 +341,7 @@ impl<'a> Job<'a> {
             model_name: &self.model_name,
             description: &self.description,
             layout: &self.layout,
+            sentence: self.sentence.as_ref(),
             command_line,
             sha256: source_sha256,
             quality,

@@ -85,7 +85,7 @@ impl Job<'_> {
     }
 
     fn wants_statistics(&self) -> Option<&Quantization> {
-        let quantization = self.quantization.as_ref()?;
+        let quantization = self.quantization.as_ref().filter(|_| self.sentence.is_none())?;
         let wanted = self.settings.scheme.statistics != Knowledge::Nothing
             && self.arguments.calibration == CalibrationChoice::Auto
             && quantization.statistics().is_none();
@@ -111,6 +111,9 @@ impl Job<'_> {
         let Some(runtime) = &self.runtime else {
             return Ok(StepReport::left_out("--runtime none"));
         };
+        if self.sentence.is_some() {
+            return finish::test_vectors(runtime.as_ref(), &self.layout, store, self.host);
+        }
         let judge = |engine: &mut Engine| self.quality(work, engine);
         finish::test(runtime.as_ref(), &self.layout, store, &self.description, self.host, judge)
     }

@@ -44,6 +44,7 @@ mod statistics;
 mod steps;
 mod stored_argument;
 pub mod sweep;
+pub mod task;
 mod trial;
 mod weight_record;
 mod weight_report;

@@ -2,6 +2,7 @@
 
 use anemll_calibration::Quality;
 use anemll_codes as codes;
+use anemll_huggingface::SentenceModel;
 use anemll_plugin_api::data::{Layout, ModelDescription};
 use anemll_plugin_api::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -14,6 +15,8 @@ pub(super) struct Source<'a> {
     pub(super) layout: &'a Layout,
     /// generation_config.json of the model; null where there is none.
     pub(super) generation: &'a Value,
+    /// What follows the model, where it is converted for vectors.
+    pub(super) sentence: Option<&'a SentenceModel>,
     /// As typed.
     pub(super) command_line: &'a str,
     /// Of config.json and the weights.
@@ -24,17 +27,27 @@ pub(super) struct Source<'a> {
 
 /// The text of meta.yaml: the keys that ANEMLL's apps read, then the conversion as comments.
 pub(super) fn meta_yaml(source: &Source<'_>) -> Result<String> {
-    let Source { model_name, description, layout, generation, command_line, sha256, quality } =
-        source;
+    let Source { model_name, description, layout, generation, sentence, .. } = source;
+    let Source { command_line, sha256, quality, .. } = source;
     let mut parameters = Map::new();
     parameters.insert("context_length".into(), json!(description.context));
     parameters.insert("batch_size".into(), json!(description.batch));
     parameters.insert("model_prefix".into(), json!(layout.prefix));
     parameters.insert("vocab_size".into(), json!(description.vocabulary_size));
-    parameters.insert("split_lm_head".into(), json!(description.head_splits.len()));
-    parameters.insert("lm_head_chunk_sizes".into(), json!(description.head_splits));
-    if let Some(sampling) = recommended_sampling(generation) {
-        parameters.insert("recommended_sampling".into(), sampling);
+    match (sentence, &description.embedding) {
+        (Some(sentence), Some(output)) => {
+            parameters.insert("embedding_dimension".into(), json!(output.dimension));
+            parameters.insert("pooling".into(), json!(sentence.head.pooling));
+            parameters.insert("normalized".into(), json!(sentence.head.normalize));
+            parameters.insert("bidirectional".into(), json!(output.bidirectional));
+        }
+        _ => {
+            parameters.insert("split_lm_head".into(), json!(description.head_splits.len()));
+            parameters.insert("lm_head_chunk_sizes".into(), json!(description.head_splits));
+            if let Some(sampling) = recommended_sampling(generation) {
+                parameters.insert("recommended_sampling".into(), sampling);
+            }
+        }
     }
     // What the combiner knows (files, chunks, bits) has the last word.
     parameters.extend(layout.meta.clone());

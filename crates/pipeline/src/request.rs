@@ -9,6 +9,7 @@ use crate::plugins::Plugins;
 use crate::quantization::Decisions;
 pub use crate::quantizer_choice::QUANTIZER;
 use crate::quantizer_choice::QuantizerChoice;
+pub use crate::task::ModelTask;
 use anemll_plugin_api::ComponentOptions;
 use anemll_plugin_api::data::Stage;
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub struct ConvertRequest {
     /// Directory for the packages.
     #[serde(skip)]
     pub output: PathBuf,
+    /// What the model is converted for; what its directory says, when absent.
+    #[serde(skip)]
+    pub task: Option<ModelTask>,
     /// Context length in tokens.
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
@@ -110,6 +114,7 @@ impl ConvertRequest {
         Self {
             model: model.to_owned(),
             output: output.to_owned(),
+            task: None,
             context: 512,
             batch: 64,
             combiner: AUTO.to_owned(),

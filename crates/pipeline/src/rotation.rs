@@ -34,6 +34,13 @@ pub(super) struct Rotation<'a> {
     pub(super) directory: &'a ModelDirectory,
 }
 
+/// Puts rows of the residual stream, of so many elements each, into the basis of a rotation.
+pub(super) fn rotate_rows(seed: u64, width: usize, rows: &mut [f32]) {
+    if width > 0 {
+        Basis::new(width, seed).rotate(rows, 1);
+    }
+}
+
 impl Rotation<'_> {
     /// Whether a weight changes.
     pub(super) fn concerns(reference: &WeightReference) -> bool {

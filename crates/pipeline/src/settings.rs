@@ -7,7 +7,7 @@ use crate::plugins::Plugins;
 use crate::request::{CalibrationChoice, ChunkCount, ConvertRequest};
 use crate::statistics;
 use anemll_codes as codes;
-use anemll_huggingface::ModelDirectory;
+use anemll_huggingface::{ModelDirectory, SentenceModel};
 use anemll_plugin_api::data::{LayoutRequest, ModelInput, Outline, Scheme, Stage};
 use anemll_plugin_api::{ArchFrontend, ComponentOptions, Error, Result};
 use serde_json::{Map, Value, json};
@@ -96,9 +96,11 @@ pub(super) fn model_input(
     arguments: &ConvertRequest,
     config: &Value,
     directory: Option<&ModelDirectory>,
+    sentence: Option<&SentenceModel>,
 ) -> ModelInput {
     ModelInput::new(config.clone(), arguments.context, arguments.batch)
         .with_tensors(directory.map(tensor_infos).unwrap_or_default())
+        .with_embedding(sentence.map(|sentence| sentence.head.clone()))
 }
 
 impl Settings {

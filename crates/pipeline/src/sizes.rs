@@ -181,13 +181,17 @@ impl Inventory {
         let layers = |name: &str, end: u32, purpose: Purpose| {
             lower(function(name, false, Some(LayerRange::new(0, end)), purpose))
         };
-        let embeddings = lower(function("embeddings", true, None, Purpose::Infer))?;
-        let head = lower(function("lm_head", false, None, Purpose::Infer))?;
-        let infer = layers("infer", description.layers, Purpose::Infer)?;
+        let purposes = match description.embedding.is_some() {
+            true => [Purpose::Embed; 3],
+            false => [Purpose::Infer, Purpose::Prefill, Purpose::Evaluate],
+        };
+        let embeddings = lower(function("embeddings", true, None, purposes[0]))?;
+        let head = lower(function("lm_head", false, None, purposes[0]))?;
+        let infer = layers("infer", description.layers, purposes[0])?;
         // Prefill and evaluation bring no weights of their own, but may bring tables.
-        let first = layers("first", 1, Purpose::Infer)?;
-        let prefill = layers("prefill", 1, Purpose::Prefill)?;
-        let evaluate = layers("evaluate", 1, Purpose::Evaluate)?;
+        let first = layers("first", 1, purposes[0])?;
+        let prefill = layers("prefill", 1, purposes[1])?;
+        let evaluate = layers("evaluate", 1, purposes[2])?;
 
         // What stands in infer without being a layer's, and not in a chunk of the first layer, is
         // the last chunk's.

@@ -1,7 +1,7 @@
 //! Reads a plugin's manifest from its file, without running anything.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read as _;
 use std::path::Path;
 
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
@@ -11,6 +11,8 @@ use object::{Architecture, BinaryFormat, Object, ObjectKind, ObjectSegment, Obje
 use anemll_codes as codes;
 use anemll_plugin_api::__host::{MANIFEST_HEADER, MANIFEST_MAGIC};
 use anemll_plugin_api::{Error, Result, limits};
+
+use crate::blocks::Blocks;
 
 /// The name of the manifest symbol, as the linker knows it outside of Mach-O.
 const MANIFEST_SYMBOL: &str = "ANEMLL_PLUGIN_MANIFEST";
@@ -71,11 +73,10 @@ pub(crate) fn manifest_in(mut file: File) -> Result<RawManifest> {
     let failed = |error: std::io::Error| unreadable(&error.to_string());
     let length = file.metadata().map_err(failed)?.len();
     let mut start = Vec::new();
-    file.seek(SeekFrom::Start(0))
-        .and_then(|_| (&mut file).take(4096).read_to_end(&mut start))
-        .and_then(|_| file.seek(SeekFrom::Start(0)))
+    std::io::Seek::rewind(&mut file)
+        .and_then(|()| (&mut file).take(4096).read_to_end(&mut start))
         .map_err(failed)?;
-    let cache = ReadCache::new(file);
+    let cache = ReadCache::new(Blocks::new(file, length));
     let data = match FileKind::parse(&start[..]) {
         Ok(FileKind::MachOFat32) => {
             let fat = MachOFatFile32::parse(&cache).map_err(damaged)?;

@@ -28,7 +28,7 @@ pub struct LoadOptions {
 /// # Errors
 /// Those of [`open`] up to the manifest's checks.
 pub fn manifest_of_file(path: &Path) -> Result<Manifest> {
-    checked_manifest(&read_manifest(path)?).map_err(|error| at_file(error, path))
+    Candidate::of_file(path).map(|candidate| candidate.manifest)
 }
 
 /// Opens a plugin library.
@@ -57,15 +57,45 @@ pub fn open(path: &Path) -> Result<LoadedPlugin> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &LoadOptions) -> Result<LoadedPlugin> {
-    let raw = read_manifest(path)?;
-    let load = || {
-        let manifest = checked_manifest(&raw)?;
+    Candidate::of_file(path)?.open(options)
+}
+
+/// A library that says it is a plugin. Nothing of it has run.
+#[derive(Debug)]
+pub struct Candidate {
+    path: PathBuf,
+    raw: RawManifest,
+    manifest: Manifest,
+}
+
+impl Candidate {
+    /// Reads the manifest of a library.
+    ///
+    /// # Errors
+    /// Those of [`open`] up to the manifest's checks.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let raw = read_manifest(path)?;
+        let manifest = checked_manifest(&raw).map_err(|error| at_file(error, path))?;
+        Ok(Self { path: path.to_owned(), raw, manifest })
+    }
+
+    /// What the plugin says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Opens the library.
+    ///
+    /// # Errors
+    /// Those of [`open`] from the opening on.
+    pub fn open(&self, options: &LoadOptions) -> Result<LoadedPlugin> {
         // A bare file name would be searched for in the system's directories.
-        let absolute =
-            std::fs::canonicalize(path).map_err(|error| unreadable(&error.to_string()))?;
-        load(&absolute, &raw, &manifest, options)
-    };
-    load().map_err(|error| at_file(error, path))
+        let absolute = std::fs::canonicalize(&self.path);
+        absolute
+            .map_err(|error| unreadable(&error.to_string()))
+            .and_then(|path| load(&path, &self.raw, &self.manifest, options))
+            .map_err(|error| at_file(error, &self.path))
+    }
 }
 
 /// Loads the library with this manifest. The path has a folder in it.

@@ -2,18 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anemll_plugin_api::data::Manifest;
 use anemll_plugin_api::{Error, LoadedPlugin, Result};
-use sha2::{Digest as _, Sha256};
 
+use crate::identity::{Identity, copy_summed};
 use crate::library_file::{RawManifest, manifest_in, open_file, unreadable};
 use crate::loader::{LoadOptions, at_file, checked_manifest, load};
-
-/// Most bytes of a library that is loaded from a snapshot, so that no file fills the memory.
-const LARGEST: u64 = 1 << 30;
 
 /// A plugin library as it was at one moment.
 ///
@@ -23,16 +19,14 @@ const LARGEST: u64 = 1 << 30;
 pub struct Snapshot {
     /// The library that was named.
     source: PathBuf,
-    sha256: String,
-    bytes: u64,
+    identity: Identity,
     raw: RawManifest,
-    manifest: Manifest,
     place: Place,
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Snapshot({}, {})", self.source.display(), self.sha256)
+        write!(formatter, "Snapshot({}, {})", self.source.display(), self.identity.sha256)
     }
 }
 
@@ -49,22 +43,13 @@ impl Snapshot {
         let (place, sha256, bytes) = Place::of(path)?;
         let raw = manifest_in(place.file().map_err(|error| unreadable(&error.to_string()))?)?;
         let manifest = checked_manifest(&raw)?;
-        Ok(Self { source: path.to_owned(), sha256, bytes, raw, manifest, place })
+        let identity = Identity { manifest, sha256, bytes };
+        Ok(Self { source: path.to_owned(), identity, raw, place })
     }
 
-    /// What the plugin says of itself.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// The SHA-256 of the library, in hexadecimal.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
-    }
-
-    /// The length of the library in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// Which library it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Writes the library somewhere else.
@@ -77,40 +62,16 @@ impl Snapshot {
         std::io::copy(&mut file, &mut target).map(drop)
     }
 
-    /// Loads the plugin, with the very bytes that [`Self::sha256`] is of.
+    /// Loads the plugin, with the very bytes that the sum is of.
     ///
     /// # Errors
     /// Those of [`open`](crate::open) from the opening on.
     pub fn open(self) -> Result<LoadedPlugin> {
-        let Self { source, raw, manifest, place, .. } = self;
-        let plugin = load(&place.path(), &raw, &manifest, &LoadOptions::default());
+        let Self { source, raw, identity, place } = self;
+        let plugin = load(&place.path(), &raw, &identity.manifest, &LoadOptions::default());
         place.settle();
         plugin.map_err(|error| at_file(error, &source))
     }
-}
-
-/// Copies all of a file, and sums it up on the way.
-fn copy_summed(from: &mut File, mut to: impl Write) -> Result<(String, u64)> {
-    let failed = |error: std::io::Error| unreadable(&error.to_string());
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut total = 0;
-    loop {
-        let count = from.read(&mut buffer).map_err(failed)?;
-        if count == 0 {
-            return Ok((hex::encode(hash.finalize()), total));
-        }
-        total += count as u64;
-        if total > LARGEST {
-            return Err(too_large());
-        }
-        hash.update(&buffer[..count]);
-        to.write_all(&buffer[..count]).map_err(failed)?;
-    }
-}
-
-fn too_large() -> Error {
-    unreadable(&format!("it has more than {} MB", LARGEST >> 20))
 }
 
 /// Where the bytes are.

@@ -1,19 +1,21 @@
 //! A plugin that was found, or a file that looks like one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, Manifest};
 use anemll_plugin_api::{Builtin, Error, LoadedPlugin, Result};
-use anemll_plugin_host::{Snapshot, manifest_of_file, open};
+use anemll_plugin_host::{Candidate, Identity, LoadOptions, Snapshot};
+use serde::Serialize;
 
 use crate::lock::LockFile;
 use crate::permissions::refuse_writable;
 use crate::place::Origin;
 
 /// What becomes of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It is used.
     Ok,
@@ -58,16 +60,19 @@ pub struct Entry {
     pub(crate) place: usize,
     /// Why it is not loaded, though its manifest can be read.
     refusal: Option<Error>,
-    /// What is loaded, where a sum was taken.
-    snapshot: Mutex<Option<Snapshot>>,
+    /// What was read of a library that needs no lock file.
+    candidate: Option<Candidate>,
     plugin: OnceLock<Result<LoadedPlugin>>,
 }
 
 impl Entry {
     /// A library that needs no lock file.
     pub(crate) fn of_file(origin: Origin, place: usize, path: PathBuf) -> Self {
-        let mut entry = Self::new(origin, place, manifest_of_file(&path));
+        let candidate = Candidate::of_file(&path);
+        let manifest = candidate.as_ref().map(|it| it.manifest().clone()).map_err(Clone::clone);
+        let mut entry = Self::new(origin, place, manifest);
         entry.path = Some(path);
+        entry.candidate = candidate.ok();
         entry
     }
 
@@ -78,24 +83,20 @@ impl Entry {
         path: PathBuf,
         lock: &Result<LockFile>,
     ) -> Self {
-        let snapshot = match Snapshot::of(&path) {
-            Ok(snapshot) => snapshot,
+        let Identity { manifest, sha256, .. } = match Identity::of_file(&path) {
+            Ok(identity) => identity,
             Err(refusal) => {
                 let mut entry = Self::new(origin, place, Err(refusal));
                 entry.path = Some(path);
                 return entry;
             }
         };
-        let manifest = snapshot.manifest().clone();
         let shown = path.display().to_string();
         let refusal = match lock {
             Err(unreadable) => Some(unreadable.clone()),
-            Ok(lock) if lock.lists(snapshot.sha256()) => None,
+            Ok(lock) if lock.lists(&sha256) => None,
             Ok(lock) => Some(match lock.knows(&manifest.name, &path) {
-                true => Error::new(
-                    codes::PLUGIN_STALE,
-                    format!("plugin `{}` has changed since it was trusted", manifest.name),
-                ),
+                true => stale(&manifest.name),
                 false => Error::new(
                     codes::PLUGIN_UNTRUSTED,
                     format!("the lock file does not list plugin `{}`", manifest.name),
@@ -104,10 +105,7 @@ impl Entry {
         };
         let mut entry = Self::new(origin, place, Ok(manifest));
         entry.path = Some(path);
-        entry.sha256 = Some(snapshot.sha256().to_owned());
-        if refusal.is_none() {
-            entry.snapshot = Mutex::new(Some(snapshot));
-        }
+        entry.sha256 = Some(sha256);
         entry.refusal = refusal.map(|refusal| match refusal.code.as_str() {
             codes::PLUGIN_LOCK_INVALID => refusal,
             _ => refusal.with_at(shown.clone()).with_hint(trust_hint(origin, Path::new(&shown))),
@@ -143,7 +141,7 @@ impl Entry {
             sha256: None,
             place,
             refusal: None,
-            snapshot: Mutex::new(None),
+            candidate: None,
             plugin: OnceLock::new(),
         }
     }
@@ -154,14 +152,21 @@ impl Entry {
     /// Why it cannot be used.
     pub fn open(&self) -> Result<&LoadedPlugin> {
         let open = || {
-            self.usable()?;
-            let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match (snapshot, &self.path) {
-                (Some(snapshot), _) => snapshot.open(),
-                (None, Some(path)) => open(path),
-                // Built-in plugins are open from the start.
-                (None, None) => Err(Error::new(codes::INTERNAL, "a plugin has no file")),
+            let manifest = self.usable()?;
+            if let Some(candidate) = &self.candidate {
+                return candidate.open(&LoadOptions::default());
             }
+            let (Some(path), Some(sha256)) = (&self.path, &self.sha256) else {
+                // Built-in plugins are open from the start.
+                return Err(Error::new(codes::INTERNAL, "a plugin has no file"));
+            };
+            let snapshot = Snapshot::of(path)?;
+            if snapshot.identity().sha256 != *sha256 {
+                return Err(stale(&manifest.name)
+                    .with_at(path.display().to_string())
+                    .with_hint(trust_hint(self.origin, path)));
+            }
+            snapshot.open()
         };
         self.plugin.get_or_init(open).as_ref().map_err(Clone::clone)
     }
@@ -214,6 +219,10 @@ impl Entry {
             Some(_) => Status::Refused,
         }
     }
+}
+
+fn stale(name: &str) -> Error {
+    Error::new(codes::PLUGIN_STALE, format!("plugin `{name}` has changed since it was trusted"))
 }
 
 /// What to do about a plugin that is not trusted.

@@ -1,6 +1,7 @@
 //! All plugins of a run, and which of them goes before which.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, Stage};
@@ -8,6 +9,7 @@ use anemll_plugin_api::{Error, Result};
 
 use crate::entry::{Entry, Status};
 use crate::folder::{Folder, FolderState};
+use crate::lock::LockFile;
 use crate::place::Origin;
 
 /// What was found, in the order in which it is used.
@@ -15,16 +17,12 @@ use crate::place::Origin;
 pub struct Found {
     entries: Vec<Entry>,
     folders: Vec<Folder>,
-    lock_refusal: Option<Error>,
+    lock: Result<LockFile>,
 }
 
 impl Found {
-    pub(crate) fn new(
-        entries: Vec<Entry>,
-        folders: Vec<Folder>,
-        lock_refusal: Option<Error>,
-    ) -> Self {
-        Self { entries, folders, lock_refusal }
+    pub(crate) fn new(entries: Vec<Entry>, folders: Vec<Folder>, lock: Result<LockFile>) -> Self {
+        Self { entries, folders, lock }
     }
 
     /// Every plugin, usable or not.
@@ -37,9 +35,29 @@ impl Found {
         &self.folders
     }
 
-    /// Why the lock file cannot be used, if that is so.
-    pub fn lock_refusal(&self) -> Option<&Error> {
-        self.lock_refusal.as_ref()
+    /// The lock file as it was read.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn lock_file(&self) -> std::result::Result<&LockFile, &Error> {
+        self.lock.as_ref()
+    }
+
+    /// Opens every plugin that may be loaded, several at once. What came of each, [`Entry::open`] says.
+    pub fn open_all(&self) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(entry) = self.entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = entry.open();
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(self.entries.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
     }
 
     /// Where plugins were looked for and what came of it, in one sentence.
@@ -76,7 +94,7 @@ impl Found {
                 )
             })
         };
-        let lock = self.lock_refusal.as_ref().map(|error| {
+        let lock = self.lock.as_ref().err().map(|error| {
             let at = error.at.as_deref().unwrap_or_default();
             format!("{} ({at}) [{}]", error.message, error.code)
         });

@@ -79,7 +79,7 @@ impl Search {
         builtin.sort_by_key(|plugin| plugin.manifest());
         let place = folders.len() + 1;
         entries.extend(builtin.into_iter().map(|plugin| Entry::builtin(place, plugin)));
-        Ok(Found::new(entries, folders, lock.err()))
+        Ok(Found::new(entries, folders, lock))
     }
 
     /// A library by itself, whether it may be loaded or not. None of it is run.

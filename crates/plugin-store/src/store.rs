@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anemll_codes as codes;
 use anemll_plugin_api::data::is_legal_id;
 use anemll_plugin_api::{Error, Result};
-use anemll_plugin_host::{Snapshot, manifest_of_file};
+use anemll_plugin_host::{Identity, Snapshot, manifest_of_file};
 
 use crate::found::Found;
 use crate::lock::{LOCK_FILE, LockFile, Locked};
@@ -54,7 +54,7 @@ impl Store {
     pub fn add(&self, file: &Path) -> Result<Locked> {
         let snapshot = Snapshot::of(file)?;
         let added = self.folder.join(ADDED);
-        let name = &snapshot.manifest().name;
+        let name = &snapshot.identity().manifest.name;
         let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         let target = added.join(format!("{prefix}{name}{suffix}"));
         self.change(|lock| {
@@ -65,7 +65,7 @@ impl Store {
             snapshot.copy_to(&mut copy).and_then(|()| copy.as_file().sync_all()).map_err(failed)?;
             copy.persist(&target).map_err(|error| failed(error.error))?;
             anemll_files::sync_folder(&added).map_err(failed)?;
-            let plugin = locked(&snapshot, absolute(&target));
+            let plugin = locked(snapshot.identity().clone(), absolute(&target));
             lock.insert(plugin.clone());
             Ok(plugin)
         })
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// [`codes::PLUGIN_NOT_FOUND`] and [`codes::PLUGIN_AMBIGUOUS`] for names, those of
-    /// [`Snapshot::of`] for libraries, [`codes::PLUGIN_WRITABLE`], and [`codes::PLUGIN_LOCK_INVALID`].
+    /// [`Identity::of_file`] for libraries, [`codes::PLUGIN_WRITABLE`], and [`codes::PLUGIN_LOCK_INVALID`].
     pub fn trust(&self, named: &Path, found: &Found) -> Result<Locked> {
         let path = match plugin_name(named) {
             Some(name) => found_file(name, found)?,
@@ -83,9 +83,9 @@ impl Store {
         };
         // It would be listed, and still not be loaded.
         refuse_writable(&path)?;
-        let snapshot = Snapshot::of(&path)?;
+        let identity = Identity::of_file(&path)?;
         self.change(|lock| {
-            let plugin = locked(&snapshot, path);
+            let plugin = locked(identity, path);
             lock.insert(plugin.clone());
             Ok(plugin)
         })
@@ -200,12 +200,12 @@ fn found_file(name: &str, found: &Found) -> Result<PathBuf> {
     }
 }
 
-fn locked(snapshot: &Snapshot, path: PathBuf) -> Locked {
+fn locked(identity: Identity, path: PathBuf) -> Locked {
     Locked {
-        name: snapshot.manifest().name.clone(),
-        version: snapshot.manifest().version.clone(),
-        sha256: snapshot.sha256().to_owned(),
-        bytes: snapshot.bytes(),
+        name: identity.manifest.name,
+        version: identity.manifest.version,
+        sha256: identity.sha256,
+        bytes: identity.bytes,
         path,
     }
 }

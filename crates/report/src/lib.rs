@@ -1,6 +1,7 @@
-//! What is in packages and compiled models, how two of them differ, how far conversions are from their
+//! What is in packages, compiled models and Core AI assets, how two of them differ, how far conversions are from their
 //! originals, which plugins there are: as data, as text, as pages.
 
+pub mod asset;
 pub mod comparison;
 pub mod diff;
 pub mod health;

@@ -6,7 +6,7 @@ use crate::arguments::{
 use crate::command_line::command_line;
 use crate::progress::{Display, Event, Reporter};
 use anemll_pipeline::plugins::Plugins;
-use anemll_pipeline::request::{CalibrationChoice, ChunkCount, ConvertRequest};
+use anemll_pipeline::request::{CalibrationChoice, ChunkCount, ConvertRequest, ModelTask};
 use anemll_plugin_api::Result;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -32,6 +32,9 @@ pub struct ConvertArguments {
     /// Directory for the packages; created if it does not exist.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+    /// What the model gives: text, or vectors of texts (the default where it has modules.json).
+    #[arg(long, value_name = "generate|embed")]
+    pub task: Option<ModelTask>,
     /// Context length in tokens.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = count)]
     pub context: u64,
@@ -141,6 +144,7 @@ impl From<&ConvertArguments> for ConvertRequest {
         Self {
             model: typed.model.to_owned(),
             output: typed.output.clone(),
+            task: typed.task,
             context: typed.context,
             batch: typed.batch,
             combiner: typed.combiner.clone(),

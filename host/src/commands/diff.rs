@@ -1,6 +1,7 @@
 //! `diff`: in what two models differ, so that one sees what a new version of a tool changed.
 
 use anemll_plugin_api::Result;
+use anemll_report::asset;
 use anemll_report::diff::compare;
 use anemll_report::inspect::open::Opened;
 use clap::Args;
@@ -16,7 +17,7 @@ The exit code is 0 when both are equal, 1 when they differ.";
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct DiffArguments {
-    /// A .mlpackage, a .mlmodelc or a .mlmodel file.
+    /// A .mlpackage, .mlmodelc, .mlmodel or .aimodel.
     #[arg(value_name = "A")]
     pub first: PathBuf,
     /// The one to compare it with.
@@ -29,6 +30,12 @@ pub struct DiffArguments {
 
 /// Runs the command.
 pub fn run(arguments: &DiffArguments) -> Result<()> {
+    if [&arguments.first, &arguments.second].into_iter().any(|path| asset::is_at(path)) {
+        let width = anemll_terminal::width();
+        let found = asset::differences(&arguments.first, &arguments.second, arguments.json, width)?;
+        super::print(&found.text)?;
+        return if found.equal { Ok(()) } else { Err(crate::error::different()) };
+    }
     let first = Opened::open(&arguments.first)?;
     let second = Opened::open(&arguments.second)?;
     let difference = compare(&first, &second)?;

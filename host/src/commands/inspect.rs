@@ -19,12 +19,13 @@ pub const EXAMPLES: &str = "Examples:
   anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --function prefill --weights
   anemll inspect out/llama_FFN_PF_chunk_01of02.mlpackage --html report.html
   anemll inspect out/llama_lm_head.mlpackage --lint
+  anemll inspect out/llama_lm_head.aimodel
   anemll inspect out --lint --strict";
 
 /// What can be typed.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A .mlpackage, a .mlmodelc or a .mlmodel file; with --lint also a conversion's directory.
+    /// A .mlpackage, .mlmodelc, .mlmodel or .aimodel; with --lint also a conversion's directory.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Print one JSON object.
@@ -39,7 +40,8 @@ pub struct InspectArguments {
     /// List every weight, with the range of its values and the use of its lookup tables.
     #[arg(long)]
     pub weights: bool,
-    /// Print the program as MIL text, as `model.mil` of a compiled model has it.
+    /// Print the program as MIL text, as `model.mil` of a compiled model has it; of an asset, its
+    /// operations.
     #[arg(long, conflicts_with_all = ["weights", "html", "json", "lint"])]
     pub mil: bool,
     /// Print only what does not suit the Neural Engine; of a conversion, in all packages that ship.
@@ -55,6 +57,9 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let function = arguments.function.as_deref();
     if let Some(meta) = conversion(&arguments.path) {
         return lint_conversion(&meta, arguments);
+    }
+    if anemll_report::asset::is_at(&arguments.path) {
+        return asset(arguments);
     }
     let opened = Opened::open(&arguments.path)?;
     if arguments.lint {
@@ -78,6 +83,22 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
             anemll_terminal::width(),
         )),
     }
+}
+
+/// The same of a Core AI asset.
+fn asset(arguments: &InspectArguments) -> Result<()> {
+    let wanted = anemll_report::asset::Wanted {
+        function: arguments.function.as_deref(),
+        all_weights: arguments.weights,
+        json: arguments.json,
+        lint: arguments.lint,
+        strict: arguments.strict,
+        program: arguments.mil,
+        page: arguments.html.is_some(),
+    };
+    let shown = anemll_report::asset::show(&arguments.path, wanted, anemll_terminal::width())?;
+    super::print(&shown.text)?;
+    shown.verdict
 }
 
 /// The meta.yaml of a conversion, where the path is one or its directory.

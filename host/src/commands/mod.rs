@@ -10,6 +10,7 @@ pub mod convert;
 pub mod dedup;
 pub mod diff;
 pub mod doctor;
+pub mod embed;
 pub mod eval;
 pub mod explain;
 pub mod export;

@@ -7,17 +7,17 @@
 use crate::arguments::{ModelArgument, OriginalArguments, count};
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use anemll_codes as codes;
-use anemll_generation::engine::{Engine, Head};
-use anemll_generation::evaluation::{Reference, read_tokens, summarize};
-use anemll_generation::findings::{Findings, WeightFinding};
-use anemll_generation::peaks::Peaks;
+use anemll_generation::engine::Engine;
+use anemll_generation::evaluation::read_tokens;
+use anemll_generation::findings::WeightFinding;
+use anemll_generation::range;
 use anemll_huggingface::ConfigFile;
 use anemll_pipeline::model_source::{Need, Source};
 use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::request::ConvertRequest;
 use anemll_pipeline::scratch;
 use anemll_plugin_api::{ComponentOptions, Error, Result};
-use anemll_services::{self as services, check_cancelled};
+use anemll_services as services;
 use anemll_terminal as terminal;
 use anemll_tokenizer::Tokenizer;
 use clap::Args;
@@ -94,33 +94,9 @@ pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
             format!("token id {token} is beyond the model's vocabulary of {vocabulary}"),
         ));
     }
-    let mut peaks = Peaks::new(&exact.evaluation_functions(), exact.batch())?;
-    let mut positions = Vec::new();
     let bar = Bar::new("running", tokens.len() as u64, Unit::Count("tokens"));
-    for (number, part) in tokens.chunks(exact.batch() as usize).enumerate() {
-        check_cancelled()?;
-        peaks.first = number as u64 * exact.batch();
-        peaks.tokens = part.len() as u64;
-        let reference = exact.evaluate_observed(part, peaks.first, &mut peaks)?;
-        let ours = rounded.evaluate(part, peaks.first)?;
-        for (row, (reference, ours)) in reference.into_iter().zip(&ours).enumerate() {
-            let (Head::Logits(logits), Head::Logits(ours)) = (reference, ours) else { continue };
-            let reference = Reference::Full { vocabulary: logits.len(), logits };
-            let mut position = reference.compare(0, ours)?;
-            position.position = peaks.first + row as u64;
-            positions.push(position);
-        }
-        bar.set(peaks.first + peaks.tokens);
-    }
+    let findings = range::run([&mut exact, &mut rounded], &tokens, weights, &|done| bar.set(done))?;
     drop(bar);
-    let broken = positions.iter().filter(|position| position.kl.is_nan()).count() as u64;
-    let findings = Findings::new(
-        peaks.into_values(),
-        weights,
-        tokens.len() as u64,
-        broken,
-        &summarize(positions)?,
-    );
     if arguments.json {
         super::print_json(&findings)?;
     } else {

@@ -216,6 +216,9 @@ pub struct RunOrder {
     pub prefill: Vec<RunStep>,
     /// A batch of tokens to all logits.
     pub evaluate: Vec<RunStep>,
+    /// A batch of tokens to the vector of their text; a model that gives vectors has no other calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embed: Vec<RunStep>,
     /// Outputs by name, each with the input of later calls that takes it. An output that is not
     /// listed is taken by the input of its own name.
     #[serde(default)]
@@ -236,6 +239,7 @@ builders! {
         with_infer(infer: Vec<RunStep>);
         with_prefill(prefill: Vec<RunStep>);
         with_evaluate(evaluate: Vec<RunStep>);
+        with_embed(embed: Vec<RunStep>);
         with_feeds(feeds: BTreeMap<String, String>);
     }
 }

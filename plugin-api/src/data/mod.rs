@@ -20,6 +20,7 @@ macro_rules! builders {
     )+};
 }
 
+mod embedding;
 mod layout;
 mod manifest;
 mod model;
@@ -27,6 +28,7 @@ mod quantize;
 mod runtime;
 mod weight_reference;
 
+pub use embedding::*;
 pub use layout::*;
 pub use manifest::*;
 pub use model::*;
@@ -39,6 +41,7 @@ mod tests {
     #[test]
     fn structs_and_enums_can_grow() {
         let sources = [
+            include_str!("embedding.rs"),
             include_str!("layout.rs"),
             include_str!("manifest.rs"),
             include_str!("model.rs"),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{EmbeddingHead, EmbeddingOutput};
+
 #[cfg(doc)]
 use crate::codes;
 use crate::{DType, Error};
@@ -158,18 +160,22 @@ pub struct ModelInput {
     pub context: u64,
     /// Tokens of one prefill call.
     pub batch: u64,
+    /// What follows the last norm, where the model is to give vectors in place of logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<EmbeddingHead>,
 }
 
 impl ModelInput {
     /// A model of which the configuration is known.
     pub fn new(config: Value, context: u64, batch: u64) -> Self {
-        Self { config, tensors: BTreeMap::new(), context, batch }
+        Self { config, tensors: BTreeMap::new(), context, batch, embedding: None }
     }
 }
 
 builders! {
     impl ModelInput {
         with_tensors(tensors: BTreeMap<String, TensorInfo>);
+        with_embedding(embedding: impl Into<Option<EmbeddingHead>>);
     }
 }
 
@@ -262,6 +268,10 @@ pub struct ModelDescription {
     /// the two, and asks which one counts where they differ (the option `head` of the frontend).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_head: Option<StoredHead>,
+    /// What vectors it gives, where that was asked for ([`ModelInput::embedding`]): its functions are
+    /// then those of [`Purpose::Embed`] alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<EmbeddingOutput>,
     /// Remarks for the report: approximations, what was left out because it has no effect.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -290,6 +300,7 @@ builders! {
         with_head_splits(head_splits: impl Into<Vec<u64>>);
         with_states(states: Vec<StateInfo>);
         with_stored_head(stored_head: impl Into<Option<StoredHead>>);
+        with_embedding(embedding: impl Into<Option<EmbeddingOutput>>);
         with_notes(notes: Vec<String>);
         with_warnings(warnings: Vec<String>);
     }
@@ -341,6 +352,11 @@ pub enum Purpose {
     Prefill,
     /// A batch of tokens, every layer whole, final norm, all rows and all logits.
     Evaluate,
+    /// A batch of tokens of a text whose vector is wanted, every layer whole, final norm, all rows.
+    /// The head takes the weight of each token, `pooling_weights` (1, 1, B), and what the batches
+    /// before it have come to, `pooled` (1, 1, hidden), adds the weighted rows to that, as
+    /// `output_pooled`, and gives the vector of what there is so far, `embedding` (1, 1, dimension).
+    Embed,
     /// One that this version does not know. Frontends refuse such a function.
     #[serde(other)]
     Unknown,

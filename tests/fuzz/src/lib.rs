@@ -5,6 +5,7 @@
 //! root) and the replay of the corpus in the tests. See `docs/guide/fuzzing.md`.
 
 pub mod archive;
+pub mod asset;
 pub mod blob;
 pub mod compiled;
 mod examine;
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "manifest", form: mutate::Form::Text, run: package::manifest },
     Target { name: "blob", form: mutate::Form::Bytes, run: blob::blob },
     Target { name: "gguf", form: mutate::Form::Bytes, run: gguf::gguf },
+    Target { name: "asset", form: mutate::Form::Bytes, run: asset::asset },
     Target { name: "model", form: mutate::Form::Protobuf, run: model::model },
     Target { name: "mil_text", form: mutate::Form::Text, run: text::mil_text },
 ];

@@ -30,7 +30,7 @@ const STACK: usize = 2 << 20;
 /// Feeds changed inputs to a fuzz target.
 #[derive(Parser)]
 struct Arguments {
-    /// package, manifest, blob, gguf, model or mil_text; or `pack`, which prints nothing and packs the
+    /// package, manifest, blob, gguf, asset, model or mil_text; or `pack`, which prints nothing and packs the
     /// folder --input into the file --output, an input of `package`.
     target: String,
     /// How long to run.

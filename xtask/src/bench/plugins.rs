@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::command::{cargo, run as run_command, shown, workspace_root};
 use crate::{Result, artifacts};
@@ -65,6 +66,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!("| load {count} plugins, layouts checked | 10 ms | {:.2} ms |", median(&mut loads));
     println!("| a call across | 1000 ns | {:.0} ns |", median(&mut calls));
 
+    let mut lists = Vec::new();
+    for _ in 0..arguments.pairs {
+        let list = wall(with_plugins(&built.host, &built.plugins).args(["plugin", "list"]))?;
+        lists.push(list - wall(with_plugins(&built.host, &[]).arg("--version"))?);
+    }
+    println!("| `plugin list` beyond `--version`, wall | 10 ms | {:.2} ms |", median(&mut lists));
+
     let mut ratios = Vec::new();
     let mut seconds = [Vec::new(), Vec::new()];
     for pair in 0..arguments.pairs {
@@ -118,6 +126,24 @@ fn output_of(command: &mut Command) -> Result<String> {
     }
 }
 
+/// The program with plugins and none of the user's.
+fn with_plugins(host: &Path, plugins: &[PathBuf]) -> Command {
+    let mut command = Command::new(host);
+    for plugin in plugins {
+        command.arg("--plugin").arg(plugin);
+    }
+    command.env("ANEMLL_DATA", host.with_extension("none")).env_remove("ANEMLL_PLUGIN_PATH");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Milliseconds that a command takes.
+fn wall(command: &mut Command) -> Result<f64> {
+    let start = Instant::now();
+    run_quietly(command)?;
+    Ok(start.elapsed().as_secs_f64() * 1000.0)
+}
+
 /// Seconds of user CPU that a conversion takes.
 fn conversion(host: &Path, plugins: &[PathBuf], model: &Path) -> Result<f64> {
     let output = artifacts::target_directory()?.join("bench-plugins");
@@ -125,14 +151,9 @@ fn conversion(host: &Path, plugins: &[PathBuf], model: &Path) -> Result<f64> {
         std::fs::remove_dir_all(&output)
             .map_err(|error| format!("cannot remove {}: {error}", output.display()))?;
     }
-    let mut command = Command::new(host);
-    for plugin in plugins {
-        command.arg("--plugin").arg(plugin);
-    }
+    let mut command = with_plugins(host, plugins);
     command.args(["convert", "--no-tokenizer", "--lut", "4", "--quantizer", "lut"]);
     command.args(["--skip-quality", "--combiner", "chunked", "--output"]).arg(&output).arg(model);
-    command.env("ANEMLL_DATA", output.join("none")).env_remove("ANEMLL_PLUGIN_PATH");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
     let before = user_seconds()?;
     run_quietly(&mut command)?;
     Ok(user_seconds()? - before)

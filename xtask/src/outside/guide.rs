@@ -80,7 +80,7 @@ fn run(words: &[String], folder: &mut PathBuf, prepare: &dyn Fn(&mut Command)) -
             *folder = folder.join(inner);
             Ok(())
         }
-        ["cp", "-r", from, to] => super::copy(&folder.join(from), &folder.join(to)),
+        ["cp", "-r", from, to] => crate::folder::copy(&folder.join(from), &folder.join(to)),
         [program, rest @ ..] => {
             let mut command = Command::new(program);
             command.args(rest).current_dir(Path::new(folder));

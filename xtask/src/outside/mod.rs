@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::artifacts::{self, library_file_name};
 use crate::command::{run as run_command, workspace_root};
+use crate::folder::{copy, files_below, read};
 use crate::{Result, dist, sdk};
 use guide::Step;
 
@@ -31,13 +32,18 @@ const STAGES: &[&str] = &["combiner", "compiler", "runtime"];
 /// A smaller cosine of the logits than this is another model.
 const LEAST_COSINE: f64 = 0.9999;
 
-/// Examples below `examples/plugins`, with a model that has logits of its own where they are an arch.
-const EXAMPLES: &[(&str, &[&str])] = &[
-    ("starcoder2", &["convert", "model", "-o", "out", "--lut", "none"]),
-    ("mpt", &["convert", "model", "-o", "out", "--lut", "none", "--no-tokenizer"]),
-    ("uniform", &["convert", "MODEL", "-o", "out", "--quantizer", "uniform", "-O", "levels=256"]),
-    ("pairs", &["convert", "MODEL", "-o", "out", "--lut", "none", "--combiner", "pairs"]),
+/// Examples below `examples/plugins`: what they convert, which is their own model or tiny-llama, and
+/// the least cosine of its logits.
+const EXAMPLES: &[(&str, &[&str], f64)] = &[
+    ("starcoder2", &["model", "--lut", "none"], LEAST_COSINE),
+    ("mpt", &["model", "--lut", "none", "--no-tokenizer"], LEAST_COSINE),
+    // 256 values for all of a matrix.
+    ("uniform", &[TINY_LLAMA, "--quantizer", "uniform", "-O", "levels=256"], 0.99),
+    ("pairs", &[TINY_LLAMA, "--lut", "none", "--combiner", "pairs"], LEAST_COSINE),
 ];
+
+/// A model of the workspace, with logits in a folder of their own.
+const TINY_LLAMA: &str = "tiny-llama";
 
 /// Where things are.
 struct Place {
@@ -61,15 +67,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             _ => return Err(format!("`outside` does not know `{word}`; {USAGE}")),
         }
     }
+    let other_host = !matches!(source, Source::Program(_));
     let place = prepare(source)?;
-    follow_arch_guide(&place)?;
+    let plugin = follow_arch_guide(&place)?;
+    if other_host {
+        load_by_release_host(&place, &plugin)?;
+    }
     if all {
         follow_guide(&place, QUANTIZER_GUIDE, &|_| Ok(()))?;
         for stage in STAGES {
             try_stage(&place, stage)?;
         }
-        for (name, convert) in EXAMPLES {
-            try_example(&place, name, convert)?;
+        for (name, convert, least) in EXAMPLES {
+            try_example(&place, name, convert, *least)?;
         }
     }
     println!("plugins outside of the workspace are built, loaded, and convert as they should");
@@ -150,9 +160,24 @@ impl Place {
 }
 
 /// Follows the guide for arch plugins. The plugin is first converted with as it was made.
-fn follow_arch_guide(place: &Place) -> Result<()> {
+fn follow_arch_guide(place: &Place) -> Result<PathBuf> {
     let folder = follow_guide(place, ARCH_GUIDE, &|folder| same_as_builtin(place, folder))?;
-    check_logits(place, &folder, "starcoder2")
+    check_logits(place, &folder, &folder.join("model/golden"), LEAST_COSINE)?;
+    Ok(folder)
+}
+
+/// The program above has checks and no optimization across crates. A host as it is released, which
+/// does nothing but load and check layouts, must take the plugin too.
+fn load_by_release_host(place: &Place, plugin: &Path) -> Result<()> {
+    println!("\n== the plugin in a host that is built for release");
+    let words = ["--release", "--package", "anemll-plugin-host", "--example", "boundary_speed"];
+    run_command(
+        crate::command::cargo().current_dir(&place.root).args(["build", "--locked"]).args(words),
+    )?;
+    let example = format!("release/examples/boundary_speed{}", std::env::consts::EXE_SUFFIX);
+    let mut command = Command::new(artifacts::target_directory()?.join(example));
+    let name = plugin.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
+    run_command(command.arg(plugin.join("target/release").join(library_file_name(&name))))
 }
 
 /// Follows a guide, and gives the folder where it ended. What comes after the first conversion is
@@ -256,22 +281,22 @@ fn same_as_builtin(place: &Place, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The logits of a conversion in `out` are those of transformers.
-fn check_logits(place: &Place, folder: &Path, name: &str) -> Result<()> {
-    let words = ["eval", "out", "--json", "--tokens", "model/golden/ids.npy"];
-    let mut command = place.anemll(folder, &words);
-    command.args(["--reference", "model/golden/logits.npy"]);
+/// The logits of a conversion in `out` are those of transformers, which lie in the folder `golden`.
+fn check_logits(place: &Place, folder: &Path, golden: &Path, least: f64) -> Result<()> {
+    let mut command = place.anemll(folder, &["eval", "out", "--json", "--tokens"]);
+    command.arg(golden.join("ids.npy")).arg("--reference").arg(golden.join("logits.npy"));
     let output = command.output().map_err(|error| format!("anemll did not start: {error}"))?;
     let told: Value = serde_json::from_slice(&output.stdout)
         .map_err(|_| format!("anemll eval: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
     match told["cosine_min"].as_f64() {
-        Some(cosine) if cosine >= LEAST_COSINE => {
-            println!("{name}: the logits are those of transformers");
+        Some(cosine) if cosine >= least => {
+            println!("the logits are those of transformers: the smallest cosine is {cosine}");
             Ok(())
         }
-        cosine => {
-            Err(format!("{name}: the smallest cosine with transformers' logits is {cosine:?}"))
-        }
+        cosine => Err(format!(
+            "{}: the smallest cosine with transformers' logits is {cosine:?}",
+            folder.display()
+        )),
     }
 }
 
@@ -298,7 +323,7 @@ fn try_stage(place: &Place, stage: &str) -> Result<()> {
 }
 
 /// Tests, builds and uses a plugin of `examples`.
-fn try_example(place: &Place, name: &str, convert: &[&str]) -> Result<()> {
+fn try_example(place: &Place, name: &str, convert: &[&str], least: f64) -> Result<()> {
     println!("\n== examples/plugins/{name}");
     let folder = place.root.join("examples/plugins").join(name);
     // The crates of the SDK are built once for all of them.
@@ -307,55 +332,16 @@ fn try_example(place: &Place, name: &str, convert: &[&str]) -> Result<()> {
     place.cargo(&folder, &["test", "--locked", "--target-dir", &shown])?;
     place.cargo(&folder, &["build", "--locked", "--release", "--target-dir", &shown])?;
     clear(&folder.join("out"))?;
-    let model = place.root.join("tests/models/tiny-llama");
-    let model = model.to_string_lossy();
-    let words: Vec<&str> =
-        convert.iter().map(|word| if *word == "MODEL" { &*model } else { *word }).collect();
+    let models = place.root.join("tests/models");
+    let (model, golden) = match convert.contains(&TINY_LLAMA) {
+        true => (models.join(TINY_LLAMA), models.join("golden").join(TINY_LLAMA)),
+        false => (folder.join("model"), folder.join("model/golden")),
+    };
     let library = target.join("release").join(library_file_name(name));
-    run_command(place.anemll(&folder, &["--plugin"]).arg(library).args(words))?;
-    if folder.join("model/golden").is_dir() {
-        return check_logits(place, &folder, name);
-    }
-    let words = ["generate", "out", "-p", "Once", "--max-tokens", "8"];
-    run_command(&mut place.anemll(&folder, &words))
-}
-
-/// Copies a folder with all that is in it, but for what cargo built.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    for name in files_below(from)? {
-        let target = to.join(&name);
-        let folder = target.parent().unwrap_or(to);
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::copy(from.join(&name), &target))
-            .map_err(|error| format!("cannot copy {} to {}: {error}", name, target.display()))?;
-    }
-    Ok(())
-}
-
-/// The files below a folder by path, without those that cargo built.
-fn files_below(folder: &Path) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(inside) = folders.pop() {
-        let path = folder.join(&inside);
-        let listing = fs::read_dir(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        for entry in listing.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let name = if inside.is_empty() { name } else { format!("{inside}/{name}") };
-            match entry.path().is_dir() {
-                true if entry.file_name() == "target" => {}
-                true => folders.push(name),
-                false => found.push(name),
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    let mut command = place.anemll(&folder, &["--plugin"]);
+    command.arg(library).args(["convert", "-o", "out"]).arg(model).args(&convert[1..]);
+    run_command(&mut command)?;
+    check_logits(place, &folder, &golden, least)
 }
 
 fn read_json(path: &Path) -> Result<Value> {
@@ -393,7 +379,7 @@ mod tests {
             .filter(|name| root.join(name).is_dir())
             .collect();
         names.sort();
-        let mut known: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
+        let mut known: Vec<&str> = EXAMPLES.iter().map(|(name, ..)| *name).collect();
         known.sort_unstable();
         assert_eq!(names, known);
         for name in names {

@@ -230,7 +230,10 @@ impl<'a, 'b> Lowering<'a, 'b> {
             Known::Computed(value) => return Ok(value),
             Known::State => return Err(format!("`{name}` is a state").into()),
             Known::Constant(value) => self.stored(value, None)?,
-            Known::Constexpr(operation) => self.decoded(operation, 0)?,
+            Known::Constexpr(operation) => {
+                let kind = entry.kind.clone();
+                self.decoded(operation, &kind, 0)?
+            }
         };
         self.made.insert(name, value);
         Ok(value)

@@ -1,10 +1,11 @@
 //! Stored values, and weights that are made of them.
 
 use super::{Job, Lowered, Lowering};
-use crate::reading;
+use crate::reading::{self, Bound, Entry, Known};
 use anemll_aicode::Value;
 use anemll_mil::literal::{tensor_bytes, tensor_type};
 use anemll_mil::references::blob_of;
+use anemll_mil::types::ValueType;
 use coreml_proto::mil;
 
 /// From how many elements on a constant stands in a blob, as Apple's writer has it.
@@ -31,24 +32,42 @@ impl<'a> Lowering<'a, '_> {
         Ok(self.builder.constant(&kind, &bytes))
     }
 
-    /// A weight in the shape of its stored form and so many axes of size 1 behind it. Neither
-    /// indices nor tables change, so that functions share them whatever shape they ask for.
-    pub(super) fn decoded(&mut self, operation: &'a mil::Operation, ones: usize) -> Lowered {
+    /// A weight in the shape of its stored form and so many axes of size 1 behind it, which must be of
+    /// the type that the program takes it for. Neither indices nor tables change, so that functions
+    /// share them whatever shape they ask for.
+    pub(super) fn decoded(
+        &mut self,
+        operation: &'a mil::Operation,
+        kind: &ValueType,
+        ones: usize,
+    ) -> Lowered {
+        let value = self.decode(operation, ones)?;
+        let ValueType::Tensor(kind) = kind else { return Err("it gives no tensor".into()) };
+        let mut expected = reading::tensor(kind)?;
+        expected.shape.extend(std::iter::repeat_n(1, ones));
+        let found = self.builder.tensor(value);
+        match found == expected {
+            true => Ok(value),
+            false => Err(format!("the weight was lowered to {found}, but is {expected}").into()),
+        }
+    }
+
+    fn decode(&mut self, operation: &'a mil::Operation, ones: usize) -> Lowered {
         let job = Job { operation, kinds: Vec::new() };
         match operation.r#type.as_str() {
             "constexpr_lut_to_dense" => {
                 let indices = self.part(operation, "indices", ones, 0)?;
                 let table = self.part(operation, "lut", ones, 2)?;
-                let axis = match self.integers(&job, "vector_axis")? {
-                    Some(axis) => {
-                        let rank = self.builder.shape(indices).len() - ones;
-                        let axis = axis.first().copied().unwrap_or(-1);
-                        super::place(axis, rank)
-                    }
-                    None => None,
-                };
                 let width = self.builder.shape(table).last().copied().unwrap_or(1);
-                let axis = axis.filter(|_| width > 1);
+                let axis = match width {
+                    1 => None,
+                    _ => {
+                        let rank = self.builder.shape(indices).len() - ones;
+                        let axis = self.integers(&job, "vector_axis")?;
+                        let axis = axis.and_then(|axis| super::place(*axis.first()?, rank));
+                        Some(axis.ok_or("its table holds vectors, but no `vector_axis` is known")?)
+                    }
+                };
                 Ok(self.builder.lut_to_dense(indices, table, axis))
             }
             "constexpr_blockwise_shift_scale" => {
@@ -90,14 +109,18 @@ impl<'a> Lowering<'a, '_> {
 
     /// A weight (out, in) as a convolution takes it, (out, in, 1, 1).
     pub(super) fn kernel_of(&mut self, job: &Job<'a>, parameter: &str) -> Lowered {
-        use crate::reading::{Bound, Known};
         let known = match reading::bound(job.operation, parameter).first() {
-            Some(Bound::Name(name)) => self.entries.get(name).map(|entry| entry.known),
+            Some(Bound::Name(name)) => match self.entries.get(name) {
+                Some(Entry { kind, known: Known::Constexpr(operation) }) => {
+                    let kind = kind.clone();
+                    return self.decoded(operation, &kind, 2);
+                }
+                entry => entry.map(|entry| entry.known),
+            },
             Some(Bound::Value(value)) => Some(Known::Constant(value)),
             None => None,
         };
         match known {
-            Some(Known::Constexpr(operation)) => self.decoded(operation, 2),
             Some(Known::Constant(value)) => {
                 let mut shape = reading::tensor(&tensor_type(value)?)?.shape;
                 shape.extend([1, 1]);

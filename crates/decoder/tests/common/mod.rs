@@ -38,6 +38,7 @@ pub(crate) fn tiny() -> DecoderSpec {
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
         silu: SiluForm::Operation,
+        embedder: None,
     }
 }
 

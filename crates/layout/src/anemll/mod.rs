@@ -15,6 +15,6 @@ pub use stems::{
     WHOLE_PREFILL, lut_suffix, rotating, stem,
 };
 pub use values::{
-    INPUT_MASK, INPUT_POSITION, INPUT_POSITIONS, INPUT_TOKENS, LARGEST_INDEX, LARGEST_VALUE, feeds,
-    head_sizes, is_cache, logits,
+    EMBEDDING, INPUT_MASK, INPUT_POSITION, INPUT_POSITIONS, INPUT_TOKENS, LARGEST_INDEX,
+    LARGEST_VALUE, POOLED, POOLED_OUTPUT, POOLING_WEIGHTS, feeds, head_sizes, is_cache, logits,
 };

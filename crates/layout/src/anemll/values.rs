@@ -17,6 +17,15 @@ pub const LARGEST_INDEX: &str = "argmax_idx";
 /// The largest logit of each piece of the head.
 pub const LARGEST_VALUE: &str = "argmax_val";
 
+/// How much each token of a batch counts in the vector of its text, (1, 1, tokens).
+pub const POOLING_WEIGHTS: &str = "pooling_weights";
+/// What the earlier batches of a text have come to, (1, 1, hidden); zeros for the first.
+pub const POOLED: &str = "pooled";
+/// The same with this batch, as it comes out.
+pub const POOLED_OUTPUT: &str = "output_pooled";
+/// The vector of what there is of a text, (1, 1, dimension).
+pub const EMBEDDING: &str = "embedding";
+
 /// What the residual stream is called where it goes in, and where it comes out.
 const HIDDEN: &str = "hidden_states";
 const HIDDEN_OUTPUT: &str = "output_hidden_states";

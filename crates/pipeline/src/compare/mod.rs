@@ -2,6 +2,7 @@
 //! the one that it stands for.
 
 mod stored;
+mod stream;
 mod tensors;
 mod text;
 
@@ -123,6 +124,16 @@ pub fn compare(
         &mut |done| progress("comparing", done),
     )
     .map_err(|error| if error.at.is_none() { error.with_at(sample.name()) } else { error })?;
+    let rotations = tensors::rotations(&conversion, plugins);
+    let windows = sample.corpus(context)?;
+    let layers = match (path, &rotations[..]) {
+        (EvaluationPath::Evaluate, [seed]) => {
+            let engines = [&mut original.engine, &mut engine];
+            stream::compare(engines, windows.windows(), *seed, show)?
+        }
+        // Without records, a basis is not known before the weights are looked at.
+        _ => Vec::new(),
+    };
     drop(engine);
     let Some(Distance { reference, distributions, tokens, .. }) = evaluation.against else {
         return Err(Error::new(codes::INTERNAL, "nothing was compared"));
@@ -138,7 +149,7 @@ pub fn compare(
         Some(_) => None,
         None => {
             let calibration = Calibration {
-                corpus: &sample.corpus(context)?,
+                corpus: &windows,
                 taps: &taps,
                 kind: Kind::Products,
                 judge: None,
@@ -162,7 +173,7 @@ pub fn compare(
         statistics: statistics.as_ref(),
         refused: refused.as_deref(),
         counts: &sample.counts(named.description.vocabulary_size),
-        rotations: tensors::rotations(&conversion, plugins),
+        rotations,
     }
     .compare(show)?;
 
@@ -182,6 +193,7 @@ pub fn compare(
         original: reference,
         distributions,
         by_position: by_position(&tokens, SPANS),
+        layers,
         tensors: found.tensors,
         notes: note.into_iter().chain(found.notes).collect(),
     })

@@ -15,8 +15,9 @@ use minijinja::context;
 use minijinja::value::Serde;
 
 /// A template for each section of the page.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("position.html", include_str!("templates/position.html")),
+    ("stream.html", include_str!("templates/stream.html")),
     ("layers.html", include_str!("templates/layers.html")),
     ("worst.html", include_str!("templates/worst.html")),
     ("tensors.html", include_str!("templates/tensors.html")),

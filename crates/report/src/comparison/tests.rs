@@ -2,6 +2,7 @@ use super::*;
 use anemll_calibration::TensorError;
 use anemll_generation::distance::{Span, Summary};
 use anemll_generation::perplexity::Score;
+use anemll_generation::streams::LayerError;
 
 /// A comparison as it may come out, with what is no number and what is not known.
 fn comparison() -> Comparison {
@@ -16,6 +17,13 @@ fn comparison() -> Comparison {
         output_error,
     };
     let span = |first, mean| Span { first, end: first + 16, tokens: 32, mean, p90: 2.0 * mean };
+    let layer = |layer, relative_l2| LayerError {
+        layer,
+        relative_l2,
+        token_max: 2.0 * relative_l2,
+        token: 7,
+        norm_ratio: 1.01,
+    };
     let score =
         |nll_mean: f64, not_finite| Score { nll_mean, perplexity: nll_mean.exp(), not_finite };
     Comparison {
@@ -38,6 +46,7 @@ fn comparison() -> Comparison {
         },
         nats_per_word: 0.133,
         by_position: vec![span(0, 0.2), span(16, f64::NAN)],
+        layers: vec![layer(0, 0.01), layer(1, 0.25), layer(2, 0.125)],
         tensors: vec![
             tensor(0, "up", Some(0.081)),
             tensor(0, "down", Some(0.2)),
@@ -51,8 +60,8 @@ fn comparison() -> Comparison {
 #[test]
 fn the_page_shows_all_and_escapes_names() {
     let page = page(&comparison()).unwrap();
-    assert_eq!(page.matches("role=\"img\"").count(), 3);
-    for id in ["position", "layers", "worst", "tensors", "notes"] {
+    assert_eq!(page.matches("role=\"img\"").count(), 4);
+    for id in ["position", "stream", "layers", "worst", "tensors", "notes"] {
         assert!(page.contains(&format!("<section id=\"{id}\"")), "{id}");
     }
     for text in ["0.123", "87.5 %", "exact", "unknown", "20.0 %", "21.2", "4.09"] {
@@ -78,6 +87,10 @@ fn the_text_fits_and_names_the_worst() {
     let text = text(&comparison(), None);
     assert!(text.contains("mean 0.123, 99 % below 1.500 nats"), "{text}");
     assert!(text.contains("0.133 nats a word (48 words)"), "{text}");
+    let stream = "residual stream: worst behind layer 1, off by 25.0 % of its length; behind layer 2, \
+                  the last: off by 12.5 % of its length";
+    assert!(text.contains(stream), "{text}");
+    assert!(text.contains("off by layer 1.0 % 25.0 % 12.5 %"), "{text}");
     let unknown =
         "1 token of the conversion has infinite or undefined logits: figures that include it";
     assert!(text.contains(unknown), "{text}");

@@ -3,6 +3,7 @@
 use super::view::{nats, percent};
 use anemll_calibration::Comparison;
 use anemll_generation::perplexity::Score;
+use anemll_generation::streams::summary;
 use anemll_terminal::{Column, Table, size, wrapped_lines};
 use std::fmt::Write as _;
 
@@ -31,6 +32,12 @@ pub fn text(found: &Comparison, width: Option<usize>) -> String {
     let mut text = String::new();
     for (title, value) in lines {
         let _ = writeln!(text, "{title:<12} {value}");
+    }
+    if let Some(line) = summary(&found.layers) {
+        let _ = writeln!(text, "{line}");
+        let layers: Vec<String> =
+            found.layers.iter().map(|layer| percent(layer.relative_l2)).collect();
+        let _ = writeln!(text, "off by layer {}", layers.join(" "));
     }
     for (whose, Score { not_finite, .. }) in
         [("the conversion", found.conversion), ("the original", found.original)]

@@ -4,6 +4,7 @@ use crate::page::{Fact, List, Section};
 use crate::plot::{Axis, Cell, HeatMap, Plot, Scale};
 use anemll_calibration::{Comparison, TensorError};
 use anemll_generation::distance::Span;
+use anemll_generation::streams::{LayerError, worst_layer};
 use anemll_terminal::size;
 use serde::Serialize;
 use std::path::Path;
@@ -22,6 +23,8 @@ pub(super) struct Page {
     sections: Vec<Section>,
     position: String,
     spans: Vec<Row>,
+    stream: String,
+    streams: Vec<StreamRow>,
     /// Empty where no layer is known.
     heat: String,
     scatter: String,
@@ -40,6 +43,15 @@ struct Row {
     p90: String,
 }
 
+/// The residual stream behind a layer.
+#[derive(Serialize)]
+struct StreamRow {
+    layer: u32,
+    off: String,
+    worst: String,
+    length: String,
+}
+
 #[derive(Serialize)]
 struct Tensor {
     name: String,
@@ -56,6 +68,7 @@ impl Page {
         let worst: Vec<Tensor> = found.worst().into_iter().map(tensor).collect();
         let sections = [
             (true, "position", "Divergence by position", None),
+            (!found.layers.is_empty(), "stream", "Errors by layer", None),
             (!found.tensors.is_empty(), "layers", "Errors of weights", None),
             (!worst.is_empty(), "worst", "Worst weights", Some(worst.len())),
             (!found.tensors.is_empty(), "tensors", "All weights", Some(found.tensors.len())),
@@ -74,6 +87,8 @@ impl Page {
                 .collect(),
             position: position(&found.by_position),
             spans: found.by_position.iter().map(row).collect(),
+            stream: stream(&found.layers),
+            streams: found.layers.iter().map(stream_row).collect(),
             heat: heat(&found.tensors),
             scatter: scatter(&found.tensors),
             legend,
@@ -175,6 +190,36 @@ fn position(spans: &[Span]) -> String {
         let row = row(span);
         let told = format!("{}: mean {}, 90 % below {}", row.positions, row.mean, row.p90);
         plot.mark("s0", (middle(span), span.mean), &told);
+    }
+    plot.svg()
+}
+
+fn stream_row(layer: &LayerError) -> StreamRow {
+    StreamRow {
+        layer: layer.layer,
+        off: percent(layer.relative_l2),
+        worst: format!("{} (token {})", percent(layer.token_max), layer.token),
+        length: percent(layer.norm_ratio),
+    }
+}
+
+fn stream(layers: &[LayerError]) -> String {
+    let x = Axis::new("layer", Scale::Linear, layers.iter().map(|one| f64::from(one.layer)));
+    let values = layers.iter().flat_map(|one| [one.relative_l2, one.token_max]);
+    let y = Axis::new("off by, in %", Scale::Linear, values.map(|value| 100.0 * value));
+    let description = worst_layer(layers).map_or_else(String::new, |worst| {
+        format!("The worst: {} behind layer {}.", percent(worst.relative_l2), worst.layer)
+    });
+    let title = "How far the residual stream is off behind each layer";
+    let mut plot = Plot::new("stream-by-layer", title, &description, x, y);
+    let points = |value: fn(&LayerError) -> f64| {
+        layers.iter().map(move |one| (f64::from(one.layer), 100.0 * value(one)))
+    };
+    plot.line("s0 soft", points(|one| one.token_max));
+    plot.line("s0", points(|one| one.relative_l2));
+    for one in layers {
+        let told = format!("layer {}: {}", one.layer, percent(one.relative_l2));
+        plot.mark("s0", (f64::from(one.layer), 100.0 * one.relative_l2), &told);
     }
     plot.svg()
 }

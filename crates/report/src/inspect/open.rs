@@ -149,7 +149,7 @@ impl Opened {
 }
 
 /// Regular files below a folder; what cannot be read is left out, links are not followed.
-fn list(folder: &Path, before: &str, depth: usize, parts: &mut Vec<Part>) {
+pub(crate) fn list(folder: &Path, before: &str, depth: usize, parts: &mut Vec<Part>) {
     let Ok(entries) = fs_err::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let Ok(metadata) = entry.metadata() else { continue };

@@ -3,7 +3,7 @@
 use super::fate::fate;
 use crate::health::{Health, Line};
 use anemll_plugin_api::data::Stage;
-use anemll_plugin_store::{Entry, Folder, FolderState, Found, LockFile, Origin, Search};
+use anemll_plugin_store::{Entry, Folder, FolderState, Found, Origin, Search, Status};
 
 /// Every folder, the lock file, every plugin, every stage.
 pub fn doctor(found: &Found, search: &Search) -> Vec<Line> {
@@ -37,12 +37,14 @@ fn lock_lines(found: &Found, search: &Search) -> Vec<Line> {
                 .hint("set HOME or ANEMLL_DATA to trust plugins of others"),
         ];
     };
-    if let Some(refusal) = found.lock_refusal() {
-        let message = format!("{}: {} [{}]", path.display(), refusal.message, refusal.code);
-        let hint = refusal.hint.clone().unwrap_or_default();
-        return vec![Line::new("lock file", Health::Warn, message).hint(hint)];
-    }
-    let lock = LockFile::read(&path).unwrap_or_default();
+    let lock = match found.lock_file() {
+        Ok(lock) => lock,
+        Err(refusal) => {
+            let message = format!("{}: {} [{}]", path.display(), refusal.message, refusal.code);
+            let hint = refusal.hint.clone().unwrap_or_default();
+            return vec![Line::new("lock file", Health::Warn, message).hint(hint)];
+        }
+    };
     let message = match lock.plugins().len() {
         0 => format!("{}: no plugin is listed", path.display()),
         1 => format!("{}: 1 plugin is listed", path.display()),
@@ -69,6 +71,7 @@ pub fn plugin_lines(found: &Found) -> Vec<Line> {
              from where the program came from",
         )];
     }
+    found.open_all();
     let plugins = found.entries().iter().map(|entry| plugin_line(found, entry));
     plugins.chain(stage_lines(found)).collect()
 }
@@ -80,7 +83,7 @@ fn plugin_line(found: &Found, entry: &Entry) -> Line {
     };
     let fate = fate(found, entry, true);
     let manifest = match &entry.manifest {
-        Ok(manifest) if fate.is_ok() || fate.status == "shadowed" => manifest,
+        Ok(manifest) if fate.is_ok() || fate.status == Status::Shadowed => manifest,
         _ => {
             let hint = fate.hint.clone().unwrap_or_else(|| {
                 "remove the file, or replace it by a build for this version".to_owned()

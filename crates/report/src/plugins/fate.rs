@@ -8,8 +8,8 @@ use serde::Serialize;
 /// What becomes of a plugin or a component, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fate {
-    /// `ok`, `shadowed`, `ambiguous`, `untrusted`, `stale` or `refused`.
-    pub status: &'static str,
+    /// In a word.
+    pub status: Status,
     /// Why, unless it is `ok`.
     pub reason: Option<String>,
     /// The code of the error that asking for it gives, if it gives one.
@@ -21,12 +21,12 @@ pub struct Fate {
 
 impl Fate {
     fn of(status: Status, reason: Option<String>) -> Self {
-        Self { status: status.name(), reason, code: None, hint: None }
+        Self { status, reason, code: None, hint: None }
     }
 
     fn refused(status: Status, error: &Error) -> Self {
         Self {
-            status: status.name(),
+            status,
             reason: Some(error.message.clone()),
             code: Some(error.code.clone()),
             hint: error.hint.clone(),
@@ -35,7 +35,7 @@ impl Fate {
 
     /// Whether it is used.
     pub fn is_ok(&self) -> bool {
-        self.status == Status::Ok.name()
+        self.status == Status::Ok
     }
 
     /// The reason and the code, for a line.

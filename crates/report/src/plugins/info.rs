@@ -5,7 +5,7 @@ use super::options::option_rows;
 use anemll_codes as codes;
 use anemll_plugin_api::data::{ComponentManifest, is_legal_id};
 use anemll_plugin_api::{Error, Result};
-use anemll_plugin_host::Snapshot;
+use anemll_plugin_host::Identity;
 use anemll_plugin_store::{Entry, Found, Search};
 use anemll_terminal::{Column, Table, plain};
 use serde::Serialize;
@@ -83,10 +83,7 @@ pub fn info(named: &Path, search: &Search) -> Result<Vec<Info>> {
 
 fn of_entry(found: &Found, entry: &Entry) -> Option<Info> {
     let manifest = entry.manifest.as_ref().ok()?.clone();
-    let summed = || {
-        let snapshot = entry.path.as_deref().map(Snapshot::of)?.ok()?;
-        Some(snapshot.sha256().to_owned())
-    };
+    let summed = || Some(entry.path.as_deref().map(Identity::of_file)?.ok()?.sha256);
     Some(Info {
         fate: fate(found, entry, false),
         plugin: manifest.name,
@@ -109,8 +106,8 @@ pub fn info_text(plugins: &[Info], width: Option<usize>) -> String {
 fn one(plugin: &Info, width: Option<usize>) -> String {
     let mut facts = Table::new(&[Column::Left, Column::Text]);
     let status = match plugin.fate.is_ok() {
-        true => plugin.fate.status.to_owned(),
-        false => format!("{}: {}", plugin.fate.status, plugin.fate.told()),
+        true => plugin.fate.status.name().to_owned(),
+        false => format!("{}: {}", plugin.fate.status.name(), plugin.fate.told()),
     };
     facts.row(["status", &status]);
     for (name, value) in [

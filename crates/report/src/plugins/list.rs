@@ -2,7 +2,7 @@
 
 use super::fate::{Fate, component_fate, fate};
 use anemll_plugin_api::data::{OptionSpec, Stage};
-use anemll_plugin_store::{Entry, Found};
+use anemll_plugin_store::{Entry, Found, Status};
 use anemll_terminal::{BAD, Cell, Column, DOUBTFUL, GOOD, Table, plain};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -36,14 +36,20 @@ pub struct Row<'a> {
     pub options: Option<&'a BTreeMap<String, OptionSpec>>,
 }
 
-/// All components of a stage, or of all, in the order in which they are found. A library of which no
-/// component is known is listed in any case: it may have one of that stage. Plugins that may be loaded
-/// are loaded, to see whether they can be.
+/// All components of a stage, or of all: by stage, and within one in the order in which they are found.
+/// A library of which no component is known is listed in any case, at the end: it may have one of that
+/// stage. Plugins that may be loaded are loaded, to see whether they can be.
 pub fn list(found: &Found, stage: Option<Stage>) -> Vec<Row<'_>> {
+    found.open_all();
     let mut rows: Vec<Row<'_>> = found.entries().iter().flat_map(|it| rows(found, it)).collect();
     if let Some(stage) = stage {
         rows.retain(|row| row.stage.is_none_or(|of_row| of_row == stage.name()));
     }
+    let order = |row: &Row<'_>| {
+        let of_row = |stage: &Stage| row.stage == Some(stage.name());
+        Stage::ALL.iter().position(of_row).unwrap_or(Stage::ALL.len())
+    };
+    rows.sort_by_key(order);
     rows
 }
 
@@ -93,8 +99,8 @@ pub fn list_text(rows: &[Row<'_>], found: &Found, width: Option<usize>) -> Strin
     let mut table = Table::new(&columns).with_head(&head).without_indent().leaving_out(&[3, 2]);
     for row in rows {
         let style = match row.fate.status {
-            "ok" => GOOD,
-            "refused" | "ambiguous" => BAD,
+            Status::Ok => GOOD,
+            Status::Refused | Status::Ambiguous => BAD,
             _ => DOUBTFUL,
         };
         let summary = match row.fate.is_ok() {
@@ -105,7 +111,7 @@ pub fn list_text(rows: &[Row<'_>], found: &Found, width: Option<usize>) -> Strin
         };
         let [stage, id, version] =
             [row.stage, row.id, row.version].map(|text| Cell::from(text.unwrap_or("-")));
-        let status = Cell::styled(row.fate.status, style);
+        let status = Cell::styled(row.fate.status.name(), style);
         table.row([stage, id, version, Cell::from(row.origin), status, Cell::from(summary)]);
     }
     table.render(width)

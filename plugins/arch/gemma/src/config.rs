@@ -4,7 +4,7 @@
 
 use anemll_decoder::config::{Allowed, Config, Key, Windows, read_local_base, windows_by_pattern};
 use anemll_decoder::frontend::{
-    Component, Defaults, EmbeddingScale, Family, Form, LocalRotation, Positions,
+    Component, Defaults, EmbeddingScale, Family, Form, LayerForm, LocalRotation, Positions,
 };
 use anemll_decoder::{Activation, Norm, NormPlacement, QueryKeyNorm, Refusals, key_unsupported};
 use anemll_plugin_api::Result;
@@ -64,6 +64,7 @@ const SCALAR: &str = "query_pre_attn_scalar";
 const SCORES: &str = "attn_logit_softcapping";
 const LOGITS: &str = "final_logit_softcapping";
 const LOCAL_BASE: &str = "rope_local_base_freq";
+const BIDIRECTIONAL: &str = "use_bidirectional_attention";
 const PATTERN: &str = "sliding_window_pattern";
 /// `sliding_window` where none is given.
 const WINDOW: u64 = 4096;
@@ -78,15 +79,13 @@ const KEYS: &[Key] = &[
         "_sliding_window_pattern",
         "`layer_types` or the pattern of the family is read instead",
     ),
-    Key::refused(
-        "use_bidirectional_attention",
-        &[Allowed::False],
-        "attention looks back only here",
-    ),
 ];
 
-const GEMMA3_KEYS: &[Key] = &[Key::used(LOCAL_BASE), Key::used(PATTERN)];
-const GEMMA2_KEYS: &[Key] = &[Key::used(SCORES)];
+const GEMMA3_KEYS: &[Key] = &[Key::used(LOCAL_BASE), Key::used(PATTERN), Key::used(BIDIRECTIONAL)];
+const GEMMA2_KEYS: &[Key] = &[
+    Key::used(SCORES),
+    Key::refused(BIDIRECTIONAL, &[Allowed::False], "transformers has it in Gemma 3 alone"),
+];
 
 /// The residual stream of the larger models reaches several hundred thousand, far beyond float16; the
 /// embedding's rows are near 1. This brings both well inside.
@@ -113,8 +112,18 @@ fn gemma(config: &Config<'_>, windows: Windows, refusals: &mut Refusals) -> Resu
 
 fn gemma3(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
     let full_every = refusals.take(config.size(PATTERN))?.flatten().unwrap_or(6);
-    let windows = windows_by_pattern(config, full_every, WINDOW, context, refusals)?;
+    let both_ways = refusals.take(config.boolean(BIDIRECTIONAL))?.flatten().unwrap_or(false);
+    // Half of a window lies on either side, as transformers has it, so it acts in a longer context.
+    let within = if both_ways { context.saturating_mul(2) } else { context };
+    let mut windows = windows_by_pattern(config, full_every, WINDOW, within, refusals)?;
+    if both_ways {
+        windows.layers = windows.layers.map(|_, own| {
+            let half = own.window.map(|window| window / 2 + 1);
+            LayerForm { window: half.filter(|half| *half < context), ..own }
+        });
+    }
     let mut form = gemma(config, windows.with_local_rotation(), refusals)?;
+    form.bidirectional = both_ways;
     let layered = refusals.take(read_local_base(config))?.flatten();
     let base = refusals.take(config.positive(LOCAL_BASE))?.flatten().or(layered);
     if layered.is_some() && layered != base {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use anemll_arch_gemma::{GemmaPlugin, frontend};
-use anemll_plugin_api::data::ModelInput;
+use anemll_plugin_api::data::{
+    EmbeddingHead, EmbeddingOutput, FunctionSpec, LayerRange, ModelInput, Pooling, Purpose,
+};
 use anemll_plugin_api::testing::FrontendCase;
 use anemll_plugin_api::{ArchFrontend as _, ComponentOptions, Host, Plugin as _, Value, codes};
 use serde_json::json;
@@ -159,6 +161,29 @@ fn the_language_model_of_one_that_sees_images_is_taken() {
 }
 
 #[test]
+fn tokens_that_see_each_other_give_vectors_alone() {
+    let changes = json!({"use_bidirectional_attention": true, "sliding_window": 100});
+    let error = case().describe(&changes).unwrap_err();
+    assert_eq!(error.at.as_deref(), Some("config.json: use_bidirectional_attention"));
+    assert!(error.hint.unwrap().contains("--task embed"));
+    let head = EmbeddingHead::default().with_pooling(Pooling::Mean).with_normalize(true);
+    let input = ModelInput::new(case().config(&changes), 64, 16).with_embedding(head);
+    let model = frontend().open(&input, &Host::quiet()).unwrap();
+    let description = model.describe();
+    // A text goes through in one call, and no keys are kept.
+    assert_eq!((description.batch, description.context), (64, 64));
+    assert_eq!(description.states, []);
+    let output = EmbeddingOutput::new(64).with_bidirectional(true);
+    assert_eq!(description.embedding, Some(output));
+    let function = FunctionSpec::new("embed", Purpose::Embed).with_layers(LayerRange::new(4, 5));
+    let lowered = model.lower(&function, &Host::quiet()).unwrap();
+    // Half of the window lies on either side.
+    assert!(String::from_utf8_lossy(&lowered).contains("window_51_both_ways"));
+    let infer = FunctionSpec::new("infer", Purpose::Infer).with_layers(LayerRange::new(4, 5));
+    assert_eq!(model.lower(&infer, &Host::quiet()).unwrap_err().code, codes::PLUGIN_BAD_REQUEST);
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_key() {
     case().check_refusals(&[
         ("layer_types", json!(["full_attention"])),
@@ -168,7 +193,6 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("query_pre_attn_scalar", json!(0)),
         ("final_logit_softcapping", json!(-30.0)),
         ("attn_logit_softcapping", json!(50.0)),
-        ("use_bidirectional_attention", json!(true)),
         ("rope_local_base_freq", json!("x")),
         ("hidden_activation", json!("quick_gelu")),
         ("vision_config", json!({"hidden_size": 1})),

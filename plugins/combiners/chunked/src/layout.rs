@@ -2,7 +2,8 @@
 
 use anemll_layout::{
     INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
-    evaluation, file_key, group_keys, head_keys, layer_ranges, layers_text, lut_key, part, prefix,
+    embed_in_chunks, evaluation, file_key, group_keys, head_keys, layer_ranges, layers_text,
+    lut_key, part, prefix,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
@@ -30,10 +31,13 @@ const DEFAULT_CHUNKS: u32 = 2;
 /// Lays a model out in chunks.
 pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
     check_model(model)?;
-    let prefix = prefix(model, options)?;
     // A model of one layer is laid out without having to ask for one chunk.
     let count = options.chunks.unwrap_or(DEFAULT_CHUNKS.min(model.layers));
+    if model.embedding.is_some() {
+        return embed_in_chunks(crate::ID, model, options, count);
+    }
     let ranges = layer_ranges(model.layers, count)?;
+    let prefix = prefix(model, options)?;
     let parts = Parts { model, options, prefix: &prefix };
 
     let chunks: Vec<Chunk> =

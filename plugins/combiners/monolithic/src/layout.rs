@@ -2,7 +2,7 @@
 
 use anemll_layout::{
     INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
-    evaluation, file_key, group_keys, head_keys, lut_key, part, prefix,
+    embed_whole, evaluation, file_key, group_keys, head_keys, lut_key, part, prefix,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
@@ -23,6 +23,9 @@ const WEIGHTS: &str = "monolithic";
 /// Lays a model out as one package.
 pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Result<Layout> {
     check_model(model)?;
+    if model.embedding.is_some() {
+        return embed_whole(crate::ID, model, options);
+    }
     let prefix = prefix(model, options)?;
     let architecture = &model.architecture;
     let metadata = || PartMetadata::new(model, options).bits(options.bits.layers);

@@ -1,11 +1,17 @@
-//! Compiler backend that writes Core AI assets, on any system.
+//! Compiler backend that writes Core AI assets, on any system; and a runtime that has Apple's package for Python
+//! run them.
 //!
 //! What it knows stands in `anemll-coreai`: every function of a package is lowered to the dialect of
 //! Core AI, weights in their stored form, equal ones once for all functions.
 
+mod runtime;
+
+pub use runtime::PythonRuntime;
+
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{
-    Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, codes, no_such_component,
+    Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, Runtime, codes,
+    no_such_component,
 };
 use std::path::{Path, PathBuf};
 
@@ -57,7 +63,7 @@ impl Compiler for CoreAi {
     }
 }
 
-/// The plugin with this compiler.
+/// The plugin with this compiler and its runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CoreAiPlugin;
 
@@ -68,6 +74,13 @@ impl Plugin for CoreAiPlugin {
         match id {
             ID => Ok(Box::new(CoreAi)),
             _ => Err(no_such_component(Stage::Compiler, id)),
+        }
+    }
+
+    fn runtime(id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
+        match id {
+            runtime::ID => Ok(Box::new(PythonRuntime::new(options.string("python")?))),
+            _ => Err(no_such_component(Stage::Runtime, id)),
         }
     }
 }

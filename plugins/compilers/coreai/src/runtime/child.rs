@@ -1,0 +1,183 @@
+//! The process in which Apple's package runs an asset: it ends the process on much that is wrong, so it has one
+//! of its own.
+
+use anemll_plugin_api::{Error, Result, codes};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+const SCRIPT: &str = include_str!("run.py");
+
+/// Largest line of an answer: names and shapes.
+const LONGEST_LINE: u64 = 1 << 20;
+/// Largest output that is taken.
+const LARGEST_OUTPUT: usize = 1 << 32;
+/// How much of what the process said on standard error is told.
+const TOLD: usize = 1500;
+
+/// What is asked for.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Asked<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) reset: bool,
+    pub(super) function: &'a str,
+    pub(super) inputs: Vec<Head>,
+}
+
+/// A tensor, whose bytes follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) name: String,
+    /// As numpy names it.
+    pub(super) dtype: String,
+    pub(super) shape: Vec<u64>,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    outputs: Vec<Head>,
+}
+
+/// A process that runs one asset.
+pub(super) struct Runner {
+    child: Child,
+    asks: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    errors: PathBuf,
+}
+
+impl Runner {
+    /// Starts this Python with an asset; what it says on standard error goes to a file in `folder`. It answers
+    /// when the asset is loaded.
+    pub(super) fn start(python: &str, asset: &Path, folder: &Path) -> Result<Self> {
+        let errors = folder.join("errors.txt");
+        let unavailable = |message: String, source: &std::io::Error| {
+            Error::new(codes::RUNTIME_UNAVAILABLE, message).with_at(python).with_source(source)
+        };
+        let file = File::create(&errors)
+            .map_err(|error| unavailable(format!("cannot write {}", errors.display()), &error))?;
+        let mut child = Command::new(python)
+            .args(["-c", SCRIPT])
+            .arg(asset)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .spawn()
+            .map_err(|error| unavailable("this Python does not start".to_owned(), &error))?;
+        let (Some(asks), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Error::new(codes::INTERNAL, "a process has no pipes"));
+        };
+        let mut runner = Self { child, asks, answers: BufReader::new(answers), errors };
+        runner.answer().map_err(|error| error.with_at(asset.display().to_string()))?;
+        Ok(runner)
+    }
+
+    /// Asks, and gives what is answered.
+    ///
+    /// # Errors
+    /// [`codes::RUN_FAILED`] where the process ended, with what it said.
+    pub(super) fn ask(
+        &mut self,
+        asked: &Asked<'_>,
+        parts: &[&[u8]],
+    ) -> Result<Vec<(Head, Vec<u8>)>> {
+        let line = serde_json::to_string(asked).map_err(|error| {
+            Error::new(codes::INTERNAL, "a question has no JSON").with_source(&error)
+        })?;
+        let mut send = || -> std::io::Result<()> {
+            self.asks.write_all(line.as_bytes())?;
+            self.asks.write_all(b"\n")?;
+            parts.iter().try_for_each(|part| self.asks.write_all(part))?;
+            self.asks.flush()
+        };
+        let sent = send();
+        // Where it could not be sent, the process has ended: reading tells why.
+        let answer = self.answer()?;
+        sent.map_err(|error| self.ended(&error.to_string()))?;
+        let mut outputs = Vec::new();
+        for head in answer.outputs {
+            if head.bytes > LARGEST_OUTPUT {
+                return Err(self.ended("it announces an output that is too large"));
+            }
+            let mut bytes = vec![0; head.bytes];
+            self.answers.read_exact(&mut bytes).map_err(|error| self.ended(&error.to_string()))?;
+            outputs.push((head, bytes));
+        }
+        Ok(outputs)
+    }
+
+    fn answer(&mut self) -> Result<Answer> {
+        let mut line = Vec::new();
+        let read = (&mut self.answers).take(LONGEST_LINE).read_until(b'\n', &mut line);
+        match read {
+            Ok(0) => Err(self.ended("it ended without an answer")),
+            Err(error) => Err(self.ended(&error.to_string())),
+            Ok(_) => serde_json::from_slice(&line).map_err(|error| self.ended(&error.to_string())),
+        }
+    }
+
+    /// The error of a process that did not do what it was asked for, with the last lines that it said.
+    fn ended(&mut self, reason: &str) -> Error {
+        // It is of no use any more; killed, it can be waited for.
+        let _ = self.child.kill();
+        let status = self.child.wait().map(|status| status.to_string()).unwrap_or_default();
+        let said = std::fs::read(&self.errors).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said[said.len().saturating_sub(TOLD)..]).into_owned();
+        let error =
+            Error::new(codes::RUN_FAILED, format!("coreai-core failed: {reason} ({status})"));
+        match said.trim() {
+            "" => error,
+            said => error.with_cause(format!("it said: {said}")),
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// A program that stands for Python: it answers as this shell script does.
+    fn stand_in(folder: &Path, script: &str) -> String {
+        let path = folder.join("python");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+
+    #[test]
+    fn answers_are_read_and_an_end_is_told_with_what_was_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo '{\"ready\":true}'; read asked\n\
+                      echo '{\"outputs\":[{\"name\":\"y\",\"dtype\":\"int8\",\"shape\":[2],\"bytes\":2}]}'\n\
+                      printf 'ab'; read asked; echo 'illegal shape' >&2; exit 3";
+        let python = stand_in(folder.path(), script);
+        let mut runner = Runner::start(&python, Path::new("x.aimodel"), folder.path()).unwrap();
+        let outputs = runner.ask(&Asked::default(), &[b"12"]).unwrap();
+        assert_eq!((outputs[0].0.name.as_str(), outputs[0].1.as_slice()), ("y", &b"ab"[..]));
+        let error = runner.ask(&Asked::default(), &[]).unwrap_err();
+        assert_eq!(error.code, codes::RUN_FAILED);
+        assert!(error.causes.iter().any(|cause| cause.contains("illegal shape")), "{error:?}");
+    }
+
+    #[test]
+    fn what_does_not_load_is_told_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let python = stand_in(folder.path(), "echo 'version 9 is not supported' >&2");
+        let started = Runner::start(&python, Path::new("x.aimodel"), folder.path());
+        let error = started.map(drop).unwrap_err();
+        assert_eq!(error.code, codes::RUN_FAILED);
+        assert_eq!(error.at.as_deref(), Some("x.aimodel"));
+    }
+}

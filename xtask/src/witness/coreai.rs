@@ -1,0 +1,123 @@
+//! What Apple's own runtime for Linux says of our Core AI assets: tiny models of every family against the
+//! logits of transformers, and every form of stored weights against numpy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{environment, environment_of};
+use crate::Result;
+use crate::artifacts::Artifacts;
+use crate::command::run as run_command;
+
+/// A model of each family, below `tests/models`. Those that need it are converted for the context of their
+/// golden logits.
+const MODELS: &[&str] = &[
+    "tiny-llama",
+    "tiny-qwen2",
+    "tiny-qwen3",
+    "variants/gemma3",
+    "variants/granite",
+    "variants/lfm2",
+    "variants/olmo2",
+    "variants/phi3-short-factors",
+    "variants/qwen3_5",
+    "variants/smollm3",
+    "variants/stablelm",
+];
+
+/// Context of the golden logits.
+const CONTEXT: &str = "256";
+
+/// Compiles and runs everything. Where there is no Python 3.11 with Apple's package, a line says so and nothing
+/// is done: there are builds for few machines.
+pub(super) fn run(root: &Path, target: &Path, built: &Artifacts, coremltools: &Path) -> Result<()> {
+    let scripts = root.join("tests").join("witness");
+    println!("\n== Core AI assets in Apple's runtime");
+    let requirements = scripts.join("coreai-requirements.txt");
+    let python = match python(&target.join("coreai-venv"), &requirements) {
+        Ok(python) => python,
+        Err(reason) => {
+            println!("skipped: no Python 3.11 with coreai-core can be had here: {reason}");
+            return Ok(());
+        }
+    };
+    let output = target.join("witness-coreai");
+    if output.exists() {
+        fs::remove_dir_all(&output)
+            .map_err(|error| format!("cannot remove {}: {error}", output.display()))?;
+    }
+    models(root, &output.join("models"), built, &python)?;
+    forms(root, &output.join("forms"), built, [coremltools, &python])
+}
+
+fn python(directory: &Path, requirements: &Path) -> Result<PathBuf> {
+    environment_of("python3.11".as_ref(), directory, requirements)
+        .or_else(|_| environment(directory, requirements))
+}
+
+fn program(root: &Path, built: &Artifacts) -> Command {
+    let mut command = Command::new(&built.host);
+    command.current_dir(root);
+    for plugin in &built.plugins {
+        command.arg("--plugin").arg(plugin);
+    }
+    command
+}
+
+/// Every family, decoded token by token.
+fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Result<()> {
+    let tests = root.join("tests");
+    let mut witness = Command::new(python);
+    witness.current_dir(root).arg(tests.join("witness").join("coreai_witness.py"));
+    for model in MODELS {
+        let directory = tests.join("models").join(model);
+        let name = model.rsplit('/').next().unwrap_or(model);
+        let made = output.join(name);
+        let mut command = program(root, built);
+        command.args(["--quiet", "convert", "--model"]).arg(&directory).arg("--output").arg(&made);
+        command.args(["--combiner", "monolithic", "--compiler", "coreai", "--lut", "none"]);
+        command.args(["--context", CONTEXT, "--no-tokenizer", "--runtime", "none"]);
+        run_command(&mut command)?;
+        let own = directory.join("golden");
+        let golden =
+            if own.is_dir() { own } else { tests.join("models").join("golden").join(name) };
+        witness.arg(asset(&made)?).arg(golden);
+    }
+    run_command(&mut witness)
+}
+
+/// The asset of a conversion.
+fn asset(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "aimodel"))
+        .ok_or_else(|| format!("{} has no asset", folder.display()))
+}
+
+/// Every form of weights: packages of coremltools, compiled here.
+fn forms(
+    root: &Path,
+    output: &Path,
+    built: &Artifacts,
+    [coremltools, python]: [&Path; 2],
+) -> Result<()> {
+    let script = root.join("tests").join("witness").join("coreai_forms.py");
+    let part = |python: &Path, part: &str| {
+        let mut command = Command::new(python);
+        command.current_dir(root).arg(&script).arg(part).arg(output);
+        command
+    };
+    run_command(&mut part(coremltools, "make"))?;
+    let entries = fs::read_dir(output)
+        .map_err(|error| format!("cannot read {}: {error}", output.display()))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    let packages = paths.filter(|path| path.extension().is_some_and(|e| e == "mlpackage"));
+    let mut compile = program(root, built);
+    compile.args(["--quiet", "compile", "--compiler", "coreai"]).args(packages);
+    run_command(&mut compile)?;
+    run_command(&mut part(python, "run"))
+}
