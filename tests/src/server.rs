@@ -66,6 +66,7 @@ impl Server {
             }
             all += &std::mem::take(&mut line);
         }
+        let _ = child.wait();
         panic!("the server does not begin:\n{all}");
     }
 

@@ -159,9 +159,20 @@ fn sampling_stops_and_probabilities() {
         "prompt": "The king said to the", "max_tokens": 20, "stop": stop, "stream": true,
     });
     assert_eq!(streamed(&server.post(TEXT, &stream).events()), stopped["text"].as_str().unwrap());
-    // Penalties keep what was said from being said again.
-    assert_ne!(ask(json!({ "frequency_penalty": 2.0, "presence_penalty": 2.0 }))["text"], text);
-    assert_ne!(ask(json!({ "repetition_penalty": 10.0 }))["text"], text);
+    // Penalties change what is said once something would be said again.
+    let long = |settings: Value| {
+        let mut request = json!({ "max_tokens": 50 });
+        request.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        ask(request)["text"].clone()
+    };
+    let plain = long(json!({}));
+    for penalty in [
+        json!({ "frequency_penalty": 2.0, "presence_penalty": 2.0 }),
+        json!({ "frequency_penalty": -2.0 }),
+        json!({ "repetition_penalty": 10.0 }),
+    ] {
+        assert_ne!(long(penalty.clone()), plain, "{penalty}");
+    }
     // The chosen token is the likeliest one where nothing is drawn.
     let told = ask(json!({ "logprobs": 2 }))["logprobs"].clone();
     let tokens = told["tokens"].as_array().unwrap();

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::job::{Event, Inlet, Summary};
 use crate::likelihood::Likelihood;
+use crate::reply::Pieces;
 use crate::served::{Served, now};
 use anemll_generation::generation::End;
 use bytes::Bytes;
@@ -133,7 +134,7 @@ impl Writer {
         let named = |token: u32, value: f32| {
             let text = self.served.spelled(token);
             // A part of a character has bytes that are not known here.
-            let bytes = (!text.contains('\u{fffd}')).then(|| text.as_bytes());
+            let bytes = (!text.contains('\u{fffd}')).then_some(text.as_bytes());
             json!({ "token": text, "logprob": finite(value), "bytes": bytes })
         };
         match self.kind {
@@ -224,31 +225,6 @@ impl EventStream {
         Self { writer, inlet, include_usage, ready, offset: 0, done: false, silence }
     }
 
-    /// The next bytes of the stream.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Bytes>>> {
-        loop {
-            if let Some(bytes) = self.ready.pop_front() {
-                self.silence.set(sleep(SILENCE));
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            if self.done {
-                return Poll::Ready(None);
-            }
-            match self.inlet.poll_next(context) {
-                Poll::Ready(event) => self.take(event),
-                Poll::Pending => {
-                    if self.silence.as_mut().poll(context).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.ready.push_back(Bytes::from_static(b": waiting\n\n"));
-                }
-            }
-        }
-    }
-
     fn take(&mut self, taken: Option<Event>) {
         match taken {
             Some(Event::Text(text, likelihoods)) => {
@@ -283,6 +259,29 @@ impl EventStream {
     fn end(&mut self) {
         self.ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
         self.done = true;
+    }
+}
+
+impl Pieces for EventStream {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                self.silence.set(sleep(SILENCE));
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if self.done {
+                return Poll::Ready(None);
+            }
+            match self.inlet.poll_next(context) {
+                Poll::Ready(event) => self.take(event),
+                Poll::Pending => {
+                    if self.silence.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.ready.push_back(Bytes::from_static(b": waiting\n\n"));
+                }
+            }
+        }
     }
 }
 

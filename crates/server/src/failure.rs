@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: StatusCode,
-    error: Error,
+    /// In a box, as results are small where all is well.
+    error: Box<Error>,
     /// The key of the request that is to blame.
     parameter: Option<String>,
     /// Seconds after which another attempt is worth it.
@@ -26,7 +27,7 @@ impl Failure {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self {
             status,
-            error: Error::new(code, message),
+            error: Box::new(Error::new(code, message)),
             parameter: None,
             retry_after: None,
             allowed: None,
@@ -67,7 +68,7 @@ impl Failure {
 
     /// What to do about it.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.error = self.error.with_hint(hint);
+        self.error = Box::new(self.error.with_hint(hint));
         self
     }
 
@@ -89,7 +90,7 @@ impl Failure {
 
     /// The error as clients read it.
     pub(crate) fn body(&self) -> Value {
-        let Error { message, hint, code, .. } = &self.error;
+        let Error { message, hint, code, .. } = &*self.error;
         let message = match hint {
             Some(hint) => format!("{message}: {hint}"),
             None => message.clone(),
@@ -137,6 +138,6 @@ impl From<Error> for Failure {
             _ if error.is_cancelled() => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, error, parameter: None, retry_after: None, allowed: None }
+        Self { status, error: Box::new(error), parameter: None, retry_after: None, allowed: None }
     }
 }

@@ -6,6 +6,7 @@
 //! most of its prompt, or waits in a line that has an end. No slot waits for a client: what a client
 //! does not read is kept up to a bound, and a client that leaves ends its answer.
 
+mod answering;
 mod app;
 mod body;
 mod connection;
@@ -17,6 +18,7 @@ mod keys;
 mod likelihood;
 mod metrics;
 mod page;
+mod place;
 mod reply;
 mod request;
 mod served;

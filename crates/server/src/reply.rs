@@ -1,6 +1,5 @@
 //! Bodies of answers: a text that is there, or events that come while the model works.
 
-use crate::events::EventStream;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -10,12 +9,18 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// Bytes that come while the model works.
+pub(crate) trait Pieces: Send {
+    /// The next bytes; none at the end.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
+}
+
 /// The body of an answer.
 pub(crate) enum Reply {
     /// All of it; nothing once it was taken.
     Whole(Option<Bytes>),
     /// Server-sent events.
-    Events(Box<EventStream>),
+    Events(Box<dyn Pieces>),
 }
 
 impl Body for Reply {

@@ -2,10 +2,10 @@
 
 use crate::failure::Failure;
 use crate::job::{Job, Outlet};
+use crate::place::Place;
 use crate::request::chat::ChatRequest;
 use crate::request::completion::{CompletionRequest, Prompt};
 use crate::request::settings::Settings;
-use crate::slots::Place;
 use anemll_chat_template::{ChatTemplate, Message};
 use anemll_codes as codes;
 use anemll_generation::conversation::plain;

@@ -1,9 +1,11 @@
 //! Slots, each a thread with an engine of its own: states and caches of each, weights of all. Who asks
 //! gets the free slot whose cache has most of the prompt, or waits in a line that has an end.
 
+use crate::answering;
 use crate::failure::Failure;
-use crate::job::{self, Event, Job};
+use crate::job::{Event, Job};
 use crate::metrics::Metrics;
+use crate::place::Place;
 use crate::served::Served;
 use anemll_codes as codes;
 use anemll_generation::generation::Generator;
@@ -39,28 +41,6 @@ struct Line {
     ending: bool,
 }
 
-/// A place among those that were let in.
-#[derive(Debug)]
-pub(crate) struct Place {
-    inside: Arc<AtomicUsize>,
-    left: AtomicBool,
-}
-
-impl Place {
-    /// Makes room for another.
-    pub(crate) fn leave(&self) {
-        if !self.left.swap(true, Ordering::SeqCst) {
-            self.inside.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 impl Slots {
     /// Starts a thread for each generator. `queue` requests may wait beside those that are answered.
     ///
@@ -85,7 +65,7 @@ impl Slots {
             let (slots, served) = (Arc::clone(&slots), Arc::clone(served));
             let work = move || {
                 while let Some(job) = slots.next(slot, generator.cached()) {
-                    job::run(job, &mut generator, &served, &slots.metrics);
+                    answering::run(job, &mut generator, &served, &slots.metrics);
                 }
             };
             let thread = std::thread::Builder::new().name(format!("slot {slot}")).spawn(work);
@@ -106,7 +86,7 @@ impl Slots {
             return Err(Failure::ending());
         }
         let before = self.inside.fetch_add(1, Ordering::SeqCst);
-        let place = Place { inside: Arc::clone(&self.inside), left: AtomicBool::new(false) };
+        let place = Place::new(&self.inside);
         if before < self.most_inside {
             return Ok(place);
         }
