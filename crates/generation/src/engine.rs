@@ -205,6 +205,11 @@ impl Engine {
         .with_hint("the packages are damaged or of different conversions; convert the model again")
     }
 
+    /// What is run.
+    pub fn conversion(&self) -> &Conversion {
+        &self.conversion
+    }
+
     /// Context length in tokens.
     pub fn context(&self) -> u64 {
         self.context

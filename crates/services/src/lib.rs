@@ -36,6 +36,7 @@ pub fn check_cancelled() -> Result<()> {
 pub fn handle_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
         if CANCELLED.swap(true, Ordering::SeqCst) {
+            anemll_terminal::restore_keys();
             #[expect(
                 clippy::exit,
                 reason = "the user asked twice; unwinding did not come in time"
