@@ -200,6 +200,26 @@ impl ConversionArguments {
 }
 
 #[derive(Debug, Clone, Default, Args)]
+pub struct PromptArguments {
+    /// Text that is answered or continued; then the program ends.
+    #[arg(short, long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// The same, all of a file; -: all of standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
+}
+
+impl PromptArguments {
+    /// The text, if one was given.
+    pub fn text(&self) -> Result<Option<String>, Error> {
+        match &self.prompt_file {
+            Some(path) => anemll_talk::prompt_of(path).map(Some),
+            None => Ok(self.prompt.clone()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
     /// Divides the logits before a token is drawn; 0 takes the most likely token.

@@ -397,6 +397,28 @@ fn an_answer_ends_before_a_text_that_is_to_stop_it() {
 }
 
 #[test]
+fn a_prompt_may_be_in_a_file_or_all_of_standard_input() {
+    let conversion = Conversion::new(&[]);
+    let prompt = "The king said\n\nand the";
+    let options = ["--max-tokens", "6"];
+    let file = conversion.path("prompt.txt");
+    std::fs::write(&file, format!("{prompt}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    for command in ["generate", "chat"] {
+        let named = [&options[..], &["--prompt", prompt]].concat();
+        let expected = conversion.text(command, &named);
+        let from_file = [&options[..], &["--prompt-file", file]].concat();
+        assert_eq!(conversion.text(command, &from_file), expected);
+    }
+    let expected = conversion.text("chat", &[&options[..], &["--prompt", prompt]].concat());
+    let piped = conversion.pipe(&[&options[..], &["--prompt-file", "-"]].concat(), prompt);
+    assert_eq!(String::from_utf8(piped.stdout).unwrap(), expected);
+    conversion.refused("generate", &["--prompt-file", "/nowhere/at/all"], "A0903");
+    let output = run(&mut conversion.command("generate", &options));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
 fn generate_says_how_fast_it_was() {
     let conversion = Conversion::new(&[]);
     let options = ["--prompt", "The king", "--max-tokens", "4"];
@@ -523,7 +545,6 @@ fn sampling_options_have_ranges() {
         ("--repetition-penalty", "0", "a number above 0"),
         ("--presence-penalty", "2.1", "a number from -2 to 2"),
         ("--frequency-penalty", "nan", "a number from -2 to 2"),
-        ("--stop", "", "a value is required"),
         ("--top-k", "-1", "a whole number, 0 or greater"),
         ("--max-tokens", "-1", "a whole number, 0 or greater"),
         ("--seed", "x", "a whole number, 0 or greater"),

@@ -103,6 +103,15 @@ impl Conversion {
         source_sha256(&self.report(), &meta().unwrap_or_default())
     }
 
+    /// The model's name: that of meta.yaml, or the directory's.
+    pub fn name(&self) -> String {
+        let text = anemll_files::read_text(&self.directory.join(META), Limit::RECORD);
+        let said = text.ok().and_then(|text| serde_yaml_ng::from_str::<Value>(&text).ok());
+        let said = said.and_then(|meta| Some(meta["model_info"]["name"].as_str()?.to_owned()));
+        let directory = || self.directory.canonicalize().unwrap_or_default();
+        said.unwrap_or_else(|| directory().file_name().unwrap_or_default().to_string_lossy().into())
+    }
+
     /// The file that says what is in the conversion.
     pub fn source(&self) -> &Path {
         &self.source

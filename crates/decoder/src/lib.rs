@@ -46,6 +46,7 @@ mod tensors;
 #[cfg(test)]
 mod testing;
 mod validation;
+mod vectors;
 mod weights;
 
 pub use block::{

@@ -38,6 +38,25 @@ impl<'a> Conversation<'a> {
         Self { tokenizer, template, variables, messages }
     }
 
+    /// The system message, if there is one.
+    pub fn system(&self) -> Option<&str> {
+        let first = self.messages.first().filter(|message| message.role == "system")?;
+        Some(&first.content)
+    }
+
+    /// Puts another system message in place of the one there is.
+    pub fn set_system(&mut self, text: Option<&str>) {
+        self.messages.retain(|message| message.role != "system");
+        if let Some(text) = text {
+            self.messages.insert(0, Message::new("system", text));
+        }
+    }
+
+    /// Forgets everything but the system message.
+    pub fn clear(&mut self) {
+        self.messages.retain(|message| message.role == "system");
+    }
+
     /// Adds the user's message.
     pub fn ask(&mut self, text: &str) {
         self.messages.push(Message::new("user", text));
@@ -145,6 +164,24 @@ mod tests {
         let fitted = conversation.fit(0, 512).unwrap();
         assert_eq!(fitted.dropped, 2);
         assert_eq!(tokenizer.decode(&fitted.tokens).unwrap(), "Be brief.\nlast");
+    }
+
+    #[test]
+    fn the_system_message_can_be_another_one_and_the_rest_forgotten() {
+        let tokenizer = tokenizer();
+        let mut conversation = Conversation::new(&tokenizer, None, BTreeMap::new(), None);
+        assert_eq!(conversation.system(), None);
+        conversation.ask("a");
+        conversation.set_system(Some("Be kind."));
+        conversation.set_system(Some("Be brief."));
+        let whole = conversation.fit(512, 512).unwrap();
+        assert_eq!(tokenizer.decode(&whole.tokens).unwrap(), "Be brief.\na");
+        conversation.clear();
+        conversation.ask("b");
+        let whole = conversation.fit(512, 512).unwrap();
+        assert_eq!(tokenizer.decode(&whole.tokens).unwrap(), "Be brief.\nb");
+        conversation.set_system(None);
+        assert_eq!(conversation.system(), None);
     }
 
     #[test]

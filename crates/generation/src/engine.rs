@@ -188,6 +188,11 @@ impl Engine {
         Ok(engine)
     }
 
+    /// What is run.
+    pub fn conversion(&self) -> &Conversion {
+        &self.conversion
+    }
+
     /// Context length in tokens.
     pub fn context(&self) -> u64 {
         self.context

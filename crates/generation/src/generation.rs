@@ -25,6 +25,8 @@ pub enum End {
     Count,
     /// The context is full.
     Context,
+    /// The user wanted no more.
+    Interrupted,
 }
 
 impl End {
@@ -34,6 +36,7 @@ impl End {
             Self::Stop => "stop",
             Self::Count => "max_tokens",
             Self::Context => "context",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -74,6 +77,8 @@ pub struct Generator {
     batched: usize,
     /// Whether only that is used again which a prompt would put there in the same way.
     exact_reuse: bool,
+    /// What the answer that is being given took so far.
+    unfinished: Option<Answer>,
     /// Whether prompts go through infer alone.
     single_token: bool,
 }
@@ -89,6 +94,7 @@ impl Generator {
             prompt: 0,
             batched: 0,
             exact_reuse: false,
+            unfinished: None,
             single_token: false,
         }
     }
@@ -96,6 +102,16 @@ impl Generator {
     /// The engine, with what is in its state.
     pub fn into_engine(self) -> Engine {
         self.engine
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What the last answer took until it was ended by an error, if its prompt was run by then.
+    pub fn interrupted(&self) -> Option<Answer> {
+        self.unfinished
     }
 
     /// How tokens are chosen.
@@ -222,11 +238,16 @@ impl Generator {
     ) -> Result<Answer> {
         let started = Instant::now();
         self.prompt = prompt.len();
+        self.unfinished = None;
         let (mut next, prompt_tokens) = self.run_prompt(prompt)?;
         let prompt_seconds = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let mut tokens = 0;
         let end = loop {
+            let seconds = started.elapsed().as_secs_f64();
+            let end = End::Interrupted;
+            let so_far = Answer { tokens, prompt_tokens, prompt_seconds, seconds, end };
+            self.unfinished = Some(so_far);
             if tokens == most {
                 break End::Count;
             }
@@ -247,6 +268,7 @@ impl Generator {
             }
             next = self.step(next)?;
         };
+        self.unfinished = None;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Answer { tokens, prompt_tokens, prompt_seconds, seconds, end })
     }

@@ -187,7 +187,8 @@ fn finite(value: f32) -> f32 {
 fn finish_reason(end: End) -> &'static str {
     match end {
         End::Stop => "stop",
-        End::Count | End::Context => "length",
+        // Cut short, by whomever.
+        End::Count | End::Context | End::Interrupted => "length",
     }
 }
 

@@ -74,6 +74,7 @@ pub fn handle_interrupts() -> Result<()> {
             return;
         }
         if CANCELLED.swap(true, Ordering::SeqCst) {
+            anemll_terminal::restore_keys();
             #[expect(
                 clippy::exit,
                 reason = "the user asked twice; unwinding did not come in time"

@@ -1,8 +1,8 @@
 //! In what two assets differ.
 
 use super::inspection::{AssetInspection, PortInspection, Ports};
+use super::text::form;
 use super::weights::AssetWeight;
-use super::{difference_text, text::form};
 use crate::diff::Change;
 use anemll_aicode::asset::Asset;
 use serde::Serialize;
@@ -67,11 +67,6 @@ impl AssetDifference {
     /// Whether there is none.
     pub fn is_equal(&self) -> bool {
         self.equal
-    }
-
-    /// For people, in lines of at most `width` columns where one is given.
-    pub fn to_text(&self, width: Option<usize>) -> String {
-        difference_text::text(self, width)
     }
 }
 

@@ -9,7 +9,14 @@ use std::fmt::Write as _;
 /// Rows of each kind that are shown; --json has all.
 const SHOWN: usize = 30;
 
-pub(super) fn text(found: &AssetDifference, width: Option<usize>) -> String {
+impl AssetDifference {
+    /// For people, in lines of at most `width` columns where one is given.
+    pub fn to_text(&self, width: Option<usize>) -> String {
+        text(self, width)
+    }
+}
+
+fn text(found: &AssetDifference, width: Option<usize>) -> String {
     let mut table = Table::new(&[Column::Left, Column::Flexible, Column::Left]);
     for (name, side) in [("A", &found.first), ("B", &found.second)] {
         let sizes =

@@ -149,6 +149,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     /// A program that stands for Python: it answers as this shell script does.
+    #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     fn stand_in(folder: &Path, script: &str) -> String {
         let path = folder.join("python");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

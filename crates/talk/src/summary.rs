@@ -1,0 +1,20 @@
+//! The line after an answer.
+
+use anemll_generation::generation::{Answer, End};
+
+/// How long an answer took, and why it ended where that is not the model's own end.
+pub fn summary(answer: &Answer) -> String {
+    let end = match answer.end {
+        End::Stop => "",
+        End::Count => "; ended by --max-tokens",
+        End::Context => "; the context is full",
+        End::Interrupted => "; interrupted",
+    };
+    format!(
+        "[{} tokens, {:.1} per second; prompt of {} tokens in {:.2} s{end}]",
+        answer.tokens,
+        answer.rate(),
+        answer.prompt_tokens,
+        answer.prompt_seconds
+    )
+}
