@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_host::cli;
-use anemll_tests::{anemll, convert, example, golden, library, model, run, workspace};
+use anemll_tests::{anemll, convert, example, golden, library, model, run, succeed, workspace};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -155,6 +155,9 @@ fn prepare(path: &Path) {
         copy(&whole.join(format!("{from}.mlpackage")), &path.join(format!("{to}.mlpackage")));
     }
     copy(&whole.join("llama_monolithic_combined.mlmodelc"), &path.join("model.mlmodelc"));
+    let mut compile = anemll();
+    compile.current_dir(path).args(["compile", "out/llama_lm_head.mlpackage"]);
+    succeed(compile.args(["--compiler", "coreai", "--output-dir", "out"]));
     for version in ["old", "new"] {
         let name = "llama_lm_head.mlpackage";
         copy(&path.join("out").join(name), &path.join(version).join(name));

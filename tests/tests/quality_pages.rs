@@ -34,7 +34,7 @@ fn the_page_of_a_comparison_draws_and_asks_for_nothing() {
     let mut command = anemll();
     command.arg("eval").arg(output).arg("--model").arg(model("tiny-llama"));
     succeed(command.args(["--max-tokens", "300", "--html"]).arg(&page));
-    check(&page, 3);
+    check(&page, 4);
 }
 
 #[test]

@@ -62,8 +62,8 @@ const TASKS: &[Task] = &[
     Task {
         name: "witness",
         arguments: "[--coreai]",
-        help: "let coremltools check packages of every shipped model and layout, and Apple's own runtime \
-               run Core AI assets (--coreai: these alone); needs Python",
+        help: "let coremltools check packages of every shipped model and layout; --coreai: let Apple's own \
+               runtime run Core AI assets; needs Python",
         run: witness::run,
     },
     Task {

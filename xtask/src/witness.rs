@@ -2,8 +2,8 @@
 //!
 //! Converts every shipped model that a plugin takes, in several layouts, and runs
 //! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
-//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. Core AI assets
-//! go through Apple's own runtime, which `--coreai` asks for alone.
+//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. With
+//! `--coreai`, Core AI assets go through Apple's own runtime instead, which takes minutes.
 
 mod coreai;
 
@@ -100,8 +100,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Command::new(&python).current_dir(&root).arg(witness.join("witness.py")).arg(&output),
     )?;
     compare_palettes(&root, &target, &python, &output)?;
-    combine_foreign(&root, &target, &python, &built.host)?;
-    coreai::run(&root, &target, &built, &python)
+    combine_foreign(&root, &target, &python, &built.host)
 }
 
 /// Packages that coremltools makes, combined and split by the program.

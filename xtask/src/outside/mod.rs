@@ -4,7 +4,8 @@
 //! out: a plugin from `plugin new` is tested, built for release with a lock file of its own, loaded,
 //! and converts its reference model to the very bytes that the built-in plugin gives; then it becomes
 //! one for another architecture, which is converted, compared with transformers' logits, and answers.
-//! With `--all`, the guide for quantizers, the templates of all stages and the examples follow.
+//! With `--all`, a host as it is released loads it, and the guide for quantizers, the templates of all
+//! stages and the examples follow.
 
 mod guide;
 
@@ -70,10 +71,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let other_host = !matches!(source, Source::Program(_));
     let place = prepare(source)?;
     let plugin = follow_arch_guide(&place)?;
-    if other_host {
-        load_by_release_host(&place, &plugin)?;
-    }
     if all {
+        if other_host {
+            load_by_release_host(&place, &plugin)?;
+        }
         follow_guide(&place, QUANTIZER_GUIDE, &|_| Ok(()))?;
         for stage in STAGES {
             try_stage(&place, stage)?;
