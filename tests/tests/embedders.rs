@@ -229,3 +229,30 @@ fn what_does_not_suit_is_refused() {
         run(&["convert", gemma.to_str().unwrap(), "-o", out, "--argmax", "--no-tokenizer"]);
     assert!(told.contains("A0802") && told.contains("--argmax"), "{told}");
 }
+
+/// What `convert` takes by itself, the commands before it take too.
+#[test]
+fn check_and_plan_know_what_follows_the_model() {
+    for name in ["qwen3-last", "gemma3-mean", "llama-first"] {
+        let dimension = golden(name)[0].vector.len();
+        let path = embedder(name);
+        let path = path.to_str().unwrap();
+        let (_, told, error) = run(&["check", path, "--no-tokenizer"]);
+        assert!(told.ends_with("it can be converted\n"), "{name}: {told}{error}");
+        assert!(told.contains(&format!("gives vectors of {dimension} numbers")), "{told}");
+        assert!(told.contains("--task embed is taken"), "{told}");
+        let (output, told, error) = run(&["plan", path]);
+        assert!(output.status.success() && told.contains("monolithic"), "{name}: {told}{error}");
+    }
+}
+
+#[test]
+fn texts_that_sentence_transformers_would_cut_are_told_of() {
+    let (source, folder) = (with_tokenizer(), tempfile::tempdir().unwrap());
+    let (source, out) = (source.path(), folder.path().join("out"));
+    fs::write(source.join("sentence_bert_config.json"), r#"{"max_seq_length": 32}"#).unwrap();
+    let line = ["convert", source.to_str().unwrap(), "-o", out.to_str().unwrap()];
+    let line = [&line[..], &["--context", CONTEXT, "--no-tokenizer", "--dry-run"]].concat();
+    let (_, _, told) = run(&line);
+    assert!(told.contains("cuts texts of this model after 32 tokens"), "{told}");
+}

@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 
-# Of the logits, as relative L2: what 16-bit floats leave where sums are rounded after each step, too. The mean over
-# tokens, and that of the worst token.
-MEAN_ERROR, LARGEST_ERROR = 0.005, 0.01
+LARGEST_ERROR = 0.005  # of the logits of a token, as relative L2: what 16-bit floats leave
+# Models that are known to go beyond that at their worst token, though not on average. Why is not known: so they
+# are named here, and the bound of the others stays.
+KNOWN_BEYOND = {"phi3-short-factors": 0.006, "qwen3_5": 0.008, "smollm3": 0.008}
 
 
 async def run(asset, golden, tokens):
@@ -63,8 +64,11 @@ async def run(asset, golden, tokens):
         if first - second > 2 * numpy.abs(ours - theirs).max():
             clear += 1
             equal += int(ours.argmax() == theirs.argmax())
-    good = bool(errors.mean() <= MEAN_ERROR and errors.max() <= LARGEST_ERROR and 0 < clear == equal)
+    largest = KNOWN_BEYOND.get(asset.parent.name, LARGEST_ERROR)
+    good = bool(errors.mean() <= LARGEST_ERROR and errors.max() <= largest and 0 < clear == equal)
     word = "ok" if good else "WRONG"
+    if good and errors.max() > LARGEST_ERROR:
+        word = "ok, as known beyond the bound:"
     print(f"{word} {asset} tokens={len(ids)} largest relative L2 {errors.max():.4f}, "
           f"mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
     return 0 if good else 1

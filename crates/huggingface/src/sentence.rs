@@ -69,7 +69,7 @@ impl SentenceModel {
         if model.head.pooling == Pooling::Unknown {
             return Err(unsupported(
                 &path,
-                "there is no pooling, so there is a vector for each token",
+                "has no Pooling module: the model would give one vector for each token, not one for the text",
             ));
         }
         model.read_texts(directory)?;
@@ -366,7 +366,7 @@ mod tests {
         for (modules, named) in [
             (vec![pool.clone()], "stands where it cannot"),
             (vec![first.clone(), module("Dense", "2_Dense")], "stands where it cannot"),
-            (vec![first.clone()], "no pooling"),
+            (vec![first.clone()], "no Pooling module"),
             (vec![module("Transformer", "0_Transformer"), pool.clone()], "the directory itself"),
             (vec![first, module("Pooling", "../1_Pooling")], "not the name of a folder"),
             (Vec::new(), "not a list of modules"),

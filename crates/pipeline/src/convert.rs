@@ -219,6 +219,9 @@ fn outline<'a>(
     let config = ConfigFile::read(source.directory())?;
     settings::frontend(arguments, plugins, config.text())?;
     let sentence = task::sentence_model(arguments.task, source.directory(), show)?;
+    if let Some(text) = task::longer_texts(sentence.as_ref(), arguments.context) {
+        show(&Event::Note { text: &text });
+    }
     let local = local_weights(&source, sentence.as_ref())?;
     // What is lowered is what is hashed.
     let config = local.as_ref().map_or(&config, ModelDirectory::config_file);
@@ -243,20 +246,9 @@ fn local_weights(
     }
     let directory = source.directory();
     match ModelDirectory::open(directory) {
-        Ok(directory) => with_layers(directory, sentence).map(Some),
+        Ok(directory) => task::with_layers(directory, sentence).map(Some),
         Err(error) if error.kind() == ErrorKind::NoWeights && !has_weights(directory) => Ok(None),
         Err(error) => Err(Error::from(error)),
-    }
-}
-
-/// The weights with those of the layers behind a pooling.
-fn with_layers(
-    directory: ModelDirectory,
-    sentence: Option<&SentenceModel>,
-) -> Result<ModelDirectory> {
-    match sentence {
-        Some(sentence) => directory.with_layers_of(sentence).map_err(Error::from),
-        None => Ok(directory),
     }
 }
 
@@ -285,7 +277,7 @@ fn open_weights(
         }
     }
     let directory = ModelDirectory::open(source.whole(show)?)?;
-    Ok((with_layers(directory, outline.sentence.as_ref())?, checked))
+    Ok((task::with_layers(directory, outline.sentence.as_ref())?, checked))
 }
 
 /// Refuses an output directory that cannot be made or written, and leaves nothing there.

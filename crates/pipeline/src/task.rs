@@ -3,7 +3,7 @@
 use crate::event::Event;
 use anemll_codes as codes;
 use anemll_conversion::Embedding;
-use anemll_huggingface::SentenceModel;
+use anemll_huggingface::{ModelDirectory, SentenceModel};
 use anemll_plugin_api::data::{Layout, ModelDescription};
 use anemll_plugin_api::{Error, Result};
 use serde_json::{Value, json};
@@ -62,6 +62,29 @@ pub fn sentence_model(
         _ => {}
     }
     Ok(found)
+}
+
+/// The weights with those of the layers behind a pooling.
+///
+/// # Errors
+/// A layer whose weights cannot be read.
+pub fn with_layers(
+    directory: ModelDirectory,
+    sentence: Option<&SentenceModel>,
+) -> Result<ModelDirectory> {
+    match sentence {
+        Some(sentence) => directory.with_layers_of(sentence).map_err(Error::from),
+        None => Ok(directory),
+    }
+}
+
+/// What to know where sentence-transformers cuts texts that these packages take whole.
+pub(crate) fn longer_texts(sentence: Option<&SentenceModel>, context: u64) -> Option<String> {
+    let longest = sentence?.longest.filter(|longest| *longest < context)?;
+    Some(format!(
+        "sentence-transformers cuts texts of this model after {longest} tokens; with --context {longest} \
+         longer ones are refused, or cut by `anemll embed --truncate`"
+    ))
 }
 
 /// That the frontend gives vectors where they are asked for.

@@ -52,14 +52,10 @@ impl App {
             }
         });
         let response = result.await.unwrap_or_else(|failure| {
-            let level = failure.status().is_server_error();
-            match level {
-                true => {
-                    tracing::error!("{method} {path}: {} {}", failure.status(), failure.error())
-                }
-                false => {
-                    tracing::info!("{method} {path}: {} {}", failure.status(), failure.error())
-                }
+            if failure.status().is_server_error() {
+                tracing::error!("{method} {path}: {}", failure.error());
+            } else {
+                tracing::info!("{method} {path}: {}", failure.error());
             }
             failure.response()
         });
@@ -123,7 +119,7 @@ impl App {
         Err(Failure::new(
             StatusCode::NOT_FOUND,
             codes::MODEL_NOT_SERVED,
-            format!("there is no model {}", Value::from(named)),
+            format!("the model {} is not served here", Value::from(named)),
         )
         .with_hint(format!("this server has \"{}\"", self.served.name))
         .with_parameter("model"))

@@ -1,15 +1,13 @@
 //! A conversation in a pipe.
 
 use crate::chat::Chat;
+use crate::prompt_file::{LARGEST, without_end};
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use std::io::{BufRead, Read as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
-
-/// Bytes of a line that are read; the context of no model holds as many.
-const LONGEST_LINE: u64 = 64_000_000;
 
 /// Every line of standard input that is not blank is a question.
 ///
@@ -63,16 +61,15 @@ fn read_line(input: &mut impl BufRead) -> Result<Option<String>> {
     };
     let mut line = Vec::new();
     input
-        .take(LONGEST_LINE)
+        .take(LARGEST)
         .read_until(b'\n', &mut line)
         .map_err(|source| invalid(&source.to_string()))?;
     if line.is_empty() {
         return Ok(None);
     }
-    if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
-        return Err(invalid(&format!("it has more than {} MB", LONGEST_LINE / 1_000_000)));
+    if line.len() as u64 == LARGEST && !line.ends_with(b"\n") {
+        return Err(invalid(&format!("it has more than {} MB", LARGEST / 1_000_000)));
     }
     let line = String::from_utf8(line).map_err(|_| invalid("it is not UTF-8"))?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    Ok(Some(without_end(&line).to_owned()))
 }

@@ -7,7 +7,7 @@ use std::io::{Read, stdin};
 use std::path::Path;
 
 /// Bytes of a prompt that are read; the context of no model holds as many.
-const LARGEST: u64 = 64_000_000;
+pub(crate) const LARGEST: u64 = 64_000_000;
 
 /// All of a file, or for `-` of standard input, without the end of its last line, which editors put
 /// there.
@@ -34,8 +34,13 @@ fn read(input: &mut impl Read) -> std::result::Result<String, String> {
         return Err(format!("it has more than {} MB", LARGEST / 1_000_000));
     }
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    Ok(without_end(&text).to_owned())
+}
+
+/// A text without the end of its last line.
+pub(crate) fn without_end(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 #[cfg(test)]

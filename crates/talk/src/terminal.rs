@@ -66,7 +66,7 @@ fn take(chat: &mut Chat<'_>, line: &str) -> Result<bool> {
         }
         Typed::System("") => match chat.system() {
             Some(text) => say(&format!("The system message: {}", plain(text))),
-            None => say("There is no system message; the model's template may have its own."),
+            None => say("No system message is set; the model may still bring its own."),
         },
         Typed::System(text) => {
             chat.set_system(if text == "none" { "" } else { text });
@@ -78,7 +78,7 @@ fn take(chat: &mut Chat<'_>, line: &str) -> Result<bool> {
             Err(error) => (chat.console().show)(&error),
         },
         Typed::Unknown(word) => say(&format!(
-            "There is no command /{word}; /help names those there are. For the model, put a space before it."
+            "/{word} is not a command; /help lists them. To send it to the model, type a space first."
         )),
     }
     Ok(true)

@@ -5,16 +5,19 @@ use crate::arguments::{HeadArgument, ModelArgument, count};
 use crate::progress::{Display, Reporter};
 use anemll_codes as codes;
 use anemll_huggingface::{ConfigFile, ModelDirectory};
+use anemll_pipeline::event::Event;
 use anemll_pipeline::model_files::{self, TOKENIZER};
 use anemll_pipeline::model_source::{self, Need};
 use anemll_pipeline::opinions::{Opinion, opinions};
 use anemll_pipeline::plugins::Plugins;
+use anemll_pipeline::task;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, StateInfo};
 use anemll_plugin_api::{Error, Result};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, size, wrapped_lines};
 use clap::Args;
 use serde::Serialize;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -103,7 +106,8 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
         warnings: Vec::new(),
         errors: Vec::new(),
     };
-    match describe(arguments, plugins, &config, weights.as_ref().ok().and_then(Option::as_ref)) {
+    let known = weights.as_ref().ok().and_then(Option::as_ref);
+    match describe(arguments, plugins, &config, known, &mut checked.notes) {
         Ok((arch, description)) => {
             checked.arch = Some(arch);
             checked.notes.extend(description.notes.iter().cloned());
@@ -155,7 +159,18 @@ fn describe(
     plugins: &Plugins,
     config: &ConfigFile,
     weights: Option<&ModelDirectory>,
+    notes: &mut Vec<String>,
 ) -> Result<(String, ModelDescription)> {
+    let directory = config.path().parent().unwrap_or(Path::new(""));
+    let said = RefCell::new(notes);
+    let sentence = task::sentence_model(None, directory, &|event| {
+        if let Event::Note { text } = event {
+            said.borrow_mut().push((*text).to_owned());
+        }
+    })?;
+    let layered =
+        weights.cloned().map(|it| task::with_layers(it, sentence.as_ref())).transpose()?;
+    let weights = layered.as_ref();
     let options = model_files::frontend_options(
         arguments.split_lm_head,
         arguments.head.map(Into::into),
@@ -163,7 +178,8 @@ fn describe(
     );
     let (arch, frontend) = plugins.frontend(config.text(), arguments.arch.as_deref(), &options)?;
     let input = ModelInput::new(config.value().clone(), arguments.context, arguments.batch)
-        .with_tensors(weights.map(model_files::tensor_infos).unwrap_or_default());
+        .with_tensors(weights.map(model_files::tensor_infos).unwrap_or_default())
+        .with_embedding(sentence.map(|sentence| sentence.head));
     let opened = model_files::open(
         frontend.as_ref(),
         &input,
@@ -239,9 +255,14 @@ fn describe_text(description: &ModelDescription) -> String {
         tied_embeddings,
         head_splits,
         states,
+        embedding,
         ..
     } = description;
     let head = if *tied_embeddings { "the embedding's weight" } else { "a weight of its own" };
+    let head = match embedding {
+        Some(vectors) => format!("gives vectors of {} numbers", vectors.dimension),
+        None => format!("head in {} pieces, {head}", head_splits.len()),
+    };
     let state = |state: &StateInfo| {
         format!("state: {} {:?}, {}\n", state.name, state.shape, size(state.bytes()))
     };
@@ -250,10 +271,9 @@ fn describe_text(description: &ModelDescription) -> String {
         "architecture: {architecture}, {:.1} M parameters\n\
          layers: {layers}, {hidden_size} wide, {attention_heads} heads of {head_dimension} \
          ({key_value_heads} for keys and values)\n\
-         vocabulary: {vocabulary_size}, head in {} pieces, {head}\n\
+         vocabulary: {vocabulary_size}, {head}\n\
          context: {context} of {max_position_embeddings}, batch {batch}\n\
          {states}",
         *parameters as f64 / 1e6,
-        head_splits.len(),
     )
 }

@@ -15,6 +15,7 @@ use anemll_pipeline::quantization::{Quantization, outline};
 use anemll_pipeline::quantizer_choice::QuantizerChoice;
 use anemll_pipeline::request::QUANTIZER;
 use anemll_pipeline::sizes::{Inventory, Limits, PartSizes};
+use anemll_pipeline::task;
 use anemll_plugin_api::data::{LayoutRequest, ModelDescription, ModelInput, Stage};
 use anemll_plugin_api::{ComponentOptions, Error, Result};
 use anemll_services as services;
@@ -162,6 +163,7 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;
+    let sentence = task::sentence_model(None, &directory, &|event| reporter.show(event))?;
     drop(reporter);
     let config = ConfigFile::read(&directory)?;
     let arch = plugins.frontend_id(config.text(), arguments.arch.as_deref())?;
@@ -171,11 +173,14 @@ pub fn run(arguments: &PlanArguments, plugins: &Plugins) -> Result<()> {
     chain.extend(taken.quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
     component_options::refuse_others(&typed.options, &chain)?;
     let (_, frontend) = plugins.frontend(config.text(), Some(&arch), &options)?;
-    let mut input = ModelInput::new(config.value().clone(), arguments.context, arguments.batch);
+    let head = sentence.as_ref().map(|sentence| sentence.head.clone());
+    let mut input = ModelInput::new(config.value().clone(), arguments.context, arguments.batch)
+        .with_embedding(head);
     let host = services::host();
     let model = frontend.open(&input, &host).or_else(|error| {
         // What the configuration says of the weights, they may know better where they are there.
         let Ok(weights) = ModelDirectory::open(&directory) else { return Err(error) };
+        let weights = task::with_layers(weights, sentence.as_ref())?;
         input.tensors = tensor_infos(&weights);
         frontend.open(&input, &host)
     })?;

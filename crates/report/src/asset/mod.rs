@@ -53,9 +53,9 @@ pub struct Shown {
 /// Those of [`open`]; [`codes::USAGE`] for a page.
 pub fn show(path: &Path, wanted: Wanted<'_>, width: Option<usize>) -> Result<Shown> {
     if wanted.page {
-        return Err(Error::new(codes::USAGE, "there are no pages of Core AI assets")
+        return Err(Error::new(codes::USAGE, "--html cannot show Core AI assets")
             .with_at(path.display().to_string())
-            .with_hint("--json gives all that is known of one"));
+            .with_hint("--json has everything that a page would show"));
     }
     let asset = open(path, wanted.function)?;
     let faults = faults(&asset);

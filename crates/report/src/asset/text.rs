@@ -3,6 +3,7 @@
 use super::faults::faults_text;
 use super::inspection::{AssetInspection, Ports};
 use super::weights::AssetWeight;
+use crate::inspect::operations_text;
 use anemll_terminal as terminal;
 use anemll_terminal::{Column, Table, count, plain, plain_lines, size};
 use std::cmp::Reverse;
@@ -95,14 +96,7 @@ fn ports(function: &Ports, width: Option<usize>) -> String {
         }
     }
     text += &table.render(width);
-    let mut operations: Vec<(&String, &u64)> = function.operations.iter().collect();
-    operations.sort_by_key(|(name, count)| (Reverse(**count), *name));
-    let words: Vec<String> =
-        operations.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    if !words.is_empty() {
-        text.push('\n');
-    }
-    text + &terminal::wrapped(words.iter().map(String::as_str), ", ", 2, width)
+    text + &operations_text(&function.operations, width)
 }
 
 /// Which functions use which weights, where there are several.

@@ -7,6 +7,7 @@ use super::weights::{LayerInspection, WeightInspection};
 use anemll_terminal as terminal;
 use anemll_terminal::{Column, Table, count, number, plain, plain_lines, size};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Weights that are shown when not all are asked for.
@@ -127,14 +128,17 @@ fn function(found: &Inspection, function: &FunctionInspection, width: Option<usi
         }
     }
     text += &table.render(width);
-    let mut operations: Vec<(&String, &u64)> = function.operations.iter().collect();
+    text + &operations_text(&function.operations, width)
+}
+
+/// How often each operation stands in a function, most often first.
+pub(crate) fn operations_text(operations: &BTreeMap<String, u64>, width: Option<usize>) -> String {
+    let mut operations: Vec<(&String, &u64)> = operations.iter().collect();
     operations.sort_by_key(|(name, count)| (Reverse(**count), *name));
     let words: Vec<String> =
         operations.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    if !words.is_empty() {
-        text.push('\n');
-    }
-    text + &terminal::wrapped(words.iter().map(String::as_str), ", ", 2, width)
+    let lines = terminal::wrapped(words.iter().map(String::as_str), ", ", 2, width);
+    if words.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// Sums by layer; neighbours that are equal become one row.

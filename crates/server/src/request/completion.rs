@@ -52,14 +52,14 @@ impl Prompt {
         match value {
             Value::String(text) => Ok(Self::Text(text.clone())),
             Value::Array(list) if list.len() > 1 && !list.iter().all(Value::is_number) => {
-                Err(Failure::invalid("prompt", "holds several texts")
+                Err(Failure::invalid("prompt", "has several texts")
                     .with_hint("send a request for each"))
             }
             Value::Array(list) => {
                 let tokens = list.iter().map(token).collect::<Option<Vec<u32>>>();
                 tokens
                     .map(Self::Tokens)
-                    .ok_or_else(|| Failure::invalid("prompt", "holds a number that is no token"))
+                    .ok_or_else(|| Failure::invalid("prompt", "has a number that is not a token"))
             }
             _ => Err(Failure::invalid("prompt", "must be a text or a list of tokens")),
         }

@@ -13,7 +13,7 @@ const SCRIPT: &str = include_str!("run.py");
 /// Largest line of an answer: names and shapes.
 const LONGEST_LINE: u64 = 1 << 20;
 /// Largest output that is taken.
-const LARGEST_OUTPUT: usize = 1 << 32;
+const LARGEST_OUTPUT: usize = 1 << 30;
 /// How much of what the process said on standard error is told.
 const TOLD: usize = 1500;
 
