@@ -217,7 +217,13 @@ fn bad_requests_are_told_what_is_wrong() {
     let large = vec![b' '; 17 << 20];
     refused(&large, CHAT, 413, "A1012", "16777216");
     let other = value(json!({ "model": "gpt-4", "messages": user("a") }));
-    let error = refused(&other, CHAT, 404, "A1016", "no model \"gpt-4\": this server has \"tiny\"");
+    let error = refused(
+        &other,
+        CHAT,
+        404,
+        "A1016",
+        "the model \"gpt-4\" is not served here: this server has \"tiny\"",
+    );
     assert_eq!(error["param"], "model");
     let long = value(json!({ "prompt": "king ".repeat(100) }));
     let error = refused(&long, TEXT, 400, "A0903", "more than fit into the context of 64");
