@@ -170,7 +170,8 @@ impl Description {
             functions: functions(layout, package),
             default_function: package.default_function.clone(),
         };
-        let states = || model.states.iter().filter(|state| !state.name.is_empty());
+        let own = if layout.states.is_empty() { &model.states } else { &layout.states };
+        let states = || own.iter().filter(|state| !state.name.is_empty());
         let recurrent = states().filter(|state| state.kind != StateKind::Cache);
         Self {
             schema: SCHEMA,

@@ -127,9 +127,9 @@ fn self_attention(
         queries = rotation.apply(graph, queries, spec.attention_heads)?;
         keys = rotation.apply(graph, keys, spec.key_value_heads)?;
     }
-    let (keys, values) = inputs.cache.update(graph, layer, keys, values)?;
+    let content = inputs.cache.update(graph, layer, keys, values)?;
     let mask = inputs.masks.of(attention.window);
-    let mixed = attend(graph, attention, (queries, gate), [keys, values], mask)?;
+    let mixed = attend(graph, attention, (queries, gate), content, mask)?;
     project_output(graph, mixed, layer)
 }
 
