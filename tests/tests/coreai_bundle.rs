@@ -40,8 +40,12 @@ fn a_bundle_is_what_apps_load_and_gives_the_logits_of_transformers() {
     }
     let path = output.join(metadata["assets"]["main"].as_str().unwrap());
     let asset = json(anemll().arg("inspect").arg(&path).arg("--json"));
-    let names: Vec<&str> =
-        asset["functions"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = asset["functions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names.len(), 1 + 2 + 8, "{names:?}");
     assert!(names.contains(&"load_embeddings") && names.contains(&"prompt_opt_64_32"));
     println!("{}", serde_json::to_string_pretty(&asset["functions"]).unwrap());
@@ -51,7 +55,12 @@ fn a_bundle_is_what_apps_load_and_gives_the_logits_of_transformers() {
     // The package that the asset was made of.
     let told = evaluate(&output, &golden("tiny-llama"), "logits.npy", &["--path", "evaluate"]);
     assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
-    let told = evaluate(&output, &golden("tiny-llama"), "logits.npy", &["--path", "prefill", "--prefill-tokens", "33"]);
+    let told = evaluate(
+        &output,
+        &golden("tiny-llama"),
+        "logits.npy",
+        &["--path", "prefill", "--prefill-tokens", "33"],
+    );
     assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
 }
 
@@ -73,6 +82,7 @@ fn what_a_bundle_cannot_be_is_refused() {
     }
     let mut other = anemll();
     other.args(["convert", "--combiner", "monolithic", "--contexts", "64", "--model"]);
-    let told = refusal(other.arg(model("tiny-llama")).arg("--output").arg(folder.path().join("out")));
+    let told =
+        refusal(other.arg(model("tiny-llama")).arg("--output").arg(folder.path().join("out")));
     assert!(told.contains("option `contexts`"), "{told}");
 }

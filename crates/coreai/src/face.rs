@@ -50,9 +50,8 @@ impl Face {
         let known = [KEY_CACHE, VALUE_CACHE].into_iter();
         let mut known = known.filter(|cache| apple::is_cache(name, cache, context));
         let cache = known.next().filter(|_| u64::try_from(positions) == Ok(context));
-        let cache = cache.ok_or_else(|| {
-            format!("apps give no state `{name}` of {positions} positions to it")
-        })?;
+        let cache = cache
+            .ok_or_else(|| format!("apps give no state `{name}` of {positions} positions to it"))?;
         // Apps take the largest size of a cache for its context.
         if layers.max(channels) > positions {
             return Err(format!(
@@ -78,20 +77,29 @@ impl Face {
         };
         let tokens = i64::try_from(role.tokens()).unwrap_or(i64::MAX);
         let shape = inside.shape.as_slice();
-        let (outside, element, shape, order): (_, _, Vec<i64>, &[usize]) = match (role, name, shape) {
+        let (outside, element, shape, order): (_, _, Vec<i64>, &[usize]) = match (role, name, shape)
+        {
             (Role::Gather { .. }, anemll::INPUT_TOKENS, [1, count]) if *count == tokens => {
                 ("in_new_token_ids", inside.element, vec![1, tokens], &[])
             }
-            (Role::Extend { .. } | Role::Prompt { .. }, "hidden_states", [1, count, width]) if *count == tokens => {
+            (Role::Extend { .. } | Role::Prompt { .. }, "hidden_states", [1, count, width])
+                if *count == tokens =>
+            {
                 ("transformer_input", inside.element, vec![1, tokens, 1, *width], &[])
             }
-            (Role::Extend { .. } | Role::Prompt { .. }, anemll::INPUT_POSITIONS, [count]) if *count == tokens => {
+            (Role::Extend { .. } | Role::Prompt { .. }, anemll::INPUT_POSITIONS, [count])
+                if *count == tokens =>
+            {
                 ("position_ids", ElementType::UInt16, vec![1, tokens], &[])
             }
             (Role::Extend { .. } | Role::Prompt { .. }, anemll::INPUT_POSITION, [1]) => {
                 ("in_step", inside.element, vec![1], &[])
             }
-            (Role::Extend { .. } | Role::Prompt { .. }, anemll::INPUT_MASK, [1, 1, count, context]) if *count == tokens => {
+            (
+                Role::Extend { .. } | Role::Prompt { .. },
+                anemll::INPUT_MASK,
+                [1, 1, count, context],
+            ) if *count == tokens => {
                 ("causal_mask", inside.element, vec![1, *context, 1, tokens], &[0, 2, 3, 1])
             }
             _ => return Err(format!("apps have nothing for the input `{name}`, {inside}").into()),

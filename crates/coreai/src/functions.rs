@@ -73,8 +73,8 @@ fn for_apps<'a>(
     let Some(role) = Role::parse(&described.name) else { return Ok(Vec::new()) };
     let mut functions = Vec::new();
     if first {
-        let whole = Lowering::load_table(function, blobs)
-            .map_err(|failure| placed(failure, described))?;
+        let whole =
+            Lowering::load_table(function, blobs).map_err(|failure| placed(failure, described))?;
         functions.push(named(apple::LOAD_EMBEDDINGS, whole));
     }
     let (_, shapes) = variants(described)?.swap_remove(0);
@@ -96,7 +96,8 @@ fn check_static(functions: &[Function]) -> Result<()> {
     if contexts.is_empty() {
         return refused("the package has no functions such as `extend_512_64`".to_owned());
     }
-    let mut needed: Vec<Role> = tokens.iter().map(|tokens| Role::Gather { tokens: *tokens }).collect();
+    let mut needed: Vec<Role> =
+        tokens.iter().map(|tokens| Role::Gather { tokens: *tokens }).collect();
     for (context, tokens) in contexts.iter().flat_map(|c| tokens.iter().map(|t| (*c, *t))) {
         needed.extend([Role::Extend { context, tokens }, Role::Prompt { context, tokens }]);
     }

@@ -23,10 +23,7 @@ enum Kept {
     /// In one state, rows of keys before those of values: [`CacheForm::Rows`].
     Rows(State),
     /// In a state of each, channels before positions: [`CacheForm::Channels`].
-    Channels {
-        keys: State,
-        values: State,
-    },
+    Channels { keys: State, values: State },
 }
 
 /// A state, and what it holds now, once it has been read.

@@ -91,7 +91,9 @@ fn check_cache(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
     match function.cache {
         CacheForm::Rows => Ok(()),
         CacheForm::Channels if function.layers.is_none() => Ok(()),
-        CacheForm::Channels if !spec.keeps_keys() => refuse("keeps keys, of which this model has none"),
+        CacheForm::Channels if !spec.keeps_keys() => {
+            refuse("keeps keys, of which this model has none")
+        }
         CacheForm::Channels if spec.states().len() != 1 => {
             refuse("keeps keys and values alone, and this model has other states")
         }

@@ -76,9 +76,9 @@ impl Role {
     /// Tokens of a call.
     pub fn tokens(self) -> u64 {
         match self {
-            Self::Gather { tokens }
-            | Self::Extend { tokens, .. }
-            | Self::Prompt { tokens, .. } => tokens,
+            Self::Gather { tokens } | Self::Extend { tokens, .. } | Self::Prompt { tokens, .. } => {
+                tokens
+            }
         }
     }
 }
@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn caches_of_smaller_contexts_are_named_after_them() {
-        assert!(is_cache("key_cache", "key_cache", 512) && is_cache("key_cache_512", "key_cache", 512));
+        assert!(
+            is_cache("key_cache", "key_cache", 512) && is_cache("key_cache_512", "key_cache", 512)
+        );
         for other in ["key_cache_256", "key_cache_", "key_cache512", "value_cache", "cache"] {
             assert!(!is_cache(other, "key_cache", 512), "{other}");
         }
@@ -121,7 +123,16 @@ mod tests {
             assert_eq!(Role::parse(&role.name()), Some(role));
         }
         assert_eq!(Role::Prompt { context: 512, tokens: 64 }.name(), "prompt_opt_512_64");
-        for other in ["", "infer", "extend", "extend_8", "extend_512_0", "extend_512_08", "x_512_8", "gather_embeddings_-1"] {
+        for other in [
+            "",
+            "infer",
+            "extend",
+            "extend_8",
+            "extend_512_0",
+            "extend_512_08",
+            "x_512_8",
+            "gather_embeddings_-1",
+        ] {
             assert_eq!(Role::parse(other), None, "{other}");
         }
     }

@@ -26,7 +26,10 @@ pub(crate) fn compiler<'a>(
                 .with_hint("leave it out, or make the package alone: --compiler none"))
         }
         Some(id) if id != bundle.compiler => {
-            let text = format!("the bundles of `{combiner}` hold what `{}` makes, not `{id}`", bundle.compiler);
+            let text = format!(
+                "the bundles of `{combiner}` hold what `{}` makes, not `{id}`",
+                bundle.compiler
+            );
             Err(Error::new(codes::USAGE, text)
                 .with_at("--compiler")
                 .with_hint("leave it out, or make the package alone: --compiler none"))

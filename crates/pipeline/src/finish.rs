@@ -50,8 +50,8 @@ impl SmallFiles {
     /// folder of their own.
     pub(super) fn add_bundle(&mut self, bundle: &Bundle) {
         let plain = self.files.iter().filter(|(name, _)| !name.contains('/'));
-        let copies =
-            plain.map(|(name, bytes)| (format!("{}/{name}", anemll_store::TOKENIZER), bytes.clone()));
+        let copies = plain
+            .map(|(name, bytes)| (format!("{}/{name}", anemll_store::TOKENIZER), bytes.clone()));
         let mut added: Vec<(String, Vec<u8>)> = copies.collect();
         for (name, contents) in &bundle.files {
             added.push((name.clone(), format!("{contents:#}\n").into_bytes()));

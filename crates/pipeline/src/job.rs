@@ -96,15 +96,16 @@ impl<'a> Job<'a> {
         let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
         task::check_combiner(&settings.combiner, &description, &layout)?;
-        let (compiler_id, compiler) = match bundle::compiler(arguments, &layout)?.unwrap_or(AUTOMATIC) {
-            NONE => (NONE.to_owned(), None),
-            id => {
-                let id = plugins.compiler_id(id)?;
-                let options = arguments.options_of(plugins, Stage::Compiler, &id);
-                let compiler = plugins.compiler_with(&id, &options)?;
-                (id, Some(compiler))
-            }
-        };
+        let (compiler_id, compiler) =
+            match bundle::compiler(arguments, &layout)?.unwrap_or(AUTOMATIC) {
+                NONE => (NONE.to_owned(), None),
+                id => {
+                    let id = plugins.compiler_id(id)?;
+                    let options = arguments.options_of(plugins, Stage::Compiler, &id);
+                    let compiler = plugins.compiler_with(&id, &options)?;
+                    (id, Some(compiler))
+                }
+            };
         let mut chain = vec![(Stage::Arch, arch.as_str()), (Stage::Combiner, &settings.combiner)];
         chain.extend(quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
         chain.extend(compiler.as_ref().map(|_| (Stage::Compiler, compiler_id.as_str())));

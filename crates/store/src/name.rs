@@ -113,9 +113,7 @@ fn problem(text: &str) -> Option<&'static str> {
     let right = match parts.as_slice() {
         [name] => FILES.contains(name) || (!name.starts_with('.') && ends_in(&ENDINGS)),
         [TEMPLATES, name] => !name.starts_with('.') && ends_in(&["jinja"]),
-        [TOKENIZER, name] => {
-            FILES.contains(name) || (!name.starts_with('.') && ends_in(&["json"]))
-        }
+        [TOKENIZER, name] => FILES.contains(name) || (!name.starts_with('.') && ends_in(&["json"])),
         [OWN, name] => !name.starts_with('.') && !RESERVED.contains(name) && ends_in(&["json"]),
         [OWN, "evaluate", name] => !name.starts_with('.') && ends_in(&["mlpackage"]),
         [OWN, "weights", name] => !name.starts_with('.') && ends_in(&["json"]),

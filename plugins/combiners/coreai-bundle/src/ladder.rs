@@ -49,9 +49,12 @@ impl Ladder {
         }
         for context in &self.contexts {
             let divisors = self.queries.iter().chain([&STEP]);
-            if let Some(other) = divisors.into_iter().find(|tokens| !context.is_multiple_of(**tokens)) {
+            if let Some(other) =
+                divisors.into_iter().find(|tokens| !context.is_multiple_of(**tokens))
+            {
                 let text = format!("a context of {context} tokens is no multiple of {other}");
-                let hint = "take contexts that all numbers of tokens and 32 divide, such as 512 and 2048";
+                let hint =
+                    "take contexts that all numbers of tokens and 32 divide, such as 512 and 2048";
                 return Err(refused(text, "contexts", hint));
             }
         }
@@ -68,7 +71,11 @@ impl Ladder {
         let other = model.states.len() != 1 || model.states[0].kind != StateKind::Cache;
         if other {
             let text = "the model keeps other things than keys and values, for which the apps have no state";
-            return Err(refused(text.to_owned(), "--combiner", "take --combiner monolithic with --compiler coreai"));
+            return Err(refused(
+                text.to_owned(),
+                "--combiner",
+                "take --combiner monolithic with --compiler coreai",
+            ));
         }
         let channels = model.key_value_heads.saturating_mul(model.head_dimension);
         let least = channels.max(model.layers.into());

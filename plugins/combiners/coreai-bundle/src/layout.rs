@@ -3,7 +3,8 @@
 use crate::ladder::Ladder;
 use anemll_layout::apple::{self, Role};
 use anemll_layout::{
-    LayoutOptions, PartMetadata, anemll, check_model, common_keys, group_keys, head_keys, lut_key, prefix,
+    LayoutOptions, PartMetadata, anemll, check_model, common_keys, group_keys, head_keys, lut_key,
+    prefix,
 };
 use anemll_plugin_api::data::{
     Bundle, CacheForm, FunctionSpec, KEY_CACHE, LayerRange, Layout, ModelDescription, PackageKind,
@@ -44,7 +45,8 @@ pub(crate) fn layout(
     let context = ladder.contexts[ladder.contexts.len() - 1];
     let channels = model.key_value_heads * model.head_dimension;
     let cache = |name| StateInfo::new(name, [model.layers.into(), 1, channels, 1, context]);
-    let bundle = Bundle::new(COMPILER).with_file(apple::METADATA, metadata(model, &prefix, &package.stem));
+    let bundle =
+        Bundle::new(COMPILER).with_file(apple::METADATA, metadata(model, &prefix, &package.stem));
     Ok(Layout::new(crate::ID, prefix.clone())
         .with_steps(["functions"])
         .with_weight_files(vec![WeightFile::new(WHOLE, names)])
@@ -104,7 +106,10 @@ fn package(
     let package = names.iter().fold(package, |package, name| package.with_function(*name, *name));
     package
         .with_default_function(names[0])
-        .with_short_description(format!("{}, functions for Apple's Core AI apps", model.architecture))
+        .with_short_description(format!(
+            "{}, functions for Apple's Core AI apps",
+            model.architecture
+        ))
         .with_metadata(metadata)
 }
 
@@ -155,7 +160,8 @@ fn meta(
     lut_key(&mut meta, "lut_ffn", options.bits.layers);
     lut_key(&mut meta, "lut_lmhead", options.bits.head);
     meta.insert("coreai_model".to_owned(), format!("{}.aimodel", package.stem).into());
-    let names: Vec<&str> = package.functions.iter().map(|function| function.name.as_str()).collect();
+    let names: Vec<&str> =
+        package.functions.iter().map(|function| function.name.as_str()).collect();
     head_keys(&mut meta, model, options, &names);
     group_keys(&mut meta, options);
     meta

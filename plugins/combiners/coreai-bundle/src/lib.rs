@@ -61,8 +61,11 @@ fn check(model: &[u8]) -> Result<()> {
             })
         };
         let keeps = |name: &str, positions: u64| {
-            let state = function.states.iter().find(|state| apple::is_cache(&state.name, name, positions));
-            state.is_some_and(|state| state.shapes.iter().all(|shape| shape.last() == Some(&positions)))
+            let state =
+                function.states.iter().find(|state| apple::is_cache(&state.name, name, positions));
+            state.is_some_and(|state| {
+                state.shapes.iter().all(|shape| shape.last() == Some(&positions))
+            })
         };
         let suits = match role {
             Role::Gather { tokens } => takes("input_ids", 1, tokens),

@@ -80,7 +80,10 @@ impl Plugin for CoreAiPlugin {
 
     fn runtime(id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         match id {
-            runtime::ID => Ok(Box::new(PythonRuntime::new(options.string("python")?, options.integer("timeout")?))),
+            runtime::ID => Ok(Box::new(PythonRuntime::new(
+                options.string("python")?,
+                options.integer("timeout")?,
+            ))),
             _ => Err(no_such_component(Stage::Runtime, id)),
         }
     }

@@ -18,7 +18,8 @@ fn model() -> ModelDescription {
 }
 
 fn laid_out(model: &ModelDescription, options: &[(&str, &str)]) -> Result<Layout> {
-    let given = options.iter().fold(ComponentOptions::new(), |all, (name, value)| all.with(*name, *value));
+    let given =
+        options.iter().fold(ComponentOptions::new(), |all, (name, value)| all.with(*name, *value));
     CoreAiBundlePlugin::combiner(crate::ID, &given)?.layout(model, &LayoutRequest::default())
 }
 
@@ -49,7 +50,10 @@ fn every_context_has_functions_for_all_numbers_of_tokens() {
     assert_eq!((small.cache, small.head), (CacheForm::Channels, true));
     assert!(!layout.functions[5].head && layout.functions[5].purpose == Purpose::Prefill);
     assert_eq!(layout.weight_files[0].functions.len(), layout.functions.len());
-    assert_eq!(layout.states, [KEY_CACHE, VALUE_CACHE].map(|name| StateInfo::new(name, [4, 1, 64, 1, 256])));
+    assert_eq!(
+        layout.states,
+        [KEY_CACHE, VALUE_CACHE].map(|name| StateInfo::new(name, [4, 1, 64, 1, 256]))
+    );
     let call = |function| RunStep::new("llama_coreai", function);
     assert_eq!(layout.run.infer, [call("gather_embeddings_1"), call("extend_256_1")]);
     assert_eq!(layout.run.prefill, [call("gather_embeddings_16"), call("prompt_opt_256_16")]);
@@ -88,7 +92,10 @@ fn without_functions_for_one_token_the_package_has_them_for_itself() {
     assert!(names(&layout).contains(&"infer_embeddings") && names(&layout).contains(&"infer"));
     assert!(layout.run.infer.iter().all(|call| Role::parse(&call.function).is_none()));
     let usual = laid_out(&model(), &[]).unwrap();
-    assert_eq!(names(&usual)[..3], ["gather_embeddings_1", "gather_embeddings_8", "gather_embeddings_16"]);
+    assert_eq!(
+        names(&usual)[..3],
+        ["gather_embeddings_1", "gather_embeddings_8", "gather_embeddings_16"]
+    );
 }
 
 #[test]

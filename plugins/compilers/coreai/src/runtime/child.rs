@@ -156,11 +156,7 @@ impl Runner {
         }
     }
 
-    fn exchange(
-        &mut self,
-        asked: &Asked<'_>,
-        parts: &[&[u8]],
-    ) -> Result<Vec<(Head, Vec<u8>)>> {
+    fn exchange(&mut self, asked: &Asked<'_>, parts: &[&[u8]]) -> Result<Vec<(Head, Vec<u8>)>> {
         let line = serde_json::to_string(asked).map_err(|error| {
             Error::new(codes::INTERNAL, "a question has no JSON").with_source(&error)
         })?;

@@ -13,8 +13,8 @@ use anemll_plugin_api::{
 };
 use child::{Asked, Head, Runner, Shared};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -67,7 +67,8 @@ impl PythonRuntime {
         let says = child.stdout.take()?;
         let child = Shared::new(child);
         let mut said = String::new();
-        let (read, late) = child.within(limit, || says.take(LONGEST_VERSION).read_to_string(&mut said));
+        let (read, late) =
+            child.within(limit, || says.take(LONGEST_VERSION).read_to_string(&mut said));
         child.end();
         let said = said.trim();
         (read.is_ok() && !late && !said.is_empty()).then(|| said.to_owned())
