@@ -119,6 +119,9 @@ pub(crate) mod x86 {
     use half::f16;
     use std::arch::x86_64::*;
 
+    /// Bytes of rows that are likely to be in a cache of their own: more are read once for each token.
+    const CACHED: usize = 1 << 16;
+
     /// SAFETY: the processor must have AVX2, FMA and F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
@@ -180,7 +183,9 @@ pub(crate) mod x86 {
     pub(super) unsafe fn rows_times_vector(rows: &[f16], vector: &[f32], output: &mut [f32]) {
         let width = vector.len();
         let mut row = 0;
-        while row + 4 <= output.len() {
+        // What comes from memory, not from a cache, comes faster in one stream than in four.
+        let streams = size_of_val(rows) > CACHED;
+        while !streams && row + 4 <= output.len() {
             // SAFETY: rows row..row + 4 lie inside `rows`.
             let sums = unsafe { dots::<4>(rows.as_ptr().add(row * width), vector) };
             output[row..row + 4].copy_from_slice(&sums);
