@@ -112,15 +112,17 @@ impl Tables {
         for vector in vectors {
             assert_eq!(vector.len(), self.depth, "one element per column");
             for (part, values) in vector.chunks(BLOCK).zip(values.by_ref()) {
-                let (scale, factor) = scale(part)?;
-                columns.scales.push(scale);
-                let mut rounded = [0; BLOCK];
-                for (value, element) in rounded.iter_mut().zip(part) {
-                    *value = round(*element, factor);
-                }
-                for (value, place) in values.iter_mut().zip(places) {
-                    *value = rounded[usize::from(*place)];
-                }
+                columns.scales.push(crate::simd::widest(|| {
+                    let (scale, factor) = scale(part)?;
+                    let mut rounded = [0; BLOCK];
+                    for (value, element) in rounded.iter_mut().zip(part) {
+                        *value = round(*element, factor);
+                    }
+                    for (value, place) in values.iter_mut().zip(places) {
+                        *value = rounded[usize::from(*place)];
+                    }
+                    Some(scale)
+                })?);
             }
         }
         Some(columns)
@@ -178,15 +180,20 @@ impl Columns {
 
 /// What one stands for, and by what values are multiplied before they are rounded; none where a value
 /// is not finite or all are too small to be multiplied.
+#[inline(always)]
 fn scale(values: &[f32]) -> Option<(f32, f32)> {
-    // Whatever is not finite stays so in the sum of magnitudes, a NaN would be lost in a maximum.
-    let (largest, sum) = crate::simd::widest(|| {
-        values.iter().fold((0.0_f32, 0.0_f32), |(largest, sum), value| {
+    let (mut largest, mut nothing) = ([0.0_f32; 16], [0.0_f32; 16]);
+    let (whole, rest) = values.as_chunks::<16>();
+    for chunk in whole.iter().map(<[f32; 16]>::as_slice).chain([rest]) {
+        for (at, value) in chunk.iter().enumerate() {
             let size = value.abs();
-            (if size > largest { size } else { largest }, sum + size * 0.0)
-        })
-    });
-    if sum.is_nan() {
+            largest[at] = if size > largest[at] { size } else { largest[at] };
+            // Infinity and NaN become NaN, which a maximum would lose.
+            nothing[at] += size * 0.0;
+        }
+    }
+    let largest = largest.into_iter().fold(0.0, f32::max);
+    if nothing.iter().sum::<f32>().is_nan() {
         return None;
     }
     if largest == 0.0 {
@@ -459,10 +466,14 @@ mod x86 {
                 }
             }
         }
-        array::from_fn(|r| {
+        let mut results = [[0.0; C]; R];
+        for r in 0..R {
             let scale = tables.scales[(first + r) / tables.rows];
-            array::from_fn(|c| sum(sums[r][c]) * scale)
-        })
+            for c in 0..C {
+                results[r][c] = sum(sums[r][c]) * scale;
+            }
+        }
+        results
     }
 
     /// Products of 64 weights with 64 values, in eight sums.

@@ -215,12 +215,10 @@ fn single(
                 simd::rows_times_vector(lines, &vector, output);
                 return Ok(());
             }
-            [stride, 1] => {
-                output.fill(0.0);
-                for k in 0..depth {
-                    let at = (right_start as isize + stride * k as isize) as usize;
-                    simd::add_scaled(&halves[at..at + columns], factor(k), output);
-                }
+            [stride, 1] if stride >= 0 => {
+                let factors: Vec<f32> = (0..depth).map(factor).collect();
+                let rows = &halves[right_start..];
+                simd::weighted_sum(rows, stride as usize, &factors, output);
                 return Ok(());
             }
             _ => {}
