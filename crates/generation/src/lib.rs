@@ -23,6 +23,7 @@ pub mod sampling;
 pub mod settings;
 pub mod shown;
 pub mod sources;
+pub mod speed;
 mod stop_texts;
 pub mod streams;
 mod thought;

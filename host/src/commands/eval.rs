@@ -161,7 +161,7 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     let meta = arguments.conversion.meta();
     let most = arguments.max_tokens.unwrap_or(u64::MAX);
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.original.runtime)?;
+    let runtime = plugins.exact_runtime(&arguments.original.runtime)?;
     let mut engine = Engine::open(&meta, runtime.as_ref(), &host)?;
     let mut other = match &arguments.against {
         Some(path) => Some((Engine::open(&locate(path), runtime.as_ref(), &host)?, locate(path))),
@@ -249,7 +249,7 @@ fn compare_with_reference(
 ) -> Result<()> {
     let tokens = read_tokens(tokens_path)?;
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.original.runtime)?;
+    let runtime = plugins.exact_runtime(&arguments.original.runtime)?;
     let mut engine = Engine::open(&arguments.conversion.meta(), runtime.as_ref(), &host)?;
     if tokens.len() as u64 > engine.context() {
         return Err(Error::new(

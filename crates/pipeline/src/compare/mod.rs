@@ -70,7 +70,7 @@ pub fn compare(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<Comparison> {
     let conversion = Conversion::read(&request.meta)?;
-    let runtime = plugins.runtime(&request.runtime)?;
+    let runtime = plugins.exact_runtime(&request.runtime)?;
     let mut engine = Engine::open(&request.meta, runtime.as_ref(), host)?;
     let model = Source::open(&request.model, Need::Weights, show)?.whole(show)?;
     let directory = ModelDirectory::open(&model).map_err(Error::from)?;
