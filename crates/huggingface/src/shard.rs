@@ -77,11 +77,6 @@ impl Shard {
         Ok(Self { path: path.to_owned(), file, stamp })
     }
 
-    /// The open file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Size of the file in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.stamp.bytes
