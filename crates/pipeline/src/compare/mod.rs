@@ -5,6 +5,7 @@ mod stored;
 mod stream;
 mod tensors;
 mod text;
+mod vectors;
 
 use crate::calibrate::{self, Products};
 use crate::component_options::{TypedOption, WINDOW_CACHE};
@@ -31,6 +32,7 @@ use anemll_plugin_api::{Error, Host, Result};
 use std::path::{Path, PathBuf};
 
 pub use text::{BUILT_IN, Sample};
+pub use vectors::{TextDistance, VectorComparison, compare_vectors};
 
 /// Runs of positions of which the divergence is told.
 const SPANS: u64 = 32;
