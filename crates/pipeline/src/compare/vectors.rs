@@ -215,13 +215,14 @@ fn distances<'a>(
     ours: &[Vec<f32>],
     theirs: &[Vec<f32>],
 ) -> Vec<TextDistance> {
-    let distance = |((text, tokens), (ours, theirs)): ((&str, u64), (&Vec<f32>, &Vec<f32>))| {
+    let distance = |((text, tokens), place): ((&str, u64), usize)| {
+        let (ours, theirs) = (&ours[place], &theirs[place]);
         let apart: Vec<f32> = ours.iter().zip(theirs).map(|(ours, theirs)| ours - theirs).collect();
         let relative_l2 = (dot(&apart, &apart) / dot(theirs, theirs)).sqrt();
         let cosine = cosine(ours, theirs);
         TextDistance { text: text.chars().take(SHOWN).collect(), tokens, cosine, relative_l2 }
     };
-    texts.zip(ours.iter().zip(theirs)).map(distance).collect()
+    texts.zip(0..ours.len().min(theirs.len())).map(distance).collect()
 }
 
 fn dot(left: &[f32], right: &[f32]) -> f64 {
