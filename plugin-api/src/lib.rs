@@ -173,6 +173,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[doc(hidden)]
 pub mod __host {
     pub use crate::abi::header::{MANIFEST_HEADER, MANIFEST_MAGIC};
+    pub use crate::abi::layout_sum::{LAYOUT_SYMBOL, LayoutSum};
     pub use crate::abi::load::{AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule, layout};
     pub use crate::loaded::other_epoch;
 }
@@ -183,4 +184,5 @@ pub mod __private {
     pub use inventory;
 
     pub use crate::abi::header::{LibHeader, MANIFEST_HEADER, library_header, manifest_symbol};
+    pub use crate::abi::layout_sum::LayoutSum;
 }

@@ -7,7 +7,8 @@
 /// differs from that of the crate with the logic.
 ///
 /// The library exports the symbol `ANEMLL_PLUGIN_MANIFEST`, which can be read from the file without
-/// running it, and the root module. It must be built with `panic = "unwind"`, so that panics can
+/// running it, the root module, and a sum by which a host of the same build knows the layout of its
+/// types. It must be built with `panic = "unwind"`, so that panics can
 /// become errors; anything else does not compile.
 ///
 /// ```ignore
@@ -35,6 +36,11 @@ macro_rules! export_plugin {
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static ANEMLL_PLUGIN_HEADER: $crate::__private::LibHeader =
                 $crate::__private::library_header::<$plugin>();
+
+            #[used]
+            #[unsafe(export_name = "ANEMLL_PLUGIN_LAYOUT")]
+            static ANEMLL_PLUGIN_LAYOUT: $crate::__private::LayoutSum =
+                $crate::__private::LayoutSum::OWN;
         };
     };
 }

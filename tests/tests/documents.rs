@@ -1,4 +1,4 @@
-//! Generated documents are up to date: `ANEMLL_UPDATE_DOCS=1 cargo xtask test --test documents`
+//! Generated documents are up to date: `ANEMLL_UPDATE_DOCS=1 cargo xtask test documents`
 //! writes them anew.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -133,7 +133,7 @@ fn quantized_vectors_stay_close() {
 }
 
 /// A model with a tokenizer that says it gives vectors.
-fn with_tokenizer() -> tempfile::TempDir {
+pub(crate) fn with_tokenizer() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(model("tiny-qwen3")).unwrap() {
         let entry = entry.unwrap();

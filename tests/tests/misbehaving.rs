@@ -5,8 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anemll_tests::{anemll, example, model, run};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -138,4 +139,30 @@ fn what_a_plugin_prints_is_not_the_programs_answer() {
         "{said}"
     );
     assert!(said.contains("and \\u{1b}[2Jmore") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+/// A plugin that never returns does not heed Ctrl-C; the program says so, and ends at the second one.
+#[cfg(unix)]
+#[test]
+fn a_plugin_that_never_returns_is_left_with_a_second_interrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = conversion(&folder.path().join("out"), "quantizer", "stay in scheme");
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let id = child.id().to_string();
+    let interrupt =
+        || assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let mut wait_for = |word: &str| {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            assert!(told.read_line(&mut line).unwrap() > 0, "it ended by itself before `{word}`");
+        }
+    };
+    wait_for("staying");
+    interrupt();
+    wait_for("Ctrl-C again");
+    interrupt();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

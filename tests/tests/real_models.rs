@@ -1,7 +1,7 @@
 //! Real models, where the scripts in `tests/reference` have made their directories.
 //!
 //! A variable names each directory. It takes minutes, so it has its own command:
-//! `ANEMLL_SMOLLM2=DIR ANEMLL_QWEN2_5=DIR cargo xtask test --test real_models`.
+//! `ANEMLL_SMOLLM2=DIR ANEMLL_QWEN2_5=DIR cargo xtask test real_models`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the test says what it measured")]

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::embedders::with_tokenizer;
 use anemll_tests::server::{Server, answer};
 use anemll_tests::{anemll, copy_of_converted, model, run, succeed};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -335,7 +338,8 @@ fn slots_answer_at_once() {
     // Another slot answers, while the first one is at work.
     let answer = server.post(TEXT, &json!({ "prompt": "The", "max_tokens": 3 }));
     assert_eq!(answer.status, 200);
-    assert_eq!(server.metric("anemll_requests_running "), 1.0);
+    // A client hears of the end before its slot looks for the next request.
+    eventually("the first ends", || server.metric("anemll_requests_running ") == 1.0);
     drop(running);
 }
 
@@ -374,4 +378,66 @@ fn a_server_that_is_asked_to_end_answers_to_the_end() {
     let mut rest = String::new();
     server.told.read_to_string(&mut rest).unwrap();
     assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn vectors_are_those_of_embed() {
+    let (source, folder) = (with_tokenizer(), tempfile::tempdir().unwrap());
+    let out = folder.path().join("out");
+    let arguments = ["--context", "32", "--batch", "8", "--lut", "none", "-o"];
+    succeed(anemll().arg("convert").arg(source.path()).args(arguments).arg(&out));
+    let (texts, kind) = (["a text", "another, longer text"], ["--prompt-name", "query"]);
+    let embed = |more: &[&str]| -> Vec<Value> {
+        let mut command = anemll();
+        command.args(["embed", "--meta"]).arg(&out).args(texts).args(more);
+        let text = String::from_utf8(succeed(&mut command).stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let server = Server::start(&out, &["--slots", "2", "--name", "vectors"]);
+    let vectors = "/v1/embeddings";
+    let ask = |request: Value| {
+        let answer = server.post(vectors, &request);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+
+    let floats = |value: &Value| -> Vec<f32> { serde_json::from_value(value.clone()).unwrap() };
+    for (more, kind) in [(&[][..], Value::Null), (&kind, json!("query"))] {
+        let printed = embed(more);
+        let answer = ask(json!({ "model": "vectors", "input": texts, "prompt_name": kind }));
+        for (index, printed) in printed.iter().enumerate() {
+            let vector = &answer["data"][index]["embedding"];
+            assert_eq!(floats(vector), floats(&printed["embedding"]));
+            assert_eq!(answer["data"][index]["index"], index);
+        }
+        let tokens: u64 = printed.iter().map(|it| it["tokens"].as_u64().unwrap()).sum();
+        assert_eq!(answer["usage"]["total_tokens"], tokens);
+    }
+    let whole = floats(&ask(json!({ "input": "a text" }))["data"][0]["embedding"]);
+    let packed = ask(json!({ "input": "a text", "encoding_format": "base64" }));
+    let packed = packed["data"][0]["embedding"].as_str().unwrap();
+    let bytes: Vec<u8> = whole.iter().flat_map(|it| it.to_le_bytes()).collect();
+    assert_eq!(packed, BASE64_STANDARD.encode(bytes));
+    let cut = floats(&ask(json!({ "input": "a text", "dimensions": 4 }))["data"][0]["embedding"]);
+    let length = whole[..4].iter().map(|it| it * it).sum::<f32>().sqrt();
+    for (cut, whole) in cut.iter().zip(&whole) {
+        assert!((cut - whole / length).abs() < 1e-6, "{cut} {whole} {length}");
+    }
+    assert_eq!(cut.len(), 4);
+
+    let refused = |request: Value, status: u16, parameter: &str| {
+        let answer = server.post(vectors, &request);
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, &error["param"]), (status, &json!(parameter)), "{request}");
+    };
+    let long = "word ".repeat(100);
+    refused(json!({ "input": ["a", long] }), 400, "input[1]");
+    refused(json!({ "input": [[1, 2], [99_999_999]] }), 400, "input[1]");
+    refused(json!({ "input": "a", "dimensions": whole.len() + 1 }), 400, "dimensions");
+    refused(json!({ "input": "a", "prompt_name": "nothing" }), 400, "prompt_name");
+    refused(json!({ "input": "a", "model": "other" }), 404, "model");
+    let chat = server.post("/v1/chat/completions", &json!({ "messages": user("Hello") }));
+    assert_eq!((chat.status, &chat.json()["error"]["code"]), (400, &json!("A0712")));
+    assert_eq!(server.get("/").status, 200);
+    assert!(server.get("/").body.contains(vectors));
 }

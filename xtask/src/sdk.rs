@@ -31,6 +31,9 @@ const CRATES: &[&str] = &[
 /// Texts of the workspace that belong to the sources.
 const TEXTS: &[&str] = &["Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT"];
 
+/// The file of a package that cargo runs before it builds the package. It uses no crate.
+const BUILD_SCRIPT: &str = "build.rs";
+
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let output = match arguments {
@@ -79,9 +82,8 @@ pub(crate) fn files() -> Result<BTreeMap<String, Vec<u8>>> {
     let mut crates = serde_json::Map::new();
     for (name, package) in &packages {
         let folder = folder_of(package)?;
-        let targets = package["targets"].as_array().into_iter().flatten();
-        if targets.into_iter().any(|target| target["kind"][0] == "custom-build") {
-            return Err(format!("{name} has a build script, which the SDK does not copy"));
+        if has_build_script(package) {
+            files.insert(format!("{name}/{BUILD_SCRIPT}"), read(&folder.join(BUILD_SCRIPT))?);
         }
         files.insert(format!("{name}/Cargo.toml"), manifest(package)?.into_bytes());
         for file in files_below(&folder.join("src"))? {
@@ -125,6 +127,11 @@ fn packages(metadata: &Value) -> Result<BTreeMap<String, Value>> {
 fn dependencies(package: &Value) -> impl Iterator<Item = &Value> {
     let all = package["dependencies"].as_array().into_iter().flatten();
     all.filter(|dependency| dependency["kind"].is_null())
+}
+
+fn has_build_script(package: &Value) -> bool {
+    let targets = package["targets"].as_array();
+    targets.into_iter().flatten().any(|target| target["kind"][0] == "custom-build")
 }
 
 /// The crates of ours that a package needs.

@@ -3,7 +3,8 @@
 //! Converts every shipped model that a plugin takes, in several layouts, and runs
 //! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
 //! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. With
-//! `--coreai`, Core AI assets go through Apple's own runtime instead, which takes minutes.
+//! `--coreai`, Core AI assets go through Apple's own runtime instead, which takes minutes;
+//! `--environment` only makes the virtual environment.
 
 mod coreai;
 
@@ -55,13 +56,17 @@ const LAYOUTS: &[(&str, &[&str])] = &[
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let only_coreai = arguments == ["--coreai"];
-    if !only_coreai {
+    let only_environment = arguments == ["--environment"];
+    if !only_coreai && !only_environment {
         no_arguments(arguments)?;
     }
     let root = workspace_root()?;
     let target = artifacts::target_directory()?;
     let witness = root.join("tests").join("witness");
     let python = environment(&target.join("witness-venv"), &witness.join("requirements.txt"))?;
+    if only_environment {
+        return Ok(());
+    }
 
     let built = artifacts::build("dev")?;
     if only_coreai {

@@ -97,7 +97,7 @@ mod host {
         SERVER_KEY = "A1002", "a server needs a key, or the file with its keys cannot be used";
         REQUEST_INVALID = "A1011", "a request to the server cannot be understood or honoured";
         REQUEST_TOO_LARGE = "A1012", "a request to the server is too large";
-        REQUEST_SLOW = "A1013", "a request to the server did not come in time";
+        REQUEST_SLOW = "A1013", "a client of the server is too slow";
         REQUEST_FORBIDDEN = "A1014", "a page or a name of others may not ask the server";
         KEY_REFUSED = "A1015", "a request shows no key, or one that the server does not know";
         MODEL_NOT_SERVED = "A1016", "the server has no model of this name";

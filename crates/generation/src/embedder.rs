@@ -18,6 +18,14 @@ use half::f16;
 use serde::Serialize;
 use std::path::Path;
 
+/// Whether the conversion that a meta.yaml is of gives vectors.
+///
+/// # Errors
+/// There is no conversion that can be read.
+pub fn gives_vectors(meta: &Path) -> Result<bool> {
+    Ok(Conversion::read(meta)?.description.embedding.is_some())
+}
+
 /// An open conversion that gives vectors.
 pub struct Embedder {
     sessions: Vec<Box<dyn Session>>,

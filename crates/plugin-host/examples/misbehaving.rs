@@ -25,6 +25,12 @@ impl Misdeed {
         match self.0.strip_suffix(entry) {
             Some("panic in ") => panic!("boom in {entry}"),
             Some("fail in ") => Err(endless()),
+            Some("stay in ") => {
+                let _ = std::io::stderr().write_all(b"staying\n");
+                loop {
+                    std::thread::sleep(std::time::Duration::from_secs(60));
+                }
+            }
             Some("print in ") => {
                 // Not `print`: what it does is up to the test's own harness.
                 let mut output = std::io::stdout();

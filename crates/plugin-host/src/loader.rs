@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anemll_codes as codes;
 use anemll_plugin_api::__host::{
-    AbiHeaderRef, LIBRARY_HEADER, ModuleFailure, RootModule, other_epoch,
+    AbiHeaderRef, LAYOUT_SYMBOL, LIBRARY_HEADER, LayoutSum, ModuleFailure, RootModule, other_epoch,
 };
 use anemll_plugin_api::data::Manifest;
 use anemll_plugin_api::{ABI_EPOCH, Error, LoadedPlugin, Result};
@@ -122,8 +122,10 @@ fn root_module(library: &'static Library) -> std::result::Result<RootModule, Mod
     // SAFETY: libraries that export this symbol give it this type; it begins with a magic string
     // and versions, which `RootModule::of` compares before it reads on.
     let header = unsafe { library.get::<AbiHeaderRef>(LIBRARY_HEADER) };
+    // SAFETY: libraries that export this symbol give it this type, which is plain bytes.
+    let sum = unsafe { library.get::<&LayoutSum>(LAYOUT_SYMBOL) };
     match header {
-        Ok(header) => RootModule::of(*header),
+        Ok(header) => RootModule::of(*header, sum.ok().map(|sum| *sum)),
         Err(error) => Err(ModuleFailure {
             reason: "it has a manifest, but exports no root module".to_owned(),
             report: error.to_string(),

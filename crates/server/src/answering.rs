@@ -26,7 +26,7 @@ pub(crate) fn run(job: Job, generator: &mut Generator, served: &Served, metrics:
         Ok(Ok(summary)) => Event::End(summary),
         Ok(Err(error)) if error.is_cancelled() => {
             metrics.cancelled.fetch_add(1, Ordering::Relaxed);
-            Event::Failed(Failure::ending())
+            Event::Failed(outlet.cut())
         }
         Ok(Err(error)) => {
             tracing::error!("an answer failed: {error}");

@@ -1,10 +1,11 @@
 //! Answers as OpenAI's clients read them: whole, or as server-sent events.
 
+use crate::about::now;
 use crate::failure::Failure;
 use crate::job::{Event, Inlet, Summary};
 use crate::likelihood::Likelihood;
 use crate::reply::Pieces;
-use crate::served::{Served, now};
+use crate::served::Served;
 use anemll_generation::generation::End;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -46,7 +47,7 @@ impl Writer {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{prefix}-{:x}-{number:x}", served.created);
+        let id = format!("{prefix}-{:x}-{number:x}", served.about.created);
         Self { kind, id, created: now(), served: Arc::clone(served), likely }
     }
 
@@ -55,7 +56,7 @@ impl Writer {
             ("id", Value::from(self.id.as_str())),
             ("object", Value::from(object)),
             ("created", Value::from(self.created)),
-            ("model", Value::from(self.served.name.as_str())),
+            ("model", Value::from(self.served.about.name.as_str())),
             ("choices", choices),
         ];
         fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

@@ -47,6 +47,13 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, codes::SERVER_BUSY, message)
     }
 
+    /// The client left more than `bytes` of its answer unread.
+    pub(crate) fn unread(bytes: usize) -> Self {
+        let message = format!("the answer was cut: {} MB of it were not read", bytes >> 20);
+        Self::new(StatusCode::REQUEST_TIMEOUT, codes::REQUEST_SLOW, message)
+            .with_hint("read answers as they come, or ask for shorter ones")
+    }
+
     /// There are more requests than are let in.
     pub(crate) fn busy(message: impl Into<String>, retry_after: u64) -> Self {
         let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, codes::SERVER_BUSY, message);
@@ -72,9 +79,9 @@ impl Failure {
         self
     }
 
-    /// With the key of the request that is to blame.
+    /// With the key of the request that is to blame, unless that is known better.
     pub(crate) fn with_parameter(mut self, parameter: &str) -> Self {
-        self.parameter = Some(parameter.to_owned());
+        self.parameter.get_or_insert_with(|| parameter.to_owned());
         self
     }
 

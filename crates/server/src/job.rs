@@ -66,6 +66,8 @@ pub(crate) struct Outlet {
     /// Set by whoever wants no more of the answer.
     pub(crate) cancel: Arc<AtomicBool>,
     unread: Arc<AtomicUsize>,
+    /// Whether the client left more unread than is kept.
+    overflowed: AtomicBool,
 }
 
 /// The other end; letting go of it ends the answer.
@@ -80,8 +82,12 @@ pub(crate) struct Inlet {
 pub(crate) fn channel() -> (Outlet, Inlet) {
     let (sender, receiver) = unbounded_channel();
     let (cancel, unread) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let outlet =
-        Outlet { events: sender, cancel: Arc::clone(&cancel), unread: Arc::clone(&unread) };
+    let outlet = Outlet {
+        events: sender,
+        cancel: Arc::clone(&cancel),
+        unread: Arc::clone(&unread),
+        overflowed: AtomicBool::new(false),
+    };
     (outlet, Inlet { events: receiver, cancel, unread })
 }
 
@@ -90,8 +96,20 @@ impl Outlet {
     pub(crate) fn send(&self, event: Event) {
         let size = event.size();
         let unread = self.unread.fetch_add(size, Ordering::Relaxed) + size;
-        if unread > MOST_UNREAD || self.events.send(event).is_err() {
+        let overflows = unread > MOST_UNREAD;
+        if overflows {
+            self.overflowed.store(true, Ordering::Relaxed);
+        }
+        if overflows || self.events.send(event).is_err() {
             self.cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Why an answer was cut.
+    pub(crate) fn cut(&self) -> Failure {
+        match self.overflowed.load(Ordering::Relaxed) {
+            true => Failure::unread(MOST_UNREAD),
+            false => Failure::ending(),
         }
     }
 }
@@ -130,5 +148,24 @@ impl Event {
             }
             Self::End(_) | Self::Failed(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_leaves_unread_ends_its_answer_and_says_so() {
+        let (outlet, inlet) = channel();
+        assert_eq!(outlet.cut().error().code, anemll_codes::SERVER_BUSY);
+        let text = || Event::Text("x".repeat(1 << 20), Vec::new());
+        for _ in 0..7 {
+            outlet.send(text());
+        }
+        assert!(!outlet.cancel.load(Ordering::Relaxed));
+        outlet.send(text());
+        assert!(inlet.cancel.load(Ordering::Relaxed));
+        assert_eq!(outlet.cut().error().code, anemll_codes::REQUEST_SLOW);
     }
 }

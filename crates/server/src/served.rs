@@ -1,10 +1,12 @@
 //! The model that is served: its texts as tokens, and how it wants its tokens chosen.
 
+use crate::about::About;
 use crate::failure::Failure;
 use crate::job::{Job, Outlet};
 use crate::place::Place;
 use crate::request::chat::ChatRequest;
-use crate::request::completion::{CompletionRequest, Prompt};
+use crate::request::completion::CompletionRequest;
+use crate::request::prompt::Prompt;
 use crate::request::settings::Settings;
 use anemll_chat_template::{ChatTemplate, Message};
 use anemll_codes as codes;
@@ -14,8 +16,7 @@ use anemll_generation::sampling::Sampling;
 use anemll_generation::settings::Suggestion;
 use anemll_tokenizer::{TextStream, Tokenizer};
 use hyper::StatusCode;
-use serde_json::{Map, Value};
-use std::time::SystemTime;
+use serde_json::Value;
 
 /// What templates call the functions that a model may call.
 const TOOLS: &str = "tools";
@@ -24,14 +25,9 @@ const RESERVED: [&str; 2] = ["messages", TOOLS];
 
 /// The model that is served.
 pub(crate) struct Served {
-    /// Its name for clients.
-    pub(crate) name: String,
-    /// When the server began, in seconds since 1970.
-    pub(crate) created: u64,
+    pub(crate) about: About,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Option<ChatTemplate>,
-    /// Tokens of prompt and answer together.
-    pub(crate) context: usize,
     /// Tokens that the model has logits for, where that is known.
     pub(crate) vocabulary: Option<u64>,
     /// Whether it gives the largest logit alone.
@@ -110,8 +106,8 @@ impl Served {
     }
 
     fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>, Failure> {
-        let tokens = self.tokenizer.encode_bounded(text, special, self.context as u64)?;
-        Ok(bounded(tokens, text.len(), self.context)?)
+        let tokens = self.tokenizer.encode_bounded(text, special, self.about.context as u64)?;
+        Ok(bounded(tokens, text.len(), self.about.context)?)
     }
 
     fn job(
@@ -122,7 +118,7 @@ impl Served {
         outlet: Outlet,
         place: Place,
     ) -> Result<Job, Failure> {
-        check_room(&prompt, self.context)?;
+        check_room(&prompt, self.about.context)?;
         if let Some(vocabulary) = self.vocabulary {
             self.tokenizer.check_vocabulary(&prompt, vocabulary)?;
         }
@@ -138,7 +134,7 @@ impl Served {
             }
             sampling = Sampling::GREEDY;
         }
-        let room = (self.context - prompt.len()) as u64;
+        let room = (self.about.context - prompt.len()) as u64;
         let mut stop = settings.stop;
         stop.extend(suggestion.stop.iter().cloned());
         Ok(Job {
@@ -164,21 +160,4 @@ impl Served {
             _ => self.tokenizer.token_name(token).unwrap_or_default(),
         }
     }
-
-    /// The model as `/v1/models` lists it.
-    pub(crate) fn listed(&self) -> Value {
-        let mut model = Map::new();
-        model.insert("id".to_owned(), Value::from(self.name.as_str()));
-        model.insert("object".to_owned(), Value::from("model"));
-        model.insert("created".to_owned(), Value::from(self.created));
-        model.insert("owned_by".to_owned(), Value::from("anemll"));
-        // As other servers name it.
-        model.insert("max_model_len".to_owned(), Value::from(self.context));
-        Value::Object(model)
-    }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
 }

@@ -1,15 +1,19 @@
 //! The server: an address, a model, and connections until it is asked to end.
 
+use crate::about::About;
 use crate::app::App;
 use crate::body::Budget;
 use crate::connection;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
-use crate::served::{Served, now};
+use crate::model::Model;
+use crate::served::Served;
 use crate::slots::Slots;
+use crate::vectors::Vectors;
 use anemll_chat_template::Message;
 use anemll_codes as codes;
 use anemll_generation::chat_template;
+use anemll_generation::embedder::Embedder;
 use anemll_generation::engine::Engine;
 use anemll_generation::generation::Generator;
 use anemll_generation::sampling::{Sampler, Sampling};
@@ -39,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(8);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often the server looks whether it is asked to end.
 const LOOK: Duration = Duration::from_millis(50);
-/// Threads for templates and tokenizers.
+/// Threads for templates and tokenizers, beside those that make vectors.
 const BLOCKING_THREADS: usize = 4;
 
 /// Where and to whom a model is served.
@@ -85,7 +89,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address, and opens an engine for each of `slots` slots.
+    /// Takes the address, and opens an engine for each of `slots` slots, of a model that writes.
     ///
     /// # Errors
     /// [`codes::SERVER_ADDRESS`]: the address is in use or not of this machine;
@@ -95,21 +99,10 @@ impl Server {
         options: Options,
         slots: usize,
         tokenizer: Tokenizer,
-        mut open: impl FnMut() -> Result<Engine>,
+        open: impl FnMut() -> Result<Engine>,
     ) -> Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(BLOCKING_THREADS)
-            .build()
-            .map_err(|source| Error::new(codes::THREADS, format!("no runtime: {source}")))?;
-        let addresses = addresses(&options)?;
-        // Before the model, which takes longer.
-        let listener = runtime.block_on(async { listen(&addresses, &options) })?;
-        let address = listener.local_addr().map_err(|source| unusable(&options, &source))?;
-        let mut engines = vec![open()?];
-        while engines.len() < slots {
-            engines.push(open()?);
-        }
+        let base = Base::new(&options, slots)?;
+        let engines = opened(slots, open)?;
         let template = chat_template::open(&tokenizer)?;
         let chat = Suggestion::for_chat(tokenizer.generation());
         let mut notes = chat.notes.clone();
@@ -123,10 +116,9 @@ impl Server {
             _ => {}
         }
         let engine = &engines[0];
+        let about = About::new(options.name, engine.context() as usize);
         let served = Arc::new(Served {
-            name: options.name,
-            created: now(),
-            context: engine.context() as usize,
+            about: about.clone(),
             vocabulary: engine.vocabulary(),
             gives_largest: engine.gives_largest(),
             chat,
@@ -143,8 +135,26 @@ impl Server {
         let generators = engines.into_iter().map(generator).collect();
         let metrics = Arc::new(Metrics::default());
         let slots = Slots::start(generators, options.queue, &served, &metrics)?;
-        let app = App { served, slots, metrics, keys: options.keys, budget: Budget::default() };
-        Ok(Self { app: Arc::new(app), runtime, listener, address, notes })
+        Ok(base.serving(about, Model::Text(served, slots), metrics, options.keys, notes))
+    }
+
+    /// As [`Self::new`], of a model that gives vectors.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_vectors(
+        options: Options,
+        slots: usize,
+        tokenizer: Tokenizer,
+        open: impl FnMut() -> Result<Embedder>,
+    ) -> Result<Self> {
+        let base = Base::new(&options, slots)?;
+        let embedders = opened(slots, open)?;
+        let about = About::new(options.name, embedders[0].context() as usize);
+        let metrics = Arc::new(Metrics::default());
+        let vectors = Vectors::new(about.clone(), tokenizer, embedders, options.queue, &metrics);
+        let model = Model::Vectors(Arc::new(vectors));
+        Ok(base.serving(about, model, metrics, options.keys, Vec::new()))
     }
 
     /// The address, with the port that was taken.
@@ -156,10 +166,12 @@ impl Server {
     pub fn greeting(&self) -> String {
         let Self { address, app, .. } = self;
         let key = if app.keys.is_some() { " (with a key)" } else { "" };
-        format!(
-            "serving \"{}\" at http://{address}/ with a context of {} tokens{key}; Ctrl-C ends",
-            app.served.name, app.served.context
-        )
+        let About { name, context, .. } = &app.about;
+        let what = match &app.model {
+            Model::Text(..) => format!("with a context of {context} tokens"),
+            Model::Vectors(_) => format!("giving vectors of texts of up to {context} tokens"),
+        };
+        format!("serving \"{name}\" at http://{address}/ {what}{key}; Ctrl-C ends")
     }
 
     /// What of the model has no effect here: sentences for the user.
@@ -181,20 +193,59 @@ impl Server {
                 () = until(&asked_to_end) => {}
             }
             tracing::info!("the server ends");
-            app.slots.end();
+            app.model.end();
             let _ = tell.send(true);
             // With all of the room back, there is no connection.
             let began = Instant::now();
             let all_gone = timeout(GRACE, room.acquire_many(connections)).await;
             if all_gone.is_err() {
                 tracing::info!("answers are cut after {} s", began.elapsed().as_secs());
-                app.slots.cut();
+                app.model.cut();
                 let _ = timeout(LAST_WORDS, room.acquire_many(connections)).await;
             }
         });
         // A template that is being rendered is not waited for.
         runtime.shutdown_background();
     }
+}
+
+/// What a server needs before its model, which takes longer.
+struct Base {
+    runtime: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Base {
+    fn new(options: &Options, slots: usize) -> Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS + slots)
+            .build()
+            .map_err(|source| Error::new(codes::THREADS, format!("no runtime: {source}")))?;
+        let addresses = addresses(options)?;
+        let listener = runtime.block_on(async { listen(&addresses, options) })?;
+        let address = listener.local_addr().map_err(|source| unusable(options, &source))?;
+        Ok(Self { runtime, listener, address })
+    }
+
+    fn serving(
+        self,
+        about: About,
+        model: Model,
+        metrics: Arc<Metrics>,
+        keys: Option<Keys>,
+        notes: Vec<String>,
+    ) -> Server {
+        let Self { runtime, listener, address } = self;
+        let app = App { about, model, metrics, keys, budget: Budget::default() };
+        Server { app: Arc::new(app), runtime, listener, address, notes }
+    }
+}
+
+/// An engine for each slot, of which there is one at least.
+fn opened<T>(slots: usize, open: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
+    std::iter::repeat_with(open).take(slots.max(1)).collect()
 }
 
 async fn until(asked_to_end: &impl Fn() -> bool) {

@@ -14,9 +14,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Seconds that a client is asked to wait, at most.
-const LONGEST_WAIT: f64 = 60.0;
-
 /// All slots with those who wait for one.
 pub(crate) struct Slots {
     line: Mutex<Line>,
@@ -85,20 +82,8 @@ impl Slots {
         if self.lock().ending {
             return Err(Failure::ending());
         }
-        let before = self.inside.fetch_add(1, Ordering::SeqCst);
-        let place = Place::new(&self.inside);
-        if before < self.most_inside {
-            return Ok(place);
-        }
-        // About when one of those inside is done.
-        let wait = self.metrics.answers.mean().unwrap_or(1.0) / self.count.max(1) as f64;
-        let message = format!(
-            "the server answers {} requests at once, and {} more wait already",
-            self.count,
-            self.most_inside - self.count
-        );
-        Err(Failure::busy(message, wait.clamp(1.0, LONGEST_WAIT).ceil() as u64)
-            .with_hint("ask again later"))
+        let mean = self.metrics.answers.mean();
+        Place::enter(&self.inside, self.count, self.most_inside, mean)
     }
 
     /// Gives a job to a free slot, or has it wait.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Exit code after Ctrl-C.
 pub const EXIT_INTERRUPTED: u8 = 130;
@@ -66,8 +67,11 @@ pub fn asked_to_end() -> bool {
     ENDING.load(Ordering::SeqCst) || CANCELLED.load(Ordering::SeqCst)
 }
 
+/// How long work may take to stop before the user is told how to end it at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Makes Ctrl-C cancel, so that temporary files are removed on the way out. A second Ctrl-C ends
-/// the process at once.
+/// the process at once, which the user is told where the first one has not worked after a while.
 pub fn handle_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
         if GENTLE.load(Ordering::SeqCst) && !ENDING.swap(true, Ordering::SeqCst) {
@@ -81,6 +85,14 @@ pub fn handle_interrupts() -> Result<()> {
             )]
             std::process::exit(i32::from(EXIT_INTERRUPTED));
         }
+        std::thread::spawn(|| {
+            std::thread::sleep(PATIENCE);
+            if CANCELLED.load(Ordering::SeqCst) {
+                anemll_terminal::tell(
+                    "note: the work does not stop by itself; Ctrl-C again ends the program at once",
+                );
+            }
+        });
     })
     .map_err(|source| Error::new(codes::INTERNAL, format!("no handler for Ctrl-C: {source}")))
 }

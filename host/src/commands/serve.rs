@@ -1,6 +1,7 @@
 //! `serve`: a conversion over HTTP, as OpenAI's clients ask for answers.
 
 use crate::arguments::ConversionArguments;
+use anemll_generation::embedder::{Embedder, gives_vectors};
 use anemll_generation::engine::Engine;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::Result;
@@ -59,8 +60,15 @@ pub fn run(arguments: &ServeArguments, plugins: &Plugins) -> Result<()> {
     options.keys = arguments.api_key_file.as_deref().map(Keys::read).transpose()?;
     let tokenizer = Tokenizer::open(arguments.tokenizer.as_deref().unwrap_or(beside))?;
     let runtime = plugins.runtime(&arguments.runtime)?;
-    let open = || Engine::open(&meta, runtime.as_ref(), &host);
-    let server = Server::new(options, arguments.slots.into(), tokenizer, open)?;
+    let slots = arguments.slots.into();
+    let server = match gives_vectors(&meta)? {
+        true => Server::of_vectors(options, slots, tokenizer, || {
+            Embedder::open(&meta, runtime.as_ref(), &host)
+        }),
+        false => {
+            Server::new(options, slots, tokenizer, || Engine::open(&meta, runtime.as_ref(), &host))
+        }
+    }?;
     for note in server.notes() {
         super::say(&format!("note: {note}"));
     }

@@ -3,6 +3,7 @@
 pub use abi_stable::library::AbiHeaderRef;
 use abi_stable::library::{LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME};
 
+use super::layout_sum::LayoutSum;
 use super::v1::PluginModule_Ref;
 use crate::{LoadedPlugin, Result};
 
@@ -23,12 +24,21 @@ pub struct ModuleFailure {
 pub struct RootModule(PluginModule_Ref);
 
 impl RootModule {
-    /// The root module behind a library's header.
+    /// The root module behind a library's header. Its layout is compared type by type unless the
+    /// library's sum, where it has one, is that of this build.
     ///
     /// # Errors
     /// Another layout, or another major version of this crate.
-    pub fn of(header: AbiHeaderRef) -> std::result::Result<Self, ModuleFailure> {
-        checked_module(header.upgrade().map_err(|error| failure(&error))?).map(Self)
+    pub fn of(
+        header: AbiHeaderRef,
+        sum: Option<&LayoutSum>,
+    ) -> std::result::Result<Self, ModuleFailure> {
+        let header = header.upgrade().map_err(|error| failure(&error))?;
+        match sum.is_some_and(LayoutSum::is_own) {
+            true => module_of_own_layout(header),
+            false => checked_module(header),
+        }
+        .map(Self)
     }
 
     /// The manifest, as JSON.
@@ -54,6 +64,16 @@ fn checked_module(
     header: &'static LibHeader,
 ) -> std::result::Result<PluginModule_Ref, ModuleFailure> {
     header.init_root_module::<PluginModule_Ref>().map_err(|error| failure(&error))
+}
+
+#[allow(unsafe_code)]
+fn module_of_own_layout(
+    header: &'static LibHeader,
+) -> std::result::Result<PluginModule_Ref, ModuleFailure> {
+    // SAFETY: the types were made from the same source by the same compiler for the same target, with
+    // the same version of `abi_stable`, so they are laid out alike.
+    unsafe { header.init_root_module_with_unchecked_layout::<PluginModule_Ref>() }
+        .map_err(|error| failure(&error))
 }
 
 fn failure(error: &LibraryError) -> ModuleFailure {

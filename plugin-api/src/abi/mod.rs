@@ -6,6 +6,7 @@
 //! - [`guard`]: panics become errors.
 //! - [`convert`]: errors, tensors and paths in their two forms.
 //! - [`header`]: what a library exports.
+//! - [`layout_sum`]: by what a host knows its own layout in a library.
 //! - [`load`]: how a host gets at it.
 //! - [`export`]: the plugin's side, safe trait objects behind the ABI's.
 //! - [`remote`]: the host's side, the ABI's objects behind safe traits.
@@ -15,6 +16,7 @@ mod convert;
 pub(crate) mod export;
 pub(crate) mod guard;
 pub(crate) mod header;
+pub(crate) mod layout_sum;
 pub(crate) mod load;
 pub(crate) mod remote;
 mod services;

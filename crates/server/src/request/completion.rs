@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::request::fields::Fields;
+use crate::request::prompt::Prompt;
 use crate::request::settings::Settings;
 use serde_json::{Value, json};
 
@@ -19,15 +20,6 @@ pub(crate) struct CompletionRequest {
     pub(crate) settings: Settings,
 }
 
-/// A text or its tokens.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Prompt {
-    /// A text.
-    Text(String),
-    /// Tokens, taken as they are.
-    Tokens(Vec<u32>),
-}
-
 impl CompletionRequest {
     /// Reads a request.
     pub(crate) fn read(fields: &Fields<'_>) -> Result<Self, Failure> {
@@ -42,27 +34,18 @@ impl CompletionRequest {
             Some(Value::Array(list)) if list.len() == 1 && !list[0].is_number() => &list[0],
             Some(value) => value,
         };
-        Ok(Self { prompt: Prompt::read(prompt)?, settings })
+        Ok(Self { prompt: one_text(prompt)?, settings })
     }
 }
 
-impl Prompt {
-    fn read(value: &Value) -> Result<Self, Failure> {
-        let token = |value: &Value| u32::try_from(value.as_u64()?).ok();
-        match value {
-            Value::String(text) => Ok(Self::Text(text.clone())),
-            Value::Array(list) if list.len() > 1 && !list.iter().all(Value::is_number) => {
-                Err(Failure::invalid("prompt", "has several texts")
-                    .with_hint("send a request for each"))
-            }
-            Value::Array(list) => {
-                let tokens = list.iter().map(token).collect::<Option<Vec<u32>>>();
-                tokens
-                    .map(Self::Tokens)
-                    .ok_or_else(|| Failure::invalid("prompt", "has a number that is not a token"))
-            }
-            _ => Err(Failure::invalid("prompt", "must be a text or a list of tokens")),
+/// The one text of a request.
+fn one_text(value: &Value) -> Result<Prompt, Failure> {
+    match value {
+        Value::Array(list) if list.len() > 1 && !list.iter().all(Value::is_number) => {
+            Err(Failure::invalid("prompt", "has several texts")
+                .with_hint("send a request for each"))
         }
+        value => Prompt::read("prompt", value),
     }
 }
 

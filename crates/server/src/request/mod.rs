@@ -2,5 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod completion;
+pub(crate) mod embedding;
 pub(crate) mod fields;
+pub(crate) mod prompt;
 pub(crate) mod settings;

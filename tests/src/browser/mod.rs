@@ -2,10 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod window;
+
+pub use window::Window;
+
 use crate::succeed;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What the browser is always told: a page alone, and no requests of its own.
+const ARGUMENTS: &[&str] = &[
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--hide-scrollbars",
+];
 
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
 /// The browser; where there is none, the test says that it is skipped.
@@ -46,10 +61,9 @@ pub fn look(browser: &Path, page: &Path, dark: bool, width: u32) -> Seen {
     let command = |what: &str| {
         let mut command = Command::new(browser);
         command
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update"])
+            .args(ARGUMENTS)
             .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"])
-            .args(["--virtual-time-budget=3000", "--hide-scrollbars"])
+            .arg("--virtual-time-budget=3000")
             .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
             .arg(format!("--window-size={width},900"))
             .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
