@@ -7,18 +7,18 @@ use crate::block::Attention;
 use crate::graph::{Graph, int32, int64};
 use crate::spec::SoftmaxForm;
 
-/// Attention of queries (1, heads, T, width) over keys and values (key and value heads, C, width)
-/// under the mask (1, 1, T, C), times what the gate lets through, (1, heads, T, width), if there is
+/// Attention of queries (1, heads, T, width) over keys and values (key and value heads, n, width)
+/// under the mask (1, 1, T, n), times what the gate lets through, (1, heads, T, width), if there is
 /// one: rows (1, T, heads * width).
 pub(crate) fn attend(
     graph: &mut Graph<'_>,
     attention: &Attention,
     (queries, gate): (Var, Option<Var>),
     [keys, values]: [Var; 2],
-    mask: Var,
+    (mask, positions): (Var, u64),
 ) -> Result<Var> {
-    let keys = repeat_heads(graph, keys)?;
-    let values = repeat_heads(graph, values)?;
+    let keys = repeat_heads(graph, keys, positions)?;
+    let values = repeat_heads(graph, values, positions)?;
     let width = graph.spec.head_dimension;
     let scores = graph.builder.matmul(queries, keys, false, true)?;
     let scores = match attention.score_cap {
@@ -51,8 +51,9 @@ pub(crate) fn cap_values(graph: &mut Graph<'_>, x: Var, scale: f64, cap: f64) ->
     builder.mul(bounded, cap)
 }
 
-/// Each head as often as queries share it: (key and value heads, C, width) to (1, heads, C, width).
-fn repeat_heads(graph: &mut Graph<'_>, heads: Var) -> Result<Var> {
+/// Each head as often as queries share it: (key and value heads, n, width) to (1, heads, n, width), of
+/// n positions.
+fn repeat_heads(graph: &mut Graph<'_>, heads: Var, positions: u64) -> Result<Var> {
     let spec = graph.spec;
     let group = spec.attention_heads / spec.key_value_heads;
     if group == 1 {
@@ -60,8 +61,7 @@ fn repeat_heads(graph: &mut Graph<'_>, heads: Var) -> Result<Var> {
     }
     let apart = graph.builder.expand_dims(heads, &[1])?;
     let repeated = graph.builder.tile(apart, &[1, int32(group)?, 1, 1])?;
-    let shape =
-        [1, int64(spec.attention_heads)?, int64(spec.context)?, int64(spec.head_dimension)?];
+    let shape = [1, int64(spec.attention_heads)?, int64(positions)?, int64(spec.head_dimension)?];
     graph.builder.reshape(repeated, &shape)
 }
 

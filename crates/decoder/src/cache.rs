@@ -4,7 +4,6 @@
 use anemll_mil::{DataType, Result, TensorType, Var};
 
 use crate::graph::{Graph, int32};
-use crate::spec::STATE_NAME;
 
 /// The state of a function and its present content.
 pub(crate) struct Cache {
@@ -17,10 +16,14 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Declares the state. `position` is the first token's position, int32 (1).
+    /// Declares the state, where the keys and values of any layer are in it. `position` is the first
+    /// token's position, int32 (1).
     pub(crate) fn declare(graph: &mut Graph<'_>, position: Var) -> Result<Self> {
+        if graph.spec.cached_layers() == 0 {
+            return Ok(Self::none());
+        }
         let kind = TensorType::new(DataType::Float16, &graph.spec.state_shape());
-        let state = graph.builder.state(STATE_NAME, kind)?;
+        let state = graph.builder.state(graph.spec.state_name(), kind)?;
         Ok(Self { kept: Some((state, position)), end: None, content: None })
     }
 

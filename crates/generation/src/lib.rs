@@ -3,6 +3,7 @@
 
 pub mod arrays;
 pub mod chat_template;
+mod continuity;
 pub mod conversation;
 pub mod distance;
 pub mod embedder;
