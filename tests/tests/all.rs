@@ -12,6 +12,7 @@ mod command_line;
 mod commands;
 mod comparison;
 mod compile;
+mod coreai_bundle;
 mod damaged;
 mod diff;
 mod dist;

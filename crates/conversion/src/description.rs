@@ -192,7 +192,8 @@ impl Description {
             functions: functions(layout, package),
             default_function: package.default_function.clone(),
         };
-        let states = || model.states.iter().filter(|state| !state.name.is_empty());
+        let own = if layout.states.is_empty() { &model.states } else { &layout.states };
+        let states = || own.iter().filter(|state| !state.name.is_empty());
         let ring = |state: &StateInfo| Some((state.name.clone(), Ring::of(state)?));
         // A ring of which nothing is known is gone through once, as what each token replaces.
         let recurrent = |state: &&StateInfo| match state.kind {

@@ -4,7 +4,7 @@ use anemll_mil::{Error, Result, Var};
 
 use crate::attention::attend;
 use crate::block::{Attention, Mixer, NormPlacement, QueryKeyNorm};
-use crate::cache::Cache;
+use crate::cache::{Cache, Content};
 use crate::columns::Columns;
 use crate::convolution::short_convolution;
 use crate::delta_net::{DeltaInputs, delta_net};
@@ -129,14 +129,17 @@ fn self_attention(
         queries = rotation.apply(graph, queries, spec.attention_heads)?;
         keys = rotation.apply(graph, keys, spec.key_value_heads)?;
     }
-    let (kept, mask) = match inputs.ring.as_mut().filter(|_| spec.is_in_ring(layer)) {
-        Some(ring) => (ring.update(graph, layer, [keys, values])?, ring.mask()?),
+    let (content, mask) = match inputs.ring.as_mut().filter(|_| spec.is_in_ring(layer)) {
+        Some(ring) => {
+            let [keys, values] = ring.update(graph, layer, [keys, values])?;
+            (Content { keys, values, channels_first: false }, ring.mask()?)
+        }
         None => {
-            let (keys, values) = inputs.cache.update(graph, layer, keys, values)?;
-            ([keys, values], (inputs.masks.of(attention.window), spec.context))
+            let content = inputs.cache.update(graph, layer, keys, values)?;
+            (content, (inputs.masks.of(attention.window), spec.context))
         }
     };
-    let mixed = attend(graph, attention, (queries, gate), kept, mask)?;
+    let mixed = attend(graph, attention, (queries, gate), content, mask)?;
     project_output(graph, mixed, layer)
 }
 

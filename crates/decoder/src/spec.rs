@@ -204,6 +204,17 @@ impl DecoderSpec {
         [2 * self.cached_layers(), self.key_value_heads, self.state_length(), self.head_dimension]
     }
 
+    /// Elements of all keys, or of all values, of a token.
+    pub(crate) const fn key_value_width(&self) -> u64 {
+        self.key_value_heads.saturating_mul(self.head_dimension)
+    }
+
+    /// Shape of a state of keys or values whose channels stand before positions, float16: (layers
+    /// with attention, 1, key and value heads × width, 1, positions).
+    pub fn channel_state_shape(&self) -> [u64; 5] {
+        [self.cached_layers(), 1, self.key_value_width(), 1, self.state_length()]
+    }
+
     /// Shape of the state of short convolutions, float16: (layers with one, 1, taps before the
     /// present token's, width of the stream). The i-th of them has row i, the oldest column first.
     pub fn convolution_state_shape(&self) -> Option<[u64; 4]> {
