@@ -4,7 +4,7 @@ use crate::attribute::{Attribute, choice};
 use crate::element::ElementType;
 use crate::operations;
 use crate::program::{Block, Operation, frame};
-use crate::types::{TensorType, Type};
+use crate::types::{Layout, TensorType, Type};
 use std::collections::HashMap;
 
 /// A value of a block that is being built.
@@ -454,6 +454,24 @@ impl BlockBuilder {
         let second = self.zeros(&scales);
         let operands = [data, scale, offset, second];
         self.emit_one("primitive.blockwise_shift_scale_v2", &operands, kind.of(scales.element))
+    }
+
+    /// The same elements without a layout.
+    pub fn without_layout(&mut self, x: Value) -> Value {
+        let kind = self.tensor(x);
+        match kind.layout {
+            None => x,
+            Some(_) => {
+                let plain = TensorType { layout: None, ..kind };
+                self.emit_one("ax.copy_discarding_constraints_v1", &[x], plain)
+            }
+        }
+    }
+
+    /// The same elements in a layout.
+    pub fn with_layout(&mut self, x: Value, layout: Layout) -> Value {
+        let kind = TensorType { layout: Some(layout), ..self.tensor(x) };
+        self.emit_one("ax.copy_with_constraints_v1", &[x], kind)
     }
 
     /// A state's content and the token after it was read.

@@ -20,8 +20,17 @@ pub struct Compiled {
     pub bytes: u64,
 }
 
-/// Lowers a package, and writes the asset whole or not at all; `replace` allows another one to be
-/// there. The same package gives the same bytes.
+/// Which names and types the functions of an asset have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// Those of the package.
+    Package,
+    /// Those that the package's metadata asks for under [`anemll_layout::apple::INTERFACE`]; else its own.
+    Asked,
+}
+
+/// Lowers a package, and writes the asset whole or not at all; another one that is there is replaced.
+/// The same package gives the same bytes.
 ///
 /// # Errors
 /// Those of opening the package; [`codes::COMPILE_FAILED`] for what Core AI lacks, by function and
@@ -30,7 +39,7 @@ pub fn compile(
     package: &Path,
     destination: &Path,
     producer: &str,
-    replace: bool,
+    interface: Interface,
 ) -> Result<Compiled> {
     let opened = Package::open(package)?;
     let shown = package.display().to_string();
@@ -40,7 +49,7 @@ pub fn compile(
     let checked = validate_resolved(opened.model().clone(), &opened)
         .map_err(|error| failed(format!("the program is not valid: {error}")))?;
     let mut blobs = Blobs::new(&opened);
-    let functions = functions::all(checked.model(), &mut blobs)
+    let functions = functions::all(checked.model(), interface, &mut blobs)
         .map_err(|error| error.with_at(shown.clone()))?;
     let version = needed_version(&functions);
     let program = Program { version, functions, blobs: blobs.list().to_vec() };
@@ -54,7 +63,7 @@ pub fn compile(
         description: said.and_then(|said| text(&said.short_description)),
         custom: said.map(custom).unwrap_or_default(),
     };
-    asset::write(destination, &program, &metadata, replace, |index, output| {
+    asset::write(destination, &program, &metadata, true, |index, output| {
         blobs.write(index, output)
     })?;
     Ok(Compiled {

@@ -1,12 +1,16 @@
 //! Functions of a package: which shapes each has, what it takes and gives.
 
+use crate::Interface;
 use crate::blobs::Blobs;
+use crate::face::Face;
 use crate::failure::Failure;
-use crate::lower::{Lowering, Shapes};
-use anemll_aicode::{Function, Port, Type};
+use crate::lower::{Lowering, Shapes, Whole};
+use anemll_aicode::Function;
+use anemll_layout::apple::{self, Role};
 use anemll_mil::{FunctionInterface, interface, model};
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::{Model, mil};
+use std::collections::BTreeSet;
 
 /// An error about a program, as users see it.
 pub(crate) fn refusal(error: &anemll_mil::Error) -> Error {
@@ -14,21 +18,93 @@ pub(crate) fn refusal(error: &anemll_mil::Error) -> Error {
         .with_hint("`anemll inspect` lists the operations; Core ML may run what Core AI lacks")
 }
 
-/// Every function of a model, in the order of its description.
-pub(crate) fn all<'a>(model: &'a Model, blobs: &mut Blobs<'a>) -> Result<Vec<Function>> {
+/// Every function of a model, in the order of its description, with the names and types that the
+/// interface asks for.
+pub(crate) fn all<'a>(
+    model: &'a Model,
+    wanted: Interface,
+    blobs: &mut Blobs<'a>,
+) -> Result<Vec<Function>> {
     let program = model::program(model).map_err(|error| refusal(&error))?;
     let interfaces = interface(model).map_err(|error| refusal(&error))?;
+    let largest = wanted_by(model, wanted).then(|| largest_context(&interfaces));
     let mut functions = Vec::new();
     for described in &interfaces {
         let function = program.functions.get(&described.name).ok_or_else(|| {
             let text = format!("the program has no function `{}`", described.name);
             refusal(&anemll_mil::Error::new(text))
         })?;
+        if let Some(largest) = largest {
+            functions.extend(for_apps(function, described, largest, functions.is_empty(), blobs)?);
+            continue;
+        }
         for (name, shapes) in variants(described)? {
-            functions.push(one(function, described, &name, &shapes, blobs)?);
+            functions.push(one(function, described, (&name, Face::Package), &shapes, blobs)?);
         }
     }
+    if largest.is_some() {
+        check_static(&functions)?;
+    }
     Ok(functions)
+}
+
+/// Whether a package asks for the interface of Apple's apps, and gets it.
+fn wanted_by(model: &Model, wanted: Interface) -> bool {
+    let description = model.description.as_ref();
+    let metadata = description.and_then(|description| description.metadata.as_ref());
+    let asked = metadata.and_then(|metadata| metadata.user_defined.get(apple::INTERFACE));
+    wanted == Interface::Asked && asked.is_some_and(|asked| asked == apple::STATIC)
+}
+
+fn largest_context(interfaces: &[FunctionInterface]) -> u64 {
+    let roles = interfaces.iter().filter_map(|described| Role::parse(&described.name));
+    roles.filter_map(Role::context).max().unwrap_or(0)
+}
+
+/// What becomes of a function for apps: itself, and of the `first` that gathers embeddings also the one
+/// that gives their table; nothing of one that apps do not know.
+fn for_apps<'a>(
+    function: &'a mil::Function,
+    described: &FunctionInterface,
+    largest: u64,
+    first: bool,
+    blobs: &mut Blobs<'a>,
+) -> Result<Vec<Function>> {
+    let Some(role) = Role::parse(&described.name) else { return Ok(Vec::new()) };
+    let mut functions = Vec::new();
+    if first {
+        let whole =
+            Lowering::load_table(function, blobs).map_err(|failure| placed(failure, described))?;
+        functions.push(named(apple::LOAD_EMBEDDINGS, whole));
+    }
+    let (_, shapes) = variants(described)?.swap_remove(0);
+    let face = Face::Apple { role, largest };
+    functions.push(one(function, described, (&described.name, face), &shapes, blobs)?);
+    Ok(functions)
+}
+
+/// Apps choose functions by the tokens and the context that are left, so there must be one for each.
+fn check_static(functions: &[Function]) -> Result<()> {
+    let refused = |text: String| {
+        let error = anemll_mil::Error::new(format!("for Apple's apps, {text}"));
+        Err(refusal(&error))
+    };
+    let roles: BTreeSet<Role> =
+        functions.iter().filter_map(|function| Role::parse(&function.name)).collect();
+    let contexts: BTreeSet<u64> = roles.iter().filter_map(|role| role.context()).collect();
+    let tokens: BTreeSet<u64> = roles.iter().map(|role| role.tokens()).collect();
+    if contexts.is_empty() {
+        return refused("the package has no functions such as `extend_512_64`".to_owned());
+    }
+    let mut needed: Vec<Role> =
+        tokens.iter().map(|tokens| Role::Gather { tokens: *tokens }).collect();
+    for (context, tokens) in contexts.iter().flat_map(|c| tokens.iter().map(|t| (*c, *t))) {
+        needed.extend([Role::Extend { context, tokens }, Role::Prompt { context, tokens }]);
+    }
+    match needed.iter().find(|role| !roles.contains(role)) {
+        Some(role) => refused(format!("the package lacks the function `{}`", role.name())),
+        None => Ok(()),
+    }
 }
 
 /// The names and shapes that a function gets: its own name for the default shapes, and one that
@@ -71,26 +147,30 @@ fn variants(described: &FunctionInterface) -> Result<Vec<(String, Shapes)>> {
     Ok(variants)
 }
 
+fn placed(failure: Failure, described: &FunctionInterface) -> Error {
+    match failure {
+        Failure::Program(error) => refusal(&error.in_function(&described.name)),
+        Failure::Reading(error) => error,
+    }
+}
+
+fn named(name: &str, whole: Whole) -> Function {
+    let Whole { inputs, outputs, body } = whole;
+    Function { name: name.to_owned(), inputs, outputs, body, ..Function::default() }
+}
+
 fn one<'a>(
     function: &'a mil::Function,
     described: &FunctionInterface,
-    name: &str,
+    (name, face): (&str, Face),
     shapes: &Shapes,
     blobs: &mut Blobs<'a>,
 ) -> Result<Function> {
     let block = model::block(function).map_err(|error| refusal(&error))?;
-    let place = |error: Failure| match error {
-        Failure::Program(error) => refusal(&error.in_function(&described.name)),
-        Failure::Reading(error) => error,
-    };
-    let mut lowering = Lowering::begin(function, shapes, blobs).map_err(place)?;
+    let place = |failure| placed(failure, described);
+    let mut lowering = Lowering::begin(function, shapes, face, blobs).map_err(place)?;
     for operation in &block.operations {
         lowering.operation(operation).map_err(place)?;
     }
-    let (inputs, body, kinds) = lowering.finish(&block.outputs).map_err(place)?;
-    let states = inputs.iter().filter(|port| matches!(port.kind, Type::State(_)));
-    let tokens = states.filter_map(|port| Some(Port::new(port.name.as_ref()?, Type::Token)));
-    let outputs = block.outputs.iter().zip(kinds).map(|(name, kind)| Port::new(name, kind));
-    let outputs = tokens.chain(outputs).collect();
-    Ok(Function { name: name.to_owned(), inputs, outputs, body, ..Function::default() })
+    lowering.finish(&block.outputs).map(|whole| named(name, whole)).map_err(place)
 }

@@ -4,6 +4,7 @@
 
 use anemll_aicode::asset::Asset;
 use anemll_aicode::{Attribute, ElementType, TensorType as CoreTensor, Type, verify};
+use anemll_coreai::Interface;
 use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, Result, TensorType, Var, combine_functions,
     function_model,
@@ -29,7 +30,7 @@ fn compiled(folder: &Path, model: &Model) -> anemll_plugin_api::Result<Asset> {
     let source = folder.join("x.mlmodel");
     std::fs::write(&source, coreml_proto::write(model)).unwrap();
     let path = folder.join("x.aimodel");
-    anemll_coreai::compile(&source, &path, "a test", true)?;
+    anemll_coreai::compile(&source, &path, "a test", Interface::Asked)?;
     let asset = Asset::open(&path)?;
     verify(&asset.program).unwrap();
     Ok(asset)

@@ -4,23 +4,26 @@ use anemll_mil::{Result, Var};
 
 use crate::activations::logistic;
 use crate::block::Attention;
+use crate::cache::Content;
 use crate::graph::{Graph, int32, int64};
 use crate::spec::SoftmaxForm;
 
-/// Attention of queries (1, heads, T, width) over keys and values (key and value heads, C, width)
-/// under the mask (1, 1, T, C), times what the gate lets through, (1, heads, T, width), if there is
+/// Attention of queries (1, heads, T, width) over the keys and values that are kept, of n positions,
+/// under the mask (1, 1, T, n), times what the gate lets through, (1, heads, T, width), if there is
 /// one: rows (1, T, heads * width).
 pub(crate) fn attend(
     graph: &mut Graph<'_>,
     attention: &Attention,
     (queries, gate): (Var, Option<Var>),
-    [keys, values]: [Var; 2],
-    mask: Var,
+    content: Content,
+    (mask, positions): (Var, u64),
 ) -> Result<Var> {
-    let keys = repeat_heads(graph, keys)?;
-    let values = repeat_heads(graph, values)?;
     let width = graph.spec.head_dimension;
-    let scores = graph.builder.matmul(queries, keys, false, true)?;
+    let channels_first = content.channels_first;
+    let own = if channels_first { [width, positions] } else { [positions, width] };
+    let keys = repeat_heads(graph, content.keys, own)?;
+    let values = repeat_heads(graph, content.values, own)?;
+    let scores = graph.builder.matmul(queries, keys, false, !channels_first)?;
     let scores = match attention.score_cap {
         None => {
             let scale = graph.builder.scalar_f16(attention.score_scale as f32)?;
@@ -30,7 +33,7 @@ pub(crate) fn attend(
     };
     let scores = graph.builder.add(scores, mask)?;
     let weights = softmax(graph, scores)?;
-    let mut mixed = graph.builder.matmul(weights, values, false, false)?;
+    let mut mixed = graph.builder.matmul(weights, values, false, channels_first)?;
     if let Some(gate) = gate {
         let share = logistic(graph, gate)?;
         mixed = graph.builder.mul(mixed, share)?;
@@ -51,8 +54,9 @@ pub(crate) fn cap_values(graph: &mut Graph<'_>, x: Var, scale: f64, cap: f64) ->
     builder.mul(bounded, cap)
 }
 
-/// Each head as often as queries share it: (key and value heads, C, width) to (1, heads, C, width).
-fn repeat_heads(graph: &mut Graph<'_>, heads: Var) -> Result<Var> {
+/// Each head as often as queries share it: (key and value heads, …) to (1, heads, …), where the rest is
+/// the head's `own` axes.
+fn repeat_heads(graph: &mut Graph<'_>, heads: Var, own: [u64; 2]) -> Result<Var> {
     let spec = graph.spec;
     let group = spec.attention_heads / spec.key_value_heads;
     if group == 1 {
@@ -60,8 +64,7 @@ fn repeat_heads(graph: &mut Graph<'_>, heads: Var) -> Result<Var> {
     }
     let apart = graph.builder.expand_dims(heads, &[1])?;
     let repeated = graph.builder.tile(apart, &[1, int32(group)?, 1, 1])?;
-    let shape =
-        [1, int64(spec.attention_heads)?, int64(spec.context)?, int64(spec.head_dimension)?];
+    let shape = [1, int64(spec.attention_heads)?, int64(own[0])?, int64(own[1])?];
     graph.builder.reshape(repeated, &shape)
 }
 

@@ -1,95 +1,193 @@
-//! The state that holds keys and values: writing a layer's new rows, reading them all.
-//! Of layers with other mixers, it has no rows. Where a text goes through in one call, there is none.
+//! The states that hold keys and values: writing a layer's new tokens, reading them all.
+//! Of layers with other mixers, they have nothing. Where a text goes through in one call, there are none.
 
 use anemll_mil::{DataType, Result, TensorType, Var};
+use anemll_plugin_api::data::{CacheForm, KEY_CACHE, VALUE_CACHE};
 
-use crate::graph::{Graph, int32};
-use crate::spec::STATE_NAME;
+use crate::graph::{Graph, int32, int64};
 
-/// The state of a function and its present content.
+/// The states of a function and their present content.
 pub(crate) struct Cache {
-    /// The state, and the first position that is written, int32 (1); nothing where none is kept.
-    kept: Option<(Var, Var)>,
+    kept: Kept,
+    /// The first position that is written, int32 (1); nothing where none is kept.
+    position: Option<Var>,
     /// One past the last position that is written, int32 (1).
     end: Option<Var>,
-    /// What the state holds now, once it has been read.
+}
+
+/// How keys and values are kept.
+enum Kept {
+    /// Not at all.
+    Nothing,
+    /// In one state, rows of keys before those of values: [`CacheForm::Rows`].
+    Rows(State),
+    /// In a state of each, channels before positions: [`CacheForm::Channels`].
+    Channels { keys: State, values: State },
+}
+
+/// A state, and what it holds now, once it has been read.
+#[derive(Clone, Copy)]
+struct State {
+    name: Var,
     content: Option<Var>,
 }
 
+/// All that attention of a layer looks at, of each key and value head: (C, width), or (width, C) where
+/// channels stand before positions.
+#[derive(Clone, Copy)]
+pub(crate) struct Content {
+    pub(crate) keys: Var,
+    pub(crate) values: Var,
+    pub(crate) channels_first: bool,
+}
+
 impl Cache {
-    /// Declares the state. `position` is the first token's position, int32 (1).
+    /// Declares the states, where the keys and values of any layer are in them. `position` is the first
+    /// token's position, int32 (1).
     pub(crate) fn declare(graph: &mut Graph<'_>, position: Var) -> Result<Self> {
-        let kind = TensorType::new(DataType::Float16, &graph.spec.state_shape());
-        let state = graph.builder.state(STATE_NAME, kind)?;
-        Ok(Self { kept: Some((state, position)), end: None, content: None })
+        if graph.spec.cached_layers() == 0 {
+            return Ok(Self::none());
+        }
+        let builder = &mut graph.builder;
+        let mut declare = |name: &str, shape: &[u64]| -> Result<State> {
+            let state = builder.state(name, TensorType::new(DataType::Float16, shape))?;
+            Ok(State { name: state, content: None })
+        };
+        let kept = match graph.cache {
+            CacheForm::Channels => {
+                let shape = graph.spec.channel_state_shape();
+                // Functions of one package may be for several contexts, and states of one name agree.
+                let name = |name: &str| match graph.own_context {
+                    Some(context) => format!("{name}_{context}"),
+                    None => name.to_owned(),
+                };
+                let [keys, values] = [KEY_CACHE, VALUE_CACHE].map(name);
+                let keys = declare(&keys, &shape)?;
+                Kept::Channels { keys, values: declare(&values, &shape)? }
+            }
+            _ => Kept::Rows(declare(graph.spec.state_name(), &graph.spec.state_shape())?),
+        };
+        Ok(Self { kept, position: Some(position), end: None })
     }
 
     /// No state: the tokens of one call are all that there are.
     pub(crate) const fn none() -> Self {
-        Self { kept: None, end: None, content: None }
+        Self { kept: Kept::Nothing, position: None, end: None }
     }
 
     /// Writes a layer's new keys and values, (1, key and value heads, T, width) each, and returns
-    /// all that the layer has up to the context's length, (key and value heads, C, width) each.
+    /// all that the layer has up to the context's length.
     pub(crate) fn update(
         &mut self,
         graph: &mut Graph<'_>,
         layer: u32,
         keys: Var,
         values: Var,
-    ) -> Result<(Var, Var)> {
-        let Some(kept) = self.kept else {
-            return Ok((graph.builder.squeeze(keys, &[0])?, graph.builder.squeeze(values, &[0])?));
-        };
-        let key_row = graph.spec.place_among_its_kind(layer);
-        let value_row = key_row + graph.spec.cached_layers();
-        self.write(graph, kept, key_row, keys)?;
-        let content = self.write(graph, kept, value_row, values)?;
-        let keys = row(graph, content, key_row)?;
-        let values = row(graph, content, value_row)?;
-        Ok((context_of(graph, keys)?, context_of(graph, values)?))
+    ) -> Result<Content> {
+        let bounds = self.bounds(graph)?;
+        let place = graph.spec.place_among_its_kind(layer);
+        match (&mut self.kept, bounds) {
+            (Kept::Rows(state), Some(bounds)) => {
+                let value_row = place + graph.spec.cached_layers();
+                state.write(graph, bounds, place, keys)?;
+                let content = state.write(graph, bounds, value_row, values)?;
+                let keys = row(graph, content, place)?;
+                let values = row(graph, content, value_row)?;
+                let (keys, values) = (context_of(graph, keys)?, context_of(graph, values)?);
+                Ok(Content { keys, values, channels_first: false })
+            }
+            (Kept::Channels { keys: key_state, values: value_state }, Some(bounds)) => {
+                let mut kept = |state: &mut State, update| {
+                    let columns = columns_of(graph, update)?;
+                    let content = state.write(graph, bounds, place, columns)?;
+                    heads_of(graph, content, place)
+                };
+                let keys = kept(key_state, keys)?;
+                let values = kept(value_state, values)?;
+                Ok(Content { keys, values, channels_first: true })
+            }
+            _ => {
+                let keys = graph.builder.squeeze(keys, &[0])?;
+                let values = graph.builder.squeeze(values, &[0])?;
+                Ok(Content { keys, values, channels_first: false })
+            }
+        }
     }
 
+    /// The positions that are written, from the first to before the last.
+    fn bounds(&mut self, graph: &mut Graph<'_>) -> Result<Option<[Var; 2]>> {
+        let Some(position) = self.position else { return Ok(None) };
+        let end = match self.end {
+            Some(end) => end,
+            None => {
+                let tokens = graph.builder.scalar_i32(int32(graph.tokens)?)?;
+                *self.end.insert(graph.builder.add(position, tokens)?)
+            }
+        };
+        Ok(Some([position, end]))
+    }
+}
+
+impl State {
     /// Replaces the new positions of one row, in the only pattern that the Neural Engine takes:
     /// read, update, write at once, read again (ANE rules ANE-042 and ANE-043).
     fn write(
         &mut self,
         graph: &mut Graph<'_>,
-        (state, position): (Var, Var),
+        [position, end]: [Var; 2],
         row: u64,
         update: Var,
     ) -> Result<Var> {
-        let tokens = int32(graph.tokens)?;
         let builder = &mut graph.builder;
-        let end = match self.end {
-            Some(end) => end,
-            None => {
-                let tokens = builder.scalar_i32(tokens)?;
-                *self.end.insert(builder.add(position, tokens)?)
-            }
-        };
         let content = match self.content {
             Some(content) => content,
-            None => builder.read_state(state)?,
+            None => builder.read_state(self.name)?,
         };
         let zero = builder.vector_i32(&[0])?;
         let first = builder.vector_i32(&[int32(row)?])?;
-        let begin = builder.concat(&[first, zero, position, zero], 0)?;
         let after = builder.vector_i32(&[int32(row + 1)?])?;
-        let end = builder.concat(&[after, zero, end, zero], 0)?;
-        let updated = builder.slice_update(
-            content,
-            update,
-            begin,
-            end,
-            &[false; 4],
-            &[false, true, false, true],
-        )?;
-        builder.write_state(state, updated)?;
-        let content = builder.read_state(state)?;
+        let (begin, end, whole): (_, _, &[bool]) = match graph.cache {
+            CacheForm::Channels => (
+                builder.concat(&[first, zero, zero, zero, position], 0)?,
+                builder.concat(&[after, zero, zero, zero, end], 0)?,
+                &[false, true, true, true, false],
+            ),
+            _ => (
+                builder.concat(&[first, zero, position, zero], 0)?,
+                builder.concat(&[after, zero, end, zero], 0)?,
+                &[false, true, false, true],
+            ),
+        };
+        let from_first = vec![false; whole.len()];
+        let updated = builder.slice_update(content, update, begin, end, &from_first, whole)?;
+        builder.write_state(self.name, updated)?;
+        let content = builder.read_state(self.name)?;
         self.content = Some(content);
         Ok(content)
     }
+}
+
+/// New keys or values as channels before positions: (1, key and value heads, T, width) to (1, 1, key
+/// and value heads × width, 1, T).
+fn columns_of(graph: &mut Graph<'_>, update: Var) -> Result<Var> {
+    let channels = int64(graph.spec.key_value_width())?;
+    let tokens = int64(graph.tokens)?;
+    let columns = match tokens {
+        1 => update,
+        _ => graph.builder.transpose(update, &[0, 1, 3, 2])?,
+    };
+    graph.builder.reshape(columns, &[1, 1, channels, 1, tokens])
+}
+
+/// One layer of a state whose channels stand before positions: (key and value heads, width, C).
+fn heads_of(graph: &mut Graph<'_>, content: Var, layer: u64) -> Result<Var> {
+    let [_, _, channels, _, length] = graph.spec.channel_state_shape();
+    let begin = [int32(layer)?, 0, 0, 0, 0];
+    let end = [int32(layer + 1)?, 1, int32(channels)?, 1, int32(length)?];
+    let whole = [false, true, true, true, true];
+    let layer = graph.builder.slice_by_index(content, &begin, &end, &[], &whole)?;
+    let (heads, width) = (graph.spec.key_value_heads, graph.spec.head_dimension);
+    graph.builder.reshape(layer, &[int64(heads)?, int64(width)?, int64(length)?])
 }
 
 /// One row of the state: (key and value heads, S, width).

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use anemll_mil::{DataType, DescriptionOptions, Dimension, FunctionBuilder, TensorType, Var};
 use anemll_plugin_api::Result;
-use anemll_plugin_api::data::{FunctionSpec, Purpose};
+use anemll_plugin_api::data::{CacheForm, FunctionSpec, Purpose};
 use coreml_proto::Model;
 
 use crate::block::{Attention, Mixer};
@@ -20,6 +20,7 @@ use crate::mask::Masks;
 use crate::norm::normalize;
 use crate::pooling::{self, PoolingInputs};
 use crate::recurrence::Recurrence;
+use crate::ring::Ring;
 use crate::rope::{Frequencies, RopeTables};
 use crate::rotary::Rotations;
 use crate::spec::DecoderSpec;
@@ -40,14 +41,17 @@ use crate::{embedding, first_token, head};
 /// | head with `argmax` | | `argmax_idx` int32 (n), `argmax_val` (n) |
 /// | head of a model that gives vectors | `pooling_weights` (1, 1, T), `pooled` (1, 1, hidden) besides | `output_pooled` (1, 1, hidden), `embedding` (1, 1, dimension) |
 ///
-/// All else is float16. T is 1 for [`Purpose::Infer`], else the batch B. The norm after the last
+/// All else is float16. T is what the function says; where it says nothing, it is 1 for
+/// [`Purpose::Infer`], else the batch B. C is the model's context, if the function has none of its own. The norm after the last
 /// layer belongs to the layers. [`Purpose::Prefill`] leaves out the last layer's MLP and that norm,
 /// since only the states matter, and gives row 0, (1, 1, hidden).
 ///
 /// A model that gives vectors has functions for [`Purpose::Embed`] alone. Where its batch is the whole
 /// context, they have neither a state of keys and values nor `current_pos`.
 ///
-/// Layers have all the states of [`DecoderSpec::states`], whether they use them or not.
+/// Layers have all the states of [`DecoderSpec::states`], whether they use them or not; with
+/// [`CacheForm::Channels`], those of keys and of values, (layers, 1, key and value heads × width, 1, C)
+/// each.
 ///
 /// # Errors
 /// A specification or a function whose parts do not go together.
@@ -55,8 +59,55 @@ pub fn lower(spec: &DecoderSpec, function: &FunctionSpec) -> Result<Model> {
     spec.validate()?;
     check(spec, function)?;
     let range = function.layers.map(|range| range.first..range.end);
+    // Of the whole model, so that functions for other contexts share them.
     let tables = tables_of(spec, range.unwrap_or_default())?;
-    build(spec, function, &tables).map_err(|error| graph_invalid(&function.id, &error))
+    let own = own_context(spec, function)?;
+    let own_context = own.as_ref().map(|own| own.context);
+    let spec = own.as_ref().unwrap_or(spec);
+    check_cache(spec, function)?;
+    build(spec, function, &tables, own_context).map_err(|error| graph_invalid(&function.id, &error))
+}
+
+/// The specification with the context that a function has for itself; nothing where it is the model's.
+fn own_context(spec: &DecoderSpec, function: &FunctionSpec) -> Result<Option<DecoderSpec>> {
+    let refuse = |reason: String| Err(function_invalid(&function.id, reason));
+    let context = function.context.unwrap_or(spec.context);
+    if context > spec.context {
+        return refuse(format!("has a context of {context}, beyond the model's {}", spec.context));
+    }
+    if let Some(tokens) = function.tokens.filter(|tokens| !(1..=context).contains(tokens)) {
+        return refuse(format!("takes {tokens} tokens at once, of a context of {context}"));
+    }
+    if context == spec.context {
+        return Ok(None);
+    }
+    let own = DecoderSpec { context, ..spec.clone() };
+    own.validate()?;
+    Ok(Some(own))
+}
+
+/// Checks that keys and values can be kept as the function wants.
+fn check_cache(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
+    let refuse = |reason: &str| Err(function_invalid(&function.id, reason));
+    match function.cache {
+        CacheForm::Rows => Ok(()),
+        CacheForm::Channels if function.layers.is_none() => Ok(()),
+        CacheForm::Channels if !spec.keeps_keys() => {
+            refuse("keeps keys, of which this model has none")
+        }
+        CacheForm::Channels if spec.ring_window().is_some() => {
+            refuse("keeps all keys and values, and --window-cache ring keeps the last ones alone")
+        }
+        CacheForm::Channels if spec.states().len() != 1 => {
+            refuse("keeps keys and values alone, and this model has other states")
+        }
+        CacheForm::Channels if spec.state_length() != spec.context => refuse(&format!(
+            "keeps {} positions, no multiple of 32 and of the model's {} tokens a call",
+            spec.context, spec.batch
+        )),
+        CacheForm::Channels => Ok(()),
+        _ => refuse("keeps keys in a way that this version of the frontend does not know"),
+    }
 }
 
 /// The tables of the rotations that these layers have.
@@ -118,13 +169,20 @@ fn build(
     spec: &DecoderSpec,
     function: &FunctionSpec,
     tables: &[Option<RopeTables>],
+    own_context: Option<u64>,
 ) -> anemll_mil::Result<Model> {
-    let tokens = if function.purpose == Purpose::Infer { 1 } else { spec.batch };
-    let mut graph = Graph { spec, builder: FunctionBuilder::new(), tokens };
+    let tokens = match (function.tokens, function.purpose) {
+        (Some(tokens), _) => tokens,
+        (None, Purpose::Infer) => 1,
+        (None, _) => spec.batch,
+    };
+    let builder = FunctionBuilder::new();
+    let mut graph = Graph { spec, builder, tokens, cache: function.cache, own_context };
     let mut options = DescriptionOptions::default();
     let alone = function.layers.is_none() && !function.head;
     let start = if function.embedding {
-        let one_or_many = alone && function.purpose != Purpose::Embed;
+        let fixed = function.purpose == Purpose::Embed || function.tokens.is_some();
+        let one_or_many = alone && !fixed;
         input_ids(&mut graph, one_or_many, &mut options.enumerated_shapes)?
     } else {
         let kind = TensorType::new(DataType::Float16, &[1, tokens, spec.hidden_size]);
@@ -186,6 +244,7 @@ struct Declared {
     positions: Var,
     mask: Var,
     cache: Cache,
+    ring: Option<Ring>,
     columns: Option<Columns>,
     recurrence: Option<Recurrence>,
 }
@@ -209,11 +268,16 @@ fn declare_layer_inputs(
         Some(current) => Cache::declare(graph, current)?,
         None => Cache::none(),
     };
+    let ring = current.map(|current| Ring::declare(graph, current)).transpose()?.flatten();
     let columns = Columns::declare(graph)?;
     let recurrence = Recurrence::declare(graph)?;
     let positions = current.filter(|_| tokens == 1).unwrap_or(position_ids);
-    let declared = Declared { positions, mask, cache, columns, recurrence };
-    if let Some(current) = current.filter(|_| attentions(graph.spec, range).next().is_none()) {
+    let declared = Declared { positions, mask, cache, ring, columns, recurrence };
+    // A batch finds its place in a ring by the mask.
+    let spec = graph.spec;
+    let mut range = range.filter(|layer| spec.block(*layer).mixer.attention().is_some());
+    let asked = range.any(|layer| tokens == 1 || !spec.is_in_ring(layer));
+    if let Some(current) = current.filter(|_| !asked) {
         // Without a cache to write to, no one asks for `current_pos` either.
         let copy = graph.builder.identity(current)?;
         graph.builder.name_value(copy, "current_pos_tmp")?;
@@ -239,8 +303,13 @@ fn add_layers(
 ) -> anemll_mil::Result<Var> {
     let spec = graph.spec;
     let rotations = Rotations::gather(graph, inputs.positions, tables)?;
-    let windows = attentions(spec, range.clone()).filter_map(|attention| attention.window);
+    let whole = range.clone().filter(|layer| !spec.is_in_ring(*layer));
+    let windows = whole.filter_map(|layer| spec.block(layer).mixer.attention()?.window);
     let masks = Masks::new(graph, inputs.mask, windows)?;
+    let mut ring = inputs.ring.filter(|_| range.clone().any(|layer| spec.is_in_ring(layer)));
+    if let Some(ring) = &mut ring {
+        ring.begin(graph, inputs.mask)?;
+    }
     let (mut columns, mut recurrence) = (inputs.columns, inputs.recurrence);
     let has =
         |suits: fn(&Mixer) -> bool| range.clone().any(|layer| suits(&spec.block(layer).mixer));
@@ -255,7 +324,7 @@ fn add_layers(
         Some(recurrence) => Some(DeltaInputs { recurrence, triangles: Triangles::new(graph)? }),
         None => None,
     };
-    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks, columns, delta };
+    let mut shared = LayerInputs { rotations, cache: inputs.cache, ring, masks, columns, delta };
     let last = spec.layers() - 1;
     let ends_model = range.contains(&last);
     for layer in range {

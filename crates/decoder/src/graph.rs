@@ -1,6 +1,7 @@
 //! What the pieces of a function share: the specification, the builder, the number of tokens.
 
 use anemll_mil::{DataType, Error, FunctionBuilder, Result, Var};
+use anemll_plugin_api::data::CacheForm;
 
 use crate::spec::DecoderSpec;
 use crate::weights::{LayerWeight, Matrix, Weight};
@@ -11,6 +12,10 @@ pub(crate) struct Graph<'a> {
     pub(crate) builder: FunctionBuilder,
     /// Tokens that the function takes.
     pub(crate) tokens: u64,
+    /// How it keeps keys and values.
+    pub(crate) cache: CacheForm,
+    /// Its context, where that is not the model's.
+    pub(crate) own_context: Option<u64>,
 }
 
 impl Graph<'_> {

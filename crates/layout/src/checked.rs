@@ -76,6 +76,13 @@ fn check(layout: &Layout) -> Result<()> {
         }
         members.insert(&file.id, &file.functions);
     }
+    if let Some(bundle) = &layout.bundle {
+        bundle.files.keys().try_for_each(|name| check_file_name("a file of the bundle", name))?;
+        unique("file of the bundle", bundle.files.keys())?;
+        if bundle.compiler.is_empty() {
+            return Err(layout_error("is a bundle of no compiler"));
+        }
+    }
     let last = layout.steps.len() as u32;
     if layout.steps.is_empty() || !layout.steps.iter().map(|step| step.number).eq(1..=last) {
         return Err(layout_error("does not number its steps from 1"));
@@ -221,7 +228,8 @@ fn unique<'a>(
 mod tests {
     use super::*;
     use crate::{combined, evaluation};
-    use anemll_plugin_api::data::{FunctionSpec, RunOrder, WeightFile};
+    use anemll_plugin_api::Value;
+    use anemll_plugin_api::data::{Bundle, FunctionSpec, RunOrder, WeightFile};
 
     fn function(id: &str) -> FunctionSpec {
         FunctionSpec::new(id, Purpose::Infer)
@@ -252,7 +260,7 @@ mod tests {
     #[test]
     fn layouts_that_cannot_be_carried_out_are_refused() {
         type Damage = fn(&mut Layout);
-        let damages: [(&str, Damage); 33] = [
+        let damages: [(&str, Damage); 36] = [
             ("\"../x\"", |layout| layout.packages[0].stem = "../x".into()),
             ("\"/x\"", |layout| layout.packages[0].stem = "/x".into()),
             ("a\\\\b", |layout| layout.packages[0].stem = "a\\b".into()),
@@ -286,6 +294,14 @@ mod tests {
             ("a purpose that", |layout| layout.functions[0].purpose = Purpose::Unknown),
             ("a kind that", |layout| layout.packages[0].kind = PackageKind::Unknown),
             ("has control characters", |layout| layout.steps[0].title = "\u{1b}[2J".into()),
+            ("\"../t\"", |layout| {
+                layout.bundle = Some(Bundle::new("x").with_file("../t", Value::Null));
+            }),
+            ("twice", |layout| {
+                let bundle = Bundle::new("x").with_file("t.json", Value::Null);
+                layout.bundle = Some(bundle.with_file("T.json", Value::Null));
+            }),
+            ("no compiler", |layout| layout.bundle = Some(Bundle::new(""))),
         ];
         for (what, damage) in damages {
             let mut layout = layout();

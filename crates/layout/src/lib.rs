@@ -3,6 +3,7 @@
 //! The names, metadata keys and steps are those of ANEMLL 0.3.5, so that its apps find the parts.
 
 pub mod anemll;
+pub mod apple;
 mod checked;
 mod combine;
 mod combiner;

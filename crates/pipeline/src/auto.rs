@@ -44,7 +44,12 @@ pub(super) fn settings(
     plugins: &Plugins,
     model: &Model<'_>,
 ) -> Result<(Settings, Option<String>)> {
-    let wishes = Wishes { argmax: arguments.argmax, options: arguments.quantizer.options.clone() };
+    let wishes = Wishes {
+        argmax: arguments.argmax,
+        contexts: arguments.contexts.clone(),
+        queries: arguments.queries.clone(),
+        options: arguments.quantizer.options.clone(),
+    };
     let limits = Limits::of_megabytes(arguments.max_chunk_mb.into());
     let chooser = Chooser { arguments, plugins, model, limits: &limits, wishes };
     let (candidate, chunks, reason) = match (arguments.combiner.as_str(), arguments.chunk) {

@@ -31,6 +31,10 @@ pub struct Candidate<'a> {
 pub struct Wishes {
     /// `--argmax`.
     pub argmax: bool,
+    /// `--contexts`.
+    pub contexts: Vec<u64>,
+    /// `--queries`.
+    pub queries: Vec<u64>,
     /// What was typed with `-O`, for any component.
     pub options: Vec<TypedOption>,
 }
@@ -105,7 +109,16 @@ impl<'a> Candidate<'a> {
         let this = (Stage::Combiner, self.id());
         component_options::add(&mut options, &wishes.options, self.plugins, this);
         let argmax = wishes.argmax.then(|| json!(true));
-        let flags = [("--chunk", CHUNKS, chunks.map(Value::from)), ("--argmax", ARGMAX, argmax)];
+        let list = |numbers: &[u64]| {
+            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            (!numbers.is_empty()).then(|| json!(numbers.join(",")))
+        };
+        let flags = [
+            ("--chunk", CHUNKS, chunks.map(Value::from)),
+            ("--argmax", ARGMAX, argmax),
+            ("--contexts", "contexts", list(&wishes.contexts)),
+            ("--queries", "queries", list(&wishes.queries)),
+        ];
         for (flag, name, value) in flags {
             let Some(value) = value else { continue };
             if !self.has(name) {

@@ -63,7 +63,10 @@ pub fn run(
         None => hash_source(&directory, show)?,
     };
     let identity = Identity::new(source_sha256.clone(), job.options.clone(), job.plugin_list()?);
-    let small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
+    let mut small_files = SmallFiles::read(&directory, !arguments.no_tokenizer)?;
+    if let (Some(bundle), Some(_)) = (&job.layout.bundle, &job.compiler) {
+        small_files.add_bundle(bundle);
+    }
     let copies = Copies::default();
     let mut store = Store::open(&Request {
         directory: &arguments.output,

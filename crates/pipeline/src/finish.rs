@@ -10,7 +10,7 @@ use anemll_generation::chat_template;
 use anemll_generation::embedder::Embedder;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
-use anemll_plugin_api::data::{Layout, ModelDescription, PackageSpec};
+use anemll_plugin_api::data::{Bundle, Layout, ModelDescription, PackageSpec};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::{OutputName, Store};
@@ -44,6 +44,19 @@ impl SmallFiles {
         }
         files.extend(templates(directory.path()));
         Ok(Self { files })
+    }
+
+    /// Adds what makes a bundle of the output directory: its files, and the tokenizer's once more in a
+    /// folder of their own.
+    pub(super) fn add_bundle(&mut self, bundle: &Bundle) {
+        let plain = self.files.iter().filter(|(name, _)| !name.contains('/'));
+        let copies = plain
+            .map(|(name, bytes)| (format!("{}/{name}", anemll_store::TOKENIZER), bytes.clone()));
+        let mut added: Vec<(String, Vec<u8>)> = copies.collect();
+        for (name, contents) in &bundle.files {
+            added.push((name.clone(), format!("{contents:#}\n").into_bytes()));
+        }
+        self.files.extend(added);
     }
 
     /// SHA-256 over names and contents: another one where a file changed, came or went, and the

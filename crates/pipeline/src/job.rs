@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::steps::{Steps, Task, Workers};
 use crate::weight_record::WeightRecord;
 use crate::{
-    auto, built_in_text, component_options, far, finish, meta, packages, report, settings,
+    auto, built_in_text, bundle, component_options, far, finish, meta, packages, report, settings,
     statistics, task, weight_record,
 };
 use anemll_calibration::Quality;
@@ -69,15 +69,6 @@ impl<'a> Job<'a> {
         (checked, sentence): (Option<CompanionFindings>, Option<SentenceModel>),
     ) -> Result<Self> {
         let (arch, frontend) = settings::frontend(arguments, plugins, config.text())?;
-        let (compiler_id, compiler) = match arguments.compiler.as_deref().unwrap_or(AUTOMATIC) {
-            NONE => (NONE.to_owned(), None),
-            id => {
-                let id = plugins.compiler_id(id)?;
-                let options = arguments.options_of(plugins, Stage::Compiler, &id);
-                let compiler = plugins.compiler_with(&id, &options)?;
-                (id, Some(compiler))
-            }
-        };
         let runtime = match arguments.runtime.as_str() {
             NONE => None,
             id => {
@@ -102,6 +93,19 @@ impl<'a> Job<'a> {
         };
         let (settings, choice) = auto::settings(arguments, plugins, &opened)?;
         let combiner = plugins.combiner(&settings.combiner, &settings.options)?;
+        let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
+        let layout = CheckedLayout::new(layout)?;
+        task::check_combiner(&settings.combiner, &description, &layout)?;
+        let (compiler_id, compiler) =
+            match bundle::compiler(arguments, &layout)?.unwrap_or(AUTOMATIC) {
+                NONE => (NONE.to_owned(), None),
+                id => {
+                    let id = plugins.compiler_id(id)?;
+                    let options = arguments.options_of(plugins, Stage::Compiler, &id);
+                    let compiler = plugins.compiler_with(&id, &options)?;
+                    (id, Some(compiler))
+                }
+            };
         let mut chain = vec![(Stage::Arch, arch.as_str()), (Stage::Combiner, &settings.combiner)];
         chain.extend(quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
         chain.extend(compiler.as_ref().map(|_| (Stage::Compiler, compiler_id.as_str())));
@@ -111,9 +115,6 @@ impl<'a> Job<'a> {
         if quantization.is_none() && matches!(arguments.calibration, CalibrationChoice::File(_)) {
             return Err(statistics::for_nobody());
         }
-        let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
-        let layout = CheckedLayout::new(layout)?;
-        task::check_combiner(&settings.combiner, &description, &layout)?;
         let mut options = settings.options_json(arguments)?;
         if let Some(sentence) = &sentence {
             options["embedding"] = task::options(sentence);

@@ -6,6 +6,7 @@
 mod auto;
 mod bits;
 mod built_in_text;
+mod bundle;
 mod cache;
 pub mod calibrate;
 pub mod combiners;

@@ -43,6 +43,14 @@ pub struct ConvertRequest {
     pub context: u64,
     /// Tokens that one call of `prefill` takes.
     pub batch: u64,
+    /// Contexts that there are functions for, the largest of which is `context`; none leaves it to the
+    /// combiner.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contexts: Vec<u64>,
+    /// Numbers of tokens that functions take, the largest of which is `batch`; none leaves it to the
+    /// combiner.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<u64>,
     /// Id of the combiner, or [`AUTO`].
     pub combiner: String,
     /// Chunks of the layers; none leaves it to the combiner.
@@ -117,6 +125,8 @@ impl ConvertRequest {
             task: None,
             context: 512,
             batch: 64,
+            contexts: Vec::new(),
+            queries: Vec::new(),
             combiner: AUTO.to_owned(),
             chunk: None,
             max_chunk_mb: 950,

@@ -30,7 +30,7 @@ pub use disk::{Disk, System};
 pub use error::io_error;
 pub use fingerprint::{FileRecord, Fingerprints, sha256};
 pub use identity::Identity;
-pub use name::OutputName;
+pub use name::{OutputName, TOKENIZER};
 pub use record::StepRecord;
 pub use store::Store;
 pub use view::{Request, View, is_begun, refuse_conflict};

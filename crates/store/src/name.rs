@@ -21,6 +21,8 @@ const FILES: [&str; 6] = [
 ];
 /// The folder of chat templates beside the one for plain conversations.
 pub(crate) const TEMPLATES: &str = "additional_chat_templates";
+/// The folder that has the tokenizer's files once more, where the output directory is a bundle.
+pub const TOKENIZER: &str = "tokenizer";
 /// Names below `.anemll` that are the store's own.
 const RESERVED: [&str; 2] = ["conversion.json", "journal.json"];
 /// Most bytes of one part of a name, as file systems have it.
@@ -28,7 +30,7 @@ const LONGEST_PART: usize = 255;
 
 /// The name of an output, relative to the output directory, with slashes on every system:
 /// `NAME.mlpackage`, `NAME.mlmodelc`, `NAME.aimodel`, a small file such as `meta.yaml`, a chat template below
-/// `additional_chat_templates`, or one of these below `.anemll`. No other text is one, whoever wrote
+/// `additional_chat_templates`, a small file below `tokenizer`, or one of these below `.anemll`. No other text is one, whoever wrote
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -111,6 +113,7 @@ fn problem(text: &str) -> Option<&'static str> {
     let right = match parts.as_slice() {
         [name] => FILES.contains(name) || (!name.starts_with('.') && ends_in(&ENDINGS)),
         [TEMPLATES, name] => !name.starts_with('.') && ends_in(&["jinja"]),
+        [TOKENIZER, name] => FILES.contains(name) || (!name.starts_with('.') && ends_in(&["json"])),
         [OWN, name] => !name.starts_with('.') && !RESERVED.contains(name) && ends_in(&["json"]),
         [OWN, "evaluate", name] => !name.starts_with('.') && ends_in(&["mlpackage"]),
         [OWN, "weights", name] => !name.starts_with('.') && ends_in(&["json"]),
@@ -134,6 +137,8 @@ mod tests {
             "merges.txt",
             "anemll-report.json",
             "additional_chat_templates/tool_use.jinja",
+            "tokenizer/tokenizer.json",
+            "tokenizer/chat_template.jinja",
             "anemll-run.json",
             ".anemll/evaluate/llama_evaluate_chunk_01of02.mlpackage",
             ".anemll/weights/chunk_01.json",
@@ -167,6 +172,11 @@ mod tests {
             "META.YAML",
             "additional_chat_templates",
             "additional_chat_templates/x.json",
+            "tokenizer",
+            "tokenizer/page.jinja",
+            "tokenizer/x.mlpackage",
+            "tokenizer/.x.json",
+            "tokenizer/../x.jinja",
             "additional_chat_templates/.x.jinja",
             "additional_chat_templates/../x.jinja",
             "model.safetensors",

@@ -1,7 +1,7 @@
 //! What is in an output directory, without touching it.
 
 use crate::disk::{exists, is_folder};
-use crate::name::TEMPLATES;
+use crate::name::{TEMPLATES, TOKENIZER};
 use crate::record::{self, StepRecord};
 use crate::source::Source;
 use crate::{FileRecord, Fingerprints, Identity, OWN, OutputName};
@@ -140,7 +140,7 @@ impl View {
         let mut view = Self { directory: directory.to_owned(), staging, ..Self::default() };
         let steps = view.staging.join(STEPS);
         // One inside the other: below a link, nothing is looked at.
-        for folder in [OWN, ".anemll/evaluate", ".anemll/weights", TEMPLATES] {
+        for folder in [OWN, ".anemll/evaluate", ".anemll/weights", TEMPLATES, TOKENIZER] {
             refuse_no_folder(&directory.join(folder))?;
         }
         refuse_no_folder(&view.staging)?;

@@ -19,6 +19,7 @@ pub const EXAMPLES: &str = "Examples:
   anemll convert ./SmolLM2-135M -o ./out --chunk 4 --lut2 6 --lut3 8
   anemll convert ./SmolLM2-135M -o ./out --lut none
   anemll --plugin ./libllama.so convert ./SmolLM2-135M -o ./out --restart 5
+  anemll convert ./SmolLM2-135M -o ./bundle --combiner coreai-bundle --contexts 512,2048
   anemll convert Qwen/Qwen3-0.6B -o ./qwen";
 
 const STEPS: &str = "Steps";
@@ -41,6 +42,18 @@ pub struct ConvertArguments {
     /// Tokens that one call of `prefill` takes.
     #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
+    /// What the caches of layers with a sliding window hold: the whole context, or a ring of the last
+    /// positions.
+    #[arg(long, value_name = "full|ring", default_value = "full", value_parser = ["full", "ring"])]
+    pub window_cache: String,
+    /// Contexts that there are functions for, in place of --context; for a combiner with the option
+    /// `contexts`.
+    #[arg(long, value_name = "TOKENS,…", value_delimiter = ',', value_parser = count, conflicts_with = "context")]
+    pub contexts: Vec<u64>,
+    /// Numbers of tokens that functions take, in place of --batch; for a combiner with the option
+    /// `queries`.
+    #[arg(long, value_name = "TOKENS,…", value_delimiter = ',', value_parser = count, conflicts_with = "batch")]
+    pub queries: Vec<u64>,
     /// How the model is cut into packages: the id of a combiner plugin; auto: by size.
     #[arg(long, value_name = "ID", default_value = "auto")]
     pub combiner: String,
@@ -76,8 +89,8 @@ pub struct ConvertArguments {
     /// Architecture to use, where several accept the model.
     #[arg(long, value_name = "ID")]
     pub arch: Option<String>,
-    /// Compiler backend for the .mlmodelc step, or `none`; default: coremlcompiler where it can run,
-    /// else mlmodelc.
+    /// Compiler backend for the .mlmodelc step, or `none`; default: what the combiner needs, else
+    /// coremlcompiler where it can run, else mlmodelc.
     #[arg(long, value_name = "ID")]
     pub compiler: Option<String>,
     /// Runtime for the test step, or `none`.
@@ -145,8 +158,10 @@ impl From<&ConvertArguments> for ConvertRequest {
             model: typed.model.to_owned(),
             output: typed.output.clone(),
             task: typed.task,
-            context: typed.context,
-            batch: typed.batch,
+            context: typed.contexts.iter().copied().max().unwrap_or(typed.context),
+            batch: typed.queries.iter().copied().max().unwrap_or(typed.batch),
+            contexts: typed.contexts.clone(),
+            queries: typed.queries.clone(),
             combiner: typed.combiner.clone(),
             chunk: typed.chunk,
             max_chunk_mb: typed.max_chunk_mb,
@@ -154,7 +169,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             argmax: typed.argmax,
             split_lm_head: typed.split_lm_head,
             head: typed.head.map(Into::into),
-            quantizer: (&typed.quantizer).into(),
+            quantizer: typed.quantizer.with_window_cache(&typed.window_cache),
             calibration: typed.calibration.clone(),
             goal: (&typed.goal).into(),
             decided: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::FunctionSpec;
+use super::{FunctionSpec, StateInfo};
 
 /// How a model is to be laid out, as far as every combiner can be asked. What only some can do,
 /// such as cutting the layers, is an option of the component.
@@ -266,6 +266,37 @@ pub struct Layout {
     /// How the model is run.
     #[serde(default)]
     pub run: RunOrder,
+    /// The states of its functions, where they are not [the model's](super::ModelDescription::states).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<StateInfo>,
+    /// What makes the output directory a bundle, which apps load as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
+}
+
+/// What apps that load a whole directory find in it beside what the compiler makes, and beside the
+/// tokenizer's files, which are in the folder `tokenizer`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Bundle {
+    /// Id of the compiler whose output the apps load: no other will do.
+    pub compiler: String,
+    /// Files of JSON, by their names in the output directory, which end in `.json`.
+    pub files: BTreeMap<String, Value>,
+}
+
+impl Bundle {
+    /// A bundle of what this compiler makes.
+    pub fn new(compiler: impl Into<String>) -> Self {
+        Self { compiler: compiler.into(), ..Self::default() }
+    }
+
+    /// The same bundle with one more file.
+    #[must_use]
+    pub fn with_file(mut self, name: impl Into<String>, contents: Value) -> Self {
+        self.files.insert(name.into(), contents);
+        self
+    }
 }
 
 impl Layout {
@@ -289,6 +320,8 @@ builders! {
         with_packages(packages: Vec<PackageSpec>);
         with_meta(meta: Map<String, Value>);
         with_run(run: RunOrder);
+        with_states(states: Vec<StateInfo>);
+        with_bundle(bundle: impl Into<Option<Bundle>>);
     }
 }
 

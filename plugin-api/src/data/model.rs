@@ -188,6 +188,10 @@ pub enum StateKind {
     /// going back to an earlier position only takes another mask.
     #[default]
     Cache,
+    /// A cache that holds the last positions alone, each at the place that its number leaves when it is
+    /// divided by their count, the third size of the shape; tokens see [`StateInfo::window`] of them.
+    /// Going back is possible as far as what is seen there was not overwritten.
+    Ring,
     /// Each token replaces what the tokens before it left. There is no going back, and tokens that
     /// only fill up a batch must not be run. It counts as zeros where the first token of a call
     /// stands at position 0.
@@ -208,12 +212,15 @@ pub struct StateInfo {
     /// What becomes of it when tokens are run.
     #[serde(default)]
     pub kind: StateKind,
+    /// Of a [`StateKind::Ring`]: tokens that a token sees, itself among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
 }
 
 impl StateInfo {
     /// A cache of this name and shape.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<u64>>) -> Self {
-        Self { name: name.into(), shape: shape.into(), kind: StateKind::Cache }
+        Self { name: name.into(), shape: shape.into(), kind: StateKind::Cache, window: None }
     }
 
     /// Its bytes in memory; saturates.
@@ -225,6 +232,7 @@ impl StateInfo {
 builders! {
     impl StateInfo {
         with_kind(kind: StateKind);
+        with_window(window: impl Into<Option<u64>>);
     }
 }
 
@@ -364,7 +372,7 @@ pub enum Purpose {
 
 /// One function that a frontend lowers: which pieces of the model, and what for.
 ///
-/// A function that is only the embedding takes `(1, 1)` and `(1, B)` tokens.
+/// A function that is only the embedding takes `(1, 1)` and `(1, B)` tokens, if nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FunctionSpec {
@@ -382,12 +390,60 @@ pub struct FunctionSpec {
     /// Whether the head gives the largest logit's index and value per piece in place of logits.
     #[serde(default)]
     pub argmax: bool,
+    /// Tokens that its state holds, where they are not the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<u64>,
+    /// Tokens of a call, where neither one nor the model's batch of them is wanted. A function that is
+    /// only the embedding then takes just as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// How keys and values are kept.
+    #[serde(default, skip_serializing_if = "CacheForm::is_rows")]
+    pub cache: CacheForm,
 }
+
+/// How a function keeps keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CacheForm {
+    /// In the states of [`ModelDescription::states`].
+    #[default]
+    Rows,
+    /// In two states, [`KEY_CACHE`] and [`VALUE_CACHE`], float16 (layers, 1, key and value heads ×
+    /// width, 1, context): channels before positions. Where the context is the function's own, and less
+    /// than the model's, `_` and the context stand behind the names. Other states are not asked for.
+    Channels,
+    /// One that this version does not know. Frontends refuse such a function.
+    #[serde(other)]
+    Unknown,
+}
+
+impl CacheForm {
+    fn is_rows(&self) -> bool {
+        *self == Self::Rows
+    }
+}
+
+/// Name of the state of keys of [`CacheForm::Channels`].
+pub const KEY_CACHE: &str = "key_cache";
+/// Name of the state of values of [`CacheForm::Channels`].
+pub const VALUE_CACHE: &str = "value_cache";
 
 impl FunctionSpec {
     /// A function for this, with no piece of the model in it yet.
     pub fn new(id: impl Into<String>, purpose: Purpose) -> Self {
-        Self { id: id.into(), embedding: false, layers: None, head: false, purpose, argmax: false }
+        Self {
+            id: id.into(),
+            embedding: false,
+            layers: None,
+            head: false,
+            purpose,
+            argmax: false,
+            context: None,
+            tokens: None,
+            cache: CacheForm::Rows,
+        }
     }
 }
 
@@ -397,6 +453,9 @@ builders! {
         with_layers(layers: impl Into<Option<LayerRange>>);
         with_head(head: bool);
         with_argmax(argmax: bool);
+        with_context(context: impl Into<Option<u64>>);
+        with_tokens(tokens: impl Into<Option<u64>>);
+        with_cache(cache: CacheForm);
     }
 }
 

@@ -1,5 +1,5 @@
 //! What Apple's own runtime for Linux says of our Core AI assets: tiny models of every family against the
-//! logits of transformers, and every form of stored weights against numpy.
+//! logits of transformers, bundles as Apple's apps use them, and every form of stored weights against numpy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,11 @@ const MODELS: &[&str] = &[
     "variants/stablelm",
 ];
 
+/// Models of which bundles for Apple's apps are made, below `tests/models`, and their contexts, the largest of
+/// which is run.
+const BUNDLES: &[(&str, &str)] =
+    &[("tiny-llama", "64"), ("tiny-llama", "64,256"), ("tiny-qwen3", "128,256")];
+
 /// Context of the golden logits.
 const CONTEXT: &str = "256";
 
@@ -48,6 +53,7 @@ pub(super) fn run(root: &Path, target: &Path, built: &Artifacts, coremltools: &P
             .map_err(|error| format!("cannot remove {}: {error}", output.display()))?;
     }
     models(root, &output.join("models"), built, &python)?;
+    bundles(root, &output.join("bundles"), built, &python)?;
     forms(root, &output.join("forms"), built, [coremltools, &python])
 }
 
@@ -83,6 +89,24 @@ fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Resul
         let golden =
             if own.is_dir() { own } else { tests.join("models").join("golden").join(name) };
         witness.arg(asset(&made)?).arg(golden);
+    }
+    run_command(&mut witness)
+}
+
+/// Bundles, used as Apple's apps use them.
+fn bundles(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Result<()> {
+    let tests = root.join("tests");
+    let mut witness = Command::new(python);
+    witness.current_dir(root).arg(tests.join("witness").join("coreai_bundle.py"));
+    for (model, contexts) in BUNDLES {
+        let made = output.join(format!("{model}-{contexts}"));
+        let directory = tests.join("models").join(model);
+        let mut command = program(root, built);
+        command.args(["--quiet", "convert", "--model"]).arg(&directory).arg("--output").arg(&made);
+        command.args(["--combiner", "coreai-bundle", "--lut", "none", "--runtime", "none"]);
+        command.args(["--contexts", contexts, "--queries", "1,8,32"]);
+        run_command(&mut command)?;
+        witness.arg(&made).arg(tests.join("models").join("golden").join(model));
     }
     run_command(&mut witness)
 }

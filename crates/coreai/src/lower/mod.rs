@@ -9,6 +9,7 @@ mod slices;
 mod weights;
 
 use crate::blobs::Blobs;
+use crate::face::{self, Face};
 use crate::failure::Failure;
 use crate::reading::{self, Bound, Entries, Entry, Known};
 use anemll_aicode::{Block, BlockBuilder, Port, TensorType, Type, Value};
@@ -32,8 +33,16 @@ pub(crate) struct Lowering<'a, 'b> {
     made: HashMap<&'a str, Value>,
     states: Vec<State<'a>>,
     inputs: Vec<Port>,
+    face: Face,
     blobs: &'b mut Blobs<'a>,
     opset: Opset,
+}
+
+/// What a lowered function takes, does and gives.
+pub(crate) struct Whole {
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
+    pub(crate) body: Block,
 }
 
 /// A state: read once, at its first use, and written once, at the end. Writes in between only
@@ -59,14 +68,14 @@ impl<'a> Job<'a> {
 }
 
 impl<'a, 'b> Lowering<'a, 'b> {
-    /// Begins a function: its states, then its inputs with the given shapes.
+    /// Begins a function: its states, then its inputs with the given shapes, as the face has them.
     pub(crate) fn begin(
         function: &'a mil::Function,
         shapes: &Shapes,
+        face: Face,
         blobs: &'b mut Blobs<'a>,
     ) -> Lowered<Self> {
-        let opset = Opset::from_name(&function.opset);
-        let opset = opset.ok_or_else(|| format!("{:?} is not an opset", function.opset))?;
+        let opset = opset_of(function)?;
         let mut states = Vec::new();
         let mut tensors = Vec::new();
         for input in &function.inputs {
@@ -85,28 +94,100 @@ impl<'a, 'b> Lowering<'a, 'b> {
         }
         let mut ports = Vec::new();
         for (name, tensor) in &states {
-            let kind = Type::State(reading::tensor(tensor)?);
-            let name = Some((*name).to_owned());
+            let (name, kind) = face.state(name, reading::tensor(tensor)?)?;
+            let (name, kind) = (Some(name), Type::State(kind));
             ports.push(Port { name: name.clone(), kind, state: name });
         }
+        let mut inputs = Vec::new();
         for (name, tensor) in &tensors {
-            ports.push(Port::new(name, reading::tensor(tensor)?));
+            let input = face.input(name, reading::tensor(tensor)?)?;
+            ports.push(input.port.clone());
+            inputs.push(input);
         }
+        let table = if face.takes_table() { Some(face::table(function)?) } else { None };
+        ports.extend(table.iter().map(|(_, kind)| face::table_port(kind)));
         let builder = anemll_aicode::block(ports.iter().map(|port| port.kind.clone()).collect());
-        let mut entries = Entries::new();
-        let mut kept = Vec::new();
-        for (place, (name, tensor)) in states.iter().enumerate() {
-            let handle = builder.argument(place);
-            kept.push(State { name, handle, content: None, changed: false });
-            let kind = ValueType::State(tensor.clone());
-            entries.insert(name, Entry { kind, known: Known::State });
+        let (entries, made) = (Entries::new(), HashMap::new());
+        let mut lowering =
+            Self { builder, entries, made, states: Vec::new(), inputs: ports, face, blobs, opset };
+        let first = states.len();
+        for (place, (name, tensor)) in states.into_iter().enumerate() {
+            let handle = lowering.builder.argument(place);
+            lowering.states.push(State { name, handle, content: None, changed: false });
+            let kind = ValueType::State(tensor);
+            lowering.entries.insert(name, Entry { kind, known: Known::State });
         }
-        for (place, (name, tensor)) in tensors.into_iter().enumerate() {
-            let known = Known::Computed(builder.argument(states.len() + place));
-            entries.insert(name, Entry { kind: tensor.into(), known });
+        let last = first + tensors.len();
+        for ((place, (name, tensor)), input) in (first..).zip(tensors).zip(&inputs) {
+            let given = lowering.builder.argument(place);
+            let known = Known::Computed(input.inside(&mut lowering, given));
+            lowering.entries.insert(name, Entry { kind: tensor.into(), known });
         }
-        let made = HashMap::new();
-        Ok(Self { builder, entries, made, states: kept, inputs: ports, blobs, opset })
+        if let Some((name, kind)) = table {
+            let given = lowering.builder.argument(last);
+            let plain = lowering.builder.without_layout(given);
+            let rows = lowering.builder.reshape(plain, &kind.shape);
+            lowering.made.insert(name, rows);
+        }
+        Ok(lowering)
+    }
+
+    /// The function that gives the table of embeddings from which another one gathers.
+    pub(crate) fn load_table(
+        function: &'a mil::Function,
+        blobs: &'b mut Blobs<'a>,
+    ) -> Lowered<Whole> {
+        let opset = opset_of(function)?;
+        let (name, kind) = face::table(function)?;
+        let builder = anemll_aicode::block(Vec::new());
+        let (entries, made) = (Entries::new(), HashMap::new());
+        let (states, inputs, face) = (Vec::new(), Vec::new(), Face::Package);
+        let mut lowering = Self { builder, entries, made, states, inputs, face, blobs, opset };
+        let stored = |operation: &&mil::Operation| {
+            operation.r#type == "const" || operation.r#type.starts_with("constexpr_")
+        };
+        for operation in anemll_mil::model::block(function)?.operations.iter().filter(stored) {
+            lowering.operation(operation)?;
+        }
+        let port = face::table_port(&kind);
+        let rows = lowering.named(name)?;
+        let TensorType { shape, layout, .. } =
+            port.kind.tensor().ok_or("the table is no tensor")?.clone();
+        let rows = lowering.builder.reshape(rows, &shape);
+        let rows = match layout {
+            Some(layout) => lowering.builder.with_layout(rows, layout),
+            None => rows,
+        };
+        let body = lowering.builder.finish_function(&[rows]);
+        Ok(Whole { inputs: Vec::new(), outputs: vec![port], body })
+    }
+
+    /// What makes operations.
+    pub(crate) fn builder(&mut self) -> &mut BlockBuilder {
+        &mut self.builder
+    }
+
+    /// The value of a name.
+    pub(crate) fn named(&mut self, name: &'a str) -> Lowered {
+        self.value(Bound::Name(name))
+    }
+
+    /// The sum of one element of each state.
+    pub(crate) fn one_of_states(&mut self) -> Lowered {
+        let mut sum = None;
+        for place in 0..self.states.len() {
+            let content = self.content(place);
+            let rank = self.builder.shape(content).len();
+            let [first, after] = [0, 1].map(|bound| self.builder.signed(&vec![bound; rank]));
+            let one = self.builder.slice(content, [first, after, after], &vec![1; rank]);
+            let one = self.builder.reshape(one, &[1]);
+            let element = self.builder.tensor(one).element;
+            sum = Some(match sum {
+                None => one,
+                Some(sum) => self.builder.binary("add", sum, one, element),
+            });
+        }
+        sum.ok_or_else(|| "it has no states".into())
     }
 
     /// Lowers an operation.
@@ -298,13 +379,19 @@ impl<'a, 'b> Lowering<'a, 'b> {
     }
 
     fn read_state(&mut self, operation: &'a mil::Operation) -> Lowered {
-        let state = self.state(operation)?;
-        if let Some((_, content)) = self.states[state].content {
-            return Ok(content);
+        let place = self.state(operation)?;
+        Ok(self.content(place))
+    }
+
+    /// The present content of a state, which is read where it was not yet.
+    fn content(&mut self, place: usize) -> Value {
+        if let Some((_, content)) = self.states[place].content {
+            return content;
         }
-        let (content, token) = self.builder.read_state(self.states[state].handle);
-        self.states[state].content = Some((token, content));
-        Ok(content)
+        let (content, token) = self.builder.read_state(self.states[place].handle);
+        let content = self.builder.without_layout(content);
+        self.states[place].content = Some((token, content));
+        content
     }
 
     fn write_state(&mut self, operation: &'a mil::Operation) -> Lowered<()> {
@@ -329,13 +416,19 @@ impl<'a, 'b> Lowering<'a, 'b> {
         found.ok_or_else(|| format!("`{name}` is not a state").into())
     }
 
-    /// Ends the function: writes states, gives ports, block and the types of the outputs.
-    pub(crate) fn finish(
-        mut self,
-        outputs: &'a [String],
-    ) -> Lowered<(Vec<Port>, Block, Vec<Type>)> {
+    /// Ends the function: gives outputs as the face has them, and writes states.
+    pub(crate) fn finish(mut self, names: &'a [String]) -> Lowered<Whole> {
+        let named = match self.face {
+            Face::Apple { role, .. } => face::outputs(&mut self, role, names)?,
+            Face::Package => {
+                let value = |name: &'a String| Ok((name.clone(), self.named(name)?));
+                names.iter().map(value).collect::<Lowered<_>>()?
+            }
+        };
+        let mut outputs = Vec::new();
         let mut given = Vec::new();
-        for state in std::mem::take(&mut self.states) {
+        let states: Vec<_> = std::mem::take(&mut self.states);
+        for (state, port) in states.into_iter().zip(&self.inputs) {
             let (token, content) = match state.content {
                 Some(content) => content,
                 None => {
@@ -343,23 +436,31 @@ impl<'a, 'b> Lowering<'a, 'b> {
                     (token, content)
                 }
             };
-            given.push(match state.changed {
-                true => self.builder.write_state(state.handle, content, token),
-                false => token,
+            given.push(match (state.changed, self.builder.tensor(state.handle).layout) {
+                (false, _) => token,
+                (true, None) => self.builder.write_state(state.handle, content, token),
+                (true, Some(layout)) => {
+                    let content = self.builder.with_layout(content, layout);
+                    self.builder.write_state(state.handle, content, token)
+                }
             });
+            outputs.extend(port.name.as_ref().map(|name| Port::new(name, Type::Token)));
         }
-        let mut kinds = Vec::new();
-        for name in outputs {
-            let mut value = self.value(Bound::Name(name))?;
+        for (name, mut value) in named {
             // A function's input must not be its output.
             if self.builder.is_argument(value) {
                 value = self.builder.reshape_copy(value);
             }
-            kinds.push(self.builder.kind(value).clone());
+            outputs.push(Port::new(&name, self.builder.kind(value).clone()));
             given.push(value);
         }
-        Ok((self.inputs, self.builder.finish_function(&given), kinds))
+        Ok(Whole { inputs: self.inputs, outputs, body: self.builder.finish_function(&given) })
     }
+}
+
+fn opset_of(function: &mil::Function) -> Lowered<Opset> {
+    let opset = Opset::from_name(&function.opset);
+    opset.ok_or_else(|| format!("{:?} is not an opset", function.opset).into())
 }
 
 /// An axis counted from the front; negative ones count from the end.

@@ -153,14 +153,7 @@ fn refused<T>(result: Result<T>, entry: &str) {
 }
 
 fn function() -> FunctionSpec {
-    FunctionSpec {
-        id: "f".into(),
-        embedding: true,
-        layers: None,
-        head: false,
-        purpose: Purpose::Infer,
-        argmax: false,
-    }
+    FunctionSpec::new("f", Purpose::Infer).with_embedding(true)
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod runtime;
 
 pub use runtime::PythonRuntime;
 
+use anemll_coreai::Interface;
 use anemll_plugin_api::data::{Availability, Stage};
 use anemll_plugin_api::{
     Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, Runtime, codes,
@@ -50,7 +51,7 @@ impl Compiler for CoreAi {
         let mut name = name.to_owned();
         name.push(".aimodel");
         let destination = output_directory.join(name);
-        let compiled = anemll_coreai::compile(package, &destination, PRODUCER, true)?;
+        let compiled = anemll_coreai::compile(package, &destination, PRODUCER, Interface::Asked)?;
         let text = format!(
             "{}: functions {}; {} weights, {} bytes",
             destination.display(),
@@ -79,7 +80,10 @@ impl Plugin for CoreAiPlugin {
 
     fn runtime(id: &str, options: &ComponentOptions) -> Result<Box<dyn Runtime>> {
         match id {
-            runtime::ID => Ok(Box::new(PythonRuntime::new(options.string("python")?))),
+            runtime::ID => Ok(Box::new(PythonRuntime::new(
+                options.string("python")?,
+                options.integer("timeout")?,
+            ))),
             _ => Err(no_such_component(Stage::Runtime, id)),
         }
     }

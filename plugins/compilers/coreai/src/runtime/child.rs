@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const SCRIPT: &str = include_str!("run.py");
 
@@ -42,9 +45,52 @@ struct Answer {
     outputs: Vec<Head>,
 }
 
+/// A process that others may end while somebody waits for it.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Arc<Mutex<Child>>);
+
+impl Shared {
+    pub(super) fn new(child: Child) -> Self {
+        Self(Arc::new(Mutex::new(child)))
+    }
+
+    fn get(&self) -> MutexGuard<'_, Child> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, and waits for its end.
+    pub(super) fn end(&self) -> Option<ExitStatus> {
+        let mut child = self.get();
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().ok()
+    }
+
+    /// Does what waits for the process, which is ended after `limit`: then its pipes end too, and nobody
+    /// waits for ever. The answer comes with whether that was so.
+    pub(super) fn within<T>(&self, limit: Duration, work: impl FnOnce() -> T) -> (T, bool) {
+        let (done, waits) = channel::<()>();
+        let child = self.clone();
+        // It does nothing but wait: no work for the threads of the host.
+        let watch = std::thread::Builder::new().name("coreai-core".to_owned()).spawn(move || {
+            let late = waits.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            if late {
+                let _ = child.get().kill();
+            }
+            late
+        });
+        let result = work();
+        drop(done);
+        let late = watch.is_ok_and(|watch| watch.join().unwrap_or(false));
+        (result, late)
+    }
+}
+
 /// A process that runs one asset.
 pub(super) struct Runner {
-    child: Child,
+    child: Shared,
+    /// How long an answer may take.
+    limit: Duration,
     asks: ChildStdin,
     answers: BufReader<ChildStdout>,
     errors: PathBuf,
@@ -52,8 +98,13 @@ pub(super) struct Runner {
 
 impl Runner {
     /// Starts this Python with an asset; what it says on standard error goes to a file in `folder`. It answers
-    /// when the asset is loaded.
-    pub(super) fn start(python: &str, asset: &Path, folder: &Path) -> Result<Self> {
+    /// when the asset is loaded. No answer may take longer than `limit`.
+    pub(super) fn start(
+        python: &str,
+        asset: &Path,
+        folder: &Path,
+        limit: Duration,
+    ) -> Result<Self> {
         let errors = folder.join("errors.txt");
         let unavailable = |message: String, source: &std::io::Error| {
             Error::new(codes::RUNTIME_UNAVAILABLE, message).with_at(python).with_source(source)
@@ -71,20 +122,41 @@ impl Runner {
         let (Some(asks), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::new(codes::INTERNAL, "a process has no pipes"));
         };
-        let mut runner = Self { child, asks, answers: BufReader::new(answers), errors };
-        runner.answer().map_err(|error| error.with_at(asset.display().to_string()))?;
+        let (child, answers) = (Shared::new(child), BufReader::new(answers));
+        let mut runner = Self { child, limit, asks, answers, errors };
+        let ready = runner.timed(Self::answer);
+        ready.map_err(|error| error.with_at(asset.display().to_string()))?;
         Ok(runner)
     }
 
     /// Asks, and gives what is answered.
     ///
     /// # Errors
-    /// [`codes::RUN_FAILED`] where the process ended, with what it said.
+    /// [`codes::RUN_FAILED`] where the process ended, with what it said, and where it did not answer in
+    /// time.
     pub(super) fn ask(
         &mut self,
         asked: &Asked<'_>,
         parts: &[&[u8]],
     ) -> Result<Vec<(Head, Vec<u8>)>> {
+        self.timed(|runner| runner.exchange(asked, parts))
+    }
+
+    fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let (child, limit) = (self.child.clone(), self.limit);
+        match child.within(limit, || work(self)) {
+            (result, false) => result,
+            (_, true) => {
+                child.end();
+                let text = format!("coreai-core did not answer within {} seconds", limit.as_secs());
+                Err(Error::new(codes::RUN_FAILED, text).with_hint(
+                    "large models and many tokens take long there: allow more with -O timeout=SECONDS",
+                ))
+            }
+        }
+    }
+
+    fn exchange(&mut self, asked: &Asked<'_>, parts: &[&[u8]]) -> Result<Vec<(Head, Vec<u8>)>> {
         let line = serde_json::to_string(asked).map_err(|error| {
             Error::new(codes::INTERNAL, "a question has no JSON").with_source(&error)
         })?;
@@ -123,8 +195,7 @@ impl Runner {
     /// The error of a process that did not do what it was asked for, with the last lines that it said.
     fn ended(&mut self, reason: &str) -> Error {
         // It is of no use any more; killed, it can be waited for.
-        let _ = self.child.kill();
-        let status = self.child.wait().map(|status| status.to_string()).unwrap_or_default();
+        let status = self.child.end().map(|status| status.to_string()).unwrap_or_default();
         let said = std::fs::read(&self.errors).unwrap_or_default();
         let said = String::from_utf8_lossy(&said[said.len().saturating_sub(TOLD)..]).into_owned();
         let error =
@@ -138,8 +209,7 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.end();
     }
 }
 
@@ -157,6 +227,26 @@ mod tests {
         path.display().to_string()
     }
 
+    fn start(python: &str, folder: &Path, milliseconds: u64) -> Result<Runner> {
+        Runner::start(python, Path::new("x.aimodel"), folder, Duration::from_millis(milliseconds))
+    }
+
+    /// Whether it hangs before it is ready, or does not read what it is asked.
+    #[test]
+    fn a_process_that_does_not_answer_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let python = stand_in(folder.path(), "exec sleep 1000");
+        let error = start(&python, folder.path(), 50).map(drop).unwrap_err();
+        assert_eq!(error.code, codes::RUN_FAILED);
+        assert!(error.message.contains("did not answer within 0 seconds"), "{error:?}");
+        assert!(error.hint.unwrap().contains("timeout"));
+        let python = stand_in(folder.path(), "echo '{\"ready\":true}'; exec sleep 1000");
+        let mut runner = start(&python, folder.path(), 300).unwrap();
+        let more_than_a_pipe_takes = vec![0; 1 << 20];
+        let error = runner.ask(&Asked::default(), &[&more_than_a_pipe_takes]).unwrap_err();
+        assert!(error.message.contains("did not answer"), "{error:?}");
+    }
+
     #[test]
     fn answers_are_read_and_an_end_is_told_with_what_was_said() {
         let folder = tempfile::tempdir().unwrap();
@@ -164,7 +254,7 @@ mod tests {
                       echo '{\"outputs\":[{\"name\":\"y\",\"dtype\":\"int8\",\"shape\":[2],\"bytes\":2}]}'\n\
                       printf 'ab'; read asked; echo 'illegal shape' >&2; exit 3";
         let python = stand_in(folder.path(), script);
-        let mut runner = Runner::start(&python, Path::new("x.aimodel"), folder.path()).unwrap();
+        let mut runner = start(&python, folder.path(), 60_000).unwrap();
         let outputs = runner.ask(&Asked::default(), &[b"12"]).unwrap();
         assert_eq!((outputs[0].0.name.as_str(), outputs[0].1.as_slice()), ("y", &b"ab"[..]));
         let error = runner.ask(&Asked::default(), &[]).unwrap_err();
@@ -176,8 +266,7 @@ mod tests {
     fn what_does_not_load_is_told_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let python = stand_in(folder.path(), "echo 'version 9 is not supported' >&2");
-        let started = Runner::start(&python, Path::new("x.aimodel"), folder.path());
-        let error = started.map(drop).unwrap_err();
+        let error = start(&python, folder.path(), 60_000).map(drop).unwrap_err();
         assert_eq!(error.code, codes::RUN_FAILED);
         assert_eq!(error.at.as_deref(), Some("x.aimodel"));
     }

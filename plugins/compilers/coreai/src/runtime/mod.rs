@@ -4,17 +4,20 @@
 mod child;
 
 use crate::PRODUCER;
+use anemll_coreai::Interface;
 use anemll_mil::Port;
 use anemll_mlpackage::Package;
 use anemll_plugin_api::data::{Availability, FunctionSignature, SessionDescription, ValueInfo};
 use anemll_plugin_api::{
     DType, Error, Host, Level, Result, Runtime, Session, Sink, TensorView, codes,
 };
-use child::{Asked, Head, Runner};
+use child::{Asked, Head, Runner, Shared};
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The runtime's id.
 pub(crate) const ID: &str = "coreai-python";
@@ -28,32 +31,55 @@ const USUAL: &str = "python3.11";
 const HINT: &str = "coreai-core 1.0.0b3 needs Python 3.11 on Linux: make a virtual environment, install it there, and \
                     name its Python in ANEMLL_COREAI_PYTHON";
 
+/// Longest version that is read.
+const LONGEST_VERSION: u64 = 100;
+
+/// How long an answer may take where nothing is said, in seconds.
+const PATIENCE: u64 = 600;
+
+/// How long a Python may take to say which package it has.
+const GREETING: Duration = Duration::from_secs(60);
+
 /// The runtime.
 #[derive(Debug, Clone)]
 pub struct PythonRuntime {
     python: String,
+    limit: Duration,
 }
 
 impl PythonRuntime {
-    /// The runtime with this Python, or that of the environment.
-    pub fn new(python: Option<&str>) -> Self {
+    /// The runtime with this Python, or that of the environment; an answer may take so many seconds.
+    pub fn new(python: Option<&str>, seconds: Option<u64>) -> Self {
         let named = python.filter(|python| !python.is_empty()).map(str::to_owned);
         let python = named.or_else(|| std::env::var(VARIABLE).ok()).unwrap_or_else(|| USUAL.into());
-        Self { python }
+        Self { python, limit: Duration::from_secs(seconds.unwrap_or(PATIENCE)) }
+    }
+
+    /// The version of Apple's package that the Python has; nothing where it does not say.
+    fn version(&self, limit: Duration) -> Option<String> {
+        let mut child = Command::new(&self.python)
+            .args(["-c", "from importlib.metadata import version; print(version('coreai-core'))"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let says = child.stdout.take()?;
+        let child = Shared::new(child);
+        let mut said = String::new();
+        let (read, late) =
+            child.within(limit, || says.take(LONGEST_VERSION).read_to_string(&mut said));
+        child.end();
+        let said = said.trim();
+        (read.is_ok() && !late && !said.is_empty()).then(|| said.to_owned())
     }
 }
 
 impl Runtime for PythonRuntime {
     fn check(&self) -> Result<Availability> {
-        let asked = Command::new(&self.python)
-            .args(["-c", "from importlib.metadata import version; print(version('coreai-core'))"])
-            .output();
-        Ok(match asked {
-            Ok(answer) if answer.status.success() => {
-                let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-                Availability::yes(format!("coreai-core {version} of {}", self.python))
-            }
-            _ => Availability::no(format!("{} has no coreai-core; {HINT}", self.python)),
+        Ok(match self.version(GREETING) {
+            Some(version) => Availability::yes(format!("coreai-core {version} of {}", self.python)),
+            None => Availability::no(format!("{} has no coreai-core; {HINT}", self.python)),
         })
     }
 
@@ -63,7 +89,7 @@ impl Runtime for PythonRuntime {
             let text = format!("{} has no coreai-core", self.python);
             return Err(Error::new(codes::RUNTIME_UNAVAILABLE, text).with_hint(HINT));
         }
-        Ok(Box::new(PythonSession::open(&self.python, package, host)?))
+        Ok(Box::new(PythonSession::open(self, package, host)?))
     }
 }
 
@@ -101,17 +127,17 @@ struct PythonSession {
 }
 
 impl PythonSession {
-    fn open(python: &str, package: &Path, host: &Host) -> Result<Self> {
+    fn open(runtime: &PythonRuntime, package: &Path, host: &Host) -> Result<Self> {
         let folder = Folder::new(host)?;
         let asset = folder.0.join("package.aimodel");
         let description = describe(package)?;
-        let made = anemll_coreai::compile(package, &asset, PRODUCER, true)?;
+        let made = anemll_coreai::compile(package, &asset, PRODUCER, Interface::Package)?;
         host.log(
             Level::Debug,
             ID,
             &format!("{}: {}", package.display(), made.functions.join(", ")),
         );
-        let runner = Runner::start(python, &asset, &folder.0)?;
+        let runner = Runner::start(&runtime.python, &asset, &folder.0, runtime.limit)?;
         Ok(Self { description, runner, _folder: folder })
     }
 }
@@ -261,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_python_without_the_package_is_not_available() {
-        let missing = PythonRuntime::new(Some("no-such-python")).check().unwrap();
+        let missing = PythonRuntime::new(Some("no-such-python"), None).check().unwrap();
         assert!(!missing.available && missing.reason.contains(VARIABLE), "{missing:?}");
     }
 }
