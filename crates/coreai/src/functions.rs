@@ -35,7 +35,8 @@ pub(crate) fn all<'a>(
             refusal(&anemll_mil::Error::new(text))
         })?;
         if let Some(largest) = largest {
-            functions.extend(for_apps(function, described, largest, functions.is_empty(), blobs)?);
+            let has_table = functions.iter().any(|one: &Function| one.name == apple::LOAD_EMBEDDINGS);
+            functions.extend(for_apps(function, described, largest, has_table, blobs)?);
             continue;
         }
         for (name, shapes) in variants(described)? {
@@ -61,18 +62,18 @@ fn largest_context(interfaces: &[FunctionInterface]) -> u64 {
     roles.filter_map(Role::context).max().unwrap_or(0)
 }
 
-/// What becomes of a function for apps: itself, and of the `first` that gathers embeddings also the one
-/// that gives their table; nothing of one that apps do not know.
+/// What becomes of a function for apps: itself, and of one that gathers embeddings also the one that gives
+/// their table, if there is none yet; nothing of one that apps do not know.
 fn for_apps<'a>(
     function: &'a mil::Function,
     described: &FunctionInterface,
     largest: u64,
-    first: bool,
+    has_table: bool,
     blobs: &mut Blobs<'a>,
 ) -> Result<Vec<Function>> {
     let Some(role) = Role::parse(&described.name) else { return Ok(Vec::new()) };
     let mut functions = Vec::new();
-    if first {
+    if matches!(role, Role::Gather { .. }) && !has_table {
         let whole =
             Lowering::load_table(function, blobs).map_err(|failure| placed(failure, described))?;
         functions.push(named(apple::LOAD_EMBEDDINGS, whole));

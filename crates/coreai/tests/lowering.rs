@@ -5,6 +5,7 @@
 use anemll_aicode::asset::Asset;
 use anemll_aicode::{Attribute, ElementType, TensorType as CoreTensor, Type, verify};
 use anemll_coreai::Interface;
+use anemll_layout::apple;
 use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, Result, TensorType, Var, combine_functions,
     function_model,
@@ -266,4 +267,37 @@ fn every_simple_operation_is_lowered_to_what_verifies() {
     );
     let output = &asset.unwrap().program.functions[0].outputs[0];
     assert_eq!(output.kind, Type::Tensor(CoreTensor::new(ElementType::Float16, &[2, 6])));
+}
+
+/// Functions of a package that asks for the interface of Apple's apps.
+fn for_apps(functions: &[(&str, Model)]) -> Model {
+    let asks = [(apple::INTERFACE.to_owned(), apple::STATIC.to_owned())];
+    combine_functions(functions, functions[0].0, "", &BTreeMap::from(asks)).unwrap()
+}
+
+fn gathers(builder: &mut FunctionBuilder) -> Result<Var> {
+    let ids = builder.input("input_ids", TensorType::new(DataType::Int32, &[1, 8]))?;
+    let values = vec![half::f16::ONE; 512];
+    let table = builder.table_f16("table", &[32, 16], &values)?;
+    builder.gather(table, ids, 0)
+}
+
+#[test]
+fn what_apps_cannot_call_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let gather = || ("gather_embeddings_8", model(gathers));
+    let extend = ("extend_64_8", model(|builder| weighted(builder, 8)));
+    for (functions, expected) in [
+        (vec![("infer", model(gathers))], "no functions such as `extend_512_64`"),
+        (vec![gather()], "no functions such as `extend_512_64`"),
+        (vec![extend], "apps have nothing for the input `x`"),
+        (vec![("gather_embeddings_4", model(gathers))], "apps have nothing for the input `input_ids`"),
+    ] {
+        let error = compiled(folder.path(), &for_apps(&functions)).map(drop).unwrap_err();
+        assert!(error.message.contains(expected), "{expected}: {}", error.message);
+    }
+    // One that does not ask keeps its names.
+    let plain = combine_functions(&[gather()], "gather_embeddings_8", "", &BTreeMap::new()).unwrap();
+    let asset = compiled(folder.path(), &plain).unwrap();
+    assert_eq!(asset.program.functions[0].inputs[0].name.as_deref(), Some("input_ids"));
 }
