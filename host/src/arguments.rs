@@ -3,7 +3,7 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use anemll_generation::settings::Wanted;
-use anemll_pipeline::component_options::TypedOption;
+use anemll_pipeline::component_options::{FULL, TypedOption, WINDOW_CACHE};
 use anemll_pipeline::event::Event;
 use anemll_pipeline::goal::Goal;
 use anemll_pipeline::model_files::HeadChoice;
@@ -153,6 +153,18 @@ pub struct QuantizerArguments {
         visible_alias = "quantizer-option"
     )]
     pub options: Vec<TypedOption>,
+}
+
+impl QuantizerArguments {
+    /// The choice, and where caches of windows are not what they usually are, that option of the model's
+    /// plugin.
+    pub fn with_window_cache(&self, cache: &str) -> QuantizerChoice {
+        let mut choice = QuantizerChoice::from(self);
+        if cache != FULL {
+            choice.options.push(TypedOption::of_arch(WINDOW_CACHE, cache));
+        }
+        choice
+    }
 }
 
 impl From<&QuantizerArguments> for QuantizerChoice {

@@ -3,8 +3,9 @@
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
 use crate::commands::{
-    calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor, embed,
-    eval, explain, export, generate, inspect, plan, plugin, preflight, serve, split, sweep, verify,
+    bench, calibrate, chat, check, combine, compile, completions, convert, dedup, diff, doctor,
+    embed, eval, explain, export, generate, inspect, plan, plugin, preflight, serve, split, sweep,
+    verify,
 };
 use clap::{
     Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
@@ -136,6 +137,9 @@ pub enum Command {
     /// Continue a text with a conversion.
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArguments),
+    /// Measure how fast a conversion runs here: prompts, generated tokens, the first token, memory.
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArguments),
     /// Serve a conversion over HTTP: OpenAI's API, and a page to chat on.
     #[command(after_help = serve::EXAMPLES)]
     Serve(serve::ServeArguments),

@@ -88,6 +88,7 @@ fn run(cli: &mut Cli) -> Result<()> {
         Command::Chat(arguments) => commands::chat::run(arguments, &plugins()?),
         Command::Eval(arguments) => commands::eval::run(arguments, &plugins()?),
         Command::Embed(arguments) => commands::embed::run(arguments, &plugins()?),
+        Command::Bench(arguments) => commands::bench::run(arguments, &plugins()?),
         Command::Generate(arguments) => commands::generate::run(arguments, &plugins()?),
         Command::Serve(arguments) => commands::serve::run(arguments, &plugins()?),
         Command::Verify(arguments) => commands::verify::run(arguments, &plugins()?),

@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 import numpy
-from gguf import GGMLQuantizationType, GGUFWriter, quants
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 from gguf.constants import GGML_QUANT_SIZES
 from safetensors.numpy import save
 
@@ -33,9 +33,13 @@ CONVERTED = [
     ("variants/olmo2", "f16", None),
     ("variants/stablelm", "bf16", None),
     ("variants/all-biases", "f16", None),
+    ("variants/lfm2", "bf16", None),
     ("variants/qwen2-tied", "q8_0", None),
     ("tiny-llama", "q8_0", "gpt-2"),
 ]
+
+# A file that is written once more, as several of at most so many tensors.
+SPLIT = ("rope-llama3", 8)
 
 TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 
@@ -107,6 +111,24 @@ def make_blocks(folder: pathlib.Path) -> None:
     (folder / "blocks.safetensors").write_bytes(save(expected))
 
 
+def split(name: str, most: int, folder: pathlib.Path) -> None:
+    """Write the tensors and keys of a file of the folder into several, as the format's library splits them."""
+    reader = GGUFReader(folder / f"{name}.gguf")
+    architecture = reader.fields["general.architecture"].contents()
+    writer = GGUFWriter(folder / f"{name}-split.gguf", architecture, split_max_tensors=most)
+    for key, field in reader.fields.items():
+        if key == "general.architecture" or key.startswith("GGUF."):
+            continue
+        inner = field.types[1] if field.types[0] == GGUFValueType.ARRAY else None
+        writer.add_key_value(key, field.contents(), field.types[0], sub_type=inner)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def main() -> None:
     """Make all files, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -117,6 +139,7 @@ def main() -> None:
         make_blocks(folder)
         for model, kind, pre in CONVERTED:
             convert(model, kind, pre, folder / f"{pathlib.Path(model).name}.gguf")
+        split(*SPLIT, folder)
         if arguments.check:
             changed = [file.name for file in sorted(folder.iterdir()) if file.read_bytes() != (OUTPUT / file.name).read_bytes()]
             raise SystemExit(f"error: these would change: {', '.join(changed)}" if changed else 0)

@@ -45,6 +45,7 @@ mod quality_pages;
 mod quantizer;
 mod real_models;
 mod recurrent;
+mod rings;
 mod run_output;
 mod serve;
 mod serve_page;

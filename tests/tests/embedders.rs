@@ -4,6 +4,7 @@
 
 use anemll_generation::embedder::Embedder;
 use anemll_host::cli::{Cli, Command};
+use anemll_pipeline::compare::{CompareRequest, compare_vectors};
 use anemll_pipeline::plugins::Plugins;
 use anemll_shipped as _;
 use anemll_tests::{anemll, model};
@@ -207,6 +208,55 @@ fn texts_become_lines_of_json() {
         assert!(!done.status.success() && told.contains("A0712"), "{command:?}: {told}");
         assert!(told.contains("anemll embed"), "{told}");
     }
+}
+
+#[test]
+fn eval_says_how_far_vectors_are_from_the_originals() {
+    let (source, folder) = (with_tokenizer(), tempfile::tempdir().unwrap());
+    let texts = folder.path().join("texts");
+    fs::write(&texts, "another\n\nFind: a text\nthe third of them\n").unwrap();
+    let compare = |name: &str, lut: &str, model: &Path, text: Option<PathBuf>| {
+        let output = folder.path().join(name);
+        if !output.exists() {
+            convert(source.path(), &output, &["--lut", lut, "--combiner", "monolithic"]);
+        }
+        let request = CompareRequest {
+            meta: output.join("meta.yaml"),
+            model: model.to_owned(),
+            text,
+            tokens: u64::MAX,
+            arch: None,
+            head: None,
+            runtime: "cpu".to_owned(),
+            memory: None,
+            scratch: None,
+        };
+        let plugins = Plugins::discover(&[]).unwrap();
+        compare_vectors(&request, &plugins, &anemll_services::host(), &|_| {})
+    };
+    let plain = compare("plain", "none", source.path(), Some(texts.clone())).unwrap();
+    assert_eq!((plain.texts, plain.per_text[1].text.as_str()), (3, "Find: a text"));
+    assert!(plain.cosine_min > 0.9999 && plain.relative_l2_max < 5e-3, "{plain:?}");
+    assert_eq!(plain.nearest_agreement, Some(1.0));
+
+    let few = compare("few", "2", source.path(), Some(texts)).unwrap();
+    assert!(few.cosine_min < plain.cosine_min && few.relative_l2_mean > 0.01, "{few:?}");
+    // The same cosine, of the vectors themselves.
+    let tokenizer = anemll_tokenizer::Tokenizer::open(source.path()).unwrap();
+    let vector = |name: &str| -> Vec<f64> {
+        let mut embedder = open(&folder.path().join(name));
+        let vector = embedder.embed(&tokenizer, "another", None, false).unwrap().embedding;
+        vector.into_iter().map(f64::from).collect()
+    };
+    let (one, other) = (vector("few"), vector("plain"));
+    let dot: f64 = one.iter().zip(&other).map(|(one, other)| one * other).sum();
+    let cosine = dot / length(&one) / length(&other);
+    assert!((few.per_text[0].cosine - cosine).abs() < 1e-3, "{cosine} {few:?}");
+
+    let built_in = compare("plain", "none", source.path(), None).unwrap();
+    assert!(built_in.texts > 3 && built_in.cosine_min > 0.999, "{built_in:?}");
+    let other = compare("plain", "none", &embedder("qwen3-last"), None).unwrap_err();
+    assert!(other.message.contains("another model"), "{}", other.message);
 }
 
 #[test]

@@ -57,8 +57,11 @@ fn same(original: &Path, file: &str, tolerance: f32, differing: &[&str]) {
         assert!(equal || differing.contains(&key.as_str()), "{file}: {key}: {value} {original}");
     }
     for key in ["num_hidden_layers", "rms_norm_eps", "rope_theta", "model_type", "vocab_size"] {
-        let key =
-            if file.starts_with("stablelm") { &key.replace("rms_norm", "layer_norm") } else { key };
+        let key = match file {
+            "stablelm" => &key.replace("rms_norm", "layer_norm"),
+            "lfm2" => &key.replace("rms_norm", "norm"),
+            _ => key,
+        };
         assert!(ours.config().get(key).is_some(), "{file}: {key}");
     }
 }
@@ -77,9 +80,43 @@ fn tensors_and_configurations_are_those_of_the_originals() {
         ("granite", &[]),
         ("stablelm", &[]),
         ("all-biases", &[]),
+        ("lfm2", &[]),
     ] {
         same(&model("variants").join(file), file, 0.0, differing);
     }
+}
+
+/// The format's own library wrote the file once more, as three: whichever is named.
+#[test]
+fn a_model_in_several_files_is_one() {
+    for number in 1..=3 {
+        let file = format!("rope-llama3-split-0000{number}-of-00003");
+        same(&model("variants").join("rope-llama3"), &file, 0.0, &[]);
+    }
+}
+
+#[test]
+fn of_several_files_each_has_its_place() {
+    let name = |number: u32| format!("x-0000{number}-of-00003.gguf");
+    let refused = |places: &[(u32, String)], named: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, place) in places {
+            let from = gguf(&format!("rope-llama3-split-0000{number}-of-00003"));
+            std::fs::copy(from, folder.path().join(place)).unwrap();
+        }
+        let error = anemll_huggingface::of_gguf(&folder.path().join(named)).unwrap_err();
+        anemll_plugin_api::Error::from(error)
+    };
+    let missing = refused(&[(1, name(1)), (3, name(3))], &name(1));
+    assert!(missing.at.unwrap().contains(&name(2)));
+    assert!(missing.hint.unwrap().contains("belong into one directory"));
+    let swapped = refused(&[(1, name(1)), (3, name(2)), (2, name(3))], &name(1));
+    assert_eq!(swapped.code.as_str(), "A0314");
+    assert!(swapped.message.contains("number 2 of 3"), "{}", swapped.message);
+    let twice = refused(&[(1, name(1)), (2, name(2)), (2, name(3))], &name(3));
+    assert!(twice.message.contains("number 3 of 3"), "{}", twice.message);
+    let renamed = refused(&[(2, "x.gguf".to_owned())], "x.gguf");
+    assert!(renamed.hint.unwrap().contains("-00001-of-00003.gguf"));
 }
 
 #[test]

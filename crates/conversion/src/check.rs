@@ -41,6 +41,15 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
         return Err("`head.sizes` are not numbers of tokens".to_owned());
     }
     values(description).try_for_each(|(key, name)| check_value(key, name))?;
+    for (name, ring) in &description.rings {
+        if !(1..=LONGEST).contains(&ring.positions) || !(1..=ring.positions).contains(&ring.window)
+        {
+            return Err(format!(
+                "`rings` has {name:?} with a window of {} tokens in {} positions",
+                ring.window, ring.positions
+            ));
+        }
+    }
     let packages = packages(description)?;
     match (description.run.infer.is_empty(), description.run.embed.is_empty()) {
         (true, true) => return Err("`infer` calls no function".to_owned()),
@@ -90,6 +99,7 @@ fn values(description: &Description) -> impl Iterator<Item = (&'static str, &Str
         .chain(head.logits.iter().chain(largest).map(|name| ("head", name)))
         .chain(description.states.iter().map(|name| ("states", name)))
         .chain(description.recurrent.iter().map(|name| ("recurrent", name)))
+        .chain(description.rings.keys().map(|name| ("rings", name)))
         .chain(feeds.map(|name| ("feeds", name)))
 }
 
@@ -159,7 +169,7 @@ fn check_call(call: &RunStep, packages: &Packages<'_>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::description::FunctionEntry;
+    use crate::description::{FunctionEntry, Ring};
     use anemll_plugin_api::data::RunOrder;
 
     fn description() -> Description {
@@ -180,6 +190,17 @@ mod tests {
     #[test]
     fn what_cannot_be_run_is_refused() {
         type Damage = fn(&mut Description);
+        let ring = |description: &mut Description, positions, window| {
+            description.rings.insert("cache".to_owned(), Ring { positions, window });
+        };
+        let mut sound = description();
+        ring(&mut sound, 64, 64);
+        check(&sound).unwrap();
+        for (positions, window) in [(0, 0), (64, 0), (64, 65), (u64::MAX, 1)] {
+            let mut description = description();
+            ring(&mut description, positions, window);
+            assert!(check(&description).unwrap_err().contains("`rings`"));
+        }
         let damages: [(&str, Damage); 17] = [
             ("schema is 2", |one| one.schema = 2),
             ("context", |one| one.context = Some(0)),

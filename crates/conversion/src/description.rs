@@ -2,7 +2,8 @@
 
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{
-    Layout, ModelDescription, PackageKind, PackageSpec, Pooling, RunOrder, RunStep, StateKind,
+    Layout, ModelDescription, PackageKind, PackageSpec, Pooling, RunOrder, RunStep, StateInfo,
+    StateKind,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,12 +40,33 @@ pub struct Description {
     /// Those of the states that tokens replace, by name: there is no going back in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recurrent: Vec<String>,
+    /// Those of the states that hold the last positions alone, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rings: BTreeMap<String, Ring>,
     /// What vectors it gives, and of which texts, where it gives those and no logits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Embedding>,
     /// The calls that make up a pass, and what goes from one to the next.
     #[serde(flatten)]
     pub run: RunOrder,
+}
+
+/// A cache that holds the last positions alone, each at the place that its number leaves when it is
+/// divided by their count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    /// How many positions it holds.
+    pub positions: u64,
+    /// Tokens that a token sees of them, itself among them.
+    pub window: u64,
+}
+
+impl Ring {
+    /// That of a state, if it is one and says its sizes.
+    fn of(state: &StateInfo) -> Option<Self> {
+        let (window, positions) = (state.window?, *state.shape.get(2)?);
+        (state.kind == StateKind::Ring).then_some(Self { positions, window })
+    }
 }
 
 /// The vectors of a conversion: what they are, and how texts become tokens.
@@ -172,7 +194,12 @@ impl Description {
         };
         let own = if layout.states.is_empty() { &model.states } else { &layout.states };
         let states = || own.iter().filter(|state| !state.name.is_empty());
-        let recurrent = states().filter(|state| state.kind != StateKind::Cache);
+        let ring = |state: &StateInfo| Some((state.name.clone(), Ring::of(state)?));
+        // A ring of which nothing is known is gone through once, as what each token replaces.
+        let recurrent = |state: &&StateInfo| match state.kind {
+            StateKind::Cache => false,
+            _ => Ring::of(state).is_none(),
+        };
         Self {
             schema: SCHEMA,
             combiner: layout.combiner.clone(),
@@ -186,7 +213,8 @@ impl Description {
                 sizes: model.head_splits.clone(),
             },
             states: states().map(|state| state.name.clone()).collect(),
-            recurrent: recurrent.map(|state| state.name.clone()).collect(),
+            recurrent: states().filter(recurrent).map(|state| state.name.clone()).collect(),
+            rings: states().filter_map(ring).collect(),
             embedding: None,
             run: layout.run.clone(),
         }
@@ -222,6 +250,7 @@ impl Description {
             head: HeadNames { largest: Some(LargestNames::anemll()), ..HeadNames::default() },
             states: Vec::new(),
             recurrent: Vec::new(),
+            rings: BTreeMap::new(),
             embedding: None,
             run,
         }

@@ -11,5 +11,5 @@ mod description;
 pub use conversion::{Conversion, Form, META, REPORT, comment, locate, source_sha256};
 pub use description::{
     Description, Embedding, FILE, FunctionEntry, HeadNames, InputNames, LargestNames, PackageEntry,
-    SCHEMA, shipped,
+    Ring, SCHEMA, shipped,
 };

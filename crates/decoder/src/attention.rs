@@ -8,19 +8,19 @@ use crate::cache::Content;
 use crate::graph::{Graph, int32, int64};
 use crate::spec::SoftmaxForm;
 
-/// Attention of queries (1, heads, T, width) over the keys and values that are kept, under the mask
-/// (1, 1, T, C), times what the gate lets through, (1, heads, T, width), if there is
+/// Attention of queries (1, heads, T, width) over the keys and values that are kept, of n positions,
+/// under the mask (1, 1, T, n), times what the gate lets through, (1, heads, T, width), if there is
 /// one: rows (1, T, heads * width).
 pub(crate) fn attend(
     graph: &mut Graph<'_>,
     attention: &Attention,
     (queries, gate): (Var, Option<Var>),
     content: Content,
-    mask: Var,
+    (mask, positions): (Var, u64),
 ) -> Result<Var> {
-    let (width, context) = (graph.spec.head_dimension, graph.spec.context);
+    let width = graph.spec.head_dimension;
     let channels_first = content.channels_first;
-    let own = if channels_first { [width, context] } else { [context, width] };
+    let own = if channels_first { [width, positions] } else { [positions, width] };
     let keys = repeat_heads(graph, content.keys, own)?;
     let values = repeat_heads(graph, content.values, own)?;
     let scores = graph.builder.matmul(queries, keys, false, !channels_first)?;

@@ -5,7 +5,6 @@ use anemll_mil::{DataType, Result, TensorType, Var};
 use anemll_plugin_api::data::{CacheForm, KEY_CACHE, VALUE_CACHE};
 
 use crate::graph::{Graph, int32, int64};
-use crate::spec::STATE_NAME;
 
 /// The states of a function and their present content.
 pub(crate) struct Cache {
@@ -43,8 +42,12 @@ pub(crate) struct Content {
 }
 
 impl Cache {
-    /// Declares the states. `position` is the first token's position, int32 (1).
+    /// Declares the states, where the keys and values of any layer are in them. `position` is the first
+    /// token's position, int32 (1).
     pub(crate) fn declare(graph: &mut Graph<'_>, position: Var) -> Result<Self> {
+        if graph.spec.cached_layers() == 0 {
+            return Ok(Self::none());
+        }
         let builder = &mut graph.builder;
         let mut declare = |name: &str, shape: &[u64]| -> Result<State> {
             let state = builder.state(name, TensorType::new(DataType::Float16, shape))?;
@@ -62,7 +65,7 @@ impl Cache {
                 let keys = declare(&keys, &shape)?;
                 Kept::Channels { keys, values: declare(&values, &shape)? }
             }
-            _ => Kept::Rows(declare(STATE_NAME, &graph.spec.state_shape())?),
+            _ => Kept::Rows(declare(graph.spec.state_name(), &graph.spec.state_shape())?),
         };
         Ok(Self { kept, position: Some(position), end: None })
     }

@@ -3,6 +3,7 @@
 use anemll_plugin_api::{ComponentOptions, Result};
 
 use crate::family::Component;
+use crate::spec::WindowCache;
 
 /// The option that says which weight the head has.
 const HEAD: &str = "head";
@@ -12,6 +13,8 @@ const SPLIT: &str = "split_lm_head";
 const ALLOW_MISSING: &str = "allow_missing_weights";
 /// The option that scales the residual stream.
 const RESIDUAL_SCALE: &str = "residual_scale";
+/// The option that says what caches of layers with a window hold.
+pub(crate) const WINDOW_CACHE: &str = "window_cache";
 /// Most pieces of the head.
 const LARGEST_SPLIT: u64 = 64;
 /// The smallest factor of the residual stream: below it, usual values vanish in float16.
@@ -37,6 +40,8 @@ pub(crate) struct Choices {
     pub(crate) allow_missing: bool,
     /// Factor of the residual stream, where one is asked for.
     pub(crate) residual_scale: Option<f64>,
+    /// What caches of layers with a window hold.
+    pub(crate) window_cache: WindowCache,
 }
 
 impl Choices {
@@ -47,6 +52,7 @@ impl Choices {
             head: None,
             allow_missing: false,
             residual_scale: None,
+            window_cache: WindowCache::Full,
         }
     }
 
@@ -72,6 +78,11 @@ impl Choices {
             let expected = format!("a number from {SMALLEST_SCALE} to 1");
             return Err(options.refuse(RESIDUAL_SCALE, &expected));
         }
-        Ok(Self { head_pieces, head, allow_missing, residual_scale })
+        let window_cache = match options.string(WINDOW_CACHE)? {
+            None | Some("full") => WindowCache::Full,
+            Some("ring") => WindowCache::Ring,
+            Some(_) => return Err(options.refuse(WINDOW_CACHE, "\"full\" or \"ring\"")),
+        };
+        Ok(Self { head_pieces, head, allow_missing, residual_scale, window_cache })
     }
 }

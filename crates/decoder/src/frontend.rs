@@ -11,13 +11,14 @@ use anemll_plugin_api::{
     no_such_component,
 };
 
-use crate::choices::Choices;
+use crate::choices::{Choices, WINDOW_CACHE};
 use crate::config::Config;
 use crate::error::key_unsupported;
 use crate::names::TensorNames;
 use crate::quantized::check_quantization;
 use crate::reading::{Reading, read};
 use crate::refusals::Refusals;
+use crate::spec::{DecoderSpec, WindowCache};
 use crate::tensors::{check_input, tensors_of};
 
 pub use crate::family::{
@@ -71,7 +72,7 @@ impl DecoderFrontend {
     }
 
     /// The frontend of a component with options: `split_lm_head`, `head` (`tied` or `stored`),
-    /// `residual_scale` and `allow_missing_weights`.
+    /// `residual_scale`, `window_cache` (`full` or `ring`) and `allow_missing_weights`.
     ///
     /// # Errors
     /// [`codes::PLUGIN_OPTION_INVALID`] with the option's name.
@@ -118,6 +119,9 @@ impl DecoderFrontend {
             refusals.push(refusal.with_hint("convert it to vectors: --task embed"))?;
             return Ok(None);
         }
+        if question == Question::Opens {
+            reading.notes.extend(refusals.take(ring_note(&reading.spec))?.flatten());
+        }
         let names = TensorNames::find(&model.tensors);
         reading.notes.extend(names.note());
         let config = Config::new(&model.config)?;
@@ -131,6 +135,48 @@ impl DecoderFrontend {
         reading.notes.extend(remarks.notes);
         reading.warnings.extend(remarks.warnings);
         Ok(Some(reading))
+    }
+}
+
+/// What is said of caches in rings, where they are asked for.
+///
+/// # Errors
+/// There is no layer that could have one.
+fn ring_note(spec: &DecoderSpec) -> Result<Option<String>> {
+    if spec.window_cache == WindowCache::Full {
+        return Ok(None);
+    }
+    let refuse = |reason: String, hint: &str| {
+        let message = format!("option \"{WINDOW_CACHE}\" cannot be \"ring\": {reason}");
+        let error = Error::new(codes::PLUGIN_OPTION_INVALID, message);
+        Err(error.with_at(WINDOW_CACHE).with_hint(hint.to_owned()))
+    };
+    if let Some([_, _, length, _]) = spec.ring_state_shape() {
+        let (layers, context) = (spec.ring_layers(), spec.context);
+        return Ok(Some(format!(
+            "the caches of {layers} layers with a window hold {length} positions, not {context}"
+        )));
+    }
+    if !spec.keeps_keys() {
+        let reason = "a text goes through in one call, and nothing is kept".to_owned();
+        return refuse(reason, "leave the option out");
+    }
+    let windows = spec.blocks.iter().filter_map(|block| block.mixer.attention()?.window);
+    match windows.max() {
+        None => refuse(
+            format!("no layer has a window that acts within a context of {} tokens", spec.context),
+            "leave the option out: the cache is what it has to be",
+        ),
+        Some(window) => refuse(
+            format!(
+                "a window of {window} tokens and a batch of {} take a ring of {} positions, no fewer \
+                 than the context's {}",
+                spec.batch,
+                spec.ring_length(window),
+                spec.context
+            ),
+            "leave the option out, or convert with a longer --context or a smaller --batch",
+        ),
     }
 }
 

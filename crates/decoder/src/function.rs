@@ -20,6 +20,7 @@ use crate::mask::Masks;
 use crate::norm::normalize;
 use crate::pooling::{self, PoolingInputs};
 use crate::recurrence::Recurrence;
+use crate::ring::Ring;
 use crate::rope::{Frequencies, RopeTables};
 use crate::rotary::Rotations;
 use crate::spec::DecoderSpec;
@@ -93,6 +94,9 @@ fn check_cache(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
         CacheForm::Channels if function.layers.is_none() => Ok(()),
         CacheForm::Channels if !spec.keeps_keys() => {
             refuse("keeps keys, of which this model has none")
+        }
+        CacheForm::Channels if spec.ring_window().is_some() => {
+            refuse("keeps all keys and values, and --window-cache ring keeps the last ones alone")
         }
         CacheForm::Channels if spec.states().len() != 1 => {
             refuse("keeps keys and values alone, and this model has other states")
@@ -240,6 +244,7 @@ struct Declared {
     positions: Var,
     mask: Var,
     cache: Cache,
+    ring: Option<Ring>,
     columns: Option<Columns>,
     recurrence: Option<Recurrence>,
 }
@@ -263,11 +268,16 @@ fn declare_layer_inputs(
         Some(current) => Cache::declare(graph, current)?,
         None => Cache::none(),
     };
+    let ring = current.map(|current| Ring::declare(graph, current)).transpose()?.flatten();
     let columns = Columns::declare(graph)?;
     let recurrence = Recurrence::declare(graph)?;
     let positions = current.filter(|_| tokens == 1).unwrap_or(position_ids);
-    let declared = Declared { positions, mask, cache, columns, recurrence };
-    if let Some(current) = current.filter(|_| attentions(graph.spec, range).next().is_none()) {
+    let declared = Declared { positions, mask, cache, ring, columns, recurrence };
+    // A batch finds its place in a ring by the mask.
+    let spec = graph.spec;
+    let mut range = range.filter(|layer| spec.block(*layer).mixer.attention().is_some());
+    let asked = range.any(|layer| tokens == 1 || !spec.is_in_ring(layer));
+    if let Some(current) = current.filter(|_| !asked) {
         // Without a cache to write to, no one asks for `current_pos` either.
         let copy = graph.builder.identity(current)?;
         graph.builder.name_value(copy, "current_pos_tmp")?;
@@ -293,8 +303,13 @@ fn add_layers(
 ) -> anemll_mil::Result<Var> {
     let spec = graph.spec;
     let rotations = Rotations::gather(graph, inputs.positions, tables)?;
-    let windows = attentions(spec, range.clone()).filter_map(|attention| attention.window);
+    let whole = range.clone().filter(|layer| !spec.is_in_ring(*layer));
+    let windows = whole.filter_map(|layer| spec.block(layer).mixer.attention()?.window);
     let masks = Masks::new(graph, inputs.mask, windows)?;
+    let mut ring = inputs.ring.filter(|_| range.clone().any(|layer| spec.is_in_ring(layer)));
+    if let Some(ring) = &mut ring {
+        ring.begin(graph, inputs.mask)?;
+    }
     let (mut columns, mut recurrence) = (inputs.columns, inputs.recurrence);
     let has =
         |suits: fn(&Mixer) -> bool| range.clone().any(|layer| suits(&spec.block(layer).mixer));
@@ -309,7 +324,7 @@ fn add_layers(
         Some(recurrence) => Some(DeltaInputs { recurrence, triangles: Triangles::new(graph)? }),
         None => None,
     };
-    let mut shared = LayerInputs { rotations, cache: inputs.cache, masks, columns, delta };
+    let mut shared = LayerInputs { rotations, cache: inputs.cache, ring, masks, columns, delta };
     let last = spec.layers() - 1;
     let ends_model = range.contains(&last);
     for layer in range {

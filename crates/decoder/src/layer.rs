@@ -4,7 +4,7 @@ use anemll_mil::{Error, Result, Var};
 
 use crate::attention::attend;
 use crate::block::{Attention, Mixer, NormPlacement, QueryKeyNorm};
-use crate::cache::Cache;
+use crate::cache::{Cache, Content};
 use crate::columns::Columns;
 use crate::convolution::short_convolution;
 use crate::delta_net::{DeltaInputs, delta_net};
@@ -12,6 +12,7 @@ use crate::graph::{Graph, int32, int64};
 use crate::mask::Masks;
 use crate::mlp::mlp;
 use crate::norm::normalize_in;
+use crate::ring::Ring;
 use crate::rotary::Rotations;
 use crate::spec::OutputProjection;
 use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
@@ -20,6 +21,7 @@ use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
 pub(crate) struct LayerInputs {
     pub(crate) rotations: Rotations,
     pub(crate) cache: Cache,
+    pub(crate) ring: Option<Ring>,
     pub(crate) masks: Masks,
     pub(crate) columns: Option<Columns>,
     pub(crate) delta: Option<DeltaInputs>,
@@ -127,8 +129,16 @@ fn self_attention(
         queries = rotation.apply(graph, queries, spec.attention_heads)?;
         keys = rotation.apply(graph, keys, spec.key_value_heads)?;
     }
-    let content = inputs.cache.update(graph, layer, keys, values)?;
-    let mask = inputs.masks.of(attention.window);
+    let (content, mask) = match inputs.ring.as_mut().filter(|_| spec.is_in_ring(layer)) {
+        Some(ring) => {
+            let [keys, values] = ring.update(graph, layer, [keys, values])?;
+            (Content { keys, values, channels_first: false }, ring.mask()?)
+        }
+        None => {
+            let content = inputs.cache.update(graph, layer, keys, values)?;
+            (content, (inputs.masks.of(attention.window), spec.context))
+        }
+    };
     let mixed = attend(graph, attention, (queries, gate), content, mask)?;
     project_output(graph, mixed, layer)
 }

@@ -6,7 +6,8 @@
 //! by copies of the graph. The parts that are most likely to get other forms stand alone:
 //! `attention` (scores and softmax), `mask` (windows), `rotary` (rows of the tables and rotation),
 //! `convolution` (short ones over time), `delta_rule` (linear attention), and of the states `cache` (keys
-//! and values), `columns` (what short convolutions keep) and `recurrence` (what linear attention keeps).
+//! and values), `ring` (the last of them, where windows see no more), `columns` (what short convolutions
+//! keep) and `recurrence` (what linear attention keeps).
 
 mod activations;
 mod attention;
@@ -39,6 +40,7 @@ mod reading;
 mod recurrence;
 mod references;
 mod refusals;
+mod ring;
 pub mod rope;
 mod rotary;
 mod spec;
@@ -59,8 +61,9 @@ pub use function::lower;
 pub use names::TensorNames;
 pub use refusals::Refusals;
 pub use spec::{
-    CONVOLUTION_STATE_NAME, DecoderSpec, LARGEST_CONTEXT, LARGEST_PARAMETERS, OutputProjection,
-    RECURRENT_STATE_NAME, STATE_NAME, SiluForm, SoftmaxForm, split_head,
+    CONVOLUTION_STATE_NAME, DecoderSpec, GLOBAL_STATE_NAME, LARGEST_CONTEXT, LARGEST_PARAMETERS,
+    OutputProjection, RECURRENT_STATE_NAME, STATE_NAME, SiluForm, SoftmaxForm, WINDOW_STATE_NAME,
+    WindowCache, split_head,
 };
 pub use tensors::{Remarks, check_input};
 pub use weights::{LayerWeight, Matrix, NormPlace, Weight};

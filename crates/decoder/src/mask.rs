@@ -9,7 +9,7 @@ use crate::graph::{Graph, int32};
 
 /// Added to the scores of what is out of a window: far below every score, and finite, as are its
 /// sums with scores.
-const OUT_OF_SIGHT: f32 = -40_000.0;
+pub(crate) const OUT_OF_SIGHT: f32 = -40_000.0;
 
 /// What is added to the scores of layers, (1, 1, T, C) each.
 pub(crate) struct Masks {

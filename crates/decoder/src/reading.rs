@@ -262,6 +262,7 @@ pub(crate) fn read(
             output_projection: form.output_projection,
             softmax: form.softmax,
             silu: form.silu,
+            window_cache: choices.window_cache,
             embedder: embedder.clone(),
         })
     };

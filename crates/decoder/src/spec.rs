@@ -14,6 +14,13 @@ use crate::rope::Frequencies;
 /// Name of the state that holds keys and values; the apps look for it.
 pub const STATE_NAME: &str = "model_model_kv_cache_0";
 
+/// Name of the state that holds keys and values of whole contexts, where layers with a window have
+/// [`WINDOW_STATE_NAME`]; both names are ANEMLL's.
+pub const GLOBAL_STATE_NAME: &str = "model_model_kv_cache_global";
+
+/// Name of the state that holds the last keys and values of layers with a window.
+pub const WINDOW_STATE_NAME: &str = "model_model_kv_cache_local";
+
 /// Name of the state that holds the last columns of short convolutions.
 pub const CONVOLUTION_STATE_NAME: &str = "model_model_conv_cache_0";
 
@@ -49,6 +56,15 @@ pub enum SoftmaxForm {
     Spelled,
     /// The `softmax` operation.
     Operation,
+}
+
+/// What the caches of layers with a window hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowCache {
+    /// The whole context, as those of other layers.
+    Full,
+    /// The last positions alone, in a ring: those of a window and of a batch.
+    Ring,
 }
 
 /// How `x sigmoid(x)` is written.
@@ -116,6 +132,8 @@ pub struct DecoderSpec {
     pub softmax: SoftmaxForm,
     /// Form of `x sigmoid(x)`.
     pub silu: SiluForm,
+    /// What the caches of layers with a window hold.
+    pub window_cache: WindowCache,
     /// What makes it a model that gives vectors; such a model has no head.
     pub embedder: Option<Embedder>,
 }
@@ -138,9 +156,50 @@ impl DecoderSpec {
         self.context.div_ceil(step).saturating_mul(step)
     }
 
+    /// The window of the layers whose keys and values lie in a ring, if there are any.
+    pub fn ring_window(&self) -> Option<u64> {
+        self.blocks.iter().find_map(|block| self.window_in_ring(block))
+    }
+
+    /// The window of a layer, where a ring for it is asked for and shorter than the context.
+    fn window_in_ring(&self, block: &BlockSpec) -> Option<u64> {
+        let window = block.mixer.attention()?.window?;
+        let rings = self.window_cache == WindowCache::Ring && self.keeps_keys();
+        (rings && self.ring_length(window) < self.context).then_some(window)
+    }
+
+    /// Whether the keys and values of a layer lie in a ring.
+    pub(crate) fn is_in_ring(&self, layer: u32) -> bool {
+        self.window_in_ring(self.block(layer)).is_some()
+    }
+
+    /// Positions that a ring for this window holds: the window and a batch, rounded up to a multiple
+    /// of 32. So a batch overwrites nothing that its first token sees, and padding nothing that the
+    /// next token sees.
+    pub fn ring_length(&self, window: u64) -> u64 {
+        window.saturating_add(self.batch).div_ceil(STATE_STEP).saturating_mul(STATE_STEP)
+    }
+
+    /// Shape of the state of keys and values that lie in rings, float16: as [`Self::state_shape`], of
+    /// the layers with a window. Position p stands at the remainder of p by the ring's length.
+    pub fn ring_state_shape(&self) -> Option<[u64; 4]> {
+        let length = self.ring_length(self.ring_window()?);
+        Some([2 * self.ring_layers(), self.key_value_heads, length, self.head_dimension])
+    }
+
+    /// How many layers have their keys and values in a ring.
+    pub(crate) fn ring_layers(&self) -> u64 {
+        self.blocks.iter().filter(|block| self.window_in_ring(block).is_some()).count() as u64
+    }
+
+    /// Name of the state of keys and values of whole contexts.
+    pub fn state_name(&self) -> &'static str {
+        if self.ring_window().is_some() { GLOBAL_STATE_NAME } else { STATE_NAME }
+    }
+
     /// Shape of the state of keys and values, float16: (2 layers, key and value heads, positions,
-    /// head width), of layers with attention. The key of the i-th of them is row i, its value row
-    /// i + layers.
+    /// head width), of layers with attention that lie in no ring. The key of the i-th of them is row
+    /// i, its value row i + layers.
     pub fn state_shape(&self) -> [u64; 4] {
         [2 * self.cached_layers(), self.key_value_heads, self.state_length(), self.head_dimension]
     }
@@ -188,15 +247,20 @@ impl DecoderSpec {
     /// The states of the model: every function with layers has all of them, since apps make the
     /// states of one function and give them to all.
     pub fn states(&self) -> Vec<StateInfo> {
-        let cache =
-            self.keeps_keys().then(|| StateInfo::new(STATE_NAME, self.state_shape().to_vec()));
+        let whole = self.keeps_keys() && self.cached_layers() > 0;
+        let cache = whole.then(|| StateInfo::new(self.state_name(), self.state_shape().to_vec()));
+        let ring = self.ring_window().zip(self.ring_state_shape()).map(|(window, shape)| {
+            StateInfo::new(WINDOW_STATE_NAME, shape.to_vec())
+                .with_kind(StateKind::Ring)
+                .with_window(window)
+        });
         let columns = self.convolution_state_shape().map(|shape| {
             StateInfo::new(CONVOLUTION_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
         });
         let recurrent = self.recurrent_state_shape().map(|shape| {
             StateInfo::new(RECURRENT_STATE_NAME, shape.to_vec()).with_kind(StateKind::Recurrent)
         });
-        cache.into_iter().chain(columns).chain(recurrent).collect()
+        cache.into_iter().chain(ring).chain(columns).chain(recurrent).collect()
     }
 
     /// Taps of the short convolutions, where there are any.
@@ -206,14 +270,16 @@ impl DecoderSpec {
         convolutions.next().map(|convolution| convolution.length)
     }
 
-    /// Layers with attention.
+    /// Layers with attention whose caches hold whole contexts.
     pub(crate) fn cached_layers(&self) -> u64 {
-        self.layers_with(|mixer| mixer.attention().is_some())
+        self.layers_with(|mixer| mixer.attention().is_some()) - self.ring_layers()
     }
 
-    /// How many layers before this one have a mixer of its kind.
+    /// How many layers before this one have a mixer of its kind, and their states in the same place.
     pub(crate) fn place_among_its_kind(&self, layer: u32) -> u64 {
-        let kind = |block: &BlockSpec| std::mem::discriminant(&block.mixer);
+        let kind = |block: &BlockSpec| {
+            (std::mem::discriminant(&block.mixer), self.window_in_ring(block).is_some())
+        };
         let own = kind(self.block(layer));
         let before = &self.blocks[..layer as usize];
         before.iter().filter(|block| kind(block) == own).count() as u64
@@ -349,6 +415,36 @@ mod tests {
         let columns = columns.with_kind(StateKind::Recurrent);
         assert_eq!(spec.states(), [StateInfo::new(STATE_NAME, [4, 2, 64, 16]), columns]);
         assert_eq!([0, 1, 2].map(|layer| spec.place_among_its_kind(layer)), [0, 0, 1]);
+    }
+
+    #[test]
+    fn layers_with_a_window_have_rings_where_these_are_shorter() {
+        let mut spec = DecoderSpec { window_cache: WindowCache::Ring, ..small() };
+        spec.blocks = vec![spec.blocks[0].clone(); 3];
+        let with_window = |spec: &mut DecoderSpec, layer: usize, window| {
+            let Mixer::Attention(attention) = &mut spec.blocks[layer].mixer else {
+                panic!("attention")
+            };
+            attention.window = Some(window);
+        };
+        assert_eq!(spec.states(), [StateInfo::new(STATE_NAME, [6, 2, 64, 16])]);
+        with_window(&mut spec, 1, 24);
+        let ring = |rows| {
+            let ring = StateInfo::new(WINDOW_STATE_NAME, [rows, 2, 32, 16]);
+            ring.with_kind(StateKind::Ring).with_window(24)
+        };
+        let whole = StateInfo::new(GLOBAL_STATE_NAME, [4, 2, 64, 16]);
+        assert_eq!(spec.states(), [whole, ring(2)]);
+        assert_eq!([0, 1, 2].map(|layer| spec.place_among_its_kind(layer)), [0, 0, 1]);
+        with_window(&mut spec, 0, 25);
+        assert_eq!(spec.validate().unwrap_err().at.unwrap(), "config.json: sliding_window");
+        with_window(&mut spec, 0, 24);
+        with_window(&mut spec, 2, 24);
+        assert_eq!(spec.states(), [ring(6)]);
+        spec.validate().unwrap();
+        // 25 and a batch of 8 take 64 positions, which is the context.
+        let idle = DecoderSpec { batch: 9, ..spec };
+        assert_eq!(idle.states(), [StateInfo::new(STATE_NAME, [6, 2, 288, 16])]);
     }
 
     /// Linear attention of 3 taps over 2 (2 x 8) + 4 x 16 channels.

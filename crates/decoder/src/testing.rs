@@ -2,7 +2,7 @@
 
 use crate::block::{BlockSpec, Norm};
 use crate::rope::{RopeScaling, frequencies};
-use crate::spec::{DecoderSpec, OutputProjection, SiluForm, SoftmaxForm};
+use crate::spec::{DecoderSpec, OutputProjection, SiluForm, SoftmaxForm, WindowCache};
 
 /// Two layers, grouped heads, sizes that all differ, an odd vocabulary.
 pub(crate) fn small() -> DecoderSpec {
@@ -31,6 +31,7 @@ pub(crate) fn small() -> DecoderSpec {
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
         silu: SiluForm::Operation,
+        window_cache: WindowCache::Full,
         embedder: None,
     }
 }

@@ -175,7 +175,8 @@ impl DecoderSpec {
                 ),
             ));
         }
-        if !is_state(&self.state_shape()) {
+        let ring = self.ring_state_shape();
+        if !is_state(&self.state_shape()) || ring.is_some_and(|shape| !is_state(&shape)) {
             return Err(shape_invalid(
                 "context",
                 format!("of {} makes the state too large", self.context),
@@ -186,8 +187,16 @@ impl DecoderSpec {
 
     /// What is mixed by which layers: the states are made for all of a kind at once.
     fn validate_mixers(&self) -> Result<()> {
-        if self.cached_layers() == 0 {
+        let mut attentions = self.blocks.iter().filter_map(|block| block.mixer.attention());
+        if attentions.clone().next().is_none() {
             return Err(key_invalid("layer_types", "has no layer with attention"));
+        }
+        let ring = self.ring_window();
+        if ring.is_some() && attentions.any(|it| it.window.is_some() && it.window != ring) {
+            return Err(key_invalid(
+                "sliding_window",
+                "differs between layers, so no one ring holds what they see",
+            ));
         }
         self.validate_delta_nets()?;
         let mut lengths = self.blocks.iter().filter_map(|block| block.mixer.short_convolution());

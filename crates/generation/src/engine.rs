@@ -6,8 +6,11 @@
 //! read later, since every padded row of the cache is masked until a real token overwrites it.
 //! States that tokens replace (short convolutions) would keep the padding, so with such a state the
 //! tokens of a batch that is not full go one by one, as the apps have them do, and a batch of an
-//! evaluation ends its text where it is padded.
+//! evaluation ends its text where it is padded. A ring of the last positions has room for a padded
+//! batch beside what the next token sees; what tokens see further back may be overwritten, and going back
+//! there is refused.
 
+use crate::continuity::Continuity;
 use crate::head::{head_rows, largest_of_pieces, no_rows};
 use crate::observation::{Observer, ObservingSink};
 
@@ -39,10 +42,8 @@ pub struct Engine {
     batch: u64,
     /// Tokens of each piece of the head.
     head_sizes: Vec<u64>,
-    /// Whether there are states that tokens replace.
-    recurrent: bool,
-    /// The position at which such states can go on, unless padding or an error spoiled them.
-    next: Option<u64>,
+    /// Where tokens can go on, as the states have it.
+    continuity: Continuity,
 }
 
 /// A function as it is called; all of it was found when the conversion was opened.
@@ -160,6 +161,8 @@ impl Engine {
         };
         let calls = infer.iter().chain(&prefill).chain(&evaluate);
         let recurrent = is_recurrent(&conversion.description, calls);
+        let rings = conversion.description.rings.values().copied();
+        let continuity = Continuity::new(recurrent, rings);
         let mut engine = Self {
             sessions,
             infer,
@@ -169,8 +172,7 @@ impl Engine {
             context: 0,
             batch: 0,
             head_sizes,
-            recurrent,
-            next: None,
+            continuity,
         };
         let said = &engine.conversion.description;
         let (context, batch) = (said.context, said.batch);
@@ -243,12 +245,18 @@ impl Engine {
     /// Whether there are states that tokens replace: then tokens can only go on where the last ones
     /// ended, or start anew at position 0, which empties these states.
     pub fn is_recurrent(&self) -> bool {
-        self.recurrent
+        self.continuity.is_recurrent()
+    }
+
+    /// Whether tokens can be run from this position on, of which those before it were run: whether all
+    /// states have what is seen from there.
+    pub fn goes_on_at(&self, position: u64) -> bool {
+        self.continuity.allows(position)
     }
 
     /// Empties every state.
     pub fn reset(&mut self) -> Result<()> {
-        self.next = None;
+        self.continuity.reset();
         self.sessions.iter_mut().try_for_each(|session| session.reset())
     }
 
@@ -264,7 +272,7 @@ impl Engine {
     pub fn prefill(&mut self, tokens: &[u32], position: u64) -> Result<()> {
         let mut position = position;
         let batch = self.batch as usize;
-        let batched = match (self.prefill.is_empty(), self.recurrent) {
+        let batched = match (self.prefill.is_empty(), self.is_recurrent()) {
             (true, _) => 0,
             (false, true) => tokens.len() / batch * batch,
             (false, false) => tokens.len(),
@@ -384,11 +392,9 @@ impl Engine {
             )
             .with_hint("give fewer tokens, or convert with a larger --context"));
         }
-        if self.recurrent && position != 0 && self.next != Some(position) {
-            return Err(cannot_go_on(self.next, position));
-        }
-        self.next = None;
+        self.continuity.check(position)?;
         let width = self.width(pass);
+        self.continuity.begin(position, position + width);
         let calls = match pass {
             Pass::Infer => &self.infer,
             Pass::Prefill => &self.prefill,
@@ -403,7 +409,7 @@ impl Engine {
             step(session.as_mut(), call, &description.run.feeds, &mut values, observer)?;
         }
         let end = position + tokens.len() as u64;
-        self.next = (tokens.len() as u64 == width).then_some(end);
+        self.continuity.finish((tokens.len() as u64 == width).then_some(end));
         Ok(values)
     }
 }
@@ -464,18 +470,6 @@ fn is_recurrent<'a>(description: &Description, calls: impl Iterator<Item = &'a C
     let known = !description.states.is_empty();
     let mut others = states.filter(|state| !known && !anemll::is_cache(&state.name));
     !description.recurrent.is_empty() || others.next().is_some()
-}
-
-fn cannot_go_on(next: Option<u64>, position: u64) -> Error {
-    let where_to = match next {
-        Some(next) => format!("only at {next}, where the last ones ended, or at 0"),
-        None => "only at 0".to_owned(),
-    };
-    Error::new(
-        codes::EVALUATION_INPUT,
-        format!("tokens at position {position} cannot be run: this model goes on {where_to}"),
-    )
-    .with_hint("its states hold the last tokens alone; run the text again from its beginning")
 }
 
 /// Calls a function with the values that it takes, and adds to them what it gives.

@@ -2,8 +2,9 @@
 //!
 //! A token's entry in the state depends on the tokens before it alone, so what two prompts share
 //! at their beginning is run once. Going back is possible: entries behind the position are masked
-//! until they are written again. Where there are states that tokens replace, there is no going back:
-//! a prompt that does not go on where the last tokens ended is run from its beginning.
+//! until they are written again. Where there are states that tokens replace, there is no going back, and
+//! in a ring of the last positions only as far as nothing is overwritten that is seen there: a prompt
+//! that would go back further is run from its beginning.
 
 use crate::engine::Engine;
 use crate::penalties::History;
@@ -142,7 +143,7 @@ impl Generator {
         let shared =
             self.cached.iter().zip(before).take_while(|(known, token)| known == token).count();
         let shared = if self.exact_reuse { self.exactly(shared, before.len()) } else { shared };
-        if shared < self.cached.len() && self.engine.is_recurrent() { 0 } else { shared }
+        if self.engine.goes_on_at(shared as u64) { shared } else { 0 }
     }
 
     /// Of `shared` tokens that `count` tokens have in common with the state: those whose entries are

@@ -3,6 +3,7 @@
 
 pub mod arrays;
 pub mod chat_template;
+mod continuity;
 pub mod conversation;
 pub mod distance;
 pub mod embedder;
@@ -23,6 +24,7 @@ pub mod sampling;
 pub mod settings;
 pub mod shown;
 pub mod sources;
+pub mod speed;
 mod stop_texts;
 pub mod streams;
 mod thought;

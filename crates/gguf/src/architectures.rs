@@ -62,6 +62,19 @@ const OLMO: &[(&str, &str)] = &[
     ("post_attention_norm", "post_attention_layernorm"),
     ("post_ffw_norm", "post_feedforward_layernorm"),
 ];
+const LFM: &[(&str, &str)] = &[
+    ("attn_norm", "operator_norm"),
+    ("ffn_norm", "ffn_norm"),
+    ("attn_output", "self_attn.out_proj"),
+    ("attn_q_norm", "self_attn.q_layernorm"),
+    ("attn_k_norm", "self_attn.k_layernorm"),
+    ("shortconv.conv", "conv.conv"),
+    ("shortconv.in_proj", "conv.in_proj"),
+    ("shortconv.out_proj", "conv.out_proj"),
+    ("ffn_gate", "feed_forward.w1"),
+    ("ffn_up", "feed_forward.w3"),
+    ("ffn_down", "feed_forward.w2"),
+];
 const PHI: &[(&str, &str)] = &[("attn_qkv", "self_attn.qkv_proj"), ("ffn_up", "mlp.gate_up_proj")];
 
 const RMS: &str = "rms_norm_eps";
@@ -81,7 +94,7 @@ const LLAMA: Architecture = Architecture {
     more: biases,
 };
 
-static ARCHITECTURES: [Architecture; 11] = [
+static ARCHITECTURES: [Architecture; 12] = [
     LLAMA,
     Architecture {
         name: "arcee",
@@ -172,6 +185,17 @@ static ARCHITECTURES: [Architecture; 11] = [
         ..LLAMA
     },
     Architecture {
+        name: LFM2,
+        model_type: "lfm2",
+        class: "Lfm2ForCausalLM",
+        paired: false,
+        epsilon: "norm_eps",
+        layer: LFM,
+        keys: &[("shortconv.l_cache", "conv_L_cache")],
+        more: lfm2,
+        ..LLAMA
+    },
+    Architecture {
         name: "stablelm",
         model_type: "stablelm",
         class: "StableLmForCausalLM",
@@ -182,6 +206,9 @@ static ARCHITECTURES: [Architecture; 11] = [
         ..LLAMA
     },
 ];
+
+/// Of the architectures the one in which layers without attention have no heads of keys.
+const LFM2: &str = "lfm2";
 
 /// Keys that are read for every architecture, or say nothing about the arithmetic.
 const COMMON: &[&str] = &[
@@ -243,7 +270,11 @@ impl Architecture {
     pub(crate) fn heads(&'static self, container: &Container) -> Result<[u64; 2]> {
         let keys = self.keys(container);
         let queries = keys.needed("attention.head_count")?;
-        Ok([queries, keys.size("attention.head_count_kv")?.unwrap_or(queries)])
+        let key_heads = match self.name {
+            LFM2 => keys.size_of_some("attention.head_count_kv")?,
+            _ => keys.size("attention.head_count_kv")?,
+        };
+        Ok([queries, key_heads.unwrap_or(queries)])
     }
 
     /// Whether a tensor holds no weight, but numbers that belong to the configuration.
@@ -258,6 +289,9 @@ impl Architecture {
             HEAD => return Some("lm_head.weight".to_owned()),
             "output_norm.weight" => return Some("model.norm.weight".to_owned()),
             "output_norm.bias" => return Some("model.norm.bias".to_owned()),
+            "token_embd_norm.weight" if self.name == LFM2 => {
+                return Some("model.embedding_norm.weight".to_owned());
+            }
             _ => {}
         }
         let (layer, rest) = tensor.strip_prefix("blk.")?.split_once('.')?;
@@ -280,6 +314,17 @@ impl Architecture {
             true if ends("attn_q") => Some(0),
             true if ends("attn_k") => Some(1),
             _ => None,
+        }
+    }
+
+    /// The shape that transformers has a tensor in: that of the file, but for kernels of convolutions, which
+    /// have an axis of one more.
+    pub(crate) fn shape_of(&self, tensor: &str, stored: &[u64]) -> Vec<u64> {
+        match stored {
+            [channels, taps] if tensor.ends_with(".shortconv.conv.weight") => {
+                vec![*channels, 1, *taps]
+            }
+            _ => stored.to_vec(),
         }
     }
 
@@ -398,14 +443,12 @@ fn plain(value: &Value) -> Option<Json> {
     }
 }
 
-/// A model in several files, of which this is one; and adapters.
+/// A model in several files, of which this is one by itself; and adapters.
 fn refuse_parts(container: &Container) -> Result<()> {
-    if let Some(count) = container.get("split.count").and_then(Value::size)
-        && count > 1
-    {
+    let count = container.files()?;
+    if count > 1 {
         return Err(Error::unsupported(format!("this is one of {count} files of the model"))
-            .with_key("split.count")
-            .with_hint("join them first: llama-gguf-split --merge FIRST.gguf WHOLE.gguf"));
+            .with_key("split.count"));
     }
     let kind = container.typed("general.type", "a text", Value::text)?;
     match kind {
@@ -513,6 +556,26 @@ fn olmo(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
     config.insert("architectures".to_owned(), json!(["Olmo3ForCausalLM"]));
     config.insert("sliding_window".to_owned(), json!(window));
     pattern(keys, config)
+}
+
+/// Layers with heads of keys have attention, the others a short convolution.
+fn lfm2(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    const HEADS: &str = "attention.head_count_kv";
+    let key = keys.full(HEADS);
+    if let Some(Value::List(list @ List::Plain(_))) = keys.container.get(&key) {
+        let kind = |value: Value| match value.size() {
+            Some(0) => Ok("conv"),
+            Some(_) => Ok("full_attention"),
+            None => Err(Error::invalid("not numbers of heads").with_key(&key)),
+        };
+        let kinds: Vec<&str> = list.values().map(kind).collect::<Result<_>>()?;
+        config.insert("layer_types".to_owned(), json!(kinds));
+    }
+    let bias = keys.container.tensors().iter().any(|it| it.name.ends_with("shortconv.conv.bias"));
+    config.insert("conv_bias".to_owned(), json!(bias));
+    // The file has the width that transformers comes to.
+    config.insert("block_auto_adjust_ff_dim".to_owned(), json!(false));
+    Ok(())
 }
 
 fn stablelm(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {

@@ -19,8 +19,8 @@ const LEAST: (u64, u64) = (8 + 1 + 4 + 1, 8 + 1 + 4 + 8 + 4 + 8);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container {
     version: u32,
-    metadata: BTreeMap<String, Value>,
-    tensors: Vec<Tensor>,
+    pub(crate) metadata: BTreeMap<String, Value>,
+    pub(crate) tensors: Vec<Tensor>,
 }
 
 /// A tensor of the file.

@@ -20,6 +20,18 @@ impl<'a> Keys<'a> {
         self.container.typed(&self.full(key), "a whole number", same_size)
     }
 
+    /// As [`Self::size`], of a list in which some are zero and the others the same.
+    pub(crate) fn size_of_some(&self, key: &str) -> Result<Option<u64>> {
+        let size = |value: &Value| {
+            let Value::List(list @ List::Plain(_)) = value else { return value.size() };
+            let sizes: Option<Vec<u64>> = list.values().map(|value| value.size()).collect();
+            let mut some = sizes?.into_iter().filter(|size| *size > 0);
+            let first = some.next()?;
+            some.all(|size| size == first).then_some(first)
+        };
+        self.container.typed(&self.full(key), "a whole number", size)
+    }
+
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
         let finite = |value: &Value| value.number().filter(|number| number.is_finite());
         self.container.typed(&self.full(key), "a number", finite)

@@ -4,6 +4,7 @@
 //! checked against the size of the file. [`Weight`]s are its tensors under the names, in the row
 //! order and with the values that transformers has; [`config`] and [`tokenizer`] are its metadata
 //! as config.json and as the tokenizer's files. Values are read by position, block by block.
+//! Of a model in several files, [`Parts`] are the files, and [`Container::join`] is their header.
 
 mod architectures;
 mod blocks;
@@ -11,6 +12,7 @@ mod container;
 mod cursor;
 mod error;
 mod keys;
+pub mod parts;
 mod rope;
 mod source;
 mod summary;
@@ -22,6 +24,7 @@ mod weights;
 pub use architectures::config;
 pub use container::{Container, Tensor};
 pub use error::{Error, ErrorKind, Result};
+pub use parts::Parts;
 pub use source::Source;
 pub use summary::{Share, Summary};
 pub use types::TensorType;

@@ -115,7 +115,7 @@ fn weight(tensor: &Tensor, architecture: &Architecture, heads: [u64; 2]) -> Resu
         "BF16" if less == 0.0 => Format::BFloat16,
         _ => Format::Float32,
     };
-    let shape = tensor.shape.clone();
+    let shape = architecture.shape_of(&tensor.name, &tensor.shape);
     Ok(Weight { name, shape, format, tensor: tensor.clone(), rows, less })
 }
 
@@ -123,6 +123,11 @@ impl Weight {
     /// Number of elements.
     pub fn elements(&self) -> u64 {
         self.tensor.elements()
+    }
+
+    /// First byte of what is stored of it.
+    pub fn start(&self) -> u64 {
+        self.tensor.start
     }
 
     /// Fills `buffer`, whole elements of [`Self::format`], from the element `first` on.

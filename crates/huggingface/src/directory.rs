@@ -129,7 +129,7 @@ impl ModelDirectory {
 
     fn add_gguf(&mut self, path: &Path) -> Result<()> {
         let gguf = Gguf::open(path)?;
-        self.shards.push(gguf.shard);
+        self.shards.extend(gguf.shards);
         self.tensors = gguf.tensors;
         self.made = gguf.made;
         self.notes.push(gguf.note);

@@ -1,18 +1,18 @@
-//! The weights of a GGUF file, as a model directory has them.
+//! The weights of a GGUF file, or of several, as a model directory has them.
 
 use crate::error::{ErrorKind, HuggingFaceError, Result};
+use crate::gguf_files::GgufFiles;
 use crate::info::{SourceType, TensorInfo};
 use crate::shard::Shard;
 use crate::tensor::Made;
-use crate::view::open_gguf;
-use anemll_gguf::{Format, Summary, Weight};
+use anemll_gguf::{Format, Parts, Summary, Weight};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a GGUF file holds.
+/// What the GGUF files of a model hold.
 pub(crate) struct Gguf {
-    pub(crate) shard: Arc<Shard>,
+    pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) tensors: BTreeMap<String, TensorInfo>,
     pub(crate) made: BTreeMap<String, Arc<dyn Made>>,
     /// One line about it.
@@ -22,6 +22,8 @@ pub(crate) struct Gguf {
 /// A tensor whose elements are decoded while they are read.
 #[derive(Debug)]
 struct Decoded {
+    parts: Arc<Parts<Arc<Shard>>>,
+    /// The file that has it.
     shard: Arc<Shard>,
     weight: Weight,
 }
@@ -29,7 +31,7 @@ struct Decoded {
 impl Made for Decoded {
     fn read(&self, start: u64, buffer: &mut [u8]) -> Result<()> {
         let first = start / self.weight.format.width() as u64;
-        self.weight.read(self.shard.file(), first, buffer).map_err(|error| match error.kind {
+        self.weight.read(&*self.parts, first, buffer).map_err(|error| match error.kind {
             // The header was checked against the size of the file.
             anemll_gguf::ErrorKind::Invalid => self.shard.changed("it was cut short"),
             _ => HuggingFaceError::gguf(&self.shard.path, error).with_key(&self.weight.name),
@@ -39,11 +41,12 @@ impl Made for Decoded {
 
 impl Gguf {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let shard = Arc::new(Shard::open_file(path).map_err(|error| match error.kind() {
+        let files = GgufFiles::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => error.with_hint("the GGUF file was moved: name it where it is"),
             _ => error,
-        })?);
-        let container = open_gguf(&shard)?;
+        })?;
+        let GgufFiles { container, parts, shards } = files;
+        let parts = Arc::new(parts);
         let weights = anemll_gguf::weights(&container)
             .map_err(|error| HuggingFaceError::gguf(path, error))?;
         let mut tensors = BTreeMap::new();
@@ -59,16 +62,20 @@ impl Gguf {
                 HuggingFaceError::new(ErrorKind::Gguf, path, "the tensor is too large")
                     .with_key(&weight.name)
             })?;
+            let file = parts.number(weight.start());
+            let Some(shard) = parts.get(file).map(Arc::clone) else { continue };
             let info =
-                TensorInfo { source_type, shape: weight.shape.clone(), file: 0, range: 0..bytes };
+                TensorInfo { source_type, shape: weight.shape.clone(), file, range: 0..bytes };
             tensors.insert(weight.name.clone(), info);
-            made.insert(
-                weight.name.clone(),
-                Arc::new(Decoded { shard: Arc::clone(&shard), weight }),
-            );
+            let parts = Arc::clone(&parts);
+            made.insert(weight.name.clone(), Arc::new(Decoded { parts, shard, weight }));
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let note = format!("{file}: {}", Summary::of(&container).line());
-        Ok(Self { shard, tensors, made, note })
+        let several = match shards.len() {
+            1 => String::new(),
+            count => format!(" (of {count} files)"),
+        };
+        let note = format!("{file}{several}: {}", Summary::of(&container).line());
+        Ok(Self { shards, tensors, made, note })
     }
 }

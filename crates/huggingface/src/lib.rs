@@ -12,6 +12,7 @@ mod decode;
 mod directory;
 mod error;
 mod gguf;
+mod gguf_files;
 mod index;
 mod info;
 mod json;

@@ -54,6 +54,12 @@ impl Stamp {
     }
 }
 
+impl anemll_gguf::Source for Shard {
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        anemll_gguf::Source::read(&self.file, buffer, offset)
+    }
+}
+
 impl Shard {
     /// Opens the file and reads its header; `number` goes into the tensors' infos. The header must
     /// account for every byte of the file.
@@ -69,11 +75,6 @@ impl Shard {
         let file = anemll_files::open(path).map_err(unreadable)?;
         let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
         Ok(Self { path: path.to_owned(), file, stamp })
-    }
-
-    /// The open file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
     }
 
     /// Size of the file in bytes.

@@ -5,10 +5,9 @@
 
 use crate::companions::Companion;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
+use crate::gguf_files::GgufFiles;
 use crate::json;
-use crate::shard::Shard;
 use anemll_files::Limit;
-use anemll_gguf::Container;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ pub(crate) struct View {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Weights {
-    /// In this GGUF file.
+    /// In this GGUF file, and the others of the model, where there are several.
     Gguf(PathBuf),
     /// In this model directory, with the updates of this adapter's directory.
     Adapted {
@@ -78,9 +77,8 @@ pub fn of_gguf(file: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let failed = |error| HuggingFaceError::gguf(file, error);
     let path = std::path::absolute(file)
         .map_err(|error| HuggingFaceError::io(file, "cannot open", &error))?;
-    let shard = Shard::open_file(file)?;
-    let container = open_gguf(&shard)?;
-    let config = anemll_gguf::config(&container, shard.file()).map_err(failed)?;
+    let GgufFiles { container, parts, .. } = GgufFiles::open(file)?;
+    let config = anemll_gguf::config(&container, &parts).map_err(failed)?;
     // Nothing is written for weights that cannot be read.
     anemll_gguf::weights(&container).map_err(failed)?;
     let mut files = vec![("config.json", config)];
@@ -118,12 +116,6 @@ pub fn of_adapted(model: &Path, adapter: &Path) -> Result<Vec<(&'static str, Vec
     }
     files.push((FILE, View { weights, no_tokenizer }.text(model)?));
     Ok(files)
-}
-
-/// Reads the header of a GGUF file.
-pub(crate) fn open_gguf(shard: &Shard) -> Result<Container> {
-    Container::read(shard.file(), shard.bytes())
-        .map_err(|error| HuggingFaceError::gguf(&shard.path, error))
 }
 
 fn text(value: &Value) -> Vec<u8> {

@@ -1,9 +1,10 @@
 //! Bits by measured damage: the smallest plan that keeps the model close to the original.
 //!
 //! Each weight has some choices, of which the quantizer knows how far off its products are by the
-//! statistics of its inputs. What that does to the model's answers differs between kinds of weights:
-//! it is measured on a text, a kind at a time. The best plan for a damage is then that in which every
-//! weight pays the same price for a byte; its damage is measured, and the price corrected.
+//! statistics of its inputs. What that does to the model's answers differs between the roles of
+//! weights: an error of values harms several times as much as one of queries. It is measured on a text, a
+//! role at a time. The best plan for a damage is then that in which every weight pays the same price
+//! for a byte; its damage is measured, and the price corrected.
 
 use crate::event::Event;
 use crate::goal::Goal;
@@ -53,7 +54,7 @@ struct Choice {
 #[derive(Debug, Clone)]
 struct Candidate {
     id: String,
-    kind: String,
+    role: String,
     elements: u64,
     choices: Vec<Choice>,
 }
@@ -66,6 +67,9 @@ impl Candidate {
         careful
     }
 }
+
+/// What a unit of error in the weights of each role does to the model, in nats.
+type Harm = BTreeMap<String, f64>;
 
 /// A plan: the place of each candidate's choice.
 type Taken = Vec<usize>;
@@ -161,8 +165,8 @@ fn elements(weight: &Weight) -> u64 {
 }
 
 /// The kind of a role: all matrices of attention are one, all of the MLP another.
-fn kind(role: &str) -> String {
-    role.split('.').next().unwrap_or(role).to_owned()
+fn kind(role: &str) -> &str {
+    role.split('.').next().unwrap_or(role)
 }
 
 impl crate::weights::WeightJob<'_> {
@@ -184,8 +188,8 @@ impl crate::weights::WeightJob<'_> {
         choices
             .extend(errors.into_iter().zip(encoded).map(|(error, one)| choice(error, Some(one))));
         choices.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
-        let kind = kind(&weight.reference.role);
-        Ok(Candidate { id: weight.id.clone(), kind, elements: elements(weight), choices })
+        let role = weight.reference.role.clone();
+        Ok(Candidate { id: weight.id.clone(), role, elements: elements(weight), choices })
     }
 }
 
@@ -200,12 +204,12 @@ struct Measure<'a> {
 impl Measure<'_> {
     /// The smallest plan whose divergence is at most `most`.
     fn smallest(&self, candidates: &[Candidate], most: f64) -> Result<Taken> {
-        let weights = self.weights_of_kinds(candidates)?;
+        let harm = self.harm(candidates)?;
         let most = most * SAFE;
         let mut tried: Vec<Tried> = Vec::new();
         let mut aim = most;
         for _ in 0..TRIES {
-            let taken = search(candidates, &weights, Bound::Damage(aim));
+            let taken = search(candidates, &harm, Bound::Damage(aim));
             let kl = self.quality(&decisions(candidates, &taken), "measuring a plan")?.kl;
             let bytes = bytes(candidates, &taken);
             tracing::info!("plan of {bytes} bytes: KL {kl:.4}");
@@ -243,22 +247,22 @@ impl Measure<'_> {
             )
             .with_hint("allow more with --budget-mb or --target-bits, or take a smaller model"));
         }
-        let weights = self.weights_of_kinds(careful)?;
-        Ok(search(candidates, &weights, Bound::Bytes(most)))
+        let harm = self.harm(careful)?;
+        Ok(search(candidates, &harm, Bound::Bytes(most)))
     }
 
-    /// What an error of each kind of weights does to the model: divergence for each unit of error.
-    fn weights_of_kinds(&self, candidates: &[Candidate]) -> Result<BTreeMap<String, f64>> {
-        let kinds: BTreeSet<&str> = candidates.iter().map(|one| one.kind.as_str()).collect();
-        let mut weights = BTreeMap::new();
-        for kind in kinds {
+    /// What an error in the weights of each role does to the model.
+    fn harm(&self, candidates: &[Candidate]) -> Result<Harm> {
+        let roles: BTreeSet<&str> = candidates.iter().map(|one| one.role.as_str()).collect();
+        let mut harm = Harm::new();
+        for role in roles {
             check_cancelled()?;
             let mut error = 0.0;
             let taken: Taken = candidates
                 .iter()
                 .map(|candidate| {
                     let last = candidate.choices.len() - 1;
-                    if candidate.kind != kind {
+                    if candidate.role != role {
                         return last;
                     }
                     // The second: so small errors add up, and can still be seen.
@@ -267,13 +271,13 @@ impl Measure<'_> {
                     place
                 })
                 .collect();
-            let what = format!("measuring {kind}");
+            let what = format!("measuring {role}");
             let quality = self.quality(&decisions(candidates, &taken), &what)?;
-            tracing::info!("{kind}: KL {:.4} by an error of {error:.4}", quality.kl);
+            tracing::info!("{role}: KL {:.4} by an error of {error:.4}", quality.kl);
             let damage = if quality.kl.is_finite() { quality.kl.max(1e-5) } else { 1e3 };
-            weights.insert(kind.to_owned(), damage / error.max(1e-9));
+            harm.insert(role.to_owned(), damage / error.max(1e-9));
         }
-        Ok(weights)
+        Ok(harm)
     }
 
     /// How far a plan takes the model from the original.
@@ -307,7 +311,7 @@ struct Tried {
     taken: Taken,
 }
 
-/// What to aim for next: the damages of single kinds and of a plan follow a power of each other, of
+/// What to aim for next: the damages of single roles and of a plan follow a power of each other, of
 /// which the last two plans tell.
 fn next_aim(tried: &[Tried], most: f64) -> f64 {
     let Some(last) = tried.last() else { return most };
@@ -331,13 +335,13 @@ enum Bound {
 
 /// The plan in which all weights pay the same price for a byte: the highest price that does no more
 /// damage, or the lowest that takes no more bytes.
-fn search(candidates: &[Candidate], weights: &BTreeMap<String, f64>, bound: Bound) -> Taken {
+fn search(candidates: &[Candidate], harm: &Harm, bound: Bound) -> Taken {
     let at_price = |price: f64| -> Taken {
         candidates
             .iter()
             .map(|candidate| {
-                let weight = weights.get(&candidate.kind).copied().unwrap_or(0.0);
-                let cost = |choice: &Choice| weight * choice.error + price * choice.bytes as f64;
+                let harm = harm.get(&candidate.role).copied().unwrap_or(0.0);
+                let cost = |choice: &Choice| harm * choice.error + price * choice.bytes as f64;
                 let costs = candidate.choices.iter().map(cost).enumerate();
                 costs.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(place, _)| place)
             })
@@ -350,7 +354,7 @@ fn search(candidates: &[Candidate], weights: &BTreeMap<String, f64>, bound: Boun
         let taken = at_price(middle.exp2());
         // A higher price takes fewer bytes and does more damage.
         let may_rise = match bound {
-            Bound::Damage(most) => damage(candidates, weights, &taken) <= most,
+            Bound::Damage(most) => damage(candidates, harm, &taken) <= most,
             Bound::Bytes(most) => bytes(candidates, &taken) > most,
         };
         if may_rise {
@@ -375,12 +379,10 @@ fn bytes(candidates: &[Candidate], taken: &Taken) -> u64 {
     candidates.iter().zip(taken).map(|(one, place)| one.choices[*place].bytes).sum()
 }
 
-fn damage(candidates: &[Candidate], weights: &BTreeMap<String, f64>, taken: &Taken) -> f64 {
+fn damage(candidates: &[Candidate], harm: &Harm, taken: &Taken) -> f64 {
     let each = candidates.iter().zip(taken);
-    each.map(|(one, place)| {
-        weights.get(&one.kind).copied().unwrap_or(0.0) * one.choices[*place].error
-    })
-    .sum()
+    each.map(|(one, place)| harm.get(&one.role).copied().unwrap_or(0.0) * one.choices[*place].error)
+        .sum()
 }
 
 fn decisions(candidates: &[Candidate], taken: &Taken) -> Decisions {
@@ -392,7 +394,7 @@ fn decisions(candidates: &[Candidate], taken: &Taken) -> Decisions {
 fn told(candidates: &[Candidate], taken: &Taken) -> String {
     let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (one, place) in candidates.iter().zip(taken) {
-        let (bytes, elements) = kinds.entry(&one.kind).or_default();
+        let (bytes, elements) = kinds.entry(kind(&one.role)).or_default();
         *bytes += one.choices[*place].bytes;
         *elements += one.elements;
     }
@@ -411,31 +413,31 @@ fn told(candidates: &[Candidate], taken: &Taken) -> String {
 mod tests {
     use super::*;
 
-    fn candidate(kind: &str, errors: [f64; 3]) -> Candidate {
+    fn candidate(role: &str, errors: [f64; 3]) -> Candidate {
         let choice = |(bytes, error)| Choice { bytes, error, decision: None };
         let choices = [100, 200, 400].into_iter().zip(errors).map(choice).collect();
-        Candidate { id: kind.to_owned(), kind: kind.to_owned(), elements: 200, choices }
+        Candidate { id: role.to_owned(), role: role.to_owned(), elements: 200, choices }
     }
 
     #[test]
     fn bytes_go_where_they_help_most() {
         let candidates = [
-            candidate("attention", [0.5, 0.1, 0.0]),
-            candidate("mlp", [0.5, 0.1, 0.0]),
+            candidate("attention.v", [0.5, 0.1, 0.0]),
+            candidate("attention.q", [0.5, 0.1, 0.0]),
             candidate("head", [0.5, 0.1, 0.0]),
         ];
-        let weights = BTreeMap::from([
-            ("attention".to_owned(), 1.0),
-            ("mlp".to_owned(), 0.1),
+        let harm = Harm::from([
+            ("attention.v".to_owned(), 1.0),
+            ("attention.q".to_owned(), 0.1),
             ("head".to_owned(), 10.0),
         ]);
-        let within = |most: u64| search(&candidates, &weights, Bound::Bytes(most));
+        let within = |most: u64| search(&candidates, &harm, Bound::Bytes(most));
         assert_eq!(within(300), [0, 0, 0]);
         assert_eq!(within(400), [0, 0, 1]);
         assert_eq!(within(600), [0, 0, 2]);
         assert_eq!(within(700), [1, 0, 2]);
         assert_eq!(within(u64::MAX), [2, 2, 2]);
-        let damaged = |most: f64| search(&candidates, &weights, Bound::Damage(most));
+        let damaged = |most: f64| search(&candidates, &harm, Bound::Damage(most));
         assert_eq!(damaged(0.0), [2, 2, 2]);
         assert_eq!(damaged(0.6), [0, 0, 2]);
         assert_eq!(damaged(0.2), [1, 0, 2]);
@@ -468,11 +470,11 @@ mod tests {
 
     #[test]
     fn what_was_chosen_is_told_in_bits() {
-        let candidates =
-            [candidate("attention", [0.5, 0.1, 0.0]), candidate("mlp", [0.5, 0.1, 0.0])];
+        let roles = ["attention.q", "attention.v", "mlp.up"];
+        let candidates = roles.map(|role| candidate(role, [0.5, 0.1, 0.0]));
         assert_eq!(
-            told(&candidates, &vec![0, 1]),
-            "bits by measured damage: 6.00 a weight, tables included (attention 4.0, mlp 8.0)"
+            told(&candidates, &vec![0, 1, 2]),
+            "bits by measured damage: 9.33 a weight, tables included (attention 6.0, mlp 16.0)"
         );
     }
 }

@@ -8,6 +8,11 @@ use anemll_plugin_api::{ComponentOptions, Error, Result, Value};
 use std::fmt;
 use std::str::FromStr;
 
+/// The option of plugins that read models which says what the caches of layers with a window hold.
+pub const WINDOW_CACHE: &str = "window_cache";
+/// Its value for caches of the whole context, which is what they hold where nothing is said.
+pub const FULL: &str = "full";
+
 /// An option as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypedOption {
@@ -56,6 +61,12 @@ impl TypedOption {
     /// An option of the quantizer that a flag stands for.
     pub fn of_flag(flag: &'static str, name: &str, value: impl Into<String>) -> Self {
         Self { component: None, name: name.to_owned(), value: value.into(), flag: Some(flag) }
+    }
+
+    /// An option of the plugin that reads the model.
+    pub fn of_arch(name: &str, value: impl Into<String>) -> Self {
+        let component = Some(Stage::Arch.name().to_owned());
+        Self { component, name: name.to_owned(), value: value.into(), flag: None }
     }
 
     /// Whether it is an option of this component.

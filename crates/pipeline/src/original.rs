@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Tokens that one call of an evaluation function takes: more make better use of the processor.
-const BATCH: u64 = 128;
+pub(crate) const BATCH: u64 = 128;
 
 /// Which model, and how it is run.
 #[derive(Debug, Clone)]

@@ -16,6 +16,9 @@ use std::path::PathBuf;
 /// The quantizer, the compiler or the runtime that leaves its stage out.
 pub const NONE: &str = "none";
 
+/// The option of runtimes that compute faster than packages say, unless it is true.
+const EXACT: &str = "exact";
+
 /// The compiler that means: the first of ours that can run here.
 pub const AUTOMATIC: &str = "auto";
 
@@ -188,6 +191,22 @@ impl Plugins {
     /// The runtime `id`.
     pub fn runtime(&self, id: &str) -> Result<Box<dyn Runtime>> {
         self.runtime_with(id, &ComponentOptions::new())
+    }
+
+    /// The runtime `id`, which computes as the packages say rather than fast, where it has that choice:
+    /// for measures of what is in them.
+    ///
+    /// # Errors
+    /// There is no such runtime, or it cannot be made.
+    pub fn exact_runtime(&self, id: &str) -> Result<Box<dyn Runtime>> {
+        let components = self.components(Stage::Runtime);
+        let own = components.iter().find(|(_, component)| component.id == id);
+        let chooses = own.is_some_and(|(_, component)| component.options.contains_key(EXACT));
+        let options = match chooses {
+            true => ComponentOptions::new().with(EXACT, true),
+            false => ComponentOptions::new(),
+        };
+        self.runtime_with(id, &options)
     }
 
     /// The runtime `id`, made with options of its manifest.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How far a model may be from the original where bits are chosen by measures: nats a token.
-pub const DIVERGENCE: f64 = 0.1;
+pub const DIVERGENCE: f64 = 0.08;
 
 /// Combiner and chunks are chosen by size.
 pub const AUTO: &str = "auto";

@@ -46,7 +46,7 @@ impl Trial {
             ..request.clone()
         };
         convert::run(&request, plugins, "", show)?;
-        let runtime = plugins.runtime(CPU)?;
+        let runtime = plugins.exact_runtime(CPU)?;
         let engine = Engine::open(&folder.path().join(META), runtime.as_ref(), host)?;
         Ok(Self { engine, folder })
     }

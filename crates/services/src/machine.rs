@@ -20,13 +20,21 @@ pub fn memory() -> Option<Memory> {
     Some(Memory { total, available: None })
 }
 
+/// Bytes of memory that this process had at most; none where the system does not tell.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    kibibytes(&status, "VmHWM")
+}
+
+/// The number behind a key of the system's own tables, which is in KiB, in bytes.
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Reads `MemTotal` and `MemAvailable`, which are in KiB.
 fn parse_meminfo(text: &str) -> Option<Memory> {
-    let bytes = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
-    };
-    Some(Memory { total: bytes("MemTotal")?, available: bytes("MemAvailable") })
+    Some(Memory { total: kibibytes(text, "MemTotal")?, available: kibibytes(text, "MemAvailable") })
 }
 
 /// Bytes that can still be written where `path` is, or where it would be made.

@@ -42,6 +42,10 @@ pub struct ConvertArguments {
     /// Tokens that one call of `prefill` takes.
     #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = count)]
     pub batch: u64,
+    /// What the caches of layers with a sliding window hold: the whole context, or a ring of the last
+    /// positions.
+    #[arg(long, value_name = "full|ring", default_value = "full", value_parser = ["full", "ring"])]
+    pub window_cache: String,
     /// Contexts that there are functions for, in place of --context; for a combiner with the option
     /// `contexts`.
     #[arg(long, value_name = "TOKENS,…", value_delimiter = ',', value_parser = count, conflicts_with = "context")]
@@ -165,7 +169,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             argmax: typed.argmax,
             split_lm_head: typed.split_lm_head,
             head: typed.head.map(Into::into),
-            quantizer: (&typed.quantizer).into(),
+            quantizer: typed.quantizer.with_window_cache(&typed.window_cache),
             calibration: typed.calibration.clone(),
             goal: (&typed.goal).into(),
             decided: None,

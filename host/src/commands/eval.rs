@@ -3,14 +3,14 @@
 use crate::arguments::{ConversionArguments, OriginalArguments, count};
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use anemll_codes as codes;
-use anemll_conversion::locate;
+use anemll_conversion::{Conversion, locate};
 use anemll_generation::arrays::MOST_ELEMENTS;
 use anemll_generation::engine::Engine;
 use anemll_generation::evaluation::{Reference, read_tokens};
 use anemll_generation::perplexity::{EvaluationPath, Score, check_vocabulary, evaluate_text};
 use anemll_generation::reference_run::compare_with_reference as run_with_reference;
 use anemll_generation::sources::{List, Source, Text};
-use anemll_pipeline::compare::{CompareRequest, compare};
+use anemll_pipeline::compare::{CompareRequest, compare, compare_vectors};
 use anemll_pipeline::model_source;
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::{Error, Result};
@@ -79,7 +79,8 @@ pub struct EvalArguments {
     /// Token ids: a .npy array of integers.
     #[arg(long, value_name = "IDS.npy", conflicts_with = "text")]
     pub tokens: Option<PathBuf>,
-    /// Text to measure on, in UTF-8; with --model a built-in one by default, which no calibration uses.
+    /// Text to measure on, in UTF-8; with --model a built-in one by default, which no calibration uses. Of
+    /// a conversion that gives vectors, a text in each line.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
     /// Logits of the original model at each token; without it, the perplexity is measured.
@@ -141,6 +142,18 @@ fn compare_with_original(arguments: &EvalArguments, model: &Path, plugins: &Plug
         memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         scratch: arguments.original.scratch.clone(),
     };
+    if Conversion::read(&request.meta)?.description.embedding.is_some() {
+        if arguments.html.is_some() {
+            return Err(Error::new(codes::USAGE, "--html shows logits, and this gives vectors")
+                .with_hint("leave it out; --json has the distance of every text"));
+        }
+        let found = compare_vectors(&request, plugins, &services::host(), &show)?;
+        drop(reporter);
+        return match arguments.json {
+            true => super::print_json(&found),
+            false => super::print(&found.to_text()),
+        };
+    }
     let found = compare(&request, plugins, &services::host(), &show)?;
     drop(reporter);
     if let Some(page) = &arguments.html {
@@ -161,7 +174,7 @@ fn measure_text(arguments: &EvalArguments, plugins: &Plugins) -> Result<()> {
     let meta = arguments.conversion.meta();
     let most = arguments.max_tokens.unwrap_or(u64::MAX);
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.original.runtime)?;
+    let runtime = plugins.exact_runtime(&arguments.original.runtime)?;
     let mut engine = Engine::open(&meta, runtime.as_ref(), &host)?;
     let mut other = match &arguments.against {
         Some(path) => Some((Engine::open(&locate(path), runtime.as_ref(), &host)?, locate(path))),
@@ -249,7 +262,7 @@ fn compare_with_reference(
 ) -> Result<()> {
     let tokens = read_tokens(tokens_path)?;
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.original.runtime)?;
+    let runtime = plugins.exact_runtime(&arguments.original.runtime)?;
     let mut engine = Engine::open(&arguments.conversion.meta(), runtime.as_ref(), &host)?;
     if tokens.len() as u64 > engine.context() {
         return Err(Error::new(

@@ -65,7 +65,7 @@ pub struct PreflightArguments {
 pub fn run(arguments: &PreflightArguments, plugins: &Plugins) -> Result<()> {
     let unrounded = ComponentOptions::new().with("activations", "float32");
     let wide = plugins.runtime_with(&arguments.original.runtime, &unrounded)?;
-    let narrow = plugins.runtime(&arguments.original.runtime)?;
+    let narrow = plugins.exact_runtime(&arguments.original.runtime)?;
     let reporter = Reporter::new(Display::Lines);
     // Bars alone: what the conversion says is of no use here.
     let bars = |event: &Event<'_>| {

@@ -188,6 +188,10 @@ pub enum StateKind {
     /// going back to an earlier position only takes another mask.
     #[default]
     Cache,
+    /// A cache that holds the last positions alone, each at the place that its number leaves when it is
+    /// divided by their count, the third size of the shape; tokens see [`StateInfo::window`] of them.
+    /// Going back is possible as far as what is seen there was not overwritten.
+    Ring,
     /// Each token replaces what the tokens before it left. There is no going back, and tokens that
     /// only fill up a batch must not be run. It counts as zeros where the first token of a call
     /// stands at position 0.
@@ -208,12 +212,15 @@ pub struct StateInfo {
     /// What becomes of it when tokens are run.
     #[serde(default)]
     pub kind: StateKind,
+    /// Of a [`StateKind::Ring`]: tokens that a token sees, itself among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
 }
 
 impl StateInfo {
     /// A cache of this name and shape.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<u64>>) -> Self {
-        Self { name: name.into(), shape: shape.into(), kind: StateKind::Cache }
+        Self { name: name.into(), shape: shape.into(), kind: StateKind::Cache, window: None }
     }
 
     /// Its bytes in memory; saturates.
@@ -225,6 +232,7 @@ impl StateInfo {
 builders! {
     impl StateInfo {
         with_kind(kind: StateKind);
+        with_window(window: impl Into<Option<u64>>);
     }
 }
 

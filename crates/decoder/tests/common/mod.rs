@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use anemll_decoder::rope::{RopeScaling, frequencies};
 use anemll_decoder::{
     Activation, Attention, BlockSpec, DecoderSpec, DeltaNet, Mixer, Norm, NormPlacement,
-    OutputProjection, QueryKeyNorm, ShortConvolution, SiluForm, SoftmaxForm, split_head,
+    OutputProjection, QueryKeyNorm, ShortConvolution, SiluForm, SoftmaxForm, WindowCache,
+    split_head,
 };
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, WeightReference};
 use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
@@ -38,6 +39,7 @@ pub(crate) fn tiny() -> DecoderSpec {
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
         silu: SiluForm::Operation,
+        window_cache: WindowCache::Full,
         embedder: None,
     }
 }
@@ -115,6 +117,23 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
         (
             "wide heads",
             DecoderSpec { head_dimension: 6, rotations: vec![rope(6)], ..small.clone() },
+        ),
+        (
+            "rings in some layers",
+            with_blocks(
+                DecoderSpec { window_cache: WindowCache::Ring, ..small.clone() },
+                |layer, block| attention(block).window = (layer % 2 == 1).then_some(9),
+            ),
+        ),
+        (
+            "rings alone, and no rotation in one layer",
+            with_blocks(
+                DecoderSpec { window_cache: WindowCache::Ring, ..small.clone() },
+                |layer, block| {
+                    attention(block).window = Some(24);
+                    attention(block).rotation = (layer != 1).then_some(0);
+                },
+            ),
         ),
         ("one layer", DecoderSpec { blocks: vec![BlockSpec::llama(16, 80)], ..small.clone() }),
         (

@@ -12,6 +12,8 @@ pub const INPUT_POSITION: &str = "current_pos";
 pub const INPUT_MASK: &str = "causal_mask";
 /// What the names of states that hold keys and values begin with.
 const CACHE: &str = "model_model_kv_cache_";
+/// What those of them end in that do not hold the whole context.
+const WINDOW: &str = "_local";
 /// The index of the largest logit of each piece of the head, from the piece's first row on.
 pub const LARGEST_INDEX: &str = "argmax_idx";
 /// The largest logit of each piece of the head.
@@ -57,9 +59,9 @@ pub fn head_sizes(text: &str) -> Vec<u64> {
     text.split(',').filter_map(|size| size.trim().parse().ok()).collect()
 }
 
-/// Whether a state holds keys and values, by its name.
+/// Whether a state holds the keys and values of the whole context, by its name.
 pub fn is_cache(state: &str) -> bool {
-    state.starts_with(CACHE)
+    state.starts_with(CACHE) && !state.ends_with(WINDOW)
 }
 
 #[cfg(test)]
@@ -72,5 +74,12 @@ mod tests {
         assert_eq!(logits(names), ["logits1", "logits2", "logits10"]);
         assert_eq!(logits(["logits"]), ["logits"]);
         assert_eq!(head_sizes("8, 8,4"), [8, 8, 4]);
+    }
+
+    #[test]
+    fn caches_of_windows_are_told_from_whole_ones() {
+        let caches = ["0", "global", "local"].map(|end| is_cache(&format!("{CACHE}{end}")));
+        assert_eq!(caches, [true, true, false]);
+        assert!(!is_cache("model_model_conv_cache_0"));
     }
 }

@@ -5,9 +5,10 @@ mod stored;
 mod stream;
 mod tensors;
 mod text;
+mod vectors;
 
 use crate::calibrate::{self, Products};
-use crate::component_options::TypedOption;
+use crate::component_options::{TypedOption, WINDOW_CACHE};
 use crate::convert::{Named, named_weights};
 use crate::event::Event;
 use crate::model_files::{HeadChoice, hash_source};
@@ -31,6 +32,7 @@ use anemll_plugin_api::{Error, Host, Result};
 use std::path::{Path, PathBuf};
 
 pub use text::{BUILT_IN, Sample};
+pub use vectors::{TextDistance, VectorComparison, compare_vectors};
 
 /// Runs of positions of which the divergence is told.
 const SPANS: u64 = 32;
@@ -70,7 +72,7 @@ pub fn compare(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<Comparison> {
     let conversion = Conversion::read(&request.meta)?;
-    let runtime = plugins.runtime(&request.runtime)?;
+    let runtime = plugins.exact_runtime(&request.runtime)?;
     let mut engine = Engine::open(&request.meta, runtime.as_ref(), host)?;
     let model = Source::open(&request.model, Need::Weights, show)?.whole(show)?;
     let directory = ModelDirectory::open(&model).map_err(Error::from)?;
@@ -219,7 +221,10 @@ fn frontend_options(
     }
     let recorded = report["options"]["option"].as_array().into_iter().flatten();
     let typed = recorded.filter_map(|option| option.as_str()?.parse::<TypedOption>().ok());
-    Ok((typed.filter(|option| option.is_of(Stage::Arch, &id)).collect(), None))
+    // What caches hold is not what weights are, and another batch may not suit it.
+    let of_weights =
+        |option: &TypedOption| option.is_of(Stage::Arch, &id) && option.name != WINDOW_CACHE;
+    Ok((typed.filter(of_weights).collect(), None))
 }
 
 /// Refuses a model that the conversion was not made from; of a conversion that does not name its own,

@@ -96,7 +96,7 @@ pub(super) fn compare(
     })
     .map_err(from_export)?;
     let host = services::host();
-    let runtime = plugins.runtime(&arguments.runtime)?;
+    let runtime = plugins.exact_runtime(&arguments.runtime)?;
     let mut conversion = Conversion::read(&folder.join(META))?;
     conversion.form = Form::Compiled;
     let mut export = Engine::open_conversion(conversion, runtime.as_ref(), &host)?;

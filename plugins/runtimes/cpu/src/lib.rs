@@ -2,17 +2,20 @@
 //!
 //! A model's functions are planned once (`plan`) and run step by step. Values of fp16 are
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
-//! inside an operation is f32. The option `activations` = `float32` leaves the rounding out: float16
+//! inside an operation is f32, but for products of packed weights with few columns, which are computed in
+//! whole numbers (`fixed`) unless the option `exact` is set. The option `activations` = `float32` leaves the rounding out: float16
 //! values, states and outputs are then f32, and inputs may be. Weights are read by position when a
-//! function that uses them is first prepared. Palettized ones stay as they are stored for the first
-//! runs, and are decoded a few rows at a time (`packed`); a function that is run more often has them
-//! decoded, once per blob. The states of a model are shared by its functions, by name.
+//! function that uses them is first prepared. Palettized ones stay as they are stored, and are looked up
+//! in registers (`packed`). Where the processor or the weight's form has no fast way to do so, they are
+//! decoded a few rows at a time for the first runs; a function that is run more often has them decoded,
+//! once per blob. The states of a model are shared by its functions, by name.
 //!
 //! To add an operation: one entry in the list of a family in `kernels`.
 
 mod constant;
 mod element;
 mod failure;
+mod fixed;
 mod interface;
 mod kernels;
 mod layout;
@@ -43,11 +46,13 @@ pub const ID: &str = "cpu";
 /// The option that says how values declared as float16 are kept.
 const ACTIVATIONS: &str = "activations";
 
+/// The option that says whether products of packed weights are computed in f32.
+const EXACT: &str = "exact";
+
 /// The runtime.
 #[derive(Debug, Clone, Default)]
 pub struct CpuRuntime {
-    /// Whether values declared as float16 are kept in f32.
-    wide: bool,
+    arithmetic: session::Arithmetic,
     /// Weights of all packages that it opened.
     shelf: Arc<storage::Shelf>,
 }
@@ -58,7 +63,7 @@ impl Runtime for CpuRuntime {
     }
 
     fn open(&self, package: &Path, host: &Host) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::CpuSession::open(package, self.wide, &self.shelf, host)?))
+        Ok(Box::new(session::CpuSession::open(package, self.arithmetic, &self.shelf, host)?))
     }
 }
 
@@ -78,7 +83,10 @@ impl Plugin for CpuPlugin {
             Some("float32") => true,
             Some(_) => return Err(options.refuse(ACTIVATIONS, "\"float16\" or \"float32\"")),
         };
-        Ok(Box::new(CpuRuntime { wide, ..CpuRuntime::default() }))
+        // Who keeps values unrounded wants to see them as they are.
+        let exact = wide || options.boolean(EXACT)?.unwrap_or(false);
+        let arithmetic = session::Arithmetic { wide, exact };
+        Ok(Box::new(CpuRuntime { arithmetic, ..CpuRuntime::default() }))
     }
 }
 

@@ -7,8 +7,9 @@
 
 use crate::element::Element;
 use crate::failure::Outcome;
+use crate::fixed;
 use crate::layout::element_count;
-use crate::lookup::Tables;
+use crate::lookup;
 use crate::simd;
 use crate::storage::{Buffer, Shelf};
 use crate::tensor::Tensor;
@@ -34,19 +35,33 @@ pub(crate) struct Packed {
     /// Tables of `2^bits` entries.
     entries: Vec<f16>,
     indices: Arc<Buffer>,
-    /// For products that look entries up without decoding.
-    tables: Option<Tables>,
+    fast: Option<Fast>,
+}
+
+/// Tables for products that look entries up without decoding.
+#[derive(Debug)]
+enum Fast {
+    /// In f32, with the bits that decoded rows give.
+    Exact(lookup::Tables),
+    /// In whole numbers, several times as fast.
+    Fixed(fixed::Tables),
 }
 
 impl Packed {
-    /// A weight that can stay packed; none where it has another form.
-    pub(crate) fn new(values: &Values<'_>, shelf: &Shelf) -> Outcome<Option<Self>> {
+    /// A weight that can stay packed; none where it has another form. `exact` keeps its products those
+    /// of decoded rows, to the bit.
+    pub(crate) fn new(values: &Values<'_>, shelf: &Shelf, exact: bool) -> Outcome<Option<Self>> {
         let Some(palette) = values.palette() else { return Ok(None) };
         if values.data_type != DataType::Float16 || values.shape.is_empty() {
             return Ok(None);
         }
         let depth = element_count(values.shape.get(1..).unwrap_or_default()).unwrap_or(0);
         let (bits, run) = (palette.bits, palette.run);
+        let entries = || palette.entries.iter().copied();
+        let fast = match exact {
+            true => lookup::Tables::new(bits, run, depth, entries()).map(Fast::Exact),
+            false => fixed::Tables::new(bits, run, depth, entries()).map(Fast::Fixed),
+        };
         Ok(Some(Self {
             shape: values.shape.clone(),
             bits,
@@ -54,7 +69,7 @@ impl Packed {
             // They were float16 when they were stored.
             entries: palette.entries.iter().map(|entry| f16::from_f32(*entry)).collect(),
             indices: shelf.weight(palette.file, palette.record)?,
-            tables: Tables::new(bits, run, depth, palette.entries.iter().copied()),
+            fast,
         }))
     }
 
@@ -62,15 +77,23 @@ impl Packed {
         &self.shape
     }
 
-    /// Whether its products with one or two columns are computed without decoding.
+    /// Whether its products with few columns are computed without decoding.
     pub(crate) fn is_fast(&self) -> bool {
-        self.tables.is_some()
+        self.fast.is_some()
+    }
+
+    /// Tables for products in whole numbers, and the indices to look up in them.
+    pub(crate) fn fixed(&self) -> Option<(&fixed::Tables, &[u8])> {
+        match &self.fast {
+            Some(Fast::Fixed(tables)) => Some((tables, self.indices.bytes())),
+            _ => None,
+        }
     }
 
     /// Dot products with a vector of rows from number `first` on; a row has as many elements as the
     /// vector, which are those of one index of the first axis.
     pub(crate) fn times_vector(&self, first: usize, vector: &[f32], output: &mut [f32]) {
-        if let Some(tables) = &self.tables {
+        if let Some(Fast::Exact(tables)) = &self.fast {
             return tables.times_vector(self.indices.bytes(), first, vector, output);
         }
         let depth = vector.len();
@@ -104,6 +127,28 @@ impl Packed {
             match self.bits {
                 4 if at.is_multiple_of(2) => fill_pairs(self.indices.bytes(), table, at, part),
                 bits => fill_each(self.indices.bytes(), bits, table, at, part),
+            }
+            at += here;
+            rest = behind;
+        }
+    }
+
+    /// As [`Packed::fill`], in f32.
+    pub(crate) fn fill_wide(&self, start: usize, output: &mut [f32]) {
+        let (size, bits) = (1_usize << self.bits, usize::from(self.bits));
+        let mut rest = output;
+        let mut at = start;
+        while !rest.is_empty() {
+            let group = at / self.run;
+            let here = ((group + 1) * self.run - at).min(rest.len());
+            let (part, behind) = rest.split_at_mut(here);
+            let table = self.entries.get(group * size..(group + 1) * size).unwrap_or_default();
+            let from =
+                (at * bits).is_multiple_of(8).then(|| &self.indices.bytes()[at * bits / 8..]);
+            if !from.is_some_and(|from| fixed::decode(self.bits, from, table, part)) {
+                let mut halves = vec![f16::ZERO; here];
+                self.fill(at, &mut halves);
+                simd::widen(&halves, part);
             }
             at += here;
             rest = behind;
@@ -178,7 +223,7 @@ mod tests {
                     run: group * columns,
                     entries: entries.clone(),
                     indices: Arc::new(Buffer::from_bytes(&bytes)),
-                    tables: None,
+                    fast: None,
                 };
                 let all = packed.decoded().unwrap();
                 for (at, value) in all.raw::<f16>().iter().enumerate() {
@@ -189,6 +234,9 @@ mod tests {
                     let mut part = vec![f16::NAN; end - start];
                     packed.fill(start, &mut part);
                     assert_eq!(part, all.raw::<f16>()[start..end], "{bits} bits, {start}");
+                    let mut wide = vec![f32::NAN; end - start];
+                    packed.fill_wide(start, &mut wide);
+                    assert!(wide.iter().zip(&part).all(|(wide, half)| *wide == half.to_f32()));
                 }
             }
         }

@@ -69,6 +69,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) cache: &'a mut ConstantCache,
     /// Whether values declared as float16 are kept in f32.
     pub(crate) wide: bool,
+    /// Whether products of packed weights are those of decoded ones, to the bit.
+    pub(crate) exact: bool,
     /// What becomes of weights that their kernels can read packed.
     pub(crate) packed: Keep,
 }
@@ -144,23 +146,6 @@ fn named_arguments(operation: &mil::Operation) -> impl Iterator<Item = (&str, &s
     })
 }
 
-/// Whether an operation multiplies a weight with more columns than are taken one by one.
-fn is_batch(operation: &mil::Operation) -> bool {
-    let shape = operation.outputs.first().and_then(|output| match value_type(output) {
-        Ok(ValueType::Tensor(kind)) => kind.fixed_shape(),
-        _ => None,
-    });
-    let Some(shape) = shape else { return false };
-    // The size that the output has of the rows of the weight; the others are its columns.
-    let rows = match operation.r#type.as_str() {
-        "conv" => shape.get(1),
-        "linear" => shape.last(),
-        _ => None,
-    };
-    let columns = |rows: &u64| shape.iter().product::<u64>() / (*rows).max(1);
-    rows.is_some_and(|rows| columns(rows) > kernels::VECTORS as u64)
-}
-
 impl Planner<'_> {
     /// Plans a function.
     pub(crate) fn plan(
@@ -175,7 +160,6 @@ impl Planner<'_> {
             decoder: Decoder::new(block, model.weight_files()),
             decoded: HashSet::new(),
             unpacked: HashSet::new(),
-            batched: HashSet::new(),
             operands: HashMap::new(),
             last_uses: HashMap::new(),
             slots: 0,
@@ -190,8 +174,6 @@ impl Planner<'_> {
             for (argument, value) in named_arguments(operation) {
                 if !kernels::takes_packed(&operation.r#type, argument) {
                     building.unpacked.insert(value.to_owned());
-                } else if is_batch(operation) {
-                    building.batched.insert(value.to_owned());
                 }
             }
         }
@@ -238,10 +220,7 @@ impl Planner<'_> {
             }
         }
         let slots = building.slots;
-        let batched = building.batched;
-        let is_slow =
-            |(name, one): (&String, &Arc<Packed>)| !one.is_fast() || batched.contains(name);
-        let slow = packed.iter().any(is_slow);
+        let slow = packed.values().any(|one| !one.is_fast());
         let (function, wide) = (name.to_owned(), self.wide);
         Ok(FunctionPlan { function, steps, inputs, outputs, values, packed, slow, slots, wide })
     }
@@ -256,8 +235,6 @@ struct Building<'p, 'a> {
     decoded: HashSet<String>,
     /// Values that are read by what cannot read them packed.
     unpacked: HashSet<String>,
-    /// Values that are multiplied with more columns than are taken one by one.
-    batched: HashSet<String>,
     operands: HashMap<String, Operand>,
     /// Index of the last operation that reads a value; `usize::MAX` for outputs.
     last_uses: HashMap<String, usize>,
@@ -376,10 +353,10 @@ impl Building<'_, '_> {
     }
 
     /// Whether a weight stays packed that all its readers can read so.
-    fn stays_packed(&self, name: &str, packed: &Packed) -> bool {
+    fn stays_packed(&self, packed: &Packed) -> bool {
         match self.planner.packed {
             Keep::Packed => true,
-            Keep::Fast(_) => packed.is_fast() && !self.batched.contains(name),
+            Keep::Fast(_) => packed.is_fast(),
             Keep::Decoded(_) => false,
         }
     }
@@ -393,7 +370,8 @@ impl Building<'_, '_> {
         if self.unpacked.contains(name) || constant::element(kind)? != Element::F16 {
             return Ok(None);
         }
-        let packed = Packed::new(&self.decoder.values(name)?, self.planner.shelf)?;
+        let packed =
+            Packed::new(&self.decoder.values(name)?, self.planner.shelf, self.planner.exact)?;
         Ok(packed.map(Arc::new).filter(|packed| {
             kind.fixed_shape().is_some_and(|shape| {
                 shape.into_iter().eq(packed.shape().iter().map(|size| *size as u64))
@@ -418,9 +396,7 @@ impl Building<'_, '_> {
             None => self.packed(&output.name, &kind)?,
             Some(_) => None,
         };
-        if let Some(packed) =
-            packed.as_ref().filter(|packed| self.stays_packed(&output.name, packed))
-        {
+        if let Some(packed) = packed.as_ref().filter(|packed| self.stays_packed(packed)) {
             return self.define(&output.name, Operand::Packed(Arc::clone(packed)));
         }
         let tensor = match (known, packed) {
@@ -610,7 +586,7 @@ impl FunctionPlan {
         }
         for (index, step) in self.steps.iter().enumerate() {
             if index % STEPS_PER_CHECK == 0 {
-                frame.host.check_cancelled()?;
+                frame.team.host().check_cancelled()?;
             }
             let results = (step.run)(frame)
                 .and_then(|results| {

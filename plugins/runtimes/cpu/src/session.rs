@@ -8,6 +8,7 @@ use crate::plan::{ConstantCache, FunctionPlan, Keep, Planner, check_operations};
 use crate::source::Source;
 use crate::storage::{Buffer, Pool, Shelf};
 use crate::tensor::Tensor;
+use crate::workers::{Crew, Team};
 use anemll_mil::model::{block, program};
 use anemll_mil::{DataType, FunctionInterface};
 use anemll_plugin_api::data::SessionDescription;
@@ -30,8 +31,16 @@ pub(crate) struct CpuSession {
     state_indices: BTreeMap<String, usize>,
     cache: ConstantCache,
     pool: Pool,
+    arithmetic: Arithmetic,
+}
+
+/// How values are computed and kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Arithmetic {
     /// Whether values declared as float16 are kept in f32.
-    wide: bool,
+    pub(crate) wide: bool,
+    /// Whether products of packed weights are those of decoded ones, to the bit.
+    pub(crate) exact: bool,
 }
 
 struct Function {
@@ -53,8 +62,14 @@ fn graph_error(error: &dyn std::fmt::Display) -> Error {
 
 impl CpuSession {
     /// Opens a package or a compiled model, and checks that every operation of its functions is
-    /// known. `wide` keeps values declared as float16 in f32.
-    pub(crate) fn open(path: &Path, wide: bool, shelf: &Arc<Shelf>, host: &Host) -> Result<Self> {
+    /// known.
+    pub(crate) fn open(
+        path: &Path,
+        arithmetic: Arithmetic,
+        shelf: &Arc<Shelf>,
+        host: &Host,
+    ) -> Result<Self> {
+        let wide = arithmetic.wide;
         let source = Source::open(path)?;
         let model = source.model();
         let mut functions = BTreeMap::new();
@@ -110,7 +125,7 @@ impl CpuSession {
             state_indices,
             cache: ConstantCache::new(),
             pool: Pool::default(),
-            wide,
+            arithmetic,
         })
     }
 
@@ -153,7 +168,8 @@ impl CpuSession {
                 shelf: &self.shelf,
                 states: &self.state_indices,
                 cache: &mut self.cache,
-                wide: self.wide,
+                wide: self.arithmetic.wide,
+                exact: self.arithmetic.exact,
                 packed,
             };
             // An earlier plan holds its weights until then: they are not read again.
@@ -324,14 +340,24 @@ impl Session for CpuSession {
                 Input::Slot(slot) => tap_slots.entry(*slot).or_default().push(name),
             }
         }
-        let mut frame =
-            Frame { slots, states: &mut self.states, pool: &self.pool, host: &self.host };
-        // Values are written as soon as they are made: keeping all that are tapped would take the
-        // memory of all at once.
-        let results = plan.run(&mut frame, &mut |slot, value| {
-            let names = tap_slots.get(&slot).map(Vec::as_slice).unwrap_or_default();
-            names.iter().try_for_each(|name| write(outputs, name, value, &self.pool))
-        })?;
+        let crew = Crew::default();
+        let together = tap_slots.is_empty() && self.host.threads() > 1;
+        let team = match together {
+            true => Team::with_crew(&self.host, &crew),
+            false => Team::new(&self.host),
+        };
+        let states = &mut self.states;
+        let mut frame = Frame { slots, states, pool: &self.pool, team: &team };
+        let results = if together {
+            crew.run(&self.host, || plan.run(&mut frame, &mut |_, _| Ok(())))??
+        } else {
+            // Values are written as soon as they are made: keeping all that are tapped would take the
+            // memory of all at once.
+            plan.run(&mut frame, &mut |slot, value| {
+                let names = tap_slots.get(&slot).map(Vec::as_slice).unwrap_or_default();
+                names.iter().try_for_each(|name| write(outputs, name, value, &self.pool))
+            })?
+        };
         for (name, value) in &results {
             if interface.outputs.iter().any(|port| port.name == *name) && written.insert(*name) {
                 write(outputs, name, value, &self.pool)?;

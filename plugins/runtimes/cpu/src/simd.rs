@@ -81,20 +81,28 @@ pub(crate) fn rows_times_vector(rows: &[f16], vector: &[f32], output: &mut [f32]
     }
 }
 
-/// `output[j] += scale * row[j]`.
-pub(crate) fn add_scaled(row: &[f16], scale: f32, output: &mut [f32]) {
-    assert_eq!(row.len(), output.len(), "the slices have one length");
+/// `output[j] = sum over k of factors[k] * rows[k * stride + j]`, accumulated in f32.
+///
+/// # Panics
+/// When `rows` does not hold a row of `output.len()` elements for each factor.
+pub(crate) fn weighted_sum(rows: &[f16], stride: usize, factors: &[f32], output: &mut [f32]) {
+    output.fill(0.0);
+    let Some(last) = factors.len().checked_sub(1) else { return };
+    let end = last.checked_mul(stride).and_then(|start| start.checked_add(output.len()));
+    assert!(end.is_some_and(|end| end <= rows.len()), "a row for each factor");
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
-        // SAFETY: the processor has the features; the lengths are equal.
+        // SAFETY: the processor has the features; every row lies inside `rows`.
         #[allow(unsafe_code)]
         unsafe {
-            x86::add_scaled(row, scale, output)
+            x86::weighted_sum(rows, stride, factors, output)
         };
         return;
     }
-    for (sum, value) in output.iter_mut().zip(row) {
-        *sum += scale * value.to_f32();
+    for (k, factor) in factors.iter().enumerate() {
+        for (sum, value) in output.iter_mut().zip(&rows[k * stride..]) {
+            *sum += factor * value.to_f32();
+        }
     }
 }
 
@@ -118,6 +126,9 @@ pub(crate) mod x86 {
     #![allow(unsafe_code)]
     use half::f16;
     use std::arch::x86_64::*;
+
+    /// Bytes of rows that are likely to be in a cache of their own: more are read once for each token.
+    const CACHED: usize = 1 << 16;
 
     /// SAFETY: the processor must have AVX2, FMA and F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -180,7 +191,9 @@ pub(crate) mod x86 {
     pub(super) unsafe fn rows_times_vector(rows: &[f16], vector: &[f32], output: &mut [f32]) {
         let width = vector.len();
         let mut row = 0;
-        while row + 4 <= output.len() {
+        // What comes from memory, not from a cache, comes faster in one stream than in four.
+        let streams = size_of_val(rows) > CACHED;
+        while !streams && row + 4 <= output.len() {
             // SAFETY: rows row..row + 4 lie inside `rows`.
             let sums = unsafe { dots::<4>(rows.as_ptr().add(row * width), vector) };
             output[row..row + 4].copy_from_slice(&sums);
@@ -227,22 +240,66 @@ pub(crate) mod x86 {
         sums
     }
 
-    /// SAFETY: the processor must have the features; the slices must have one length.
+    /// Registers of sums that stay in place while the rows go by.
+    const SUMS: usize = 8;
+
+    /// SAFETY: the processor must have the features; from `k * stride` on, `rows` must hold
+    /// `output.len()` elements for each of the factors.
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn add_scaled(row: &[f16], scale: f32, output: &mut [f32]) {
-        let factor = _mm256_set1_ps(scale);
-        let whole = row.len() / 8 * 8;
-        for i in (0..whole).step_by(8) {
-            // SAFETY: i + 8 <= whole <= both lengths.
-            unsafe {
-                let at = output.as_mut_ptr().add(i);
-                let sum = _mm256_fmadd_ps(load(row.as_ptr().add(i)), factor, _mm256_loadu_ps(at));
-                _mm256_storeu_ps(at, sum);
+    pub(super) unsafe fn weighted_sum(
+        rows: &[f16],
+        stride: usize,
+        factors: &[f32],
+        output: &mut [f32],
+    ) {
+        let mut start = 0;
+        while start < output.len() {
+            let left = output.len() - start;
+            // SAFETY: as many columns from `start` on are there.
+            let done = unsafe {
+                match left {
+                    64.. => columns::<SUMS>(&rows[start..], stride, factors, &mut output[start..]),
+                    8.. => columns::<1>(&rows[start..], stride, factors, &mut output[start..]),
+                    _ => {
+                        for (k, factor) in factors.iter().enumerate() {
+                            let row = &rows[k * stride + start..];
+                            for (sum, value) in output[start..].iter_mut().zip(row) {
+                                *sum += factor * value.to_f32();
+                            }
+                        }
+                        left
+                    }
+                }
+            };
+            start += done;
+        }
+    }
+
+    /// The first 8 N columns of a weighted sum; their number.
+    ///
+    /// SAFETY: as for [`weighted_sum`]; there must be as many columns.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn columns<const N: usize>(
+        rows: &[f16],
+        stride: usize,
+        factors: &[f32],
+        output: &mut [f32],
+    ) -> usize {
+        let mut sums = [_mm256_setzero_ps(); N];
+        for (k, factor) in factors.iter().enumerate() {
+            let factor = _mm256_set1_ps(*factor);
+            for (n, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: by the caller's promise, k is of a factor, and 8 n + 8 <= 8 N.
+                let values = unsafe { load(rows.as_ptr().add(k * stride + 8 * n)) };
+                *sum = _mm256_fmadd_ps(values, factor, *sum);
             }
         }
-        for i in whole..row.len() {
-            output[i] += scale * row[i].to_f32();
+        for (n, sum) in sums.into_iter().enumerate() {
+            // SAFETY: 8 n + 8 <= 8 N <= the number of columns.
+            unsafe { _mm256_storeu_ps(output.as_mut_ptr().add(8 * n), sum) };
         }
+        8 * N
     }
 }
 
@@ -287,15 +344,19 @@ mod tests {
                 let vector = random.units(width);
                 let mut output = vec![f32::NAN; count];
                 rows_times_vector(&rows, &vector, &mut output);
-                let mut scaled = vector.clone();
-                add_scaled(&rows[..width], 0.5, &mut scaled);
+                let factors = random.units(count);
+                let mut weighted = vec![f32::NAN; width];
+                weighted_sum(&rows, width, &factors, &mut weighted);
                 for (row, result) in rows.chunks(width).zip(&output) {
                     let exact: f64 =
                         row.iter().zip(&vector).map(|(a, b)| a.to_f64() * f64::from(*b)).sum();
                     assert!((f64::from(*result) - exact).abs() < 1e-5 * width as f64);
                 }
-                for i in 0..width {
-                    assert!((scaled[i] - vector[i] - 0.5 * rows[i].to_f32()).abs() < 1e-6);
+                for (i, result) in weighted.iter().enumerate() {
+                    let exact: f64 = (0..count)
+                        .map(|k| f64::from(factors[k]) * rows[k * width + i].to_f64())
+                        .sum();
+                    assert!((f64::from(*result) - exact).abs() < 1e-6 * count as f64);
                 }
             }
         }

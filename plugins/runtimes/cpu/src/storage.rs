@@ -4,9 +4,8 @@ use crate::element::Element;
 use crate::failure::{Outcome, invalid};
 use anemll_mlpackage::{BlobFile, BlobRecord};
 use bytemuck::Pod;
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Bytes aligned for every element type.
 #[derive(Debug, Default, Clone)]
@@ -143,16 +142,20 @@ impl Shelf {
 /// Buffers that are free for reuse, by size. Contents are stale: takers overwrite all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    free: RefCell<HashMap<usize, Vec<Vec<u64>>>>,
+    free: Mutex<HashMap<usize, Vec<Vec<u64>>>>,
 }
 
 /// Free buffers of one size that the pool keeps at most.
 const KEPT_PER_SIZE: usize = 16;
 
 impl Pool {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Vec<Vec<u64>>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A buffer of this size with unspecified contents; an error where memory is short.
     pub(crate) fn take(&self, bytes: usize) -> Outcome<Buffer> {
-        let reused = self.free.borrow_mut().get_mut(&bytes.div_ceil(8)).and_then(Vec::pop);
+        let reused = self.lock().get_mut(&bytes.div_ceil(8)).and_then(Vec::pop);
         match reused {
             Some(words) => Ok(Buffer { words, bytes }),
             None => Buffer::zeroed(bytes),
@@ -169,7 +172,7 @@ impl Pool {
 
     /// Takes a buffer back.
     pub(crate) fn give(&self, buffer: Buffer) {
-        let mut free = self.free.borrow_mut();
+        let mut free = self.lock();
         let list = free.entry(buffer.words.len()).or_default();
         if list.len() < KEPT_PER_SIZE {
             list.push(buffer.words);

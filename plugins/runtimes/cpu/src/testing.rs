@@ -5,6 +5,7 @@ use crate::failure::Outcome;
 use crate::kernels::{Call, Frame, Input, Operand};
 use crate::storage::Pool;
 use crate::tensor::Tensor;
+use crate::workers::Team;
 use anemll_plugin_api::Host;
 use half::f16;
 
@@ -77,7 +78,8 @@ pub(crate) fn evaluate_all(
     let definition = crate::kernels::find(operation).unwrap();
     let step = (definition.prepare)(&call)?;
     let (pool, host) = (Pool::default(), Host::quiet());
-    let mut frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+    let mut frame =
+        Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
     step(&mut frame)
 }
 

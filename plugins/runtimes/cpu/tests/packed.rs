@@ -1,4 +1,5 @@
-//! Weights that stay packed for the first runs compute what decoded ones do, to the last bit.
+//! Weights that stay packed compute what decoded ones do: to the last bit where that is asked for, else
+//! within what is left of 15 bits.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -7,10 +8,22 @@ use anemll_mil::literal::blob_value;
 use anemll_mil::{DataType, DescriptionOptions, FunctionBuilder, TensorType, Var, function_model};
 use anemll_mlpackage::{BlobType, BlobWriter, WEIGHT_FILE_NAME};
 use anemll_plugin_api::Tensor;
-use common::{find, floats, integers, open, run};
+use anemll_plugin_api::{ComponentOptions, Host, Plugin, Result, Session};
+use anemll_runtime_cpu::{CpuPlugin, ID};
+use common::{find, floats, integers, run};
 use coreml_proto::mil::argument::{Binding, binding::Binding as Bound};
 use coreml_proto::mil::{Argument, Operation};
 use std::path::{Path, PathBuf};
+
+/// Opens a model, whose products of packed weights are exact or not.
+fn open_as(path: &Path, exact: bool) -> Result<Box<dyn Session>> {
+    let options = ComponentOptions::new().with("exact", exact);
+    CpuPlugin::runtime(ID, &options)?.open(path, &Host::quiet())
+}
+
+fn open(path: &Path) -> Result<Box<dyn Session>> {
+    open_as(path, true)
+}
 
 /// More than a function runs with packed weights.
 const RUNS: usize = 6;
@@ -176,6 +189,31 @@ fn packed_and_decoded_weights_give_the_same_bits() {
                 let found = second[output * count as usize + at];
                 let expected = product(&conv, output);
                 assert!((found - expected).abs() < 0.02, "{found} {expected}");
+            }
+        }
+    }
+}
+
+/// One token, several at once and many: all near what exact products give, every run the same.
+#[test]
+fn products_in_whole_numbers_are_near_exact_ones() {
+    for (count, inputs) in [(1, 36), (1, 9000), (2, 36), (7, 136), (16, 36), (17, 36)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = model(folder.path(), count, inputs);
+        let ids: Vec<i32> = (0..count as i32).map(|at| (at * 29 + 3) % 50).collect();
+        let given = [integers("ids", &[count], &ids)];
+        let [exact, fast, again] = [true, false, false].map(|exact| {
+            let mut session = open_as(&path, exact).unwrap();
+            let runs = (0..RUNS).map(|_| run(&mut *session, "main", &given, &[]).unwrap());
+            runs.last().unwrap()
+        });
+        for name in ["rows", "first", "second"] {
+            assert_eq!(find(&fast, name), find(&again, name), "{name}");
+            let [exact, fast] = [&exact, &fast].map(|run| floats(find(run, name)));
+            // Results are rounded to float16, half a unit of the last place to either side.
+            let largest = exact.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+            for (a, b) in exact.iter().zip(&fast) {
+                assert!((a - b).abs() <= largest / 1024.0, "{name}: {a} {b}");
             }
         }
     }

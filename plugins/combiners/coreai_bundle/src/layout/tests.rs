@@ -101,7 +101,8 @@ fn without_functions_for_one_token_the_package_has_them_for_itself() {
 #[test]
 fn what_apps_cannot_run_is_refused() {
     let recurrent = StateInfo::new("other", [1]).with_kind(StateKind::Recurrent);
-    let cases: [(&str, ModelDescription, &[(&str, &str)]); 9] = [
+    type Options<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, ModelDescription, Options<'_>); 9] = [
         ("not --context 256", model(), &[("contexts", "128,512")]),
         ("not --batch 16", model(), &[("queries", "1,32")]),
         ("no multiple of 32", model().with_context(272), &[]),

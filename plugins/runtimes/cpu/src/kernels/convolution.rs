@@ -305,6 +305,7 @@ mod tests {
     use super::*;
     use crate::storage::Pool;
     use crate::testing::Random;
+    use crate::workers::Team;
     use anemll_plugin_api::Host;
 
     struct Case {
@@ -372,7 +373,8 @@ mod tests {
     fn check(case: &Case) {
         let mut random = Random::new(case.outputs as u64);
         let (pool, host) = (Pool::default(), Host::quiet());
-        let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+        let frame =
+            Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
         let x_shape = [&[case.batch, case.channels][..], &case.input].concat();
         let w_shape = [&[case.outputs, case.channels / case.groups][..], &case.kernel].concat();
         let x = random.units(x_shape.iter().product());

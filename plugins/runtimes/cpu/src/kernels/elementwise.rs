@@ -149,7 +149,7 @@ fn fill<T: Store, const N: usize>(
     walk: &Walk<N>,
     visit: impl Fn([usize; N], &mut [f32]) + Sync,
 ) -> Outcome<()> {
-    workers::split(frame.host, buffer.slice_mut::<T>(), BLOCK, cost, |start, part| {
+    workers::split(frame.team, buffer.slice_mut::<T>(), BLOCK, cost, |start, part| {
         let mut block = [0.0; BLOCK];
         let mut done = 0;
         walk.for_elements(start, start + part.len(), |starts, length| {

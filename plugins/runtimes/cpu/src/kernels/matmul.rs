@@ -158,7 +158,7 @@ fn product(
     let cost = starts.len() * each * left.columns;
     macro_rules! fill {
         ($kind:ty, $store:expr) => {
-            workers::split(frame.host, buffer.slice_mut::<$kind>(), each, cost, |start, part| {
+            workers::split(frame.team, buffer.slice_mut::<$kind>(), each, cost, |start, part| {
                 let mut scratch = Scratch::default();
                 scratch.output.resize(each, 0.0);
                 for (index, output) in part.chunks_exact_mut(each.max(1)).enumerate() {
@@ -215,12 +215,10 @@ fn single(
                 simd::rows_times_vector(lines, &vector, output);
                 return Ok(());
             }
-            [stride, 1] => {
-                output.fill(0.0);
-                for k in 0..depth {
-                    let at = (right_start as isize + stride * k as isize) as usize;
-                    simd::add_scaled(&halves[at..at + columns], factor(k), output);
-                }
+            [stride, 1] if stride >= 0 => {
+                let factors: Vec<f32> = (0..depth).map(factor).collect();
+                let rows = &halves[right_start..];
+                simd::weighted_sum(rows, stride as usize, &factors, output);
                 return Ok(());
             }
             _ => {}
@@ -244,6 +242,7 @@ mod tests {
     use super::*;
     use crate::storage::Pool;
     use crate::testing::Random;
+    use crate::workers::Team;
     use anemll_plugin_api::Host;
 
     /// Product by counting, in f64, of contiguous operands with equal batch shapes.
@@ -286,7 +285,8 @@ mod tests {
     fn products_of_all_orientations_match() {
         let mut random = Random::new(11);
         let (pool, host) = (Pool::default(), Host::quiet());
-        let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+        let frame =
+            Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
         for (rows, depth, columns) in [(1, 16, 5), (1, 7, 33), (4, 9, 6), (3, 1, 2), (2, 5, 1)] {
             for transposed in [[false, false], [true, false], [false, true], [true, true]] {
                 let turn = |a, b, turned| if turned { [2, 3, b, a] } else { [2, 3, a, b] };
@@ -306,7 +306,8 @@ mod tests {
     fn grouped_heads_read_the_cache_through_a_view() {
         let mut random = Random::new(5);
         let (pool, host) = (Pool::default(), Host::quiet());
-        let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+        let frame =
+            Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
         for rows in [1, 4] {
             let cache = random_halves(&mut random, &[4, 2, 16, 8]);
             let query = random_halves(&mut random, &[1, 6, rows, 8]);
@@ -332,7 +333,8 @@ mod tests {
     #[test]
     fn batches_broadcast() {
         let (pool, host) = (Pool::default(), Host::quiet());
-        let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+        let frame =
+            Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
         let x = Tensor::from_slice(Element::F32, &[3, 1, 2], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let y = Tensor::from_slice(Element::F32, &[2, 1], &[10.0f32, 1.0]);
         let result = product(&frame, &x, &y, [false, false], Element::F32).unwrap();

@@ -10,6 +10,7 @@ use crate::tensor::Floats;
 use crate::workers;
 use anemll_matrix::{Matrix, multiply_add};
 use half::f16;
+use std::borrow::Cow;
 
 /// The rows of a matrix: elements that are there, or that are decoded as they are read.
 #[derive(Clone, Copy)]
@@ -44,9 +45,15 @@ fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f
     }
 }
 
-/// Columns up to which a product is one with vectors, each by itself: for these, packed weights need not
-/// be decoded.
-pub(crate) const VECTORS: usize = 2;
+/// Columns up to which a product is one with vectors, each by itself.
+const VECTORS: usize = 2;
+
+/// Columns up to which packed weights are multiplied in whole numbers; with more, decoding costs less
+/// than the products.
+const FEW: usize = 16;
+
+/// Products in whole numbers that take as long as one in f32.
+const CHEAPER: usize = 2;
 
 /// Floats of weights that are widened at once, so that they stay in the second-level cache.
 const BLOCK_FLOATS: usize = 96 * 1024;
@@ -70,6 +77,12 @@ pub(super) fn project(
         return invalid("weights or bias do not have the declared shape");
     }
     let mut buffer = frame.pool.take_elements(element, rows * columns)?;
+    if columns <= FEW
+        && let Rows::Packed(packed) = weights
+        && project_packed(frame, packed, x, bias, element, &mut buffer)?
+    {
+        return Ok(buffer);
+    }
     if columns <= VECTORS {
         project_vectors(frame, weights, rows, x, bias, element, &mut buffer)?;
         return Ok(buffer);
@@ -80,27 +93,26 @@ pub(super) fn project(
     let block = (BLOCK_FLOATS / depth.max(1)).clamp(16, LARGEST_BLOCK).next_multiple_of(16);
     let block = block.min(rows.max(1));
     let mut wide = frame.pool.take_elements(Element::F32, rows * columns)?;
-    workers::split(frame.host, wide.slice_mut::<f32>(), block * columns, cost, |start, part| {
-        let (mut panel, mut halves) = (Vec::new(), Vec::new());
+    workers::split(frame.team, wide.slice_mut::<f32>(), block * columns, cost, |start, part| {
+        let mut panel = Vec::new();
         let mut first = start / columns.max(1);
         for output in part.chunks_mut(block * columns) {
             let count = output.len() / columns;
             let range = first * depth..(first + count) * depth;
-            let own = match weights {
-                Rows::Dense(values) => values.range(range),
+            let left = match weights {
                 Rows::Packed(packed) => {
-                    halves.resize(range.len(), f16::ZERO);
-                    packed.fill(range.start, &mut halves);
-                    Floats::F16(&halves)
-                }
-            };
-            let left = match own {
-                Floats::F16(values) => {
-                    panel.resize(values.len(), 0.0);
-                    simd::widen(values, &mut panel);
+                    panel.resize(range.len(), 0.0);
+                    packed.fill_wide(range.start, &mut panel);
                     &panel
                 }
-                Floats::F32(values) => values,
+                Rows::Dense(values) => match values.range(range) {
+                    Floats::F16(values) => {
+                        panel.resize(values.len(), 0.0);
+                        simd::widen(values, &mut panel);
+                        &panel
+                    }
+                    Floats::F32(values) => values,
+                },
             };
             let left = Matrix::new(left, 0, [count, depth], [depth as isize, 1])?;
             multiply_add(output, [1, count as isize], 0.0, 1.0, left, x)?;
@@ -123,7 +135,7 @@ pub(super) fn project(
     match element {
         Element::F16 => {
             let output = buffer.slice_mut::<f16>();
-            workers::split(frame.host, output, rows.max(1), copying, |start, part| {
+            workers::split(frame.team, output, rows.max(1), copying, |start, part| {
                 let mut line = vec![0.0; rows];
                 for (index, output) in part.chunks_exact_mut(rows.max(1)).enumerate() {
                     collect(start / rows.max(1) + index, &mut line);
@@ -144,6 +156,65 @@ pub(super) fn project(
     Ok(buffer)
 }
 
+/// The elements of a column, side by side.
+fn vector<'x>(x: &Matrix<'x>, column: usize) -> Cow<'x, [f32]> {
+    match x.column(column) {
+        Some(vector) => Cow::Borrowed(vector),
+        None => (0..x.rows()).map(|row| x.at(row, column)).collect(),
+    }
+}
+
+/// Products of packed weights with a few columns in whole numbers, which read every weight once. False,
+/// and nothing is written, where weights or columns are not suited.
+fn project_packed(
+    frame: &Frame<'_>,
+    packed: &Packed,
+    x: Matrix<'_>,
+    bias: Option<&[f32]>,
+    element: Element,
+    buffer: &mut Buffer,
+) -> Outcome<bool> {
+    let Some((tables, indices)) = packed.fixed() else { return Ok(false) };
+    let vectors: Vec<Cow<'_, [f32]>> = (0..x.columns()).map(|column| vector(&x, column)).collect();
+    let Some(columns) = tables.columns(vectors.iter().map(AsRef::as_ref)) else {
+        return Ok(false);
+    };
+    let count = columns.count();
+    let rows = packed.count() / x.rows().max(1);
+    let mut wide = frame.pool.take_elements(Element::F32, rows * count)?;
+    let cost = rows * x.rows() * count / CHEAPER;
+    workers::split(frame.team, wide.slice_mut::<f32>(), 16 * count, cost, |start, part| {
+        let first = start / count;
+        tables.times(indices, first, &columns, part);
+        if let Some(bias) = bias {
+            for (products, term) in part.chunks_exact_mut(count).zip(&bias[first..]) {
+                products.iter_mut().for_each(|value| *value += term);
+            }
+        }
+        Ok(())
+    })?;
+    let products: &[f32] = wide.slice();
+    let mut line = vec![0.0; rows];
+    for column in 0..count {
+        let own = column * rows..(column + 1) * rows;
+        let results = match count {
+            1 => products,
+            _ => {
+                let every = products[column..].iter().step_by(count);
+                line.iter_mut().zip(every).for_each(|(slot, value)| *slot = *value);
+                &line
+            }
+        };
+        match element {
+            Element::F16 => simd::narrow(results, &mut buffer.slice_mut()[own]),
+            Element::F32 => buffer.slice_mut()[own].copy_from_slice(results),
+            other => return unsupported(format!("a result of type {}", other.name())),
+        }
+    }
+    frame.pool.give(wide);
+    Ok(true)
+}
+
 /// One or two columns: dot products that read every weight once.
 fn project_vectors(
     frame: &Frame<'_>,
@@ -156,16 +227,9 @@ fn project_vectors(
 ) -> Outcome<()> {
     let depth = x.rows();
     for column in 0..x.columns() {
-        let gathered: Vec<f32>;
-        let vector = match x.column(column) {
-            Some(vector) => vector,
-            None => {
-                gathered = (0..depth).map(|row| x.at(row, column)).collect();
-                &gathered
-            }
-        };
+        let vector = vector(&x, column);
         let line = |first: usize, output: &mut [f32]| {
-            times_vector(weights, first, vector, output);
+            times_vector(weights, first, &vector, output);
             if let Some(bias) = bias {
                 output.iter_mut().zip(&bias[first..]).for_each(|(value, term)| *value += term);
             }
@@ -175,7 +239,7 @@ fn project_vectors(
         match element {
             Element::F16 => {
                 let output = &mut buffer.slice_mut::<f16>()[own];
-                workers::split(frame.host, output, 16, cost, |first, part| {
+                workers::split(frame.team, output, 16, cost, |first, part| {
                     let mut wide = vec![0.0; part.len()];
                     line(first, &mut wide);
                     simd::narrow(&wide, part);
@@ -184,7 +248,7 @@ fn project_vectors(
             }
             Element::F32 => {
                 let output = &mut buffer.slice_mut::<f32>()[own];
-                workers::split(frame.host, output, 16, cost, |first, part| {
+                workers::split(frame.team, output, 16, cost, |first, part| {
                     line(first, part);
                     Ok(())
                 })?;
@@ -200,6 +264,7 @@ mod tests {
     use super::*;
     use crate::storage::Pool;
     use crate::testing::Random;
+    use crate::workers::Team;
     use anemll_plugin_api::Host;
     use std::sync::Mutex;
 
@@ -217,7 +282,12 @@ mod tests {
                 let strides = if transposed { (1, depth) } else { (columns, 1) };
                 let (down, across) = (strides.0 as isize, strides.1 as isize);
                 let matrix = Matrix::new(&x, 0, [depth, columns], [down, across]).unwrap();
-                let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+                let frame = Frame {
+                    slots: Vec::new(),
+                    states: &mut [],
+                    pool: &pool,
+                    team: &Team::new(&host),
+                };
                 let weights = Rows::Dense(Floats::F16(&halves));
                 let result = project(&frame, weights, rows, matrix, Some(&bias), Element::F32);
                 let result = result.unwrap();
@@ -242,7 +312,8 @@ mod tests {
         let (rows, depth, columns) = (2100, 64, 4);
         let pool = Pool::default();
         let host = Host::quiet();
-        let frame = Frame { slots: Vec::new(), states: &mut [], pool: &pool, host: &host };
+        let frame =
+            Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
         let weights: Vec<f32> = (0..rows * depth).map(|i| (i / depth) as f32).collect();
         let x = vec![1.0; depth * columns];
         let matrix = Matrix::new(&x, 0, [depth, columns], [columns as isize, 1]).unwrap();
@@ -264,7 +335,7 @@ mod tests {
             part.iter_mut().for_each(|value| *value += 1);
             Ok(())
         };
-        workers::split(&host, &mut output, 7, 1 << 30, task).unwrap();
+        workers::split(&Team::new(&host), &mut output, 7, 1 << 30, task).unwrap();
         assert!(output.iter().all(|&value| value == 1));
         assert_eq!(starts.into_inner().unwrap()[0], 0);
     }

@@ -23,14 +23,12 @@ mod state;
 mod top;
 mod unary;
 
-pub(crate) use matrix::VECTORS;
-
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
 use crate::packed::Packed;
 use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
-use anemll_plugin_api::Host;
+use crate::workers::Team;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -138,7 +136,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) slots: Vec<Option<Tensor>>,
     pub(crate) states: &'a mut [StateValue],
     pub(crate) pool: &'a Pool,
-    pub(crate) host: &'a Host,
+    pub(crate) team: &'a Team<'a>,
 }
 
 /// An operation as its `prepare` sees it.

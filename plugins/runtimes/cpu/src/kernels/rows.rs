@@ -87,7 +87,7 @@ impl Rows {
         store: impl Fn(&[f32], &mut [T]) + Sync,
     ) -> Outcome<()> {
         let width = self.width.max(1);
-        workers::split(frame.host, output, width, cost, |start, part| {
+        workers::split(frame.team, output, width, cost, |start, part| {
             let mut row = vec![0.0; self.width];
             for (index, output) in part.chunks_exact_mut(width).enumerate() {
                 self.load(start / width + index, &mut row)?;
