@@ -1,9 +1,9 @@
 //! Functions of a package: which shapes each has, what it takes and gives.
 
-use crate::Interface;
 use crate::blobs::Blobs;
 use crate::face::Face;
 use crate::failure::Failure;
+use crate::interface::Interface;
 use crate::lower::{Lowering, Shapes, Whole};
 use anemll_aicode::Function;
 use anemll_layout::apple::{self, Role};
@@ -35,7 +35,8 @@ pub(crate) fn all<'a>(
             refusal(&anemll_mil::Error::new(text))
         })?;
         if let Some(largest) = largest {
-            let has_table = functions.iter().any(|one: &Function| one.name == apple::LOAD_EMBEDDINGS);
+            let has_table =
+                functions.iter().any(|one: &Function| one.name == apple::LOAD_EMBEDDINGS);
             functions.extend(for_apps(function, described, largest, has_table, blobs)?);
             continue;
         }

@@ -291,13 +291,17 @@ fn what_apps_cannot_call_is_refused() {
         (vec![("infer", model(gathers))], "no functions such as `extend_512_64`"),
         (vec![gather()], "no functions such as `extend_512_64`"),
         (vec![extend], "apps have nothing for the input `x`"),
-        (vec![("gather_embeddings_4", model(gathers))], "apps have nothing for the input `input_ids`"),
+        (
+            vec![("gather_embeddings_4", model(gathers))],
+            "apps have nothing for the input `input_ids`",
+        ),
     ] {
         let error = compiled(folder.path(), &for_apps(&functions)).map(drop).unwrap_err();
         assert!(error.message.contains(expected), "{expected}: {}", error.message);
     }
     // One that does not ask keeps its names.
-    let plain = combine_functions(&[gather()], "gather_embeddings_8", "", &BTreeMap::new()).unwrap();
+    let plain =
+        combine_functions(&[gather()], "gather_embeddings_8", "", &BTreeMap::new()).unwrap();
     let asset = compiled(folder.path(), &plain).unwrap();
     assert_eq!(asset.program.functions[0].inputs[0].name.as_deref(), Some("input_ids"));
 }
