@@ -53,8 +53,9 @@ pub fn program() -> PathBuf {
     built(&format!("anemll{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// A plugin's library.
+/// A plugin's library; cargo writes its name with `_`.
 pub fn library(name: &str) -> PathBuf {
+    let name = name.replace('-', "_");
     built(&format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::blobs::Blobs;
 use crate::functions;
+use crate::interface::Interface;
 use anemll_aicode::asset::{self, Metadata};
 use anemll_aicode::{Program, needed_version};
 use anemll_mil::validate_resolved;
@@ -18,15 +19,6 @@ pub struct Compiled {
     pub weights: usize,
     /// Their bytes.
     pub bytes: u64,
-}
-
-/// Which names and types the functions of an asset have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interface {
-    /// Those of the package.
-    Package,
-    /// Those that the package's metadata asks for under [`anemll_layout::apple::INTERFACE`]; else its own.
-    Asked,
 }
 
 /// Lowers a package, and writes the asset whole or not at all; another one that is there is replaced.

@@ -1,9 +1,9 @@
 //! How a function shows itself in an asset: as in its package, or as Apple's apps expect it of a static
 //! language model. The numbers inside are the same; names, shapes and element types differ.
 
-use crate::lower::{Lowered, Lowering};
+use crate::failure::Lowered;
 use crate::reading;
-use anemll_aicode::{ElementType, Layout, Memory, Port, TensorType, Value};
+use anemll_aicode::{BlockBuilder, ElementType, Layout, Memory, Port, TensorType, Value};
 use anemll_layout::anemll;
 use anemll_layout::apple::{self, Role};
 use anemll_mil::TensorType as MilTensor;
@@ -116,8 +116,7 @@ impl Face {
 
 impl Input {
     /// What the program takes, of what callers give.
-    pub(crate) fn inside(&self, lowering: &mut Lowering<'_, '_>, given: Value) -> Value {
-        let builder = lowering.builder();
+    pub(crate) fn inside(&self, builder: &mut BlockBuilder, given: Value) -> Value {
         let ordered = match self.order {
             [] => given,
             order => builder.transpose(given, order),
@@ -163,39 +162,4 @@ pub(crate) fn table_port(inside: &TensorType) -> Port {
     };
     let kind = TensorType { layout: Some(layout), ..inside.shaped(&[rows, 1, width]) };
     Port::new(TABLE, kind)
-}
-
-/// The outputs of a function as apps take them, of values by their names in the package.
-pub(crate) fn outputs<'a>(
-    lowering: &mut Lowering<'a, '_>,
-    role: Role,
-    names: &'a [String],
-) -> Lowered<Vec<(String, Value)>> {
-    let tokens = i64::try_from(role.tokens()).unwrap_or(i64::MAX);
-    Ok(match role {
-        Role::Gather { .. } => {
-            let [name] = names else { return Err("it gives more than embeddings".into()) };
-            let rows = lowering.named(name)?;
-            let width = lowering.builder().shape(rows).last().copied().unwrap_or(1);
-            let rows = lowering.builder().reshape(rows, &[1, tokens, 1, width]);
-            vec![("out_transformer_input".to_owned(), rows)]
-        }
-        Role::Extend { .. } => {
-            let pieces = anemll::logits(names.iter().map(String::as_str));
-            if pieces.is_empty() || pieces.len() != names.len() {
-                return Err("it gives other things than logits".into());
-            }
-            let of = |piece: &String| names.iter().find(|name| *name == piece);
-            let pieces = pieces.iter().filter_map(of).map(|name| lowering.named(name));
-            let pieces = pieces.collect::<Lowered<Vec<_>>>()?;
-            let builder = lowering.builder();
-            let last = builder.shape(pieces[0]).len() - 1;
-            let logits = builder.concat(&pieces, last);
-            let vocabulary = builder.shape(logits)[last];
-            let logits = builder.reshape(logits, &[1, 1, tokens, vocabulary]);
-            vec![("out_logits".to_owned(), logits)]
-        }
-        // No one reads it: one element of each cache, so that nothing but the caches has to be computed.
-        Role::Prompt { .. } => vec![("out_logits".to_owned(), lowering.one_of_states()?)],
-    })
 }

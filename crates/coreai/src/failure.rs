@@ -34,3 +34,6 @@ impl From<Error> for Failure {
         Self::Reading(error)
     }
 }
+
+/// A value that was lowered, or why it was not.
+pub(crate) type Lowered<T = anemll_aicode::Value> = Result<T, Failure>;

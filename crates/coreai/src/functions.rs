@@ -1,9 +1,9 @@
 //! Functions of a package: which shapes each has, what it takes and gives.
 
-use crate::Interface;
 use crate::blobs::Blobs;
 use crate::face::Face;
 use crate::failure::Failure;
+use crate::interface::Interface;
 use crate::lower::{Lowering, Shapes, Whole};
 use anemll_aicode::Function;
 use anemll_layout::apple::{self, Role};

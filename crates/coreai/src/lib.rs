@@ -11,7 +11,9 @@ mod compile;
 mod face;
 mod failure;
 mod functions;
+mod interface;
 mod lower;
 mod reading;
 
-pub use compile::{Compiled, Interface, compile};
+pub use compile::{Compiled, compile};
+pub use interface::Interface;

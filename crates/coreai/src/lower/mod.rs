@@ -4,13 +4,14 @@ mod elementwise;
 mod linear;
 mod movement;
 mod normalization;
+mod outputs;
 mod places;
 mod slices;
 mod weights;
 
 use crate::blobs::Blobs;
 use crate::face::{self, Face};
-use crate::failure::Failure;
+use crate::failure::{Failure, Lowered};
 use crate::reading::{self, Bound, Entries, Entry, Known};
 use anemll_aicode::{Block, BlockBuilder, Port, TensorType, Type, Value};
 use anemll_mil::ops::Opset;
@@ -19,8 +20,6 @@ use anemll_mil::{Literal, TensorType as MilTensor};
 use coreml_proto::mil;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-
-pub(crate) type Lowered<T = Value> = Result<T, Failure>;
 
 /// Shapes of inputs by name.
 pub(crate) type Shapes = BTreeMap<String, Vec<u64>>;
@@ -120,7 +119,7 @@ impl<'a, 'b> Lowering<'a, 'b> {
         let last = first + tensors.len();
         for ((place, (name, tensor)), input) in (first..).zip(tensors).zip(&inputs) {
             let given = lowering.builder.argument(place);
-            let known = Known::Computed(input.inside(&mut lowering, given));
+            let known = Known::Computed(input.inside(&mut lowering.builder, given));
             lowering.entries.insert(name, Entry { kind: tensor.into(), known });
         }
         if let Some((name, kind)) = table {
@@ -419,7 +418,7 @@ impl<'a, 'b> Lowering<'a, 'b> {
     /// Ends the function: gives outputs as the face has them, and writes states.
     pub(crate) fn finish(mut self, names: &'a [String]) -> Lowered<Whole> {
         let named = match self.face {
-            Face::Apple { role, .. } => face::outputs(&mut self, role, names)?,
+            Face::Apple { role, .. } => self.outputs_for_apps(role, names)?,
             Face::Package => {
                 let value = |name: &'a String| Ok((name.clone(), self.named(name)?));
                 names.iter().map(value).collect::<Lowered<_>>()?
