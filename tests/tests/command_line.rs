@@ -34,7 +34,8 @@ fn told(text: &str) {
     static COUNT: AtomicUsize = AtomicUsize::new(1);
     // Tests run in processes of their own, or in threads of one, where counting would mix them up.
     if std::env::var_os("NEXTEST").is_some() {
-        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        let thread = std::thread::current();
+        let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("test");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         assert_told(&format!("{test}_{number}"), text);
     }

@@ -257,9 +257,6 @@ fn copy(from: &Path, to: &Path) {
 fn help_texts() {
     for (name, command) in commands() {
         let text = command.term_width(100).render_long_help().to_string();
-        let name = format!("help__help_{}", name.replace(' ', "_"));
-        let mut settings = insta::Settings::clone_current();
-        settings.set_prepend_module_to_snapshot(false);
-        settings.bind(|| insta::assert_snapshot!(name, text));
+        insta::assert_snapshot!(format!("help_{}", name.replace(' ', "_")), text);
     }
 }

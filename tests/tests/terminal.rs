@@ -144,7 +144,7 @@ fn threads_that_cannot_start_are_an_error() {
 #[test]
 fn completions_know_the_plugins() {
     let script = text(&succeed(anemll().args(["completions", "zsh"])).stdout);
-    for words in ["chunked monolithic auto", "cpu none", "lut"] {
+    for words in ["chunked coreai-bundle monolithic auto", "cpu none", "lut"] {
         assert!(script.contains(words), "{words}:\n{script}");
     }
     let alone = run(Command::new(anemll_tests::program()).args(["completions", "bash"]));

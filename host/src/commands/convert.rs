@@ -19,7 +19,7 @@ pub const EXAMPLES: &str = "Examples:
   anemll convert ./SmolLM2-135M -o ./out --chunk 4 --lut2 6 --lut3 8
   anemll convert ./SmolLM2-135M -o ./out --lut none
   anemll --plugin ./libllama.so convert ./SmolLM2-135M -o ./out --restart 5
-  anemll convert ./SmolLM2-135M -o ./bundle --combiner coreai-bundle --contexts 512,2048
+  anemll convert ./SmolLM2-135M -o ./bundle --combiner coreai-bundle --contexts 256,512
   anemll convert Qwen/Qwen3-0.6B -o ./qwen";
 
 const STEPS: &str = "Steps";
