@@ -59,7 +59,7 @@ fn a_bundle_is_what_apps_load_and_gives_the_logits_of_transformers() {
         &output,
         &golden("tiny-llama"),
         "logits.npy",
-        &["--path", "prefill", "--prefill-tokens", "33"],
+        &["--path", "prefill", "--prefill-tokens", "288"],
     );
     assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
 }

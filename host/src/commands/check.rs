@@ -13,6 +13,7 @@ use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::task;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, StateInfo};
 use anemll_plugin_api::{Error, Result};
+use anemll_report::asset;
 use anemll_services as services;
 use anemll_terminal::{self as terminal, size, wrapped_lines};
 use clap::Args;
@@ -87,6 +88,14 @@ struct Checked {
 
 /// Runs the command.
 pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
+    let path: &Path = &arguments.model;
+    if asset::is_at(path) {
+        let wanted =
+            asset::Wanted { lint: true, strict: true, json: arguments.json, ..Default::default() };
+        let shown = asset::show(path, wanted, anemll_terminal::width())?;
+        super::print(&shown.text)?;
+        return shown.verdict;
+    }
     let reporter = Reporter::new(Display::Lines);
     let directory =
         model_source::resolve(&arguments.model, Need::Config, &|event| reporter.show(event))?;

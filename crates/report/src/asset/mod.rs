@@ -78,10 +78,7 @@ pub fn show(path: &Path, wanted: Wanted<'_>, width: Option<usize>) -> Result<Sho
         None => Ok(()),
         Some(fault) => Err(Error::new(
             codes::LINT_FOUND,
-            format!(
-                "the asset has what --strict does not allow: {}: {}",
-                fault.file, fault.message
-            ),
+            format!("loaders would not like the asset: {}: {}", fault.file, fault.message),
         )
         .with_at(path.display().to_string())),
     };

@@ -1,6 +1,7 @@
 //! The process in which Apple's package runs an asset: it ends the process on much that is wrong, so it has one
 //! of its own.
 
+use super::TIMEOUT;
 use anemll_plugin_api::{Error, Result, codes};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -149,9 +150,9 @@ impl Runner {
             (_, true) => {
                 child.end();
                 let text = format!("coreai-core did not answer within {} seconds", limit.as_secs());
-                Err(Error::new(codes::RUN_FAILED, text).with_hint(
-                    "large models and many tokens take long there: allow more with -O timeout=SECONDS",
-                ))
+                let hint =
+                    "large models and many tokens take long there: allow more, in seconds, with";
+                Err(Error::new(codes::RUN_FAILED, text).with_hint(format!("{hint} {TIMEOUT}")))
             }
         }
     }
@@ -239,7 +240,7 @@ mod tests {
         let error = start(&python, folder.path(), 50).map(drop).unwrap_err();
         assert_eq!(error.code, codes::RUN_FAILED);
         assert!(error.message.contains("did not answer within 0 seconds"), "{error:?}");
-        assert!(error.hint.unwrap().contains("timeout"));
+        assert!(error.hint.unwrap().contains(TIMEOUT));
         let python = stand_in(folder.path(), "echo '{\"ready\":true}'; exec sleep 1000");
         let mut runner = start(&python, folder.path(), 300).unwrap();
         let more_than_a_pipe_takes = vec![0; 1 << 20];

@@ -34,6 +34,9 @@ const HINT: &str = "coreai-core 1.0.0b3 needs Python 3.11 on Linux: make a virtu
 /// Longest version that is read.
 const LONGEST_VERSION: u64 = 100;
 
+/// Says how many seconds an answer may take, where the option does not.
+pub(crate) const TIMEOUT: &str = "ANEMLL_COREAI_TIMEOUT";
+
 /// How long an answer may take where nothing is said, in seconds.
 const PATIENCE: u64 = 600;
 
@@ -51,8 +54,9 @@ impl PythonRuntime {
     /// The runtime with this Python, or that of the environment; an answer may take so many seconds.
     pub fn new(python: Option<&str>, seconds: Option<u64>) -> Self {
         let named = python.filter(|python| !python.is_empty()).map(str::to_owned);
+        let said = || std::env::var(TIMEOUT).ok()?.parse().ok().filter(|seconds| *seconds > 0);
         let python = named.or_else(|| std::env::var(VARIABLE).ok()).unwrap_or_else(|| USUAL.into());
-        Self { python, limit: Duration::from_secs(seconds.unwrap_or(PATIENCE)) }
+        Self { python, limit: Duration::from_secs(seconds.or_else(said).unwrap_or(PATIENCE)) }
     }
 
     /// The version of Apple's package that the Python has; nothing where it does not say.
