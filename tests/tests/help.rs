@@ -5,6 +5,7 @@
 
 use anemll_host::cli;
 use anemll_tests::{anemll, convert, example, golden, library, model, run, succeed, workspace};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -89,23 +90,20 @@ fn examples_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     prepare(path);
-    let mut count = 0;
-    for (_, command) in commands() {
-        for line in examples(&command) {
-            if ELSEWHERE.iter().any(|name| line.contains(name)) {
-                continue;
-            }
-            run_example(&line, path);
-            count += 1;
-        }
-    }
     let guide = workspace().join("docs/guide/calibrate.md");
     let guide = std::fs::read_to_string(guide).unwrap();
-    for line in guide.lines().filter_map(|line| line.strip_prefix("    anemll ")) {
-        run_example(&format!("anemll {line}"), path);
-        count += 1;
+    let in_guide = guide.lines().filter_map(|line| line.strip_prefix("    anemll "));
+    let in_guide = in_guide.map(|line| format!("anemll {line}"));
+    let in_help = commands().into_iter().flat_map(|(_, command)| examples(&command));
+    let in_help = in_help.filter(|line| !ELSEWHERE.iter().any(|name| line.contains(name)));
+    // Some stand in both.
+    let mut done = BTreeSet::new();
+    for line in in_help.chain(in_guide) {
+        if done.insert(line.clone()) {
+            run_example(&line, path);
+        }
     }
-    assert!(count > 40, "only {count} examples were run");
+    assert!(done.len() > 40, "only {} examples were run", done.len());
 }
 
 /// Models, conversions, packages and texts by the names that examples use.

@@ -10,18 +10,16 @@ caches are arrays that the asset's descriptor makes. Every `extend` function of 
 as the apps choose functions, `prompt_opt` first, then decoded token by token. Smaller contexts are looked at, but not run: this
 runtime makes caches too small whose rows are aligned for a larger context (their strides reach beyond their memory), so they
 are run as the largest of a bundle of their own. Needs Python 3.11 with `coreai-core` 1.0.0b3,
-which ends the process on bad input: so each bundle has a child process. One line for each bundle on stdout; the exit code is
+which ends the process on bad input: so each bundle has a child process, two at a time. One line for each bundle on stdout; the exit code is
 0 if all is well, 1 if not, 2 where coreai-core is not installed.
 """
 
-import argparse
-import asyncio
 import json
-import pathlib
-import subprocess
 import sys
 
-LARGEST_ERROR = 0.005  # of the logits of a token, as relative L2: what 16-bit floats leave
+import coreai_witness
+from coreai_witness import LARGEST_ERROR
+
 # Models that go beyond that at their worst token, though not on average, and do so alike as assets of the
 # layout `monolithic`: so they are named here, and the bound of the others stays.
 KNOWN_BEYOND = {"tiny-qwen3": 0.008}
@@ -169,20 +167,12 @@ async def run(bundle, golden, count):
     expected = numpy.load(golden / "logits.npy")
     expected = expected.reshape(-1, expected.shape[-1])[: len(ids)]
     assert expected.shape[1] == language["vocab_size"], language
-    worst, means, clear, equal, calls = 0.0, [], 0, 0, 0
+    compared = []
 
     def compare(found, rows):
-        nonlocal worst, clear, equal, calls
         assert found.shape == rows.shape, (found.shape, rows.shape)
         assert numpy.isfinite(found).all(), "there are logits that are no numbers"
-        errors = numpy.linalg.norm(found - rows, axis=1) / numpy.linalg.norm(rows, axis=1)
-        worst, calls = max(worst, float(errors.max())), calls + 1
-        means.append(float(errors.mean()))
-        for ours, theirs in zip(found, rows):
-            first, second = numpy.sort(theirs)[-1], numpy.sort(theirs)[-2]
-            if first - second > 2 * numpy.abs(ours - theirs).max():
-                clear += 1
-                equal += int(ours.argmax() == theirs.argmax())
+        compared.append(coreai_witness.compare(found, rows))
 
     async with AIModelAsset.load(asset).executable() as model:
         contexts, queries = check_functions(model, language)
@@ -197,40 +187,14 @@ async def run(bundle, golden, count):
         prompt = max(1, len(fitting) - 8)
         found = await as_apps(text, queries, prompt)
         compare(found, expected[prompt - 1 : len(fitting)])
+    errors = numpy.concatenate([errors for errors, _, _ in compared])
+    clear, equal = sum(clear for _, clear, _ in compared), sum(equal for _, _, equal in compared)
     largest = KNOWN_BEYOND.get(golden.name, LARGEST_ERROR)
-    good = bool(worst <= largest and numpy.mean(means) <= LARGEST_ERROR and 0 < clear == equal)
+    good = bool(errors.max() <= largest and errors.mean() <= LARGEST_ERROR and 0 < clear == equal)
     print(f"{'ok' if good else 'WRONG'} {bundle} contexts={contexts} queries={queries} tokens={len(fitting)}: largest relative L2 "
-          f"{worst:.4f}, mean {numpy.mean(means):.4f}; best tokens equal {equal} of {clear} that are clear")
+          f"{errors.max():.4f}, mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
     return 0 if good else 1
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("pairs", type=pathlib.Path, nargs="+", metavar="BUNDLE GOLDEN")
-    parser.add_argument("--tokens", type=int, default=80)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if len(arguments.pairs) % 2:
-        parser.error("each bundle has a folder of golden logits")
-    pairs = list(zip(arguments.pairs[::2], arguments.pairs[1::2]))
-    if arguments.child:
-        return asyncio.run(run(*pairs[0], arguments.tokens))
-    try:
-        import coreai  # noqa: F401
-    except ImportError:
-        print("left out: coreai-core is not installed")
-        return 2
-    code = 0
-    for bundle, golden in pairs:
-        command = [sys.executable, __file__, str(bundle), str(golden), "--tokens", str(arguments.tokens), "--child"]
-        child = subprocess.run(command, capture_output=True, text=True)
-        if child.returncode in (0, 1) and child.stdout:
-            print(child.stdout, end="")
-        else:
-            print(f"WRONG {bundle}: coreai-core ended ({child.returncode})\n{child.stderr[-3000:]}")
-        code = max(code, int(child.returncode != 0))
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(coreai_witness.main(__file__, run, "BUNDLE", 80))

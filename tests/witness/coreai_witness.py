@@ -23,6 +23,20 @@ LARGEST_ERROR = 0.005  # of the logits of a token, as relative L2: what 16-bit f
 KNOWN_BEYOND = {"phi3-short-factors": 0.006, "qwen3_5": 0.008, "smollm3": 0.008}
 
 
+def compare(found, expected):
+    """Relative L2 of each row, how many of the best tokens are clear by more than the error, and how many of those equal."""
+    import numpy
+
+    errors = numpy.linalg.norm(found - expected, axis=1) / numpy.linalg.norm(expected, axis=1)
+    clear, equal = 0, 0
+    for ours, theirs in zip(found, expected):
+        first, second = numpy.sort(theirs)[-1], numpy.sort(theirs)[-2]
+        if first - second > 2 * numpy.abs(ours - theirs).max():
+            clear += 1
+            equal += int(ours.argmax() == theirs.argmax())
+    return errors, clear, equal
+
+
 async def run(asset, golden, tokens):
     import numpy
     from coreai.authoring import AIModelAsset
@@ -36,7 +50,7 @@ async def run(asset, golden, tokens):
     ids = numpy.load(golden / "ids.npy").reshape(-1)[:tokens]
     expected = numpy.load(golden / "logits.npy")
     expected = expected.reshape(-1, expected.shape[-1])[: len(ids)]
-    found, clear, equal = [], 0, 0
+    found = []
     async with loaded.executable() as model:
         function = model.load_function("infer")
         description = function.desc
@@ -57,13 +71,7 @@ async def run(asset, golden, tokens):
             outputs = await function({name: NDArray(value) for name, value in inputs.items()}, states)
             pieces = sorted((n for n in outputs if n.startswith("logits")), key=lambda n: int(n[6:]))
             found.append(numpy.concatenate([outputs[n].numpy().reshape(-1) for n in pieces]).astype(numpy.float32))
-    found = numpy.array(found)
-    errors = numpy.linalg.norm(found - expected, axis=1) / numpy.linalg.norm(expected, axis=1)
-    for ours, theirs in zip(found, expected):
-        first, second = numpy.sort(theirs)[-1], numpy.sort(theirs)[-2]
-        if first - second > 2 * numpy.abs(ours - theirs).max():
-            clear += 1
-            equal += int(ours.argmax() == theirs.argmax())
+    errors, clear, equal = compare(numpy.array(found), expected)
     largest = KNOWN_BEYOND.get(asset.parent.name, LARGEST_ERROR)
     good = bool(errors.mean() <= LARGEST_ERROR and errors.max() <= largest and 0 < clear == equal)
     word = "ok" if good else "WRONG"
@@ -74,22 +82,23 @@ async def run(asset, golden, tokens):
     return 0 if good else 1
 
 
-def witness(asset, golden, tokens):
-    command = [sys.executable, __file__, str(asset), str(golden), "--tokens", str(tokens), "--child"]
+def child(script, pair, tokens):
+    command = [sys.executable, script, *map(str, pair), "--tokens", str(tokens), "--child"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode in (0, 1) and result.stdout:
         return result.returncode, result.stdout
-    return 1, f"WRONG {asset}: coreai-core ended ({result.returncode})\n{result.stderr[-3000:]}\n"
+    return 1, f"WRONG {pair[0]}: coreai-core ended ({result.returncode})\n{result.stderr[-3000:]}\n"
 
 
-def main():
+def main(script, run, what, tokens):
+    """Runs `run` in child processes of `script`, of which each has one of the pairs on the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("pairs", type=pathlib.Path, nargs="+", metavar="ASSET GOLDEN")
-    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("pairs", type=pathlib.Path, nargs="+", metavar=f"{what} GOLDEN")
+    parser.add_argument("--tokens", type=int, default=tokens)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if len(arguments.pairs) % 2:
-        parser.error("each asset has a folder of golden logits")
+        parser.error("each has a folder of golden logits")
     pairs = list(zip(arguments.pairs[::2], arguments.pairs[1::2]))
     if arguments.child:
         return asyncio.run(run(*pairs[0], arguments.tokens))
@@ -99,11 +108,11 @@ def main():
         print("left out: coreai-core is not installed")
         return 2
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda pair: witness(*pair, arguments.tokens), pairs))
+        results = list(pool.map(lambda pair: child(script, pair, arguments.tokens), pairs))
     for _, text in results:
         print(text, end="")
     return max(code for code, _ in results)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__file__, run, "ASSET", 32))

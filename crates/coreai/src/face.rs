@@ -139,7 +139,7 @@ pub(crate) fn table(function: &mil::Function) -> Lowered<(&str, TensorType)> {
     let kind = made.and_then(|output| output.r#type.as_ref());
     let kind = kind.ok_or_else(|| format!("the table `{name}` is not made in it"))?;
     let ValueType::Tensor(kind) = ValueType::from_proto(kind, &Symbols::default())? else {
-        return Err(format!("the table `{name}` is no tensor").into());
+        return Err(format!("the table `{name}` is not a tensor").into());
     };
     table_kind(&kind).map(|kind| (name, kind))
 }

@@ -102,7 +102,7 @@ fn check_cache(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
             refuse("keeps keys and values alone, and this model has other states")
         }
         CacheForm::Channels if spec.state_length() != spec.context => refuse(&format!(
-            "keeps {} positions, no multiple of 32 and of the model's {} tokens a call",
+            "keeps {} positions, which must be a multiple of 32 and of the model's {} tokens a call",
             spec.context, spec.batch
         )),
         CacheForm::Channels => Ok(()),

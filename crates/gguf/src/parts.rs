@@ -126,7 +126,7 @@ impl Container {
                 Some(joined) => joined.tensors.append(&mut part.tensors),
             }
         }
-        let mut joined = joined.ok_or_else(|| Error::invalid("there is no file"))?;
+        let mut joined = joined.ok_or_else(|| Error::invalid("the model has no files"))?;
         joined.check_joined()?;
         for key in [COUNT, NUMBER, TENSORS] {
             joined.metadata.remove(key);

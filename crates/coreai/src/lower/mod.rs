@@ -151,7 +151,7 @@ impl<'a, 'b> Lowering<'a, 'b> {
         let port = face::table_port(&kind);
         let rows = lowering.named(name)?;
         let TensorType { shape, layout, .. } =
-            port.kind.tensor().ok_or("the table is no tensor")?.clone();
+            port.kind.tensor().ok_or("the table is not a tensor")?.clone();
         let rows = lowering.builder.reshape(rows, &shape);
         let rows = match layout {
             Some(layout) => lowering.builder.with_layout(rows, layout),

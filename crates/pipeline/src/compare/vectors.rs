@@ -120,7 +120,7 @@ pub fn compare_vectors(
     show: &dyn Fn(&Event<'_>),
 ) -> Result<VectorComparison> {
     let conversion = Conversion::read(&request.meta)?;
-    let runtime = plugins.runtime(&request.runtime)?;
+    let runtime = plugins.exact_runtime(&request.runtime)?;
     let mut embedder = Embedder::open(&request.meta, runtime.as_ref(), host)?;
     let model = Source::open(&request.model, Need::Weights, show)?.whole(show)?;
     let sentence = sentence_model(Some(ModelTask::Embed), &model, show)?;

@@ -52,7 +52,7 @@ impl Ladder {
             if let Some(other) =
                 divisors.into_iter().find(|tokens| !context.is_multiple_of(**tokens))
             {
-                let text = format!("a context of {context} tokens is no multiple of {other}");
+                let text = format!("the context of {context} tokens must be a multiple of {other}");
                 let hint =
                     "take contexts that all numbers of tokens and 32 divide, such as 512 and 2048";
                 return Err(refused(text, "contexts", hint));

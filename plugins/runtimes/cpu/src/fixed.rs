@@ -627,19 +627,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Random;
-
-    fn pack(indices: &[usize], bits: u8) -> Vec<u8> {
-        let bits = usize::from(bits);
-        let mut bytes = vec![0_u8; (indices.len() * bits).div_ceil(8)];
-        for (at, index) in indices.iter().enumerate() {
-            for bit in 0..bits {
-                let to = at * bits + bit;
-                bytes[to / 8] |= ((index >> bit & 1) as u8) << (to % 8);
-            }
-        }
-        bytes
-    }
+    use crate::testing::{Random, pack};
 
     /// What [`Tables::times`] computes, from its definition and one number after the other, up to the
     /// order in which blocks are summed up.

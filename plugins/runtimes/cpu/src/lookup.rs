@@ -320,20 +320,8 @@ mod x86 {
 mod tests {
     use super::*;
     use crate::simd;
-    use crate::testing::Random;
+    use crate::testing::{Random, pack};
     use half::f16;
-
-    fn pack(indices: &[usize], bits: u8) -> Vec<u8> {
-        let bits = usize::from(bits);
-        let mut bytes = vec![0_u8; (indices.len() * bits).div_ceil(8)];
-        for (at, index) in indices.iter().enumerate() {
-            for bit in 0..bits {
-                let to = at * bits + bit;
-                bytes[to / 8] |= ((index >> bit & 1) as u8) << (to % 8);
-            }
-        }
-        bytes
-    }
 
     #[test]
     fn products_have_the_bits_of_those_with_decoded_rows() {

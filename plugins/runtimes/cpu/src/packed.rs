@@ -116,40 +116,42 @@ impl Packed {
 
     /// Writes the elements from number `start` on, as many as `output` holds.
     pub(crate) fn fill(&self, start: usize, output: &mut [f16]) {
-        let size = 1_usize << self.bits;
-        let mut rest = output;
-        let mut at = start;
-        while !rest.is_empty() {
-            let group = at / self.run;
-            let here = ((group + 1) * self.run - at).min(rest.len());
-            let (part, behind) = rest.split_at_mut(here);
-            let table = self.entries.get(group * size..(group + 1) * size).unwrap_or_default();
-            match self.bits {
-                4 if at.is_multiple_of(2) => fill_pairs(self.indices.bytes(), table, at, part),
-                bits => fill_each(self.indices.bytes(), bits, table, at, part),
-            }
-            at += here;
-            rest = behind;
-        }
+        self.by_table(start, output, |at, table, part| match self.bits {
+            4 if at.is_multiple_of(2) => fill_pairs(self.indices.bytes(), table, at, part),
+            bits => fill_each(self.indices.bytes(), bits, table, at, part),
+        });
     }
 
     /// As [`Packed::fill`], in f32.
     pub(crate) fn fill_wide(&self, start: usize, output: &mut [f32]) {
-        let (size, bits) = (1_usize << self.bits, usize::from(self.bits));
-        let mut rest = output;
-        let mut at = start;
+        let bits = usize::from(self.bits);
+        self.by_table(start, output, |at, table, part| {
+            let whole = (at * bits).is_multiple_of(8);
+            let from = whole.then(|| &self.indices.bytes()[at * bits / 8..]);
+            if !from.is_some_and(|from| fixed::decode(self.bits, from, table, part)) {
+                let mut halves = vec![f16::ZERO; part.len()];
+                self.fill(at, &mut halves);
+                simd::widen(&halves, part);
+            }
+        });
+    }
+
+    /// Calls `each` with the number of the first element, the table and the place for each run of
+    /// elements from `start` on that share a table.
+    fn by_table<T>(
+        &self,
+        start: usize,
+        output: &mut [T],
+        mut each: impl FnMut(usize, &[f16], &mut [T]),
+    ) {
+        let size = 1_usize << self.bits;
+        let (mut rest, mut at) = (output, start);
         while !rest.is_empty() {
             let group = at / self.run;
             let here = ((group + 1) * self.run - at).min(rest.len());
             let (part, behind) = rest.split_at_mut(here);
             let table = self.entries.get(group * size..(group + 1) * size).unwrap_or_default();
-            let from =
-                (at * bits).is_multiple_of(8).then(|| &self.indices.bytes()[at * bits / 8..]);
-            if !from.is_some_and(|from| fixed::decode(self.bits, from, table, part)) {
-                let mut halves = vec![f16::ZERO; here];
-                self.fill(at, &mut halves);
-                simd::widen(&halves, part);
-            }
+            each(at, table, part);
             at += here;
             rest = behind;
         }

@@ -40,6 +40,19 @@ impl Random {
     }
 }
 
+/// Indices of so many bits, one behind the other, the lowest bit first.
+pub(crate) fn pack(indices: &[usize], bits: u8) -> Vec<u8> {
+    let bits = usize::from(bits);
+    let mut bytes = vec![0_u8; (indices.len() * bits).div_ceil(8)];
+    for (at, index) in indices.iter().enumerate() {
+        for bit in 0..bits {
+            let to = at * bits + bit;
+            bytes[to / 8] |= ((index >> bit & 1) as u8) << (to % 8);
+        }
+    }
+    bytes
+}
+
 /// An argument of [`evaluate`].
 pub(crate) enum Given {
     Tensor(Tensor),

@@ -105,8 +105,8 @@ fn what_apps_cannot_run_is_refused() {
     let cases: [(&str, ModelDescription, Options<'_>); 9] = [
         ("not --context 256", model(), &[("contexts", "128,512")]),
         ("not --batch 16", model(), &[("queries", "1,32")]),
-        ("no multiple of 32", model().with_context(272), &[]),
-        ("no multiple of 12", model(), &[("queries", "12,16")]),
+        ("must be a multiple of 32", model().with_context(272), &[]),
+        ("must be a multiple of 12", model(), &[("queries", "12,16")]),
         ("64 channels", model(), &[("contexts", "32,256")]),
         ("300 layers", model().with_layers(300), &[]),
         ("no state", model().with_states(vec![recurrent]), &[]),
