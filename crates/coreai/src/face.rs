@@ -50,8 +50,9 @@ impl Face {
         let known = [KEY_CACHE, VALUE_CACHE].into_iter();
         let mut known = known.filter(|cache| apple::is_cache(name, cache, context));
         let cache = known.next().filter(|_| u64::try_from(positions) == Ok(context));
-        let cache = cache
-            .ok_or_else(|| format!("apps give no state `{name}` of {positions} positions to it"))?;
+        let cache = cache.ok_or_else(|| {
+            format!("apps have no state `{name}` of {positions} positions for it")
+        })?;
         // Apps take the largest size of a cache for its context.
         if layers.max(channels) > positions {
             return Err(format!(
@@ -132,7 +133,7 @@ pub(crate) fn table(function: &mil::Function) -> Lowered<(&str, TensorType)> {
     let gather = block.operations.iter().find(|operation| operation.r#type == "gather");
     let bound = gather.map(|gather| reading::bound(gather, "x"));
     let Some(reading::Bound::Name(name)) = bound.and_then(|bound| bound.first().copied()) else {
-        return Err("it gathers rows of no table".into());
+        return Err("it gathers rows, but not of a table".into());
     };
     let outputs = block.operations.iter().flat_map(|operation| &operation.outputs);
     let made = outputs.into_iter().find(|output| output.name == name);

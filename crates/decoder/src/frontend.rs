@@ -165,7 +165,7 @@ fn ring_note(spec: &DecoderSpec) -> Result<Option<String>> {
     match windows.max() {
         None => refuse(
             format!("no layer has a window that acts within a context of {} tokens", spec.context),
-            "leave the option out: the cache is what it has to be",
+            "leave the option out; it changes nothing for this model",
         ),
         Some(window) => refuse(
             format!(

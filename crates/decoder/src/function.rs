@@ -42,9 +42,9 @@ use crate::{embedding, first_token, head};
 /// | head of a model that gives vectors | `pooling_weights` (1, 1, T), `pooled` (1, 1, hidden) besides | `output_pooled` (1, 1, hidden), `embedding` (1, 1, dimension) |
 ///
 /// All else is float16. T is what the function says; where it says nothing, it is 1 for
-/// [`Purpose::Infer`], else the batch B. C is the model's context, if the function has none of its own. The norm after the last
-/// layer belongs to the layers. [`Purpose::Prefill`] leaves out the last layer's MLP and that norm,
-/// since only the states matter, and gives row 0, (1, 1, hidden).
+/// [`Purpose::Infer`], else the batch B. C is the model's context, if the function has none of its own.
+/// The norm after the last layer belongs to the layers. [`Purpose::Prefill`] leaves out the last layer's
+/// MLP and that norm, since only the states matter, and gives row 0, (1, 1, hidden).
 ///
 /// A model that gives vectors has functions for [`Purpose::Embed`] alone. Where its batch is the whole
 /// context, they have neither a state of keys and values nor `current_pos`.
@@ -93,7 +93,7 @@ fn check_cache(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
         CacheForm::Rows => Ok(()),
         CacheForm::Channels if function.layers.is_none() => Ok(()),
         CacheForm::Channels if !spec.keeps_keys() => {
-            refuse("keeps keys, of which this model has none")
+            refuse("keeps keys and values, and this model has none")
         }
         CacheForm::Channels if spec.ring_window().is_some() => {
             refuse("keeps all keys and values, and --window-cache ring keeps the last ones alone")

@@ -140,7 +140,7 @@ impl Container {
         let said = self.typed(TENSORS, "a number of tensors", Value::size)?;
         if let Some(said) = said.filter(|said| *said != found) {
             return Err(Error::invalid(format!(
-                "the files have {found} tensors, and the first one speaks of {said}"
+                "the files have {found} tensors, and the first one says {said}"
             ))
             .with_key(TENSORS));
         }

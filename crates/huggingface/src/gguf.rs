@@ -58,12 +58,13 @@ impl Gguf {
                 Format::Float32 => SourceType::Float32,
             };
             let bytes = weight.elements().checked_mul(weight.format.width() as u64);
-            let bytes = bytes.ok_or_else(|| {
-                HuggingFaceError::new(ErrorKind::Gguf, path, "the tensor is too large")
-                    .with_key(&weight.name)
-            })?;
+            let refused = |reason: &str| {
+                HuggingFaceError::new(ErrorKind::Gguf, path, reason).with_key(&weight.name)
+            };
+            let bytes = bytes.ok_or_else(|| refused("the tensor is too large"))?;
             let file = parts.number(weight.start());
-            let Some(shard) = parts.get(file).map(Arc::clone) else { continue };
+            let shard = parts.get(file).map(Arc::clone);
+            let shard = shard.ok_or_else(|| refused("the tensor is in none of the files"))?;
             let info =
                 TensorInfo { source_type, shape: weight.shape.clone(), file, range: 0..bytes };
             tensors.insert(weight.name.clone(), info);

@@ -22,20 +22,15 @@ impl GgufFiles {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let failed = |error| HuggingFaceError::gguf(path, error);
         let (first, container) = open(path)?;
-        let count = container.files().map_err(failed)?;
-        let (shards, containers) = match count {
-            1 => (vec![first], vec![container]),
-            _ => open_all(path, count)?,
-        };
-        let sizes = shards.iter().map(|shard| shard.bytes());
-        let container = match count {
-            1 => containers.into_iter().next(),
-            _ => {
-                Some(Container::join(containers.into_iter().zip(sizes).collect()).map_err(failed)?)
+        let (shards, container) = match container.files().map_err(failed)? {
+            1 => (vec![first], container),
+            count => {
+                let (shards, containers) = open_all(path, count)?;
+                let sizes = shards.iter().map(|shard| shard.bytes());
+                let parts = containers.into_iter().zip(sizes).collect();
+                (shards, Container::join(parts).map_err(failed)?)
             }
         };
-        let container =
-            container.ok_or_else(|| HuggingFaceError::new(ErrorKind::Gguf, path, "no file"))?;
         let parts = Parts::new(shards.iter().map(|shard| (Arc::clone(shard), shard.bytes())));
         Ok(Self { container, parts, shards })
     }

@@ -80,7 +80,7 @@ fn check(layout: &Layout) -> Result<()> {
         bundle.files.keys().try_for_each(|name| check_file_name("a file of the bundle", name))?;
         unique("file of the bundle", bundle.files.keys())?;
         if bundle.compiler.is_empty() {
-            return Err(layout_error("is a bundle of no compiler"));
+            return Err(layout_error("is a bundle, but names no compiler"));
         }
     }
     let last = layout.steps.len() as u32;

@@ -164,7 +164,7 @@ impl Vectors {
         };
         if tokens.is_empty() || tokens.len() > self.about.context {
             let message = format!(
-                "the text has {} tokens; one has 1 to {} here",
+                "the text has {} tokens; texts may have 1 to {} here",
                 tokens.len(),
                 self.about.context
             );
@@ -203,7 +203,8 @@ fn shortest(value: f32) -> Value {
 /// The first `count` elements of a vector, with the length 1 again, as OpenAI has it.
 fn shortened(mut vector: Vec<f32>, count: usize) -> Result<Vec<f32>, Failure> {
     if count > vector.len() {
-        let reason = format!("must be at most {}, as long as vectors are here", vector.len());
+        let reason =
+            format!("must be at most {}, the length of this model's vectors", vector.len());
         return Err(Failure::invalid("dimensions", reason));
     }
     vector.truncate(count);

@@ -3,8 +3,9 @@
 use crate::arguments::{ConversionArguments, OriginalArguments, count};
 use crate::progress::{Bar, Display, Event, Reporter, Unit};
 use anemll_codes as codes;
-use anemll_conversion::{Conversion, locate};
+use anemll_conversion::locate;
 use anemll_generation::arrays::MOST_ELEMENTS;
+use anemll_generation::embedder::gives_vectors;
 use anemll_generation::engine::Engine;
 use anemll_generation::evaluation::{Reference, read_tokens};
 use anemll_generation::perplexity::{EvaluationPath, Score, check_vocabulary, evaluate_text};
@@ -142,10 +143,13 @@ fn compare_with_original(arguments: &EvalArguments, model: &Path, plugins: &Plug
         memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         scratch: arguments.original.scratch.clone(),
     };
-    if Conversion::read(&request.meta)?.description.embedding.is_some() {
+    if gives_vectors(&request.meta)? {
         if arguments.html.is_some() {
-            return Err(Error::new(codes::USAGE, "--html shows logits, and this gives vectors")
-                .with_hint("leave it out; --json has the distance of every text"));
+            return Err(Error::new(
+                codes::USAGE,
+                "--html shows logits, and this conversion gives vectors",
+            )
+            .with_hint("leave it out; --json has the distance of every text"));
         }
         let found = compare_vectors(&request, plugins, &services::host(), &show)?;
         drop(reporter);

@@ -24,7 +24,7 @@ impl<'a> Lowering<'a, '_> {
             Role::Extend { .. } => {
                 let pieces = anemll::logits(names.iter().map(String::as_str));
                 if pieces.is_empty() || pieces.len() != names.len() {
-                    return Err("it gives other things than logits".into());
+                    return Err("it gives something other than logits".into());
                 }
                 let of = |piece: &String| names.iter().find(|name| *name == piece);
                 let pieces = pieces.iter().filter_map(of).map(|name| self.named(name));

@@ -70,7 +70,8 @@ impl Ladder {
     fn check_caches(&self, model: &ModelDescription) -> Result<()> {
         let other = model.states.len() != 1 || model.states[0].kind != StateKind::Cache;
         if other {
-            let text = "the model keeps other things than keys and values, for which the apps have no state";
+            let text =
+                "the model keeps more than keys and values, and the apps have no state for that";
             return Err(refused(
                 text.to_owned(),
                 "--combiner",

@@ -83,7 +83,7 @@ impl Plugin for CoreAiPlugin {
             runtime::ID => Ok(Box::new(PythonRuntime::new(
                 options.string("python")?,
                 options.integer("timeout")?,
-            ))),
+            )?)),
             _ => Err(no_such_component(Stage::Runtime, id)),
         }
     }

@@ -75,7 +75,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Threads that wait for work while one of them leads.
+/// Threads that wait for work while one of them leads. What leads must not ask the host for threads: it
+/// could be given a helper of its own to run, which ends only after it.
 #[derive(Default)]
 pub(crate) struct Crew {
     /// What there is to do. Helpers hold it for reading while they work.

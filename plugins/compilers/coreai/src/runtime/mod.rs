@@ -43,6 +43,15 @@ const PATIENCE: u64 = 600;
 /// How long a Python may take to say which package it has.
 const GREETING: Duration = Duration::from_secs(60);
 
+/// The seconds that [`TIMEOUT`] says.
+fn seconds_of(said: &str) -> Result<u64> {
+    let seconds = said.trim().parse().ok().filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(|| {
+        let text = format!("{TIMEOUT} must be a number of seconds from 1 on, not {said:?}");
+        Error::new(codes::PLUGIN_OPTION_INVALID, text).with_at(TIMEOUT)
+    })
+}
+
 /// The runtime.
 #[derive(Debug, Clone)]
 pub struct PythonRuntime {
@@ -51,12 +60,20 @@ pub struct PythonRuntime {
 }
 
 impl PythonRuntime {
-    /// The runtime with this Python, or that of the environment; an answer may take so many seconds.
-    pub fn new(python: Option<&str>, seconds: Option<u64>) -> Self {
+    /// The runtime with this Python, or that of the environment; an answer may take so many seconds, or
+    /// as many as the environment says.
+    ///
+    /// # Errors
+    /// [`codes::PLUGIN_OPTION_INVALID`] where the environment says no number of seconds.
+    pub fn new(python: Option<&str>, seconds: Option<u64>) -> Result<Self> {
         let named = python.filter(|python| !python.is_empty()).map(str::to_owned);
-        let said = || std::env::var(TIMEOUT).ok()?.parse().ok().filter(|seconds| *seconds > 0);
         let python = named.or_else(|| std::env::var(VARIABLE).ok()).unwrap_or_else(|| USUAL.into());
-        Self { python, limit: Duration::from_secs(seconds.or_else(said).unwrap_or(PATIENCE)) }
+        let seconds = match (seconds, std::env::var(TIMEOUT)) {
+            (Some(seconds), _) => seconds,
+            (None, Ok(said)) => seconds_of(&said)?,
+            (None, Err(_)) => PATIENCE,
+        };
+        Ok(Self { python, limit: Duration::from_secs(seconds) })
     }
 
     /// The version of Apple's package that the Python has; nothing where it does not say.
@@ -290,8 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_a_number_from_one_on() {
+        assert_eq!(seconds_of(" 90 ").unwrap(), 90);
+        for other in ["", "0", "-1", "1.5", "ten"] {
+            assert_eq!(
+                seconds_of(other).unwrap_err().code,
+                codes::PLUGIN_OPTION_INVALID,
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
     fn a_python_without_the_package_is_not_available() {
-        let missing = PythonRuntime::new(Some("no-such-python"), None).check().unwrap();
+        let missing = PythonRuntime::new(Some("no-such-python"), None).unwrap().check().unwrap();
         assert!(!missing.available && missing.reason.contains(VARIABLE), "{missing:?}");
     }
 }
