@@ -2,7 +2,7 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
-use anemll_generation::drafting::Draft;
+use anemll_generation::draft::Draft;
 use anemll_generation::settings::Wanted;
 use anemll_pipeline::component_options::{FULL, TypedOption, WINDOW_CACHE};
 use anemll_pipeline::event::Event;

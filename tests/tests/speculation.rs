@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_generation::drafting::{Draft, Drafter};
+use anemll_generation::draft::Draft;
+use anemll_generation::drafting::Drafter;
 use anemll_generation::engine::Engine;
 use anemll_generation::evaluation::read_tokens;
 use anemll_generation::generation::{Generator, Guesses};

@@ -1,6 +1,6 @@
 //! A conversion opened for texts: its packages, its tokenizer, and how its tokens are chosen.
 
-use crate::drafting::Draft;
+use crate::draft::Draft;
 use crate::engine::Engine;
 use crate::generation::Generator;
 use crate::sampling::{Sampler, Sampling};

@@ -3,7 +3,7 @@
 //! What the tokens are does not matter to the time that they take, so the prompt is made of numbers, and
 //! no tokenizer is needed.
 
-use crate::drafting::Draft;
+use crate::draft::Draft;
 use crate::engine::Engine;
 use crate::generation::{Generator, Guesses};
 use crate::sampling::{Sampler, Sampling};

@@ -5,7 +5,7 @@ use crate::arguments::{
 };
 use anemll_generation::chat_template;
 use anemll_generation::conversation::Conversation;
-use anemll_generation::drafting::Draft;
+use anemll_generation::draft::Draft;
 use anemll_generation::opening::{self, Choice, Files, Opened};
 use anemll_generation::settings::Suggestion;
 use anemll_generation::transcript::Transcript;

@@ -1,7 +1,7 @@
 //! `serve`: a conversion over HTTP, as OpenAI's clients ask for answers.
 
 use crate::arguments::{ConversionArguments, DraftArguments};
-use anemll_generation::drafting::Draft;
+use anemll_generation::draft::Draft;
 use anemll_generation::embedder::{Embedder, gives_vectors};
 use anemll_generation::engine::Engine;
 use anemll_pipeline::plugins::Plugins;
