@@ -98,7 +98,11 @@ fn the_manifest_agrees_with_the_code() {
     let component = &manifest.components[0];
     assert_eq!(
         (component.id.as_str(), component.model_types.as_slice()),
-        ("llama", &["llama", "mistral", "ministral3", "mistral3", "arcee"].map(String::from)[..])
+        (
+            "llama",
+            &["llama", "mistral", "ministral3", "mistral3", "arcee", "ernie4_5", "helium"]
+                .map(String::from)[..]
+        )
     );
     let options = component.complete_options(&ComponentOptions::new()).unwrap();
     let frontend = LlamaPlugin::arch_frontend("llama", &options);
