@@ -107,8 +107,15 @@ fn dense_hybrid(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> R
         refusals.take(check_length(config, TYPES, types.len()))?;
     }
     let inner = refusals.take(config.size(INNER))?.flatten().unwrap_or(USUAL_INNER);
-    let rotates = refusals.take(config.text(POSITIONS))?.flatten() == Some("rope");
-    let rotation = if rotates { LayerRotation::Global } else { LayerRotation::None };
+    let rotation = match refusals.take(config.text(POSITIONS))?.flatten() {
+        Some("rope") => LayerRotation::Global,
+        None | Some("nope") => LayerRotation::None,
+        Some(other) => {
+            let reason = format!("= \"{other}\"; known here are \"rope\" and \"nope\"");
+            refusals.push(key_unsupported(&config.path(POSITIONS), reason))?;
+            LayerRotation::None
+        }
+    };
     let mut form = form(config, context, refusals)?;
     form.keys.insert(0, HYBRID_KEYS);
     form.layers = Layers::Same(LayerForm { rotation, ..LayerForm::default() });

@@ -67,6 +67,7 @@ fn what_experts_share_is_the_mlp_where_there_are_none() {
         ("layer_types", json!("absent")),
         ("shared_intermediate_size", json!(0)),
         ("normalization_function", json!("layernorm")),
+        ("position_embedding_type", json!("alibi")),
     ]);
 }
 
