@@ -3,10 +3,10 @@
 use crate::container::{Container, Tensor};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::order::{Change, Order, Tiles};
 use crate::rope;
 use crate::source::Source;
 use crate::value::{List, Value};
-use crate::weights::{Change, Order, Tiles};
 use serde_json::{Map, Value as Json, json};
 
 const EMBEDDING: &str = "token_embd.weight";
