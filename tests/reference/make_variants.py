@@ -146,6 +146,55 @@ FAMILIES.update(
             },
             ("mlp_bias", "rope_scaling", "rope_theta"),
         ),
+        "exaone4": (
+            {"architectures": ["Exaone4ForCausalLM"], "model_type": "exaone4", "pad_token_id": 0, "sliding_window": 24},
+            ("attention_bias", "mlp_bias"),
+        ),
+        "cohere2": (
+            {
+                "architectures": ["Cohere2ForCausalLM"],
+                "layer_norm_eps": 1e-05,
+                "logit_scale": 0.5,
+                "model_type": "cohere2",
+                "pad_token_id": 0,
+                "sliding_window": 24,
+            },
+            ("mlp_bias", "rms_norm_eps"),
+        ),
+        "cohere": (
+            {
+                "architectures": ["CohereForCausalLM"],
+                "layer_norm_eps": 1e-05,
+                "logit_scale": 0.5,
+                "model_type": "cohere",
+                "pad_token_id": 0,
+            },
+            ("mlp_bias", "rms_norm_eps"),
+        ),
+        "granitemoehybrid": (
+            {
+                "architectures": ["GraniteMoeHybridForCausalLM"],
+                "attention_multiplier": 0.3,
+                "embedding_multiplier": 6.0,
+                "layer_types": ["attention", "attention"],
+                "logits_scaling": 2.5,
+                "model_type": "granitemoehybrid",
+                "num_experts_per_tok": 0,
+                "num_local_experts": 0,
+                "position_embedding_type": "rope",
+                "residual_multiplier": 0.7,
+                "shared_intermediate_size": 80,
+            },
+            ("mlp_bias",),
+        ),
+        "ernie4_5": (
+            {"architectures": ["Ernie4_5ForCausalLM"], "head_dim": 32, "model_type": "ernie4_5", "pad_token_id": 0, "use_bias": False},
+            ("attention_bias", "mlp_bias"),
+        ),
+        "helium": (
+            {"architectures": ["HeliumForCausalLM"], "head_dim": 16, "model_type": "helium", "pad_token_id": 0, "rms_norm_eps": 1e-08},
+            (),
+        ),
         "phi3": (
             {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias"),
@@ -155,7 +204,7 @@ FAMILIES.update(
 ONE_PLUS = ("gemma2", "gemma3", "qwen3_5")  # their norms multiply by one and the weight
 
 NORMED_AFTER = ("gemma2", "gemma3")  # norms stand behind what writes to the residual stream
-NEWER = ("qwen3_5",)  # known to transformers 5 only: made with requirements-5.txt
+NEWER = ("ministral3", "qwen3_5")  # known to transformers 5 only: made with requirements-5.txt
 
 DTYPE_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
@@ -288,6 +337,25 @@ def without_what_is_remembered(config: dict, weights: Weights) -> tuple[dict, We
     """Linear attention whose matrices decay at once, as where their state is lost."""
     rates = {name: torch.full_like(value, 8.0) for name, value in weights.items() if name.endswith("A_log")}
     return config, {**weights, **rates}
+
+
+def with_rotation_in_all_layers(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """Windows that never act, in all layers: those that see all turn like the others."""
+    return {**config, "sliding_window": 4096, "layer_types": ["sliding_attention"] * config["num_hidden_layers"]}, weights
+
+
+def without_rotation(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    return {**config, "position_embedding_type": "nope"}, weights
+
+
+def with_halves_that_turn(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """Rows of each head in the order in which what lies half a head apart turns together."""
+    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+    def apart(value: torch.Tensor) -> torch.Tensor:
+        return value.unflatten(0, (-1, 2, width // 2)).transpose(1, 2).flatten(0, 2)
+
+    return config, {name: apart(value) if ".q_proj." in name or ".k_proj." in name else value for name, value in weights.items()}
 
 
 def longrope(pairs: int) -> dict:
@@ -687,6 +755,35 @@ VARIANTS = {
         positions=120,
         absent=("full_attention_interval",),
         mistake=without_biases("o_proj"),
+    ),
+    # Every third layer sees all, and knows no positions.
+    "exaone4": Variant(
+        {**SMALL, "num_hidden_layers": 3, "sliding_window_pattern": 3, "rope_theta": 1000.0},
+        torch.bfloat16,
+        family="exaone4",
+        positions=120,
+        mistake=with_rotation_in_all_layers,
+    ),
+    "cohere2": Variant(
+        {**SMALL, "sliding_window_pattern": 2},
+        torch.bfloat16,
+        family="cohere2",
+        positions=120,
+        mistake=with_rotation_in_all_layers,
+    ),
+    "cohere": Variant(
+        {**SMALL, "attention_bias": True, "tie_word_embeddings": False},
+        family="cohere",
+        positions=120,
+        mistake=with_halves_that_turn,
+    ),
+    "granite-4": Variant(SMALL, torch.bfloat16, family="granitemoehybrid", positions=120, mistake=without_rotation),
+    "ernie4_5": Variant({**SMALL, "use_bias": True}, torch.bfloat16, family="ernie4_5", positions=120, mistake=with_halves_that_turn),
+    "helium": Variant(
+        {**SMALL, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
+        family="helium",
+        positions=120,
+        mistake=with_halves_that_turn,
     ),
     "phi3-window": Variant(
         {**SMALL, "num_key_value_heads": None, "sliding_window": 24},

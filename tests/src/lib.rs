@@ -2,6 +2,7 @@
 
 pub mod browser;
 mod conversions;
+pub mod measures;
 pub mod server;
 
 pub use conversions::{converted, copy_of_converted};

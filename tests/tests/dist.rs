@@ -36,6 +36,8 @@ fn converts(anemll: &Path, output: &Path) {
         "smollm3",
         "lfm2",
         "granite",
+        "cohere",
+        "exaone4",
         "stablelm",
         "lut",
         "chunked",

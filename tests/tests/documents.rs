@@ -5,6 +5,7 @@
 
 use anemll_plugin_api::Value;
 use anemll_plugin_api::data::Manifest;
+use anemll_tests::measures::{Cell, check_row};
 use anemll_tests::workspace;
 
 fn check(path: &str, expected: &str) {
@@ -71,6 +72,23 @@ fn options_page() -> String {
 #[test]
 fn options_of_plugins() {
     check("docs/reference/options.md", &options_page());
+}
+
+/// Lines of the file that says what a family's configuration means.
+#[test]
+fn lines_of_families() {
+    let folder = workspace().join("plugins/arch");
+    for plugin in std::fs::read_dir(folder).unwrap() {
+        let plugin = plugin.unwrap().path();
+        let name = plugin.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(plugin.join("src/config.rs")).unwrap();
+        let manifest = std::fs::read_to_string(plugin.join("anemll-plugin.json")).unwrap();
+        let manifest = Manifest::parse(&manifest).unwrap();
+        let types: Vec<String> =
+            manifest.components[0].model_types.iter().map(|kind| format!("`{kind}`")).collect();
+        let cells = [Cell::Text(types.join(", ")), Cell::Lines(text.lines().count())];
+        check_row("## Families", &format!("`{name}`"), &cells);
+    }
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// What is asked for where the configuration is enough: the model has no modules.json.
+const CONFIGURATION: [&str; 2] = ["config.json", "modules.json"];
+
 /// What was asked for, and how many bytes were sent.
 #[derive(Default)]
 struct Asked {
@@ -31,14 +34,10 @@ struct Hub {
 impl Hub {
     /// With the files of a model directory, and others.
     fn new(directory: &Path, others: &[(&str, &[u8])], without: &str) -> Self {
-        let mut contents: BTreeMap<String, Vec<u8>> = std::fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file())
-            .map(|path| {
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                (name, std::fs::read(path).unwrap())
-            })
+        let mut contents: BTreeMap<String, Vec<u8>> = files(directory)
+            .into_iter()
+            .map(|(path, bytes)| (path.to_string_lossy().replace('\\', "/"), bytes))
+            .filter(|(name, _)| !name.starts_with("golden/"))
             .collect();
         contents.extend(others.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())));
         contents.remove(without);
@@ -112,23 +111,34 @@ fn serve(mut stream: TcpStream, contents: &BTreeMap<String, Vec<u8>>, asked: &Mu
     let Some(Ok(first)) = lines.next() else { return };
     let _: Vec<_> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let path = first.split(' ').nth(1).unwrap_or_default();
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let listing = || {
+    // The name of a file in the model, whatever the revision; else what a request is for.
+    let file = path.strip_prefix("/org/tiny/resolve/").and_then(|rest| rest.split_once('/'));
+    let name = file.map_or(path.rsplit('/').next().unwrap_or_default(), |(_, name)| name);
+    let listing = |folder: &str| {
+        let here = contents.iter().filter_map(|(name, bytes)| {
+            let rest = name.strip_prefix(folder)?.trim_start_matches('/');
+            (!rest.contains('/')).then_some((name, bytes))
+        });
         let entry = |(name, bytes): (&String, &Vec<u8>)| {
             let (oid, size) = (sha256(bytes), bytes.len());
             format!(r#"{{"type": "file", "path": "{name}", "oid": "{oid}", "size": {size}}}"#)
         };
-        format!("[{}]", contents.iter().map(entry).collect::<Vec<_>>().join(",")).into_bytes()
+        format!("[{}]", here.map(entry).collect::<Vec<_>>().join(",")).into_bytes()
     };
-    let (status, body) = match contents.get(name) {
-        Some(bytes) if path.starts_with("/org/tiny/resolve/") => (200, bytes.clone()),
-        None if path == format!("/api/models/org/tiny/tree/{COMMIT}") => (200, listing()),
-        _ => (404, Vec::new()),
+    let tree = format!("/api/models/org/tiny/tree/{COMMIT}");
+    let (status, body) = match (file, path.strip_prefix(&tree)) {
+        (Some((_, name)), _) => match contents.get(name) {
+            Some(bytes) => (200, bytes.clone()),
+            None => (404, Vec::new()),
+        },
+        (None, Some(folder)) => (200, listing(folder.trim_start_matches('/'))),
+        (None, None) => (404, Vec::new()),
     };
     let mut head = format!("HTTP/1.1 {status} Status\r\nConnection: close\r\n");
     head += &format!("Content-Length: {}\r\nX-Repo-Commit: {COMMIT}\r\n", body.len());
-    if status == 200 {
-        head += &format!("ETag: \"{}\"\r\n", sha256(&body));
+    match status {
+        200 => head += &format!("ETag: \"{}\"\r\n", sha256(&body)),
+        _ => head += "X-Error-Code: EntryNotFound\r\n",
     }
     let whole = [head.as_bytes(), b"\r\n", &body].concat();
     {
@@ -144,7 +154,7 @@ fn a_dry_run_asks_for_the_configuration_alone() {
     let hub = Hub::of("tiny-llama");
     let (text, _) = hub.told(&["--dry-run", "--no-tokenizer"]);
     let (paths, bytes) = hub.asked();
-    assert_eq!(paths, ["config.json"]);
+    assert_eq!(paths, CONFIGURATION);
     assert!(bytes < 1500, "{bytes} bytes for a configuration");
     assert!(
         text.contains("note: the weights are not here; the conversion downloads them"),
@@ -171,7 +181,7 @@ fn what_cannot_be_is_refused_before_the_weights_are_asked_for() {
         Hub::new(&model("tiny-llama"), &[("config.json", b"{\"model_type\": \"gpt2\"}")], "");
     let text = unknown.refused(&[]);
     assert!(text.contains("gpt2"), "{text}");
-    assert_eq!(unknown.asked().0, ["config.json"]);
+    assert_eq!(unknown.asked().0, CONFIGURATION);
     let hub = Hub::of("tiny-llama");
     for flags in [
         &["--combiner", "chunked", "--chunk", "1000"][..],
@@ -181,7 +191,7 @@ fn what_cannot_be_is_refused_before_the_weights_are_asked_for() {
         hub.refused(flags);
     }
     let all = hub.asked().0;
-    assert!(all.iter().all(|name| name == "config.json") && all.len() <= 1, "{all:?}");
+    assert!(all.is_empty() || all == CONFIGURATION, "{all:?}");
     // An output directory that is none, or holds something else.
     std::fs::write(hub.output(), "a file").unwrap();
     assert!(hub.refused(&[]).contains("the output is not a directory"));
@@ -297,7 +307,7 @@ fn another_conversion_is_in_the_way_before_anything_is_downloaded() {
         let text = hub.refused(flags);
         assert!(text.contains("holds a conversion with other options"), "{text}");
     }
-    assert_eq!(hub.asked().0, ["config.json"], "for both");
+    assert_eq!(hub.asked().0, CONFIGURATION, "for both");
     // The same options may go on; which steps are finished depends on the weights.
     let flags = ["--combiner", "chunked", "--lut", "none", "--dry-run"];
     let (text, _) = hub.told(&flags);
@@ -309,6 +319,40 @@ fn check_and_plan_ask_for_the_configuration_alone() {
     for command in ["check", "plan"] {
         let hub = Hub::of("tiny-llama");
         succeed(&mut hub.command(command, &[]));
-        assert_eq!(hub.asked().0, ["config.json"], "{command}");
+        assert_eq!(hub.asked().0, CONFIGURATION, "{command}");
     }
+}
+
+#[test]
+fn a_model_that_gives_vectors_is_known_by_its_name() {
+    let model = crate::embedders::with_tokenizer();
+    let hub = Hub::new(model.path(), &[], "");
+    // The configurations alone say what it is for.
+    let (text, told) = hub.told(&["--dry-run", "--no-tokenizer"]);
+    assert!(text.contains("qwen_embed.mlpackage"), "{text}");
+    assert!(told.contains("--task embed is taken"), "{told}");
+    let asked = hub.asked().0;
+    assert!(asked.iter().all(|name| name.ends_with(".json")), "{asked:?}");
+    let told = succeed(&mut hub.command("check", &[]));
+    assert!(String::from_utf8_lossy(&told.stdout).contains("--task embed is taken"));
+    let flags = ["--lut", "none", "--batch", "32"];
+    hub.told(&flags);
+    let asked = hub.asked().0;
+    assert!(asked.iter().any(|name| name == "model.safetensors"), "{asked:?}");
+    let vector = |directory: &Path| {
+        let told = succeed(anemll().args(["embed", "a text", "--meta"]).arg(directory));
+        String::from_utf8(told.stdout).unwrap()
+    };
+    let local = hub.folder.path().join("local");
+    let mut command = anemll();
+    command.arg("convert").arg(model.path()).arg("--output").arg(&local);
+    succeed(command.args(["--context", "256"]).args(flags));
+    assert_eq!(vector(&hub.output()), vector(&local));
+    // A repository whose modules.json leads out of it is refused, before its weights are asked for.
+    let hostile =
+        br#"[{"path": "", "type": "a.Transformer"}, {"path": "../x", "type": "a.Pooling"}]"#;
+    let hub = Hub::new(model.path(), &[("modules.json", hostile)], "");
+    let text = hub.refused(&[]);
+    assert!(text.contains("not the name of a folder"), "{text}");
+    assert_eq!(hub.asked().0[..2], CONFIGURATION);
 }

@@ -9,8 +9,11 @@ use anemll_generation::evaluation::{Evaluation, Reference, read_tokens, summariz
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_shipped as _;
+use anemll_tests::measures::{Cell, check_row};
 use anemll_tests::{converted, evaluate, golden, model, workspace};
 use clap::Parser as _;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const CHUNKED: &[&str] = &["--lut", "none", "--combiner", "chunked", "--chunk"];
@@ -94,7 +97,75 @@ fn check(result: &Evaluation, what: &str) {
     assert!(result.kl_mean < 1e-3, "{what}: KL {}", result.kl_mean);
 }
 
-fn all_paths(name: &str, layout: &[&str]) {
+/// Rules with findings in every model, as the page says.
+const FOUND_IN_ALL: &[&str] = &["ANE-010", "ANE-016", "ANE-017", "ANE-025", "ANE-036", "ANE-096"];
+
+/// The worst that was measured of a model, over layouts and paths, and what the lint says of its packages.
+struct Worst {
+    cosine: f64,
+    kl: f64,
+    top1: f64,
+    rules: BTreeSet<String>,
+}
+
+impl Default for Worst {
+    fn default() -> Self {
+        Self { cosine: 1.0, kl: 0.0, top1: 1.0, rules: BTreeSet::new() }
+    }
+}
+
+impl Worst {
+    fn add(&mut self, result: &Evaluation) {
+        self.cosine = self.cosine.min(result.cosine_min);
+        self.kl = self.kl.max(result.kl_mean);
+        self.top1 = self.top1.min(result.top1_agreement);
+    }
+
+    /// Rules with findings that are more than notes, in the packages that apps load.
+    fn add_rules(&mut self, output: &Path) {
+        let report = std::fs::read_to_string(output.join("anemll-report.json")).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        for package in report["packages"].as_array().unwrap() {
+            if package["path"].as_str().unwrap().starts_with('.') {
+                continue;
+            }
+            let findings = package["lint"].as_array().unwrap().iter();
+            let found = findings.filter(|finding| finding["severity"] != "note");
+            self.rules.extend(found.map(|finding| finding["rule"].as_str().unwrap().to_owned()));
+        }
+    }
+
+    /// Compares with docs/reference/families.md, or writes it.
+    fn check(&self, name: &str) {
+        let config = std::fs::read_to_string(model(name).join("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        let kind = config["model_type"].as_str().unwrap();
+        // As tests/reference/make_variants.py has it.
+        let newer = ["ministral3", "qwen3_5_text"].contains(&kind);
+        for rule in FOUND_IN_ALL {
+            assert!(
+                self.rules.contains(*rule),
+                "{name} has no finding of {rule}, as the page says"
+            );
+        }
+        let rules = self.rules.iter().map(String::as_str);
+        let rules: Vec<&str> = rules.filter(|rule| !FOUND_IN_ALL.contains(rule)).collect();
+        check_row(
+            "## Logits",
+            name.trim_start_matches("variants/"),
+            &[
+                Cell::Text(format!("`{kind}`")),
+                Cell::Text(if newer { "5.24.0" } else { "4.57.1" }.to_owned()),
+                Cell::Near(self.cosine),
+                Cell::Error(self.kl),
+                Cell::Share(self.top1),
+                Cell::Text(rules.join(", ")),
+            ],
+        );
+    }
+}
+
+fn all_paths(name: &str, layout: &[&str], worst: &mut Worst) {
     let output = tempfile::tempdir().unwrap();
     convert(&model(name), output.path(), layout);
     let golden = golden(name);
@@ -103,6 +174,7 @@ fn all_paths(name: &str, layout: &[&str]) {
     let mut run = |way: Way| {
         let result = conversion.measure(way);
         check(&result, &format!("{name} {layout:?} {way:?}"));
+        worst.add(&result);
         result.positions
     };
     let positions = run(Way::Evaluate);
@@ -110,25 +182,34 @@ fn all_paths(name: &str, layout: &[&str]) {
     for count in [32, 33, 61] {
         assert_eq!(run(Way::Prefill(count)), positions - count as u64);
     }
+    worst.add_rules(output.path());
 }
 
 /// A trained model: one chunk, a chunk for each layer, and one package.
 fn trained(name: &str) {
     let sizes = |context| ["--context", context, "--batch", "32"];
-    all_paths(name, &[CHUNKED, &["1"], &sizes("320")].concat());
-    all_paths(name, &[CHUNKED, &["4"], &sizes("512")].concat());
-    all_paths(name, &[WHOLE, &sizes("320")].concat());
+    let mut worst = Worst::default();
+    all_paths(name, &[CHUNKED, &["1"], &sizes("320")].concat(), &mut worst);
+    all_paths(name, &[CHUNKED, &["4"], &sizes("512")].concat(), &mut worst);
+    all_paths(name, &[WHOLE, &sizes("320")].concat(), &mut worst);
+    worst.check(name);
 }
 
 /// A variant in two chunks.
 fn in_chunks(name: &str) {
-    all_paths(&format!("variants/{name}"), &[CHUNKED, &["2"], SIZES].concat());
+    let name = format!("variants/{name}");
+    let mut worst = Worst::default();
+    all_paths(&name, &[CHUNKED, &["2"], SIZES].concat(), &mut worst);
+    worst.check(&name);
 }
 
 /// A variant in two chunks and in one package.
 fn every_way(name: &str) {
-    in_chunks(name);
-    all_paths(&format!("variants/{name}"), &[WHOLE, SIZES].concat());
+    let name = format!("variants/{name}");
+    let mut worst = Worst::default();
+    all_paths(&name, &[CHUNKED, &["2"], SIZES].concat(), &mut worst);
+    all_paths(&name, &[WHOLE, SIZES].concat(), &mut worst);
+    worst.check(&name);
 }
 
 macro_rules! models {
@@ -163,13 +244,19 @@ models! {
     all_biases = "all-biases" every_way;
     arcee = "arcee" in_chunks;
     attention_bias = "attention-bias" in_chunks;
+    cohere = "cohere" in_chunks;
+    cohere2 = "cohere2" every_way;
+    ernie4_5 = "ernie4_5" in_chunks;
+    exaone4 = "exaone4" every_way;
     float32_weights = "float32-weights" in_chunks;
     gelu = "gelu" in_chunks;
     gemma2 = "gemma2" every_way;
     gemma3 = "gemma3" every_way;
     gemma3_large_stream = "gemma3-large-stream" every_way;
     granite = "granite" every_way;
+    granite_4 = "granite-4" in_chunks;
     head_dim_apart = "head-dim-apart" in_chunks;
+    helium = "helium" in_chunks;
     large_eps = "large-eps" in_chunks;
     large_residual = "large-residual" in_chunks;
     lfm2 = "lfm2" every_way;
@@ -223,7 +310,8 @@ models! {
 fn a_context_that_the_batch_does_not_divide() {
     // The state is rounded up, so that a padded last batch stays inside.
     for name in ["variants/tied", "variants/qwen3-tied"] {
-        all_paths(name, &[CHUNKED, &["2", "--context", "210", "--batch", "48"]].concat());
+        let layout = [CHUNKED, &["2", "--context", "210", "--batch", "48"]].concat();
+        all_paths(name, &layout, &mut Worst::default());
     }
 }
 

@@ -427,6 +427,62 @@ fn of_a_model_that_sees_images_the_language_model_is_converted() {
     assert!(told.contains("does not use: `vision_tower.post_layernorm.weight`"), "{told}");
 }
 
+/// A model within one that sees images, whose tensors stand behind `prefix`, with others beside them.
+fn among_others(name: &str, outer: [&str; 2], prefix: &str, others: &[&str]) -> (TempDir, String) {
+    let folder = copy(name);
+    edit_config(&folder, |config| {
+        let text = config.take();
+        let tied = text["tie_word_embeddings"].clone();
+        *config = json!({
+            "architectures": [outer[0]], "model_type": outer[1], "tie_word_embeddings": tied,
+            "text_config": text, "vision_config": {"hidden_size": 8}, "image_token_id": 3,
+        });
+    });
+    edit_weights(&folder, |weights| {
+        weights.rename(|name| name.replacen("model.", prefix, 1));
+        let norm = format!("{prefix}norm.weight");
+        let bytes = weights.bytes(&norm).to_vec();
+        for other in others {
+            weights.add(other, &norm, &bytes);
+        }
+    });
+    let told = converts_as(name, &folder, &[]);
+    assert!(told.contains("only the language model, `text_config`, is converted"), "{told}");
+    (folder, told)
+}
+
+#[test]
+fn what_predicts_further_tokens_or_sees_is_left_out() {
+    let others = ["model.visual.merger.norm.weight", "mtp.norm.weight", "mtp.fc.weight"];
+    let outer = ["Qwen3_5ForConditionalGeneration", "qwen3_5"];
+    let (_, told) = among_others("variants/qwen3_5", outer, "model.language_model.", &others);
+    let note = told.lines().find(|line| line.contains("does not use")).unwrap();
+    assert!(others.iter().all(|other| note.contains(other)), "{told}");
+    assert!(!told.contains("warning: the weights hold"), "{told}");
+}
+
+#[test]
+fn language_models_of_mistral_3_are_of_two_kinds() {
+    let outer = ["Mistral3ForConditionalGeneration", "mistral3"];
+    let others = ["vision_tower.ln_pre.weight"];
+    among_others("variants/ministral3", outer, "language_model.model.", &others);
+    // num_key_value_heads is absent, which is 8 for both.
+    let name = "variants/mistral";
+    let (folder, _) = among_others(name, outer, "language_model.model.", &others);
+    for key in ["rms_norm_eps", "head_dim"] {
+        let config = std::fs::read(folder.path().join("config.json")).unwrap();
+        edit_config(&folder, |config| {
+            config["text_config"].as_object_mut().unwrap().remove(key);
+        });
+        let told = refused(&folder, "A0203", &[]);
+        assert!(told.contains(&format!("text_config.{key}")), "{told}");
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+    }
+    edit_config(&folder, |config| config["text_config"]["model_type"] = json!("mixtral"));
+    let told = refused(&folder, "A0205", &[]);
+    assert!(told.contains("\"mixtral\"") && told.contains("\"mistral\""), "{told}");
+}
+
 #[test]
 fn absurd_sizes_are_refused_at_once() {
     for (key, value) in [

@@ -197,6 +197,26 @@ fn sampling_stops_and_probabilities() {
     }
 }
 
+/// As rerankers are asked: the log-probabilities of the next token, here those of transformers 4.57.1 in float32.
+#[test]
+fn probabilities_of_the_next_token_are_those_of_transformers() {
+    let conversion = Conversion::new("64");
+    let server = Server::start(conversion.path(), &[]);
+    let prompt = "The king said to the queen that he was";
+    let request = json!({ "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": 5 });
+    let likely =
+        server.post(TEXT, &request).json()["choices"][0]["logprobs"]["top_logprobs"][0].clone();
+    let of = |token: &str| likely[token].as_f64().unwrap();
+    for (token, expected) in
+        [("\n", -1.4264), (" not", -2.9680), (" s", -3.3518), (",", -3.4667), (" very", -3.6311)]
+    {
+        assert!((of(token) - expected).abs() < 0.01, "{token:?}: {likely}");
+    }
+    // What one of two answers gets of both: exp(-1.4264) / (exp(-1.4264) + exp(-2.9680)).
+    let score = 1.0 / (1.0 + (of(" not") - of("\n")).exp());
+    assert!((score - 0.8237).abs() < 0.002, "{score}");
+}
+
 #[test]
 fn bad_requests_are_told_what_is_wrong() {
     let conversion = Conversion::new("64");

@@ -9,6 +9,7 @@ use anemll_generation::streams::{LayerErrors, Rows, Streams, worst_layer};
 use anemll_host::cli::{Cli, Command};
 use anemll_pipeline::plugins::Plugins;
 use anemll_shipped as _;
+use anemll_tests::measures::{Cell, check_row};
 use anemll_tests::{anemll, golden, json, model};
 use clap::Parser as _;
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ fn check(name: &str, scale: f32, bound: f64) {
     assert!(worst.relative_l2 < bound, "{name}: {layers:?}");
     // And it is told, not left out: rounding is never exact.
     assert!(worst.relative_l2 > 1e-5, "{name}: {layers:?}");
+    check_row("## Residual streams", &name["variants/".len()..], &[Cell::Error(worst.relative_l2)]);
     for layer in &layers {
         assert!((layer.norm_ratio - 1.0).abs() < bound, "{name}: {layers:?}");
         assert!(layer.token_max < 4.0 * bound, "{name}: {layers:?}");

@@ -6,7 +6,7 @@ use crate::block::{Activation, Norm, NormPlacement, QueryKeyNorm};
 use crate::config::{Config, Key};
 use crate::layers::Layers;
 use crate::refusals::Refusals;
-use crate::spec::{OutputProjection, SiluForm, SoftmaxForm};
+use crate::spec::{Fusion, OutputProjection, SiluForm, SoftmaxForm};
 
 /// A component of an arch plugin.
 #[derive(Debug)]
@@ -115,8 +115,8 @@ pub struct Form {
     pub gated: bool,
     /// Whether the MLP's projections have biases.
     pub mlp_bias: bool,
-    /// Whether projections that read the same are one tensor.
-    pub fused_projections: bool,
+    /// Which projections that read the same are rows of one tensor.
+    pub fusion: Fusion,
     /// What multiplies the embedding's rows.
     pub embedding_scale: EmbeddingScale,
     /// Factor of what layers add to the residual stream.
@@ -163,7 +163,7 @@ impl Default for Form {
             positions: Positions::default(),
             gated: true,
             mlp_bias: false,
-            fused_projections: false,
+            fusion: Fusion::None,
             embedding_scale: EmbeddingScale::Factor(1.0),
             residual_scale: 1.0,
             stream_scale: 1.0,
@@ -192,6 +192,9 @@ pub enum EmbeddingScale {
 /// How positions are read.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Positions {
+    /// Whether the elements of a head that turn together lie side by side (0 and 1, 2 and 3, …), not half
+    /// of what turns apart.
+    pub interleaved: bool,
     /// `partial_rotary_factor` where it is not given, in families that have it; others rotate heads
     /// whole.
     pub partial: Option<f64>,

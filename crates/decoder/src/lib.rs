@@ -61,9 +61,9 @@ pub use function::lower;
 pub use names::TensorNames;
 pub use refusals::Refusals;
 pub use spec::{
-    CONVOLUTION_STATE_NAME, DecoderSpec, GLOBAL_STATE_NAME, LARGEST_CONTEXT, LARGEST_PARAMETERS,
-    OutputProjection, RECURRENT_STATE_NAME, STATE_NAME, SiluForm, SoftmaxForm, WINDOW_STATE_NAME,
-    WindowCache, split_head,
+    CONVOLUTION_STATE_NAME, DecoderSpec, Fusion, GLOBAL_STATE_NAME, LARGEST_CONTEXT,
+    LARGEST_PARAMETERS, OutputProjection, RECURRENT_STATE_NAME, STATE_NAME, SiluForm, SoftmaxForm,
+    WINDOW_STATE_NAME, WindowCache, split_head,
 };
 pub use tensors::{Remarks, check_input};
 pub use weights::{LayerWeight, Matrix, NormPlace, Weight};

@@ -252,12 +252,13 @@ pub(crate) fn read(
             logit_cap: form.logit_cap,
             tied_embeddings: head.as_ref()?.0,
             rotations,
+            interleaved_rotation: positions.interleaved,
             head_splits: head_splits?,
             context: model.context,
             batch,
             tensor_prefix: names.prefix,
             head_tensor: names.head,
-            fused_projections: form.fused_projections,
+            fusion: form.fusion,
             modules: form.modules,
             output_projection: form.output_projection,
             softmax: form.softmax,
@@ -271,7 +272,10 @@ pub(crate) fn read(
         refusals.take(spec.validate())?;
         notes.extend(spec.notes());
     }
-    if let Some(other) = refusals.take(other_architecture(&whole, family.architecture))? {
+    let is_embedder = model.embedding.is_some();
+    if let Some(other) =
+        refusals.take(other_architecture(&whole, family.architecture, is_embedder))?
+    {
         notes.extend(other);
     }
     let model_type = refusals.take(whole.text("model_type"))?;
@@ -476,9 +480,29 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
     }
 }
 
+/// Ends of the names of models whose head gives no logits of tokens.
+const OTHER_HEADS: [&str; 3] =
+    ["ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"];
+
 /// A remark where `architectures` names something else.
-fn other_architecture(config: &Config<'_>, name: &str) -> Result<Option<String>> {
-    let given = config.texts("architectures")?;
+///
+/// # Errors
+/// A model with another head than a language model's, where a head is needed.
+fn other_architecture(
+    config: &Config<'_>,
+    name: &str,
+    is_embedder: bool,
+) -> Result<Option<String>> {
+    const KEY: &str = "architectures";
+    let given = config.texts(KEY)?;
+    let has_other_head = |given: &&&str| OTHER_HEADS.iter().any(|end| given.ends_with(end));
+    if !given.contains(&name)
+        && !is_embedder
+        && let Some(other) = given.iter().find(has_other_head)
+    {
+        let reason = format!("has \"{other}\", whose head gives no logits of tokens");
+        return Err(key_unsupported(&config.path(KEY), reason));
+    }
     let other = !given.is_empty() && !given.contains(&name);
     Ok(other.then(|| format!("config.json: `architectures` = {given:?} is read as {name}")))
 }

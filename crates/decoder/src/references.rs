@@ -4,7 +4,7 @@
 use anemll_plugin_api::data::WeightReference;
 
 use crate::block::{DeltaNet, NormKind, QueryKeyNorm};
-use crate::spec::{DecoderSpec, OutputProjection};
+use crate::spec::{DecoderSpec, Fusion, OutputProjection};
 use crate::weights::{LayerWeight, Matrix, NormPlace, Weight};
 
 const RESIDUAL: &str = "residual";
@@ -255,7 +255,12 @@ impl DecoderSpec {
     fn stored(&self, layer: u32, matrix: Matrix) -> (&'static str, [Size; 2], Option<[u64; 2]>) {
         let [own, columns] = self.sizes(layer, matrix);
         let always = Matrix::CONVOLUTION.contains(&matrix);
-        let fused = matrix.fused().filter(|_| always || self.fused_projections);
+        let is_fused = match self.fusion {
+            Fusion::None => always,
+            Fusion::Mlp => always || [Matrix::Gate, Matrix::Up].contains(&matrix),
+            Fusion::All => true,
+        };
+        let fused = matrix.fused().filter(|_| is_fused);
         let Some((module, parts)) = fused else {
             return (matrix.module(), [own, columns], None);
         };
@@ -425,8 +430,11 @@ mod tests {
     #[test]
     fn parameters_are_the_sum_of_all_tensors() {
         for tied in [false, true] {
-            let mut spec =
-                DecoderSpec { tied_embeddings: tied, fused_projections: tied, ..small() };
+            let mut spec = DecoderSpec {
+                tied_embeddings: tied,
+                fusion: if tied { Fusion::All } else { Fusion::None },
+                ..small()
+            };
             for block in &mut spec.blocks {
                 block.placement = NormPlacement::Both;
                 block.mlp.bias = true;
@@ -449,7 +457,7 @@ mod tests {
 
     #[test]
     fn fused_projections_are_rows_of_one_tensor() {
-        let spec = DecoderSpec { fused_projections: true, ..small() };
+        let spec = DecoderSpec { fusion: Fusion::All, ..small() };
         let of = |matrix| {
             let weight = Weight::Layer(1, LayerWeight::Matrix(matrix));
             let reference = spec.reference(weight);
@@ -465,6 +473,9 @@ mod tests {
         }
         assert_eq!(of(Matrix::Up).2, Some([80, 160]));
         assert_eq!(of(Matrix::Down).2, None);
+        let mlp_alone = DecoderSpec { fusion: Fusion::Mlp, ..small() };
+        let rows = |matrix| mlp_alone.reference(Weight::Layer(1, LayerWeight::Matrix(matrix))).rows;
+        assert_eq!((rows(Matrix::Query), rows(Matrix::Gate)), (None, Some([0, 80])));
         let up = Weight::Layer(1, LayerWeight::Matrix(Matrix::Up));
         assert_eq!(spec.graph_name(up), small().graph_name(up));
     }

@@ -67,12 +67,18 @@ impl Rotation {
     }
 
     /// Rotates `heads` heads, (1, heads, T, width): `x1 cos - x2 sin | x2 cos + x1 sin`, and what
-    /// is not rotated behind it.
+    /// is not rotated behind it. `x1` and `x2` are halves, or, where pairs lie side by side, the first and
+    /// second ones of them.
     pub(crate) fn apply(self, graph: &mut Graph<'_>, x: Var, heads: u64) -> Result<Var> {
         let whole = graph.spec.head_dimension;
         let half = self.width / 2;
-        let first = part(graph, x, [heads, whole], 0, half)?;
-        let second = part(graph, x, [heads, whole], half, self.width)?;
+        // Queries and keys are put in the same order, which no score tells from another.
+        let [first, second] = match graph.spec.interleaved_rotation {
+            true => [0, 1].map(|from| every_second(graph, x, heads, from, self.width)),
+            false => [(0, half), (half, self.width)]
+                .map(|(from, end)| part(graph, x, [heads, whole], from, end)),
+        };
+        let (first, second) = (first?, second?);
         let builder = &mut graph.builder;
         let first_cosine = builder.mul(first, self.cosine)?;
         let second_sine = builder.mul(second, self.sine)?;
@@ -100,4 +106,11 @@ fn part(
     let to_the_last = end == width;
     let end = [1, int32(heads)?, int32(graph.tokens)?, int32(end)?];
     graph.builder.slice_by_index(x, &begin, &end, &[], &[true, true, true, to_the_last])
+}
+
+/// Every second element of the last axis of (1, heads, T, …), from `from` to before `end`.
+fn every_second(graph: &mut Graph<'_>, x: Var, heads: u64, from: i32, end: u64) -> Result<Var> {
+    let end = [1, int32(heads)?, int32(graph.tokens)?, int32(end)?];
+    let bounds: [&[i32]; 3] = [&[0, 0, 0, from], &end, &[1, 1, 1, 2]];
+    graph.builder.slice_by_index_in_steps(x, bounds, &[], &[true, true, true, false])
 }

@@ -67,6 +67,17 @@ pub enum WindowCache {
     Ring,
 }
 
+/// Which projections that read the same are rows of one tensor in the weight files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fusion {
+    /// Each has a tensor of its own.
+    None,
+    /// Those of the MLP's gate and inner space (`mlp.gate_up_proj`).
+    Mlp,
+    /// Those, and those to queries, keys and values (`self_attn.qkv_proj`).
+    All,
+}
+
 /// How `x sigmoid(x)` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SiluForm {
@@ -109,6 +120,8 @@ pub struct DecoderSpec {
     pub tied_embeddings: bool,
     /// Rotary frequencies that layers refer to: half as many as elements of a head are rotated.
     pub rotations: Vec<Frequencies>,
+    /// Whether the elements of a head that turn together lie side by side, not half a head apart.
+    pub interleaved_rotation: bool,
     /// Rows of each piece of the head; their sum is `vocabulary_size`.
     pub head_splits: Vec<u64>,
     /// Tokens that attention looks back on.
@@ -120,9 +133,8 @@ pub struct DecoderSpec {
     pub tensor_prefix: String,
     /// Name of the head's weight in the weight files, where it is not the embedding's.
     pub head_tensor: String,
-    /// Whether one tensor holds the projections to queries, keys and values (`qkv_proj`), and one those
-    /// of the MLP's gate and inner space (`gate_up_proj`).
-    pub fused_projections: bool,
+    /// Projections that are rows of one tensor in the weight files.
+    pub fusion: Fusion,
     /// Modules that the weight files do not call as Llama's do: Llama's name, behind the layer's
     /// number where it is in a layer, and theirs.
     pub modules: &'static [(&'static str, &'static str)],

@@ -2,7 +2,7 @@
 
 use crate::block::{BlockSpec, Norm};
 use crate::rope::{RopeScaling, frequencies};
-use crate::spec::{DecoderSpec, OutputProjection, SiluForm, SoftmaxForm, WindowCache};
+use crate::spec::{DecoderSpec, Fusion, OutputProjection, SiluForm, SoftmaxForm, WindowCache};
 
 /// Two layers, grouped heads, sizes that all differ, an odd vocabulary.
 pub(crate) fn small() -> DecoderSpec {
@@ -26,7 +26,8 @@ pub(crate) fn small() -> DecoderSpec {
         batch: 8,
         tensor_prefix: "model.".to_owned(),
         head_tensor: "lm_head.weight".to_owned(),
-        fused_projections: false,
+        fusion: Fusion::None,
+        interleaved_rotation: false,
         modules: &[],
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,

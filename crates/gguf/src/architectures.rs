@@ -1,8 +1,9 @@
 //! The architectures: what GGUF's keys and tensors are in transformers.
 
-use crate::container::Container;
+use crate::container::{Container, Tensor};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::order::{Change, Order, Tiles};
 use crate::rope;
 use crate::source::Source;
 use crate::value::{List, Value};
@@ -75,6 +76,16 @@ const LFM: &[(&str, &str)] = &[
     ("ffn_up", "feed_forward.w3"),
     ("ffn_down", "feed_forward.w2"),
 ];
+const QWEN35_LAYER: &[(&str, &str)] = &[
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("attn_qkv", "linear_attn.in_proj_qkv"),
+    ("attn_gate", "linear_attn.in_proj_z"),
+    ("ssm_alpha", "linear_attn.in_proj_a"),
+    ("ssm_beta", "linear_attn.in_proj_b"),
+    ("ssm_conv1d", "linear_attn.conv1d"),
+    ("ssm_norm", "linear_attn.norm"),
+    ("ssm_out", "linear_attn.out_proj"),
+];
 const PHI: &[(&str, &str)] = &[("attn_qkv", "self_attn.qkv_proj"), ("ffn_up", "mlp.gate_up_proj")];
 
 const RMS: &str = "rms_norm_eps";
@@ -94,7 +105,7 @@ const LLAMA: Architecture = Architecture {
     more: biases,
 };
 
-static ARCHITECTURES: [Architecture; 12] = [
+static ARCHITECTURES: [Architecture; 15] = [
     LLAMA,
     Architecture {
         name: "arcee",
@@ -117,6 +128,22 @@ static ARCHITECTURES: [Architecture; 12] = [
         class: "Qwen3ForCausalLM",
         paired: false,
         more: qwen3,
+        ..LLAMA
+    },
+    Architecture {
+        name: QWEN35,
+        model_type: "qwen3_5_text",
+        class: "Qwen3_5ForCausalLM",
+        paired: false,
+        shifted: true,
+        layer: QWEN35_LAYER,
+        keys: &[
+            ("ssm.conv_kernel", "linear_conv_kernel_dim"),
+            ("ssm.state_size", "linear_key_head_dim"),
+            ("ssm.group_count", "linear_num_key_heads"),
+            ("ssm.time_step_rank", "linear_num_value_heads"),
+        ],
+        more: qwen35,
         ..LLAMA
     },
     Architecture {
@@ -185,6 +212,24 @@ static ARCHITECTURES: [Architecture; 12] = [
         ..LLAMA
     },
     Architecture {
+        name: "exaone4",
+        model_type: "exaone4",
+        class: "Exaone4ForCausalLM",
+        paired: false,
+        layer: OLMO,
+        more: exaone4,
+        ..LLAMA
+    },
+    // Its rows are in the order of the file in transformers, too.
+    Architecture {
+        name: "ernie4_5",
+        model_type: "ernie4_5",
+        class: "Ernie4_5ForCausalLM",
+        paired: false,
+        more: ernie,
+        ..LLAMA
+    },
+    Architecture {
         name: LFM2,
         model_type: "lfm2",
         class: "Lfm2ForCausalLM",
@@ -209,6 +254,14 @@ static ARCHITECTURES: [Architecture; 12] = [
 
 /// Of the architectures the one in which layers without attention have no heads of keys.
 const LFM2: &str = "lfm2";
+/// The one with linear attention.
+const QWEN35: &str = "qwen35";
+/// Its norm that is a gain as it stands.
+const GATED_NORM: &str = ".ssm_norm.weight";
+/// Its rates of decay.
+const DECAY: &str = ".ssm_a";
+/// Layers behind the model's own that predict further tokens.
+const FURTHER: &str = "nextn_predict_layers";
 
 /// Keys that are read for every architecture, or say nothing about the arithmetic.
 const COMMON: &[&str] = &[
@@ -239,10 +292,22 @@ const COMMON: &[&str] = &[
 
 /// Keys of single architectures, beside [`Architecture::keys`].
 const OWN: &[(&str, &[&str])] = &[
+    (
+        QWEN35,
+        &[
+            "ssm.inner_size",
+            // Which layers attend fully is seen by their tensors.
+            "full_attention_interval",
+            // In a text the place in an image is the position.
+            "rope.dimension_sections",
+            FURTHER,
+        ],
+    ),
     ("gemma2", &["attn_logit_softcapping", "final_logit_softcapping"]),
     ("gemma3", &["rope.freq_base_swa", "attention.sliding_window_pattern"]),
     ("phi3", &["attention.sliding_window"]),
     ("olmo2", &["attention.sliding_window", "attention.sliding_window_pattern"]),
+    ("exaone4", &["attention.sliding_window", "attention.sliding_window_pattern"]),
 ];
 
 impl Architecture {
@@ -277,9 +342,41 @@ impl Architecture {
         Ok([queries, key_heads.unwrap_or(queries)])
     }
 
-    /// Whether a tensor holds no weight, but numbers that belong to the configuration.
-    pub(crate) fn is_no_weight(&self, tensor: &str) -> bool {
-        [rope::FACTORS, rope::LONG, rope::SHORT].contains(&tensor)
+    /// The layers of the model, without those that predict further tokens, which come last.
+    fn layers(&'static self, container: &Container) -> Result<u64> {
+        let keys = self.keys(container);
+        let all = keys.needed("block_count")?;
+        let further = if self.name == QWEN35 { keys.size(FURTHER)?.unwrap_or(0) } else { 0 };
+        all.checked_sub(further).filter(|layers| *layers > 0).ok_or_else(|| {
+            Error::invalid(format!("= {further} leaves none of {all} layers"))
+                .with_key(keys.full(FURTHER))
+        })
+    }
+
+    /// What the places of elements and tensors follow from.
+    ///
+    /// # Errors
+    /// Sizes that are missing, or do not suit one another.
+    pub(crate) fn layout(&'static self, container: &Container) -> Result<Layout> {
+        Ok(Layout {
+            heads: self.heads(container)?,
+            layers: self.layers(container)?,
+            linear: match self.name {
+                QWEN35 => Some(Linear::read(&self.keys(container))?),
+                _ => None,
+            },
+        })
+    }
+
+    /// Whether a tensor is none of the model's weights: it holds numbers that belong to the configuration,
+    /// or is of a layer that predicts further tokens.
+    pub(crate) fn is_no_weight(&self, tensor: &str, layout: &Layout) -> bool {
+        let layer = tensor.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+        let further = self.name == QWEN35
+            && layer
+                .and_then(|(number, _)| number.parse::<u64>().ok())
+                .is_some_and(|number| number >= layout.layers);
+        further || [rope::FACTORS, rope::LONG, rope::SHORT].contains(&tensor)
     }
 
     /// transformers' name of a tensor.
@@ -296,8 +393,20 @@ impl Architecture {
         }
         let (layer, rest) = tensor.strip_prefix("blk.")?.split_once('.')?;
         let number: u32 = layer.parse().ok()?;
+        if number.to_string() != layer {
+            return None;
+        }
+        match rest {
+            "ssm_a" if self.name == QWEN35 => {
+                return Some(format!("model.layers.{number}.linear_attn.A_log"));
+            }
+            "ssm_dt.bias" if self.name == QWEN35 => {
+                return Some(format!("model.layers.{number}.linear_attn.dt_bias"));
+            }
+            _ => {}
+        }
         let (part, ending) = rest.rsplit_once('.')?;
-        if !["weight", "bias"].contains(&ending) || number.to_string() != layer {
+        if !["weight", "bias"].contains(&ending) {
             return None;
         }
         let mut names = self.layer.iter().chain(USUAL);
@@ -305,32 +414,57 @@ impl Architecture {
         Some(format!("model.layers.{number}.{name}.{ending}"))
     }
 
-    /// Of a tensor whose rows are paired, whether its heads are those of queries (0) or of keys (1).
-    pub(crate) fn rotated(&self, tensor: &str) -> Option<usize> {
-        let ends = |part: &str| {
-            ["weight", "bias"].iter().any(|end| tensor.ends_with(&format!(".{part}.{end}")))
+    /// The order of a tensor's elements in the file.
+    ///
+    /// # Errors
+    /// Rows that cannot be divided into the heads.
+    pub(crate) fn order(&self, tensor: &Tensor, layout: &Layout) -> Result<Order> {
+        let is = |part: &str| {
+            ["weight", "bias"].iter().any(|end| tensor.name.ends_with(&format!(".{part}.{end}")))
         };
-        match self.paired {
-            true if ends("attn_q") => Some(0),
-            true if ends("attn_k") => Some(1),
-            _ => None,
+        if let Some(linear) = &layout.linear {
+            return Ok(linear.order(&tensor.name));
         }
+        let heads = match self.paired {
+            true if is("attn_q") => layout.heads[0],
+            true if is("attn_k") => layout.heads[1],
+            _ => return Ok(Order::Same),
+        };
+        let all = tensor.shape[0];
+        let head = all.checked_div(heads).unwrap_or(0);
+        if head == 0 || head * heads != all || head % 2 != 0 {
+            return Err(Error::invalid(format!(
+                "its {all} rows cannot be divided into {heads} heads"
+            ))
+            .with_key(&tensor.name));
+        }
+        Ok(Order::Paired(head))
     }
 
     /// The shape that transformers has a tensor in: that of the file, but for kernels of convolutions, which
     /// have an axis of one more.
     pub(crate) fn shape_of(&self, tensor: &str, stored: &[u64]) -> Vec<u64> {
         match stored {
-            [channels, taps] if tensor.ends_with(".shortconv.conv.weight") => {
+            [channels, taps]
+                if [".shortconv.conv.weight", ".ssm_conv1d.weight"]
+                    .iter()
+                    .any(|end| tensor.ends_with(end)) =>
+            {
                 vec![*channels, 1, *taps]
             }
             _ => stored.to_vec(),
         }
     }
 
-    /// Whether a tensor is stored with 1 added.
-    pub(crate) fn shifted(&self, tensor: &str) -> bool {
-        self.shifted && tensor.ends_with("norm.weight")
+    /// How the values of a tensor become those of transformers.
+    pub(crate) fn change(&self, tensor: &str) -> Change {
+        if self.shifted && tensor.ends_with("norm.weight") && !tensor.ends_with(GATED_NORM) {
+            Change::LessOne
+        } else if self.name == QWEN35 && tensor.ends_with(DECAY) {
+            Change::LogOfMinus
+        } else {
+            Change::None
+        }
     }
 
     /// Refuses keys that are not honoured, by name.
@@ -356,6 +490,66 @@ impl Architecture {
             .with_key(key));
         }
         Ok(())
+    }
+}
+
+/// What the places of elements and tensors of a file follow from.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// Heads of queries, and of keys and values.
+    heads: [u64; 2],
+    /// Layers of the model.
+    layers: u64,
+    linear: Option<Linear>,
+}
+
+/// The heads of linear attention.
+#[derive(Debug, Clone, Copy)]
+struct Linear {
+    key_heads: u64,
+    key_width: u64,
+    value_heads: u64,
+    value_width: u64,
+}
+
+impl Linear {
+    fn read(keys: &Keys<'_>) -> Result<Self> {
+        let (key_heads, value_heads) =
+            (keys.needed("ssm.group_count")?, keys.needed("ssm.time_step_rank")?);
+        let all = keys.needed("ssm.inner_size")?;
+        let uneven = |key: &str, size: u64, parts: u64| {
+            Err(Error::invalid(format!("= {size} cannot be divided by {parts}"))
+                .with_key(keys.full(key)))
+        };
+        if !value_heads.is_multiple_of(key_heads) {
+            return uneven("ssm.time_step_rank", value_heads, key_heads);
+        }
+        if !all.is_multiple_of(value_heads) {
+            return uneven("ssm.inner_size", all, value_heads);
+        }
+        let (key_width, value_width) = (keys.needed("ssm.state_size")?, all / value_heads);
+        Ok(Self { key_heads, key_width, value_heads, value_width })
+    }
+
+    fn order(self, tensor: &str) -> Order {
+        let tiles = |before, width| Tiles {
+            before,
+            key_heads: self.key_heads,
+            sharing: self.value_heads / self.key_heads,
+            width,
+        };
+        let keys = self.key_heads.saturating_mul(self.key_width).saturating_mul(2);
+        match tensor.splitn(3, '.').nth(2) {
+            Some("attn_qkv.weight" | "ssm_conv1d.weight") => {
+                Order::TiledRows(tiles(keys, self.value_width))
+            }
+            Some("attn_gate.weight") => Order::TiledRows(tiles(0, self.value_width)),
+            Some("ssm_alpha.weight" | "ssm_beta.weight" | "ssm_a" | "ssm_dt.bias") => {
+                Order::TiledRows(tiles(0, 1))
+            }
+            Some("ssm_out.weight") => Order::TiledColumns(tiles(0, self.value_width)),
+            _ => Order::Same,
+        }
     }
 }
 
@@ -389,7 +583,7 @@ pub fn config(container: &Container, source: &(impl Source + ?Sized)) -> Result<
     put("model_type", json!(architecture.model_type));
     put("hidden_size", json!(width));
     put("intermediate_size", json!(keys.needed("feed_forward_length")?));
-    put("num_hidden_layers", json!(keys.needed("block_count")?));
+    put("num_hidden_layers", json!(architecture.layers(container)?));
     put("num_attention_heads", json!(heads));
     put("num_key_value_heads", json!(key_heads));
     // Where it is the usual one, some architectures have no such key.
@@ -477,6 +671,29 @@ fn qwen3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
     Ok(())
 }
 
+/// Layers with rates of decay have linear attention, the others full attention.
+fn qwen35(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    let linear = Linear::read(keys)?;
+    let layers = config.get("num_hidden_layers").and_then(Json::as_u64).unwrap_or(0);
+    let has = |tensor: &str| keys.container.tensor(tensor).is_some();
+    // No more than there are tensors, however many are said to be.
+    let layers = layers.min(keys.container.tensors().len() as u64);
+    let kind = |layer: u64| match has(&format!("blk.{layer}{DECAY}")) {
+        true => "linear_attention",
+        false => "full_attention",
+    };
+    let kinds: Vec<&str> = (0..layers).map(kind).collect();
+    let bias = keys.container.tensors().iter().any(|it| it.name.ends_with(".attn_q.bias"));
+    let mut put = |key: &str, value: Json| config.insert(key.to_owned(), value);
+    put("layer_types", json!(kinds));
+    put("linear_value_head_dim", json!(linear.value_width));
+    put("head_dim", json!(keys.head_dimension()?));
+    put("attention_bias", json!(bias));
+    // transformers' default is a quarter.
+    config.entry("partial_rotary_factor").or_insert(json!(1.0));
+    Ok(())
+}
+
 /// `query_pre_attn_scalar`, which stands in no key: the largest models have another one.
 fn score_scalar(
     keys: &Keys<'_>,
@@ -556,6 +773,28 @@ fn olmo(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
     config.insert("architectures".to_owned(), json!(["Olmo3ForCausalLM"]));
     config.insert("sliding_window".to_owned(), json!(window));
     pattern(keys, config)
+}
+
+/// Without a window, all layers see all and know their positions.
+fn exaone4(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    let window = keys.size("attention.sliding_window")?.filter(|window| *window > 0);
+    config.insert("sliding_window".to_owned(), json!(window));
+    match window {
+        Some(_) => pattern(keys, config),
+        None => {
+            let layers = keys.needed("block_count")?.min(keys.container.tensors().len() as u64);
+            let kinds: Vec<&str> = (0..layers).map(|_| "full_attention").collect();
+            config.insert("layer_types".to_owned(), json!(kinds));
+            Ok(())
+        }
+    }
+}
+
+/// One key says whether there are biases.
+fn ernie(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("use_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    config.insert("head_dim".to_owned(), json!(keys.head_dimension()?));
+    Ok(())
 }
 
 /// Layers with heads of keys have attention, the others a short convolution.

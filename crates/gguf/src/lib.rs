@@ -12,6 +12,7 @@ mod container;
 mod cursor;
 mod error;
 mod keys;
+mod order;
 pub mod parts;
 mod rope;
 mod source;

@@ -1,8 +1,9 @@
 //! The tensors as transformers has them: names, order of rows, values.
 
-use crate::architectures::Architecture;
+use crate::architectures::{Architecture, Layout};
 use crate::container::{Container, Tensor};
 use crate::error::{Error, ErrorKind, Result};
+use crate::order::{Change, Order};
 use crate::source::Source;
 use std::collections::BTreeSet;
 
@@ -30,16 +31,6 @@ impl Format {
     }
 }
 
-/// The order of the rows in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rows {
-    /// As transformers has them.
-    Same,
-    /// Of each head of so many rows, those that are rotated together lie side by side; transformers
-    /// has the first of all pairs before the second ones.
-    Paired(u64),
-}
-
 /// A tensor of the file under the name, in the row order and with the values that transformers has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
@@ -50,9 +41,8 @@ pub struct Weight {
     /// How elements are handed out.
     pub format: Format,
     tensor: Tensor,
-    rows: Rows,
-    /// What is taken from each value.
-    less: f32,
+    order: Order,
+    change: Change,
 }
 
 /// The weights of a file.
@@ -62,14 +52,14 @@ pub struct Weight {
 /// be read.
 pub fn weights(container: &Container) -> Result<Vec<Weight>> {
     let architecture = Architecture::of(container)?;
-    let heads = architecture.heads(container)?;
+    let layout = architecture.layout(container)?;
     let mut weights = Vec::new();
     let mut names = BTreeSet::new();
     for tensor in container.tensors() {
-        if architecture.is_no_weight(&tensor.name) {
+        if architecture.is_no_weight(&tensor.name, &layout) {
             continue;
         }
-        let weight = weight(tensor, architecture, heads)?;
+        let weight = weight(tensor, architecture, &layout)?;
         if !names.insert(weight.name.clone()) {
             return Err(Error::invalid(format!("two tensors stand for `{}`", weight.name))
                 .with_key(&tensor.name));
@@ -79,7 +69,7 @@ pub fn weights(container: &Container) -> Result<Vec<Weight>> {
     Ok(weights)
 }
 
-fn weight(tensor: &Tensor, architecture: &Architecture, heads: [u64; 2]) -> Result<Weight> {
+fn weight(tensor: &Tensor, architecture: &Architecture, layout: &Layout) -> Result<Weight> {
     let Some(name) = architecture.name_of(&tensor.name) else {
         return Err(Error::unsupported(format!(
             "the tensor has no place in the architecture `{}`",
@@ -95,28 +85,28 @@ fn weight(tensor: &Tensor, architecture: &Architecture, heads: [u64; 2]) -> Resu
         .with_key(&tensor.name)
         .with_hint("take the model in another type, such as Q4_K_M, Q8_0 or F16"));
     }
-    let rows = match architecture.rotated(&tensor.name) {
-        Some(which) => {
-            let (all, heads) = (tensor.shape[0], heads[which]);
-            let head = all.checked_div(heads).unwrap_or(0);
-            if head == 0 || head * heads != all || head % 2 != 0 {
-                return Err(Error::invalid(format!(
-                    "its {all} rows cannot be divided into {heads} heads"
-                ))
-                .with_key(&tensor.name));
-            }
-            Rows::Paired(head)
-        }
-        None => Rows::Same,
+    let order = architecture.order(tensor, layout)?;
+    let tiles = match order {
+        Order::TiledRows(tiles) => Some((tiles, tensor.shape[0])),
+        Order::TiledColumns(tiles) => Some((tiles, tensor.columns())),
+        _ => None,
     };
-    let less = if architecture.shifted(&tensor.name) { 1.0 } else { 0.0 };
+    if let Some((tiles, found)) = tiles
+        && tiles.len() != Some(found)
+    {
+        return Err(Error::invalid(format!(
+            "{found} is not the size that the heads of keys and values make"
+        ))
+        .with_key(&tensor.name));
+    }
+    let change = architecture.change(&tensor.name);
     let format = match tensor.kind.name() {
-        "F16" if less == 0.0 => Format::Float16,
-        "BF16" if less == 0.0 => Format::BFloat16,
+        "F16" if change == Change::None => Format::Float16,
+        "BF16" if change == Change::None => Format::BFloat16,
         _ => Format::Float32,
     };
     let shape = architecture.shape_of(&tensor.name, &tensor.shape);
-    Ok(Weight { name, shape, format, tensor: tensor.clone(), rows, less })
+    Ok(Weight { name, shape, format, tensor: tensor.clone(), order, change })
 }
 
 impl Weight {
@@ -150,20 +140,26 @@ impl Weight {
                 hint: None,
             });
         }
-        let Rows::Paired(head) = self.rows else {
-            return self.read_stored(source, first, buffer);
-        };
-        let columns = match self.tensor.shape.len() {
+        let columns = match (self.order, self.tensor.shape.len()) {
+            (Order::Same, _) => return self.read_stored(source, first, buffer),
             // Each element is a row: all are read together, which are few.
-            1 => return self.read_vector(source, first, buffer, head),
+            (_, 1) => return self.read_vector(source, first, buffer),
             _ => self.tensor.columns(),
         };
         let (mut at, mut rest) = (first, buffer);
         while !rest.is_empty() {
             let (row, column) = (at / columns, at % columns);
-            let count = (columns - column).min((rest.len() / width) as u64);
+            let run = match self.order {
+                Order::TiledColumns(tiles) => tiles.run(column),
+                _ => columns - column,
+            };
+            let count = run.min((rest.len() / width) as u64);
             let (part, left) = rest.split_at_mut(count as usize * width);
-            self.read_stored(source, stored_row(row, head) * columns + column, part)?;
+            let [row, column] = match self.order {
+                Order::TiledColumns(tiles) => [row, tiles.stored(column)],
+                order => [order.stored_row(row), column],
+            };
+            self.read_stored(source, row * columns + column, part)?;
             at += count;
             rest = left;
         }
@@ -175,19 +171,18 @@ impl Weight {
         source: &(impl Source + ?Sized),
         first: u64,
         buffer: &mut [u8],
-        head: u64,
     ) -> Result<()> {
         let width = self.format.width();
         let mut all = vec![0; self.elements() as usize * width];
         self.read_stored(source, 0, &mut all)?;
         for (index, element) in buffer.chunks_exact_mut(width).enumerate() {
-            let from = stored_row(first + index as u64, head) as usize * width;
+            let from = self.order.stored_row(first + index as u64) as usize * width;
             element.copy_from_slice(&all[from..from + width]);
         }
         Ok(())
     }
 
-    /// The same, in the row order of the file.
+    /// The same, in the order of the file.
     fn read_stored(
         &self,
         source: &(impl Source + ?Sized),
@@ -195,7 +190,7 @@ impl Weight {
         buffer: &mut [u8],
     ) -> Result<()> {
         let kind = self.tensor.kind;
-        if self.less == 0.0 && kind.block_elements() == 1 {
+        if self.change == Change::None && kind.block_elements() == 1 {
             return Ok(source.read(buffer, self.tensor.start + first * kind.block_bytes())?);
         }
         let Some(decode) = kind.decoder() else {
@@ -219,28 +214,11 @@ impl Weight {
             let count = (until - at) as usize;
             let (part, left) = rest.split_at_mut(4 * count);
             for (bytes, value) in part.as_chunks_mut::<4>().0.iter_mut().zip(&values[skip..]) {
-                *bytes = (value - self.less).to_le_bytes();
+                *bytes = self.change.of(*value).to_le_bytes();
             }
             at = until;
             rest = left;
         }
         Ok(())
-    }
-}
-
-/// Where the row of a weight lies in the file whose rows are paired.
-fn stored_row(row: u64, head: u64) -> u64 {
-    let within = row % head;
-    row - within + within % (head / 2) * 2 + within / (head / 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stored_row;
-
-    #[test]
-    fn rows_of_each_head_are_paired() {
-        let rows: Vec<u64> = (0..12).map(|row| stored_row(row, 6)).collect();
-        assert_eq!(rows, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
     }
 }

@@ -8,10 +8,20 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// What a tokenizer has beside tokenizer.json, with few exceptions.
 pub(crate) const SETTINGS: &str = "tokenizer_config.json";
+/// Lists what follows a model that gives the vectors of texts, as sentence-transformers has it.
+pub(crate) const MODULES: &str = "modules.json";
+/// Texts before texts, and how texts are cut, of a model with [`MODULES`].
+pub(crate) const TEXTS: [&str; 2] =
+    ["config_sentence_transformers.json", "sentence_bert_config.json"];
+/// What is in every repository, and brought by tools that bring all of one.
+const ATTRIBUTES: &str = ".gitattributes";
+/// More modules than any model has.
+const MOST_MODULES: usize = 32;
 /// The folder in which Hugging Face's tools note, by commit, files that a model does not have.
 pub(crate) const ABSENT: &str = ".no_exist";
 
@@ -25,9 +35,9 @@ pub struct Found {
     pub complete: Option<PathBuf>,
     /// Else what it lacks, when there is one.
     pub lack: Option<String>,
-    /// Whether a snapshot that has all that is needed may still lack settings of the tokenizer, as
-    /// when somebody downloaded tokenizer.json alone: the hub knows.
-    pub doubtful: bool,
+    /// A file that a snapshot with all that is needed may still lack, as when somebody downloaded
+    /// tokenizer.json without its settings: the hub knows.
+    pub doubtful: Option<&'static str>,
 }
 
 /// Looks a name up.
@@ -36,12 +46,12 @@ pub fn find(cache: &Path, name: &Name, need: Need) -> Found {
     let Some(snapshot) = snapshot(&folder, name.revision()) else { return Found::default() };
     match lacking(&snapshot, need) {
         None => {
-            let doubtful = is_doubtful(&snapshot, need);
+            let doubtful = doubtful(&snapshot, need);
             Found { complete: Some(snapshot), lack: None, doubtful }
         }
         Some(lack) => {
             let lack = format!("the snapshot {} lacks {lack}", snapshot.display());
-            Found { complete: None, lack: Some(lack), doubtful: false }
+            Found { complete: None, lack: Some(lack), doubtful: None }
         }
     }
 }
@@ -104,8 +114,13 @@ pub fn commit_of(directory: &Path) -> Option<&str> {
 pub(crate) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
     // Through symbolic links: one to a blob that was deleted is no file.
     let has = |name: &str| snapshot.join(name).is_file();
-    if !has("config.json") {
-        return Some("config.json".to_owned());
+    if !has(CONFIG) {
+        return Some(CONFIG.to_owned());
+    }
+    let of_modules = module_files(snapshot, need);
+    if let Some(file) = of_modules.into_iter().find(|name| !has(name) && !is_absent(snapshot, name))
+    {
+        return Some(file);
     }
     if need == Need::Config {
         return None;
@@ -131,18 +146,46 @@ pub(crate) fn lacking(snapshot: &Path, need: Need) -> Option<String> {
     (!tokenizer.into_iter().any(has)).then(|| "a tokenizer".to_owned())
 }
 
-/// Whether a snapshot may lack a part of its tokenizer, which only the hub can tell: nothing says
-/// that the model has no more.
-fn is_doubtful(snapshot: &Path, need: Need) -> bool {
+/// A file that a snapshot may lack, which only the hub can tell: nothing says that the model has no
+/// such file.
+fn doubtful(snapshot: &Path, need: Need) -> Option<&'static str> {
+    let unknown = |name: &str| !snapshot.join(name).is_file() && !is_absent(snapshot, name);
     let asked = matches!(need, Need::Tokenizer | Need::Weights);
-    asked && !snapshot.join(SETTINGS).is_file() && !is_absent(snapshot, SETTINGS)
+    if asked && unknown(SETTINGS) {
+        return Some(SETTINGS);
+    }
+    (unknown(MODULES) && !snapshot.join(ATTRIBUTES).is_file()).then_some(MODULES)
 }
 
 /// Whether it is known that a model has no file of this name.
-fn is_absent(snapshot: &Path, name: &str) -> bool {
+pub(crate) fn is_absent(snapshot: &Path, name: &str) -> bool {
     let (commit, folder) = (snapshot.file_name(), snapshot.ancestors().nth(2));
     let note = folder.zip(commit).map(|(folder, commit)| folder.join(ABSENT).join(commit));
     note.is_some_and(|note| note.join(name).is_file())
+}
+
+/// The files of the modules that the modules.json of a snapshot names: configurations, and values if
+/// weights are needed. What is no name of a folder in the snapshot is left out: whoever reads
+/// modules.json refuses it.
+pub(crate) fn module_files(snapshot: &Path, need: Need) -> BTreeSet<String> {
+    let text = anemll_files::read_text(&snapshot.join(MODULES), Limit::CONFIG);
+    let modules: Value =
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let with_weights = matches!(need, Need::Weights | Need::WeightsAlone);
+    let mut files = BTreeSet::new();
+    for module in modules.as_array().into_iter().flatten().take(MOST_MODULES) {
+        let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (folder, kind) = (text("path"), text("type").rsplit('.').next().unwrap_or_default());
+        // Of what normalizes there is nothing but the name.
+        if !is_plain(folder) || kind == "Normalize" {
+            continue;
+        }
+        files.insert(format!("{folder}/{CONFIG}"));
+        if with_weights && kind == "Dense" {
+            files.insert(format!("{folder}/{WEIGHTS}"));
+        }
+    }
+    files
 }
 
 /// Whether there is one `.safetensors` file, of whatever name.
@@ -174,6 +217,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -210,10 +254,18 @@ mod tests {
         }
         assert!(find(cache.path(), &name("o/m@other"), Need::Config).complete.is_none());
         let doubtful = |need| find(cache.path(), &name("o/m"), need).doubtful;
-        assert!(doubtful(Need::Weights) && doubtful(Need::Tokenizer));
-        assert!(!doubtful(Need::WeightsAlone) && !doubtful(Need::Config));
+        for (need, file) in [
+            (Need::Weights, SETTINGS),
+            (Need::Tokenizer, SETTINGS),
+            (Need::WeightsAlone, MODULES),
+            (Need::Config, MODULES),
+        ] {
+            assert_eq!(doubtful(need), Some(file), "{need:?}");
+        }
         write(&folder.join(ABSENT).join(COMMIT).join(SETTINGS), "");
-        assert!(!doubtful(Need::Weights), "it is known that there is none");
+        assert_eq!(doubtful(Need::Weights), Some(MODULES));
+        write(&folder.join(ABSENT).join(COMMIT).join(MODULES), "");
+        assert_eq!(doubtful(Need::Weights), None, "it is known that there is none");
         std::fs::remove_file(snapshot.join("tokenizer.json")).unwrap();
         assert!(lack(Need::Weights).ends_with("lacks a tokenizer"));
         assert!(lack(Need::WeightsAlone).is_empty());
@@ -221,6 +273,47 @@ mod tests {
         assert_eq!(within(&snapshot, Need::Weights).unwrap(), snapshot);
         assert_eq!(commit_of(&snapshot), Some(COMMIT));
         assert_eq!(commit_of(&folder), None);
+    }
+
+    #[test]
+    fn what_modules_name_is_needed_too() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("models--o--m");
+        let snapshot = folder.join("snapshots").join(COMMIT);
+        write(&folder.join("refs/main"), COMMIT);
+        for name in ["config.json", WEIGHTS, "tokenizer.json", SETTINGS, ATTRIBUTES] {
+            write(&snapshot.join(name), "{}");
+        }
+        let found = |need| find(cache.path(), &name("o/m"), need);
+        let lack = |need| found(need).lack.unwrap_or_default();
+        // Where all of a repository was brought, a file that is not there is none of the model's.
+        assert!(found(Need::Weights).complete.is_some() && found(Need::Weights).doubtful.is_none());
+        let module =
+            |kind: &str, path: &str| json!({"type": format!("x.models.{kind}"), "path": path});
+        let modules = json!([
+            module("Transformer", ""),
+            module("Pooling", "1_P"),
+            module("Dense", "2_D"),
+            module("Normalize", "3_N"),
+            module("Dense", "../x"),
+            module("Dense", "a/b"),
+            module("Dense", ".git"),
+            {"type": 1, "path": 1},
+            2
+        ]);
+        write(&snapshot.join(MODULES), &modules.to_string());
+        assert!(lack(Need::Config).ends_with("lacks 1_P/config.json"));
+        write(&snapshot.join("1_P/config.json"), "{}");
+        assert!(lack(Need::Config).ends_with("lacks 2_D/config.json"));
+        write(&snapshot.join("2_D/config.json"), "{}");
+        assert!(found(Need::Config).complete.is_some());
+        assert!(lack(Need::WeightsAlone).ends_with("lacks 2_D/model.safetensors"));
+        write(&folder.join(ABSENT).join(COMMIT).join("2_D/model.safetensors"), "");
+        assert!(found(Need::Weights).complete.is_some(), "it is known that there is none");
+        for text in ["", "{", "{}", "[", "1"] {
+            write(&snapshot.join(MODULES), text);
+            assert!(found(Need::Weights).complete.is_some(), "{text}: not for the cache to judge");
+        }
     }
 
     #[test]

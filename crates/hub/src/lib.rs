@@ -25,7 +25,7 @@ pub use name::Name;
 /// What of a model is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// config.json alone.
+    /// config.json, and what modules.json and the configurations that it names say, where there is one.
     Config,
     /// The tokenizer's files too.
     Tokenizer,

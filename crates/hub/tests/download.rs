@@ -51,11 +51,13 @@ fn the_cache_is_laid_out_as_other_tools_do_it() {
 }
 
 #[test]
-fn the_configuration_alone_is_one_request_and_the_rest_can_follow() {
+fn the_configuration_alone_is_two_requests_and_the_rest_can_follow() {
     let hub = Hub::new();
     let path = hub.get("org/tiny", Need::Config).unwrap();
     assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
-    assert_eq!(hub.requests().len(), 1);
+    let asked = hub.requests();
+    assert!(asked[0].is_for("/config.json") && asked[1].is_for("/modules.json"), "{asked:?}");
+    assert_eq!(asked.len(), 2);
     let pinned = format!("org/tiny@{COMMIT}");
     assert_eq!(hub.get(&pinned, Need::Weights).unwrap(), path);
     assert!(path.join(SHARD).is_file());
@@ -138,6 +140,174 @@ fn an_adapter_comes_without_its_weights() {
     let path = hub.get("org/tiny", Need::Weights).unwrap();
     assert!(path.join("adapter_config.json").is_file());
     assert!(!path.join("adapter_model.safetensors").exists());
+}
+
+const MODULES: &str = r#"[
+    {"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+    {"path": "3_Normalize", "type": "sentence_transformers.models.Normalize"}
+]"#;
+
+/// A hub with a model that gives vectors; `modules` is its modules.json.
+fn embedder(modules: &str) -> Hub {
+    let hub = Hub::new();
+    hub.edit(|state| {
+        for (name, bytes) in [
+            ("modules.json", modules),
+            ("config_sentence_transformers.json", "{}"),
+            ("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens": true}"#),
+            ("2_Dense/config.json", r#"{"in_features": 8}"#),
+            ("2_Dense/model.safetensors", "values of a layer"),
+            ("2_Dense/pytorch_model.bin", "pickle"),
+            ("onnx/model.onnx", "onnx"),
+        ] {
+            state.files.insert(name.to_owned(), bytes.as_bytes().to_vec());
+        }
+    });
+    hub
+}
+
+/// What a snapshot holds, with the files of its folders.
+fn held(snapshot: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(snapshot).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if !entry.file_type().unwrap().is_dir() {
+            names.push(name);
+            continue;
+        }
+        for file in std::fs::read_dir(entry.path()).unwrap() {
+            names.push(format!("{name}/{}", file.unwrap().file_name().to_string_lossy()));
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn what_follows_a_model_comes_with_it() {
+    const SMALL: [&str; 5] = [
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "modules.json",
+    ];
+    for (has_tree, knows_commits) in [(true, true), (false, true), (false, false)] {
+        let hub = embedder(MODULES);
+        hub.edit(|state| {
+            state.has_tree = has_tree;
+            state.change = Box::new(move |request, reply| {
+                let of_commit = request.path.contains(&format!("resolve/{COMMIT}/"));
+                if of_commit && !knows_commits { Reply::new(404, "") } else { reply }
+            });
+        });
+        let path = hub.get("org/tiny", Need::Config).unwrap();
+        assert_eq!(held(&path), SMALL, "{has_tree}");
+        let name = Name::parse("org/tiny").unwrap();
+        assert!(find(&hub.cache(), &name, Need::Config).complete.is_some());
+        hub.get("org/tiny", Need::Weights).unwrap();
+        for file in ["2_Dense/model.safetensors", "2_Dense/config.json", "1_Pooling/config.json"] {
+            assert_eq!(std::fs::read(path.join(file)).unwrap(), hub.file(file), "{file}");
+        }
+        assert!(!held(&path).iter().any(|name| name.ends_with(".bin") || name.contains("onnx")));
+        let found = find(&hub.cache(), &name, Need::Weights);
+        assert!(found.complete.is_some() && found.doubtful.is_none(), "{found:?}");
+        // Once is enough.
+        let before = hub.requests().len();
+        let pinned = format!("org/tiny@{COMMIT}");
+        hub.get(&pinned, Need::Config).unwrap();
+        assert_eq!(hub.requests().len(), before);
+    }
+}
+
+#[test]
+fn layers_without_safetensors_are_known_to_have_none() {
+    let hub = embedder(MODULES);
+    hub.edit(|state| drop(state.files.remove("2_Dense/model.safetensors")));
+    let path = hub.get("org/tiny", Need::Weights).unwrap();
+    assert!(!path.join("2_Dense/model.safetensors").exists());
+    let name = Name::parse("org/tiny").unwrap();
+    assert!(find(&hub.cache(), &name, Need::Weights).complete.is_some());
+}
+
+#[test]
+fn modules_lie_in_folders_of_the_model_and_nowhere_else() {
+    for path in [
+        "../2_Dense",
+        "/2_Dense",
+        "a/../../x",
+        "a\\\\x",
+        "C:x",
+        ".git",
+        "a/b",
+        "..",
+        ".",
+        "x\\u0000y",
+    ] {
+        let modules = format!(r#"[{{"path": "{path}", "type": "x.Dense"}}]"#);
+        let hub = embedder(&modules);
+        let snapshot = hub.get("org/tiny", Need::Weights).unwrap();
+        assert!(snapshot.join("modules.json").is_file());
+        let asked = hub.requests();
+        let odd = |line: &common::Request| {
+            let files = line.path.rsplit_once(&format!("{COMMIT}/"));
+            files.is_some_and(|(_, name)| name.contains('/'))
+        };
+        assert!(!asked.iter().any(odd), "{path}: {asked:?}");
+        assert!(hub.outside().is_empty(), "{path}: {:?}", hub.outside());
+    }
+    // No list, or one without end, names nothing.
+    let many = format!("[{}]", vec![r#"{"path": "x", "type": "x.Dense"}"#; 1000].join(","));
+    for (modules, most) in [("{", 0), ("{}", 0), ("null", 0), (&many, 3)] {
+        let hub = embedder(modules);
+        hub.get("org/tiny", Need::Weights).unwrap();
+        let of_modules = hub.requests().iter().filter(|line| line.path.contains("/x")).count();
+        assert!(of_modules <= most, "{modules:.20}: {of_modules}");
+    }
+}
+
+#[test]
+fn files_of_modules_are_checked_as_all_others() {
+    let damaged = |end: &'static str| {
+        let hub = embedder(MODULES);
+        hub.edit(|state| {
+            state.change = Box::new(move |request, mut reply| {
+                if request.is_for(end) && !reply.body.is_empty() {
+                    reply.body[0] ^= 1;
+                }
+                reply
+            });
+        });
+        hub.get("org/tiny", Need::Weights).unwrap_err().kind()
+    };
+    for end in ["/modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"] {
+        assert_eq!(damaged(end), ErrorKind::Damaged, "{end}");
+    }
+    let hub = embedder(MODULES);
+    hub.edit(|state| {
+        state.change = Box::new(|request, reply| match request.is_for("1_Pooling/config.json") {
+            true => reply.with("X-Repo-Commit", &"1".repeat(40)),
+            false => reply,
+        });
+    });
+    let error = hub.get("org/tiny", Need::Config).unwrap_err();
+    assert!(error.message().contains("changed on the hub"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_of_a_module_that_is_a_link_is_not_followed() {
+    let hub = embedder(MODULES);
+    let elsewhere = hub.root.path().join("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::create_dir_all(hub.snapshot()).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, hub.snapshot().join("1_Pooling")).unwrap();
+    let error = hub.get("org/tiny", Need::Config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cache);
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
 #[test]
@@ -300,6 +470,9 @@ fn two_processes_load_a_file_once() {
 fn a_revision_with_slashes_has_its_ref() {
     let hub = Hub::with(|request, _| {
         let file = b"{}";
+        if request.is_for("/modules.json") {
+            return Reply::new(404, "").with("X-Error-Code", "EntryNotFound");
+        }
         assert!(request.path.contains("/resolve/refs%2Fpr%2F1/"), "{request:?}");
         Reply::new(200, file).with("X-Repo-Commit", COMMIT).with("ETag", &git(file))
     });

@@ -16,6 +16,8 @@ const MODELS: &[&str] = &[
     "tiny-llama",
     "tiny-qwen2",
     "tiny-qwen3",
+    "variants/cohere2",
+    "variants/exaone4",
     "variants/gemma3",
     "variants/granite",
     "variants/lfm2",

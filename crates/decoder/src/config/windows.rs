@@ -70,6 +70,16 @@ impl Windows {
         });
         self
     }
+
+    /// The same windows, where layers that do not slide know no positions.
+    #[must_use]
+    pub fn with_rotation_in_windows_alone(mut self) -> Self {
+        self.layers = self.layers.map(|layer, own| match self.sliding.get(layer) {
+            Some(false) => LayerForm { rotation: LayerRotation::None, ..own },
+            _ => own,
+        });
+        self
+    }
 }
 
 /// The windows of a family where `use_sliding_window` decides whether there are any, and
@@ -456,6 +466,11 @@ mod tests {
             (&windows.sliding[..], windows.notes.len()),
             (&[true, true, false, true][..], 1)
         );
+        let Layers::Each(layers) = windows.clone().with_rotation_in_windows_alone().layers else {
+            panic!("same")
+        };
+        let turns = layers.iter().map(|layer| layer.rotation == LayerRotation::Global);
+        assert_eq!(turns.collect::<Vec<_>>(), [true, true, false, true]);
         let Layers::Each(layers) = windows.with_local_rotation().layers else { panic!("same") };
         let local = layers.iter().map(|layer| layer.rotation == LayerRotation::Local);
         assert_eq!(local.collect::<Vec<_>>(), [true, true, false, true]);

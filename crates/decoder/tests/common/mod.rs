@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anemll_decoder::rope::{RopeScaling, frequencies};
 use anemll_decoder::{
-    Activation, Attention, BlockSpec, DecoderSpec, DeltaNet, Mixer, Norm, NormPlacement,
+    Activation, Attention, BlockSpec, DecoderSpec, DeltaNet, Fusion, Mixer, Norm, NormPlacement,
     OutputProjection, QueryKeyNorm, ShortConvolution, SiluForm, SoftmaxForm, WindowCache,
     split_head,
 };
@@ -34,7 +34,8 @@ pub(crate) fn tiny() -> DecoderSpec {
         batch: 64,
         tensor_prefix: "model.".to_owned(),
         head_tensor: "lm_head.weight".to_owned(),
-        fused_projections: false,
+        fusion: Fusion::None,
+        interleaved_rotation: false,
         modules: &[],
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
@@ -174,7 +175,16 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
         ),
         (
             "fused, rotated in part",
-            DecoderSpec { fused_projections: true, rotations: vec![rope(12)], ..small.clone() },
+            DecoderSpec { fusion: Fusion::All, rotations: vec![rope(12)], ..small.clone() },
+        ),
+        (
+            "a fused MLP, pairs side by side, rotated in part",
+            DecoderSpec {
+                fusion: Fusion::Mlp,
+                interleaved_rotation: true,
+                rotations: vec![rope(12)],
+                ..small.clone()
+            },
         ),
         (
             "linear attention, and a gate behind attention",

@@ -178,7 +178,10 @@ impl Http {
         time: Option<Duration>,
     ) -> Result<Answer, Failure> {
         let answer = self.follow(url, range, time)?;
+        // Who says that a file is not there shows the model to everybody.
+        let absent = answer.error_code.as_deref() == Some(NO_SUCH_FILE);
         let refused = matches!(answer.status, UNAUTHORISED | FORBIDDEN | NOT_FOUND | TOO_MANY)
+            && !absent
             && answer.url.has_origin_of(&self.endpoint);
         if refused && !self.authorised && self.token.is_some() {
             self.authorised = true;
@@ -291,6 +294,8 @@ pub(super) const PARTIAL: u16 = 206;
 pub(super) const UNAUTHORISED: u16 = 401;
 pub(super) const FORBIDDEN: u16 = 403;
 pub(super) const NOT_FOUND: u16 = 404;
+/// What the hub calls it where a model has no file of a name.
+pub(super) const NO_SUCH_FILE: &str = "EntryNotFound";
 pub(super) const RANGE_NOT_SATISFIABLE: u16 = 416;
 pub(super) const TOO_MANY: u16 = 429;
 

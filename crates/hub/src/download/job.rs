@@ -2,15 +2,15 @@
 
 use super::digest::Sum;
 use super::http::{
-    Answer, FORBIDDEN, Failure, Head, Http, NOT_FOUND, OK, PARTIAL, RANGE_NOT_SATISFIABLE,
-    TOO_MANY, UNAUTHORISED,
+    Answer, FORBIDDEN, Failure, Head, Http, NO_SUCH_FILE, NOT_FOUND, OK, PARTIAL,
+    RANGE_NOT_SATISFIABLE, TOO_MANY, UNAUTHORISED,
 };
 use super::listing::{self, Entry, Info, Listing};
 use super::shared::Shared;
 use super::shelf::Shelf;
 use super::url::Url;
 use super::{Limits, Message};
-use crate::cache::{self, INDEX, SETTINGS, WEIGHTS};
+use crate::cache::{self, CONFIG, INDEX, MODULES, SETTINGS, TEXTS, WEIGHTS};
 use crate::name::is_commit;
 use crate::{Environment, ErrorKind, HubError, Name, Need, Result};
 use anemll_files::Limit;
@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-const CONFIG: &str = "config.json";
 /// Tells of an adapter, which has no config.json of its own.
 const ADAPTER: &str = "adapter_config.json";
 
@@ -103,6 +102,7 @@ impl DownloadJob {
     pub(super) fn run(mut self, need: Need) -> Result<PathBuf> {
         let commit = self.config()?;
         self.reference.clone_from(&commit);
+        self.modules(&commit)?;
         let snapshot = self.shelf.snapshot(&commit);
         if need != Need::Config {
             self.rest(&commit, need)?;
@@ -117,9 +117,9 @@ impl DownloadJob {
             return Ok(revision);
         }
         match self.small_file(CONFIG, Limit::CONFIG.bytes)? {
-            Some(config) => self.keep(CONFIG, config),
+            Some(config) => self.keep(CONFIG, config, None),
             None => match self.small_file(ADAPTER, Limit::CONFIG.bytes)? {
-                Some(adapter) => self.keep(ADAPTER, adapter),
+                Some(adapter) => self.keep(ADAPTER, adapter, None),
                 None => Err(self
                     .failed(ErrorKind::Failed, "the hub's model has no config.json")
                     .with_hint(
@@ -129,33 +129,82 @@ impl DownloadJob {
         }
     }
 
+    /// Brings what says that a model gives the vectors of texts, and how: modules.json, and where there
+    /// is one, the configurations of the modules that it names.
+    fn modules(&mut self, commit: &str) -> Result<()> {
+        if !self.optional(MODULES, commit)? {
+            return Ok(());
+        }
+        for name in TEXTS {
+            self.optional(name, commit)?;
+        }
+        for name in cache::module_files(&self.shelf.snapshot(commit), Need::Config) {
+            self.optional(&name, commit)?;
+        }
+        Ok(())
+    }
+
+    /// Brings a small file that a model may have, and notes where it has none; whether it has.
+    fn optional(&mut self, name: &str, commit: &str) -> Result<bool> {
+        let snapshot = self.shelf.snapshot(commit);
+        if snapshot.join(name).is_file() || cache::is_absent(&snapshot, name) {
+            return Ok(snapshot.join(name).is_file());
+        }
+        let revision = self.name.revision().to_owned();
+        let mut found = self.ask_small(commit, name, Limit::CONFIG.bytes)?;
+        if matches!(found, Err(None)) && revision != commit {
+            // A mirror that knows names, but no commits.
+            found = self.ask_small(&revision, name, Limit::CONFIG.bytes)?;
+        }
+        match found {
+            Ok(small) => self.keep(name, small, Some(commit)).map(|_| true),
+            Err(Some(code)) if code != NO_SUCH_FILE => Err(self.unknown()),
+            Err(_) => {
+                self.shelf.prepare()?;
+                self.shelf.note_absence(commit, name).map(|()| false)
+            }
+        }
+    }
+
     /// A small file of the revision that was asked for; none where the model has none.
     fn small_file(&mut self, name: &str, limit: u64) -> Result<Option<Small>> {
         let revision = self.name.revision().to_owned();
-        let url = self.resolve(&revision, name)?;
-        let found = self.attempts(|job| {
-            let (answer, bytes) = job.http.get_small(&url, limit)?;
-            match answer.status {
-                OK => Ok(Ok(Small { head: answer.head, bytes })),
-                NOT_FOUND => Ok(Err(answer.error_code)),
-                _ => Err(job.refusal(&answer, name)),
-            }
-        })?;
-        match found {
+        match self.ask_small(&revision, name, limit)? {
             Ok(small) => Ok(Some(small)),
-            Err(Some(code)) if code == "EntryNotFound" => Ok(None),
+            Err(Some(code)) if code == NO_SUCH_FILE => Ok(None),
             Err(Some(_)) => Err(self.unknown()),
             // The hub does not say what it is that is not there.
             Err(None) => self.info().map(|_| None),
         }
     }
 
-    /// Checks a small file, and puts it into the cache.
-    fn keep(&mut self, name: &str, small: Small) -> Result<String> {
+    /// A small file of a revision, or the hub's word for what it is that is not there.
+    fn ask_small(
+        &mut self,
+        revision: &str,
+        name: &str,
+        limit: u64,
+    ) -> Result<std::result::Result<Small, Option<String>>> {
+        let url = self.resolve(revision, name)?;
+        self.attempts(|job| {
+            let (answer, bytes) = job.http.get_small(&url, limit)?;
+            match answer.status {
+                OK => Ok(Ok(Small { head: answer.head, bytes })),
+                NOT_FOUND => Ok(Err(answer.error_code)),
+                _ => Err(job.refusal(&answer, name)),
+            }
+        })
+    }
+
+    /// Checks a small file, and puts it into the cache: of the commit that is `known`, or of the one that
+    /// the hub names.
+    fn keep(&mut self, name: &str, small: Small, known: Option<&str>) -> Result<String> {
         let Small { head, bytes } = small;
-        let commit = match head.commit {
-            Some(commit) => commit,
-            None => self.info()?.sha,
+        let commit = match (head.commit, known) {
+            (Some(commit), Some(known)) if commit != known => return Err(self.changed()),
+            (Some(commit), _) => commit,
+            (None, Some(known)) => known.to_owned(),
+            (None, None) => self.info()?.sha,
         };
         if is_commit(self.name.revision()) && commit != self.name.revision() {
             return Err(self.answer("the hub sends a file of a different commit"));
@@ -163,7 +212,7 @@ impl DownloadJob {
         let sum = match head.sum {
             Some(sum) => sum,
             // A mirror with tags of its own.
-            None => match self.listing(&commit)?.remove(name).flatten() {
+            None => match self.listing(&commit, folder_of(name))?.remove(name).flatten() {
                 Some(entry) => entry.sum,
                 None => return Err(self.answer(&format!("the hub gives no hash for {name}"))),
             },
@@ -189,7 +238,7 @@ impl DownloadJob {
     /// Brings the tokenizer's files, and the weights if they are needed too.
     fn rest(&mut self, commit: &str, need: Need) -> Result<()> {
         self.shelf.prepare()?;
-        let listing = self.listing(commit)?;
+        let listing = self.listing(commit, "")?;
         let has = |name: &str| listing.contains_key(name);
         if !has(CONFIG) && has(ADAPTER) {
             // Its weights are of no use without the model's.
@@ -236,6 +285,7 @@ impl DownloadJob {
         for name in wanted {
             entries.extend(self.entry(&listing, &name)?);
         }
+        entries.extend(self.values_of_modules(commit)?);
         self.bring_all(&entries, commit, true)?;
         for name in CARDS.into_iter().filter(|name| listing.contains_key(*name)) {
             match self.entry(&listing, name) {
@@ -248,6 +298,22 @@ impl DownloadJob {
             }
         }
         Ok(())
+    }
+
+    /// The values of the modules behind the model; it is noted where one has none.
+    fn values_of_modules(&mut self, commit: &str) -> Result<Vec<Entry>> {
+        let snapshot = self.shelf.snapshot(commit);
+        let mut files = cache::module_files(&snapshot, Need::Weights);
+        files.retain(|name| name.ends_with(WEIGHTS));
+        let mut entries = Vec::new();
+        for name in files {
+            let listing = self.listing(commit, folder_of(&name))?;
+            match self.entry(&listing, &name)? {
+                Some(entry) => entries.push(entry),
+                None => self.shelf.note_absence(commit, &name)?,
+            }
+        }
+        Ok(entries)
     }
 
     /// Brings the index, and reads the names of the weight files from it.
@@ -267,10 +333,11 @@ impl DownloadJob {
         Ok(shards.into_iter().collect())
     }
 
-    /// The files of a commit.
-    fn listing(&mut self, commit: &str) -> Result<Listing> {
+    /// The files of a commit in one folder, which is "" for the model's own.
+    fn listing(&mut self, commit: &str, folder: &str) -> Result<Listing> {
         let mut listing = Listing::new();
-        let path = format!("/api/models/{}/tree/{commit}", self.name.repository());
+        let slash = if folder.is_empty() { "" } else { "/" };
+        let path = format!("/api/models/{}/tree/{commit}{slash}{folder}", self.name.repository());
         let mut next = Some(self.url(&path)?);
         let mut pages = 0;
         while let Some(url) = next.take() {
@@ -288,9 +355,9 @@ impl DownloadJob {
                 if info.sha != commit {
                     return Err(self.changed());
                 }
-                return Ok(info.listing());
+                return Ok(info.listing(folder));
             };
-            listing::read_tree(&bytes, &mut listing)
+            listing::read_tree(&bytes, folder, &mut listing)
                 .map_err(|why| self.answer(&format!("the hub's listing cannot be used: {why}")))?;
             pages += 1;
             if let Some(link) = link {
@@ -735,6 +802,11 @@ impl DownloadJob {
 
 fn cancelled() -> HubError {
     HubError::new(ErrorKind::Cancelled, "interrupted")
+}
+
+/// The folder of a file in a model.
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn is_small(name: &str) -> bool {

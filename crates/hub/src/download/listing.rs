@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// A file as the hub lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its name, which is a plain one.
+    /// Its name, which is a plain one, or one in a folder with a plain name.
     pub(super) name: String,
     /// Its size in bytes.
     pub(super) size: u64,
@@ -35,13 +35,13 @@ struct Large {
     size: u64,
 }
 
-/// Reads one page of the tree of a commit; files in folders and with odd names are left out, since
-/// no model needs them.
-pub(super) fn read_tree(json: &[u8], listing: &mut Listing) -> Result<(), String> {
+/// Reads one page of the tree of a commit; files that do not lie in the folder itself and those with odd
+/// names are left out, since no model needs them.
+pub(super) fn read_tree(json: &[u8], folder: &str, listing: &mut Listing) -> Result<(), String> {
     let entries: Vec<TreeEntry> =
         serde_json::from_slice(json).map_err(|source| format!("it is not a listing: {source}"))?;
     for entry in entries {
-        if entry.kind != "file" || !is_plain(&entry.path) {
+        if entry.kind != "file" || !is_in(folder, &entry.path) {
             continue;
         }
         let (hash, size) = match &entry.lfs {
@@ -78,10 +78,20 @@ impl Info {
             .map_err(|source| format!("it does not describe a model: {source}"))
     }
 
-    /// The names of the files.
-    pub(super) fn listing(self) -> Listing {
+    /// The names of the files in a folder, which is "" for the model's own.
+    pub(super) fn listing(self, folder: &str) -> Listing {
         let names = self.siblings.into_iter().map(|file| file.rfilename);
-        names.filter(|name| is_plain(name)).map(|name| (name, None)).collect()
+        names.filter(|name| is_in(folder, name)).map(|name| (name, None)).collect()
+    }
+}
+
+/// Whether a name is that of a file in the folder itself.
+fn is_in(folder: &str, name: &str) -> bool {
+    match folder {
+        "" => is_plain(name),
+        _ => {
+            name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')).is_some_and(is_plain)
+        }
     }
 }
 
@@ -101,15 +111,18 @@ mod tests {
                 {{"type": "file", "path": "onnx/model.onnx", "oid": "{git}", "size": 5}}]"#
         );
         let mut listing = Listing::new();
-        read_tree(json.as_bytes(), &mut listing).unwrap();
+        read_tree(json.as_bytes(), "", &mut listing).unwrap();
         let of = |name: &str| listing[name].clone().unwrap();
         assert_eq!((of("config.json").size, of("config.json").sum.digits()), (5, git.as_str()));
         assert_eq!(of("m.safetensors").sum.digits(), large);
         assert_eq!(listing.len(), 2);
+        let mut inner = Listing::new();
+        read_tree(json.as_bytes(), "onnx", &mut inner).unwrap();
+        assert_eq!(inner.into_keys().collect::<Vec<_>>(), ["onnx/model.onnx"]);
         let bad = r#"[{"type": "file", "path": "a", "oid": "../../x", "size": 5}]"#;
-        assert!(read_tree(bad.as_bytes(), &mut listing).is_err());
+        assert!(read_tree(bad.as_bytes(), "", &mut listing).is_err());
         for text in ["", "{}", "<html>", "[1]", "[{\"type\": \"file\"}]"] {
-            assert!(read_tree(text.as_bytes(), &mut listing).is_err(), "{text}");
+            assert!(read_tree(text.as_bytes(), "", &mut listing).is_err(), "{text}");
         }
     }
 }

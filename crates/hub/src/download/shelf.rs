@@ -102,7 +102,8 @@ impl Shelf {
             Ok(file)
                 if file.is_symlink()
                     && there
-                    && fs::read_link(&pointer).is_ok_and(|target| target == target_of(sum)) =>
+                    && fs::read_link(&pointer)
+                        .is_ok_and(|target| target == target_of(name, sum)) =>
             {
                 return Ok(true);
             }
@@ -128,14 +129,15 @@ impl Shelf {
     /// Makes a file of a snapshot stand for contents: by a relative link, so that the cache can be
     /// moved; where that is impossible, by a second name or a copy.
     fn point(&self, commit: &str, name: &str, sum: &Sum) -> Result<()> {
-        let snapshot = self.snapshot(commit);
         folder(&self.model.join("snapshots"))?;
+        let snapshot = self.snapshot(commit);
         folder(&snapshot)?;
-        let pointer = snapshot.join(name);
+        let (place, file) = place(snapshot, name)?;
+        let pointer = place.join(file);
         let blob = self.blobs().join(sum.digits());
-        let fresh = snapshot.join(format!(".{name}.{}", std::process::id()));
+        let fresh = place.join(format!(".{file}.{}", std::process::id()));
         let _ = fs::remove_file(&fresh);
-        link(&target_of(sum), &fresh)
+        link(&target_of(name, sum), &fresh)
             .or_else(|_| fs::hard_link(&blob, &fresh))
             .or_else(|_| fs::copy(&blob, &fresh).map(drop))
             .and_then(|()| fs::rename(&fresh, &pointer))
@@ -151,7 +153,8 @@ impl Shelf {
         folder(&absent)?;
         let absent = absent.join(commit);
         folder(&absent)?;
-        let path = absent.join(name);
+        let (place, file) = place(absent, name)?;
+        let path = place.join(file);
         open(&path, false).map(drop).map_err(|source| unwritable(&path, &source))
     }
 
@@ -220,8 +223,18 @@ impl Part {
 }
 
 /// Where a file of a snapshot leads.
-fn target_of(sum: &Sum) -> PathBuf {
-    Path::new("../../blobs").join(sum.digits())
+fn target_of(name: &str, sum: &Sum) -> PathBuf {
+    let up = "../".repeat(2 + name.matches('/').count());
+    Path::new(&up).join("blobs").join(sum.digits())
+}
+
+/// The folder that a file with a name of at most one folder belongs into, made where it is missing, and
+/// the file's own name.
+fn place(root: PathBuf, name: &str) -> Result<(PathBuf, &str)> {
+    let Some((inner, file)) = name.split_once('/') else { return Ok((root, name)) };
+    let place = root.join(inner);
+    folder(&place)?;
+    Ok((place, file))
 }
 
 #[cfg(unix)]

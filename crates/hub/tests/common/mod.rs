@@ -345,8 +345,15 @@ fn answer(state: &State, request: &Request) -> Reply {
         return Reply::new(401, "").with("X-Error-Code", "GatedRepo");
     }
     let files = &state.files;
-    if path == format!("/api/models/org/tiny/tree/{COMMIT}") && state.has_tree {
-        let entries: Vec<String> = files.iter().map(|(name, bytes)| entry(name, bytes)).collect();
+    if let Some(folder) = path.strip_prefix(&format!("/api/models/org/tiny/tree/{COMMIT}"))
+        && state.has_tree
+    {
+        // As the hub does it: what lies in the folder itself, by its whole name.
+        let folder = folder.strip_prefix('/').map(|name| format!("{name}/")).unwrap_or_default();
+        let inside =
+            |name: &str| name.strip_prefix(&folder).is_some_and(|rest| !rest.contains('/'));
+        let listed = files.iter().filter(|(name, _)| inside(name));
+        let entries: Vec<String> = listed.map(|(name, bytes)| entry(name, bytes)).collect();
         return Reply::new(200, format!("[{}]", entries.join(", ")));
     }
     if path == "/api/models/org/tiny/revision/main" {

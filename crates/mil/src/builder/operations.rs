@@ -241,6 +241,26 @@ impl FunctionBuilder {
         self.slice_by_index_at(x, begin, end, begin_mask, end_mask)
     }
 
+    /// As [`Self::slice_by_index`], of every `stride`th element along each axis.
+    ///
+    /// # Errors
+    /// As [`Self::slice_by_index`].
+    pub fn slice_by_index_in_steps(
+        &mut self,
+        x: Var,
+        [begin, end, stride]: [&[i32]; 3],
+        begin_mask: &[bool],
+        end_mask: &[bool],
+    ) -> Result<Var> {
+        let begin = self.vector_i32(begin)?;
+        let end = self.vector_i32(end)?;
+        let stride = self.vector_i32(stride)?;
+        let bounds = [("x", x), ("begin", begin), ("end", end), ("stride", stride)];
+        let arguments = bounds.map(|(name, value)| (name, value.into())).to_vec();
+        let arguments = self.with_masks(arguments, begin_mask, end_mask)?;
+        self.op1("slice_by_index", arguments)
+    }
+
     /// As [`Self::slice_by_index`], with bounds that may be known only at run time (int32 vectors
     /// as long as the rank of `x`).
     pub fn slice_by_index_at(

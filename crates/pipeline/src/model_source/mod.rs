@@ -108,10 +108,9 @@ impl Source {
             }
             Looked::Lacking(lack) => lack,
         };
-        let config = anemll_hub::find(&environment.cache, &name, Need::Config);
-        let directory = match config.complete {
-            Some(directory) => directory,
-            None => fetch(&name, Need::Config, &environment, lack, show)?,
+        let directory = match look(&name, Need::Config, &environment, show)? {
+            Looked::Complete(directory) => directory,
+            Looked::Lacking(_) => fetch(&name, Need::Config, &environment, lack, show)?,
         };
         let pinned = anemll_hub::commit_of(&directory).and_then(|commit| name.at(commit));
         let missing = Some(Missing { pinned: pinned.unwrap_or_else(|| name.clone()), name });
@@ -165,8 +164,8 @@ enum Looked {
     Lacking(Option<String>),
 }
 
-/// Looks a name up in the cache. Where the tokenizer there may lack its settings, the hub is asked
-/// for them, at the same commit; if it cannot be asked, what is there will do.
+/// Looks a name up in the cache. Where what is there may lack a small file, the hub is asked for it, at the
+/// same commit; if it cannot be asked, what is there will do.
 fn look(
     name: &Name,
     need: Need,
@@ -175,18 +174,22 @@ fn look(
 ) -> Result<Looked> {
     let found = anemll_hub::find(&environment.cache, name, need);
     let Some(path) = found.complete else { return Ok(Looked::Lacking(found.lack)) };
-    if !found.doubtful || environment.offline {
+    let Some(doubtful) = found.doubtful.filter(|_| !environment.offline) else {
         return Ok(Looked::Complete(path));
-    }
+    };
     let pinned = anemll_hub::commit_of(&path).and_then(|commit| name.at(commit));
     let Some(pinned) = pinned else { return Ok(Looked::Complete(path)) };
-    match ask(&pinned, Need::Tokenizer, environment, show) {
+    let small = match need {
+        Need::Config | Need::WeightsAlone => Need::Config,
+        Need::Tokenizer | Need::Weights => Need::Tokenizer,
+    };
+    match ask(&pinned, small, environment, show) {
         Ok(path) => Ok(Looked::Complete(path)),
         Err(error) if error.kind() == anemll_hub::ErrorKind::Cancelled => Err(from_hub(error)),
         Err(error) => {
             let text = format!(
-                "the cache has no tokenizer_config.json of {name}, and the hub cannot be asked \
-                 whether there is one: {}",
+                "the cache has no {doubtful} of {name}, and the hub cannot be asked whether there is \
+                 one: {}",
                 error.message()
             );
             show(&Event::Note { text: &text });

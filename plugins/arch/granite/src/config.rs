@@ -1,24 +1,41 @@
 //! What is Granite's own in `config.json`.
 //!
-//! transformers' `GraniteConfig` and `GraniteForCausalLM` decide what a key means.
+//! transformers' `GraniteConfig`, `GraniteForCausalLM`, `GraniteMoeHybridConfig` and
+//! `GraniteMoeHybridForCausalLM` decide what a key means.
 
-use anemll_decoder::Refusals;
-use anemll_decoder::config::{Config, Key};
-use anemll_decoder::frontend::{Component, Defaults, EmbeddingScale, Family, Form};
+use anemll_decoder::config::{Allowed, Config, Key, check_length};
+use anemll_decoder::frontend::{
+    Component, Defaults, EmbeddingScale, Family, Form, LayerForm, LayerRotation, Layers,
+};
+use anemll_decoder::{Fusion, Refusals, key_unsupported};
 use anemll_plugin_api::Result;
 
 /// The component `granite`.
 pub(crate) static GRANITE: Component = Component {
     id: "granite",
     head_pieces: 8,
-    families: &[Family {
-        model_type: "granite",
-        architecture: "GraniteForCausalLM",
-        prefix: "granite",
-        section: None,
-        defaults: Defaults::USUAL,
-        form,
-    }],
+    families: &[
+        Family {
+            model_type: "granite",
+            architecture: "GraniteForCausalLM",
+            prefix: "granite",
+            section: None,
+            defaults: Defaults::USUAL,
+            form,
+        },
+        Family {
+            model_type: "granitemoehybrid",
+            architecture: "GraniteMoeHybridForCausalLM",
+            prefix: "granite",
+            section: None,
+            defaults: Defaults {
+                num_attention_heads: Some(32),
+                vocabulary_size: Some(32_000),
+                ..Defaults::USUAL
+            },
+            form: dense_hybrid,
+        },
+    ],
 };
 
 const EMBEDDING: &str = "embedding_multiplier";
@@ -34,6 +51,79 @@ const KEYS: &[Key] = &[
     Key::used(RESIDUAL),
     Key::used(LOGITS),
 ];
+
+const EXPERTS: &str = "num_local_experts";
+const INNER: &str = "shared_intermediate_size";
+const POSITIONS: &str = "position_embedding_type";
+const TYPES: &str = "layer_types";
+/// `shared_intermediate_size` where none is given.
+const USUAL_INNER: u64 = 1024;
+
+const NO_MAMBA: &str = "no layer is of this kind";
+
+/// Keys of models that may have experts and layers of Mamba, of those that have neither.
+const HYBRID_KEYS: &[Key] = &[
+    Key::used(INNER),
+    Key::used(POSITIONS),
+    Key::used(TYPES),
+    Key::refused(EXPERTS, &[Allowed::Zero], "mixtures of experts cannot be expressed"),
+    Key::refused("normalization_function", &[Allowed::Text("rmsnorm")], "all norms are RMSNorms"),
+    Key::ignored("init_method", "says how weights were drawn before training"),
+    Key::ignored("intermediate_size", "`shared_intermediate_size` is the width of the MLP"),
+    Key::ignored("num_experts_per_tok", "there are no experts"),
+    Key::ignored("output_router_logits", "there are no experts"),
+    Key::ignored("router_aux_loss_coef", "there are no experts"),
+    Key::ignored("mamba_chunk_size", NO_MAMBA),
+    Key::ignored("mamba_conv_bias", NO_MAMBA),
+    Key::ignored("mamba_d_conv", NO_MAMBA),
+    Key::ignored("mamba_d_head", NO_MAMBA),
+    Key::ignored("mamba_d_state", NO_MAMBA),
+    Key::ignored("mamba_expand", NO_MAMBA),
+    Key::ignored("mamba_n_groups", NO_MAMBA),
+    Key::ignored("mamba_n_heads", NO_MAMBA),
+    Key::ignored("mamba_proj_bias", NO_MAMBA),
+];
+
+/// What Llama calls otherwise: one tensor has the gate before the inner space.
+const MODULES: &[(&str, &str)] = &[
+    ("mlp.gate_up_proj", "shared_mlp.input_linear"),
+    ("mlp.down_proj", "shared_mlp.output_linear"),
+];
+
+/// Granite 4 without experts, all of whose layers attend.
+fn dense_hybrid(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    if config.get(EXPERTS).is_none() {
+        let reason = "is not given, so there are 8 experts, which cannot be expressed";
+        refusals.push(key_unsupported(&config.path(EXPERTS), reason))?;
+    }
+    let types = refusals.take(config.texts(TYPES))?.unwrap_or_default();
+    if let Some(other) = types.iter().find(|kind| **kind != "attention") {
+        let reason = format!("has \"{other}\"; only \"attention\" is known here");
+        refusals.push(key_unsupported(&config.path(TYPES), reason))?;
+    } else if types.is_empty() {
+        let reason = "is not given, so all layers are of Mamba, which cannot be expressed";
+        refusals.push(key_unsupported(&config.path(TYPES), reason))?;
+    } else {
+        refusals.take(check_length(config, TYPES, types.len()))?;
+    }
+    let inner = refusals.take(config.size(INNER))?.flatten().unwrap_or(USUAL_INNER);
+    let rotation = match refusals.take(config.text(POSITIONS))?.flatten() {
+        Some("rope") => LayerRotation::Global,
+        None | Some("nope") => LayerRotation::None,
+        Some(other) => {
+            let reason = format!("= \"{other}\"; known here are \"rope\" and \"nope\"");
+            refusals.push(key_unsupported(&config.path(POSITIONS), reason))?;
+            LayerRotation::None
+        }
+    };
+    let mut form = form(config, context, refusals)?;
+    form.keys.insert(0, HYBRID_KEYS);
+    form.layers = Layers::Same(LayerForm { rotation, ..LayerForm::default() });
+    form.intermediate_size = Some(inner);
+    form.fusion = Fusion::Mlp;
+    form.modules = MODULES;
+    Ok(form)
+}
 
 fn form(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
     let bias = refusals.take(config.boolean("attention_bias"))?.flatten().unwrap_or(false);

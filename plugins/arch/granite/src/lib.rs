@@ -1,7 +1,8 @@
 //! Arch frontend for Granite models.
 //!
 //! The graph is the shared decoder's: Llama with factors of embedding, scores, what layers add, and logits, all but
-//! that of the scores within the weights.
+//! that of the scores within the weights. Granite 4's models without experts and Mamba have the MLP's gate and inner
+//! space in one tensor.
 
 mod config;
 

@@ -1,8 +1,8 @@
-//! What is Llama's own in `config.json`, and Mistral's, Ministral's and Arcee's.
+//! What is Llama's own in `config.json`, and Mistral's, Ministral's, Arcee's, ERNIE's and Helium's.
 //!
 //! transformers' `LlamaConfig` and `LlamaForCausalLM` (and `MistralConfig`, `MistralForCausalLM`,
-//! `Ministral3Config`, `Ministral3ForCausalLM`, `ArceeConfig`, `ArceeForCausalLM`) decide what a key
-//! means.
+//! `Ministral3Config`, `Ministral3ForCausalLM`, `ArceeConfig`, `ArceeForCausalLM`, `Ernie4_5Config`,
+//! `Ernie4_5ForCausalLM`, `HeliumConfig`, `HeliumForCausalLM`) decide what a key means.
 
 use anemll_decoder::config::{
     Allowed, Config, Key, WindowRules, window_everywhere, windows_of_layers,
@@ -52,7 +52,7 @@ pub(crate) static LLAMA: Component = Component {
             prefix: "llama",
             section: Some("text_config"),
             defaults: MINISTRAL,
-            form: ministral_of_images,
+            form: mistral_of_images,
         },
         Family {
             model_type: "arcee",
@@ -66,6 +66,41 @@ pub(crate) static LLAMA: Component = Component {
                 ..Defaults::USUAL
             },
             form: arcee,
+        },
+        Family {
+            model_type: "ernie4_5",
+            architecture: "Ernie4_5ForCausalLM",
+            prefix: "llama",
+            section: None,
+            defaults: Defaults {
+                max_position_embeddings: 131_072,
+                norm_epsilon: 1e-5,
+                num_attention_heads: Some(16),
+                vocabulary_size: Some(103_424),
+                num_key_value_heads: Some(2),
+                head_dim: Some(128),
+                rope_theta: 500_000.0,
+                tie_word_embeddings: true,
+                ..Defaults::USUAL
+            },
+            form: ernie,
+        },
+        Family {
+            model_type: "helium",
+            architecture: "HeliumForCausalLM",
+            prefix: "llama",
+            section: None,
+            defaults: Defaults {
+                max_position_embeddings: 4096,
+                norm_epsilon: 1e-8,
+                num_attention_heads: Some(20),
+                vocabulary_size: Some(48_000),
+                num_key_value_heads: Some(20),
+                head_dim: Some(128),
+                rope_theta: 100_000.0,
+                ..Defaults::USUAL
+            },
+            form: helium,
         },
     ],
 };
@@ -95,6 +130,10 @@ const WINDOWS: WindowRules =
 
 const ROPE: &str = "rope_parameters";
 const OLD_ROPE: &str = "rope_scaling";
+
+/// Keys for which `MistralConfig` and `Ministral3Config` do not take the same where none is given.
+const OTHER_DEFAULTS: [&str; 5] =
+    ["head_dim", "max_position_embeddings", "num_attention_heads", "rms_norm_eps", "vocab_size"];
 
 /// `sliding_window` of `MistralConfig` where none is given.
 const MISTRAL_WINDOW: u64 = 4096;
@@ -152,19 +191,62 @@ fn ministral(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Resu
     })
 }
 
-/// The language model of one that sees images.
-fn ministral_of_images(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
-    let kind = refusals.take(config.text("model_type"))?.flatten().unwrap_or("mistral");
-    if kind != "ministral3" {
-        let reason = format!("= \"{kind}\": only \"ministral3\" is known here");
-        refusals.push(key_unsupported(&config.path("model_type"), reason))?;
+/// The language model of one that sees images: Ministral 3's, or Mistral's, as Mistral Small 3 has it.
+fn mistral_of_images(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
+    match refusals.take(config.text("model_type"))?.flatten().unwrap_or("mistral") {
+        "ministral3" => ministral(config, context, refusals),
+        "mistral" => {
+            // Where these are not given, another number is taken than for Ministral.
+            for key in OTHER_DEFAULTS.into_iter().filter(|key| config.get(key).is_none()) {
+                refusals.push(key_missing(&config.path(key)))?;
+            }
+            mistral(config, context, refusals)
+        }
+        kind => {
+            let reason = format!("= \"{kind}\": known here are \"ministral3\" and \"mistral\"");
+            refusals.push(key_unsupported(&config.path("model_type"), reason))?;
+            ministral(config, context, refusals)
+        }
     }
-    ministral(config, context, refusals)
 }
 
 /// Llama without a gate.
 fn arcee(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Form> {
     Ok(Form { gated: false, ..llama(config, context, refusals)? })
+}
+
+const ERNIE_KEYS: &[Key] = &[
+    Key::used("use_bias"),
+    Key::ignored("attention_bias", "`use_bias` is read instead"),
+    Key::ignored("mlp_bias", "`use_bias` is read instead"),
+];
+
+const HELIUM_KEYS: &[Key] = &[Key::used("attention_bias"), Key::used("mlp_bias")];
+
+/// Llama with one switch for all biases.
+fn ernie(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
+    let bias = refusals.take(config.boolean("use_bias"))?.flatten().unwrap_or(false);
+    Ok(Form {
+        keys: vec![ERNIE_KEYS],
+        query_key_value_bias: bias,
+        output_bias: bias,
+        mlp_bias: bias,
+        positions: Positions { interleaved: true, ..Positions::default() },
+        ..anemll_form()
+    })
+}
+
+/// Llama whose output projection never has a bias.
+fn helium(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
+    let bias = refusals.take(config.boolean("attention_bias"))?.flatten().unwrap_or(false);
+    let mlp_bias = refusals.take(config.boolean("mlp_bias"))?.flatten().unwrap_or(false);
+    Ok(Form {
+        keys: vec![HELIUM_KEYS],
+        query_key_value_bias: bias,
+        mlp_bias,
+        positions: Positions { interleaved: true, ..Positions::default() },
+        ..anemll_form()
+    })
 }
 
 /// The graph in the form that ANEMLL gives Llama: output projection as `linear`, softmax spelled

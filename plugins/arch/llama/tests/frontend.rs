@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use anemll_arch_llama::{LlamaPlugin, frontend};
 use anemll_plugin_api::data::{
-    FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput, Purpose,
-    TensorInfo,
+    EmbeddingHead, FunctionSpec, LayerRange, Manifest, MatchRank, ModelDescription, ModelInput,
+    Pooling, Purpose, TensorInfo,
 };
 use anemll_plugin_api::testing::options;
 use anemll_plugin_api::{
@@ -98,7 +98,11 @@ fn the_manifest_agrees_with_the_code() {
     let component = &manifest.components[0];
     assert_eq!(
         (component.id.as_str(), component.model_types.as_slice()),
-        ("llama", &["llama", "mistral", "ministral3", "mistral3", "arcee"].map(String::from)[..])
+        (
+            "llama",
+            &["llama", "mistral", "ministral3", "mistral3", "arcee", "ernie4_5", "helium"]
+                .map(String::from)[..]
+        )
     );
     let options = component.complete_options(&ComponentOptions::new()).unwrap();
     let frontend = LlamaPlugin::arch_frontend("llama", &options);
@@ -481,6 +485,22 @@ fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
     assert_eq!(read(&frontend(), &bare).unwrap().stored_head, None);
     let error = read(&*made(json!({"head": "stored"})).unwrap(), &bare).unwrap_err();
     assert_eq!(error.code, codes::WEIGHT_MISSING);
+}
+
+#[test]
+fn heads_that_give_no_logits_of_tokens_are_refused() {
+    for other in ["LlamaForSequenceClassification", "LlamaForTokenClassification"] {
+        let error = describe(with(json!({"architectures": [other]}))).unwrap_err();
+        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+        assert_eq!(error.at.unwrap(), "config.json: architectures");
+        // Beside a language model's, it is not the one that is asked for; vectors need none.
+        let both = with(json!({"architectures": [other, "LlamaForCausalLM"]}));
+        assert!(describe(both).is_ok());
+        let mut head = EmbeddingHead::default();
+        head.pooling = Pooling::Last;
+        let vectors = input(with(json!({"architectures": [other]}))).with_embedding(Some(head));
+        assert!(read(&frontend(), &vectors).is_ok());
+    }
 }
 
 #[test]

@@ -62,6 +62,10 @@ fn the_language_model_of_one_that_sees_images_is_taken() {
     assert!(notes.iter().any(|note| note.contains("`text_config`")), "{notes:?}");
     let mut older = text();
     older["model_type"] = json!("mistral");
+    older["vocab_size"] = json!(null);
+    let error = open(images(older.clone()), 256).unwrap_err();
+    assert_eq!(error.at.unwrap(), "config.json: text_config.vocab_size");
+    older["model_type"] = json!("mixtral");
     let error = open(images(older), 256).unwrap_err();
     assert_eq!(error.at.unwrap(), "config.json: text_config.model_type");
 }

@@ -2,9 +2,9 @@
 //!
 //! transformers' `Phi3Config` and `Phi3ForCausalLM` decide what a key means.
 
-use anemll_decoder::Refusals;
 use anemll_decoder::config::{Allowed, Config, Key, window_everywhere};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form, Positions};
+use anemll_decoder::{Fusion, Refusals};
 use anemll_plugin_api::Result;
 
 /// The component `phi3`.
@@ -44,7 +44,7 @@ fn form(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> Result<Fo
             longrope: Some(ORIGINAL_CONTEXT),
             ..Positions::default()
         },
-        fused_projections: true,
+        fusion: Fusion::All,
         notes: window.notes,
         ..Form::default()
     })
