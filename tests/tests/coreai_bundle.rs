@@ -76,18 +76,18 @@ fn a_bundle_is_what_apps_load_and_gives_the_logits_of_transformers() {
 fn the_packages_of_a_conversion_become_one_asset() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out");
-    let convert = |arguments: &[&str]| {
+    let convert = |output: &Path, arguments: &[&str]| {
         let mut command = anemll();
         command.args(["convert", "--combiner", "chunked", "--lut", "none", "--compiler", "coreai"]);
         command.args(["--no-tokenizer", "--runtime", "none", "--model"]).arg(model("tiny-llama"));
-        succeed(command.arg("--output").arg(&output).args(arguments));
-        let entries = std::fs::read_dir(&output).unwrap().flatten();
+        succeed(command.arg("--output").arg(output).args(arguments));
+        let entries = std::fs::read_dir(output).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().into_string().unwrap());
         let mut assets: Vec<String> = names.filter(|name| name.ends_with(".aimodel")).collect();
         assets.sort();
         assets
     };
-    let assets = convert(&[]);
+    let assets = convert(&output, &[]);
     let [name] = assets.as_slice() else { panic!("{assets:?}") };
     let asset = json(anemll().arg("inspect").arg(output.join(name)).arg("--json"));
     let functions: Vec<&str> = asset["functions"]
@@ -96,7 +96,15 @@ fn the_packages_of_a_conversion_become_one_asset() {
         .iter()
         .map(|one| one["name"].as_str().unwrap())
         .collect();
-    let expected = ["embeddings", "infer_01", "infer_02", "lm_head", "prefill_01", "prefill_02"];
+    let expected = [
+        "embeddings",
+        "embeddings_1x64",
+        "infer_01",
+        "infer_02",
+        "lm_head",
+        "prefill_01",
+        "prefill_02",
+    ];
     assert_eq!(functions, expected);
     // Both functions of a chunk have its weights.
     let shared = asset["sharing"].as_array().unwrap();
@@ -113,9 +121,9 @@ fn the_packages_of_a_conversion_become_one_asset() {
         compile.args(["compile", "--compiler", "coreai", "--output-dir"]).arg(&again).arg(&output),
     );
     assert_eq!(files(&again.join(name)), files(&output.join(name)));
-    assert_eq!(convert(&[]), assets);
+    assert_eq!(convert(&output, &[]), assets);
     assert_eq!(files(&again.join(name)), files(&output.join(name)));
-    let apart = convert(&["-O", "coreai.joined=false"]);
+    let apart = convert(&folder.path().join("apart"), &["-O", "coreai.joined=false"]);
     assert_eq!(apart.len(), 4, "{apart:?}");
     assert!(!apart.contains(name));
 }
@@ -124,7 +132,7 @@ fn the_packages_of_a_conversion_become_one_asset() {
 fn a_dynamic_bundle_has_one_function_for_any_number_of_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out");
-    let arguments = ["-O", "coreai-bundle.form=dynamic", "--context", "256", "--skip-quality"];
+    let arguments = ["-O", "coreai-bundle.form=dynamic", "--context", "320", "--skip-quality"];
     succeed(&mut command(&output, &arguments));
     let checked = json(anemll().arg("check").arg(&output).arg("--json"));
     assert_eq!((&checked["form"], &checked["faults"]), (&"dynamic".into(), &Value::Array(vec![])));
