@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::Result;
 
@@ -35,6 +36,42 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {line}");
     let status = command.status().map_err(|error| format!("`{line}` did not start: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{line}` failed ({status})")) }
+}
+
+/// Runs all of them, as many at once as there are processors, in order; what each says is shown when
+/// it ends.
+pub(crate) fn run_all(commands: Vec<Command>) -> Result<()> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let left = Mutex::new(commands.into_iter());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<()> {
+        while let Some(mut command) = next() {
+            run_quietly(&mut command)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        // All are waited for, also after a failure.
+        let ended: Vec<Result<()>> = started
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(|_| Err("a worker panicked".to_owned())))
+            .collect();
+        ended.into_iter().collect()
+    })
+}
+
+/// Runs to the end, then shows what it said.
+fn run_quietly(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    let output = command.output().map_err(|error| format!("`{line}` did not start: {error}"))?;
+    let text = [output.stdout, output.stderr].concat();
+    eprint!("$ {line}\n{}", String::from_utf8_lossy(&text));
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("`{line}` failed ({})", output.status))
+    }
 }
 
 /// Whether the program starts and succeeds; its output is dropped.

@@ -100,8 +100,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "ci",
-        arguments: "",
-        help: "all that continuous integration does, as .ci/run has it",
+        arguments: "[--all]",
+        help: "all that continuous integration does, as .ci/run has it; --all: also the oldest compiler, and Miri",
         run: ci::run,
     },
 ];

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::command::{cargo, run as run_command, workspace_root};
+use crate::command::{cargo, run as run_command, run_all, workspace_root};
 use crate::{Result, artifacts, no_arguments};
 use coreai::Part;
 
@@ -78,8 +78,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         fs::remove_dir_all(&output)
             .map_err(|error| format!("cannot remove {}: {error}", output.display()))?;
     }
+    let mut conversions = Vec::new();
     let model_types = model_types(&root.join("plugins").join("arch"))?;
-    let mut converted = 0;
     for model in models(&root.join("tests").join("models"), &model_types)? {
         // A model with a tokenizer is one that users could have: all layouts. The others stand for
         // one key of the configuration each.
@@ -94,13 +94,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             command.args(["convert", "--model"]).arg(&model);
             command.arg("--output").arg(output.join(name).join(layout)).args(*flags);
             command.arg("--no-tokenizer");
-            run_command(&mut command)?;
-            converted += 1;
+            conversions.push(command);
         }
     }
-    if converted == 0 {
+    if conversions.is_empty() {
         return Err("no plugin takes any model of tests/models".to_owned());
     }
+    let converted = conversions.len();
+    run_all(conversions)?;
     println!("\n== {converted} conversions for the witness");
     run_command(
         Command::new(&python).current_dir(&root).arg(witness.join("witness.py")).arg(&output),
