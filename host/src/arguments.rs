@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "a doc comment on a type would become help text")]
 
+use anemll_generation::drafting::Draft;
 use anemll_generation::settings::Wanted;
 use anemll_pipeline::component_options::{FULL, TypedOption, WINDOW_CACHE};
 use anemll_pipeline::event::Event;
@@ -187,6 +188,27 @@ impl From<HeadArgument> for HeadChoice {
         match head {
             HeadArgument::Tied => Self::Tied,
             HeadArgument::Stored => Self::Stored,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct DraftArguments {
+    /// Conversion of a smaller model with the same tokens, which guesses tokens for one made with
+    /// --verify; without it, what a text repeats is guessed.
+    #[arg(long, value_name = "OUT", conflicts_with = "no_draft")]
+    pub draft_meta: Option<PathBuf>,
+    /// Guess no tokens.
+    #[arg(long)]
+    pub no_draft: bool,
+}
+
+impl From<&DraftArguments> for Draft {
+    fn from(typed: &DraftArguments) -> Self {
+        match &typed.draft_meta {
+            _ if typed.no_draft => Self::None,
+            Some(given) => Self::SmallerModel(anemll_conversion::locate(given)),
+            None => Self::Repetition,
         }
     }
 }

@@ -49,6 +49,7 @@ mod run_output;
 mod serve;
 mod serve_page;
 mod sizes;
+mod speculation;
 mod steps;
 mod streams;
 mod sweep;

@@ -264,7 +264,8 @@ impl Description {
     /// All calls.
     pub fn calls(&self) -> impl Iterator<Item = &RunStep> {
         let run = &self.run;
-        run.infer.iter().chain(&run.prefill).chain(&run.evaluate).chain(&run.embed)
+        let prompts = run.infer.iter().chain(&run.prefill);
+        prompts.chain(&run.verify).chain(&run.evaluate).chain(&run.embed)
     }
 
     /// The models that apps load, without the ending: in the order of their first call, then those
@@ -272,7 +273,7 @@ impl Description {
     pub fn models(&self) -> Vec<&str> {
         let ships = |path: &str| self.packages.iter().any(|one| one.ships && one.path == path);
         let run = &self.run;
-        let called = run.infer.iter().chain(&run.prefill).chain(&run.embed);
+        let called = run.infer.iter().chain(&run.prefill).chain(&run.verify).chain(&run.embed);
         let called = called.map(|call| &*call.package);
         let all = self.packages.iter().map(|package| &*package.path);
         let mut models: Vec<&str> = Vec::new();

@@ -36,10 +36,13 @@ pub struct Engine {
     sessions: Vec<Box<dyn Session>>,
     infer: Vec<Call>,
     prefill: Vec<Call>,
+    verify: Vec<Call>,
     evaluate: Vec<Call>,
     conversion: Conversion,
     context: u64,
     batch: u64,
+    /// Tokens that `verify` takes; 0 without it.
+    verify_length: u64,
     /// Tokens of each piece of the head.
     head_sizes: Vec<u64>,
     /// Where tokens can go on, as the states have it.
@@ -59,6 +62,7 @@ pub(crate) struct Call {
 enum Pass {
     Infer,
     Prefill,
+    Verify,
     Evaluate,
 }
 
@@ -153,13 +157,14 @@ impl Engine {
         let run = &conversion.description.run;
         let infer = opening.calls(&run.infer)?;
         let prefill = opening.calls(&run.prefill)?;
+        let verify = opening.calls(&run.verify)?;
         let evaluate = opening.calls(&run.evaluate)?;
         let Opening { sessions, head_sizes, .. } = opening;
         let head_sizes = match &conversion.description.head.sizes {
             sizes if sizes.is_empty() => head_sizes,
             sizes => sizes.clone(),
         };
-        let calls = infer.iter().chain(&prefill).chain(&evaluate);
+        let calls = infer.iter().chain(&prefill).chain(&verify).chain(&evaluate);
         let recurrent = is_recurrent(&conversion.description, calls);
         let rings = conversion.description.rings.values().copied();
         let continuity = Continuity::new(recurrent, rings);
@@ -167,10 +172,12 @@ impl Engine {
             sessions,
             infer,
             prefill,
+            verify,
             evaluate,
             conversion,
             context: 0,
             batch: 0,
+            verify_length: 0,
             head_sizes,
             continuity,
         };
@@ -187,6 +194,11 @@ impl Engine {
             true => 1,
             false => mask(&engine.conversion, batched, suits)?.0,
         };
+        // What tokens replace cannot be taken back where a guess was wrong.
+        if !engine.verify.is_empty() && !recurrent {
+            let suits = |tokens, found| found == columns && tokens > 1;
+            engine.verify_length = mask(&engine.conversion, &engine.verify, suits)?.0;
+        }
         Ok(engine)
     }
 
@@ -332,6 +344,32 @@ impl Engine {
         Ok(())
     }
 
+    /// How many tokens [`Self::verify`] takes at once from `position` on; 0 where it cannot be called there.
+    pub fn verifies(&self, position: u64) -> usize {
+        let fits = position + self.verify_length <= self.context;
+        if fits { self.verify_length as usize } else { 0 }
+    }
+
+    /// Tokens from `position` on, no more than [`Self::verifies`], through the functions that verify
+    /// guesses: a row of logits for each. Going back to any of them is possible afterwards.
+    ///
+    /// # Errors
+    /// The conversion has no such functions; those of the runtime.
+    pub fn verify(&mut self, tokens: &[u32], position: u64) -> Result<Vec<Head>> {
+        if tokens.len() > self.verifies(position) {
+            return Err(Error::new(
+                codes::FUNCTION_UNKNOWN,
+                format!(
+                    "{} tokens at position {position} cannot be verified at once",
+                    tokens.len()
+                ),
+            )
+            .with_at(self.conversion.directory.join(FILE).display().to_string())
+            .with_hint("convert the model again with --verify"));
+        }
+        self.pass(Pass::Verify, tokens, position, None)
+    }
+
     /// The packages and functions of an evaluation, in their order.
     pub fn evaluation_functions(&self) -> Vec<(PathBuf, String)> {
         let calls = self.evaluate.iter();
@@ -342,13 +380,18 @@ impl Engine {
         match pass {
             Pass::Infer => &self.infer,
             Pass::Prefill => &self.prefill,
+            Pass::Verify => &self.verify,
             Pass::Evaluate => &self.evaluate,
         }
     }
 
     /// Tokens that one call of a function takes.
     fn width(&self, pass: Pass) -> u64 {
-        if pass == Pass::Infer { 1 } else { self.batch }
+        match pass {
+            Pass::Infer => 1,
+            Pass::Verify => self.verify_length,
+            Pass::Prefill | Pass::Evaluate => self.batch,
+        }
     }
 
     /// Runs tokens, and gives a row of logits for each.
@@ -398,6 +441,7 @@ impl Engine {
         let calls = match pass {
             Pass::Infer => &self.infer,
             Pass::Prefill => &self.prefill,
+            Pass::Verify => &self.verify,
             Pass::Evaluate => &self.evaluate,
         };
         let description = &self.conversion.description;

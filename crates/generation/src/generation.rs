@@ -6,14 +6,16 @@
 //! in a ring of the last positions only as far as nothing is overwritten that is seen there: a prompt
 //! that would go back further is run from its beginning.
 
+use crate::drafting::{Drafter, Patience, Repetition};
 use crate::engine::Engine;
+use crate::head::no_rows;
 use crate::penalties::History;
 use crate::sampling::Sampler;
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
 use anemll_services::check_cancelled;
 use anemll_tokenizer::Bounded;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -53,8 +55,19 @@ pub struct Answer {
     pub prompt_seconds: f64,
     /// Seconds for all further tokens.
     pub seconds: f64,
+    /// Tokens that were guessed, and how many of them the model chose, too.
+    pub guesses: Guesses,
     /// Why it ended.
     pub end: End,
+}
+
+/// Guessed tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Guesses {
+    /// All of them.
+    pub made: u64,
+    /// Those that were right.
+    pub right: u64,
 }
 
 impl Answer {
@@ -76,6 +89,12 @@ pub struct Generator {
     /// Tokens at the beginning of `cached` that whole batches put there, as they do for any prompt that
     /// begins with them.
     batched: usize,
+    /// Who guesses tokens, where the engine can verify several at once.
+    drafter: Option<Box<dyn Drafter>>,
+    patience: Patience,
+    guesses: Guesses,
+    /// The first entry of the state, by position, that a verification put there.
+    verified: Option<usize>,
     /// Whether only that is used again which a prompt would put there in the same way.
     exact_reuse: bool,
     /// What the answer that is being given took so far.
@@ -87,7 +106,12 @@ pub struct Generator {
 impl Generator {
     /// A generator over an engine whose state is empty.
     pub fn new(engine: Engine, sampler: Sampler, stop: BTreeSet<u32>) -> Self {
+        let guesses = engine.verifies(0) > 0;
         Self {
+            drafter: guesses.then(|| Box::new(Repetition) as Box<dyn Drafter>),
+            patience: Patience::default(),
+            guesses: Guesses::default(),
+            verified: None,
             engine,
             sampler,
             stop,
@@ -125,6 +149,11 @@ impl Generator {
         self.sampler = sampler;
     }
 
+    /// Has another one guess tokens, or none: without this, [`Repetition`] does.
+    pub fn set_drafter(&mut self, drafter: Option<Box<dyn Drafter>>) {
+        self.drafter = drafter;
+    }
+
     /// The tokens in the state, by position.
     pub fn cached(&self) -> &[u32] {
         &self.cached
@@ -151,6 +180,7 @@ impl Generator {
     fn exactly(&self, shared: usize, count: usize) -> usize {
         let batch = self.batch();
         let whole = if self.single_token { 0 } else { count / batch * batch };
+        let shared = self.verified.map_or(shared, |verified| shared.min(verified));
         if whole == self.batched && shared >= whole {
             return shared;
         }
@@ -181,8 +211,7 @@ impl Generator {
     /// # Errors
     /// The runtime's.
     pub fn reset(&mut self) -> Result<()> {
-        self.cached.clear();
-        self.batched = 0;
+        self.forget();
         self.engine.reset()
     }
 
@@ -225,8 +254,7 @@ impl Generator {
         let answer = self.run(prompt, most, each);
         if answer.is_err() && self.engine.is_recurrent() {
             // Of a batch or a token that failed, some states may know and others not.
-            self.cached.clear();
-            self.batched = 0;
+            self.forget();
         }
         answer
     }
@@ -240,14 +268,18 @@ impl Generator {
         let started = Instant::now();
         self.prompt = prompt.len();
         self.unfinished = None;
+        self.guesses = Guesses::default();
         let (mut next, prompt_tokens) = self.run_prompt(prompt)?;
         let prompt_seconds = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let mut tokens = 0;
+        // Chosen already, but not yet given.
+        let mut ahead = VecDeque::new();
         let end = loop {
             let seconds = started.elapsed().as_secs_f64();
             let end = End::Interrupted;
-            let so_far = Answer { tokens, prompt_tokens, prompt_seconds, seconds, end };
+            let guesses = self.guesses;
+            let so_far = Answer { tokens, prompt_tokens, prompt_seconds, seconds, guesses, end };
             self.unfinished = Some(so_far);
             if tokens == most {
                 break End::Count;
@@ -264,14 +296,18 @@ impl Generator {
             if tokens == most {
                 break End::Count;
             }
-            if self.cached.len() >= self.context() {
-                break End::Context;
+            if ahead.is_empty() {
+                if self.cached.len() >= self.context() {
+                    break End::Context;
+                }
+                ahead.extend(self.steps(next, most - tokens)?);
             }
-            next = self.step(next)?;
+            // There is one: every step chooses a token.
+            next = ahead.pop_front().unwrap_or(next);
         };
         self.unfinished = None;
-        let seconds = started.elapsed().as_secs_f64();
-        Ok(Answer { tokens, prompt_tokens, prompt_seconds, seconds, end })
+        let (seconds, guesses) = (started.elapsed().as_secs_f64(), self.guesses);
+        Ok(Answer { tokens, prompt_tokens, prompt_seconds, seconds, guesses, end })
     }
 
     /// As the apps do it: full batches through prefill, the rest and the last token through infer.
@@ -279,6 +315,7 @@ impl Generator {
         let (last, before) = prompt.split_last().ok_or_else(empty_prompt)?;
         let shared = self.reusable(prompt);
         self.cached.truncate(shared);
+        self.verified = self.verified.filter(|verified| *verified < shared);
         let batch = self.batch();
         self.batched = self.batched.min(shared / batch * batch);
         let new = &before[shared..];
@@ -296,6 +333,64 @@ impl Generator {
         }
         check_cancelled()?;
         Ok((self.step(*last)?, new.len() as u64 + 1))
+    }
+
+    fn forget(&mut self) {
+        self.cached.clear();
+        self.batched = 0;
+        self.verified = None;
+    }
+
+    /// Runs a token, and where others can be guessed to follow it, these: the tokens that are chosen,
+    /// at least one and at most `most`. All but the last were run.
+    fn steps(&mut self, token: u32, most: u64) -> Result<Vec<u32>> {
+        let guessed = self.guess(token, most)?;
+        if guessed.is_empty() {
+            return Ok(vec![self.step(token)?]);
+        }
+        let run: Vec<u32> = std::iter::once(token).chain(guessed.iter().copied()).collect();
+        let position = self.cached.len();
+        let heads = self.engine.verify(&run, position as u64)?;
+        if heads.len() < run.len() {
+            return Err(no_rows());
+        }
+        self.verified = Some(self.verified.map_or(position, |verified| verified.min(position)));
+        let mut chosen = Vec::new();
+        for (place, head) in heads.into_iter().enumerate() {
+            self.cached.push(run[place]);
+            let history = History { tokens: &self.cached, prompt: self.prompt };
+            let next = match self.sampler.is_close(&head, history) {
+                // The token is run alone, as it is without guesses, to have its very logits.
+                true => {
+                    self.cached.pop();
+                    self.step(run[place])?
+                }
+                false => self.sampler.next(head, history)?,
+            };
+            chosen.push(next);
+            if guessed.get(place) != Some(&next) {
+                break;
+            }
+        }
+        let right = chosen.len() - 1;
+        self.patience.learn(right);
+        self.guesses.made += guessed.len() as u64;
+        self.guesses.right += right as u64;
+        Ok(chosen)
+    }
+
+    /// Tokens that may follow this one, as many as can be verified.
+    fn guess(&mut self, token: u32, most: u64) -> Result<Vec<u32>> {
+        let room = self.engine.verifies(self.cached.len() as u64).min(most as usize);
+        let Some(drafter) = &mut self.drafter else { return Ok(Vec::new()) };
+        // Observers are told of tokens that are given, and not of more.
+        if room < 2 || self.sampler.is_observed() || !self.patience.is_ready() {
+            return Ok(Vec::new());
+        }
+        self.cached.push(token);
+        let guessed = drafter.guess(&self.cached, room - 1);
+        self.cached.pop();
+        guessed
     }
 
     fn step(&mut self, token: u32) -> Result<u32> {

@@ -6,6 +6,7 @@ pub mod chat_template;
 mod continuity;
 pub mod conversation;
 pub mod distance;
+pub mod drafting;
 pub mod embedder;
 pub mod engine;
 pub mod evaluation;

@@ -1,5 +1,6 @@
 //! A conversion opened for texts: its packages, its tokenizer, and how its tokens are chosen.
 
+use crate::drafting::Draft;
 use crate::engine::Engine;
 use crate::generation::Generator;
 use crate::sampling::{Sampler, Sampling};
@@ -28,6 +29,8 @@ pub struct Choice<'a> {
     /// What the model suggests for the rest, by its generation_config.json:
     /// [`Suggestion::for_chat`] or [`Suggestion::for_continuation`].
     pub suggest: fn(&serde_json::Value) -> Suggestion,
+    /// Who guesses tokens.
+    pub draft: &'a Draft,
 }
 
 /// A conversion that is ready.
@@ -75,7 +78,8 @@ pub fn open(
         }
         sampling = Sampling::GREEDY;
     }
-    let generator =
+    let mut generator =
         Generator::new(engine, Sampler::new(sampling, choice.seed), tokenizer.stop_tokens());
+    choice.draft.apply(&mut generator, runtime, host)?;
     Ok(Opened { tokenizer, generator, stop, notes })
 }

@@ -183,6 +183,10 @@ fn descending(logits: &[f32]) -> Vec<usize> {
 /// Is told of each token that is chosen, with the logits as the model gave them.
 pub type Observer = Box<dyn FnMut(&[f32], u32) + Send>;
 
+/// Logits that differ by less than this share of the largest magnitude are close: several times what the
+/// rounding of 16-bit floats makes of them on their way through the layers.
+const CLOSE: f32 = 1.0 / 100.0;
+
 /// A way of choosing, with its generator.
 pub struct Sampler {
     sampling: Sampling,
@@ -219,6 +223,32 @@ impl Sampler {
     /// Has `observer` told of each token that is chosen from logits from now on.
     pub fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
+    }
+
+    /// Whether someone is told of each token that is chosen.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Whether the two best of greedily chosen tokens are so near each other that the rounding of
+    /// another way to compute the same logits might choose the other one.
+    pub(crate) fn is_close(&self, head: &Head, history: History<'_>) -> bool {
+        let Head::Logits(logits) = head else { return false };
+        if !self.is_greedy() {
+            return false;
+        }
+        let magnitude = logits.iter().fold(0.0_f32, |most, logit| most.max(logit.abs()));
+        let mut logits = logits.clone();
+        self.sampling.penalize(&mut logits, history);
+        let (mut best, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+        for logit in logits {
+            if logit > best {
+                (best, second) = (logit, best);
+            } else if logit > second {
+                second = logit;
+            }
+        }
+        best - second < CLOSE * magnitude
     }
 
     /// The next token after those of `history`.

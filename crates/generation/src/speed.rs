@@ -3,8 +3,9 @@
 //! What the tokens are does not matter to the time that they take, so the prompt is made of numbers, and
 //! no tokenizer is needed.
 
+use crate::drafting::Draft;
 use crate::engine::Engine;
-use crate::generation::Generator;
+use crate::generation::{Generator, Guesses};
 use crate::sampling::{Sampler, Sampling};
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Host, Result, Runtime};
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// What is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Work {
     /// Tokens of the prompt; without a number 256, or half of the context where that is less.
     pub prompt: Option<u64>,
@@ -23,6 +24,8 @@ pub struct Work {
     pub tokens: Option<u64>,
     /// How often; at least once.
     pub rounds: u64,
+    /// Who guesses tokens.
+    pub draft: Draft,
 }
 
 /// What one round took.
@@ -53,6 +56,8 @@ pub struct Speed {
     pub tokens: u64,
     /// Generated tokens in a second.
     pub tokens_per_second: f64,
+    /// Tokens that were guessed in all rounds, and those of them that were right.
+    pub guesses: Guesses,
     /// Bytes of memory that the process had at most, where the system tells.
     pub peak_memory: Option<u64>,
     /// Every round.
@@ -78,12 +83,16 @@ pub fn measure(
     let prompt = prompt(prompt_tokens, engine.vocabulary().unwrap_or(2));
     let sampler = Sampler::new(Sampling::GREEDY, Some(0));
     let mut generator = Generator::new(engine, sampler, BTreeSet::new());
+    work.draft.apply(&mut generator, runtime, host)?;
     generator.answer(&prompt[..1], 1, &mut |_| Ok(()))?;
     let first_token_seconds = started.elapsed().as_secs_f64();
     let mut rounds = Vec::new();
+    let mut guesses = Guesses::default();
     for round in 0..work.rounds.max(1) {
         generator.reset()?;
         let answer = generator.answer(&prompt, tokens + 1, &mut |_| Ok(()))?;
+        guesses.made += answer.guesses.made;
+        guesses.right += answer.guesses.right;
         rounds.push(Round { prompt_seconds: answer.prompt_seconds, seconds: answer.seconds });
         each(round + 1);
     }
@@ -99,6 +108,7 @@ pub fn measure(
         prompt_tokens_per_second: rate(prompt_tokens, &|round| round.prompt_seconds),
         tokens,
         tokens_per_second: rate(tokens, &|round| round.seconds),
+        guesses,
         peak_memory: anemll_services::machine::peak_memory(),
         rounds,
     })
@@ -137,7 +147,7 @@ mod tests {
 
     #[test]
     fn prompt_and_tokens_fit_into_the_context() {
-        let work = |prompt, tokens| Work { prompt, tokens, rounds: 1 };
+        let work = |prompt, tokens| Work { prompt, tokens, rounds: 1, draft: Draft::None };
         let sizes = |prompt, tokens, context| sizes(&work(prompt, tokens), context).ok();
         assert_eq!(sizes(None, None, 4096), Some((256, 64)));
         assert_eq!(sizes(None, None, 64), Some((32, 32)));

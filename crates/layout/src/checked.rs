@@ -108,7 +108,8 @@ fn check(layout: &Layout) -> Result<()> {
     let packages: BTreeMap<String, &PackageSpec> =
         layout.packages.iter().map(|package| (package.path(), package)).collect();
     let run = &layout.run;
-    for step in run.infer.iter().chain(&run.prefill).chain(&run.evaluate).chain(&run.embed) {
+    let prompts = run.infer.iter().chain(&run.prefill);
+    for step in prompts.chain(&run.verify).chain(&run.evaluate).chain(&run.embed) {
         check_run_step(step, &packages)?;
     }
     if run.infer.is_empty() && run.embed.is_empty() {
@@ -237,7 +238,14 @@ mod tests {
 
     fn layout() -> Layout {
         let packages = vec![
-            combined(1, "x_both".into(), "w", "one", "two", String::new(), BTreeMap::new()),
+            combined(
+                1,
+                "x_both".into(),
+                "w",
+                [("one", "infer"), ("two", "prefill")],
+                String::new(),
+                BTreeMap::new(),
+            ),
             evaluation("x_evaluate".into(), "w", "one", String::new(), BTreeMap::new()),
         ];
         let run = RunOrder::default()

@@ -15,6 +15,7 @@ mod options;
 mod packages;
 mod prefix;
 mod split;
+mod verify;
 
 pub use checked::{CheckedLayout, file_name_problem, layout_error};
 pub use combine::combine;
@@ -26,4 +27,5 @@ pub use model::check_model;
 pub use options::{LayoutOptions, Parts};
 pub use packages::{EVALUATE_DIRECTORY, INFER, MAIN, PREFILL, called, combined, evaluation, part};
 pub use prefix::prefix;
-pub use split::{layer_ranges, layers_text};
+pub use split::{in_words, layer_ranges, layers_text};
+pub use verify::Verify;

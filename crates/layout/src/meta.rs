@@ -4,6 +4,9 @@ use crate::LayoutOptions;
 use anemll_plugin_api::data::ModelDescription;
 use serde_json::{Map, Value, json};
 
+/// The names of the functions.
+pub(crate) const FUNCTIONS: &str = "functions";
+
 /// `model_type`, `context_length`, `batch_size`, `num_chunks` and `model_prefix`. The apps read
 /// `model_type` from `model_info` itself, so whoever writes `meta.yaml` puts it there too.
 pub fn common_keys(
@@ -45,7 +48,7 @@ pub fn head_keys(
     if options.argmax {
         keys.insert("argmax_in_model".to_owned(), true.into());
     }
-    keys.insert("functions".to_owned(), json!(functions));
+    keys.insert(FUNCTIONS.to_owned(), json!(functions));
 }
 
 /// Sets the rows that share one table, part by part; 0 is one table for the whole tensor.

@@ -25,6 +25,8 @@ pub struct LayoutOptions {
     pub prefix: Option<String>,
     /// Whether the head gives indices and values in place of logits.
     pub argmax: bool,
+    /// Tokens of the function that verifies guesses, where one is wanted.
+    pub verify: Option<u64>,
     /// Bits per weight; `None` is float16.
     pub bits: Parts<Option<u32>>,
     /// Rows that share one table, 0 for all of them; `None` where there are no tables.
@@ -34,7 +36,7 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
-    /// The options `chunks` and `argmax` of a combiner, and the labels of which names and metadata
+    /// The options `chunks`, `argmax` and `verify` of a combiner, and the labels of which names and metadata
     /// speak; others are left alone.
     ///
     /// # Errors
@@ -54,6 +56,7 @@ impl LayoutOptions {
             chunks: chunks.map_err(|_| options.refuse("chunks", "a smaller number"))?,
             prefix: request.prefix.clone(),
             argmax: options.boolean("argmax")?.unwrap_or(false),
+            verify: options.integer("verify")?,
             bits,
             groups: label(&request.labels, "group")?,
             metadata: request.metadata.clone(),
@@ -93,7 +96,7 @@ mod tests {
         let Value::Object(labels) = labels else { panic!("labels are an object") };
         let request = LayoutRequest::default().with_labels(labels);
         LayoutOptions::new(
-            &ComponentOptions::new().with("chunks", 3).with("argmax", true),
+            &ComponentOptions::new().with("chunks", 3).with("argmax", true).with("verify", 8),
             &request,
         )
     }
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn options_and_labels_come_together() {
         let found = options(json!({ "bits.head": 6, "group.head": 0, "scheme": "x" })).unwrap();
-        assert_eq!((found.chunks, found.argmax), (Some(3), true));
+        assert_eq!((found.chunks, found.argmax, found.verify), (Some(3), true, Some(8)));
         assert_eq!(found.bits, Parts { head: Some(6), ..Parts::default() });
         assert_eq!(found.groups.head, Some(0));
         let nothing =

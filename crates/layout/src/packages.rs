@@ -43,22 +43,23 @@ pub fn evaluation(
         .with_metadata(metadata)
 }
 
-/// A package with the functions `infer`, its default, and `prefill`, given by their ids.
-pub fn combined(
+/// A package with several functions, given by their ids and names; the first is its default.
+pub fn combined<'a>(
     step: u32,
     stem: String,
     weight_file: &str,
-    infer: &str,
-    prefill: &str,
+    functions: impl IntoIterator<Item = (&'a str, &'a str)>,
     short_description: String,
     metadata: BTreeMap<String, String>,
 ) -> PackageSpec {
-    PackageSpec::new(stem, PackageKind::Combined, step, weight_file)
-        .with_function(infer, INFER)
-        .with_function(prefill, PREFILL)
-        .with_default_function(INFER)
+    let mut package = PackageSpec::new(stem, PackageKind::Combined, step, weight_file)
         .with_short_description(short_description)
-        .with_metadata(metadata)
+        .with_metadata(metadata);
+    for (id, name) in functions {
+        package = package.with_function(id, name);
+    }
+    package.default_function = package.functions.first().map(|first| first.name.clone());
+    package
 }
 
 /// The id of the function that a call is of.

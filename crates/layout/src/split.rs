@@ -46,6 +46,15 @@ pub fn layers_text(range: LayerRange, layers: u32) -> String {
     }
 }
 
+/// Names as a sentence has them: `infer, prefill and verify_8`.
+pub fn in_words(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

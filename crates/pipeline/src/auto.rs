@@ -46,6 +46,7 @@ pub(super) fn settings(
 ) -> Result<(Settings, Option<String>)> {
     let wishes = Wishes {
         argmax: arguments.argmax,
+        verify: arguments.verify,
         contexts: arguments.contexts.clone(),
         queries: arguments.queries.clone(),
         options: arguments.quantizer.options.clone(),

@@ -7,7 +7,7 @@ use crate::component_options::{self, TypedOption};
 use crate::plugins::Plugins;
 use crate::sizes::{Limits, PartSizes};
 use anemll_codes as codes;
-use anemll_layout::CheckedLayout;
+use anemll_layout::{CheckedLayout, in_words};
 use anemll_plugin_api::data::{
     ComponentManifest, FunctionSpec, Layout, LayoutRequest, ModelDescription, Stage,
 };
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 const CHUNKS: &str = "chunks";
 /// The option of combiners whose head can choose.
 const ARGMAX: &str = "argmax";
+/// The option of combiners that make functions to verify guessed tokens.
+const VERIFY: &str = "verify";
 
 /// A combiner that may be taken.
 pub struct Candidate<'a> {
@@ -31,6 +33,8 @@ pub struct Candidate<'a> {
 pub struct Wishes {
     /// `--argmax`.
     pub argmax: bool,
+    /// `--verify`.
+    pub verify: Option<u64>,
     /// `--contexts`.
     pub contexts: Vec<u64>,
     /// `--queries`.
@@ -42,7 +46,8 @@ pub struct Wishes {
 impl Wishes {
     /// Whether a combiner has what is wished for.
     fn can(&self, candidate: &Candidate<'_>) -> bool {
-        !self.argmax || candidate.has(ARGMAX)
+        let wanted = [(self.argmax, ARGMAX), (self.verify.is_some(), VERIFY)];
+        wanted.iter().all(|(wanted, option)| !wanted || candidate.has(option))
     }
 }
 
@@ -75,13 +80,21 @@ impl<'a> Candidate<'a> {
             .collect();
         found.sort_by_key(|candidate| (candidate.component.preference, candidate.id().to_owned()));
         if found.is_empty() {
-            let what = match (cuts, wishes.argmax) {
-                (true, false) => "no combiner cuts the layers into chunks",
-                (true, true) => "no combiner cuts the layers into chunks and takes --argmax",
-                (false, true) => "no combiner that can be chosen by itself takes --argmax",
-                (false, false) => "no combiner can be chosen by itself",
+            let flags = [(wishes.argmax, "--argmax"), (wishes.verify.is_some(), "--verify")];
+            let flags: Vec<&str> =
+                flags.iter().filter(|(given, _)| *given).map(|(_, flag)| *flag).collect();
+            let flags = in_words(&flags);
+            let what = match (cuts, flags.is_empty()) {
+                (true, true) => "no combiner cuts the layers into chunks".to_owned(),
+                (true, false) => {
+                    format!("no combiner cuts the layers into chunks and takes {flags}")
+                }
+                (false, false) => {
+                    format!("no combiner that can be chosen by itself takes {flags}")
+                }
+                (false, true) => "no combiner can be chosen by itself".to_owned(),
             };
-            return Err(plugins.not_found(Stage::Combiner, what));
+            return Err(plugins.not_found(Stage::Combiner, &what));
         }
         Ok(found)
     }
@@ -116,6 +129,7 @@ impl<'a> Candidate<'a> {
         let flags = [
             ("--chunk", CHUNKS, chunks.map(Value::from)),
             ("--argmax", ARGMAX, argmax),
+            ("--verify", VERIFY, wishes.verify.map(Value::from)),
             ("--contexts", "contexts", list(&wishes.contexts)),
             ("--queries", "queries", list(&wishes.queries)),
         ];

@@ -62,6 +62,9 @@ pub struct ConvertRequest {
     pub prefix: Option<String>,
     /// Whether the head gives indices and values in place of logits.
     pub argmax: bool,
+    /// Tokens of the function that verifies guesses, where one is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<u64>,
     /// Pieces of the head; the frontend's choice when absent.
     pub split_lm_head: Option<u64>,
     /// Which weight the head has, where two are there.
@@ -132,6 +135,7 @@ impl ConvertRequest {
             max_chunk_mb: 950,
             prefix: None,
             argmax: false,
+            verify: None,
             split_lm_head: None,
             head: None,
             quantizer: QuantizerChoice::default(),

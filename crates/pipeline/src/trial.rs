@@ -43,6 +43,7 @@ impl Trial {
             only: None,
             force: true,
             argmax: false,
+            verify: None,
             ..request.clone()
         };
         convert::run(&request, plugins, "", show)?;

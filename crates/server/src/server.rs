@@ -89,17 +89,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address, and opens an engine for each of `slots` slots, of a model that writes.
+    /// Takes the address, and opens an engine for each of `slots` slots, of a model that writes; `draft`
+    /// says who guesses tokens.
     ///
     /// # Errors
     /// [`codes::SERVER_ADDRESS`]: the address is in use or not of this machine;
     /// [`codes::SERVER_KEY`]: others could ask, and there is no key; the chat template's, and those of
-    /// `open`.
+    /// `open` and `draft`.
     pub fn new(
         options: Options,
         slots: usize,
         tokenizer: Tokenizer,
         open: impl FnMut() -> Result<Engine>,
+        draft: impl Fn(&mut Generator) -> Result<()>,
     ) -> Result<Self> {
         let base = Base::new(&options, slots)?;
         let engines = opened(slots, open)?;
@@ -130,9 +132,10 @@ impl Server {
             let sampler = Sampler::new(Sampling::GREEDY, Some(0));
             let mut generator = Generator::new(engine, sampler, served.tokenizer.stop_tokens());
             generator.set_exact_reuse(true);
-            generator
+            draft(&mut generator)?;
+            Ok(generator)
         };
-        let generators = engines.into_iter().map(generator).collect();
+        let generators = engines.into_iter().map(generator).collect::<Result<_>>()?;
         let metrics = Arc::new(Metrics::default());
         let slots = Slots::start(generators, options.queue, &served, &metrics)?;
         Ok(base.serving(about, Model::Text(served, slots), metrics, options.keys, notes))

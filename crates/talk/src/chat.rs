@@ -127,6 +127,7 @@ impl<'a> Chat<'a> {
                 "prompt_tokens": done.prompt_tokens,
                 "tokens": done.tokens,
                 "tokens_per_second": done.rate(),
+                "guesses": done.guesses,
                 "end": done.end.name(),
             });
             return (self.console.print)(&format!("{object}\n"));

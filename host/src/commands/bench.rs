@@ -1,6 +1,7 @@
 //! `bench`: how fast a conversion runs here.
 
-use crate::arguments::{ConversionArguments, count};
+use crate::arguments::{ConversionArguments, DraftArguments, count};
+use anemll_generation::generation::Guesses;
 use anemll_generation::speed::{self, Speed, Work};
 use anemll_pipeline::plugins::Plugins;
 use anemll_plugin_api::Result;
@@ -31,6 +32,9 @@ pub struct BenchArguments {
     /// Compute as eval does, in float32, and not in the fastest way.
     #[arg(long)]
     pub exact: bool,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub draft: DraftArguments,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
@@ -46,7 +50,7 @@ pub fn run(arguments: &BenchArguments, plugins: &Plugins) -> Result<()> {
         false => plugins.runtime(&arguments.runtime)?,
     };
     let (prompt, tokens, rounds) = (arguments.prompt_tokens, arguments.tokens, arguments.rounds);
-    let work = Work { prompt, tokens, rounds };
+    let work = Work { prompt, tokens, rounds, draft: (&arguments.draft).into() };
     let bar = Bar::new("running", rounds, Unit::Count("rounds"));
     let meta = arguments.conversion.meta();
     let host = anemll_services::host();
@@ -59,9 +63,13 @@ fn text(speed: &Speed) -> String {
     let Speed { prompt_tokens, tokens, context, threads, .. } = speed;
     let memory = |bytes| format!("memory       {} at most\n", anemll_terminal::size(bytes));
     let memory = speed.peak_memory.map(memory);
+    let guesses = match speed.guesses {
+        Guesses { made: 0, .. } => String::new(),
+        Guesses { made, right } => format!("guesses      {right} of {made} were right\n"),
+    };
     format!(
         "prompt       {:.1} tokens/s ({prompt_tokens} tokens)\n\
-         generating   {:.1} tokens/s ({tokens} tokens)\n\
+         generating   {:.1} tokens/s ({tokens} tokens)\n{guesses}\
          first token  {:.2} s after the start, opening {:.2} s of it\n{}\
          with         {threads} {}, a context of {context} tokens\n",
         speed.prompt_tokens_per_second,

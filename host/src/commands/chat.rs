@@ -1,8 +1,11 @@
 //! `chat`: a conversation with a conversion, on a terminal, in a pipe, or of one question.
 
-use crate::arguments::{ConversionArguments, PromptArguments, SamplingArguments, count};
+use crate::arguments::{
+    ConversionArguments, DraftArguments, PromptArguments, SamplingArguments, count,
+};
 use anemll_generation::chat_template;
 use anemll_generation::conversation::Conversation;
+use anemll_generation::drafting::Draft;
 use anemll_generation::opening::{self, Choice, Files, Opened};
 use anemll_generation::settings::Suggestion;
 use anemll_generation::transcript::Transcript;
@@ -58,6 +61,9 @@ pub struct ChatArguments {
     /// Print one JSON object for each answer, a line each, instead of the answers.
     #[arg(long)]
     pub json: bool,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub draft: DraftArguments,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArguments,
@@ -73,8 +79,8 @@ pub fn run(arguments: &ChatArguments, plugins: &Plugins) -> Result<()> {
         arguments.save.as_deref().map_or_else(|| Ok(Transcript::unsaved()), Transcript::new)?;
     let meta = arguments.conversion.meta();
     let files = Files { meta: &meta, tokenizer: arguments.tokenizer.as_deref() };
-    let opened =
-        open(files, &arguments.runtime, plugins, &arguments.sampling, Suggestion::for_chat)?;
+    let (how, draft) = (&arguments.sampling, (&arguments.draft).into());
+    let opened = open(files, &arguments.runtime, plugins, (how, &draft), Suggestion::for_chat)?;
     let Opened { tokenizer, mut generator, stop, .. } = opened;
     generator.set_single_token(arguments.single_token);
     let name = generator.engine().conversion().name();
@@ -115,10 +121,10 @@ pub(super) fn open(
     files: Files<'_>,
     runtime: &str,
     plugins: &Plugins,
-    sampling: &SamplingArguments,
+    (sampling, draft): (&SamplingArguments, &Draft),
     suggest: fn(&serde_json::Value) -> Suggestion,
 ) -> Result<Opened> {
-    let choice = Choice { wanted: &sampling.wanted(), seed: sampling.seed, suggest };
+    let choice = Choice { wanted: &sampling.wanted(), seed: sampling.seed, suggest, draft };
     let runtime = plugins.runtime(runtime)?;
     let mut opened = opening::open(files, runtime.as_ref(), &services::host(), choice)?;
     for note in &opened.notes {

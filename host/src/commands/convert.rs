@@ -70,6 +70,10 @@ pub struct ConvertArguments {
     /// Let the model return the index of the largest logit of each piece instead of the logits.
     #[arg(long)]
     pub argmax: bool,
+    /// Also a function that takes N tokens and gives the logits of each: chat, generate and serve then
+    /// guess tokens and verify N at once.
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub verify: Option<u64>,
     /// Pieces that the output head is split into; default by architecture.
     #[arg(long, value_name = "N", value_parser = count)]
     pub split_lm_head: Option<u64>,
@@ -167,6 +171,7 @@ impl From<&ConvertArguments> for ConvertRequest {
             max_chunk_mb: typed.max_chunk_mb,
             prefix: typed.prefix.clone(),
             argmax: typed.argmax,
+            verify: typed.verify,
             split_lm_head: typed.split_lm_head,
             head: typed.head.map(Into::into),
             quantizer: typed.quantizer.with_window_cache(&typed.window_cache),

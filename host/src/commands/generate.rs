@@ -1,6 +1,8 @@
 //! `generate`: continues a text.
 
-use crate::arguments::{ConversionArguments, PromptArguments, SamplingArguments, count};
+use crate::arguments::{
+    ConversionArguments, DraftArguments, PromptArguments, SamplingArguments, count,
+};
 use crate::commands::chat::open;
 use anemll_generation::generation::bounded;
 use anemll_generation::opening::{Files, Opened};
@@ -39,6 +41,9 @@ pub struct GenerateArguments {
     pub json: bool,
     #[expect(missing_docs, reason = "it would become help text")]
     #[command(flatten)]
+    pub draft: DraftArguments,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
     pub sampling: SamplingArguments,
 }
 
@@ -47,8 +52,9 @@ pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
     let text = arguments.prompt.text()?.unwrap_or_default();
     let meta = arguments.conversion.meta();
     let files = Files { meta: &meta, tokenizer: None };
-    let how = &arguments.sampling;
-    let opened = open(files, &arguments.runtime, plugins, how, Suggestion::for_continuation)?;
+    let (how, draft) = (&arguments.sampling, (&arguments.draft).into());
+    let opened =
+        open(files, &arguments.runtime, plugins, (how, &draft), Suggestion::for_continuation)?;
     let Opened { tokenizer, mut generator, stop, .. } = opened;
     let context = generator.context();
     let prompt = tokenizer.encode_bounded(&text, true, context as u64)?;
@@ -74,6 +80,7 @@ pub fn run(arguments: &GenerateArguments, plugins: &Plugins) -> Result<()> {
             "prompt_tokens": answer.prompt_tokens,
             "tokens": answer.tokens,
             "tokens_per_second": answer.rate(),
+            "guesses": answer.guesses,
             "end": answer.end.name(),
         }));
     }

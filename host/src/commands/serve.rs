@@ -1,6 +1,7 @@
 //! `serve`: a conversion over HTTP, as OpenAI's clients ask for answers.
 
-use crate::arguments::ConversionArguments;
+use crate::arguments::{ConversionArguments, DraftArguments};
+use anemll_generation::drafting::Draft;
 use anemll_generation::embedder::{Embedder, gives_vectors};
 use anemll_generation::engine::Engine;
 use anemll_pipeline::plugins::Plugins;
@@ -44,6 +45,9 @@ pub struct ServeArguments {
     /// Directory with the tokenizer's files (default: that of meta.yaml).
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
+    #[expect(missing_docs, reason = "it would become help text")]
+    #[command(flatten)]
+    pub draft: DraftArguments,
     /// Runtime plugin.
     #[arg(long, value_name = "ID", default_value = "cpu")]
     pub runtime: String,
@@ -60,13 +64,16 @@ pub fn run(arguments: &ServeArguments, plugins: &Plugins) -> Result<()> {
     options.keys = arguments.api_key_file.as_deref().map(Keys::read).transpose()?;
     let tokenizer = Tokenizer::open(arguments.tokenizer.as_deref().unwrap_or(beside))?;
     let runtime = plugins.runtime(&arguments.runtime)?;
-    let slots = arguments.slots.into();
+    let (slots, draft) = (arguments.slots.into(), Draft::from(&arguments.draft));
     let server = match gives_vectors(&meta)? {
         true => Server::of_vectors(options, slots, tokenizer, || {
             Embedder::open(&meta, runtime.as_ref(), &host)
         }),
         false => {
-            Server::new(options, slots, tokenizer, || Engine::open(&meta, runtime.as_ref(), &host))
+            let open = || Engine::open(&meta, runtime.as_ref(), &host);
+            Server::new(options, slots, tokenizer, open, |generator| {
+                draft.apply(generator, runtime.as_ref(), &host)
+            })
         }
     }?;
     for note in server.notes() {

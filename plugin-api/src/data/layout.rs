@@ -216,6 +216,10 @@ pub struct RunOrder {
     pub prefill: Vec<RunStep>,
     /// A batch of tokens to all logits.
     pub evaluate: Vec<RunStep>,
+    /// A few tokens to all logits, in the state that `infer` has: how guessed tokens are verified. The
+    /// tokens behind the first wrong one are then run again from there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verify: Vec<RunStep>,
     /// A batch of tokens to the vector of their text; a model that gives vectors has no other calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embed: Vec<RunStep>,
@@ -239,6 +243,7 @@ builders! {
         with_infer(infer: Vec<RunStep>);
         with_prefill(prefill: Vec<RunStep>);
         with_evaluate(evaluate: Vec<RunStep>);
+        with_verify(verify: Vec<RunStep>);
         with_embed(embed: Vec<RunStep>);
         with_feeds(feeds: BTreeMap<String, String>);
     }

@@ -119,7 +119,8 @@ fn what_ships_is_what_replaces_its_parts() {
     layout.functions = ["a", "b"].map(|id| function(id, Some((0, 1)), false)).to_vec();
     layout.weight_files = vec![WeightFile::new("w", ["a", "b"])];
     let one = part(1, "a".to_owned(), "w", "a", text().0, text().1);
-    let both = combined(2, "both".to_owned(), "w", "a", "b", text().0, text().1);
+    let both =
+        combined(2, "both".to_owned(), "w", [("a", "infer"), ("b", "prefill")], text().0, text().1);
     let check = evaluation("e".to_owned(), "w", "b", text().0, text().1);
     layout.run = RunOrder::default().with_infer(vec![both.call("infer")]);
     layout.packages = vec![one, both, check];

@@ -1,9 +1,9 @@
 //! Names, functions, packages and run order of the chunked layout.
 
 use anemll_layout::{
-    INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
-    embed_in_chunks, evaluation, file_key, group_keys, head_keys, layer_ranges, layers_text,
-    lut_key, part, prefix,
+    INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, Verify, anemll, check_model, combined,
+    common_keys, embed_in_chunks, evaluation, file_key, group_keys, head_keys, in_words,
+    layer_ranges, layers_text, lut_key, part, prefix,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
@@ -24,6 +24,11 @@ const EMBEDDINGS: &str = "embeddings";
 const HEAD: &str = "lm_head";
 /// Id of the head's function for evaluation, which always gives all logits.
 const EVALUATE_HEAD: &str = "evaluate.lm_head";
+/// Ids of the functions of embeddings and head that verify guesses.
+const VERIFY_EMBEDDINGS: &str = "verify.embeddings";
+const VERIFY_HEAD: &str = "verify.lm_head";
+/// What the functions of the layers that verify guesses are for.
+const VERIFY: &str = "verify";
 
 /// Chunks when none are asked for, as ANEMLL's script has it.
 const DEFAULT_CHUNKS: u32 = 2;
@@ -38,7 +43,8 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     }
     let ranges = layer_ranges(model.layers, count)?;
     let prefix = prefix(model, options)?;
-    let parts = Parts { model, options, prefix: &prefix };
+    let verify = Verify::new(model, options)?;
+    let parts = Parts { model, options, prefix: &prefix, verify: verify.as_ref() };
 
     let chunks: Vec<Chunk> =
         (1u32..).zip(ranges).map(|(number, layers)| Chunk { number, count, layers }).collect();
@@ -59,39 +65,51 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     head_keys(&mut meta, model, options, &[INFER, PREFILL]);
     group_keys(&mut meta, options);
 
-    let first = embeddings.call(MAIN);
-    let through = |packages: &[PackageSpec], function: &str| {
+    let through = |packages: &[PackageSpec], first: &str, function: &str| {
         let chunks = packages.iter().map(|package| package.call(function));
-        std::iter::once(first.clone()).chain(chunks).collect::<Vec<_>>()
+        std::iter::once(embeddings.call(first)).chain(chunks).collect::<Vec<_>>()
     };
     let mut run = RunOrder::default()
-        .with_infer(through(&combined, INFER))
-        .with_prefill(through(&combined, PREFILL))
-        .with_evaluate(through(&evaluate, MAIN))
+        .with_infer(through(&combined, MAIN, INFER))
+        .with_prefill(through(&combined, MAIN, PREFILL))
+        .with_evaluate(through(&evaluate, MAIN, MAIN))
         .with_feeds(anemll::feeds());
     run.infer.push(head.call(MAIN));
     run.evaluate.push(evaluate_head.call(MAIN));
+    if let Some(verify) = &verify {
+        run.verify = through(&combined, &verify.name, &verify.name);
+        run.verify.push(head.call(verify.name.clone()));
+        verify.meta(&mut meta);
+    }
 
-    let mut weight_files = vec![WeightFile::new(EMBEDDINGS, [EMBEDDINGS])];
+    let wanted = |id: &'static str| verify.is_some().then(|| id.to_owned());
+    let ends = |id: &str, other: &'static str| {
+        std::iter::once(id.to_owned()).chain(wanted(other)).collect::<Vec<_>>()
+    };
+    let mut weight_files = vec![WeightFile::new(EMBEDDINGS, ends(EMBEDDINGS, VERIFY_EMBEDDINGS))];
     // infer first: it has every weight of its chunk, so that the others add none.
     weight_files.extend(chunks.iter().map(|chunk| {
-        WeightFile::new(
-            &chunk.weight_file(),
-            [&chunk.function(INFER), &chunk.function(PREFILL), &chunk.function("evaluate")],
-        )
+        let purposes = [INFER, PREFILL, "evaluate"].into_iter();
+        let purposes = purposes.chain(verify.is_some().then_some(VERIFY));
+        WeightFile::new(&chunk.weight_file(), purposes.map(|purpose| chunk.function(purpose)))
     }));
-    weight_files.push(WeightFile::new(HEAD, [HEAD, EVALUATE_HEAD]));
+    let mut of_head = ends(HEAD, VERIFY_HEAD);
+    of_head.push(EVALUATE_HEAD.to_owned());
+    weight_files.push(WeightFile::new(HEAD, of_head));
 
-    let mut packages = vec![embeddings, head];
+    let mut packages = parts.ends(embeddings, head);
     packages.extend(chunks.iter().map(|chunk| parts.infer(chunk)));
     packages.extend(chunks.iter().map(|chunk| parts.prefill(chunk)));
+    if let Some(verify) = &verify {
+        packages.extend(chunks.iter().map(|chunk| parts.verify(verify, chunk)));
+    }
     packages.extend(combined);
     packages.extend(evaluate);
     packages.push(evaluate_head);
 
     Ok(Layout::new(crate::ID, prefix)
         .with_steps(STEPS.iter().copied())
-        .with_functions(functions(&chunks, options.argmax))
+        .with_functions(functions(&chunks, options.argmax, verify.as_ref()))
         .with_weight_files(weight_files)
         .with_packages(packages)
         .with_meta(meta)
@@ -119,7 +137,7 @@ impl Chunk {
 }
 
 /// All functions, in the order of the steps.
-fn functions(chunks: &[Chunk], argmax: bool) -> Vec<FunctionSpec> {
+fn functions(chunks: &[Chunk], argmax: bool, verify: Option<&Verify>) -> Vec<FunctionSpec> {
     let ends = |id: &str, embedding: bool, purpose: Purpose, argmax: bool| {
         FunctionSpec::new(id, purpose)
             .with_embedding(embedding)
@@ -138,6 +156,14 @@ fn functions(chunks: &[Chunk], argmax: bool) -> Vec<FunctionSpec> {
         }));
     }
     functions.push(ends(EVALUATE_HEAD, false, Purpose::Evaluate, false));
+    let Some(Verify { tokens, .. }) = verify else { return functions };
+    let guesses = |function: FunctionSpec| function.with_tokens(*tokens);
+    functions.push(guesses(ends(VERIFY_EMBEDDINGS, true, Purpose::Evaluate, false)));
+    functions.push(guesses(ends(VERIFY_HEAD, false, Purpose::Evaluate, false)));
+    functions.extend(chunks.iter().map(|chunk| {
+        let function = FunctionSpec::new(chunk.function(VERIFY), Purpose::Evaluate);
+        guesses(function.with_layers(chunk.layers))
+    }));
     functions
 }
 
@@ -146,6 +172,7 @@ struct Parts<'a> {
     model: &'a ModelDescription,
     options: &'a LayoutOptions,
     prefix: &'a str,
+    verify: Option<&'a Verify>,
 }
 
 impl<'a> Parts<'a> {
@@ -168,29 +195,53 @@ impl<'a> Parts<'a> {
         format!("{} {layers}", self.model.architecture)
     }
 
+    /// The package that apps load: a part, or where guesses are verified a combined one.
     fn embeddings(&self) -> PackageSpec {
         let bits = self.options.bits.embeddings;
-        part(
-            EMBEDDINGS_STEP,
-            anemll::stem(self.prefix, anemll::EMBEDDINGS, bits, None),
-            EMBEDDINGS,
-            EMBEDDINGS,
-            format!("{} token embeddings", self.model.architecture),
-            self.metadata().bits(bits).finish(),
-        )
+        let stem = anemll::stem(self.prefix, anemll::EMBEDDINGS, bits, None);
+        let text = format!("{} token embeddings", self.model.architecture);
+        let metadata = self.metadata().bits(bits);
+        let Some(Verify { name, .. }) = self.verify else {
+            return part(EMBEDDINGS_STEP, stem, EMBEDDINGS, EMBEDDINGS, text, metadata.finish());
+        };
+        let functions = [(EMBEDDINGS, MAIN), (VERIFY_EMBEDDINGS, name)];
+        let metadata = metadata.functions(&[MAIN, name]).finish();
+        combined(COMBINE_STEP, stem, EMBEDDINGS, functions, text, metadata)
     }
 
+    /// As [`Self::embeddings`].
     fn head(&self) -> PackageSpec {
         let bits = self.options.bits.head;
         let gives = if self.options.argmax { "largest logit of each piece" } else { "logits" };
-        part(
-            HEAD_STEP,
-            anemll::stem(self.prefix, anemll::HEAD, bits, None),
-            HEAD,
-            HEAD,
-            format!("{} head: {gives}", self.model.architecture),
-            self.metadata().bits(bits).head(self.options.argmax).finish(),
-        )
+        let stem = anemll::stem(self.prefix, anemll::HEAD, bits, None);
+        let text = format!("{} head: {gives}", self.model.architecture);
+        let metadata = self.metadata().bits(bits).head(self.options.argmax);
+        let Some(Verify { name, .. }) = self.verify else {
+            return part(HEAD_STEP, stem, HEAD, HEAD, text, metadata.finish());
+        };
+        let functions = [(HEAD, MAIN), (VERIFY_HEAD, name)];
+        let metadata = metadata.functions(&[MAIN, name]).finish();
+        combined(COMBINE_STEP, stem, HEAD, functions, text, metadata)
+    }
+
+    /// Embeddings and head, as apps load them, with the parts that they are combined from.
+    fn ends(&self, embeddings: PackageSpec, head: PackageSpec) -> Vec<PackageSpec> {
+        let Some(verify) = self.verify else { return vec![embeddings, head] };
+        let alone = |step, whole: &PackageSpec, place: usize, name: &str| {
+            let mut metadata = whole.metadata.clone();
+            metadata.remove(anemll::FUNCTIONS);
+            let (stem, id) = (format!("{}_{name}", whole.stem), &whole.functions[place].id);
+            let text = format!("{}, {name}", whole.short_description);
+            part(step, stem, &whole.weight_file, id, text, metadata)
+        };
+        vec![
+            alone(EMBEDDINGS_STEP, &embeddings, 0, MAIN),
+            alone(EMBEDDINGS_STEP, &embeddings, 1, &verify.name),
+            alone(HEAD_STEP, &head, 0, MAIN),
+            alone(HEAD_STEP, &head, 1, &verify.name),
+            embeddings,
+            head,
+        ]
     }
 
     fn infer(&self, chunk: &Chunk) -> PackageSpec {
@@ -215,15 +266,30 @@ impl<'a> Parts<'a> {
         )
     }
 
+    fn verify(&self, verify: &Verify, chunk: &Chunk) -> PackageSpec {
+        part(
+            PREFILL_STEP,
+            self.chunk_stem(&verify.name, chunk),
+            &chunk.weight_file(),
+            &chunk.function(VERIFY),
+            format!("{}, {} tokens to be verified", self.layers_text(chunk), verify.tokens),
+            self.chunk_metadata(chunk).finish(),
+        )
+    }
+
     fn combined(&self, chunk: &Chunk) -> PackageSpec {
+        let purposes = [(INFER, INFER), (PREFILL, PREFILL)].into_iter();
+        let purposes = purposes.chain(self.verify.map(|verify| (VERIFY, verify.name.as_str())));
+        let functions: Vec<(String, &str)> =
+            purposes.map(|(purpose, name)| (chunk.function(purpose), name)).collect();
+        let names: Vec<&str> = functions.iter().map(|(_, name)| *name).collect();
         combined(
             COMBINE_STEP,
             self.chunk_stem(anemll::COMBINED, chunk),
             &chunk.weight_file(),
-            &chunk.function(INFER),
-            &chunk.function(PREFILL),
-            format!("{}, functions infer and prefill", self.layers_text(chunk)),
-            self.chunk_metadata(chunk).batch().functions(&[INFER, PREFILL]).finish(),
+            functions.iter().map(|(id, name)| (id.as_str(), *name)),
+            format!("{}, functions {}", self.layers_text(chunk), in_words(&names)),
+            self.chunk_metadata(chunk).batch().functions(&names).finish(),
         )
     }
 

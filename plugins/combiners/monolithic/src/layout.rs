@@ -1,8 +1,9 @@
 //! Names, functions, packages and run order of the monolithic layout.
 
 use anemll_layout::{
-    INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, anemll, check_model, combined, common_keys,
-    embed_whole, evaluation, file_key, group_keys, head_keys, lut_key, part, prefix,
+    INFER, LayoutOptions, MAIN, PREFILL, PartMetadata, Verify, anemll, check_model, combined,
+    common_keys, embed_whole, evaluation, file_key, group_keys, head_keys, in_words, lut_key, part,
+    prefix,
 };
 use anemll_plugin_api::Result;
 use anemll_plugin_api::data::{
@@ -17,6 +18,8 @@ const COMBINE_STEP: u32 = 3;
 
 /// Id of the function for evaluation.
 const EVALUATE: &str = "evaluate";
+/// Id of the function that verifies guesses.
+const VERIFY: &str = "verify";
 /// Id of the only weight file.
 const WEIGHTS: &str = "monolithic";
 
@@ -27,6 +30,7 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
         return embed_whole(crate::ID, model, options);
     }
     let prefix = prefix(model, options)?;
+    let verify = Verify::new(model, options)?;
     let architecture = &model.architecture;
     let metadata = || PartMetadata::new(model, options).bits(options.bits.layers);
 
@@ -46,14 +50,26 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
         format!("{architecture}, {} tokens into the cache", model.batch),
         metadata().batch().finish(),
     );
+    let guesses = verify.as_ref().map(|Verify { tokens, name }| {
+        part(
+            PREFILL_STEP,
+            anemll::stem(&prefix, &format!("{}_{name}", anemll::WHOLE), None, None),
+            WEIGHTS,
+            VERIFY,
+            format!("{architecture}, {tokens} tokens to be verified"),
+            metadata().head(false).finish(),
+        )
+    });
+    let mut functions_of_it = vec![(INFER, INFER), (PREFILL, PREFILL)];
+    functions_of_it.extend(verify.as_ref().map(|verify| (VERIFY, verify.name.as_str())));
+    let names: Vec<&str> = functions_of_it.iter().map(|(_, name)| *name).collect();
     let combined = combined(
         COMBINE_STEP,
         anemll::stem(&prefix, anemll::WHOLE_COMBINED, None, None),
         WEIGHTS,
-        INFER,
-        PREFILL,
-        format!("{architecture}, functions infer and prefill"),
-        metadata().batch().head(options.argmax).functions(&[INFER, PREFILL]).finish(),
+        functions_of_it.iter().copied(),
+        format!("{architecture}, functions {}", in_words(&names)),
+        metadata().batch().head(options.argmax).functions(&names).finish(),
     );
     let evaluate = evaluation(
         anemll::stem(&prefix, "evaluate_monolithic", None, None),
@@ -71,26 +87,33 @@ pub(crate) fn layout(model: &ModelDescription, options: &LayoutOptions) -> Resul
     file_key(&mut meta, "monolithic_model", &combined.stem);
     head_keys(&mut meta, model, options, &[INFER, PREFILL]);
     group_keys(&mut meta, options);
+    let mut run = RunOrder::default()
+        .with_infer(vec![combined.call(INFER)])
+        .with_prefill(vec![combined.call(PREFILL)])
+        .with_evaluate(vec![evaluate.call(MAIN)])
+        .with_feeds(anemll::feeds());
+    if let Some(verify) = &verify {
+        run.verify = vec![combined.call(verify.name.clone())];
+        verify.meta(&mut meta);
+    }
+    // infer first: it has every weight, so that the others add none.
+    let ids = [INFER, PREFILL, EVALUATE].into_iter().chain(verify.as_ref().map(|_| VERIFY));
+    let mut packages = vec![infer, prefill];
+    packages.extend(guesses);
+    packages.extend([combined, evaluate]);
 
     Ok(Layout::new(crate::ID, prefix)
         .with_steps(STEPS.iter().copied())
-        .with_functions(functions(model.layers, options.argmax))
-        // infer first: it has every weight, so that the others add none.
-        .with_weight_files(vec![WeightFile::new(WEIGHTS, [INFER, PREFILL, EVALUATE])])
-        .with_run(
-            RunOrder::default()
-                .with_infer(vec![combined.call(INFER)])
-                .with_prefill(vec![combined.call(PREFILL)])
-                .with_evaluate(vec![evaluate.call(MAIN)])
-                .with_feeds(anemll::feeds()),
-        )
-        .with_packages(vec![infer, prefill, combined, evaluate])
+        .with_weight_files(vec![WeightFile::new(WEIGHTS, ids)])
+        .with_functions(functions(model.layers, options.argmax, verify.as_ref()))
+        .with_run(run)
+        .with_packages(packages)
         .with_meta(meta))
 }
 
-/// The three functions, each from the embedding on. Only the shipped head may leave the choice of
+/// The functions, each from the embedding on. Only the shipped head may leave the choice of
 /// the largest logit to the model; prefill has no head, since no one reads what it gives.
-fn functions(layers: u32, argmax: bool) -> Vec<FunctionSpec> {
+fn functions(layers: u32, argmax: bool, verify: Option<&Verify>) -> Vec<FunctionSpec> {
     let function = |id: &str, purpose: Purpose, head: bool, argmax: bool| {
         FunctionSpec::new(id, purpose)
             .with_embedding(true)
@@ -98,11 +121,15 @@ fn functions(layers: u32, argmax: bool) -> Vec<FunctionSpec> {
             .with_head(head)
             .with_argmax(argmax)
     };
-    vec![
+    let mut functions = vec![
         function(INFER, Purpose::Infer, true, argmax),
         function(PREFILL, Purpose::Prefill, false, false),
         function(EVALUATE, Purpose::Evaluate, true, false),
-    ]
+    ];
+    functions.extend(verify.map(|Verify { tokens, .. }| {
+        function(VERIFY, Purpose::Evaluate, true, false).with_tokens(*tokens)
+    }));
+    functions
 }
 
 #[cfg(test)]

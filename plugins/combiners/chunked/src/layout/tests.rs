@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anemll_layout::Parts as PerPart;
 use anemll_plugin_api::codes;
-use anemll_plugin_api::data::{Manifest, RunStep};
+use anemll_plugin_api::data::{Manifest, PackageKind, RunStep};
 use anemll_plugin_api::{ComponentOptions, Plugin as _, Value};
 use serde_json::json;
 
@@ -306,4 +306,30 @@ fn the_plugin_is_what_its_manifest_says() {
         assert!(ChunkedPlugin::combiner(&component.id, &ComponentOptions::new()).is_ok());
     }
     assert!(ChunkedPlugin::combiner("other", &ComponentOptions::new()).is_err());
+}
+
+#[test]
+fn guesses_are_verified_by_a_function_of_every_package() {
+    let layout = made(4, &LayoutOptions { verify: Some(8), ..options(2) });
+    let verify = [
+        "llama_embeddings:verify_8",
+        "llama_FFN_PF_chunk_01of02:verify_8",
+        "llama_FFN_PF_chunk_02of02:verify_8",
+        "llama_lm_head:verify_8",
+    ];
+    assert_eq!(paths(&layout.run.verify), verify);
+    assert_eq!(paths(&layout.run.infer)[0], "llama_embeddings:main");
+    let combined: BTreeSet<&str> = layout
+        .packages
+        .iter()
+        .filter(|package| package.kind == PackageKind::Combined)
+        .map(|package| package.stem.as_str())
+        .collect();
+    assert!(verify.iter().all(|call| combined.contains(call.split(':').next().unwrap())));
+    let tokens = |id: &str| layout.functions.iter().find(|one| one.id == id).unwrap().tokens;
+    assert!(
+        ["verify.01", "verify.02", "verify.embeddings", "verify.lm_head"].map(tokens)
+            == [Some(8); 4]
+    );
+    assert_eq!(layout.meta["verify_function"], "verify_8");
 }

@@ -144,3 +144,13 @@ fn the_plugin_is_what_its_manifest_says() {
     }
     assert!(MonolithicPlugin::combiner("other", &ComponentOptions::new()).is_err());
 }
+
+#[test]
+fn guesses_are_verified_by_a_third_function() {
+    let layout = layout(&model(2), &LayoutOptions { verify: Some(4), ..options() }).unwrap();
+    let names: Vec<&str> =
+        layout.packages[3].functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["infer", "prefill", "verify_4"]);
+    assert_eq!(layout.run.verify[0].function, "verify_4");
+    assert_eq!(layout.meta["verify_length"], 4);
+}
