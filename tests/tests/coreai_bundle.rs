@@ -1,9 +1,9 @@
-//! Bundles for Apple's Core AI apps: what lies in the folder, what the asset's functions take and give, and that the
-//! package behind it gives the logits of transformers.
+//! Core AI assets of conversions. Bundles for Apple's apps: what lies in the folder, what the asset's functions take and
+//! give, and that the package behind it gives the logits of transformers. Several packages: one asset of all.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_tests::{anemll, evaluate, golden, json, model, refusal, succeed};
+use anemll_tests::{anemll, evaluate, files, golden, json, model, refusal, succeed};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -52,6 +52,11 @@ fn a_bundle_is_what_apps_load_and_gives_the_logits_of_transformers() {
     let inputs: Vec<&str> =
         ports(&asset, "extend_64_32", "inputs").into_iter().map(|(name, _)| name).collect();
     assert_eq!(inputs, ["transformer_input", "position_ids", "causal_mask", "in_step"]);
+    let checked = json(anemll().arg("check").arg(&output).arg("--json"));
+    assert_eq!((&checked["form"], &checked["faults"]), (&"static".into(), &Value::Array(vec![])));
+    let told =
+        refusal(anemll().arg("export").arg(&output).arg("--to").arg(folder.path().join("to")));
+    assert!(told.contains("copy metadata.json, ") && told.contains("tokenizer/"), "{told}");
     // The package that the asset was made of.
     let told = evaluate(&output, &golden("tiny-llama"), "logits.npy", &["--path", "evaluate"]);
     assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
@@ -61,6 +66,93 @@ fn a_bundle_is_what_apps_load_and_gives_the_logits_of_transformers() {
         "logits.npy",
         &["--path", "prefill", "--prefill-tokens", "288"],
     );
+    assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
+    std::fs::remove_file(output.join("tokenizer/tokenizer.json")).unwrap();
+    let told = refusal(anemll().arg("check").arg(&output));
+    assert!(told.contains("A0506") && told.contains("tokenizer.json: it is missing"), "{told}");
+}
+
+#[test]
+fn the_packages_of_a_conversion_become_one_asset() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let convert = |output: &Path, arguments: &[&str]| {
+        let mut command = anemll();
+        command.args(["convert", "--combiner", "chunked", "--lut", "none", "--compiler", "coreai"]);
+        command.args(["--no-tokenizer", "--runtime", "none", "--model"]).arg(model("tiny-llama"));
+        succeed(command.arg("--output").arg(output).args(arguments));
+        let entries = std::fs::read_dir(output).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        let mut assets: Vec<String> = names.filter(|name| name.ends_with(".aimodel")).collect();
+        assets.sort();
+        assets
+    };
+    let assets = convert(&output, &[]);
+    let [name] = assets.as_slice() else { panic!("{assets:?}") };
+    let asset = json(anemll().arg("inspect").arg(output.join(name)).arg("--json"));
+    let functions: Vec<&str> = asset["functions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "embeddings",
+        "embeddings_1x64",
+        "infer_01",
+        "infer_02",
+        "lm_head",
+        "prefill_01",
+        "prefill_02",
+    ];
+    assert_eq!(functions, expected);
+    // Both functions of a chunk have its weights.
+    let shared = asset["sharing"].as_array().unwrap();
+    let both = |chunk: &str| {
+        let names = [format!("infer_{chunk}"), format!("prefill_{chunk}")];
+        shared.iter().any(|group| group["functions"] == serde_json::json!(names))
+    };
+    assert!(both("01") && both("02"), "{shared:?}");
+    succeed(anemll().arg("check").arg(output.join(name)));
+    // The same bytes afterwards, by its description; and nothing is there to be done again.
+    let again = folder.path().join("again");
+    let mut compile = anemll();
+    succeed(
+        compile.args(["compile", "--compiler", "coreai", "--output-dir"]).arg(&again).arg(&output),
+    );
+    assert_eq!(files(&again.join(name)), files(&output.join(name)));
+    assert_eq!(convert(&output, &[]), assets);
+    assert_eq!(files(&again.join(name)), files(&output.join(name)));
+    let apart = convert(&folder.path().join("apart"), &["-O", "coreai.joined=false"]);
+    assert_eq!(apart.len(), 4, "{apart:?}");
+    assert!(!apart.contains(name));
+}
+
+#[test]
+fn a_dynamic_bundle_has_one_function_for_any_number_of_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let arguments = ["-O", "coreai-bundle.form=dynamic", "--context", "320", "--skip-quality"];
+    succeed(&mut command(&output, &arguments));
+    let checked = json(anemll().arg("check").arg(&output).arg("--json"));
+    assert_eq!((&checked["form"], &checked["faults"]), (&"dynamic".into(), &Value::Array(vec![])));
+    let asset =
+        json(anemll().arg("inspect").arg(output.join("llama_coreai.aimodel")).arg("--json"));
+    let shapes = |kind| {
+        let ports = ports(&asset, "main", kind).into_iter();
+        ports.map(|(name, port)| (name, port["shape"].clone())).collect::<Vec<_>>()
+    };
+    let any = |shape: &str| serde_json::from_str::<Value>(shape).unwrap();
+    let ids = any("[1, null]");
+    assert_eq!(shapes("inputs"), [("input_ids", ids.clone()), ("position_ids", ids)]);
+    let cache = shapes("states").swap_remove(0);
+    assert_eq!((cache.0, &cache.1[3]), ("keyCache", &Value::Null));
+    assert_eq!(shapes("outputs"), [("logits", any("[1, null, 1024]"))]);
+    // The package, whose functions are cases of it.
+    let told = evaluate(&output, &golden("tiny-llama"), "logits.npy", &["--path", "evaluate"]);
+    assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
+    let arguments = ["--path", "prefill", "--prefill-tokens", "192"];
+    let told = evaluate(&output, &golden("tiny-llama"), "logits.npy", &arguments);
     assert!(told["cosine_min"].as_f64().unwrap() > 0.9999, "{told}");
 }
 
@@ -80,6 +172,15 @@ fn what_a_bundle_cannot_be_is_refused() {
         let told = refused(arguments);
         assert!(told.contains(expected), "{arguments:?}: {told}");
     }
+    // Its window is cut out of the context, which may be smaller.
+    let windows = folder.path().join("windows");
+    let mut convert = anemll();
+    convert.args(["convert", "--combiner", "coreai-bundle", "-O", "coreai-bundle.form=dynamic"]);
+    convert.args(["--lut", "none", "--context", "256", "--no-tokenizer", "--runtime", "none"]);
+    convert.args(["--compiler", "none", "--model"]).arg(model("variants/gemma3"));
+    succeed(convert.arg("--output").arg(&windows));
+    let told = refusal(anemll().args(["compile", "--compiler", "coreai"]).arg(&windows));
+    assert!(told.contains("A0602") && told.contains("layers with a window"), "{told}");
     let mut other = anemll();
     other.args(["convert", "--combiner", "monolithic", "--contexts", "64", "--model"]);
     let told =

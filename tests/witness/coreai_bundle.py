@@ -1,4 +1,4 @@
-"""What Apple's own runtime for Linux says of a static language-model bundle that this project wrote.
+"""What Apple's own runtime for Linux says of a language-model bundle that this project wrote.
 
     python coreai_bundle.py BUNDLE GOLDEN [BUNDLE GOLDEN ...] [--tokens N]
 
@@ -9,7 +9,8 @@ call; a text goes in blocks that begin at multiples of their length; the mask is
 caches are arrays that the asset's descriptor makes. Every `extend` function of the largest context computes all of the text, and a text is taken in
 as the apps choose functions, `prompt_opt` first, then decoded token by token. Smaller contexts are looked at, but not run: this
 runtime makes caches too small whose rows are aligned for a larger context (their strides reach beyond their memory), so they
-are run as the largest of a bundle of their own. Needs Python 3.11 with `coreai-core` 1.0.0b3,
+are run as the largest of a bundle of their own. A bundle of the dynamic form runs its one function over the whole text, then a prompt and
+token by token, with caches that grow. Needs Python 3.11 with `coreai-core` 1.0.0b3,
 which ends the process on bad input: so each bundle has a child process, two at a time. One line for each bundle on stdout; the exit code is
 0 if all is well, 1 if not, 2 where coreai-core is not installed.
 """
@@ -158,6 +159,46 @@ async def as_apps(text, queries, prompt):
     return numpy.array(found)
 
 
+def check_main(function, language):
+    import numpy
+
+    assert list(function.input_names) == ["input_ids", "position_ids"], function.input_names
+    for name in function.input_names:
+        one = function.input_descriptor(name)
+        assert len(one.shape) == 2 and one.shape[0] == 1 and numpy.dtype(one.dtype) == numpy.int32, one
+    assert set(function.state_names) == {"keyCache", "valueCache"} == set(language["states"]), function.state_names
+
+
+async def dynamic(function, ids, blocks, capacity):
+    """The logits of a text, in calls of so many tokens; caches begin with so many positions, and are doubled."""
+    import numpy
+    from coreai.runtime import NDArray
+
+    shapes = {name: list(function.desc.state_descriptor(name).shape) for name in function.desc.state_names}
+    held = {name: numpy.zeros((*shape[:3], capacity, shape[4]), numpy.float16) for name, shape in shapes.items()}
+    found, done = [], 0
+    for block in blocks:
+        after = done + block
+        while capacity < after:
+            capacity *= 2
+        for name, array in held.items():
+            grown = numpy.zeros((*array.shape[:3], capacity, array.shape[4]), numpy.float16)
+            grown[:, :, :, : array.shape[3]] = array
+            held[name] = grown
+        states = {name: NDArray(array) for name, array in held.items()}
+        inputs = {
+            "input_ids": NDArray(numpy.array([ids[done:after]], numpy.int32)),
+            "position_ids": NDArray(numpy.arange(after, dtype=numpy.int32)[None]),
+        }
+        outputs = await function(inputs, states)
+        held = {name: numpy.array(array.numpy()) for name, array in states.items()}
+        logits = next(iter(outputs.values())).numpy().astype(numpy.float32)
+        assert logits.shape[:2] == (1, block), logits.shape
+        found.append(logits[0])
+        done = after
+    return numpy.concatenate(found)
+
+
 async def run(bundle, golden, count):
     import numpy
     from coreai.authoring import AIModelAsset
@@ -175,6 +216,13 @@ async def run(bundle, golden, count):
         compared.append(coreai_witness.compare(found, rows))
 
     async with AIModelAsset.load(asset).executable() as model:
+        if "load_embeddings" not in model.function_names:
+            function = model.load_function("main")
+            check_main(function.desc, language)
+            for blocks, capacity in [([len(ids)], 256), ([len(ids) // 2] + [1] * 8, 16), ([5, 1, 7], 8)]:
+                total = sum(blocks)
+                compare(await dynamic(function, ids, blocks, capacity), expected[:total])
+            return tell(bundle, golden, "the dynamic form", len(ids), compared)
         contexts, queries = check_functions(model, language)
         functions = {name: model.load_function(name) for name in model.function_names}
         table = (await functions["load_embeddings"]({}))["embedding_table"]
@@ -187,11 +235,17 @@ async def run(bundle, golden, count):
         prompt = max(1, len(fitting) - 8)
         found = await as_apps(text, queries, prompt)
         compare(found, expected[prompt - 1 : len(fitting)])
+    return tell(bundle, golden, f"contexts={contexts} queries={queries}", len(fitting), compared)
+
+
+def tell(bundle, golden, form, tokens, compared):
+    import numpy
+
     errors = numpy.concatenate([errors for errors, _, _ in compared])
     clear, equal = sum(clear for _, clear, _ in compared), sum(equal for _, _, equal in compared)
     largest = KNOWN_BEYOND.get(golden.name, LARGEST_ERROR)
     good = bool(errors.max() <= largest and errors.mean() <= LARGEST_ERROR and 0 < clear == equal)
-    print(f"{'ok' if good else 'WRONG'} {bundle} contexts={contexts} queries={queries} tokens={len(fitting)}: largest relative L2 "
+    print(f"{'ok' if good else 'WRONG'} {bundle} {form} tokens={tokens}: largest relative L2 "
           f"{errors.max():.4f}, mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
     return 0 if good else 1
 

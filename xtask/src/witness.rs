@@ -3,8 +3,8 @@
 //! Converts every shipped model that a plugin takes, in several layouts, and runs
 //! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
 //! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. With
-//! `--coreai`, Core AI assets go through Apple's own runtime instead, which takes minutes;
-//! `--environment` only makes the virtual environment.
+//! `--coreai`, Core AI assets of all kinds go through Apple's own runtime instead, which takes minutes; two do in any
+//! case, where that can be had. `--environment` only makes the virtual environment.
 
 mod coreai;
 
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::command::{cargo, run as run_command, run_all, workspace_root};
 use crate::{Result, artifacts, no_arguments};
+use coreai::Part;
 
 /// The layouts: a name, and the flags of `convert`. The first is enough for most models.
 const LAYOUTS: &[(&str, &[&str])] = &[
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
     let built = artifacts::build("dev")?;
     if only_coreai {
-        return coreai::run(&root, &target, &built, &python);
+        return coreai::run((&root, &target), &built, &python, Part::Whole);
     }
     let output = target.join("witness-packages");
     if output.exists() {
@@ -106,7 +107,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Command::new(&python).current_dir(&root).arg(witness.join("witness.py")).arg(&output),
     )?;
     compare_palettes(&root, &target, &python, &output)?;
-    combine_foreign(&root, &target, &python, &built.host)
+    combine_foreign(&root, &target, &python, &built.host)?;
+    coreai::run((&root, &target), &built, &python, Part::Small)
 }
 
 /// Packages that coremltools makes, combined and split by the program.

@@ -4,7 +4,7 @@
 use crate::builder::{BlockBuilder, Value};
 use crate::element::ElementType;
 use crate::program::Block;
-use crate::types::{TensorType, Type};
+use crate::types::{DYNAMIC, TensorType, Type};
 
 /// Begins a block with these arguments.
 pub fn block(arguments: Vec<Type>) -> BlockBuilder {
@@ -40,12 +40,38 @@ fn body(name: &str, operands: Vec<Type>, results: &[Type]) -> Block {
         }
         (name, _) => {
             let simple = name.trim_start_matches("broadcasting_");
-            let whole: Vec<Value> =
-                arguments.iter().map(|value| builder.broadcast_to(*value, &result.shape)).collect();
+            let whole = whole(&mut builder, &arguments, &result.shape);
             builder.emit_one(&format!("primitive.{simple}"), &whole, result)
         }
     };
     builder.finish_body(&[given])
+}
+
+/// Values brought to the shape that they broadcast to. Where sizes of it are not known, it is computed.
+fn whole(builder: &mut BlockBuilder, values: &[Value], shape: &[i64]) -> Vec<Value> {
+    if !shape.contains(&DYNAMIC) {
+        return values.iter().map(|value| builder.broadcast_to(*value, shape)).collect();
+    }
+    let sizes = |rank: usize| TensorType::new(ElementType::UInt32, &[rank as i64]);
+    let mut all: Option<(Value, usize)> = None;
+    for value in values {
+        let rank = builder.shape(*value).len();
+        let own = builder.emit_one("primitive.get_shape_v2", &[*value], sizes(rank));
+        all = Some(match all {
+            None => (own, rank),
+            Some((known, other)) => {
+                let rank = rank.max(other);
+                let operands = [known, own];
+                (builder.emit_one("primitive.broadcast_shapes_v1", &operands, sizes(rank)), rank)
+            }
+        });
+    }
+    let Some((all, _)) = all else { return Vec::new() };
+    let whole = values.iter().map(|value| {
+        let kind = builder.tensor(*value).shaped(shape);
+        builder.emit_one("primitive.broadcast_to_v1", &[*value, all], kind)
+    });
+    whole.collect()
 }
 
 /// Both with the axes of the result before the last two.
@@ -66,7 +92,7 @@ fn softmax(builder: &mut BlockBuilder, x: Value, axis: Value) -> Value {
     let powers = builder.unary("primitive.exp_v1", x);
     // Which axis it is, the value alone says: sizes of the sum are those of a sum over one.
     let sum = builder.tensor(x);
-    let unknown = vec![crate::types::DYNAMIC; sum.shape.len()];
+    let unknown = vec![DYNAMIC; sum.shape.len()];
     let sum = builder.emit_one("reduce_sum_v1", &[powers, axes], sum.shaped(&unknown));
     let kind = builder.tensor(x);
     let shape = builder.emit_one(
@@ -90,8 +116,10 @@ fn sigmoid(builder: &mut BlockBuilder, x: Value) -> Value {
 }
 
 fn mean(builder: &mut BlockBuilder, x: Value, axes: Value, result: &TensorType) -> Value {
-    let count = |kind: &TensorType| kind.element_count().unwrap_or(1).max(1);
-    let taken = count(&builder.tensor(x)) / count(result);
+    let own = builder.tensor(x).shape;
+    // Sizes of axes that stay may not be known.
+    let axes_taken = own.iter().zip(&result.shape).filter(|(own, left)| own != left);
+    let taken = axes_taken.fold(1, |taken, (own, _)| own.saturating_mul(taken));
     let wide = builder.cast(x, ElementType::Float32);
     let kind = result.of(ElementType::Float32);
     let sum = builder.emit_one("reduce_sum_v1", &[wide, axes], kind);

@@ -91,6 +91,17 @@ impl BlockBuilder {
         self.one(name, Vec::new(), operands, result)
     }
 
+    /// An operation of another block again, with other operands, and results of other types; one that needs a body
+    /// gets a new one.
+    pub fn again(
+        &mut self,
+        operation: &Operation,
+        operands: &[Value],
+        results: Vec<Type>,
+    ) -> Vec<Value> {
+        self.emit_with(&operation.name, operation.properties.clone(), operands, results)
+    }
+
     fn one(
         &mut self,
         name: &str,
@@ -167,6 +178,16 @@ impl BlockBuilder {
     fn dense(&mut self, kind: &TensorType, splat: bool, bytes: &[u8]) -> Value {
         let dense = Attribute::Dense { splat, bytes: bytes.to_vec() };
         self.one(frame::CONSTANT, vec![Some(dense)], &[], kind.clone())
+    }
+
+    /// A constant with a value that another block stores, if that is one. The same one is made once.
+    pub fn stored(&mut self, kind: &TensorType, value: &Attribute) -> Option<Value> {
+        match value {
+            Attribute::Dense { splat: true, bytes } => Some(self.splat(kind, bytes)),
+            Attribute::Dense { splat: false, bytes } => Some(self.constant(kind, bytes)),
+            Attribute::Blob(blob) => Some(self.blob(kind, *blob)),
+            _ => None,
+        }
     }
 
     /// A constant whose elements stand in a blob of the program.

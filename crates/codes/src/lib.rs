@@ -58,6 +58,7 @@ mod host {
         GGUF_UNSUPPORTED = "A0315", "a GGUF file holds what cannot be converted";
 
         LINT_FOUND = "A0505", "the lint found what --strict does not allow";
+        BUNDLE_UNFIT = "A0506", "a bundle is not what Apple's apps load";
 
         COMPILERS_DIFFER = "A0605", "two compilers made different models";
         NOT_ALL_COMPILED = "A0606", "some packages were not compiled";

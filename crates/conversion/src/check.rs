@@ -1,7 +1,7 @@
 //! Checking a description that others may have made.
 
 use crate::description::{Description, Embedding, SCHEMA};
-use anemll_plugin_api::data::{Pooling, RunStep};
+use anemll_plugin_api::data::{Joined, Pooling, RunStep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
@@ -65,10 +65,33 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
     for call in description.calls() {
         check_call(call, &packages)?;
     }
+    if let Some(joined) = &description.joined {
+        check_joined(joined, &packages)?;
+    }
     let parts = description.packages.iter().flat_map(|package| &package.functions);
     parts
         .filter_map(|function| function.part.as_ref())
         .try_for_each(|part| check_call(part, &packages))
+}
+
+/// Names that are there once, of functions that are listed.
+fn check_joined(joined: &Joined, packages: &Packages<'_>) -> Result<(), String> {
+    check_path(&joined.name)?;
+    if joined.name.contains('/') || joined.functions.len() > MOST {
+        return Err(format!("`joined` has the name {:?}, or too many functions", joined.name));
+    }
+    let mut names = BTreeSet::new();
+    for function in &joined.functions {
+        check_value("joined", &function.name)?;
+        if !names.insert(function.name.as_str()) {
+            return Err(format!("`joined` has two functions `{}`", function.name));
+        }
+        check_call(&RunStep::new(&function.package, &function.function), packages)?;
+    }
+    match names.is_empty() {
+        true => Err("`joined` has no functions".to_owned()),
+        false => Ok(()),
+    }
 }
 
 fn check_embedding(embedding: &Embedding) -> Result<(), String> {
@@ -201,7 +224,7 @@ mod tests {
             ring(&mut description, positions, window);
             assert!(check(&description).unwrap_err().contains("`rings`"));
         }
-        let damages: [(&str, Damage); 17] = [
+        let damages: [(&str, Damage); 21] = [
             ("schema is 2", |one| one.schema = 2),
             ("context", |one| one.context = Some(0)),
             ("batch", |one| one.batch = Some(u64::MAX)),
@@ -219,6 +242,13 @@ mod tests {
             ("not listed", |one| one.run.infer[0].package = "c".into()),
             ("not listed", |one| one.run.prefill[0].function = "main".into()),
             ("calls no function", |one| one.run.infer.clear()),
+            ("name of a file in", |one| one.joined = Some(Joined::new("../x"))),
+            ("no functions", |one| one.joined = Some(Joined::new("x"))),
+            ("two functions", |one| {
+                let joined = Joined::new("x").with_function("f", "a", "main");
+                one.joined = Some(joined.with_function("f", "b", "infer"));
+            }),
+            ("not listed", |one| one.joined = Some(Joined::new("x").with_function("f", "a", "g"))),
         ];
         for (what, damage) in damages {
             let mut description = description();

@@ -2,8 +2,8 @@
 
 use anemll_layout::anemll;
 use anemll_plugin_api::data::{
-    Layout, ModelDescription, PackageKind, PackageSpec, Pooling, RunOrder, RunStep, StateInfo,
-    StateKind,
+    Joined, Layout, ModelDescription, PackageKind, PackageSpec, Pooling, RunOrder, RunStep,
+    StateInfo, StateKind,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +46,9 @@ pub struct Description {
     /// What vectors it gives, and of which texts, where it gives those and no logits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Embedding>,
+    /// All that ships as one model, as compilers make it that join packages; packages by their paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
     /// The calls that make up a pass, and what goes from one to the next.
     #[serde(flatten)]
     pub run: RunOrder,
@@ -216,6 +219,7 @@ impl Description {
             recurrent: states().filter(recurrent).map(|state| state.name.clone()).collect(),
             rings: states().filter_map(ring).collect(),
             embedding: None,
+            joined: None,
             run: layout.run.clone(),
         }
     }
@@ -252,6 +256,7 @@ impl Description {
             recurrent: Vec::new(),
             rings: BTreeMap::new(),
             embedding: None,
+            joined: None,
             run,
         }
     }

@@ -7,9 +7,11 @@
 mod check;
 mod conversion;
 mod description;
+mod joined;
 
 pub use conversion::{Conversion, Form, META, REPORT, comment, locate, source_sha256};
 pub use description::{
     Description, Embedding, FILE, FunctionEntry, HeadNames, InputNames, LargestNames, PackageEntry,
     Ring, SCHEMA, shipped,
 };
+pub use joined::joined;

@@ -18,27 +18,38 @@ enum Source<'a> {
 
 /// The blobs of an asset that is being made.
 pub(crate) struct Blobs<'a> {
-    package: &'a Package,
+    /// Those whose records are asked for, one after another.
+    packages: Vec<&'a Package>,
+    /// The place of the present one.
+    present: usize,
     sources: Vec<Source<'a>>,
     blobs: Vec<Blob>,
     /// Places of blobs by what they hold.
     by_hash: HashMap<[u8; 32], u32>,
     /// And by where it is, so that nothing is hashed twice.
-    by_record: HashMap<(&'a str, u64), u32>,
+    by_record: HashMap<(usize, &'a str, u64), u32>,
 }
 
 impl<'a> Blobs<'a> {
-    pub(crate) fn new(package: &'a Package) -> Self {
+    /// No blobs yet, of these packages.
+    pub(crate) fn new(packages: Vec<&'a Package>) -> Self {
         let (sources, blobs) = (Vec::new(), Vec::new());
-        Self { package, sources, blobs, by_hash: HashMap::new(), by_record: HashMap::new() }
+        let (by_hash, by_record) = (HashMap::new(), HashMap::new());
+        Self { packages, present: 0, sources, blobs, by_hash, by_record }
+    }
+
+    /// Records that are asked for from now on are those of the package of this place.
+    pub(crate) fn turn_to(&mut self, package: usize) {
+        self.present = package;
     }
 
     /// The blob of a record of a weight file.
     pub(crate) fn record(&mut self, file_name: &'a str, offset: u64) -> Result<u32> {
-        if let Some(known) = self.by_record.get(&(file_name, offset)) {
+        let place = (self.present, file_name, offset);
+        if let Some(known) = self.by_record.get(&place) {
             return Ok(*known);
         }
-        let package: &'a Package = self.package;
+        let package: &'a Package = self.packages[self.present];
         let file = package.weight_file(file_name)?;
         let record = file.record(offset)?;
         let mut hash = Sha256::new();
@@ -48,9 +59,9 @@ impl<'a> Blobs<'a> {
         })
         .map_err(|failure| failure.into_error())?;
         let length = record.size_in_bytes();
-        let place = self.place(hash.finalize().into(), length, Source::Record(file, record));
-        self.by_record.insert((file_name, offset), place);
-        Ok(place)
+        let blob = self.place(hash.finalize().into(), length, Source::Record(file, record));
+        self.by_record.insert(place, blob);
+        Ok(blob)
     }
 
     /// The blob of bytes that stand in the program.

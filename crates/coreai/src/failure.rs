@@ -11,6 +11,18 @@ pub(crate) enum Failure {
     Reading(Error),
 }
 
+impl Failure {
+    /// The same, with what it is about.
+    pub(crate) fn at(self, what: &str) -> Self {
+        match self {
+            Self::Program(error) => {
+                Self::Program(anemll_mil::Error::new(format!("{what}: {error}")))
+            }
+            other @ Self::Reading(_) => other,
+        }
+    }
+}
+
 impl From<String> for Failure {
     fn from(message: String) -> Self {
         Self::Program(anemll_mil::Error::new(message))

@@ -1,13 +1,15 @@
 //! Functions of a package: which shapes each has, what it takes and gives.
 
 use crate::blobs::Blobs;
+use crate::dynamic;
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::interface::Interface;
 use crate::lower::{Lowering, Shapes, Whole};
 use anemll_aicode::Function;
-use anemll_layout::apple::{self, Role};
+use anemll_layout::apple::{self, Role, Sample};
 use anemll_mil::{FunctionInterface, interface, model};
+use anemll_plugin_api::data::JoinedFunction;
 use anemll_plugin_api::{Error, Result, codes};
 use coreml_proto::{Model, mil};
 use std::collections::BTreeSet;
@@ -27,7 +29,11 @@ pub(crate) fn all<'a>(
 ) -> Result<Vec<Function>> {
     let program = model::program(model).map_err(|error| refusal(&error))?;
     let interfaces = interface(model).map_err(|error| refusal(&error))?;
-    let largest = wanted_by(model, wanted).then(|| largest_context(&interfaces));
+    let asked = wanted_by(model, wanted);
+    if asked == Some(apple::DYNAMIC) {
+        return for_any_tokens(program, &interfaces, blobs);
+    }
+    let largest = asked.map(|_| largest_context(&interfaces));
     let mut functions = Vec::new();
     for described in &interfaces {
         let function = program.functions.get(&described.name).ok_or_else(|| {
@@ -50,12 +56,68 @@ pub(crate) fn all<'a>(
     Ok(functions)
 }
 
-/// Whether a package asks for the interface of Apple's apps, and gets it.
-fn wanted_by(model: &Model, wanted: Interface) -> bool {
+/// A function of a model under another name, once for each shape that it takes. It has the names and types of the
+/// package, which must not ask for others: those would tell functions apart by their names.
+pub(crate) fn renamed<'a>(
+    model: &'a Model,
+    wanted: &JoinedFunction,
+    blobs: &mut Blobs<'a>,
+) -> Result<Vec<Function>> {
+    if wanted_by(model, Interface::Asked).is_some() {
+        let text = "the package asks for the functions of Apple's apps, and is an asset of its own";
+        return Err(refusal(&anemll_mil::Error::new(text)));
+    }
+    let program = model::program(model).map_err(|error| refusal(&error))?;
+    let interfaces = interface(model).map_err(|error| refusal(&error))?;
+    let described = interfaces.iter().find(|described| described.name == wanted.function);
+    let (Some(described), Some(function)) = (described, program.functions.get(&wanted.function))
+    else {
+        let known: Vec<&str> = interfaces.iter().map(|known| known.name.as_str()).collect();
+        let text = format!("the package has no function `{}`", wanted.function);
+        return Err(Error::new(codes::FUNCTION_UNKNOWN, text)
+            .with_hint(format!("its functions are {}", known.join(", "))));
+    };
+    let mut functions = Vec::new();
+    for (name, shapes) in variants(described)? {
+        let name = name.replacen(&described.name, &wanted.name, 1);
+        functions.push(one(function, described, (&name, Face::Package), &shapes, blobs)?);
+    }
+    Ok(functions)
+}
+
+/// Which interface of Apple's apps a package asks for, and gets.
+fn wanted_by(model: &Model, wanted: Interface) -> Option<&'static str> {
     let description = model.description.as_ref();
     let metadata = description.and_then(|description| description.metadata.as_ref());
     let asked = metadata.and_then(|metadata| metadata.user_defined.get(apple::INTERFACE));
-    wanted == Interface::Asked && asked.is_some_and(|asked| asked == apple::STATIC)
+    let known = [apple::STATIC, apple::DYNAMIC]
+        .into_iter()
+        .find(|known| asked.is_some_and(|asked| asked == known));
+    known.filter(|_| wanted == Interface::Asked)
+}
+
+/// The function of a dynamic model, of those of a package that are cases of it.
+fn for_any_tokens<'a>(
+    program: &'a mil::Program,
+    interfaces: &[FunctionInterface],
+    blobs: &mut Blobs<'a>,
+) -> Result<Vec<Function>> {
+    let mut samples = Vec::new();
+    for described in interfaces {
+        let Some(sample) = Sample::parse(&described.name) else { continue };
+        let Some(function) = program.functions.get(&described.name) else { continue };
+        let (name, shapes) = variants(described)?.swap_remove(0);
+        samples.push((sample, one(function, described, (&name, Face::Package), &shapes, blobs)?));
+    }
+    let samples: Vec<(Sample, &Function)> =
+        samples.iter().map(|(sample, function)| (*sample, function)).collect();
+    match dynamic::main(&samples) {
+        Ok(function) => Ok(vec![function]),
+        Err(Failure::Reading(error)) => Err(error),
+        Err(Failure::Program(error)) => {
+            Err(refusal(&anemll_mil::Error::new(format!("for any number of tokens: {error}"))))
+        }
+    }
 }
 
 fn largest_context(interfaces: &[FunctionInterface]) -> u64 {

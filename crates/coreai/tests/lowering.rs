@@ -10,6 +10,8 @@ use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, Result, TensorType, Var, combine_functions,
     function_model,
 };
+use anemll_plugin_api::codes;
+use anemll_plugin_api::data::Joined;
 use coreml_proto::Model;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -72,6 +74,50 @@ fn functions_share_weights_whatever_shape_they_ask_for() {
     let first = std::fs::read(folder.path().join("x.aimodel/main.mlirb")).unwrap();
     compiled(folder.path(), &both).unwrap();
     assert_eq!(first, std::fs::read(folder.path().join("x.aimodel/main.mlirb")).unwrap());
+}
+
+#[test]
+fn packages_become_one_asset_with_each_weight_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let one = model(|builder| weighted(builder, 1));
+    let many = model(|builder| weighted(builder, 4));
+    let both = [("infer", one.clone()), ("prefill", many)];
+    let metadata = |chunk: &str| {
+        let pairs = [("com.anemll.context_length", "64"), ("com.anemll.chunk_no", chunk)];
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    };
+    let both = combine_functions(&both, "infer", "", &metadata("1")).unwrap();
+    let alone = combine_functions(&[("infer", one)], "infer", "", &metadata("2")).unwrap();
+    for (name, model) in [("a.mlmodel", &both), ("b.mlmodel", &alone)] {
+        std::fs::write(path(name), coreml_proto::write(model)).unwrap();
+    }
+    let joined = Joined::new("x")
+        .with_function("infer_1", path("a.mlmodel"), "infer")
+        .with_function("infer_2", path("b.mlmodel"), "infer")
+        .with_function("prefill_1", path("a.mlmodel"), "prefill");
+    let destination = folder.path().join("x.aimodel");
+    let made = anemll_coreai::compile_joined(&joined, &destination, "a test").unwrap();
+    assert_eq!(made.functions, ["infer_1", "infer_2", "prefill_1"]);
+    assert_eq!((made.weights, made.bytes), (1, 2048));
+    let asset = Asset::open(&destination).unwrap();
+    verify(&asset.program).unwrap();
+    let said = asset.metadata["creatorDefinedMetadata"].as_object().unwrap();
+    let said: Vec<_> = said.iter().map(|(key, value)| (&**key, value.as_str().unwrap())).collect();
+    let expected = [
+        ("com.anemll.context_length", "64"),
+        ("com.anemll.functions", "infer_1,infer_2,prefill_1"),
+    ];
+    assert_eq!(said, expected, "what the packages say differently is left out");
+    let other = |joined: &Joined| {
+        anemll_coreai::compile_joined(joined, &destination, "a test").map(drop).unwrap_err()
+    };
+    let missing = other(&joined.clone().with_function("y", path("b.mlmodel"), "prefill"));
+    assert_eq!(missing.code, codes::FUNCTION_UNKNOWN);
+    let apps = for_apps(&[("gather_embeddings_8", model(gathers))]);
+    std::fs::write(path("c.mlmodel"), coreml_proto::write(&apps)).unwrap();
+    let refused = joined.with_function("y", path("c.mlmodel"), "gather_embeddings_8");
+    assert!(other(&refused).message.contains("an asset of its own"));
 }
 
 #[test]

@@ -21,8 +21,8 @@ enum Kept {
     Nothing,
     /// In one state, rows of keys before those of values: [`CacheForm::Rows`].
     Rows(State),
-    /// In a state of each, channels before positions: [`CacheForm::Channels`].
-    Channels { keys: State, values: State },
+    /// In a state of each: [`CacheForm::Channels`] and [`CacheForm::Heads`].
+    Apart { keys: State, values: State },
 }
 
 /// A state, and what it holds now, once it has been read.
@@ -54,8 +54,11 @@ impl Cache {
             Ok(State { name: state, content: None })
         };
         let kept = match graph.cache {
-            CacheForm::Channels => {
-                let shape = graph.spec.channel_state_shape();
+            CacheForm::Channels | CacheForm::Heads => {
+                let shape = match graph.cache {
+                    CacheForm::Channels => graph.spec.channel_state_shape(),
+                    _ => graph.spec.head_state_shape(),
+                };
                 // Functions of one package may be for several contexts, and states of one name agree.
                 let name = |name: &str| match graph.own_context {
                     Some(context) => format!("{name}_{context}"),
@@ -63,7 +66,7 @@ impl Cache {
                 };
                 let [keys, values] = [KEY_CACHE, VALUE_CACHE].map(name);
                 let keys = declare(&keys, &shape)?;
-                Kept::Channels { keys, values: declare(&values, &shape)? }
+                Kept::Apart { keys, values: declare(&values, &shape)? }
             }
             _ => Kept::Rows(declare(graph.spec.state_name(), &graph.spec.state_shape())?),
         };
@@ -96,15 +99,19 @@ impl Cache {
                 let (keys, values) = (context_of(graph, keys)?, context_of(graph, values)?);
                 Ok(Content { keys, values, channels_first: false })
             }
-            (Kept::Channels { keys: key_state, values: value_state }, Some(bounds)) => {
+            (Kept::Apart { keys: key_state, values: value_state }, Some(bounds)) => {
+                let channels_first = graph.cache == CacheForm::Channels;
                 let mut kept = |state: &mut State, update| {
-                    let columns = columns_of(graph, update)?;
-                    let content = state.write(graph, bounds, place, columns)?;
-                    heads_of(graph, content, place)
+                    let update = match channels_first {
+                        true => columns_of(graph, update)?,
+                        false => graph.builder.expand_dims(update, &[0])?,
+                    };
+                    let content = state.write(graph, bounds, place, update)?;
+                    layer_of(graph, content, place)
                 };
                 let keys = kept(key_state, keys)?;
                 let values = kept(value_state, values)?;
-                Ok(Content { keys, values, channels_first: true })
+                Ok(Content { keys, values, channels_first })
             }
             _ => {
                 let keys = graph.builder.squeeze(keys, &[0])?;
@@ -152,6 +159,11 @@ impl State {
                 builder.concat(&[after, zero, zero, zero, end], 0)?,
                 &[false, true, true, true, false],
             ),
+            CacheForm::Heads => (
+                builder.concat(&[first, zero, zero, position, zero], 0)?,
+                builder.concat(&[after, zero, zero, end, zero], 0)?,
+                &[false, true, true, false, true],
+            ),
             _ => (
                 builder.concat(&[first, zero, position, zero], 0)?,
                 builder.concat(&[after, zero, end, zero], 0)?,
@@ -179,15 +191,24 @@ fn columns_of(graph: &mut Graph<'_>, update: Var) -> Result<Var> {
     graph.builder.reshape(columns, &[1, 1, channels, 1, tokens])
 }
 
-/// One layer of a state whose channels stand before positions: (key and value heads, width, C).
-fn heads_of(graph: &mut Graph<'_>, content: Var, layer: u64) -> Result<Var> {
-    let [_, _, channels, _, length] = graph.spec.channel_state_shape();
+/// One layer of a state of keys or of values: (key and value heads, width, C) where its channels stand before
+/// positions, else (key and value heads, C, width).
+fn layer_of(graph: &mut Graph<'_>, content: Var, layer: u64) -> Result<Var> {
+    let channels_first = graph.cache == CacheForm::Channels;
+    let spec = graph.spec;
+    let (heads, width, length) = (spec.key_value_heads, spec.head_dimension, spec.context);
+    let (state, shape) = match channels_first {
+        true => (spec.channel_state_shape(), [heads, width, length]),
+        false => (spec.head_state_shape(), [heads, length, width]),
+    };
     let begin = [int32(layer)?, 0, 0, 0, 0];
-    let end = [int32(layer + 1)?, 1, int32(channels)?, 1, int32(length)?];
+    let mut end = [int32(layer + 1)?, 0, 0, 0, 0];
+    for (axis, size) in state.iter().enumerate().skip(1) {
+        end[axis] = int32(*size)?;
+    }
     let whole = [false, true, true, true, true];
     let layer = graph.builder.slice_by_index(content, &begin, &end, &[], &whole)?;
-    let (heads, width) = (graph.spec.key_value_heads, graph.spec.head_dimension);
-    graph.builder.reshape(layer, &[int64(heads)?, int64(width)?, int64(length)?])
+    graph.builder.reshape(layer, &[int64(shape[0])?, int64(shape[1])?, int64(shape[2])?])
 }
 
 /// One row of the state: (key and value heads, S, width).

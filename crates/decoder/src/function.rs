@@ -51,7 +51,7 @@ use crate::{embedding, first_token, head};
 ///
 /// Layers have all the states of [`DecoderSpec::states`], whether they use them or not; with
 /// [`CacheForm::Channels`], those of keys and of values, (layers, 1, key and value heads × width, 1, C)
-/// each.
+/// each; with [`CacheForm::Heads`] these are (layers, 1, key and value heads, C, width).
 ///
 /// # Errors
 /// A specification or a function whose parts do not go together.
@@ -91,21 +91,23 @@ fn check_cache(spec: &DecoderSpec, function: &FunctionSpec) -> Result<()> {
     let refuse = |reason: &str| Err(function_invalid(&function.id, reason));
     match function.cache {
         CacheForm::Rows => Ok(()),
-        CacheForm::Channels if function.layers.is_none() => Ok(()),
-        CacheForm::Channels if !spec.keeps_keys() => {
+        CacheForm::Channels | CacheForm::Heads if function.layers.is_none() => Ok(()),
+        CacheForm::Channels | CacheForm::Heads if !spec.keeps_keys() => {
             refuse("keeps keys and values, and this model has none")
         }
-        CacheForm::Channels if spec.ring_window().is_some() => {
+        CacheForm::Channels | CacheForm::Heads if spec.ring_window().is_some() => {
             refuse("keeps all keys and values, and --window-cache ring keeps the last ones alone")
         }
-        CacheForm::Channels if spec.states().len() != 1 => {
+        CacheForm::Channels | CacheForm::Heads if spec.states().len() != 1 => {
             refuse("keeps keys and values alone, and this model has other states")
         }
-        CacheForm::Channels if spec.state_length() != spec.context => refuse(&format!(
-            "keeps {} positions, which must be a multiple of 32 and of the model's {} tokens a call",
-            spec.context, spec.batch
-        )),
-        CacheForm::Channels => Ok(()),
+        CacheForm::Channels | CacheForm::Heads if spec.state_length() != spec.context => {
+            refuse(&format!(
+                "keeps {} positions, which must be a multiple of 32 and of the model's {} tokens a call",
+                spec.context, spec.batch
+            ))
+        }
+        CacheForm::Channels | CacheForm::Heads => Ok(()),
         _ => refuse("keeps keys in a way that this version of the frontend does not know"),
     }
 }

@@ -227,6 +227,13 @@ impl DecoderSpec {
         [self.cached_layers(), 1, self.key_value_width(), 1, self.state_length()]
     }
 
+    /// Shape of a state of keys or values whose positions stand before the elements of heads, float16: (layers
+    /// with attention, 1, key and value heads, positions, width).
+    pub fn head_state_shape(&self) -> [u64; 5] {
+        let [heads, width] = [self.key_value_heads, self.head_dimension];
+        [self.cached_layers(), 1, heads, self.state_length(), width]
+    }
+
     /// Shape of the state of short convolutions, float16: (layers with one, 1, taps before the
     /// present token's, width of the stream). The i-th of them has row i, the oldest column first.
     pub fn convolution_state_shape(&self) -> Option<[u64; 4]> {

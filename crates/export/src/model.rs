@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The file by which apps find all others.
 pub(crate) const META: &str = "meta.yaml";
+/// What makes a folder a bundle for Apple's apps.
+const BUNDLE: &str = anemll_layout::apple::METADATA;
 /// The size below which a file may be a pointer of Git LFS.
 const LARGEST_POINTER: u64 = 1024;
 
@@ -64,6 +66,7 @@ impl Conversion {
         }
         let conversion =
             Self { directory: directory.to_owned(), meta_text, info, report, models: all };
+        conversion.refuse_assets()?;
         conversion.models.iter().try_for_each(|model| conversion.check(model, packages))?;
         Ok(conversion)
     }
@@ -76,6 +79,37 @@ impl Conversion {
     /// The folder of a package.
     pub(crate) fn package(&self, model: &str) -> PathBuf {
         self.directory.join(format!("{model}.mlpackage"))
+    }
+
+    /// A conversion for Core AI alone is handed over as it is: ANEMLL's apps, for which exports are, load none.
+    fn refuse_assets(&self) -> Result<()> {
+        if self.models.iter().any(|model| self.compiled(model).exists()) {
+            return Ok(());
+        }
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let mut assets: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".aimodel"))
+            .collect();
+        assets.sort();
+        if assets.is_empty() {
+            return Ok(());
+        }
+        let names = assets.join(", ");
+        let bundle = self.directory.join(BUNDLE).is_file();
+        let hint = match bundle {
+            true => format!(
+                "copy {BUNDLE}, {names} and tokenizer/ into a folder of their own: that is the bundle; \
+                 `anemll check` looks at the copy"
+            ),
+            false => format!("copy {names} as it is, with what else your app reads"),
+        };
+        let what = match bundle {
+            true => "this is a bundle for Apple's Core AI apps, which is handed over as it is",
+            false => "this is compiled for Core AI, and an export is for apps that load .mlmodelc",
+        };
+        Err(ExportError::new(ErrorKind::NotCompiled, &self.directory, what)
+            .with_hint(format!("{hint}; for ANEMLL's apps, `anemll compile` first")))
     }
 
     fn check(&self, model: &str, packages: bool) -> Result<()> {

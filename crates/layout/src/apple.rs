@@ -1,9 +1,16 @@
-//! Names of the static language-model bundles that Apple's apps load: what combiner and compiler agree on.
+//! Names of the language-model bundles that Apple's apps load: what combiner and compiler agree on.
 
 /// Key of a package's metadata that says which interface its functions are to have in an asset.
 pub const INTERFACE: &str = "com.anemll.interface";
 /// The interface of static language models: [`Role`] says which functions there are.
 pub const STATIC: &str = "apple-llm-static";
+/// The interface of dynamic language models: one function [`MAIN`] for any number of tokens and any context, which
+/// is made of functions that [`Sample`] names.
+pub const DYNAMIC: &str = "apple-llm-dynamic";
+/// The function of a dynamic model.
+pub const MAIN: &str = "main";
+/// The states of a dynamic model that hold keys and values.
+pub const CACHES: [&str; 2] = ["keyCache", "valueCache"];
 /// Version of `metadata.json`.
 pub const METADATA_VERSION: &str = "0.2";
 /// The file that says what is in a bundle.
@@ -83,6 +90,28 @@ impl Role {
     }
 }
 
+/// A function of a package that is one case of a dynamic model's: for so many tokens, over so large a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sample {
+    /// Positions of the caches.
+    pub context: u64,
+    /// Tokens of a call.
+    pub tokens: u64,
+}
+
+impl Sample {
+    /// The function's name.
+    pub fn name(self) -> String {
+        format!("{MAIN}_{}_{}", self.context, self.tokens)
+    }
+
+    /// What a name says, if it is one of these.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (context, tokens) = name.strip_prefix(MAIN)?.strip_prefix('_')?.split_once('_')?;
+        Some(Self { context: number(context)?, tokens: number(tokens)? })
+    }
+}
+
 /// Whether a state of a package is the cache `name` of so many positions: it is called so, or, for a
 /// context that is not the model's, with the context behind it.
 pub fn is_cache(state: &str, name: &str, positions: u64) -> bool {
@@ -110,6 +139,16 @@ mod tests {
         );
         for other in ["key_cache_256", "key_cache_", "key_cache512", "value_cache", "cache"] {
             assert!(!is_cache(other, "key_cache", 512), "{other}");
+        }
+    }
+
+    #[test]
+    fn samples_are_named_by_their_sizes() {
+        let sample = Sample { context: 512, tokens: 64 };
+        assert_eq!(sample.name(), "main_512_64");
+        assert_eq!(Sample::parse("main_512_64"), Some(sample));
+        for other in ["main", "main_512", "main_512_64_1", "main_0_1", "main_512_064", "x_512_64"] {
+            assert_eq!(Sample::parse(other), None, "{other}");
         }
     }
 

@@ -69,14 +69,14 @@ impl Job<'_> {
                 Task::Compile => {
                     let demanded = demanded || self.arguments.compiler.is_some();
                     let (outputs, outcome) = match &self.compiler {
-                        Some(compiler) => finish::compile(
-                            (&self.compiler_id, &self.compiled_ending()),
-                            compiler.as_ref(),
-                            demanded,
-                            &self.layout,
-                            store,
-                            self.host,
-                        )?,
+                        Some(compiler) => finish::Compiling {
+                            id: &self.compiler_id,
+                            compiler: compiler.as_ref(),
+                            ending: &self.compiled_ending(),
+                            layout: &self.layout,
+                            joined: self.joined.as_ref(),
+                        }
+                        .run(demanded, store, self.host)?,
                         None => (Vec::new(), StepReport::left_out("--compiler none")),
                     };
                     (outputs, Vec::new(), self.compiler_id.as_str(), outcome)

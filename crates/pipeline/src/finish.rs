@@ -1,5 +1,6 @@
 //! The last steps of a conversion: compiling, small files, a test run.
 
+use super::joining;
 use super::packages::relative_path;
 use super::report::StepReport;
 use anemll_calibration::Quality;
@@ -10,7 +11,7 @@ use anemll_generation::chat_template;
 use anemll_generation::embedder::Embedder;
 use anemll_generation::engine::Engine;
 use anemll_huggingface::{Importance, ModelDirectory};
-use anemll_plugin_api::data::{Bundle, Layout, ModelDescription, PackageSpec};
+use anemll_plugin_api::data::{Bundle, Joined, Layout, ModelDescription};
 use anemll_plugin_api::{Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::{OutputName, Store};
@@ -111,57 +112,99 @@ fn templates(model: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here
-/// is left out, unless the user asked for just this: `demanded`. `ending` is that of what it makes.
-pub(super) fn compile(
-    (id, ending): (&str, &str),
-    compiler: &dyn Compiler,
-    demanded: bool,
-    layout: &Layout,
-    store: &Store,
-    host: &Host,
-) -> Result<(Vec<PathBuf>, StepReport)> {
-    let availability = compiler.check()?;
-    if !availability.available {
-        let here = format!("{id} cannot run here ({})", availability.reason);
-        if demanded {
-            return Err(Error::new(codes::COMPILER_UNAVAILABLE, here)
-                .with_hint("install the Xcode Command Line Tools, or choose another --compiler"));
-        }
-        let message = format!(
-            "left out, {here}; on a Mac with Xcode run: \
-             xcrun coremlcompiler compile PACKAGE.mlpackage DIRECTORY"
-        );
-        return Ok((Vec::new(), StepReport::told(false, message)));
-    }
-    let mut made = Vec::new();
-    for package in shipped(layout) {
-        check_cancelled()?;
-        let path = store.view().locate(&relative_path(package));
-        let staging = store.view().staging();
-        let compiled = compiler.compile(&path, staging, host)?;
-        let name = compiled_name(package, ending);
-        let expected = staging.join(&name);
-        let is_model = expected.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
-            && expected.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        if compiled != expected || !is_model {
-            return Err(Error::new(
-                codes::PLUGIN_BAD_ANSWER,
-                format!("the compiler `{id}` did not make {name}, although it reports no error"),
-            )
-            .with_at(compiled.display().to_string())
-            .with_hint("this is a bug in the compiler plugin; please report it to its author, or choose another --compiler"));
-        }
-        made.push(PathBuf::from(name));
-    }
-    let plural = if made.len() == 1 { "" } else { "s" };
-    let message = format!("{} package{plural} by {id}", made.len());
-    Ok((made, StepReport::told(true, message)))
+/// The compile step.
+pub(super) struct Compiling<'a> {
+    /// The compiler's id.
+    pub(super) id: &'a str,
+    pub(super) compiler: &'a dyn Compiler,
+    /// The ending of what it makes.
+    pub(super) ending: &'a str,
+    pub(super) layout: &'a Layout,
+    /// What it makes, where that is one model of all packages.
+    pub(super) joined: Option<&'a Joined>,
 }
 
-/// The file name of a package's compiled model.
-pub(super) fn compiled_name(package: &PackageSpec, ending: &str) -> String {
-    format!("{}.{ending}", package.stem)
+impl Compiling<'_> {
+    /// Compiles the packages that ship; gives the names of what it made. A backend that cannot run here
+    /// is left out, unless the user asked for just this: `demanded`.
+    pub(super) fn run(
+        &self,
+        demanded: bool,
+        store: &Store,
+        host: &Host,
+    ) -> Result<(Vec<PathBuf>, StepReport)> {
+        let id = self.id;
+        let availability = self.compiler.check()?;
+        if !availability.available {
+            let here = format!("{id} cannot run here ({})", availability.reason);
+            if demanded {
+                return Err(Error::new(codes::COMPILER_UNAVAILABLE, here).with_hint(
+                    "install the Xcode Command Line Tools, or choose another --compiler",
+                ));
+            }
+            let message = format!(
+                "left out, {here}; on a Mac with Xcode run: \
+                 xcrun coremlcompiler compile PACKAGE.mlpackage DIRECTORY"
+            );
+            return Ok((Vec::new(), StepReport::told(false, message)));
+        }
+        let packages = shipped(self.layout).count();
+        let made = match self.joined {
+            Some(joined) => vec![self.join(joined, store, host)?],
+            None => self.each(store, host)?,
+        };
+        let plural = if packages == 1 { "" } else { "s" };
+        let one = if self.joined.is_some() { " as one model" } else { "" };
+        let message = format!("{packages} package{plural}{one} by {id}");
+        Ok((made, StepReport::told(true, message)))
+    }
+
+    /// A model of each package.
+    fn each(&self, store: &Store, host: &Host) -> Result<Vec<PathBuf>> {
+        let mut made = Vec::new();
+        for package in shipped(self.layout) {
+            check_cancelled()?;
+            let path = store.view().locate(&relative_path(package));
+            let compiled = self.compiler.compile(&path, store.view().staging(), host)?;
+            made.push(self.checked(&package.stem, &compiled, store)?);
+        }
+        Ok(made)
+    }
+
+    /// One model of all.
+    fn join(&self, joined: &Joined, store: &Store, host: &Host) -> Result<PathBuf> {
+        check_cancelled()?;
+        let locate = |package: &str| {
+            let mut found = shipped(self.layout).filter(|one| one.path() == package);
+            store.view().locate(&found.next().map_or_else(PathBuf::new, relative_path))
+        };
+        let staging = store.view().staging();
+        let compiled = joining::compile(self.compiler, joined, locate, staging, host)?;
+        self.checked(&joined.name, &compiled, store)
+    }
+
+    /// The name of what was made, if it is where it should be.
+    fn checked(&self, stem: &str, compiled: &Path, store: &Store) -> Result<PathBuf> {
+        let name = compiled_name(stem, self.ending);
+        let expected = store.view().staging().join(&name);
+        let is_model = expected.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+            && expected.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if compiled == expected && is_model {
+            return Ok(PathBuf::from(name));
+        }
+        let id = self.id;
+        Err(Error::new(
+            codes::PLUGIN_BAD_ANSWER,
+            format!("the compiler `{id}` did not make {name}, although it reports no error"),
+        )
+        .with_at(compiled.display().to_string())
+        .with_hint("this is a bug in the compiler plugin; please report it to its author, or choose another --compiler"))
+    }
+}
+
+/// The file name of the compiled model of a package, or of several.
+pub(super) fn compiled_name(stem: &str, ending: &str) -> String {
+    format!("{stem}.{ending}")
 }
 
 /// Bytes of the files of a package.

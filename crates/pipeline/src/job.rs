@@ -24,7 +24,7 @@ use anemll_conversion::{Description, shipped};
 use anemll_huggingface::{ConfigFile, ModelDirectory, SentenceModel};
 use anemll_layout::CheckedLayout;
 use anemll_mil::{Checked, Referenced};
-use anemll_plugin_api::data::{Knowledge, ModelDescription, Stage};
+use anemll_plugin_api::data::{Joined, Knowledge, ModelDescription, Stage};
 use anemll_plugin_api::{ArchModel, Combiner, Compiler, Error, Host, Result, Runtime};
 use anemll_services::check_cancelled;
 use anemll_store::Store;
@@ -53,6 +53,8 @@ pub(crate) struct Job<'a> {
     pub(crate) options: Value,
     pub(crate) compiler_id: String,
     pub(crate) compiler: Option<Box<dyn Compiler>>,
+    /// What the compiler makes, where that is one model of all packages.
+    pub(crate) joined: Option<Joined>,
     pub(crate) runtime: Option<Box<dyn Runtime>>,
 }
 
@@ -96,16 +98,18 @@ impl<'a> Job<'a> {
         let layout = combiner.layout(&description, &settings.layout_request(arguments))?;
         let layout = CheckedLayout::new(layout)?;
         task::check_combiner(&settings.combiner, &description, &layout)?;
-        let (compiler_id, compiler) =
+        let (compiler_id, compiler, joins) =
             match bundle::compiler(arguments, &layout)?.unwrap_or(AUTOMATIC) {
-                NONE => (NONE.to_owned(), None),
+                NONE => (NONE.to_owned(), None, false),
                 id => {
                     let id = plugins.compiler_id(id)?;
                     let options = arguments.options_of(plugins, Stage::Compiler, &id);
                     let compiler = plugins.compiler_with(&id, &options)?;
-                    (id, Some(compiler))
+                    let joins = plugins.does_join(&id, &options);
+                    (id, Some(compiler), joins)
                 }
             };
+        let joined = if joins { anemll_conversion::joined(&layout) } else { None };
         let mut chain = vec![(Stage::Arch, arch.as_str()), (Stage::Combiner, &settings.combiner)];
         chain.extend(quantization.as_ref().map(|stage| (Stage::Quantizer, stage.id.as_str())));
         chain.extend(compiler.as_ref().map(|_| (Stage::Compiler, compiler_id.as_str())));
@@ -151,6 +155,7 @@ impl<'a> Job<'a> {
             layout,
             compiler_id,
             compiler,
+            joined,
             runtime,
         })
     }
@@ -173,17 +178,22 @@ impl<'a> Job<'a> {
 
     /// What an app loads, as it is in the output directory.
     pub(crate) fn shipped_files(&self, directory: &Path) -> Vec<Shipped> {
+        let shown = |path: &Path, compiled: bool| {
+            let name = path.to_string_lossy().replace('\\', "/");
+            Some(Shipped { name, bytes: finish::size(&directory.join(path)).ok()?, compiled })
+        };
+        let compiled = |path: PathBuf| Some(path).filter(|path| directory.join(path).is_dir());
+        let joined = self.joined.as_ref().and_then(|joined| {
+            compiled(finish::compiled_name(&joined.name, &self.compiled_ending()).into())
+        });
+        if let Some(path) = joined {
+            return shown(&path, true).into_iter().collect();
+        }
         let packages = shipped(&self.layout).map(packages::relative_path);
         packages
-            .filter_map(|package| {
-                let compiled = package.with_extension(self.compiled_ending());
-                let compiled = Some(compiled).filter(|path| directory.join(path).is_dir());
-                let path = compiled.as_ref().unwrap_or(&package);
-                Some(Shipped {
-                    name: path.to_string_lossy().replace('\\', "/"),
-                    bytes: finish::size(&directory.join(path)).ok()?,
-                    compiled: compiled.is_some(),
-                })
+            .filter_map(|package| match compiled(package.with_extension(self.compiled_ending())) {
+                Some(path) => shown(&path, true),
+                None => shown(&package, false),
             })
             .collect()
     }
@@ -231,7 +241,14 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn steps(&self) -> Steps<'_> {
-        Steps::new(&self.layout, self.compiled_ending())
+        let ending = self.compiled_ending();
+        let compiled = match &self.joined {
+            Some(joined) => vec![finish::compiled_name(&joined.name, &ending)],
+            None => shipped(&self.layout)
+                .map(|package| finish::compiled_name(&package.stem, &ending))
+                .collect(),
+        };
+        Steps::new(&self.layout, compiled)
     }
 
     /// Every function of the layout, lowered and checked.
@@ -322,6 +339,7 @@ impl<'a> Job<'a> {
         outputs.dedup();
         let outputs = outputs.iter().map(String::as_str);
         let mut description = Description::of_layout(&self.layout, &self.description, outputs);
+        description.joined = anemll_conversion::joined(&self.layout);
         if let Some(sentence) = &self.sentence {
             description.embedding = task::embedding(&self.description, sentence);
         }

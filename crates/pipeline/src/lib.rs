@@ -21,6 +21,7 @@ mod finish;
 pub mod goal;
 mod in_order;
 mod job;
+pub mod joining;
 mod judging;
 mod kept;
 mod meta;

@@ -153,6 +153,12 @@ impl Plugins {
             .unwrap_or_else(|| "mlmodelc".to_owned())
     }
 
+    /// Whether a compiler, made with these options, makes one model of all packages of a conversion.
+    pub fn does_join(&self, id: &str, options: &ComponentOptions) -> bool {
+        let known = self.components(Stage::Compiler);
+        known.into_iter().any(|(_, one)| one.id == id && one.does_join(options))
+    }
+
     /// The id behind `requested`: itself, or, for [`AUTOMATIC`], the first of ours that is
     /// installed and can run here. Where none can, the last that is installed says why.
     ///

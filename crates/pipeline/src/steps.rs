@@ -1,6 +1,6 @@
 //! The steps of a conversion: which there are, which of them a run does, and what each needs.
 
-use super::finish::{SmallFiles, compiled_name};
+use super::finish::SmallFiles;
 use super::packages::{of_record, relative_path};
 use super::report::PackageReport;
 use super::weight_record;
@@ -53,17 +53,17 @@ const OWN: [(&str, Task); 3] =
 /// The steps of a conversion: the combiner's, which make packages, and then the host's.
 pub(super) struct Steps<'a> {
     layout: &'a Layout,
-    /// The ending of what the compiler makes of a package.
-    compiled_ending: String,
+    /// The names of what the compiler makes.
+    compiled: Vec<String>,
     all: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(layout: &'a CheckedLayout, compiled_ending: String) -> Self {
+    pub(super) fn new(layout: &'a CheckedLayout, compiled: Vec<String>) -> Self {
         let own = OWN.iter().map(|(title, _)| (*title).to_owned());
         let titles = layout.steps.iter().map(|step| step.title.clone()).chain(own);
         let all = (1..).zip(titles).map(|(number, title)| Step::new(number, title)).collect();
-        Self { layout, compiled_ending, all }
+        Self { layout, compiled, all }
     }
 
     fn count(&self) -> u32 {
@@ -176,9 +176,7 @@ impl<'a> Steps<'a> {
                 self.packages(number).map(relative_path).chain(records).collect()
             }
             Task::Compile if !done => Vec::new(),
-            Task::Compile => shipped(self.layout)
-                .map(|package| PathBuf::from(compiled_name(package, &self.compiled_ending)))
-                .collect(),
+            Task::Compile => self.compiled.iter().map(PathBuf::from).collect(),
             Task::Files => small_files.outputs(),
         }
     }

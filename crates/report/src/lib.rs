@@ -2,6 +2,7 @@
 //! originals, which plugins there are: as data, as text, as pages.
 
 pub mod asset;
+pub mod bundle;
 pub mod comparison;
 pub mod diff;
 pub mod health;

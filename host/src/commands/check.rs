@@ -13,7 +13,7 @@ use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::task;
 use anemll_plugin_api::data::{ModelDescription, ModelInput, StateInfo};
 use anemll_plugin_api::{Error, Result};
-use anemll_report::asset;
+use anemll_report::{asset, bundle};
 use anemll_services as services;
 use anemll_terminal::{self as terminal, size, wrapped_lines};
 use clap::Args;
@@ -30,8 +30,9 @@ pub const EXAMPLES: &str = "Examples:
   anemll check ./SmolLM2-135M --strict
 
 Only config.json is needed: of a model of the hub, no more is downloaded. What else is there,
-is looked at too. The exit code is 1 when the model cannot be converted, and with --strict
-when there are warnings.";
+is looked at too. Of a Core AI asset (.aimodel), or a bundle for Apple's apps, it is said what these
+would not load. The exit code is 1 when there is such a thing, or when the model cannot be
+converted, and with --strict when there are warnings.";
 
 /// What can be typed.
 #[derive(Debug, Args)]
@@ -89,10 +90,8 @@ struct Checked {
 /// Runs the command.
 pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
     let path: &Path = &arguments.model;
-    if asset::is_at(path) {
-        let wanted =
-            asset::Wanted { lint: true, strict: true, json: arguments.json, ..Default::default() };
-        let shown = asset::show(path, wanted, anemll_terminal::width())?;
+    if asset::is_at(path) || bundle::is_at(path) {
+        let shown = made(path, arguments.json)?;
         super::print(&shown.text)?;
         return shown.verdict;
     }
@@ -160,6 +159,15 @@ pub fn run(arguments: &CheckArguments, plugins: &Plugins) -> Result<()> {
         .with_hint("mend what they say, or leave --strict out"));
     }
     Ok(())
+}
+
+/// What loaders would not like of an asset, or apps of a bundle.
+fn made(path: &Path, json: bool) -> Result<asset::Shown> {
+    let wanted = asset::Wanted { lint: true, strict: true, json, ..Default::default() };
+    match asset::is_at(path) {
+        true => asset::show(path, wanted, terminal::width()),
+        false => bundle::show(path, json, terminal::width()),
+    }
 }
 
 /// As `convert` does it: the frontend that is chosen describes the model.

@@ -6,8 +6,9 @@ mod verify;
 use anemll_codes as codes;
 use anemll_mlmodelc::CompiledModel;
 use anemll_mlpackage::Package;
+use anemll_pipeline::joining;
 use anemll_pipeline::plugins::{AUTOMATIC, Plugins};
-use anemll_plugin_api::data::Stage;
+use anemll_plugin_api::data::{Joined, Stage};
 use anemll_plugin_api::{Compiler, ComponentOptions, Error, Host, Result};
 use anemll_services::{self as services, check_cancelled};
 use clap::Args;
@@ -83,9 +84,10 @@ pub struct CompileArguments {
     pub split_rotate: bool,
 }
 
-/// A package and where its compiled model goes.
+/// A package, or a conversion whose packages become one model, and where the compiled model goes.
 struct Job {
     package: PathBuf,
+    joined: Option<Joined>,
     directory: PathBuf,
     compiled: PathBuf,
 }
@@ -137,8 +139,9 @@ pub fn run(arguments: &CompileArguments, plugins: &Plugins) -> Result<()> {
         )
         .with_hint("name the packages themselves if another tool made them"));
     }
-    let ending = plugins.compiled_ending(&plugins.compiler_id(&arguments.compiler)?);
-    let jobs = jobs(arguments, &ending)?;
+    let id = plugins.compiler_id(&arguments.compiler)?;
+    let joins = plugins.does_join(&id, &ComponentOptions::new());
+    let jobs = jobs(arguments, &plugins.compiled_ending(&id), joins)?;
     let (id, compiler) = compiler(arguments, plugins, &arguments.compiler)?;
     let verifier = match arguments.verify {
         true => Some(other(arguments, plugins, &id)?),
@@ -266,7 +269,13 @@ fn make(
         }
     }
     refuse_existing(&job.compiled, arguments.force)?;
-    compiler.compile(&job.package, &job.directory, host)?;
+    match &job.joined {
+        None => compiler.compile(&job.package, &job.directory, host)?,
+        Some(joined) => {
+            let locate = |path: &str| job.package.join(format!("{path}.mlpackage"));
+            joining::compile(compiler, joined, locate, &job.directory, host)?
+        }
+    };
     Ok(Outcome::Compiled)
 }
 
@@ -344,23 +353,28 @@ fn other(arguments: &CompileArguments, plugins: &Plugins, id: &str) -> Result<Bo
 }
 
 /// What is to be compiled, and where it goes.
-fn jobs(arguments: &CompileArguments, ending: &str) -> Result<Vec<Job>> {
-    let packages = match Parts::asked_for(arguments)? {
-        Some(parts) => parts.packages()?,
-        None => named(&arguments.targets)?,
+fn jobs(arguments: &CompileArguments, ending: &str, joins: bool) -> Result<Vec<Job>> {
+    let alone = |package: PathBuf| (package, None);
+    let packages: Vec<Target> = match Parts::asked_for(arguments)? {
+        Some(parts) => parts.packages()?.into_iter().map(alone).collect(),
+        None => named(&arguments.targets, joins)?,
     };
     let input = arguments.input_dir.as_ref();
     let mut taken: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     let mut jobs = Vec::new();
-    for package in packages {
+    for (package, joined) in packages {
         let shown = package.display().to_string();
         let unnamed = || {
             Error::new(codes::PACKAGE_UNREADABLE, "the path has no name to be compiled under")
                 .with_at(shown.clone())
         };
-        let mut name = package.file_stem().ok_or_else(unnamed)?.to_owned();
+        let mut name = match &joined {
+            Some(joined) => joined.name.clone().into(),
+            None => package.file_stem().ok_or_else(unnamed)?.to_owned(),
+        };
         name.push(format!(".{ending}"));
         let beside = || match package.parent() {
+            _ if joined.is_some() => package.clone(),
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
@@ -375,21 +389,29 @@ fn jobs(arguments: &CompileArguments, ending: &str) -> Result<Vec<Job>> {
             .with_at(compiled.display().to_string())
             .with_hint("compile one of them into another --output-dir"));
         }
-        jobs.push(Job { package, directory, compiled });
+        jobs.push(Job { package, joined, directory, compiled });
     }
     Ok(jobs)
 }
 
-/// The packages that are named, and of conversions those that apps load.
-fn named(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// A package; or the directory of a conversion, and what is made of all its packages.
+type Target = (PathBuf, Option<Joined>);
+
+/// The packages that are named, and of conversions those that apps load: as one, where the compiler joins them.
+fn named(targets: &[PathBuf], joins: bool) -> Result<Vec<Target>> {
     let mut packages = Vec::new();
     for target in targets {
         let Some(conversion) = super::conversion_at(target)? else {
-            packages.push(target.clone());
+            packages.push((target.clone(), None));
             continue;
         };
+        if let Some(joined) = conversion.description.as_one().filter(|_| joins) {
+            // That of a meta.yaml that is here has no name.
+            packages.push((PathBuf::from(".").join(conversion.directory), Some(joined)));
+            continue;
+        }
         for model in conversion.description.models() {
-            packages.push(conversion.directory.join(format!("{model}.mlpackage")));
+            packages.push((conversion.directory.join(format!("{model}.mlpackage")), None));
         }
     }
     Ok(packages)

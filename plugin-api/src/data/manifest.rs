@@ -120,6 +120,10 @@ pub struct ComponentManifest {
     /// `mlmodelc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub produces: Option<String>,
+    /// For compilers: the boolean option that has all packages of a conversion become one model. Where it is true, the
+    /// compiler is given the path of a [`Joined`](super::Joined) in place of a package's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<String>,
     /// The options that it takes, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, OptionSpec>,
@@ -257,6 +261,13 @@ impl ComponentManifest {
         Ok(complete)
     }
 
+    /// Whether the component, made with these options, makes one model of all packages of a conversion.
+    pub fn does_join(&self, given: &ComponentOptions) -> bool {
+        let Some(name) = &self.joins else { return false };
+        let default = || self.options.get(name).and_then(|option| option.default.as_ref());
+        given.get(name).or_else(default).and_then(Value::as_bool).unwrap_or(false)
+    }
+
     fn check(&self) -> Result<()> {
         if !is_legal_id(&self.id) {
             return Err(invalid(format!("{:?} is not an id", self.id))
@@ -266,6 +277,13 @@ impl ComponentManifest {
         check_line("summary", &self.summary)?;
         for name in self.model_types.iter().chain(&self.architectures) {
             check_line("model_types or architectures", name)?;
+        }
+        if let Some(name) = &self.joins {
+            let option = self.options.get(name);
+            if option.is_none_or(|option| option.kind != OptionType::Boolean) {
+                let why = format!("`joins` names {name:?}, which is no boolean option");
+                return Err(Error::new(codes::PLUGIN_OPTIONS_SCHEMA, why).with_at(&*self.id));
+            }
         }
         for (name, option) in &self.options {
             let at = format!("{}.options.{}", self.id, name.escape_debug());
@@ -477,6 +495,18 @@ mod tests {
             manifest["components"][0]["options"] = schema.clone();
             assert_eq!(code(&manifest), codes::PLUGIN_OPTIONS_SCHEMA, "{schema}");
         }
+    }
+
+    #[test]
+    fn an_option_says_whether_packages_are_joined() {
+        let mut manifest = manifest();
+        manifest["components"][0]["joins"] = json!("whole");
+        assert_eq!(code(&manifest), codes::PLUGIN_OPTIONS_SCHEMA);
+        manifest["components"][0]["options"]["whole"] = json!({"type": "boolean", "default": true});
+        let manifest = Manifest::parse(&manifest.to_string()).unwrap();
+        let component = &manifest.components[0];
+        assert!(component.does_join(&ComponentOptions::new()));
+        assert!(!component.does_join(&ComponentOptions::new().with("whole", false)));
     }
 
     #[test]

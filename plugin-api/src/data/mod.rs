@@ -21,6 +21,7 @@ macro_rules! builders {
 }
 
 mod embedding;
+mod joined;
 mod layout;
 mod manifest;
 mod model;
@@ -29,6 +30,7 @@ mod runtime;
 mod weight_reference;
 
 pub use embedding::*;
+pub use joined::*;
 pub use layout::*;
 pub use manifest::*;
 pub use model::*;
@@ -42,6 +44,7 @@ mod tests {
     fn structs_and_enums_can_grow() {
         let sources = [
             include_str!("embedding.rs"),
+            include_str!("joined.rs"),
             include_str!("layout.rs"),
             include_str!("manifest.rs"),
             include_str!("model.rs"),

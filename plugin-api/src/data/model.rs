@@ -414,6 +414,9 @@ pub enum CacheForm {
     /// width, 1, context): channels before positions. Where the context is the function's own, and less
     /// than the model's, `_` and the context stand behind the names. Other states are not asked for.
     Channels,
+    /// As [`Self::Channels`], of the shape (layers, 1, key and value heads, context, width): positions before the
+    /// elements of each head.
+    Heads,
     /// One that this version does not know. Frontends refuse such a function.
     #[serde(other)]
     Unknown,
@@ -425,9 +428,9 @@ impl CacheForm {
     }
 }
 
-/// Name of the state of keys of [`CacheForm::Channels`].
+/// Name of the state of keys of [`CacheForm::Channels`] and [`CacheForm::Heads`].
 pub const KEY_CACHE: &str = "key_cache";
-/// Name of the state of values of [`CacheForm::Channels`].
+/// Name of the state of values of [`CacheForm::Channels`] and [`CacheForm::Heads`].
 pub const VALUE_CACHE: &str = "value_cache";
 
 impl FunctionSpec {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use super::{environment, environment_of};
 use crate::Result;
@@ -28,24 +29,44 @@ const MODELS: &[&str] = &[
     "variants/stablelm",
 ];
 
+/// Models whose packages become one asset, and how many chunks they have; the first also without `--coreai`.
+const JOINED: &[(&str, &str)] = &[("tiny-llama", "2"), ("variants/gemma3", "1")];
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// One model as one package, another as several, in half a minute.
+    Small,
+    /// All of it, in minutes.
+    Whole,
+}
+
 /// Models of which bundles for Apple's apps are made, below `tests/models`, and their contexts, the largest of
 /// which is run.
 const BUNDLES: &[(&str, &str)] =
     &[("tiny-llama", "64"), ("tiny-llama", "64,256"), ("tiny-qwen3", "128,256")];
+
+/// Models of which bundles of the dynamic form are made.
+const DYNAMIC: &[&str] = &["tiny-llama", "tiny-qwen3"];
 
 /// Context of the golden logits.
 const CONTEXT: &str = "256";
 
 /// Compiles and runs everything. Where there is no Python 3.11 with Apple's package, a line says so and nothing
 /// is done: there are builds for few machines.
-pub(super) fn run(root: &Path, target: &Path, built: &Artifacts, coremltools: &Path) -> Result<()> {
+pub(super) fn run(
+    (root, target): (&Path, &Path),
+    built: &Artifacts,
+    coremltools: &Path,
+    part: Part,
+) -> Result<()> {
     let scripts = root.join("tests").join("witness");
     println!("\n== Core AI assets in Apple's runtime");
     let requirements = scripts.join("coreai-requirements.txt");
     let python = match python(&target.join("coreai-venv"), &requirements) {
         Ok(python) => python,
         Err(reason) => {
-            println!("skipped: no Python 3.11 with coreai-core can be had here: {reason}");
+            println!("left out: no Python 3.11 with coreai-core can be had here: {reason}");
             return Ok(());
         }
     };
@@ -54,9 +75,18 @@ pub(super) fn run(root: &Path, target: &Path, built: &Artifacts, coremltools: &P
         fs::remove_dir_all(&output)
             .map_err(|error| format!("cannot remove {}: {error}", output.display()))?;
     }
-    models(root, &output.join("models"), built, &python)?;
+    let started = Instant::now();
+    let told = |what: &str| println!("{what}: {} s so far", started.elapsed().as_secs());
+    models(root, &output.join("models"), built, &python, part)?;
+    told("models");
+    if part == Part::Small {
+        return Ok(());
+    }
     bundles(root, &output.join("bundles"), built, &python)?;
-    forms(root, &output.join("forms"), built, [coremltools, &python])
+    told("bundles");
+    forms(root, &output.join("forms"), built, [coremltools, &python])?;
+    told("forms of weights");
+    Ok(())
 }
 
 fn python(directory: &Path, requirements: &Path) -> Result<PathBuf> {
@@ -73,18 +103,28 @@ fn program(root: &Path, built: &Artifacts) -> Command {
     command
 }
 
-/// Every family, decoded token by token.
-fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Result<()> {
+/// Every family, decoded token by token, and some whose packages became one asset.
+fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path, part: Part) -> Result<()> {
+    let (whole, joined) = match part {
+        Part::Whole => (MODELS, JOINED),
+        Part::Small => (&MODELS[1..2], &JOINED[..1]),
+    };
+    let whole = whole.iter().map(|model| (*model, None));
+    let joined = joined.iter().map(|(model, chunks)| (*model, Some(*chunks)));
     let tests = root.join("tests");
     let mut witness = Command::new(python);
     witness.current_dir(root).arg(tests.join("witness").join("coreai_witness.py"));
-    for model in MODELS {
+    for (model, chunks) in whole.chain(joined) {
         let directory = tests.join("models").join(model);
         let name = model.rsplit('/').next().unwrap_or(model);
-        let made = output.join(name);
+        let made = output.join(if chunks.is_some() { "joined" } else { "whole" }).join(name);
         let mut command = program(root, built);
         command.args(["--quiet", "convert", "--model"]).arg(&directory).arg("--output").arg(&made);
-        command.args(["--combiner", "monolithic", "--compiler", "coreai", "--lut", "none"]);
+        match chunks {
+            None => command.args(["--combiner", "monolithic"]),
+            Some(chunks) => command.args(["--combiner", "chunked", "--chunk", chunks]),
+        };
+        command.args(["--compiler", "coreai", "--lut", "none"]);
         command.args(["--context", CONTEXT, "--no-tokenizer", "--runtime", "none"]);
         run_command(&mut command)?;
         let own = directory.join("golden");
@@ -107,6 +147,16 @@ fn bundles(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Resu
         command.args(["--quiet", "convert", "--model"]).arg(&directory).arg("--output").arg(&made);
         command.args(["--combiner", "coreai-bundle", "--lut", "none", "--runtime", "none"]);
         command.args(["--contexts", contexts, "--queries", "1,8,32"]);
+        run_command(&mut command)?;
+        witness.arg(&made).arg(tests.join("models").join("golden").join(model));
+    }
+    for model in DYNAMIC {
+        let made = output.join(format!("{model}-dynamic"));
+        let directory = tests.join("models").join(model);
+        let mut command = program(root, built);
+        command.args(["--quiet", "convert", "--model"]).arg(&directory).arg("--output").arg(&made);
+        command.args(["--combiner", "coreai-bundle", "--lut", "none", "--runtime", "none"]);
+        command.args(["-O", "coreai-bundle.form=dynamic", "--context", CONTEXT]);
         run_command(&mut command)?;
         witness.arg(&made).arg(tests.join("models").join("golden").join(model));
     }

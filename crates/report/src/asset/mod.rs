@@ -114,7 +114,7 @@ pub fn differences(
     Ok(Differences { text, equal: found.is_equal() })
 }
 
-fn json(value: &impl Serialize) -> Result<String> {
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string(value).map_err(|error| {
         Error::new(codes::INTERNAL, "what was found cannot be written as JSON").with_source(&error)
     })?;

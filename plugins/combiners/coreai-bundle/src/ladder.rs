@@ -5,7 +5,7 @@ use anemll_plugin_api::{ComponentOptions, Error, Result, codes};
 use std::collections::BTreeSet;
 
 /// Positions of a cache are a multiple of this, which the Neural Engine wants.
-const STEP: u64 = 32;
+pub(crate) const STEP: u64 = 32;
 /// Tokens that functions take where nothing is said, beside the batch: one, and a few at the end of a text.
 const USUAL: [u64; 2] = [1, 8];
 /// Most functions: each is a program of its own.
@@ -68,16 +68,7 @@ impl Ladder {
 
     /// Apps take the largest size of a cache for its context.
     fn check_caches(&self, model: &ModelDescription) -> Result<()> {
-        let other = model.states.len() != 1 || model.states[0].kind != StateKind::Cache;
-        if other {
-            let text =
-                "the model keeps more than keys and values, and the apps have no state for that";
-            return Err(refused(
-                text.to_owned(),
-                "--combiner",
-                "take --combiner monolithic with --compiler coreai",
-            ));
-        }
+        check_states(model)?;
         let channels = model.key_value_heads.saturating_mul(model.head_dimension);
         let least = channels.max(model.layers.into());
         match self.contexts.iter().find(|context| **context < least) {
@@ -95,6 +86,16 @@ impl Ladder {
     }
 }
 
+/// Apps keep keys and values, and nothing else.
+pub(crate) fn check_states(model: &ModelDescription) -> Result<()> {
+    if model.states.len() == 1 && model.states[0].kind == StateKind::Cache {
+        return Ok(());
+    }
+    let text = "the model keeps more than keys and values, and the apps have no state for that";
+    let hint = "take --combiner monolithic with --compiler coreai";
+    Err(refused(text.to_owned(), "--combiner", hint))
+}
+
 /// Numbers from 1 with commas between; nothing where the option is not given.
 fn list(options: &ComponentOptions, name: &str) -> Result<Option<BTreeSet<u64>>> {
     let Some(text) = options.string(name)? else { return Ok(None) };
@@ -106,6 +107,6 @@ fn list(options: &ComponentOptions, name: &str) -> Result<Option<BTreeSet<u64>>>
     }
 }
 
-fn refused(text: String, at: &str, hint: &str) -> Error {
+pub(crate) fn refused(text: String, at: &str, hint: &str) -> Error {
     Error::new(codes::LAYOUT_OPTION_INVALID, text).with_at(at).with_hint(hint)
 }

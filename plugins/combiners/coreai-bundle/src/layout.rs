@@ -27,35 +27,49 @@ pub(crate) fn layout(
     ladder: &Ladder,
 ) -> Result<Layout> {
     check_model(model)?;
-    let unsuitable = match (&model.embedding, options.argmax) {
-        (Some(_), _) => Some("the apps of these bundles want logits, and this model gives vectors"),
-        (None, true) => Some("the apps of these bundles want logits, and --argmax leaves them out"),
-        (None, false) => None,
-    };
-    if let Some(text) = unsuitable {
-        return Err(Error::new(codes::LAYOUT_OPTION_INVALID, text)
-            .with_at("--combiner")
-            .with_hint("take --combiner monolithic, or leave --argmax out"));
-    }
+    check_gives_logits(model, options)?;
     let prefix = prefix(model, options)?;
     let functions = functions(model, ladder);
     let names: Vec<&str> = functions.iter().map(|function| function.id.as_str()).collect();
-    let package = package(model, options, &prefix, &names);
+    let package = package(model, options, &prefix, (&names, apple::STATIC));
     let run = run(&package, ladder);
     let context = ladder.contexts[ladder.contexts.len() - 1];
     let channels = model.key_value_heads * model.head_dimension;
     let cache = |name| StateInfo::new(name, [model.layers.into(), 1, channels, 1, context]);
-    let bundle =
-        Bundle::new(COMPILER).with_file(apple::METADATA, metadata(model, &prefix, &package.stem));
-    Ok(Layout::new(crate::ID, prefix.clone())
+    let states = vec![cache(KEY_CACHE), cache(VALUE_CACHE)];
+    let layout = whole(model, options, &prefix, package, [KEY_CACHE, VALUE_CACHE]);
+    Ok(layout.with_run(run).with_functions(functions).with_states(states))
+}
+
+/// The layout of a bundle of one package, whose asset has the caches `states`; without functions and calls.
+pub(crate) fn whole(
+    model: &ModelDescription,
+    options: &LayoutOptions,
+    prefix: &str,
+    package: PackageSpec,
+    states: [&str; 2],
+) -> Layout {
+    let names = package.functions.iter().map(|function| function.id.clone());
+    let files = vec![WeightFile::new(WHOLE, names)];
+    let said = metadata(model, prefix, &package.stem, states);
+    Layout::new(crate::ID, prefix)
         .with_steps(["functions"])
-        .with_weight_files(vec![WeightFile::new(WHOLE, names)])
-        .with_run(run)
-        .with_meta(meta(model, options, &prefix, &package))
-        .with_functions(functions)
+        .with_weight_files(files)
+        .with_meta(meta(model, options, prefix, &package))
         .with_packages(vec![package])
-        .with_states(vec![cache(KEY_CACHE), cache(VALUE_CACHE)])
-        .with_bundle(bundle))
+        .with_bundle(Bundle::new(COMPILER).with_file(apple::METADATA, said))
+}
+
+/// Refuses what apps have no use for.
+pub(crate) fn check_gives_logits(model: &ModelDescription, options: &LayoutOptions) -> Result<()> {
+    let text = match (&model.embedding, options.argmax) {
+        (Some(_), _) => "the apps of these bundles want logits, and this model gives vectors",
+        (None, true) => "the apps of these bundles want logits, and --argmax leaves them out",
+        (None, false) => return Ok(()),
+    };
+    Err(Error::new(codes::LAYOUT_OPTION_INVALID, text)
+        .with_at("--combiner")
+        .with_hint("take --combiner monolithic, or leave --argmax out"))
 }
 
 /// All functions, those with every weight first.
@@ -92,15 +106,16 @@ fn steps(ladder: &Ladder) -> impl Iterator<Item = (u64, u64)> {
     contexts.flat_map(|context| ladder.queries.iter().map(|tokens| (*context, *tokens)))
 }
 
-fn package(
+/// The package of these functions, with the interface that the compiler is to give the asset.
+pub(crate) fn package(
     model: &ModelDescription,
     options: &LayoutOptions,
     prefix: &str,
-    names: &[&str],
+    (names, interface): (&[&str], &str),
 ) -> PackageSpec {
     let metadata = PartMetadata::new(model, options).bits(options.bits.layers).batch().head(false);
     let mut metadata = metadata.functions(names).finish();
-    metadata.insert(apple::INTERFACE.to_owned(), apple::STATIC.to_owned());
+    metadata.insert(apple::INTERFACE.to_owned(), interface.to_owned());
     let stem = anemll::stem(prefix, WHOLE, None, None);
     let package = PackageSpec::new(stem, PackageKind::Combined, 1, WHOLE);
     let package = names.iter().fold(package, |package, name| package.with_function(*name, *name));
@@ -133,7 +148,7 @@ fn run(package: &PackageSpec, ladder: &Ladder) -> RunOrder {
 }
 
 /// What `metadata.json` says.
-fn metadata(model: &ModelDescription, name: &str, stem: &str) -> Value {
+fn metadata(model: &ModelDescription, name: &str, stem: &str, states: [&str; 2]) -> Value {
     json!({
         "metadata_version": apple::METADATA_VERSION,
         "kind": "llm",
@@ -144,7 +159,7 @@ fn metadata(model: &ModelDescription, name: &str, stem: &str) -> Value {
             "embedded_tokenizer": true,
             "vocab_size": model.vocabulary_size,
             "max_context_length": model.context,
-            "states": { KEY_CACHE: "kv_cache", VALUE_CACHE: "kv_cache" },
+            "states": { states[0]: "kv_cache", states[1]: "kv_cache" },
         },
     })
 }

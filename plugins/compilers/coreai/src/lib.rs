@@ -9,11 +9,13 @@ mod runtime;
 pub use runtime::PythonRuntime;
 
 use anemll_coreai::Interface;
-use anemll_plugin_api::data::{Availability, Stage};
+use anemll_files::Limit;
+use anemll_plugin_api::data::{Availability, Joined, Stage};
 use anemll_plugin_api::{
     Compiler, ComponentOptions, Error, Host, Level, Plugin, Result, Runtime, codes,
     no_such_component,
 };
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// The compiler's id.
@@ -33,10 +35,13 @@ impl Compiler for CoreAi {
 
     fn compile(&self, package: &Path, output_directory: &Path, host: &Host) -> Result<PathBuf> {
         host.check_cancelled()?;
-        let known = package
-            .extension()
-            .is_some_and(|extension| extension == "mlpackage" || extension == "mlmodel");
-        let Some(name) = package.file_stem().filter(|_| known) else {
+        let is = |ending: &str| package.extension().is_some_and(|extension| extension == ending);
+        let joined = if is("json") { Some(joined(package)?) } else { None };
+        let name = match &joined {
+            Some(joined) => Some(OsStr::new(&joined.name)),
+            None => package.file_stem().filter(|_| is("mlpackage") || is("mlmodel")),
+        };
+        let Some(name) = name else {
             return Err(Error::new(
                 codes::PACKAGE_UNREADABLE,
                 "what is to be compiled is named neither .mlpackage nor .mlmodel",
@@ -51,7 +56,10 @@ impl Compiler for CoreAi {
         let mut name = name.to_owned();
         name.push(".aimodel");
         let destination = output_directory.join(name);
-        let compiled = anemll_coreai::compile(package, &destination, PRODUCER, Interface::Asked)?;
+        let compiled = match &joined {
+            Some(joined) => anemll_coreai::compile_joined(joined, &destination, PRODUCER)?,
+            None => anemll_coreai::compile(package, &destination, PRODUCER, Interface::Asked)?,
+        };
         let text = format!(
             "{}: functions {}; {} weights, {} bytes",
             destination.display(),
@@ -61,6 +69,26 @@ impl Compiler for CoreAi {
         );
         host.log(Level::Info, ID, &text);
         Ok(destination)
+    }
+}
+
+/// The list of functions of several packages, which become one asset.
+fn joined(path: &Path) -> Result<Joined> {
+    let unreadable = |error: &std::io::Error| {
+        Error::new(codes::PACKAGE_UNREADABLE, "the list of packages cannot be read")
+            .with_at(path.display().to_string())
+            .with_source(error)
+    };
+    let text = anemll_files::read_text(path, Limit::RECORD).map_err(|error| unreadable(&error))?;
+    let joined = Joined::parse(&text).map_err(|error| error.with_at(path.display().to_string()))?;
+    let plain = Path::new(&joined.name).file_name() == Some(OsStr::new(&joined.name));
+    match plain {
+        true => Ok(joined),
+        false => Err(Error::new(
+            codes::PACKAGE_UNREADABLE,
+            format!("{:?} is no name for an asset", joined.name),
+        )
+        .with_at(path.display().to_string())),
     }
 }
 

@@ -99,10 +99,29 @@ fn without_functions_for_one_token_the_package_has_them_for_itself() {
 }
 
 #[test]
+fn a_dynamic_bundle_has_cases_of_one_function() {
+    let layout = laid_out(&model(), &[("form", "dynamic")]).unwrap();
+    let expected = ["infer", "main_256_16", "main_256_15", "main_224_16", "main_224_15"];
+    assert_eq!(names(&layout), expected);
+    assert_eq!(layout.packages[0].metadata[apple::INTERFACE], apple::DYNAMIC);
+    let whole = |function: &FunctionSpec| {
+        function.embedding && function.head && function.cache == CacheForm::Heads
+    };
+    assert!(layout.functions.iter().all(whole));
+    assert_eq!(
+        layout.states,
+        [KEY_CACHE, VALUE_CACHE].map(|name| StateInfo::new(name, [4, 1, 2, 256, 32]))
+    );
+    let said = &layout.bundle.as_ref().unwrap().files[apple::METADATA];
+    assert_eq!(said["language"]["states"]["keyCache"], "kv_cache");
+    anemll_layout::CheckedLayout::new(layout).unwrap();
+}
+
+#[test]
 fn what_apps_cannot_run_is_refused() {
     let recurrent = StateInfo::new("other", [1]).with_kind(StateKind::Recurrent);
     type Options<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(&str, ModelDescription, Options<'_>); 9] = [
+    let cases: [(&str, ModelDescription, Options<'_>); 13] = [
         ("not --context 256", model(), &[("contexts", "128,512")]),
         ("not --batch 16", model(), &[("queries", "1,32")]),
         ("must be a multiple of 32", model().with_context(272), &[]),
@@ -112,6 +131,10 @@ fn what_apps_cannot_run_is_refused() {
         ("no state", model().with_states(vec![recurrent]), &[]),
         ("numbers from 1", model(), &[("contexts", "0,256")]),
         ("numbers from 1", model(), &[("queries", "1;16")]),
+        ("is of the static form", model(), &[("form", "dynamic"), ("queries", "1,16")]),
+        ("3 tokens or more", model().with_batch(2), &[("form", "dynamic")]),
+        ("not twice 32", model().with_context(32), &[("form", "dynamic")]),
+        ("not twice 96", model().with_batch(12), &[("form", "dynamic")]),
     ];
     for (expected, model, options) in cases {
         let error = laid_out(&model, options).unwrap_err();
