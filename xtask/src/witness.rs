@@ -4,7 +4,7 @@
 //! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
 //! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. With
 //! `--coreai`, Core AI assets of all kinds go through Apple's own runtime instead, which takes minutes; two do in any
-//! case, where that can be had. `--environment` only makes the virtual environment.
+//! case, where that can be had. `--environment` only makes the virtual environments.
 
 mod coreai;
 
@@ -66,6 +66,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let witness = root.join("tests").join("witness");
     let python = environment(&target.join("witness-venv"), &witness.join("requirements.txt"))?;
     if only_environment {
+        if let Err(reason) = coreai::python(&root, &target) {
+            println!("left out: no Python 3.11 with coreai-core can be had here: {reason}");
+        }
         return Ok(());
     }
 

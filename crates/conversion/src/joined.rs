@@ -62,7 +62,7 @@ impl Description {
 /// Functions in the order of their first call, then those that are not called.
 fn in_order(run: &RunOrder, all: impl Iterator<Item = RunStep>) -> Vec<RunStep> {
     let all: Vec<RunStep> = all.collect();
-    let called = run.infer.iter().chain(&run.prefill).chain(&run.embed);
+    let called = run.infer.iter().chain(&run.prefill).chain(&run.verify).chain(&run.embed);
     let called = called.filter(|step| all.contains(step)).cloned();
     let mut found: Vec<RunStep> = Vec::new();
     for step in called.chain(all.iter().cloned()) {

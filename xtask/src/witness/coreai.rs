@@ -60,10 +60,8 @@ pub(super) fn run(
     coremltools: &Path,
     part: Part,
 ) -> Result<()> {
-    let scripts = root.join("tests").join("witness");
     println!("\n== Core AI assets in Apple's runtime");
-    let requirements = scripts.join("coreai-requirements.txt");
-    let python = match python(&target.join("coreai-venv"), &requirements) {
+    let python = match python(root, target) {
         Ok(python) => python,
         Err(reason) => {
             println!("left out: no Python 3.11 with coreai-core can be had here: {reason}");
@@ -89,9 +87,12 @@ pub(super) fn run(
     Ok(())
 }
 
-fn python(directory: &Path, requirements: &Path) -> Result<PathBuf> {
-    environment_of("python3.11".as_ref(), directory, requirements)
-        .or_else(|_| environment(directory, requirements))
+/// The Python with Apple's package, made where it can be.
+pub(super) fn python(root: &Path, target: &Path) -> Result<PathBuf> {
+    let requirements = root.join("tests").join("witness").join("coreai-requirements.txt");
+    let directory = target.join("coreai-venv");
+    environment_of("python3.11".as_ref(), &directory, &requirements)
+        .or_else(|_| environment(&directory, &requirements))
 }
 
 fn program(root: &Path, built: &Artifacts) -> Command {
