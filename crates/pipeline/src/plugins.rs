@@ -294,8 +294,9 @@ impl Plugins {
         let installed: Vec<String> = self
             .components(Stage::Arch)
             .iter()
-            .map(|(_, component)| {
-                format!("{} (model_type {})", component.id, component.model_types.join(", "))
+            .map(|(_, component)| match component.model_types.as_slice() {
+                [only] if *only == component.id => component.id.clone(),
+                types => format!("{} ({})", component.id, types.join(", ")),
             })
             .collect();
         let none = installed.is_empty();
@@ -305,7 +306,7 @@ impl Plugins {
             format!("Unknown architecture: no arch frontend accepts {model_type}"),
         )
         .with_at("config.json")
-        .with_cause(format!("installed frontends: {installed}"))
+        .with_cause(format!("installed frontends, with their model types: {installed}"))
         .with_hint("add one with --plugin PATH, or force one of these with --arch ID");
         if none || !self.found.warnings().is_empty() { self.say_where(error) } else { error }
     }
