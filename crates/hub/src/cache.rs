@@ -16,6 +16,7 @@ pub(crate) const SETTINGS: &str = "tokenizer_config.json";
 /// Lists what follows a model that gives the vectors of texts, as sentence-transformers has it.
 pub(crate) const MODULES: &str = "modules.json";
 /// Texts before texts, and how texts are cut, of a model with [`MODULES`].
+#[cfg(feature = "download")]
 pub(crate) const TEXTS: [&str; 2] =
     ["config_sentence_transformers.json", "sentence_bert_config.json"];
 /// What is in every repository, and brought by tools that bring all of one.
