@@ -51,8 +51,12 @@ pub fn compile(
 /// As [`compile`]; [`codes::FUNCTION_UNKNOWN`] for a function that its package lacks.
 pub fn compile_joined(joined: &Joined, destination: &Path, producer: &str) -> Result<Compiled> {
     let mut paths: Vec<&str> = Vec::new();
+    // Of each function, its package's place among the paths.
+    let mut places = Vec::new();
     for function in &joined.functions {
-        if !paths.contains(&function.package.as_str()) {
+        let known = paths.iter().position(|path| *path == function.package);
+        places.push(known.unwrap_or(paths.len()));
+        if known.is_none() {
             paths.push(&function.package);
         }
     }
@@ -60,8 +64,7 @@ pub fn compile_joined(joined: &Joined, destination: &Path, producer: &str) -> Re
         paths.iter().map(|path| Source::open(Path::new(path))).collect::<Result<_>>()?;
     let mut blobs = Blobs::new(sources.iter().map(|source| &source.package).collect());
     let mut functions: Vec<Function> = Vec::new();
-    for wanted in &joined.functions {
-        let place = paths.iter().position(|path| *path == wanted.package).unwrap_or(0);
+    for (wanted, place) in joined.functions.iter().zip(places) {
         blobs.turn_to(place);
         let source = &sources[place];
         let made = functions::renamed(source.checked.model(), wanted, &mut blobs)

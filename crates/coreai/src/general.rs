@@ -49,10 +49,10 @@ pub(crate) type Read = HashMap<u64, (Value, Value)>;
 impl<'a> Samples<'a> {
     /// The four of all functions of these sizes.
     pub(crate) fn new(all: &[(Sample, &'a Function)]) -> Lowered<Self> {
-        let (first, _) = all.first().ok_or("there is no function such as `main_512_64`")?;
+        let (first, _) = all.first().ok_or("the package has no function such as `main_512_64`")?;
         let differs = |of: fn(&Sample) -> u64| {
             let other = all.iter().map(|(sample, _)| of(sample)).find(|size| *size != of(first));
-            other.ok_or("there must be functions for two contexts and two numbers of tokens")
+            other.ok_or("the package needs functions for two contexts and two numbers of tokens")
         };
         let (tokens, context) = (differs(|one| one.tokens)?, differs(|one| one.context)?);
         let sizes = [
@@ -65,7 +65,7 @@ impl<'a> Samples<'a> {
             let found = all.iter().find(|(sample, _)| sample == wanted);
             found
                 .map(|(_, function)| *function)
-                .ok_or_else(|| format!("there is no function `{}`", wanted.name()))
+                .ok_or_else(|| format!("the package has no function `{}`", wanted.name()))
         };
         let [a, b, c, d] = &sizes;
         let functions = [find(a)?, find(b)?, find(c)?, find(d)?];

@@ -95,7 +95,7 @@ fn weight(tensor: &Tensor, architecture: &Architecture, layout: &Layout) -> Resu
         && tiles.len() != Some(found)
     {
         return Err(Error::invalid(format!(
-            "{found} is not the size that the heads of keys and values make"
+            "its size of {found} is not that of all heads of keys and values"
         ))
         .with_key(&tensor.name));
     }

@@ -281,7 +281,7 @@ impl ComponentManifest {
         if let Some(name) = &self.joins {
             let option = self.options.get(name);
             if option.is_none_or(|option| option.kind != OptionType::Boolean) {
-                let why = format!("`joins` names {name:?}, which is no boolean option");
+                let why = format!("`joins` must name a boolean option, and {name:?} is not one");
                 return Err(Error::new(codes::PLUGIN_OPTIONS_SCHEMA, why).with_at(&*self.id));
             }
         }

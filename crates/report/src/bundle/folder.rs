@@ -99,7 +99,7 @@ fn text_of(
 ) -> Option<String> {
     match keys.get(key) {
         Some(Value::String(text)) if !text.is_empty() => return Some(text.clone()),
-        Some(_) => found.fatal(apple::METADATA, format!("`{within}{key}` is no text")),
+        Some(_) => found.fatal(apple::METADATA, format!("`{within}{key}` must be a text")),
         None => found.fatal(apple::METADATA, format!("it has no `{within}{key}`")),
     }
     None
@@ -109,10 +109,7 @@ fn text_of(
 fn number_of(keys: &Map<String, Value>, key: &str, found: &mut Findings) -> Option<u64> {
     let number = keys.get(key).and_then(Value::as_u64).filter(|number| *number > 0);
     if number.is_none() {
-        found.fatal(
-            apple::METADATA,
-            format!("it has no `language.{key}` that is a number from 1 on"),
-        );
+        found.fatal(apple::METADATA, format!("`language.{key}` must be a number from 1 on"));
     }
     number
 }
@@ -128,7 +125,9 @@ fn asset(folder: &Path, metadata: &Map<String, Value>, found: &mut Findings) -> 
     if name.contains(['/', '\\']) || name.starts_with('.') || !name.ends_with(".aimodel") {
         found.fatal(
             file,
-            format!("`assets.main` is {name:?}, no name of a folder X.aimodel beside it"),
+            format!(
+                "`assets.main` must be the name of a folder X.aimodel beside it, and is {name:?}"
+            ),
         );
         return None;
     }

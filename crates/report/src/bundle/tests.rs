@@ -146,15 +146,19 @@ fn what_apps_fail_on_in_the_folder_is_named() {
         ("/metadata_version", Value::Null, "no `metadata_version`"),
         ("/kind", json!("poem"), "which apps do not know"),
         ("/kind", json!("vlm"), "only language models"),
-        ("/name", json!(1), "`name` is no text"),
+        ("/name", json!(1), "`name` must be a text"),
         ("/assets", json!([]), "no `assets`"),
-        ("/assets/main", json!("../x.aimodel"), "no name of a folder"),
+        ("/assets/main", json!("../x.aimodel"), "must be the name of a folder"),
         ("/assets/main", json!("y.aimodel"), "y.aimodel: it is not there"),
         ("/language", Value::Null, "no `language`"),
-        ("/language/tokenizer", json!(""), "`language.tokenizer` is no text"),
+        ("/language/tokenizer", json!(""), "`language.tokenizer` must be a text"),
         ("/language/vocab_size", json!(15), "has `out_logits` as"),
         ("/language/max_context_length", json!(2048), "largest context is 64"),
-        ("/language/max_context_length", json!("64"), "no `language.max_context_length`"),
+        (
+            "/language/max_context_length",
+            json!("64"),
+            "`language.max_context_length` must be a number from 1 on",
+        ),
         ("/language/states/key_cache", json!("cache"), "which apps do not know"),
     ];
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@
 
 use anemll_decoder::config::{Allowed, Config, Key, windows_by_pattern};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form, Positions};
-use anemll_decoder::{Norm, NormPlacement, Refusals};
+use anemll_decoder::{Norm, NormPlacement, Refusals, key_invalid};
 use anemll_plugin_api::Result;
 
 const DEFAULTS: Defaults = Defaults {
@@ -74,6 +74,10 @@ const FULL_EVERY: u64 = 4;
 
 fn cohere(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
     let bias = refusals.take(config.boolean(BIAS))?.flatten().unwrap_or(false);
+    if config.is_null(LOGITS) {
+        // transformers multiplies with it, and fails.
+        refusals.push(key_invalid(&config.path(LOGITS), "is null; the logits need a factor"))?;
+    }
     let scale = refusals.take(config.positive(LOGITS))?.flatten().unwrap_or(USUAL_SCALE);
     Ok(Form {
         keys: vec![KEYS],

@@ -40,6 +40,7 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("use_parallel_block", json!(false)),
         ("position_embedding_type", json!("alibi")),
         ("logit_scale", json!(0)),
+        ("logit_scale", json!(null)),
         ("sliding_window_pattern", json!(0)),
         ("layer_types", json!(["full_attention"])),
         ("num_experts", json!(8)),

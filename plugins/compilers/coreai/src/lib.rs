@@ -86,7 +86,7 @@ fn joined(path: &Path) -> Result<Joined> {
         true => Ok(joined),
         false => Err(Error::new(
             codes::PACKAGE_UNREADABLE,
-            format!("{:?} is no name for an asset", joined.name),
+            format!("{:?} cannot be the name of an asset", joined.name),
         )
         .with_at(path.display().to_string())),
     }
