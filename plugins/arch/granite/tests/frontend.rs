@@ -92,3 +92,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("layer_types", json!(["mamba", "attention"])),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_granite::GranitePlugin,
+        "../../../tests/models/variants/granite"
+    );
+}

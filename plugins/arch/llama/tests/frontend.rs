@@ -557,3 +557,11 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
     let long = ModelInput::new(with(json!({"head_dim": 1024})), 1 << 20, 8);
     assert_eq!(read(&frontend(), &long).unwrap_err().code, codes::SHAPE_INVALID);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_llama::LlamaPlugin,
+        "../../../tests/models/variants/tied"
+    );
+}

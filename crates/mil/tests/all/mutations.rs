@@ -1,12 +1,10 @@
 //! Every check of the validator: a good model, broken in one way, and the error that says so.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::base::{self, Catalog, block, by_name, by_value, function, operation, program};
 use anemll_mil::{
     DataType, Dimension, Literal, TensorType, ValueType, validate_referenced, validate_resolved,
 };
-use common::base::{self, Catalog, block, by_name, by_value, function, operation, program};
 use coreml_proto::array_feature_type::{EnumeratedShapes, Shape, ShapeFlexibility, ShapeRange};
 use coreml_proto::{ArrayFeatureType, Model, ModelDescription, SizeRange, feature_type, mil};
 

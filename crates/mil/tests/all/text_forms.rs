@@ -4,12 +4,10 @@
 //! our own output.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::programs::*;
 use anemll_mil::DataType;
 use anemll_mil::text::{self, Dialect, Document, guesses};
 use anemll_mil::types::{TensorType, ValueType};
-use common::programs::*;
 use coreml_proto::mil;
 use coreml_proto::mil::value::immediate_value::Value as Immediate;
 use std::collections::BTreeMap;

@@ -1,14 +1,12 @@
 //! A session from outside: states, several functions, shapes, taps, and what is refused.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
+use crate::common::{find, floats, generated, halves, integers, open, run, shared};
 use anemll_mil::{
     DataType, DescriptionOptions, Dimension, FunctionBuilder, TensorType, combine_functions,
     function_model,
 };
 use anemll_plugin_api::{Session, Tensor, codes};
-use common::{find, floats, generated, halves, integers, open, run, shared};
 use coreml_proto::Model;
 use std::collections::BTreeMap;
 

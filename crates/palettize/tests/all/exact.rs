@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::{Random, brute_force, squared_error, total_error};
 use anemll_palettize::{PaletteError, clusters};
-use common::{Random, brute_force, squared_error, total_error};
 
 /// Compares the squared error with the least one, for several numbers of clusters.
 fn check(values: &[f64], weights: &[f64], counts: impl IntoIterator<Item = usize>, what: &str) {

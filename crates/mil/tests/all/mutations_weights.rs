@@ -1,12 +1,10 @@
 //! The validator's checks of weights and constexpr operations, and input that means harm.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::base::{self, Catalog, block, by_name, by_value, operation};
 use anemll_mil::{
     DataType, TensorType, ValueType, literal, validate_referenced, validate_resolved,
 };
-use common::base::{self, Catalog, block, by_name, by_value, operation};
 use coreml_proto::{Model, mil};
 
 /// Spoils the resolved model, and expects an error that holds `expected`.

@@ -1,11 +1,9 @@
 //! Flexible shapes of inputs in the text, by hand.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::programs::*;
 use anemll_mil::DataType;
 use anemll_mil::text::{self, guesses};
-use common::programs::*;
 use coreml_proto::array_feature_type::{EnumeratedShapes, Shape, ShapeFlexibility, ShapeRange};
 use coreml_proto::{
     ArrayFeatureType, FeatureDescription, FeatureType, FunctionDescription, Model,

@@ -1,12 +1,10 @@
 //! The option `activations` = `float32`: values declared as float16 are kept as they are computed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common::{find, floats, halves, integers, run};
 use anemll_mil::{DataType, DescriptionOptions, FunctionBuilder, TensorType, function_model};
 use anemll_plugin_api::{ComponentOptions, DType, Host, Plugin, Session, Tensor, codes};
 use anemll_runtime_cpu::CpuPlugin;
-use common::{find, floats, halves, integers, run};
 use serde_json::{Value, json};
 
 /// Options that keep values of float16 as this type.

@@ -1,8 +1,6 @@
 //! The validator accepts every model that coremltools and others wrote and Apple compiled.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use anemll_mil::{
     blob_references, interface, lint, op_histogram, validate_referenced, validate_resolved,
 };
@@ -12,9 +10,9 @@ use std::collections::BTreeSet;
 #[test]
 fn every_reference_model_is_valid() {
     let mut operations = BTreeSet::new();
-    for path in common::reference_models() {
+    for path in crate::common::reference_models() {
         let model = read_model(&std::fs::read(&path).unwrap()).unwrap();
-        let catalog = common::Folder(path.parent().unwrap().to_owned());
+        let catalog = crate::common::Folder(path.parent().unwrap().to_owned());
         for counts in op_histogram(&model).values() {
             operations.extend(counts.keys().cloned());
         }
@@ -32,7 +30,7 @@ fn every_reference_model_is_valid() {
 
 #[test]
 fn interfaces_of_combined_packages_are_read() {
-    let Some(shared) = common::shared() else {
+    let Some(shared) = crate::common::shared() else {
         println!("skipped: no shared folder beside the workspace");
         return;
     };
@@ -54,7 +52,7 @@ fn interfaces_of_combined_packages_are_read() {
 
 #[test]
 fn lint_of_reference_models() {
-    for path in common::reference_models() {
+    for path in crate::common::reference_models() {
         let model = read_model(&std::fs::read(&path).unwrap()).unwrap();
         let findings = lint(&model, 0);
         let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule).collect();

@@ -2,8 +2,6 @@
 // Helpers of tests may unwrap as tests do; clippy knows only the latter.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use anemll_mlmodelc::{CompiledModel, Options, Weights, compile};
 use serde_json::{Value, json};
 
@@ -48,7 +46,8 @@ fn feature(name: &str) -> Value {
 fn a_stateful_model_of_two_functions() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let package = common::package(&path("2 parts-v1.0.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&path("2 parts-v1.0.mlpackage"), &crate::common::two_functions());
     let compiled = compile(&package, &path("out.mlmodelc"), &Options::default()).unwrap();
     let read = |name: &str| std::fs::read(compiled.path.join(name)).unwrap();
 
@@ -100,16 +99,16 @@ fn a_stateful_model_of_two_functions() {
     assert_eq!(data[..8], [0xf6, 1, 0, 0, 9, 0, 0, 0]);
     assert_eq!(data[data.len() - 32..data.len() - 16], data[data.len() - 16..]);
     assert_eq!(read("analytics/coremldata.bin").len(), 243);
-    assert_eq!(read("weights/weight.bin"), common::weights());
+    assert_eq!(read("weights/weight.bin"), crate::common::weights());
     assert_eq!(compiled.weight_bytes, 288);
 
     let opened = CompiledModel::open(&compiled.path).unwrap();
     opened.check_weights().unwrap();
     // The text has inputs in the order of their names, and says who compiled.
-    let mut source = common::two_functions();
-    common::program(&mut source).functions.values_mut().for_each(|one| one.inputs.reverse());
+    let mut source = crate::common::two_functions();
+    crate::common::program(&mut source).functions.values_mut().for_each(|one| one.inputs.reverse());
     let mut model = opened.model().clone();
-    common::program(&mut model).attributes.clear();
+    crate::common::program(&mut model).attributes.clear();
     assert!(model == source, "what is read is what was compiled");
     assert_eq!(opened.data().trailers, 2);
     assert_eq!(opened.build_info().len(), 2);
@@ -121,7 +120,8 @@ fn a_stateful_model_of_two_functions() {
 fn weights_are_shared_or_copied() {
     use std::os::unix::fs::MetadataExt as _;
     let folder = tempfile::tempdir().unwrap();
-    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&folder.path().join("m.mlpackage"), &crate::common::two_functions());
     let number = |path: &std::path::Path| std::fs::metadata(path).unwrap().ino();
     let inner = "Data/com.apple.CoreML/weights/weight.bin";
     let compile = |copy: bool| {
@@ -141,7 +141,8 @@ fn weights_are_shared_or_copied() {
 #[test]
 fn all_of_the_weights_folder_is_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&folder.path().join("m.mlpackage"), &crate::common::two_functions());
     let weights = package.join("Data/com.apple.CoreML/weights");
     std::fs::create_dir(weights.join("more")).unwrap();
     std::fs::write(weights.join("more/notes"), "notes").unwrap();

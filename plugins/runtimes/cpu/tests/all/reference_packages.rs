@@ -2,9 +2,7 @@
 //! the described shape and type.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
-use common::{find, floats, generated, open, open_threaded, packages, run, shared};
+use crate::common::{find, floats, generated, open, open_threaded, packages, run, shared};
 
 fn run_all(folder: &str) {
     let Some(folder) = shared(folder) else {

@@ -1,12 +1,10 @@
 //! Literals of every type by hand, in both dialects, and back.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::programs::*;
 use anemll_mil::DataType;
 use anemll_mil::Elements;
 use anemll_mil::types::{Dimension, TensorType, ValueType};
-use common::programs::*;
 use coreml_proto::mil;
 use coreml_proto::mil::tensor_value::{
     RepeatedBytes, RepeatedInts, RepeatedLongInts, Value as Field,

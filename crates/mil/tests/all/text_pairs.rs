@@ -1,8 +1,6 @@
 //! MIL text against what Apple's compiler wrote, for every pair of package and compiled model.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod common;
-
 use anemll_mil::Literal;
 use anemll_mil::text::{self, Document, TextOptions};
 use coreml_proto::mil::value::{Value as Storage, immediate_value::Value as Immediate};
@@ -84,7 +82,7 @@ fn pairs_of(value: &mut mil::Value) -> &mut [mil::dictionary_value::KeyValuePair
 
 #[test]
 fn every_pair_gives_the_text_of_the_compiler() {
-    let Some(shared) = common::shared() else {
+    let Some(shared) = crate::common::shared() else {
         println!("skipped: no shared folder beside the workspace");
         return;
     };
@@ -112,7 +110,7 @@ fn every_pair_gives_the_text_of_the_compiler() {
 
 #[test]
 fn every_text_comes_back_byte_for_byte() {
-    let Some(shared) = common::shared() else {
+    let Some(shared) = crate::common::shared() else {
         println!("skipped: no shared folder beside the workspace");
         return;
     };
@@ -130,7 +128,7 @@ fn every_text_comes_back_byte_for_byte() {
 /// What we write of any model is read again, and holds the same program but for doc strings.
 #[test]
 fn every_model_is_written_and_read_again() {
-    for path in common::reference_models() {
+    for path in crate::common::reference_models() {
         let model = read_model(&std::fs::read(&path).unwrap()).unwrap();
         let options = TextOptions { build_info: BTreeMap::new() };
         let place = path.display();

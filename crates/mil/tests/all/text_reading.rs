@@ -1,11 +1,9 @@
 //! Reading text: what people write by hand, what is refused and where, and texts that are spoiled.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod common;
-
+use crate::common::programs::*;
 use anemll_mil::DataType;
 use anemll_mil::text::{self, MAXIMUM_BLOCK_DEPTH, TextOptions, WriteError, parse};
-use common::programs::*;
 use coreml_proto::mil;
 use std::fmt::Write as _;
 
@@ -292,7 +290,7 @@ fn next(state: &mut u64) -> usize {
 #[test]
 fn spoiled_texts_do_no_harm() {
     let mut texts = vec![SAMPLE.to_owned()];
-    match common::shared() {
+    match crate::common::shared() {
         Some(shared) => {
             let pair = shared.join("mlmodelc-pairs/flexible-gather/expected.mlmodelc/model.mil");
             texts.push(std::fs::read_to_string(pair).unwrap());

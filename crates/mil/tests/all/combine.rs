@@ -1,13 +1,11 @@
 //! Joining functions: what is kept, and what is refused.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::base::{self, Catalog};
 use anemll_mil::{
     FunctionSource, combine_functions, combine_sources, extract_function, interface,
     validate_resolved,
 };
-use common::base::{self, Catalog};
 use coreml_proto::Model;
 use std::collections::BTreeMap;
 

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::{Random, brute_force};
 use anemll_palettize::{BITS, Palette, PaletteError, Palettizer, palettize};
-use common::{Random, brute_force};
 use half::{bf16, f16};
 
 fn matrix(random: &mut Random, size: usize, lattice: bool) -> Vec<f16> {

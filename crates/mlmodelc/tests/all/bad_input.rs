@@ -2,8 +2,6 @@
 // Helpers of tests may unwrap as tests do; clippy knows only the latter.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use anemll_mil::{DataType, TensorType, ValueType};
 use anemll_mlmodelc::{CompiledModel, Options, compile};
 use anemll_mlpackage::{ErrorKind, PackageError};
@@ -14,7 +12,8 @@ use std::path::Path;
 /// Spoils a good package, and gives the error of compiling it.
 fn refused(spoil: impl FnOnce(&Path)) -> PackageError {
     let folder = tempfile::tempdir().unwrap();
-    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&folder.path().join("m.mlpackage"), &crate::common::two_functions());
     spoil(&package);
     let output = folder.path().join("output");
     std::fs::create_dir(&output).unwrap();
@@ -26,9 +25,9 @@ fn refused(spoil: impl FnOnce(&Path)) -> PackageError {
 /// Spoils the model.
 fn refused_model(spoil: impl FnOnce(&mut Model)) -> PackageError {
     refused(|package| {
-        let mut model = common::two_functions();
+        let mut model = crate::common::two_functions();
         spoil(&mut model);
-        common::package(package, &model);
+        crate::common::package(package, &model);
     })
 }
 
@@ -75,9 +74,12 @@ fn manifests() {
 fn weights() {
     let offset = |offset: u64| {
         refused_model(|model| {
-            let weight = &mut common::block(model, "prefill").operations[0];
+            let weight = &mut crate::common::block(model, "prefill").operations[0];
             let table = &mut weight.inputs.get_mut("lut").unwrap().arguments[0].binding;
-            *table = Some(Binding::Value(common::in_file(&common::half(&[1, 1, 16, 1]), offset)));
+            *table = Some(Binding::Value(crate::common::in_file(
+                &crate::common::half(&[1, 1, 16, 1]),
+                offset,
+            )));
         })
     };
     is(&offset(1 << 40), ErrorKind::Weights, "past the end");
@@ -85,7 +87,7 @@ fn weights() {
     is(&offset(100), ErrorKind::Weights, "not a multiple of 64");
     is(&offset(0), ErrorKind::Weights, "header");
     is(&offset(128), ErrorKind::Weights, "no record starts here");
-    is(&offset(common::INDICES), ErrorKind::Reference, "not what the program declares");
+    is(&offset(crate::common::INDICES), ErrorKind::Reference, "not what the program declares");
     let sentinel = refused_bytes(WEIGHTS, |bytes| bytes[64] = 0xee);
     is(&sentinel, ErrorKind::Weights, "no record starts here");
     let short = refused_bytes(WEIGHTS, |bytes| bytes.truncate(280));
@@ -94,17 +96,18 @@ fn weights() {
     assert_eq!(empty.kind(), ErrorKind::Weights, "{empty}");
     // 15 elements of 4 bits would leave 4 bits of padding.
     let shape = refused_model(|model| {
-        let weight = &mut common::block(model, "infer").operations[0];
+        let weight = &mut crate::common::block(model, "infer").operations[0];
         let kind = ValueType::Tensor(TensorType::new(DataType::UInt4, &[3, 7]));
         let indices = &mut weight.inputs.get_mut("indices").unwrap().arguments[0].binding;
-        *indices = Some(Binding::Value(common::in_file(&kind, common::INDICES)));
+        *indices = Some(Binding::Value(crate::common::in_file(&kind, crate::common::INDICES)));
     });
     is(&shape, ErrorKind::Reference, "11 bytes of uint4");
     let padding = refused_bytes(WEIGHTS, |bytes| bytes[64 + 24] = 3);
     is(&padding, ErrorKind::Weights, "no whole number");
     let outside = refused_model(|model| {
-        let weight = &mut common::block(model, "infer").operations[0];
-        let mut value = common::in_file(&common::half(&[1, 1, 16, 1]), common::TABLE);
+        let weight = &mut crate::common::block(model, "infer").operations[0];
+        let mut value =
+            crate::common::in_file(&crate::common::half(&[1, 1, 16, 1]), crate::common::TABLE);
         let Some(coreml_proto::mil::value::Value::BlobFileValue(blob)) = &mut value.value else {
             panic!("no blob");
         };
@@ -156,17 +159,18 @@ fn programs() {
         assert!(error.reason().contains(reason), "{error}");
     };
     let undefined = refused_model(|model| {
-        common::block(model, "infer").operations.remove(1);
+        crate::common::block(model, "infer").operations.remove(1);
     });
     is(undefined, "old");
-    let cycle = refused_model(|model| common::block(model, "infer").operations.swap(1, 3));
+    let cycle = refused_model(|model| crate::common::block(model, "infer").operations.swap(1, 3));
     is(cycle, "old");
     let twice = refused_model(|model| {
-        let again = common::operation("read_state", &[("input", "kv")], "old");
-        common::block(model, "infer").operations.push(again);
+        let again = crate::common::operation("read_state", &[("input", "kv")], "old");
+        crate::common::block(model, "infer").operations.push(again);
     });
     is(twice, "old");
-    let name = refused_model(|model| common::block(model, "infer").outputs.push("a b".to_owned()));
+    let name =
+        refused_model(|model| crate::common::block(model, "infer").outputs.push("a b".to_owned()));
     is(name, "a b");
     let description = |spoil: fn(&mut coreml_proto::ModelDescription)| {
         refused_model(|model| spoil(model.description.as_mut().unwrap()))
@@ -180,7 +184,8 @@ fn programs() {
 #[test]
 fn destinations() {
     let folder = tempfile::tempdir().unwrap();
-    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&folder.path().join("m.mlpackage"), &crate::common::two_functions());
     let to = |name: &str, replace: bool| {
         let options = Options { replace, ..Options::default() };
         compile(&package, &folder.path().join(name), &options)
@@ -190,7 +195,7 @@ fn destinations() {
     to("m.mlmodelc", false).unwrap();
     is(&to("m.mlmodelc", false).unwrap_err(), ErrorKind::Exists, "exists already");
     // A failure keeps what was there.
-    common::write_package(&package, b"", &common::weights());
+    crate::common::write_package(&package, b"", &crate::common::weights());
     to("m.mlmodelc", true).unwrap_err();
     CompiledModel::open(folder.path().join("m.mlmodelc")).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -199,7 +204,8 @@ fn destinations() {
 #[test]
 fn compiled_models() {
     let folder = tempfile::tempdir().unwrap();
-    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&folder.path().join("m.mlpackage"), &crate::common::two_functions());
     let options = Options { copy: true, ..Options::default() };
     let made = compile(&package, &folder.path().join("m.mlmodelc"), &options).unwrap().path;
     let opened = |name: &str, spoil: &dyn Fn(&mut Vec<u8>)| {
@@ -234,7 +240,8 @@ fn compiled_models() {
 #[test]
 fn files_that_are_none_or_far_too_large() {
     let folder = tempfile::tempdir().unwrap();
-    let package = common::package(&folder.path().join("m.mlpackage"), &common::two_functions());
+    let package =
+        crate::common::package(&folder.path().join("m.mlpackage"), &crate::common::two_functions());
     let compiled = folder.path().join("m.mlmodelc");
     for name in ["model.mil", "coremldata.bin", "metadata.json", "analytics/coremldata.bin"] {
         let options = Options { replace: true, ..Options::default() };

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::Random;
 use anemll_palettize::{Nearest, PaletteError, palettize_vectors};
-use common::Random;
 use half::f16;
 
 fn bell(count: usize, seed: u64) -> Vec<f16> {

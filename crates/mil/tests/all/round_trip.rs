@@ -1,13 +1,11 @@
 //! Reading and writing gives a semantically equal model, for every model that others wrote.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use coreml_proto::{read_model, write};
 
 #[test]
 fn read_write_read_is_equal() {
-    for path in common::reference_models() {
+    for path in crate::common::reference_models() {
         let bytes = std::fs::read(&path).unwrap();
         let model =
             read_model(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

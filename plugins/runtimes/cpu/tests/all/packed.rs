@@ -2,15 +2,13 @@
 //! within what is left of 15 bits.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common::{find, floats, integers, run};
 use anemll_mil::literal::blob_value;
 use anemll_mil::{DataType, DescriptionOptions, FunctionBuilder, TensorType, Var, function_model};
 use anemll_mlpackage::{BlobType, BlobWriter, WEIGHT_FILE_NAME};
 use anemll_plugin_api::Tensor;
 use anemll_plugin_api::{ComponentOptions, Host, Plugin, Result, Session};
 use anemll_runtime_cpu::{CpuPlugin, ID};
-use common::{find, floats, integers, run};
 use coreml_proto::mil::argument::{Binding, binding::Binding as Bound};
 use coreml_proto::mil::{Argument, Operation};
 use std::path::{Path, PathBuf};
