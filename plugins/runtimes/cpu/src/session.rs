@@ -6,7 +6,8 @@ use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
 use crate::plan::{ConstantCache, FunctionPlan, Keep, Planner, check_operations};
 use crate::source::Source;
-use crate::storage::{Buffer, Pool, Shelf};
+use crate::shelf::Shelf;
+use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
 use crate::workers::{Crew, Team};
 use anemll_mil::model::{block, program};
@@ -141,6 +142,7 @@ impl CpuSession {
             .with_hint(format!("its functions are {}", known.join(", "))));
         };
         let shows = |plan: &FunctionPlan| taps.iter().any(|tap| plan.packed().contains_key(*tap));
+        let mut again = false;
         // Twice where a first plan shows that a value which is asked for is packed.
         loop {
             let shown = entry.plan.as_ref().is_some_and(shows);
@@ -173,9 +175,20 @@ impl CpuSession {
                 packed,
             };
             // An earlier plan holds its weights until then: they are not read again.
-            entry.plan = Some(planner.plan(name, function, block)?);
+            match planner.plan(name, function, block) {
+                Ok(plan) => again = entry.plan.replace(plan).is_some(),
+                // Decoded weights only make it faster: without the memory, or the files that a few of
+                // them are read from once more, it goes on as it was.
+                Err(_) if entry.plan.is_some() && !shown => entry.packed_runs = u32::MAX,
+                Err(error) => return Err(error),
+            }
         }
         entry.packed_runs = entry.packed_runs.saturating_sub(1);
+        if again {
+            // The others take what was decoded, too, so that nothing is kept in both forms.
+            let others = self.functions.values_mut().filter(|other| other.plan.is_some());
+            others.for_each(|other| other.packed_runs = 0);
+        }
         Ok(())
     }
 }
