@@ -405,7 +405,10 @@ fn hundreds_at_once_get_a_clear_answer_each() {
         match answer.status {
             200 if streamed => assert_eq!(answer.events().last(), Some(&"[DONE]")),
             200 => assert_eq!(answer.json()["usage"]["completion_tokens"], 2),
-            _ => assert_eq!((answer.status, &*answer.json()["error"]["code"].to_string()), (429, "\"A1017\"")),
+            _ => assert_eq!(
+                (answer.status, &*answer.json()["error"]["code"].to_string()),
+                (429, "\"A1017\"")
+            ),
         }
         whole += usize::from(answer.status == 200);
     }

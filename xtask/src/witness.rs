@@ -16,8 +16,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::command::{cargo, run as run_command, run_all, workspace_root};
 use crate::artifacts::Artifacts;
+use crate::command::{cargo, run as run_command, run_all, workspace_root};
 use crate::{Result, artifacts, no_arguments};
 use coreai::Part;
 

@@ -5,8 +5,8 @@ use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
 use crate::plan::{ConstantCache, FunctionPlan, Keep, Planner, check_operations};
-use crate::source::Source;
 use crate::shelf::Shelf;
+use crate::source::Source;
 use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
 use crate::workers::{Crew, Team};
@@ -71,7 +71,7 @@ impl CpuSession {
         host: &Host,
     ) -> Result<Self> {
         let wide = arithmetic.wide;
-        let source = Source::open(path)?;
+        let source = shelf.source(path)?;
         let model = source.model();
         let mut functions = BTreeMap::new();
         let mut states: Vec<StateValue> = Vec::new();
@@ -117,7 +117,7 @@ impl CpuSession {
             functions.insert(name, Function { interface, inputs, plan: None, packed_runs });
         }
         Ok(Self {
-            source: Arc::new(source),
+            source,
             shelf: Arc::clone(shelf),
             host: host.clone(),
             description,
@@ -186,8 +186,16 @@ impl CpuSession {
         entry.packed_runs = entry.packed_runs.saturating_sub(1);
         if again {
             // The others take what was decoded, too, so that nothing is kept in both forms.
-            let others = self.functions.values_mut().filter(|other| other.plan.is_some());
-            others.for_each(|other| other.packed_runs = 0);
+            let slow =
+                |other: &&mut Function| other.plan.as_ref().is_some_and(FunctionPlan::is_slow);
+            let others = self.functions.values_mut().filter(slow);
+            let names = others.map(|other| {
+                other.packed_runs = 0;
+                other.interface.name.clone()
+            });
+            for other in names.collect::<Vec<_>>() {
+                self.prepare(&other, &[])?;
+            }
         }
         Ok(())
     }

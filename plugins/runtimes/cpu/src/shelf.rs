@@ -1,13 +1,17 @@
-//! Weights in memory, as they are stored and decoded, which all sessions of a runtime share.
+//! What all sessions of a runtime share: programs, and weights in memory, as they are stored and decoded.
 
 use crate::element::Element;
 use crate::failure::Outcome;
 use crate::layout::Layout;
+use crate::source::Source;
 use crate::storage::{Buffer, Storage};
 use crate::tensor::Tensor;
 use anemll_mlpackage::{BlobFile, BlobRecord};
+use anemll_plugin_api::Result;
 use anemll_weights::WeightFiles;
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Weights that sessions hold, by where they lie: functions and packages that share a weight file
@@ -20,7 +24,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(crate) struct Shelf {
     held: Mutex<HashMap<WeightKey, Weak<Buffer>>>,
     decoded: Mutex<HashMap<DecodedKey, Decoded>>,
+    sources: Mutex<HashMap<SourceKey, Weak<Source>>>,
 }
+
+/// A path, and all files below it.
+type SourceKey = (PathBuf, Vec<(PathBuf, FileKey)>);
+
+/// Files of a package or compiled model, at most, for it to be shared.
+const MOST_FILES: usize = 64;
 
 /// The weight files of a model by name, and the operation that makes a weight of what is in them.
 type DecodedKey = (Vec<(String, FileKey)>, Vec<u8>);
@@ -49,28 +60,75 @@ struct FileKey {
     #[cfg(unix)]
     node: (u64, u64),
     #[cfg(not(unix))]
-    path: std::path::PathBuf,
+    path: PathBuf,
     size: u64,
     changed: Option<std::time::SystemTime>,
 }
 
 impl FileKey {
     fn of(file: &BlobFile) -> Self {
-        let metadata = file.metadata();
+        Self::new(file.path(), file.metadata())
+    }
+
+    #[cfg_attr(unix, expect(unused_variables, reason = "the system has better names for files"))]
+    fn new(path: &Path, metadata: &Metadata) -> Self {
         #[cfg(unix)]
         use std::os::unix::fs::MetadataExt as _;
         Self {
             #[cfg(unix)]
             node: (metadata.dev(), metadata.ino()),
             #[cfg(not(unix))]
-            path: file.path().to_owned(),
+            path: path.to_owned(),
             size: metadata.len(),
             changed: metadata.modified().ok(),
         }
     }
 }
 
+/// All files below a folder, sorted by their paths; none where that is no folder or has very many.
+fn files_below(folder: &Path) -> Option<Vec<(PathBuf, FileKey)>> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).ok()? {
+            let path = entry.ok()?.path();
+            let metadata = std::fs::metadata(&path).ok()?;
+            match metadata.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let key = FileKey::new(&path, &metadata);
+                    files.push((path, key));
+                }
+            }
+            if files.len() + folders.len() > MOST_FILES {
+                return None;
+            }
+        }
+    }
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Some(files)
+}
+
 impl Shelf {
+    /// The model at a path, with its program, which takes many times the memory of its file: one that a
+    /// session has open is shared with it, if no file of it is another by now.
+    ///
+    /// # Errors
+    /// Those of [`Source::open`].
+    pub(crate) fn source(&self, path: &Path) -> Result<Arc<Source>> {
+        let key = files_below(path).map(|files| (path.to_owned(), files));
+        let lock = || self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = key.as_ref().and_then(|key| lock().get(key)?.upgrade()) {
+            return Ok(known);
+        }
+        let source = Arc::new(Source::open(path)?);
+        if let Some(key) = key {
+            let mut sources = lock();
+            sources.retain(|_, source| source.strong_count() > 0);
+            sources.insert(key, Arc::downgrade(&source));
+        }
+        Ok(source)
+    }
+
     /// The data of a record of this file.
     pub(crate) fn weight(&self, file: &BlobFile, record: &BlobRecord) -> Outcome<Arc<Buffer>> {
         let key = (FileKey::of(file), record.offset());
