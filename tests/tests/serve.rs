@@ -307,19 +307,24 @@ fn keys_and_addresses() {
     assert_eq!(shown("0123456789abcdeg"), 401);
 }
 
-/// The beginning of a stream whose answer takes some seconds.
-fn long_stream(server: &Server) -> TcpStream {
-    let mut stream = server.connect();
-    let body = json!({
-        "prompt": "The king", "max_tokens": 2000, "stream": true,
-        "temperature": 2.0, "seed": 5, "repetition_penalty": 1.2,
-    })
-    .to_string();
+/// A connection with a request that was sent.
+fn asking(server: &Server, request: &Value) -> TcpStream {
+    let (mut stream, body) = (server.connect(), request.to_string());
     let head = format!(
         "POST {TEXT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + &body).as_bytes()).unwrap();
+    stream
+}
+
+/// The beginning of a stream whose answer takes some seconds.
+fn long_stream(server: &Server) -> TcpStream {
+    let request = json!({
+        "prompt": "The king", "max_tokens": 2000, "stream": true,
+        "temperature": 2.0, "seed": 5, "repetition_penalty": 1.2,
+    });
+    let mut stream = asking(server, &request);
     let mut begin = [0; 400];
     stream.read_exact(&mut begin).unwrap();
     stream
@@ -379,6 +384,64 @@ fn clients_that_say_nothing_keep_nobody_out() {
     let mut stream = server.connect();
     stream.write_all(b"\x16\x03\x01\x02\r\n\r\n").unwrap();
     assert_eq!(answer(stream).status, 400);
+}
+
+#[test]
+fn hundreds_at_once_get_a_clear_answer_each() {
+    let conversion = Conversion::new("64");
+    let server = Server::start(conversion.path(), &["--queue", "16"]);
+    let silent: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
+    // Some read their answers last of all.
+    let (deaf, eager): (Vec<_>, Vec<_>) = (0..200)
+        .map(|number| {
+            let stream = number % 4 == 0;
+            let request = json!({ "prompt": "The king", "max_tokens": 2, "stream": stream });
+            (stream, asking(&server, &request))
+        })
+        .partition(|(deaf, _)| *deaf);
+    let mut whole = 0;
+    for (streamed, stream) in eager.into_iter().chain(deaf) {
+        let answer = answer(stream);
+        match answer.status {
+            200 if streamed => assert_eq!(answer.events().last(), Some(&"[DONE]")),
+            200 => assert_eq!(answer.json()["usage"]["completion_tokens"], 2),
+            _ => assert_eq!(
+                (answer.status, &*answer.json()["error"]["code"].to_string()),
+                (429, "\"A1017\"")
+            ),
+        }
+        whole += usize::from(answer.status == 200);
+    }
+    // As many as there is room for at least.
+    assert!(whole >= 17, "{whole}");
+    drop(silent);
+    assert_eq!(server.post(TEXT, &json!({ "prompt": "The", "max_tokens": 1 })).status, 200);
+}
+
+/// Whatever becomes of the files: weights were read before the first request.
+#[test]
+fn a_conversion_that_is_overwritten_or_removed_is_served_on() {
+    let conversion = Conversion::new("64");
+    let prompt = "The king said to the queen that he was going into the wood";
+    let expected = conversion.told("generate", &["--prompt", prompt, "--max-tokens", "20"]);
+    let server = Server::start(conversion.path(), &["--slots", "2"]);
+    let same = |what: &str| {
+        let answer = server.post(TEXT, &json!({ "prompt": prompt, "max_tokens": 20 }));
+        assert_eq!(answer.status, 200, "{what}: {answer:?}");
+        let text = answer.json()["choices"][0]["text"].as_str().unwrap().to_owned();
+        assert_eq!(format!("{prompt}{text}\n"), expected, "{what}");
+    };
+    let mut files = 0;
+    for (path, bytes) in anemll_tests::files(conversion.path()) {
+        if path.ends_with("weight.bin") {
+            std::fs::write(conversion.path().join(path), vec![0; bytes.len() / 2]).unwrap();
+            files += 1;
+        }
+    }
+    assert!(files > 2);
+    same("overwritten");
+    std::fs::remove_dir_all(conversion.path()).unwrap();
+    same("removed");
 }
 
 #[cfg(unix)]

@@ -2,7 +2,8 @@
 //!
 //! Converts every shipped model that a plugin takes, in several layouts, and runs
 //! `tests/witness/witness.py` over the results in a virtual environment of its own. Packages that
-//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`. With
+//! coremltools made are combined, split and compared by `tests/witness/combine_witness.py`, and OpenAI's
+//! client asks servers of small conversions (`tests/witness/openai_client.py`). With
 //! `--coreai`, Core AI assets of all kinds go through Apple's own runtime instead, which takes minutes; two do in any
 //! case, where that can be had. `--environment` only makes the virtual environments.
 
@@ -15,6 +16,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::artifacts::Artifacts;
 use crate::command::{cargo, run as run_command, run_all, workspace_root};
 use crate::{Result, artifacts, no_arguments};
 use coreai::Part;
@@ -111,7 +113,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     )?;
     compare_palettes(&root, &target, &python, &output)?;
     combine_foreign(&root, &target, &python, &built.host)?;
+    ask_servers(&root, &target, &python, &built)?;
     coreai::run((&root, &target), &built, &python, Part::Small)
+}
+
+/// Servers of small conversions, asked by OpenAI's own client.
+fn ask_servers(root: &Path, target: &Path, python: &Path, built: &Artifacts) -> Result<()> {
+    println!("\n== servers, asked by OpenAI's client");
+    let script = root.join("tests").join("witness").join("openai_client.py");
+    let mut command = Command::new(python);
+    command.current_dir(root).arg(script).arg("--output").arg(target.join("witness-served"));
+    command.arg("--").arg(&built.host);
+    for plugin in &built.plugins {
+        command.arg("--plugin").arg(plugin);
+    }
+    run_command(&mut command)
 }
 
 /// Packages that coremltools makes, combined and split by the program.

@@ -70,7 +70,7 @@ impl SmallerModel {
     /// # Errors
     /// [`codes::USAGE`]: it has another number of tokens than `engine`'s; those of opening it.
     pub fn open(meta: &Path, engine: &Engine, runtime: &dyn Runtime, host: &Host) -> Result<Self> {
-        let smaller = Engine::open(meta, runtime, host)?;
+        let mut smaller = Engine::open(meta, runtime, host)?;
         let known = |engine: &Engine| engine.vocabulary().unwrap_or_default();
         if known(&smaller) != known(engine) {
             return Err(Error::new(
@@ -84,6 +84,7 @@ impl SmallerModel {
             .with_at(meta.display().to_string())
             .with_hint("take a smaller model of the same family, whose tokenizer is the same"));
         }
+        smaller.warm_up()?;
         let sampler = Sampler::new(Sampling::GREEDY, Some(0));
         let mut generator = Generator::new(smaller, sampler, BTreeSet::new());
         generator.set_drafter(None);

@@ -88,6 +88,15 @@ impl Embedder {
         self.batch
     }
 
+    /// Makes a vector that nobody wants: all that is read of the packages at their first use was read
+    /// then, whatever becomes of their files.
+    ///
+    /// # Errors
+    /// Those of the runtime.
+    pub fn warm_up(&mut self) -> Result<()> {
+        self.vector(&[0]).map(drop)
+    }
+
     /// The vector of a text's tokens.
     ///
     /// # Errors

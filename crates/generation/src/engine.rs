@@ -278,6 +278,25 @@ impl Engine {
         rows.pop().ok_or_else(no_rows)
     }
 
+    /// Whether a batch of `prefill` from this position on may be padded.
+    pub fn pads_at(&self, position: u64) -> bool {
+        !self.prefill.is_empty() && !self.is_recurrent() && position + self.batch <= self.context
+    }
+
+    /// Runs every kind of call once, and empties the states again: all that is read of the packages at
+    /// their first use was read then, whatever becomes of their files.
+    ///
+    /// # Errors
+    /// Those of the runtime.
+    pub fn warm_up(&mut self) -> Result<()> {
+        for pass in [Pass::Infer, Pass::Prefill, Pass::Verify] {
+            if !self.calls(pass).is_empty() && self.width(pass) > 0 {
+                self.values(pass, &[0], 0, None)?;
+            }
+        }
+        self.reset()
+    }
+
     /// Tokens from `position` on through `prefill`, a batch at a time; the last may be padded, or
     /// with states that tokens replace goes token by token through `infer`. Without functions for
     /// it, all do.

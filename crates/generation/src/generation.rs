@@ -19,6 +19,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+/// A batch takes no longer than this part of its tokens, one by one: the divisor.
+const WORTH_A_BATCH: usize = 8;
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -86,8 +89,8 @@ pub struct Generator {
     cached: Vec<u32>,
     /// Tokens of the prompt that is being answered.
     prompt: usize,
-    /// Tokens at the beginning of `cached` that whole batches put there, as they do for any prompt that
-    /// begins with them.
+    /// Tokens at the beginning of `cached` that batches from position 0 on put there. Where that is no
+    /// whole number of batches, the last one was padded.
     batched: usize,
     /// Who guesses tokens, where the engine can verify several at once.
     drafter: Option<Box<dyn Drafter>>,
@@ -179,12 +182,25 @@ impl Generator {
     /// as these would make them.
     fn exactly(&self, shared: usize, count: usize) -> usize {
         let batch = self.batch();
-        let whole = if self.single_token { 0 } else { count / batch * batch };
+        let in_batches = self.in_batches(count, 0);
         let shared = self.verified.map_or(shared, |verified| shared.min(verified));
-        if whole == self.batched && shared >= whole {
+        if shared >= in_batches && self.batched == in_batches {
             return shared;
         }
-        shared.min(self.batched).min(whole) / batch * batch
+        shared.min(self.batched).min(in_batches) / batch * batch
+    }
+
+    /// Of `count` tokens of a prompt from `position` on, those that go through `prefill`: all that fill
+    /// batches, and the others as well where one padded batch takes less time than they do one by one.
+    fn in_batches(&self, count: usize, position: usize) -> usize {
+        if self.single_token {
+            return 0;
+        }
+        let batch = self.batch();
+        let rest = count % batch;
+        let whole = count - rest;
+        let pads = rest * WORTH_A_BATCH > batch && self.engine.pads_at((position + whole) as u64);
+        if pads { count } else { whole }
     }
 
     fn batch(&self) -> usize {
@@ -310,21 +326,22 @@ impl Generator {
         Ok(Answer { tokens, prompt_tokens, prompt_seconds, seconds, guesses, end })
     }
 
-    /// As the apps do it: full batches through prefill, the rest and the last token through infer.
+    /// Batches through prefill; what is left and the last token, whose logits are wanted, through infer.
     fn run_prompt(&mut self, prompt: &[u32]) -> Result<(u32, u64)> {
         let (last, before) = prompt.split_last().ok_or_else(empty_prompt)?;
         let shared = self.reusable(prompt);
         self.cached.truncate(shared);
         self.verified = self.verified.filter(|verified| *verified < shared);
         let batch = self.batch();
-        self.batched = self.batched.min(shared / batch * batch);
+        if shared < self.batched {
+            self.batched = shared / batch * batch;
+        }
         let new = &before[shared..];
-        let whole = if self.single_token { 0 } else { new.len() / batch * batch };
-        let (batches, rest) = new.split_at(whole);
+        let (batches, rest) = new.split_at(self.in_batches(new.len(), shared));
         self.engine.prefill(batches, shared as u64)?;
         self.cached.extend(batches);
-        if self.batched == shared {
-            self.batched += whole;
+        if self.batched == shared && shared.is_multiple_of(batch) {
+            self.batched += batches.len();
         }
         for token in rest {
             check_cancelled()?;

@@ -7,7 +7,7 @@
 use crate::blob_type::BlobType;
 use crate::error::{ErrorKind, PackageError, Result};
 use crate::paths;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufWriter, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub(crate) const VERSION: u32 = 2;
 pub struct BlobFile {
     path: PathBuf,
     file: File,
-    size: u64,
+    opened: Metadata,
     count: u32,
 }
 
@@ -88,7 +88,7 @@ impl BlobFile {
         let metadata =
             file.metadata().map_err(|error| PackageError::reading(path, "cannot open", &error))?;
         let size = metadata.len();
-        let mut opened = Self { path: path.to_owned(), file, size, count: 0 };
+        let mut opened = Self { path: path.to_owned(), file, opened: metadata, count: 0 };
         let wrong = |reason: String| PackageError::new(ErrorKind::Weights, path, reason);
         let mut header = [0; ALIGNMENT as usize];
         let there = size.min(ALIGNMENT) as usize;
@@ -124,12 +124,9 @@ impl BlobFile {
         &self.path
     }
 
-    /// What the system says of the open file now.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn metadata(&self) -> std::io::Result<std::fs::Metadata> {
-        self.file.metadata()
+    /// What the system said of the file when it was opened.
+    pub fn metadata(&self) -> &Metadata {
+        &self.opened
     }
 
     /// Number of records that the header announces.
@@ -139,7 +136,7 @@ impl BlobFile {
 
     /// Size of the file in bytes, as it was when it was opened.
     pub fn size_in_bytes(&self) -> u64 {
-        self.size
+        self.opened.len()
     }
 
     /// Reads and checks the metadata at `offset`: aligned, inside the file, sentinel, known type,
@@ -238,7 +235,7 @@ impl BlobFile {
     /// Fills `buffer` with the data of a record from its byte `start` on.
     ///
     /// # Errors
-    /// A piece that is not inside the record; a file that became shorter since it was opened.
+    /// A piece that is not inside the record; a file that something wrote to since it was opened.
     pub fn read_at(&self, record: &BlobRecord, start: u64, buffer: &mut [u8]) -> Result<()> {
         let end = start.checked_add(buffer.len() as u64);
         let inside = end.is_some_and(|end| end <= record.size_in_bytes);
@@ -250,7 +247,25 @@ impl BlobFile {
                 format!("record at offset {}: a piece is not inside it", record.offset),
             ));
         };
-        self.read_exact(offset, buffer)
+        self.read_exact(offset, buffer)?;
+        self.check_unchanged()
+    }
+
+    /// That the file is the one that was opened: what is read now must not be of other weights than
+    /// what was read before.
+    fn check_unchanged(&self) -> Result<()> {
+        let failed = |error| PackageError::reading(&self.path, "cannot read", &error);
+        let now = self.file.metadata().map_err(failed)?;
+        let times = (self.opened.modified().ok(), now.modified().ok());
+        if now.len() == self.opened.len() && times.0 == times.1 {
+            return Ok(());
+        }
+        Err(PackageError::new(
+            ErrorKind::Weights,
+            &self.path,
+            "something wrote to the file since it was opened",
+        )
+        .with_hint("wait until that is done, and run again"))
     }
 
     fn read_exact(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
@@ -261,7 +276,7 @@ impl BlobFile {
                     &self.path,
                     format!(
                         "the file became shorter than the {} bytes that it had when it was opened",
-                        self.size
+                        self.opened.len()
                     ),
                 )
                 .with_hint(
@@ -373,6 +388,13 @@ mod tests {
         writer.finish().unwrap();
         assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
 
+        // Other bytes in place of the same number.
+        let original = std::fs::read(&first).unwrap();
+        let later = file.metadata().modified().unwrap() + std::time::Duration::from_secs(1);
+        std::fs::write(&first, vec![7; original.len()]).unwrap();
+        File::options().write(true).open(&first).unwrap().set_modified(later).unwrap();
+        let error = file.read(&record).unwrap_err();
+        assert!(error.reason().contains("wrote to the file"), "{error}");
         std::fs::OpenOptions::new().write(true).open(&first).unwrap().set_len(300).unwrap();
         let error = file.read(&record).unwrap_err();
         assert_eq!((error.kind(), error.path()), (ErrorKind::Weights, first.as_path()));

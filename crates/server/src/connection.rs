@@ -1,12 +1,15 @@
 //! One connection: requests of a client, one after the other, as long as it reads what it is sent.
 
 use crate::app::App;
+use crate::failure::Failure;
+use anemll_codes as codes;
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -32,25 +35,41 @@ pub(crate) async fn serve(stream: TcpStream, app: Arc<App>, mut ending: watch::R
         let app = Arc::clone(&app);
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_buf_size(BUFFER)
-            .serve_connection(TokioIo::new(Impatient::new(stream)), service)
-    );
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(Impatient::new(stream)), service);
     let result = tokio::select! {
-        result = connection.as_mut() => result,
+        result = &mut connection => result,
         // It changes once, or its sender is gone: the server ends in both cases.
         _ = ending.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
     if let Err(error) = result {
         tracing::debug!("a connection broke off: {error}");
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        // One that waits for its next request, or never sent any, expects no answer.
+        if error.is_timeout() && !read_buf.is_empty() {
+            // Who is gone hears nothing.
+            let _ = io.into_inner().stream.try_write(&slow());
+        }
     }
     app.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// What a client is told whose head of a request does not come to its end.
+fn slow() -> Vec<u8> {
+    let message = format!("the head of the request did not come within {} s", HEAD.as_secs());
+    let failure = Failure::new(StatusCode::REQUEST_TIMEOUT, codes::REQUEST_SLOW, message);
+    let body = format!("{}\n", failure.body());
+    let head = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes()
 }
 
 /// A stream that fails when its reader takes nothing for a while.

@@ -104,7 +104,7 @@ impl Server {
         draft: impl Fn(&mut Generator) -> Result<()>,
     ) -> Result<Self> {
         let base = Base::new(&options, slots)?;
-        let engines = opened(slots, open)?;
+        let engines = opened(slots, open, Engine::warm_up)?;
         let template = chat_template::open(&tokenizer)?;
         let chat = Suggestion::for_chat(tokenizer.generation());
         let mut notes = chat.notes.clone();
@@ -152,7 +152,7 @@ impl Server {
         open: impl FnMut() -> Result<Embedder>,
     ) -> Result<Self> {
         let base = Base::new(&options, slots)?;
-        let embedders = opened(slots, open)?;
+        let embedders = opened(slots, open, Embedder::warm_up)?;
         let about = About::new(options.name, embedders[0].context() as usize);
         let metrics = Arc::new(Metrics::default());
         let vectors = Vectors::new(about.clone(), tokenizer, embedders, options.queue, &metrics);
@@ -246,9 +246,19 @@ impl Base {
     }
 }
 
-/// An engine for each slot, of which there is one at least.
-fn opened<T>(slots: usize, open: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
-    std::iter::repeat_with(open).take(slots.max(1)).collect()
+/// An engine for each slot, of which there is one at least. Each has read its weights, so that the files may
+/// go while it is at work, and the first client waits no longer than others.
+fn opened<T>(
+    slots: usize,
+    mut open: impl FnMut() -> Result<T>,
+    warm_up: impl Fn(&mut T) -> Result<()>,
+) -> Result<Vec<T>> {
+    let ready = || {
+        let mut engine = open()?;
+        warm_up(&mut engine)?;
+        Ok(engine)
+    };
+    std::iter::repeat_with(ready).take(slots.max(1)).collect()
 }
 
 async fn until(asked_to_end: &impl Fn() -> bool) {

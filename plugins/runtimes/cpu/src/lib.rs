@@ -23,6 +23,7 @@ mod lookup;
 mod packed;
 mod plan;
 mod session;
+mod shelf;
 mod simd;
 mod source;
 mod storage;
@@ -54,7 +55,7 @@ const EXACT: &str = "exact";
 pub struct CpuRuntime {
     arithmetic: session::Arithmetic,
     /// Weights of all packages that it opened.
-    shelf: Arc<storage::Shelf>,
+    shelf: Arc<shelf::Shelf>,
 }
 
 impl Runtime for CpuRuntime {

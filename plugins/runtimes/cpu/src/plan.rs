@@ -7,8 +7,8 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Step};
 use crate::packed::Packed;
+use crate::shelf::Shelf;
 use crate::source::Source;
-use crate::storage::Shelf;
 use crate::tensor::Tensor;
 use crate::wide;
 use anemll_mil::{Symbols, TensorType, ValueType, ops};
@@ -399,10 +399,16 @@ impl Building<'_, '_> {
         if let Some(packed) = packed.as_ref().filter(|packed| self.stays_packed(packed)) {
             return self.define(&output.name, Operand::Packed(Arc::clone(packed)));
         }
-        let tensor = match (known, packed) {
+        let decode = || match packed {
+            Some(packed) => packed.decoded(),
+            None => constant::decoded(&self.decoder, &output.name),
+        };
+        let tensor = match (known, &key) {
             (Some(tensor), _) => tensor,
-            (None, Some(packed)) => packed.decoded()?,
-            (None, None) => constant::decoded(&self.decoder, &output.name)?,
+            (None, None) => decode()?,
+            (None, Some(key)) => {
+                self.planner.shelf.decoded(self.planner.model.weight_files(), key, decode)?
+            }
         };
         let declared = (constant::element(&kind)?, constant::open_shape(&kind)?);
         check_outputs(

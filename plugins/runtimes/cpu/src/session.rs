@@ -5,8 +5,9 @@ use crate::interface::{self, InputPort};
 use crate::kernels::{Frame, Input, StateValue};
 use crate::layout::element_count;
 use crate::plan::{ConstantCache, FunctionPlan, Keep, Planner, check_operations};
+use crate::shelf::Shelf;
 use crate::source::Source;
-use crate::storage::{Buffer, Pool, Shelf};
+use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
 use crate::workers::{Crew, Team};
 use anemll_mil::model::{block, program};
@@ -70,7 +71,7 @@ impl CpuSession {
         host: &Host,
     ) -> Result<Self> {
         let wide = arithmetic.wide;
-        let source = Source::open(path)?;
+        let source = shelf.source(path)?;
         let model = source.model();
         let mut functions = BTreeMap::new();
         let mut states: Vec<StateValue> = Vec::new();
@@ -116,7 +117,7 @@ impl CpuSession {
             functions.insert(name, Function { interface, inputs, plan: None, packed_runs });
         }
         Ok(Self {
-            source: Arc::new(source),
+            source,
             shelf: Arc::clone(shelf),
             host: host.clone(),
             description,
@@ -141,6 +142,7 @@ impl CpuSession {
             .with_hint(format!("its functions are {}", known.join(", "))));
         };
         let shows = |plan: &FunctionPlan| taps.iter().any(|tap| plan.packed().contains_key(*tap));
+        let mut again = false;
         // Twice where a first plan shows that a value which is asked for is packed.
         loop {
             let shown = entry.plan.as_ref().is_some_and(shows);
@@ -173,9 +175,28 @@ impl CpuSession {
                 packed,
             };
             // An earlier plan holds its weights until then: they are not read again.
-            entry.plan = Some(planner.plan(name, function, block)?);
+            match planner.plan(name, function, block) {
+                Ok(plan) => again = entry.plan.replace(plan).is_some(),
+                // Decoded weights only make it faster: without the memory, or the files that a few of
+                // them are read from once more, it goes on as it was.
+                Err(_) if entry.plan.is_some() && !shown => entry.packed_runs = u32::MAX,
+                Err(error) => return Err(error),
+            }
         }
         entry.packed_runs = entry.packed_runs.saturating_sub(1);
+        if again {
+            // The others take what was decoded, too, so that nothing is kept in both forms.
+            let slow =
+                |other: &&mut Function| other.plan.as_ref().is_some_and(FunctionPlan::is_slow);
+            let others = self.functions.values_mut().filter(slow);
+            let names = others.map(|other| {
+                other.packed_runs = 0;
+                other.interface.name.clone()
+            });
+            for other in names.collect::<Vec<_>>() {
+                self.prepare(&other, &[])?;
+            }
+        }
         Ok(())
     }
 }

@@ -2,10 +2,9 @@
 
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
-use anemll_mlpackage::{BlobFile, BlobRecord};
 use bytemuck::Pod;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes aligned for every element type.
 #[derive(Debug, Default, Clone)]
@@ -74,68 +73,6 @@ impl Storage {
     /// True when both are the same buffer.
     pub(crate) fn is(&self, buffer: &Arc<Buffer>) -> bool {
         Arc::ptr_eq(&self.0, buffer)
-    }
-}
-
-/// Weights that sessions hold, by where they lie: functions and packages that share a weight file
-/// share its weights in memory, too. A weight is read when a function that uses it is first
-/// prepared, and is given back with the last session that holds it.
-///
-/// Reading by position takes no longer than touching the pages of a map, and a file that another
-/// process cuts short is an error, where a map would end the process.
-#[derive(Debug, Default)]
-pub(crate) struct Shelf {
-    held: Mutex<HashMap<WeightKey, Weak<Buffer>>>,
-}
-
-/// A file as the system knows it, its size and time of change, and the offset of a record.
-type WeightKey = (FileKey, u64);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct FileKey {
-    #[cfg(unix)]
-    node: (u64, u64),
-    #[cfg(not(unix))]
-    path: std::path::PathBuf,
-    size: u64,
-    changed: Option<std::time::SystemTime>,
-}
-
-impl FileKey {
-    fn of(file: &BlobFile) -> Option<Self> {
-        let metadata = file.metadata().ok()?;
-        #[cfg(unix)]
-        use std::os::unix::fs::MetadataExt as _;
-        Some(Self {
-            #[cfg(unix)]
-            node: (metadata.dev(), metadata.ino()),
-            #[cfg(not(unix))]
-            path: file.path().to_owned(),
-            size: metadata.len(),
-            changed: metadata.modified().ok(),
-        })
-    }
-}
-
-impl Shelf {
-    /// The data of a record of this file.
-    pub(crate) fn weight(&self, file: &BlobFile, record: &BlobRecord) -> Outcome<Arc<Buffer>> {
-        let key = FileKey::of(file).map(|file| (file, record.offset()));
-        let lock = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = key.as_ref().and_then(|key| lock().get(key)?.upgrade());
-        let size = usize::try_from(record.size_in_bytes()).unwrap_or(usize::MAX);
-        if let Some(known) = known.filter(|known| known.bytes().len() == size) {
-            return Ok(known);
-        }
-        let mut buffer = Buffer::zeroed(size)?;
-        file.read_at(record, 0, buffer.bytes_mut())?;
-        let buffer = Arc::new(buffer);
-        if let Some(key) = key {
-            let mut held = lock();
-            held.retain(|_, weight| weight.strong_count() > 0);
-            held.insert(key, Arc::downgrade(&buffer));
-        }
-        Ok(buffer)
     }
 }
 
