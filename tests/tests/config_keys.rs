@@ -191,7 +191,7 @@ const GIVEN_BY: [(&str, &str); 2] =
 fn a_size_that_the_weights_do_not_have_is_named() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for family in families() {
-        let directory = ModelDirectory::open(&model("variants").join(&family.name)).unwrap();
+        let directory = ModelDirectory::open(model("variants").join(&family.name)).unwrap();
         let info = |shape: &Vec<u64>| TensorInfo::new(DType::BFLOAT16, shape.clone());
         let tensors = directory.tensors().iter();
         let tensors: BTreeMap<_, _> =
