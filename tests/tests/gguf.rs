@@ -58,7 +58,7 @@ fn same(original: &Path, file: &str, tolerance: f32, differing: &[&str]) {
     }
     for key in ["num_hidden_layers", "rms_norm_eps", "rope_theta", "model_type", "vocab_size"] {
         let key = match file {
-            "stablelm" => &key.replace("rms_norm", "layer_norm"),
+            "stablelm" | "cohere" | "cohere2" => &key.replace("rms_norm", "layer_norm"),
             "lfm2" => &key.replace("rms_norm", "norm"),
             _ => key,
         };
@@ -84,6 +84,10 @@ fn tensors_and_configurations_are_those_of_the_originals() {
         // Every fourth layer does not rotate, whatever the original says: no key tells it.
         ("smollm3", &["no_rope_layer_interval"]),
         ("olmo3", &["rope_scaling"]),
+        ("ministral3", &[]),
+        // The format has no head beside the embedding.
+        ("cohere", &["tie_word_embeddings"]),
+        ("cohere2", &[]),
     ] {
         same(&model("variants").join(file), file, 0.0, differing);
     }
@@ -214,6 +218,62 @@ fn a_gguf_file_is_converted_like_the_model_itself() {
     assert!(cosine > 0.9999, "{result}");
 }
 
+/// Its positions are stretched, which no key of `yarn` says alone.
+#[test]
+fn ministral_is_converted_like_the_model_itself() {
+    let folder = view(&gguf("ministral3"));
+    crate::logits::converts_like(folder.path(), "ministral3");
+}
+
+/// Which layers see all stands in no key.
+#[test]
+fn cohere_is_converted_like_the_model_itself() {
+    let folder = view(&gguf("cohere2"));
+    crate::logits::converts_like(folder.path(), "cohere2");
+}
+
+/// The MLP is that of the experts that there are not, and has another width.
+#[test]
+fn granite_4_is_converted_like_the_model_itself() {
+    let folder = view(&gguf("granite-4"));
+    crate::logits::converts_like(folder.path(), "granite-4");
+}
+
+/// The bytes of a file with a text in place of another one of the same length.
+fn with(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+#[test]
+fn what_no_key_of_transformers_says_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where yarn is none, nothing of it may stand there; a model without positions is another one.
+    let ministral = std::fs::read(gguf("ministral3")).unwrap();
+    let linear = with(
+        &ministral,
+        "scaling.type\x08\0\0\0\x04\0\0\0\0\0\0\0yarn",
+        "scaling.type\x08\0\0\0\x04\0\0\0\0\0\0\0none",
+    );
+    let granite = std::fs::read(gguf("granite-4")).unwrap();
+    let key = "granite.rope.scaling.finetuned\x07\0\0\0";
+    let lost = with(&granite, &format!("{key}\x01"), &format!("{key}\0"));
+    for (name, bytes, key) in [
+        ("a.gguf", linear, "mistral3.rope.scaling.yarn_log_multiplier"),
+        ("b.gguf", lost, "granite.rope.scaling.finetuned"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = anemll_huggingface::of_gguf(&path).unwrap_err();
+        let error = anemll_plugin_api::Error::from(error);
+        assert_eq!(error.code, "A0315");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+}
+
 #[test]
 fn a_gguf_file_brings_its_tokenizer_and_its_name() {
     let output = tempfile::tempdir().unwrap();
@@ -250,12 +310,8 @@ fn what_a_gguf_file_lacks_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(gguf("rope-llama3")).unwrap();
     let changed = |name: &str, from: &str, to: &str| {
-        assert_eq!(from.len(), to.len());
-        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
-        let mut bytes = bytes.clone();
-        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         let path = folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, with(&bytes, from, to)).unwrap();
         path
     };
     let cut = folder.path().join("cut.gguf");

@@ -12,6 +12,7 @@ use anemll_shipped as _;
 use anemll_tests::measures::{Cell, check_row};
 use anemll_tests::{converted, evaluate, golden, model, workspace};
 use clap::Parser as _;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -185,6 +186,16 @@ fn all_paths(name: &str, layout: &[&str], worst: &mut Worst) {
     worst.add_rules(output.path());
 }
 
+/// A model converted from `directory` in two chunks gives the logits of a variant.
+pub(crate) fn converts_like(directory: &Path, name: &str) {
+    let output = tempfile::tempdir().unwrap();
+    convert(directory, output.path(), &[CHUNKED, &["2"], SIZES].concat());
+    let golden = golden(&format!("variants/{name}"));
+    let (ids, logits) = (golden.join("ids.npy"), golden.join("logits.npy"));
+    let result = Conversion::open(output.path(), &ids, &logits).measure(Way::Evaluate);
+    check(&result, name);
+}
+
 /// A trained model: one chunk, a chunk for each layer, and one package.
 fn trained(name: &str) {
     let sizes = |context| ["--context", context, "--batch", "32"];
@@ -304,6 +315,56 @@ models! {
     stablelm_parallel = "stablelm-parallel" in_chunks;
     tied = "tied" in_chunks;
     untied_head_odd_vocab = "untied-head-odd-vocab" every_way;
+}
+
+/// The directory of a model that sees images, as transformers 5 writes it: the language model of that name in
+/// tests/models/variants with the names that it has there, and zeros for all that is not its.
+fn with_images(name: &str, folder: &Path) {
+    let stored = workspace().join(format!("tests/reference/multimodal/{name}.json"));
+    let stored: Value = serde_json::from_str(&std::fs::read_to_string(stored).unwrap()).unwrap();
+    std::fs::write(folder.join("config.json"), stored["config"].to_string()).unwrap();
+    let inner = model("variants").join(name).join("model.safetensors");
+    let inner = std::fs::read(inner).unwrap();
+    let inner = SafeTensors::deserialize(&inner).unwrap();
+    let tensors = stored["tensors"].as_object().unwrap().iter();
+    let tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
+        .map(|(name, tensor)| match tensor["is"].as_str() {
+            Some(own) => {
+                let own = inner.tensor(own).unwrap();
+                (name.clone(), own.dtype(), own.shape().to_vec(), own.data().to_vec())
+            }
+            None => {
+                let shape: Vec<usize> = serde_json::from_value(tensor["shape"].clone()).unwrap();
+                let zeros = vec![0; 2 * shape.iter().product::<usize>()];
+                (name.clone(), Dtype::BF16, shape, zeros)
+            }
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
+}
+
+#[test]
+fn of_models_that_see_images_the_language_model_is_converted() {
+    for name in ["gemma3", "ministral3", "qwen3_5"] {
+        let (folder, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        with_images(name, folder.path());
+        convert(folder.path(), output.path(), &[CHUNKED, &["2"], SIZES].concat());
+        let golden = golden(&format!("variants/{name}"));
+        let (ids, logits) = (golden.join("ids.npy"), golden.join("logits.npy"));
+        let result = Conversion::open(output.path(), &ids, &logits).measure(Way::Evaluate);
+        check(&result, name);
+        let report = std::fs::read_to_string(output.path().join("anemll-report.json")).unwrap();
+        for told in [
+            "only the language model, `text_config`, is converted",
+            "tensors that the model does not use",
+        ] {
+            assert!(report.contains(told), "{name}: {report}");
+        }
+    }
 }
 
 #[test]

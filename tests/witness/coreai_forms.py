@@ -17,6 +17,8 @@ import sys
 
 import numpy
 
+from coreai_witness import executable
+
 ROWS, COLUMNS, TOKENS = 64, 32, 3
 LARGEST_ERROR = 0.005  # relative L2: products of 16-bit floats
 
@@ -95,7 +97,7 @@ async def run_one(path):
     from coreai.runtime import NDArray
 
     golden = numpy.load(path.with_suffix(".npz"))
-    async with AIModelAsset.load(path).executable() as model:
+    async with executable(AIModelAsset.load(path)) as model:
         function = model.load_function("main")
         outputs = await function({function.desc.input_names[0]: NDArray(golden["x"])})
         worst = 0.0

@@ -7,6 +7,7 @@ The asset is loaded, verified, saved again by Apple's package and read again; th
 tokens with their states, and the logits are compared. Which these are says `anemll-run.json` beside the asset, where all
 packages of a conversion became one: a state has one array for all functions. Else it is `infer`. Needs Python 3.11 with `coreai-core` 1.0.0b3, which ends
 the process on bad input: so each asset has a child process, two of them at a time, and the script says so when one ends.
+On a Mac with macOS 27, ANEMLL_COREAI_UNIT names where assets run: cpu, gpu or neural-engine.
 One line for each asset on stdout; the exit code is 0 if all is well, 1 if not, 2 where coreai-core is not installed.
 """
 
@@ -14,15 +15,43 @@ import argparse
 import asyncio
 import concurrent.futures
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
 LARGEST_ERROR = 0.005  # of the logits of a token, as relative L2: what 16-bit floats leave
-# Models that are known to go beyond that at their worst token, though not on average: products of queries and keys, and the
-# steps of norms, are rounded to 16 bits. They are named here, and the bound of the others stays.
-KNOWN_BEYOND = {"phi3-short-factors": 0.006, "qwen3_5": 0.008, "smollm3": 0.008}
+# Models with a token beyond that, and beyond half.npy: of Qwen3.5 that was not made, since it needs transformers 5 with
+# torch 2.6; of OLMo 3 one token of 80 is, in the dynamic form.
+KNOWN_BEYOND = {"qwen3_5": 0.0125, "olmo3": 0.006}
+
+
+
+def allowed(golden):
+    """The largest error of a token: what is asked of all models, or, where transformers itself goes beyond that in 16-bit
+    floats (half.npy, see ../reference/make_half.py), as far as that."""
+    import numpy
+
+    path = golden / "half.npy"
+    known = max(LARGEST_ERROR, KNOWN_BEYOND.get(golden.parent.name, 0))
+    return max(known, float(numpy.load(path).max())) if path.exists() else known
+
+
+
+def executable(asset):
+    """Makes a loaded asset ready to run, on the unit that is named, if one is."""
+    unit = os.environ.get("ANEMLL_COREAI_UNIT")
+    if not unit:
+        return asset.executable()
+    from coreai.runtime import SpecializationOptions
+
+    if unit == "cpu":
+        return asset.executable(SpecializationOptions.cpu_only())
+    from coreai.runtime import ComputeUnitKind
+
+    kind = {"gpu": ComputeUnitKind.gpu, "neural-engine": ComputeUnitKind.neural_engine}[unit]
+    return asset.executable(SpecializationOptions.from_preferred_compute_unit_kind(kind()))
 
 
 def compare(found, expected):
@@ -65,7 +94,7 @@ async def run(asset, golden, tokens):
     expected = numpy.load(golden / "logits.npy")
     expected = expected.reshape(-1, expected.shape[-1])[: len(ids)]
     found = []
-    async with loaded.executable() as model:
+    async with executable(loaded) as model:
         names, feeds = calls(asset)
         functions = [model.load_function(name) for name in names]
         states, context = {}, 0
@@ -93,12 +122,9 @@ async def run(asset, golden, tokens):
             pieces = sorted((n for n in outputs if n.startswith("logits")), key=lambda n: int(n[6:]))
             found.append(numpy.concatenate([outputs[n].numpy().reshape(-1) for n in pieces]).astype(numpy.float32))
     errors, clear, equal = compare(numpy.array(found), expected)
-    largest = KNOWN_BEYOND.get(asset.parent.name, LARGEST_ERROR)
+    largest = allowed(golden)
     good = bool(errors.mean() <= LARGEST_ERROR and errors.max() <= largest and 0 < clear == equal)
-    word = "ok" if good else "WRONG"
-    if good and errors.max() > LARGEST_ERROR:
-        word = "ok, as known beyond the bound:"
-    print(f"{word} {asset} tokens={len(ids)} largest relative L2 {errors.max():.4f}, "
+    print(f"{'ok' if good else 'WRONG'} {asset} tokens={len(ids)} largest relative L2 {errors.max():.4f} of {largest:.4f}, "
           f"mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
     return 0 if good else 1
 

@@ -24,6 +24,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     run_command(
         cargo()
             .current_dir(root.join(PACKAGE))
+            // Nobody debugs it.
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .args(["build", "--locked", "--target-dir"])
             .arg(&folder),
     )?;

@@ -351,3 +351,66 @@ fn what_apps_cannot_call_is_refused() {
     let asset = compiled(folder.path(), &plain).unwrap();
     assert_eq!(asset.program.functions[0].inputs[0].name.as_deref(), Some("input_ids"));
 }
+
+/// A case of a dynamic model, whose logits are sums over the columns of the mask from `begin` on, behind which there are
+/// `behind` more.
+fn sample(context: u64, tokens: u64, begin: u64, behind: u64) -> (String, Model) {
+    let built = |builder: &mut FunctionBuilder| -> Result<Var> {
+        builder.input("input_ids", TensorType::new(DataType::Int32, &[1, tokens]))?;
+        let mask = builder.input("causal_mask", half(&[1, 1, tokens, context]))?;
+        for cache in ["key_cache", "value_cache"] {
+            let state =
+                builder.state(&format!("{cache}_{context}"), half(&[1, 1, 2, context, 4]))?;
+            let content = builder.read_state(state)?;
+            let twice = builder.add(content, content)?;
+            builder.write_state(state, twice)?;
+        }
+        let int = |size: u64| i32::try_from(size).unwrap();
+        let mut columns = mask;
+        if behind > 0 {
+            let bounds = [1, 1, int(tokens), 1];
+            let one = builder.slice_by_index(mask, &[0; 4], &bounds, &[], &[false; 4])?;
+            let more = builder.tile(one, &[1, 1, 1, int(behind)])?;
+            columns = builder.concat(&[mask, more], -1)?;
+        }
+        let begin = [0, 0, 0, int(begin)];
+        let end = [1, 1, int(tokens), int(context + behind)];
+        let seen = builder.slice_by_index(columns, &begin, &end, &[], &[true; 4])?;
+        let sums = builder.reduce_sum(seen, &[-1], false)?;
+        let logits = builder.transpose(sums, &[0, 2, 1])?;
+        builder.name_value(logits, "logits")?;
+        Ok(logits)
+    };
+    let mut builder = FunctionBuilder::new();
+    let logits = built(&mut builder).unwrap();
+    let function = builder.finish(&[logits]).unwrap();
+    let model = function_model(function, &DescriptionOptions::default()).unwrap();
+    (format!("main_{context}_{tokens}"), model)
+}
+
+#[test]
+fn sizes_of_a_dynamic_model_are_right_for_every_context() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = |begin: u64, behind: u64| {
+        let samples = [(64, 4), (64, 3), (32, 4), (32, 3)];
+        let samples = samples.map(|(context, tokens)| sample(context, tokens, begin, behind));
+        let functions: Vec<(&str, Model)> =
+            samples.iter().map(|(name, model)| (name.as_str(), model.clone())).collect();
+        let asks = [(apple::INTERFACE.to_owned(), apple::DYNAMIC.to_owned())];
+        let package =
+            combine_functions(&functions, "main_64_4", "", &BTreeMap::from(asks)).unwrap();
+        compiled(folder.path(), &package)
+    };
+    // Caches may hold fewer positions than are cut off.
+    let error = main(16, 0).map(drop).unwrap_err();
+    assert_eq!(error.code, codes::COMPILE_FAILED);
+    assert!(error.message.contains("right only for 16 tokens or more"), "{}", error.message);
+    let asset = main(16, 16).unwrap();
+    let functions: Vec<&str> =
+        asset.program.functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(functions, ["main"]);
+    let cut = calls(&asset, "main");
+    let unknown =
+        |call: &&String| call.starts_with("primitive.slice_v1") && call.contains("1x1x?x?");
+    assert!(cut.iter().any(|call| unknown(&call)), "{cut:#?}");
+}

@@ -35,6 +35,18 @@ pub(crate) fn graph_invalid(id: &str, error: &anemll_mil::Error) -> Error {
         .with_at(format!("function `{id}`"))
 }
 
+/// The same error with another name for the key that it is about.
+pub(crate) fn renamed(mut error: Error, name: impl Fn(&str) -> String) -> Error {
+    let Some(key) = error.at.as_deref().and_then(|at| at.strip_prefix(FILE)) else { return error };
+    let (old, new) = (format!("`{key}`"), name(key));
+    let at = place(&new);
+    error.message = error.message.replacen(&old, &format!("`{new}`"), 1);
+    error.with_at(at)
+}
+
+/// What stands before a key in the place of an error.
+const FILE: &str = "config.json: ";
+
 fn place(key: &str) -> String {
-    format!("config.json: {key}")
+    format!("{FILE}{key}")
 }

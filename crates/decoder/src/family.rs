@@ -136,6 +136,9 @@ pub struct Form {
     pub silu: SiluForm,
     /// The inner width of the MLP, where it is not `intermediate_size`.
     pub intermediate_size: Option<u64>,
+    /// Keys that the configuration calls otherwise: the usual name, by which the decoder speaks of what it
+    /// finds wrong, and the family's.
+    pub key_names: &'static [(&'static str, &'static str)],
     /// Modules that the weight files do not call as Llama's do: Llama's name and theirs.
     pub modules: &'static [(&'static str, &'static str)],
     /// Whether tokens see those behind them too. Such a model gives vectors, no text; windows of
@@ -173,6 +176,7 @@ impl Default for Form {
             softmax: SoftmaxForm::Operation,
             silu: SiluForm::Operation,
             intermediate_size: None,
+            key_names: &[],
             modules: &[],
             bidirectional: false,
             notes: Vec::new(),

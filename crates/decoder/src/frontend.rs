@@ -115,7 +115,8 @@ impl DecoderFrontend {
         };
         if question == Question::Opens && reading.bidirectional && model.embedding.is_none() {
             let reason = "= true: the model gives the vector of a text, and no logits";
-            let refusal = key_unsupported("use_bidirectional_attention", reason);
+            let key = reading.spec.key_names.path("use_bidirectional_attention");
+            let refusal = key_unsupported(&key, reason);
             refusals.push(refusal.with_hint("convert it to vectors: --task embed"))?;
             return Ok(None);
         }

@@ -62,10 +62,10 @@ pub fn lower(spec: &DecoderSpec, function: &FunctionSpec) -> Result<Model> {
     // Of the whole model, so that functions for other contexts share them.
     let tables = tables_of(spec, range.unwrap_or_default())?;
     let own = own_context(spec, function)?;
-    let own_context = own.as_ref().map(|own| own.context);
+    let contexts = (own.as_ref().map(|own| own.context), spec.context);
     let spec = own.as_ref().unwrap_or(spec);
     check_cache(spec, function)?;
-    build(spec, function, &tables, own_context).map_err(|error| graph_invalid(&function.id, &error))
+    build(spec, function, &tables, contexts).map_err(|error| graph_invalid(&function.id, &error))
 }
 
 /// The specification with the context that a function has for itself; nothing where it is the model's.
@@ -171,7 +171,7 @@ fn build(
     spec: &DecoderSpec,
     function: &FunctionSpec,
     tables: &[Option<RopeTables>],
-    own_context: Option<u64>,
+    (own_context, longest): (Option<u64>, u64),
 ) -> anemll_mil::Result<Model> {
     let tokens = match (function.tokens, function.purpose) {
         (Some(tokens), _) => tokens,
@@ -179,7 +179,8 @@ fn build(
         (None, _) => spec.batch,
     };
     let builder = FunctionBuilder::new();
-    let mut graph = Graph { spec, builder, tokens, cache: function.cache, own_context };
+    let cache = function.cache;
+    let mut graph = Graph { spec, builder, tokens, cache, own_context, longest };
     let mut options = DescriptionOptions::default();
     let alone = function.layers.is_none() && !function.head;
     let start = if function.embedding {

@@ -16,6 +16,8 @@ pub(crate) struct Graph<'a> {
     pub(crate) cache: CacheForm,
     /// Its context, where that is not the model's.
     pub(crate) own_context: Option<u64>,
+    /// The model's context.
+    pub(crate) longest: u64,
 }
 
 impl Graph<'_> {

@@ -28,6 +28,7 @@ pub mod frontend;
 mod function;
 mod graph;
 mod head;
+mod keys;
 mod layer;
 mod layers;
 mod mask;
@@ -58,6 +59,7 @@ pub use block::{
 pub use embedder::Embedder;
 pub use error::{key_invalid, key_missing, key_unsupported};
 pub use function::lower;
+pub use keys::KeyNames;
 pub use names::TensorNames;
 pub use refusals::Refusals;
 pub use spec::{

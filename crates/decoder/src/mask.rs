@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anemll_mil::{Result, Var};
+use anemll_plugin_api::data::CacheForm;
 use half::f16;
 
 use crate::graph::{Graph, int32};
@@ -26,11 +27,14 @@ impl Masks {
         windows: impl Iterator<Item = u64>,
     ) -> Result<Self> {
         let mut masks = Self { causal, windows: BTreeMap::new() };
+        let any_context = graph.cache == CacheForm::Heads;
+        let context = if any_context { graph.longest } else { graph.spec.context };
         for window in windows {
             // A window of the whole context hides nothing.
-            if window < graph.spec.context && !masks.windows.contains_key(&window) {
+            if window < context && !masks.windows.contains_key(&window) {
                 let mask = match graph.spec.is_bidirectional() {
                     true => of_window_both_ways(graph, causal, window)?,
+                    false if any_context => of_window_in_any_context(graph, causal, window)?,
                     false => of_window(graph, causal, window)?,
                 };
                 masks.windows.insert(window, mask);
@@ -88,6 +92,31 @@ fn of_window(graph: &mut Graph<'_>, causal: Var, window: u64) -> Result<Var> {
     let zero = builder.scalar_f16(0.0)?;
     let rest = builder.mul(first, zero)?;
     let hidden = builder.concat(&[behind, rest], -1)?;
+    let mask = builder.add(causal, hidden)?;
+    graph.builder.end_scope();
+    Ok(mask)
+}
+
+/// The same, in steps that are right for every context, shorter ones than the window too: such a function stands
+/// for those of all contexts. The causal mask goes on for a window's length, in which no row sees anything; from
+/// there on it is what is shifted.
+fn of_window_in_any_context(graph: &mut Graph<'_>, causal: Var, window: u64) -> Result<Var> {
+    let (tokens, context) = (int32(graph.tokens)?, graph.spec.context);
+    graph.builder.scope(&format!("window_{window}_mask"));
+    let builder = &mut graph.builder;
+    // 1 where a row sees a column, 0 where it does not.
+    let seen = builder.exp(causal)?;
+    let whole = [true, true, true, false];
+    let first = builder.slice_by_index(seen, &[0; 4], &[1, 1, tokens, 1], &[], &whole)?;
+    let zero = builder.scalar_f16(0.0)?;
+    let nothing = builder.mul(first, zero)?;
+    let nothing = builder.tile(nothing, &[1, 1, 1, int32(window)?])?;
+    let longer = builder.concat(&[seen, nothing], -1)?;
+    let begin = [0, 0, 0, int32(window)?];
+    let end = [1, 1, tokens, int32(context.saturating_add(window))?];
+    let ahead = builder.slice_by_index(longer, &begin, &end, &[], &[true; 4])?;
+    let low = builder.scalar_f16(OUT_OF_SIGHT)?;
+    let hidden = builder.mul(ahead, low)?;
     let mask = builder.add(causal, hidden)?;
     graph.builder.end_scope();
     Ok(mask)

@@ -10,8 +10,9 @@ use crate::config::{
     read_rope,
 };
 use crate::embedder::Embedder;
-use crate::error::{key_invalid, key_missing, key_unsupported};
+use crate::error::{key_invalid, key_missing, key_unsupported, renamed};
 use crate::family::{Defaults, EmbeddingScale, Family, Form, LocalRotation};
+use crate::keys::KeyNames;
 use crate::layers::{LayerMixer, LayerRotation};
 use crate::names::TensorNames;
 use crate::quantized::QUANTIZATION_KEYS;
@@ -84,6 +85,7 @@ pub(crate) fn read(
     };
     let mut form = (family.form)(&config, model.context, refusals)?;
     let defaults = family.defaults;
+    let key_names = KeyNames { section: family.section, own: form.key_names };
     let own = [Key::used(defaults.norm_epsilon_key), Key::used(defaults.activation_key)];
     let mut tables = form.keys.clone();
     tables.extend([&own, KEYS, QUANTIZATION_KEYS, GENERIC_KEYS, OTHER_ARCHITECTURES]);
@@ -260,6 +262,7 @@ pub(crate) fn read(
             head_tensor: names.head,
             fusion: form.fusion,
             modules: form.modules,
+            key_names,
             output_projection: form.output_projection,
             softmax: form.softmax,
             silu: form.silu,
@@ -269,7 +272,8 @@ pub(crate) fn read(
     };
     let spec = specification();
     if let Some(spec) = &spec {
-        refusals.take(spec.validate())?;
+        let validated = spec.validate();
+        refusals.take(validated.map_err(|error| renamed(error, |key| key_names.path(key))))?;
         notes.extend(spec.notes());
     }
     let is_embedder = model.embedding.is_some();
@@ -393,7 +397,7 @@ fn layers(config: &Config<'_>) -> Result<u32> {
     u32::try_from(layers)
         .ok()
         .filter(|layers| *layers <= LARGEST_LAYERS)
-        .ok_or_else(|| too_many_layers(layers))
+        .ok_or_else(|| renamed(too_many_layers(layers), |key| config.path(key)))
 }
 
 fn activation(config: &Config<'_>, defaults: &Defaults) -> Result<Activation> {
@@ -422,7 +426,15 @@ fn rotations(
             format!("= {} rotates {rotated} of {width} elements of a head", rope.share),
         ));
     }
-    let mut rotations = vec![frequencies(rope.base, rotated, &rope.scaling)?];
+    let named = |error| {
+        renamed(error, |key| match key.strip_prefix("rope_scaling") {
+            Some(rest) => format!("{}{rest}", rope.section),
+            None if key == "rope_theta" => rope.base_key.clone(),
+            None if key == "head_dim" => config.path(key),
+            None => key.to_owned(),
+        })
+    };
+    let mut rotations = vec![frequencies(rope.base, rotated, &rope.scaling).map_err(named)?];
     if let Some(local) = local {
         let base = match local {
             LocalRotation::Base(base) => base,

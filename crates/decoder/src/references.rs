@@ -45,6 +45,15 @@ impl DecoderSpec {
 
     /// The reference to a weight: the same for every function that uses it.
     pub fn reference(&self, weight: Weight) -> WeightReference {
+        let mut reference = self.usual_reference(weight);
+        for dimension in &mut reference.dimensions {
+            *dimension = self.key_names.spell(dimension);
+        }
+        reference
+    }
+
+    /// The same, with the usual names of keys.
+    fn usual_reference(&self, weight: Weight) -> WeightReference {
         let prefix = &self.tensor_prefix;
         let hidden = (self.hidden_size, HIDDEN);
         let table = [(self.vocabulary_size, "vocab_size"), hidden];

@@ -9,6 +9,7 @@ use crate::block::{BlockSpec, DeltaNet, Mixer, Norm};
 use crate::config::LARGEST_LAYERS;
 use crate::embedder::Embedder;
 use crate::error::key_invalid;
+use crate::keys::KeyNames;
 use crate::rope::Frequencies;
 
 /// Name of the state that holds keys and values; the apps look for it.
@@ -138,6 +139,8 @@ pub struct DecoderSpec {
     /// Modules that the weight files do not call as Llama's do: Llama's name, behind the layer's
     /// number where it is in a layer, and theirs.
     pub modules: &'static [(&'static str, &'static str)],
+    /// What keys of the configuration are called.
+    pub key_names: KeyNames,
     /// Form of the attention's output projection.
     pub output_projection: OutputProjection,
     /// Form of the softmax.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anemll_plugin_api::data::{ModelInput, TensorInfo, WeightReference};
 use anemll_plugin_api::{DType, Error, Result, codes};
 
+use crate::keys::KeyNames;
 use crate::names::TensorNames;
 use crate::spec::DecoderSpec;
 use crate::weights::Weight;
@@ -73,7 +74,7 @@ fn check(
         if found.is_none() && allow_missing {
             continue;
         }
-        problems.extend(problem(weight, &reference, found));
+        problems.extend(problem(spec.key_names, weight, &reference, found));
         if problems.len() > SHOWN {
             break;
         }
@@ -84,7 +85,12 @@ fn check(
     Ok(remarks(spec, tensors, &used))
 }
 
-fn problem(weight: Weight, wanted: &WeightReference, found: Option<&TensorInfo>) -> Option<Error> {
+fn problem(
+    names: KeyNames,
+    weight: Weight,
+    wanted: &WeightReference,
+    found: Option<&TensorInfo>,
+) -> Option<Error> {
     let name = &wanted.tensor;
     let Some(found) = found else {
         let error = Error::new(codes::WEIGHT_MISSING, format!("the weight files lack `{name}`"));
@@ -102,9 +108,10 @@ fn problem(weight: Weight, wanted: &WeightReference, found: Option<&TensorInfo>)
             Error::new(
                 codes::WEIGHT_SHAPE,
                 format!(
-                    "`{name}` has the shape {:?}, but ({}) in config.json make it {:?}",
+                    "`{name}` has the shape {:?}, but ({}) in {} make it {:?}",
                     found.shape,
                     wanted.dimensions.join(", "),
+                    names.place(),
                     wanted.shape
                 ),
             )
@@ -165,7 +172,8 @@ fn remarks(
     let mut remarks = Remarks::default();
     if !beyond.is_empty() {
         remarks.warnings.push(format!(
-            "the weights hold layers beyond `num_hidden_layers` = {}, which are left out: {}",
+            "the weights hold layers beyond `{}` = {}, which are left out: {}",
+            spec.key_names.path("num_hidden_layers"),
             spec.layers(),
             shown(&beyond)
         ));

@@ -1,6 +1,7 @@
 //! A model for this crate's own tests.
 
 use crate::block::{BlockSpec, Norm};
+use crate::keys::KeyNames;
 use crate::rope::{RopeScaling, frequencies};
 use crate::spec::{DecoderSpec, Fusion, OutputProjection, SiluForm, SoftmaxForm, WindowCache};
 
@@ -29,6 +30,7 @@ pub(crate) fn small() -> DecoderSpec {
         fusion: Fusion::None,
         interleaved_rotation: false,
         modules: &[],
+        key_names: KeyNames::default(),
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
         silu: SiluForm::Operation,

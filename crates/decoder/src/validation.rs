@@ -98,13 +98,20 @@ impl DecoderSpec {
     }
 
     fn validate_blocks(&self) -> Result<()> {
-        let finite = |key: &str, value: f64| match value.is_finite() && value != 0.0 {
+        // Weights are multiplied by such factors in float32.
+        let finite = |key: &str, value: f64| match (value as f32).is_finite() && value as f32 != 0.0
+        {
             true => Ok(()),
-            false => Err(key_invalid(key, format!("is {value}, not a finite number"))),
+            false => {
+                let reason =
+                    format!("makes a factor of {value:e}, which is 0 or infinite in float32");
+                Err(key_invalid(key, reason))
+            }
         };
         let positive = |key: &str, value: Option<f64>| match value {
-            Some(value) if !(value.is_finite() && value > 0.0) => {
-                Err(key_invalid(key, format!("is {value}, not a positive number")))
+            Some(value) if !((value as f32).is_finite() && value as f32 > 0.0) => {
+                let reason = format!("makes a factor of {value:e}, which is no positive float32");
+                Err(key_invalid(key, reason))
             }
             _ => Ok(()),
         };

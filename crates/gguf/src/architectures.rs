@@ -105,8 +105,15 @@ const LLAMA: Architecture = Architecture {
     more: biases,
 };
 
-static ARCHITECTURES: [Architecture; 15] = [
+static ARCHITECTURES: [Architecture; 18] = [
     LLAMA,
+    Architecture {
+        name: "mistral3",
+        model_type: "ministral3",
+        class: "Ministral3ForCausalLM",
+        more: mistral3,
+        ..LLAMA
+    },
     Architecture {
         name: "arcee",
         model_type: "arcee",
@@ -200,6 +207,28 @@ static ARCHITECTURES: [Architecture; 15] = [
             ("residual_scale", "residual_multiplier"),
             ("logit_scale", "logits_scaling"),
         ],
+        more: granite,
+        ..LLAMA
+    },
+    // Neighbours turn together in transformers, too.
+    Architecture {
+        name: "cohere2",
+        model_type: "cohere2",
+        class: "Cohere2ForCausalLM",
+        paired: false,
+        epsilon: "layer_norm_eps",
+        keys: &[("logit_scale", "logit_scale"), ("attention.sliding_window", "sliding_window")],
+        more: cohere2,
+        ..LLAMA
+    },
+    Architecture {
+        name: "command-r",
+        model_type: "cohere",
+        class: "CohereForCausalLM",
+        paired: false,
+        epsilon: "layer_norm_eps",
+        keys: &[("logit_scale", "logit_scale")],
+        more: cohere,
         ..LLAMA
     },
     Architecture {
@@ -263,6 +292,14 @@ const DECAY: &str = ".ssm_a";
 /// Layers behind the model's own that predict further tokens.
 const FURTHER: &str = "nextn_predict_layers";
 
+/// Ministral 3's factor by which `yarn` stretches less, and that of late queries.
+const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
+const QUERY_SCALE: &str = "attention.temperature_scale";
+/// The width of the MLP in Granite models that might have experts, and have none.
+const SHARED_WIDTH: &str = "expert_shared_feed_forward_length";
+/// Whether Granite knows positions.
+const ROTATES: &str = "rope.scaling.finetuned";
+
 /// Keys that are read for every architecture, or say nothing about the arithmetic.
 const COMMON: &[&str] = &[
     "context_length",
@@ -303,6 +340,20 @@ const OWN: &[(&str, &[&str])] = &[
             FURTHER,
         ],
     ),
+    ("mistral3", &[LOG_MULTIPLIER, QUERY_SCALE]),
+    (
+        "granite",
+        &[
+            SHARED_WIDTH,
+            // Sizes of layers of Mamba, which a model of this architecture does not have.
+            "ssm.conv_kernel",
+            "ssm.state_size",
+            "ssm.group_count",
+            "ssm.inner_size",
+            "ssm.time_step_rank",
+        ],
+    ),
+    ("cohere2", &["attention.sliding_window_pattern"]),
     ("gemma2", &["attn_logit_softcapping", "final_logit_softcapping"]),
     ("gemma3", &["rope.freq_base_swa", "attention.sliding_window_pattern"]),
     ("phi3", &["attention.sliding_window"]),
@@ -663,6 +714,61 @@ fn biases(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
     config.insert("attention_bias".to_owned(), json!(keys.has("attn_q.bias")));
     config.insert("mlp_bias".to_owned(), json!(keys.has("ffn_down.bias")));
     Ok(())
+}
+
+/// Without a scaling it is Mistral, as models have it that see images.
+fn mistral3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    biases(keys, config)?;
+    config.insert("head_dim".to_owned(), json!(keys.head_dimension()?));
+    config.insert("sliding_window".to_owned(), Json::Null);
+    let given = |key: &str| Ok::<_, Error>(keys.number(key)?.filter(|number| *number != 0.0));
+    let (stretch, beta) = (given(LOG_MULTIPLIER)?, given(QUERY_SCALE)?);
+    let scaling = config.get_mut("rope_scaling").and_then(Json::as_object_mut);
+    let Some(scaling) = scaling.filter(|it| it.get("rope_type").is_some_and(|kind| kind == "yarn"))
+    else {
+        let without_yarn = [(LOG_MULTIPLIER, stretch), (QUERY_SCALE, beta)];
+        if let Some((key, _)) = without_yarn.iter().find(|(_, number)| number.is_some()) {
+            return Err(Error::unsupported("only models with `yarn` have it in transformers")
+                .with_key(keys.full(key)));
+        }
+        config.insert("model_type".to_owned(), json!("mistral"));
+        config.insert("architectures".to_owned(), json!(["MistralForCausalLM"]));
+        return Ok(());
+    };
+    if let Some(stretch) = stretch {
+        if scaling.contains_key("attention_factor") {
+            return Err(Error::unsupported("stands beside a factor of attention")
+                .with_key(keys.full(LOG_MULTIPLIER)));
+        }
+        scaling.insert("mscale".to_owned(), json!(1.0));
+        scaling.insert("mscale_all_dim".to_owned(), json!(stretch));
+    }
+    if let Some(beta) = beta {
+        scaling.insert("llama_4_scaling_beta".to_owned(), json!(beta));
+    }
+    Ok(())
+}
+
+fn granite(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    if keys.truth(ROTATES)? == Some(false) {
+        return Err(Error::unsupported("the model knows no positions").with_key(keys.full(ROTATES)));
+    }
+    if let Some(width) = keys.size(SHARED_WIDTH)?.filter(|width| *width > 0) {
+        config.insert("intermediate_size".to_owned(), json!(width));
+    }
+    biases(keys, config)
+}
+
+fn cohere(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    config.insert("attention_bias".to_owned(), json!(keys.has("attn_q.bias")));
+    config.insert("use_qk_norm".to_owned(), json!(keys.has("attn_q_norm.weight")));
+    Ok(())
+}
+
+/// Every fourth layer sees all and knows no positions, unless a key says which do.
+fn cohere2(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {
+    cohere(keys, config)?;
+    pattern(keys, config)
 }
 
 fn qwen3(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<()> {

@@ -41,6 +41,10 @@ impl<'a> Keys<'a> {
         self.container.typed(&self.full(key), "a text", Value::text)
     }
 
+    pub(crate) fn truth(&self, key: &str) -> Result<Option<bool>> {
+        self.container.typed(&self.full(key), "true or false", Value::boolean)
+    }
+
     pub(crate) fn needed(&self, key: &str) -> Result<u64> {
         self.size(key)?.filter(|size| *size > 0).ok_or_else(|| self.missing(key))
     }

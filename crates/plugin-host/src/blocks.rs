@@ -1,7 +1,7 @@
 //! Reading a file here and there without asking the system for each piece.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 
 /// A file that is read in blocks: tables of symbols are read name by name.
 pub(crate) struct Blocks {
@@ -20,14 +20,39 @@ impl Blocks {
         Self { file, length, at: 0, block: Vec::new(), start: 0 }
     }
 
+    /// Reads the block that begins at `start`, in as few calls as the system allows: `read_to_end`
+    /// would begin with small ones.
+    fn fill(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.start))?;
+        self.block.resize(Self::SIZE as usize, 0);
+        let mut filled = 0;
+        while filled < self.block.len() {
+            match self.file.read(&mut self.block[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.block.clear();
+                    return Err(error);
+                }
+            }
+        }
+        self.block.truncate(filled);
+        Ok(())
+    }
+
+    /// The first block, which tells what kind of file it is.
+    pub(crate) fn beginning(&mut self) -> std::io::Result<&[u8]> {
+        self.at = 0;
+        self.rest()
+    }
+
     /// What the block has from the present position on; a new block where it has nothing.
     fn rest(&mut self) -> std::io::Result<&[u8]> {
         let end = self.start + self.block.len() as u64;
         if !(self.start..end).contains(&self.at) {
             self.start = self.at - self.at % Self::SIZE;
-            self.block.clear();
-            self.file.seek(SeekFrom::Start(self.start))?;
-            (&mut self.file).take(Self::SIZE).read_to_end(&mut self.block)?;
+            self.fill()?;
         }
         let inside = usize::try_from(self.at - self.start).unwrap_or(usize::MAX);
         Ok(self.block.get(inside..).unwrap_or_default())

@@ -1,7 +1,6 @@
 //! Reads a plugin's manifest from its file, without running anything.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
@@ -69,15 +68,13 @@ pub(crate) fn open_file(path: &Path) -> Result<File> {
 }
 
 /// Reads the manifest symbol of an open library.
-pub(crate) fn manifest_in(mut file: File) -> Result<RawManifest> {
+pub(crate) fn manifest_in(file: File) -> Result<RawManifest> {
     let failed = |error: std::io::Error| unreadable(&error.to_string());
     let length = file.metadata().map_err(failed)?.len();
-    let mut start = Vec::new();
-    std::io::Seek::rewind(&mut file)
-        .and_then(|()| (&mut file).take(4096).read_to_end(&mut start))
-        .map_err(failed)?;
-    let cache = ReadCache::new(Blocks::new(file, length));
-    let data = match FileKind::parse(&start[..]) {
+    let mut blocks = Blocks::new(file, length);
+    let kind = FileKind::parse(blocks.beginning().map_err(failed)?);
+    let cache = ReadCache::new(blocks);
+    let data = match kind {
         Ok(FileKind::MachOFat32) => {
             let fat = MachOFatFile32::parse(&cache).map_err(damaged)?;
             fat_member(fat.arches(), &cache)?

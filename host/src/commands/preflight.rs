@@ -30,8 +30,9 @@ pub const EXAMPLES: &str = "Examples:
   anemll preflight ./Qwen3-0.6B --tokens ids.npy --json
   anemll preflight ./Qwen3-0.6B --tokens ids.npy --strict
 
-Exit code 0 whatever is found, 1 when the model could not be run. With --strict also 1 when a weight or
-a value is beyond the range of 16-bit floats, or logits are not numbers; a value near it does not count.";
+Exit code 0 whatever is found, 1 when the model could not be run. With --strict also 1 when a
+weight or a value is beyond the range of 16-bit floats, or logits are not numbers; a value near
+it does not count.";
 
 /// Batches to choose from: one that is no size of the model tells which axis counts tokens.
 const BATCHES: [u64; 7] = [64, 96, 160, 32, 224, 48, 61];

@@ -18,8 +18,8 @@ pub const EXAMPLES: &str = "Examples:
   anemll sweep ./SmolLM2-135M --bits 4,6 --group 8,tensor
   anemll sweep ./SmolLM2-135M --bits 4 --group 8,16 --part all --html sweep.html
 
-Each form is converted into a temporary folder and measured on the same text; a line is printed as soon
-as a form is ready.";
+Each form is converted into a temporary folder and measured on the same text; a line is
+printed as soon as a form is ready.";
 
 /// What can be typed.
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@
 //! out: a plugin from `plugin new` is tested, built for release with a lock file of its own, loaded,
 //! and converts its reference model to the very bytes that the built-in plugin gives; then it becomes
 //! one for another architecture, which is converted, compared with transformers' logits, and answers.
-//! With `--all`, a host as it is released loads it, and the guide for quantizers, the templates of all
-//! stages and the examples follow.
+//! With `--all`, plugins are optimized as their authors' are, a host as it is released loads the first, and
+//! the guide for quantizers, the templates of all stages and the examples follow.
 
 mod guide;
 
@@ -54,6 +54,8 @@ struct Place {
     installed: PathBuf,
     /// The folder in which plugins are made.
     work: PathBuf,
+    /// Whether what is built to be tried out once is optimized for that.
+    optimized: bool,
 }
 
 /// Runs the task.
@@ -69,7 +71,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
     }
     let other_host = !matches!(source, Source::Program(_));
-    let place = prepare(source)?;
+    let place = prepare(source, all)?;
     let plugin = follow_arch_guide(&place)?;
     if all {
         if other_host {
@@ -98,7 +100,7 @@ enum Source {
 }
 
 /// Lays out the program, or takes the one that is named, with the SDK beside it.
-fn prepare(source: Source) -> Result<Place> {
+fn prepare(source: Source, optimized: bool) -> Result<Place> {
     let root = workspace_root()?;
     let folder = artifacts::target_directory()?.join("outside");
     let installed = match source {
@@ -116,7 +118,7 @@ fn prepare(source: Source) -> Result<Place> {
     sdk::write(&root.join("dist").join("sdk"))?;
     let work = folder.join("work");
     copy(&root.join("examples"), &work.join("examples"))?;
-    Ok(Place { root, installed, work })
+    Ok(Place { root, installed, work, optimized })
 }
 
 /// Puts the program and its plugins where they are found, and gives that folder.
@@ -142,6 +144,11 @@ impl Place {
             }
         }
         command.env("NO_COLOR", "1").env("ANEMLL_CACHE", self.work.join("cache"));
+        // Nobody debugs it.
+        command.env("CARGO_PROFILE_DEV_DEBUG", "false");
+        if !self.optimized {
+            command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
+        }
     }
 
     fn anemll(&self, folder: &Path, words: &[&str]) -> Command {

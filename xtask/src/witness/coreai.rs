@@ -49,6 +49,10 @@ const BUNDLES: &[(&str, &str)] =
 /// Models of which bundles of the dynamic form are made.
 const DYNAMIC: &[&str] = &["tiny-llama", "tiny-qwen3"];
 
+/// Models with windows shorter than the text, and none of a tokenizer: of these only the asset of that form is made.
+const WINDOWS: &[&str] =
+    &["gemma3", "mistral-short-window", "olmo3", "qwen3-short-window-in-one-layer"];
+
 /// Context of the golden logits.
 const CONTEXT: &str = "256";
 
@@ -160,6 +164,19 @@ fn bundles(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Resu
         command.args(["-O", "coreai-bundle.form=dynamic", "--context", CONTEXT]);
         run_command(&mut command)?;
         witness.arg(&made).arg(tests.join("models").join("golden").join(model));
+    }
+    for model in WINDOWS {
+        let made = output.join(format!("{model}-dynamic"));
+        let directory = tests.join("models").join("variants").join(model);
+        let mut command = program(root, built);
+        command.args(["--quiet", "convert", "--model"]).arg(&directory).arg("--output").arg(&made);
+        command.args(["--combiner", "coreai-bundle", "--lut", "none", "--runtime", "none"]);
+        command.args(["-O", "coreai-bundle.form=dynamic", "--context", CONTEXT]);
+        command.args(["--no-tokenizer", "--compiler", "none"]);
+        run_command(&mut command)?;
+        let mut command = program(root, built);
+        run_command(command.args(["--quiet", "compile", "--compiler", "coreai"]).arg(&made))?;
+        witness.arg(asset(&made)?).arg(directory.join("golden"));
     }
     run_command(&mut witness)
 }

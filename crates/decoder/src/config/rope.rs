@@ -31,6 +31,10 @@ pub struct Rope {
     pub scaling: RopeScaling,
     /// The share of a head that is rotated, `partial_rotary_factor`.
     pub share: f64,
+    /// The key that gives the base, or would.
+    pub base_key: String,
+    /// The object of the scaling, or where it would be.
+    pub section: String,
     /// Remarks for the report.
     pub notes: Vec<String>,
 }
@@ -89,10 +93,20 @@ pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
     let Some(section) = pick_section(config, rules.layered)? else {
         let base = top_base.unwrap_or(default);
         let share = outer_share.unwrap_or(1.0);
-        return Ok(Rope { base, scaling: RopeScaling::None, share, notes: Vec::new() });
+        return Ok(Rope {
+            base,
+            scaling: RopeScaling::None,
+            share,
+            base_key: config.path("rope_theta"),
+            section: config.path("rope_scaling"),
+            notes: Vec::new(),
+        });
     };
     let share = share(&section, rules)?.or(outer_share).unwrap_or(1.0);
-    let base = match (section.number("rope_theta")?, top_base) {
+    let inner_base = section.number("rope_theta")?;
+    let base_of = if inner_base.is_some() { &section } else { config };
+    let base_key = base_of.path("rope_theta");
+    let base = match (inner_base, top_base) {
         (Some(inner), Some(outer)) if inner != outer => {
             return Err(key_unsupported(
                 &section.path("rope_theta"),
@@ -159,7 +173,9 @@ pub fn read_rope(config: &Config<'_>, rules: &RopeRules) -> Result<Rope> {
         _ => kind,
     };
     reader.remark_on_the_rest(name, rules)?;
-    Ok(Rope { base, scaling, share, notes: reader.notes })
+    let notes = reader.notes;
+    let section = section.path("").trim_end_matches('.').to_owned();
+    Ok(Rope { base, scaling, share, base_key, section, notes })
 }
 
 /// Whether this is `rope_scaling`.

@@ -106,6 +106,12 @@ pub fn check_keys(
                     refusals.push(key_unsupported(&config.path(name), reason))?;
                 }
             }
+            None if is_of_experts(name) => {
+                if !OFF.iter().any(|off| off.suits(value)) {
+                    let reason = format!("= {}: {EXPERTS}", brief(value));
+                    refusals.push(key_unsupported(&config.path(name), reason))?;
+                }
+            }
             None => notes.push(format!(
                 "config.json: `{}` = {} is not known and was ignored",
                 config.path(name),
@@ -114,6 +120,11 @@ pub fn check_keys(
         }
     }
     Ok(notes)
+}
+
+/// Whether a key that no table names speaks of experts, of which there are many names: such a model has some.
+fn is_of_experts(name: &str) -> bool {
+    name.starts_with("moe_") || name.contains("_moe_") || name.contains("expert")
 }
 
 const GENERATION: &str = "sampling setting; conversion is about logits";
@@ -214,7 +225,7 @@ const SHAPES: &str = "asks for layers that differ from one another";
 const PARALLEL: &str = "asks for another order of the layer's parts";
 const MODALITY: &str = "the model takes more than text";
 
-const OFF: &[Allowed] = &[Allowed::False, Allowed::Zero];
+const OFF: &[Allowed] = &[Allowed::False, Allowed::Zero, Allowed::Empty];
 const UNIT: &[Allowed] = &[Allowed::One];
 
 /// Keys by which other architectures change what is computed. Where such a key stands in a
@@ -242,6 +253,7 @@ pub const OTHER_ARCHITECTURES: &[Key] = &[
     Key::refused("n_routed_experts", OFF, EXPERTS),
     Key::refused("num_experts_per_tok", OFF, EXPERTS),
     Key::refused("moe_intermediate_size", OFF, EXPERTS),
+    Key::refused("moe_num_experts", OFF, EXPERTS),
     Key::refused("shared_expert_intermediate_size", OFF, EXPERTS),
     Key::refused("mlp_only_layers", &[Allowed::Empty], EXPERTS),
     Key::refused("sliding_window", &[], WINDOW),
@@ -330,6 +342,29 @@ mod tests {
                     Allowed::Only(text) => json!([text, text]),
                 };
                 assert_eq!(check(value), None, "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn experts_are_refused_by_whatever_name() {
+        for (key, value) in [
+            ("moe_num_experts", json!(4)),
+            ("moe_some_thing", json!([2, 2])),
+            ("first_moe_layer", json!(1)),
+            ("num_shared_experts", json!(1)),
+        ] {
+            let refused = |value: &Value| {
+                let config = json!({ key: value });
+                let mut refusals = Refusals::new();
+                let tables = [GENERIC_KEYS, OTHER_ARCHITECTURES];
+                let config = Config::new(&config).unwrap();
+                assert!(check_keys(&config, &tables, &mut refusals).unwrap().is_empty());
+                refusals.to_error().map(|error| error.at.unwrap())
+            };
+            assert_eq!(refused(&value).unwrap(), format!("config.json: {key}"));
+            for off in [json!(0), json!(null), json!(false), json!([])] {
+                assert_eq!(refused(&off), None, "{key} = {off}");
             }
         }
     }

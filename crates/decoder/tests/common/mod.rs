@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use anemll_decoder::rope::{RopeScaling, frequencies};
 use anemll_decoder::{
-    Activation, Attention, BlockSpec, DecoderSpec, DeltaNet, Fusion, Mixer, Norm, NormPlacement,
-    OutputProjection, QueryKeyNorm, ShortConvolution, SiluForm, SoftmaxForm, WindowCache,
-    split_head,
+    Activation, Attention, BlockSpec, DecoderSpec, DeltaNet, Fusion, KeyNames, Mixer, Norm,
+    NormPlacement, OutputProjection, QueryKeyNorm, ShortConvolution, SiluForm, SoftmaxForm,
+    WindowCache, split_head,
 };
 use anemll_plugin_api::data::{FunctionSpec, LayerRange, Purpose, WeightReference};
 use coreml_proto::{FeatureDescription, Model, feature_type, mil, model, state_feature_type};
@@ -37,6 +37,7 @@ pub(crate) fn tiny() -> DecoderSpec {
         fusion: Fusion::None,
         interleaved_rotation: false,
         modules: &[],
+        key_names: KeyNames::default(),
         output_projection: OutputProjection::Linear,
         softmax: SoftmaxForm::Spelled,
         silu: SiluForm::Operation,

@@ -198,3 +198,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("vision_config", json!({"hidden_size": 1})),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_gemma::GemmaPlugin,
+        "../../../tests/models/variants/gemma3"
+    );
+}

@@ -52,8 +52,14 @@ const KEYS: &[Key] = &[
     Key::used(LOGITS),
 ];
 
+/// What Granite calls otherwise.
+const NAMES: &[(&str, &str)] = &[("logit_scale", LOGITS), ("query_pre_attn_scalar", SCORES)];
+
 const EXPERTS: &str = "num_local_experts";
 const INNER: &str = "shared_intermediate_size";
+/// What models call otherwise that may have experts.
+const NAMES_OF_HYBRIDS: &[(&str, &str)] =
+    &[("intermediate_size", INNER), ("logit_scale", LOGITS), ("query_pre_attn_scalar", SCORES)];
 const POSITIONS: &str = "position_embedding_type";
 const TYPES: &str = "layer_types";
 /// `shared_intermediate_size` where none is given.
@@ -121,6 +127,7 @@ fn dense_hybrid(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> R
     form.layers = Layers::Same(LayerForm { rotation, ..LayerForm::default() });
     form.intermediate_size = Some(inner);
     form.fusion = Fusion::Mlp;
+    form.key_names = NAMES_OF_HYBRIDS;
     form.modules = MODULES;
     Ok(form)
 }
@@ -141,6 +148,7 @@ fn form(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
         score_scale: Some(factor(SCORES)?),
         residual_scale: factor(RESIDUAL)?,
         logit_scale: factor(LOGITS)?.recip(),
+        key_names: NAMES,
         ..Form::default()
     })
 }

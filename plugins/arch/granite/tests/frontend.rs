@@ -59,6 +59,10 @@ fn what_experts_share_is_the_mlp_where_there_are_none() {
         let text = hybrid().lowered(&json!({ "position_embedding_type": kind }), 0, 1);
         assert!(!text.contains("rotary_cos"));
     }
+    // Keys of widths have the family's names where weights are of another one, too.
+    assert!(
+        text.contains("2*shared_intermediate_size") && !text.contains("[\"intermediate_size\"")
+    );
     hybrid().check_refusals(&[
         ("num_local_experts", json!(8)),
         ("num_local_experts", json!("absent")),
@@ -66,6 +70,9 @@ fn what_experts_share_is_the_mlp_where_there_are_none() {
         ("layer_types", json!(["attention"])),
         ("layer_types", json!("absent")),
         ("shared_intermediate_size", json!(0)),
+        ("shared_intermediate_size", json!("wide")),
+        ("shared_intermediate_size", json!(2_147_483_648_u64)),
+        ("logits_scaling", json!(1e-320)),
         ("normalization_function", json!("layernorm")),
         ("position_embedding_type", json!("alibi")),
     ]);
@@ -78,7 +85,18 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("embedding_multiplier", json!("12")),
         ("residual_multiplier", json!(-0.22)),
         ("logits_scaling", json!(0)),
+        ("logits_scaling", json!(1e-320)),
+        ("embedding_multiplier", json!(1e300)),
+        ("attention_multiplier", json!(1e300)),
         ("num_local_experts", json!(16)),
         ("layer_types", json!(["mamba", "attention"])),
     ]);
+}
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_granite::GranitePlugin,
+        "../../../tests/models/variants/granite"
+    );
 }

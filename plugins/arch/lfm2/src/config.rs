@@ -80,6 +80,9 @@ const KEYS: &[Key] = &[
     Key::ignored("use_pos_enc", UNREAD),
 ];
 
+/// The width of the MLP, where this key gives it.
+const NAMES: &[(&str, &str)] = &[(INNER, INNER_FIRST)];
+
 /// What Llama calls otherwise.
 const MODULES: &[(&str, &str)] = &[
     ("norm", "embedding_norm"),
@@ -112,6 +115,7 @@ fn form(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
         query_key_norm: Some(QueryKeyNorm::Head),
         // Where it is refused, any will do.
         intermediate_size: Some(inner.unwrap_or(1)),
+        key_names: if config.get(INNER_FIRST).is_some() { NAMES } else { &[] },
         modules: MODULES,
         ..Form::default()
     })

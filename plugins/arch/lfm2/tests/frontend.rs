@@ -91,3 +91,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("num_experts", json!(8)),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_lfm2::Lfm2Plugin,
+        "../../../tests/models/variants/lfm2"
+    );
+}

@@ -463,6 +463,24 @@ fn mistral_has_windows_and_is_llama_otherwise() {
 }
 
 #[test]
+fn ernie_with_experts_is_refused_by_the_key_that_says_so() {
+    let ernie = |more: Value| {
+        let mut config = with(more);
+        config["model_type"] = json!("ernie4_5");
+        config["architectures"] = json!(["Ernie4_5ForCausalLM"]);
+        config
+    };
+    describe(ernie(json!({"moe_num_experts": 0, "use_bias": false}))).unwrap();
+    for (key, value) in
+        [("moe_num_experts", json!(64)), ("moe_num_experts", json!([64, 64])), ("moe_k", json!(6))]
+    {
+        let error = describe(ernie(json!({ key: value }))).unwrap_err();
+        assert_eq!(error.code, codes::CONFIG_KEY_UNSUPPORTED);
+        assert_eq!(error.at.unwrap(), format!("config.json: {key}"));
+    }
+}
+
+#[test]
 fn a_stored_head_beside_a_tied_one_is_told_of_and_chosen() {
     let model = input(with(json!({"tie_word_embeddings": true}))).with_tensors(tensors("model."));
     let description = read(&frontend(), &model).unwrap();
@@ -538,4 +556,12 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
     }
     let long = ModelInput::new(with(json!({"head_dim": 1024})), 1 << 20, 8);
     assert_eq!(read(&frontend(), &long).unwrap_err().code, codes::SHAPE_INVALID);
+}
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_llama::LlamaPlugin,
+        "../../../tests/models/variants/tied"
+    );
 }

@@ -88,3 +88,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
     let error = case().describe(&json!({"model_type": "olmo2"})).unwrap_err();
     assert_eq!(error.at.unwrap(), "config.json: sliding_window");
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_olmo::OlmoPlugin,
+        "../../../tests/models/variants/olmo2"
+    );
+}

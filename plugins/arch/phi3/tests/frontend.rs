@@ -83,3 +83,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("hidden_act", json!("quick_gelu")),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_phi3::Phi3Plugin,
+        "../../../tests/models/variants/phi3-window"
+    );
+}

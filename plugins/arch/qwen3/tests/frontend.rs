@@ -124,3 +124,11 @@ fn windows_act_where_they_are_shorter_than_the_context() {
     let off = json!({"use_sliding_window": false, "sliding_window": 8, "max_window_layers": 0});
     assert_eq!(note(off), None);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_qwen3::Qwen3Plugin,
+        "../../../tests/models/variants/qwen3-tied"
+    );
+}

@@ -54,6 +54,9 @@ const VALUE_WIDTH: &str = "linear_value_head_dim";
 const KEY_HEADS: &str = "linear_num_key_heads";
 const VALUE_HEADS: &str = "linear_num_value_heads";
 
+/// What says which layers attend, where they are not listed.
+const NAMES: &[(&str, &str)] = &[(TYPES, INTERVAL)];
+
 const FURTHER: &str = "the layers that predict further tokens are left out";
 
 const KEYS: &[Key] = &[
@@ -107,6 +110,7 @@ fn form(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
         output_gate: true,
         positions: Positions { partial: Some(0.25), sections: true, ..Positions::default() },
         silu: SiluForm::Tanh,
+        key_names: if config.get(TYPES).is_some() { &[] } else { NAMES },
         ..Form::default()
     })
 }

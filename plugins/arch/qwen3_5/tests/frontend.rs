@@ -110,3 +110,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("num_experts", json!(8)),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_qwen3_5::Qwen35Plugin,
+        "../../../tests/models/variants/qwen3_5"
+    );
+}

@@ -73,3 +73,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("num_hidden_layers", json!(5000)),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_smollm3::SmolLm3Plugin,
+        "../../../tests/models/variants/smollm3"
+    );
+}

@@ -53,3 +53,11 @@ fn what_cannot_be_honoured_is_refused_by_key() {
         ("sliding_window", json!(16)),
     ]);
 }
+
+/// The rules that hold for every plugin.
+mod conformance {
+    anemll_plugin_api::testing::conformance!(
+        anemll_arch_stablelm::StableLmPlugin,
+        "../../../tests/models/variants/stablelm"
+    );
+}

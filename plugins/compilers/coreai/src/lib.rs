@@ -111,6 +111,7 @@ impl Plugin for CoreAiPlugin {
             runtime::ID => Ok(Box::new(PythonRuntime::new(
                 options.string("python")?,
                 options.integer("timeout")?,
+                options.string("unit")?,
             )?)),
             _ => Err(no_such_component(Stage::Runtime, id)),
         }

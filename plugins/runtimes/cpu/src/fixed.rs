@@ -112,17 +112,7 @@ impl Tables {
         for vector in vectors {
             assert_eq!(vector.len(), self.depth, "one element per column");
             for (part, values) in vector.chunks(BLOCK).zip(values.by_ref()) {
-                columns.scales.push(crate::simd::widest(|| {
-                    let (scale, factor) = scale(part)?;
-                    let mut rounded = [0; BLOCK];
-                    for (value, element) in rounded.iter_mut().zip(part) {
-                        *value = round(*element, factor);
-                    }
-                    for (value, place) in values.iter_mut().zip(places) {
-                        *value = rounded[usize::from(*place)];
-                    }
-                    Some(scale)
-                })?);
+                columns.scales.push(rounded_block(part, places, values)?);
             }
         }
         Some(columns)
@@ -209,6 +199,31 @@ fn round(value: f32, factor: f32) -> i16 {
     (value * factor).round_ties_even() as i16
 }
 
+/// Up to [`BLOCK`] elements, rounded and put where `places` has their columns, zeros behind them. What one stands
+/// for, where [`scale`] finds it.
+fn rounded_block(part: &[f32], places: &[u8; BLOCK], values: &mut [i16]) -> Option<f32> {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: there are vectors of tables only where the processor has the features.
+    #[allow(unsafe_code)]
+    return unsafe { x86::rounded_block(part, places, values) };
+    #[cfg(not(target_arch = "x86_64"))]
+    rounded(part, places, values)
+}
+
+/// See [`rounded_block`].
+#[inline(always)]
+fn rounded(part: &[f32], places: &[u8; BLOCK], values: &mut [i16]) -> Option<f32> {
+    let (scale, factor) = scale(part)?;
+    let mut rounded = [0; BLOCK];
+    for (value, element) in rounded.iter_mut().zip(part) {
+        *value = round(*element, factor);
+    }
+    for (value, place) in values.iter_mut().zip(places) {
+        *value = rounded[usize::from(*place) % BLOCK];
+    }
+    Some(scale)
+}
+
 /// Which column of a block each element is of, in the order in which products are computed: indices
 /// come out of [`x86::unpack`] in an order of their own, and entries out of the halves of lanes.
 fn places(bits: u8) -> &'static [u8; BLOCK] {
@@ -289,6 +304,18 @@ mod x86 {
             };
         }
         with!(1, 2, 3, 4, 6);
+    }
+
+    /// [`super::rounded`] with wide registers.
+    ///
+    /// SAFETY: the processor must have the features.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn rounded_block(
+        part: &[f32],
+        places: &[u8; BLOCK],
+        values: &mut [i16],
+    ) -> Option<f32> {
+        super::rounded(part, places, values)
     }
 
     /// [`super::decode`], with the halves of a table, where there is an index for each element.
@@ -432,16 +459,18 @@ mod x86 {
     ) -> [[f32; C]; R] {
         let blocks = tables.depth.div_ceil(BLOCK);
         let whole = tables.depth / BLOCK;
-        let values: [&[i16]; C] =
-            array::from_fn(|c| &columns.values[(column + c) * blocks * BLOCK..][..blocks * BLOCK]);
-        let scales: [&[f32]; C] =
-            array::from_fn(|c| &columns.scales[(column + c) * blocks..][..blocks]);
-        let entries: [&[u8]; R] = array::from_fn(|r| {
-            let size = 2 * parts(BITS) * PART;
-            &tables.entries[(first + r) / tables.rows * size..][..size]
-        });
-        let width = tables.row_bytes();
-        let rows: [&[u8]; R] = array::from_fn(|r| &indices[(first + r) * width..][..width]);
+        // Loops: what `array::from_fn` is given is called, and not inlined here.
+        let (mut values, mut scales) = ([&[][..]; C], [&[][..]; C]);
+        for c in 0..C {
+            values[c] = &columns.values[(column + c) * blocks * BLOCK..][..blocks * BLOCK];
+            scales[c] = &columns.scales[(column + c) * blocks..][..blocks];
+        }
+        let (size, width) = (2 * parts(BITS) * PART, tables.row_bytes());
+        let (mut entries, mut rows) = ([&[][..]; R], [&[][..]; R]);
+        for r in 0..R {
+            entries[r] = &tables.entries[(first + r) / tables.rows * size..][..size];
+            rows[r] = &indices[(first + r) * width..][..width];
+        }
         let mut sums = [[_mm256_setzero_ps(); C]; R];
         for at in 0..blocks {
             for r in 0..R {

@@ -19,15 +19,18 @@ fn both_spellings_say_the_same() {
         "rope_scaling": {"rope_type": "linear", "factor": 2.0},
         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5},
     }));
-    let wanted = Rope {
+    let wanted = |base_key: &str, section: &str| Rope {
         base: 5e5,
         scaling: RopeScaling::Linear { factor: 2.0 },
         share: 1.0,
+        base_key: base_key.to_owned(),
+        section: section.to_owned(),
         notes: Vec::new(),
     };
-    assert_eq!(old.unwrap(), wanted);
-    assert_eq!(new.unwrap(), wanted);
-    assert_eq!(both.unwrap(), wanted);
+    let inside = wanted("rope_parameters.rope_theta", "rope_parameters");
+    assert_eq!(old.unwrap(), wanted("rope_theta", "rope_scaling"));
+    assert_eq!(new.unwrap(), inside);
+    assert_eq!(both.unwrap(), inside);
 }
 
 #[test]

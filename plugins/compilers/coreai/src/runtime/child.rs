@@ -98,11 +98,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Starts this Python with an asset; what it says on standard error goes to a file in `folder`. It answers
-    /// when the asset is loaded. No answer may take longer than `limit`.
+    /// Starts this Python with an asset and the unit that is to run it, if one is named; what it says on standard error
+    /// goes to a file in `folder`. It answers when the asset is loaded. No answer may take longer than `limit`.
     pub(super) fn start(
         python: &str,
-        asset: &Path,
+        (asset, unit): (&Path, Option<&str>),
         folder: &Path,
         limit: Duration,
     ) -> Result<Self> {
@@ -115,6 +115,7 @@ impl Runner {
         let mut child = Command::new(python)
             .args(["-c", SCRIPT])
             .arg(asset)
+            .args(unit)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(file)
@@ -229,7 +230,8 @@ mod tests {
     }
 
     fn start(python: &str, folder: &Path, milliseconds: u64) -> Result<Runner> {
-        Runner::start(python, Path::new("x.aimodel"), folder, Duration::from_millis(milliseconds))
+        let what = (Path::new("x.aimodel"), None);
+        Runner::start(python, what, folder, Duration::from_millis(milliseconds))
     }
 
     /// Whether it hangs before it is ready, or does not read what it is asked.
@@ -266,9 +268,13 @@ mod tests {
     #[test]
     fn what_does_not_load_is_told_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
-        let python = stand_in(folder.path(), "echo 'version 9 is not supported' >&2");
-        let error = start(&python, folder.path(), 60_000).map(drop).unwrap_err();
+        let python = stand_in(folder.path(), "echo \"$3 does not run on $4\" >&2");
+        let what = (Path::new("x.aimodel"), Some("gpu"));
+        let started = Runner::start(&python, what, folder.path(), Duration::from_secs(60));
+        let error = started.map(drop).unwrap_err();
         assert_eq!(error.code, codes::RUN_FAILED);
         assert_eq!(error.at.as_deref(), Some("x.aimodel"));
+        let said = |cause: &String| cause.contains("x.aimodel does not run on gpu");
+        assert!(error.causes.iter().any(said), "{error:?}");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) const VARIABLE: &str = "ANEMLL_COREAI_PYTHON";
 /// The Python that is tried where nothing names one: there are builds for this version alone.
 const USUAL: &str = "python3.11";
 
-const HINT: &str = "coreai-core 1.0.0b3 needs Python 3.11 on Linux: make a virtual environment, install it there, and \
+const HINT: &str = "coreai-core 1.0.0b3 needs Python 3.11, on Linux or a Mac: make a virtual environment, install it there, and \
                     name its Python in ANEMLL_COREAI_PYTHON";
 
 /// Longest version that is read.
@@ -36,6 +36,12 @@ const LONGEST_VERSION: u64 = 100;
 
 /// Says how many seconds an answer may take, where the option does not.
 pub(crate) const TIMEOUT: &str = "ANEMLL_COREAI_TIMEOUT";
+
+/// Names the unit that assets run on, where the option does not.
+const UNIT: &str = "ANEMLL_COREAI_UNIT";
+
+/// Units that can be named.
+const UNITS: [&str; 3] = ["cpu", "gpu", "neural-engine"];
 
 /// How long an answer may take where nothing is said, in seconds.
 const PATIENCE: u64 = 600;
@@ -57,15 +63,16 @@ fn seconds_of(said: &str) -> Result<u64> {
 pub struct PythonRuntime {
     python: String,
     limit: Duration,
+    unit: Option<String>,
 }
 
 impl PythonRuntime {
     /// The runtime with this Python, or that of the environment; an answer may take so many seconds, or
-    /// as many as the environment says.
+    /// as many as the environment says. On a Mac a unit may be named: `cpu`, `gpu` or `neural-engine`.
     ///
     /// # Errors
-    /// [`codes::PLUGIN_OPTION_INVALID`] where the environment says no number of seconds.
-    pub fn new(python: Option<&str>, seconds: Option<u64>) -> Result<Self> {
+    /// [`codes::PLUGIN_OPTION_INVALID`] where the environment says no number of seconds, or another unit.
+    pub fn new(python: Option<&str>, seconds: Option<u64>, unit: Option<&str>) -> Result<Self> {
         let named = python.filter(|python| !python.is_empty()).map(str::to_owned);
         let python = named.or_else(|| std::env::var(VARIABLE).ok()).unwrap_or_else(|| USUAL.into());
         let seconds = match (seconds, std::env::var(TIMEOUT)) {
@@ -73,7 +80,12 @@ impl PythonRuntime {
             (None, Ok(said)) => seconds_of(&said)?,
             (None, Err(_)) => PATIENCE,
         };
-        Ok(Self { python, limit: Duration::from_secs(seconds) })
+        let unit = unit.map(str::to_owned).or_else(|| std::env::var(UNIT).ok());
+        if let Some(unknown) = unit.as_deref().filter(|unit| !UNITS.contains(unit)) {
+            let text = format!("{UNIT} must be one of {}, not {unknown:?}", UNITS.join(", "));
+            return Err(Error::new(codes::PLUGIN_OPTION_INVALID, text).with_at(UNIT));
+        }
+        Ok(Self { python, limit: Duration::from_secs(seconds), unit })
     }
 
     /// The version of Apple's package that the Python has; nothing where it does not say.
@@ -158,7 +170,8 @@ impl PythonSession {
             ID,
             &format!("{}: {}", package.display(), made.functions.join(", ")),
         );
-        let runner = Runner::start(&runtime.python, &asset, &folder.0, runtime.limit)?;
+        let what = (asset.as_path(), runtime.unit.as_deref());
+        let runner = Runner::start(&runtime.python, what, &folder.0, runtime.limit)?;
         Ok(Self { description, runner, _folder: folder })
     }
 }
@@ -320,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_python_without_the_package_is_not_available() {
-        let missing = PythonRuntime::new(Some("no-such-python"), None).unwrap().check().unwrap();
+        let missing =
+            PythonRuntime::new(Some("no-such-python"), None, None).unwrap().check().unwrap();
         assert!(!missing.available && missing.reason.contains(VARIABLE), "{missing:?}");
     }
 }

@@ -1,5 +1,6 @@
 """Runs the functions of a Core AI asset for a program that asks on standard input: a line of JSON, then the bytes of
-the inputs one after another. It is answered on standard output in the same way. The states are kept here."""
+the inputs one after another. It is answered on standard output in the same way. The states are kept here. Behind the asset
+the unit may be named that is to run it, on a Mac."""
 
 import asyncio
 import json
@@ -18,13 +19,27 @@ def answer(head, *parts):
     ANSWERS.flush()
 
 
-async def serve(path):
+def specialized(unit):
+    """Options for a unit, which only the Core AI of macOS knows."""
+    from coreai.runtime import SpecializationOptions
+
+    if not SpecializationOptions.is_supported():
+        sys.exit(f"the unit {unit} can be named on macOS 27 alone")
+    if unit == "cpu":
+        return SpecializationOptions.cpu_only()
+    from coreai.runtime import ComputeUnitKind
+
+    kind = {"gpu": ComputeUnitKind.gpu, "neural-engine": ComputeUnitKind.neural_engine}[unit]
+    return SpecializationOptions.from_preferred_compute_unit_kind(kind())
+
+
+async def serve(path, unit=None):
     import numpy
     from coreai.authoring import AIModelAsset
     from coreai.runtime import NDArray
 
     functions, states = {}, {}
-    async with AIModelAsset.load(path).executable() as model:
+    async with AIModelAsset.load(path).executable(unit and specialized(unit)) as model:
         answer({"ready": True})
         while line := sys.stdin.buffer.readline():
             asked = json.loads(line)
@@ -56,4 +71,4 @@ async def serve(path):
             answer({"outputs": heads}, *parts)
 
 
-asyncio.run(serve(sys.argv[1]))
+asyncio.run(serve(*sys.argv[1:]))

@@ -1,0 +1,7 @@
+//! Compiled models beside those of Apple's compiler, and what is refused.
+//! One program: linking each file by itself takes longer than running it.
+
+mod bad_input;
+mod common;
+mod golden;
+mod pairs;
