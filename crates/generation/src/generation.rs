@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// A batch takes no longer than this part of its tokens, one by one: the divisor.
-const WORTH_A_BATCH: usize = 8;
+const WORTH_A_BATCH: usize = 4;
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
