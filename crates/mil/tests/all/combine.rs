@@ -1,5 +1,4 @@
 //! Joining functions: what is kept, and what is refused.
-#![allow(clippy::unwrap_used)]
 
 use crate::common::base::{self, Catalog};
 use anemll_mil::{

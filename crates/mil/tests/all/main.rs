@@ -1,5 +1,6 @@
 //! What MIL programs are, read, written, checked and joined.
 //! One program: linking each file by itself takes longer than running it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod combine;
 mod common;

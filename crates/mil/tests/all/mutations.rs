@@ -1,5 +1,4 @@
 //! Every check of the validator: a good model, broken in one way, and the error that says so.
-#![allow(clippy::unwrap_used)]
 
 use crate::common::base::{self, Catalog, block, by_name, by_value, function, operation, program};
 use anemll_mil::{

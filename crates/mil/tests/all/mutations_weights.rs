@@ -1,5 +1,4 @@
 //! The validator's checks of weights and constexpr operations, and input that means harm.
-#![allow(clippy::unwrap_used)]
 
 use crate::common::base::{self, Catalog, block, by_name, by_value, operation};
 use anemll_mil::{

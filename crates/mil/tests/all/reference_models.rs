@@ -1,5 +1,4 @@
 //! The validator accepts every model that coremltools and others wrote and Apple compiled.
-#![allow(clippy::unwrap_used)]
 
 use anemll_mil::{
     blob_references, interface, lint, op_histogram, validate_referenced, validate_resolved,

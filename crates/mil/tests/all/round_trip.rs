@@ -1,5 +1,4 @@
 //! Reading and writing gives a semantically equal model, for every model that others wrote.
-#![allow(clippy::unwrap_used)]
 
 use coreml_proto::{read_model, write};
 

@@ -1,5 +1,4 @@
 //! Flexible shapes of inputs in the text, by hand.
-#![allow(clippy::unwrap_used)]
 
 use crate::common::programs::*;
 use anemll_mil::DataType;

@@ -2,7 +2,6 @@
 //!
 //! The expected texts were written by hand after the rules of docs/reference/mil-text.md; none is
 //! our own output.
-#![allow(clippy::unwrap_used)]
 
 use crate::common::programs::*;
 use anemll_mil::DataType;

@@ -1,5 +1,4 @@
 //! Literals of every type by hand, in both dialects, and back.
-#![allow(clippy::unwrap_used)]
 
 use crate::common::programs::*;
 use anemll_mil::DataType;

@@ -1,6 +1,5 @@
 //! Bad input: one clear error, and nothing written.
 // Helpers of tests may unwrap as tests do; clippy knows only the latter.
-#![allow(clippy::unwrap_used)]
 
 use anemll_mil::{DataType, TensorType, ValueType};
 use anemll_mlmodelc::{CompiledModel, Options, compile};

@@ -1,6 +1,5 @@
 //! A small model with its compiled files, written out by hand from the description of the format.
 // Helpers of tests may unwrap as tests do; clippy knows only the latter.
-#![allow(clippy::unwrap_used)]
 
 use anemll_mlmodelc::{CompiledModel, Options, Weights, compile};
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
 //! Weight files, byte by byte.
-#![allow(clippy::unwrap_used)]
 
 use anemll_mlpackage::{BlobFile, BlobType, BlobWriter, ErrorKind};
 use std::fs;

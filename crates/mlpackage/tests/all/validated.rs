@@ -1,5 +1,4 @@
 //! From the builder over the validator to disk and back.
-#![allow(clippy::unwrap_used)]
 
 use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, TensorType, function_model, validate_resolved,

@@ -1,7 +1,5 @@
 //! The clusters are the best ones: compared with brute force on random and on adversarial cases.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::common::{Random, brute_force, squared_error, total_error};
 use anemll_palettize::{PaletteError, clusters};
 

@@ -1,7 +1,5 @@
 //! Palettes of matrices.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::common::{Random, brute_force};
 use anemll_palettize::{BITS, Palette, PaletteError, Palettizer, palettize};
 use half::{bf16, f16};

@@ -1,7 +1,5 @@
 //! Palettes of vectors.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::common::Random;
 use anemll_palettize::{Nearest, PaletteError, palettize_vectors};
 use half::f16;
