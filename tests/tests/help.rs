@@ -107,7 +107,11 @@ fn examples_run() {
             // Bits are measured in the first conversion that leaves them open; that takes long.
             let open =
                 line.starts_with("anemll convert") && !BITS.iter().any(|flag| line.contains(flag));
-            let further: &[&str] = if open && measured { &["--lut", "4"] } else { &[] };
+            let further: &[&str] = match line.split_whitespace().nth(1) {
+                _ if open && measured => &["--lut", "4"],
+                Some("sweep") => &["--max-tokens", "256"],
+                _ => &[],
+            };
             measured |= open;
             run_example(&line, further, path);
         }
