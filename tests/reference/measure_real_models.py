@@ -4,8 +4,8 @@
 
 MODEL is a Hugging Face directory or a GGUF file, which transformers then reads by itself (with `pip install accelerate`):
 its own reading of the blocks, the tokenizer and the metadata is the witness. The first --positions tokens of the text,
-from the fraction --from of its length on, go through the conversion that `convert --lut none` makes on each of the three paths: batches with logits, one
-by one, and two batches first, then one by one. A row has the worst of them.
+from the fraction --from of its length on, go through the conversion that `convert --lut none` makes on each of the three
+paths: batches with logits, one by one, and two batches first, then one by one. A row has the worst of them.
 
     | model | model_type | weights | layout | transformers | smallest cosine | KL, nats | agreement |
 
@@ -78,11 +78,12 @@ def measure(program: pathlib.Path, name: str, model: pathlib.Path, text: str, po
     for path, result in zip(PATHS, results, strict=True):
         figures = {key: value for key, value in result.items() if isinstance(value, (int, float))}
         print(f"{name}: {' '.join(path)}: {figures}", flush=True)
-    layout = f"{packages} chunks" if packages else "one package"
+    divergence = f"{max(result['kl_mean'] for result in results):.1e}".replace("e-0", "e-")
+    layout = f"{packages} chunk{'s' if packages > 1 else ''}" if packages else "one package"
     return (
         f"| {name} | `{kind}` | {parameters / 1e6:.0f} M, {'GGUF' if model.suffix == '.gguf' else 'safetensors'} | {layout} "
         f"| {transformers.__version__} | {min(result['cosine_min'] for result in results):.6f} "
-        f"| {max(result['kl_mean'] for result in results):.1e} "
+        f"| {divergence} "
         f"| {100 * min(result['top1_agreement'] for result in results):.1f} % |"
     )
 
