@@ -103,14 +103,17 @@ impl DecoderSpec {
         {
             true => Ok(()),
             false => {
-                let reason =
-                    format!("makes a factor of {value:e}, which is 0 or infinite in float32");
+                let reason = format!(
+                    "makes a factor of {value:e}, which 32-bit floats round to 0 or infinity"
+                );
                 Err(key_invalid(key, reason))
             }
         };
         let positive = |key: &str, value: Option<f64>| match value {
             Some(value) if !((value as f32).is_finite() && value as f32 > 0.0) => {
-                let reason = format!("makes a factor of {value:e}, which is no positive float32");
+                let reason = format!(
+                    "makes a factor of {value:e}, but must be above 0, and finite in 32-bit floats"
+                );
                 Err(key_invalid(key, reason))
             }
             _ => Ok(()),

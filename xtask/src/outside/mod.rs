@@ -4,8 +4,8 @@
 //! out: a plugin from `plugin new` is tested, built for release with a lock file of its own, loaded,
 //! and converts its reference model to the very bytes that the built-in plugin gives; then it becomes
 //! one for another architecture, which is converted, compared with transformers' logits, and answers.
-//! With `--all`, plugins are optimized as their authors' are, a host as it is released loads the first, and
-//! the guide for quantizers, the templates of all stages and the examples follow.
+//! With `--all`, plugins are optimized as their authors' are, a host as it is released loads the first,
+//! and the guide for quantizers, the templates of all stages and the examples follow.
 
 mod guide;
 
@@ -54,7 +54,7 @@ struct Place {
     installed: PathBuf,
     /// The folder in which plugins are made.
     work: PathBuf,
-    /// Whether what is built to be tried out once is optimized for that.
+    /// Whether plugins are optimized, though each is tried out once.
     optimized: bool,
 }
 
