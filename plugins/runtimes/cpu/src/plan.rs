@@ -162,7 +162,7 @@ impl Planner<'_> {
     ) -> Result<FunctionPlan, Error> {
         let model = self.model;
         let operations = match self.chains {
-            true => Cow::Owned(chains::join(block)),
+            true => Cow::Owned(chains::join(function, block)),
             false => Cow::Borrowed(block.operations.as_slice()),
         };
         let mut building = Building {

@@ -36,7 +36,10 @@ fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
     let scaled = graph.before(masked, "x", "mul", 1)?;
     let scores = graph.before(scaled, "x", "matmul", 1)?;
     let shape = graph.shape(scores)?;
-    let [1, _, tokens, _] = *shape.as_slice() else { return None };
+    let [1, heads, tokens, positions] = *shape else { return None };
+    let size = *graph.shape(last)?.last()?;
+    let depth = *graph.argument_shape(scores, "x")?.last()?;
+    let mask = graph.argument_shape(masked, "y")?;
     let reduces =
         |at: usize| graph.is_last_axis(at, "axes", 4) && graph.flag(at, "keep_dims") == Some(true);
     let transposes =
@@ -46,7 +49,11 @@ fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
         && graph.name(largest, "x") == graph.name(shifted, "x")
         && [divide, power, shifted, masked, scaled]
             .iter()
-            .all(|at| graph.shape(*at).as_ref() == Some(&shape))
+            .all(|at| graph.shape(*at) == Some(shape))
+        && graph.argument_shape(scores, "x")? == [1, heads, tokens, depth]
+        && graph.argument_shape(scores, "y")? == [1, heads, positions, depth]
+        && graph.argument_shape(last, "y")? == [1, heads, positions, size]
+        && (mask == [1, 1, tokens, positions] || mask == [1, 1, 1, positions])
         && reduces(total)
         && reduces(largest)
         && transposes(scores) == Some((false, true))

@@ -13,7 +13,7 @@ mod norm;
 mod rotary;
 
 use crate::kernels::Definition;
-use anemll_mil::Literal;
+use anemll_mil::{DataType, Literal, Symbols, ValueType};
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use std::collections::HashMap;
@@ -40,8 +40,8 @@ struct Chain {
 }
 
 /// The operations of a function with its chains joined, in order.
-pub(crate) fn join(block: &mil::Block) -> Vec<mil::Operation> {
-    let graph = Graph::new(block);
+pub(crate) fn join(function: &mil::Function, block: &mil::Block) -> Vec<mil::Operation> {
+    let graph = Graph::new(function, block);
     let mut joined: Vec<Option<mil::Operation>> =
         block.operations.iter().map(|operation| Some(operation.clone())).collect();
     let mut taken = vec![false; joined.len()];
@@ -67,11 +67,24 @@ struct Graph<'a> {
     operations: &'a [mil::Operation],
     makers: HashMap<&'a str, usize>,
     reads: HashMap<&'a str, usize>,
+    /// Sizes of the float16 values whose sizes are all known.
+    shapes: HashMap<&'a str, Vec<usize>>,
+}
+
+/// The name and the sizes of a float16 value, where all are known.
+fn shaped(value: &mil::NamedValueType) -> Option<(&str, Vec<usize>)> {
+    let kind = ValueType::from_proto(value.r#type.as_ref()?, &Symbols::default()).ok()?;
+    let ValueType::Tensor(kind) = kind else { return None };
+    let sizes = kind.fixed_shape().filter(|_| kind.data_type == DataType::Float16)?;
+    let sizes = sizes.into_iter().map(|size| usize::try_from(size).ok());
+    Some((value.name.as_str(), sizes.collect::<Option<_>>()?))
 }
 
 impl<'a> Graph<'a> {
-    fn new(block: &'a mil::Block) -> Self {
+    fn new(function: &'a mil::Function, block: &'a mil::Block) -> Self {
         let (mut makers, mut reads) = (HashMap::new(), HashMap::new());
+        let made = block.operations.iter().flat_map(|operation| &operation.outputs);
+        let shapes = function.inputs.iter().chain(made).filter_map(shaped).collect();
         for (index, operation) in block.operations.iter().enumerate() {
             for bindings in operation.inputs.values() {
                 for binding in &bindings.arguments {
@@ -87,7 +100,7 @@ impl<'a> Graph<'a> {
         for output in &block.outputs {
             *reads.entry(output.as_str()).or_insert(0) += 1;
         }
-        Self { operations: &block.operations, makers, reads }
+        Self { operations: &block.operations, makers, reads, shapes }
     }
 
     /// The name of the value that an argument is bound to, where it is one.
@@ -163,15 +176,19 @@ impl<'a> Graph<'a> {
         self.integers(at, argument).is_some_and(|axes| axes == [-1] || axes == [rank as i64 - 1])
     }
 
-    /// The sizes of an operation's first result, where it is of float16 and all are known.
-    fn shape(&self, at: usize) -> Option<Vec<usize>> {
-        let kind = self.operations[at].outputs.first()?.r#type.as_ref()?;
-        let kind = anemll_mil::ValueType::from_proto(kind, &anemll_mil::Symbols::default()).ok()?;
-        let anemll_mil::ValueType::Tensor(kind) = kind else { return None };
-        if kind.data_type != anemll_mil::DataType::Float16 {
-            return None;
-        }
-        kind.fixed_shape()?.into_iter().map(|size| usize::try_from(size).ok()).collect()
+    /// The sizes of a float16 value, where all are known.
+    fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        self.shapes.get(name).map(Vec::as_slice)
+    }
+
+    /// As [`Graph::shape_of`] the first result of an operation.
+    fn shape(&self, at: usize) -> Option<&[usize]> {
+        self.shape_of(&self.operations[at].outputs.first()?.name)
+    }
+
+    /// As [`Graph::shape_of`] the value of an argument.
+    fn argument_shape(&self, at: usize, argument: &str) -> Option<&[usize]> {
+        self.shape_of(self.name(at, argument)?)
     }
 
     /// Whether a slice takes, of a value of this shape, all but the last axis, and of that so many
@@ -190,7 +207,7 @@ impl<'a> Graph<'a> {
             false => true,
         };
         self.integers(at, "begin") == Some(begin)
-            && self.shape(at).as_ref() == Some(&part)
+            && self.shape(at) == Some(&*part)
             && ["stride", "begin_mask", "squeeze_mask"].into_iter().all(plain)
     }
 
@@ -278,9 +295,7 @@ mod tests {
         let end = [1, heads, count, size];
         let high =
             graph.slice_by_index(q, &[0, 0, 0, size / 2], &end, &[false; 4], &[true; 4]).unwrap();
-        // Tables are looked up in the graph.
-        let one = graph.scalar_f16(1.0).unwrap();
-        let [cos, sin] = ["cos", "sin"].map(|name| graph.mul(inputs[name], one).unwrap());
+        let (cos, sin) = (inputs["cos"], inputs["sin"]);
         let [a, b] = [graph.mul(low, cos).unwrap(), graph.mul(high, sin).unwrap()];
         let [c, d] = [graph.mul(high, cos).unwrap(), graph.mul(low, sin).unwrap()];
         graph.name_value(d, "inner_rotary").unwrap();
@@ -314,7 +329,7 @@ mod tests {
 
     fn kinds(model: &coreml_proto::Model) -> Vec<String> {
         let function = &program(model).unwrap().functions["main"];
-        let joined = join(block(function).unwrap());
+        let joined = join(function, block(function).unwrap());
         let mut kinds: Vec<String> = joined
             .into_iter()
             .map(|operation| operation.r#type)

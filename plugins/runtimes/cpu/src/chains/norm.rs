@@ -18,7 +18,8 @@ fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
     let both = graph.names(concat, "values")?;
     let [x, negative] = both.as_slice() else { return None };
     let negative = graph.maker(negative, "mul", 1)?;
-    let (shape, width) = (graph.shape(negative)?, *graph.shape(negative)?.last()?);
+    let shape = graph.shape(negative)?;
+    let width = *shape.last()?;
     let plain =
         ["gamma", "beta"].iter().all(|name| !graph.operations[norm].inputs.contains_key(*name));
     let suits = graph.name(negative, "x") == Some(*x)
@@ -31,7 +32,8 @@ fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
         && graph.shape(last)? == shape;
     // A gain that is made in the graph, or has more axes, stays as it is.
     let gain = graph.makers.get(graph.name(last, "y")?)?;
-    if !suits || graph.operations[*gain].r#type != "const" || graph.shape(*gain)? != [width] {
+    let constant = graph.operations[*gain].r#type == "const";
+    if !suits || !constant || graph.shape(*gain)? != [width] {
         return None;
     }
     let arguments = [("x", negative, "x"), ("gain", last, "y"), ("epsilon", norm, "epsilon")];

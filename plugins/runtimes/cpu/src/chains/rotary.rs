@@ -15,7 +15,7 @@ pub(super) const PATTERN: Pattern =
 /// `concat(low * cos - high * sin, high * cos + low * sin)` over the last axis of (1, heads, tokens, size).
 fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
     let shape = graph.shape(last)?;
-    let [1, _, tokens, size] = *shape.as_slice() else { return None };
+    let [1, _, tokens, size] = *shape else { return None };
     let parts = graph.names(last, "values")?;
     let [left, right] = parts.as_slice() else { return None };
     let (left, right) = (graph.maker(left, "sub", 1)?, graph.maker(right, "add", 1)?);
@@ -39,10 +39,11 @@ fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
         && graph.is_last_axis(last, "axis", 4)
         && graph.flag(last, "interleave") == Some(false)
         && graph.name(low, "x") == graph.name(high, "x")
-        && graph.is_part(low, &shape, 0, size / 2)
-        && graph.is_part(high, &shape, size / 2, size / 2)
-        && graph.shape(*graph.makers.get(cos)?)? == table
-        && graph.shape(*graph.makers.get(sin)?)? == table;
+        && graph.argument_shape(low, "x") == Some(shape)
+        && graph.is_part(low, shape, 0, size / 2)
+        && graph.is_part(high, shape, size / 2, size / 2)
+        && graph.shape_of(cos)? == table
+        && graph.shape_of(sin)? == table;
     if !suits {
         return None;
     }
