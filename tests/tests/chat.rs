@@ -1,6 +1,10 @@
 //! `chat` and `generate` over a conversion of tiny-llama; chat templates against transformers.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and say what they skip"
+)]
 
 use anemll_chat_template::{ChatTemplate, Message, Sandbox};
 use anemll_tests::{anemll, copy_of_converted, model, program, run, succeed, workspace};
@@ -616,4 +620,45 @@ fn an_interrupt_in_a_pipe_ends_the_program() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     drop(input);
+}
+
+/// A terminal that is closed while `chat` waits for a message: prints how the process has ended.
+#[cfg(unix)]
+const CLOSED_TERMINAL: &str = r#"
+import os, pty, sys, time
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+# The mark of a message, which is the last thing that is written before it waits.
+while b"> " not in seen:
+    seen += os.read(terminal, 4096)
+    if b"\x1b[6n" in seen:
+        os.write(terminal, b"\x1b[1;1R")
+        seen = seen.replace(b"\x1b[6n", b"")
+os.close(terminal)
+for _ in range(300):
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        print("ended", os.waitstatus_to_exitcode(status))
+        break
+    time.sleep(0.1)
+else:
+    os.kill(child, 9)
+    print("runs on")
+"#;
+
+#[test]
+#[cfg(unix)]
+fn a_chat_ends_with_its_terminal() {
+    let conversion = Conversion::new(&[]);
+    let chat = conversion.command("chat", &[]);
+    let mut python = Command::new("python3");
+    python.arg("-c").arg(CLOSED_TERMINAL).arg(chat.get_program()).args(chat.get_args());
+    python.envs(chat.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Ok(output) = python.env("TERM", "xterm").output() else {
+        println!("skipped: no python3");
+        return;
+    };
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ended 130\n", "{}", stderr(&output));
 }

@@ -23,6 +23,9 @@ static GENTLE: AtomicBool = AtomicBool::new(false);
 /// Set by the Ctrl-C that asks to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
+/// Whether nothing is done but to wait for what the user types.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
 /// Asks all running work to stop.
 pub fn cancel() {
     CANCELLED.store(true, Ordering::SeqCst);
@@ -67,6 +70,21 @@ pub fn asked_to_end() -> bool {
     ENDING.load(Ordering::SeqCst) || CANCELLED.load(Ordering::SeqCst)
 }
 
+/// Waits for what the user types. A signal that ends the program does so at once meanwhile: it comes where
+/// the terminal is closed, too, and what reads from one that is gone may never return.
+pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
+    /// Ends the wait, also after a panic.
+    struct Done;
+    impl Drop for Done {
+        fn drop(&mut self) {
+            WAITING.store(false, Ordering::SeqCst);
+        }
+    }
+    WAITING.store(true, Ordering::SeqCst);
+    let _done = Done;
+    wait()
+}
+
 /// How long work may take to stop before the user is told how to end it at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -77,11 +95,11 @@ pub fn handle_interrupts() -> Result<()> {
         if GENTLE.load(Ordering::SeqCst) && !ENDING.swap(true, Ordering::SeqCst) {
             return;
         }
-        if CANCELLED.swap(true, Ordering::SeqCst) {
+        if CANCELLED.swap(true, Ordering::SeqCst) || WAITING.load(Ordering::SeqCst) {
             anemll_terminal::restore_keys();
             #[expect(
                 clippy::exit,
-                reason = "the user asked twice; unwinding did not come in time"
+                reason = "nothing is being done, or unwinding did not come in time for the user"
             )]
             std::process::exit(i32::from(EXIT_INTERRUPTED));
         }

@@ -2,6 +2,7 @@
 
 use anemll_codes as codes;
 use anemll_plugin_api::{Error, Result};
+use anemll_services::waiting;
 use anemll_terminal::{Stream, TITLE, painted, with_process_output};
 use nu_ansi_term::Style;
 use reedline::{
@@ -48,7 +49,7 @@ impl Editor {
     pub(crate) fn read(&mut self) -> Result<Line> {
         self.continued.clear();
         let mark = Mark(&self.mark);
-        match with_process_output(|| self.reedline.read_line(&mark)) {
+        match with_process_output(|| waiting(|| self.reedline.read_line(&mark))) {
             Ok(Signal::Success(text)) => Ok(Line::Message(self.continued.joined(text))),
             Ok(Signal::CtrlC) => Ok(Line::Break),
             Ok(_) => Ok(Line::End),
