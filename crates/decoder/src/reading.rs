@@ -499,6 +499,7 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
             },
             window: own.window,
             output_gate: form.output_gate,
+            sinks: form.sinks,
         }),
     };
     BlockSpec {
