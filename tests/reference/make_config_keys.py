@@ -1,6 +1,7 @@
 """Make config_keys/VERSION.json: which keys of config.json change what models compute, as transformers itself shows.
 
     python make_config_keys.py            # writes config_keys/VERSION.json of the installed transformers
+    python make_config_keys.py --only granite    # as it is, but for these models
     python make_config_keys.py --check    # writes nothing; fails if the file would change
 
 For a model of every family in ../models, each key that its configuration class knows, or that its config.json has, is
@@ -34,9 +35,9 @@ VARIANTS = HERE.parent / "models" / "variants"
 
 # A model of each family.
 MODELS = (
-    "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma2", "gemma3", "granite", "granite-4", "helium", "lfm2",
-    "mistral-short-window", "olmo2", "olmo3", "phi3-short-factors", "qwen2-rope-yarn", "qwen3-rope-linear", "rope-yarn",
-    "smollm3-listed", "stablelm",
+    "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma2", "gemma3", "glm", "glm4", "granite", "granite-4",
+    "helium", "lfm2", "mistral-short-window", "olmo2", "olmo3", "phi3-short-factors", "qwen2-rope-yarn",
+    "qwen3-rope-linear", "rope-yarn", "smollm3-listed", "stablelm",
 )
 MODELS_OF_5 = ("ministral3", "qwen3_5")
 
@@ -174,14 +175,17 @@ def lines(found: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the file would change")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="examine these models anew, and keep what is said of others")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     reference_logits.use_threads(1)
     models = MODELS_OF_5 if reference_logits.VERSION >= 5 else MODELS
-    generic = {key: value for key, value in PretrainedConfig().to_dict().items() if key not in LEFT_OUT and plain(value)}
-    found = {"generic": generic, "models": {name: examine(name) for name in models}, "transformers": transformers.__version__}
     path = HERE / "config_keys" / f"{transformers.__version__}.json"
+    kept = json.loads(path.read_text())["models"] if arguments.only else {}
+    generic = {key: value for key, value in PretrainedConfig().to_dict().items() if key not in LEFT_OUT and plain(value)}
+    examined = {name: kept[name] if arguments.only and name not in arguments.only else examine(name) for name in models}
+    found = {"generic": generic, "models": examined, "transformers": transformers.__version__}
     if arguments.check:
         if json.loads(path.read_text()) != json.loads(json.dumps(found)):
             raise SystemExit(f"error: {path.name} would change")

@@ -195,6 +195,14 @@ FAMILIES.update(
             {"architectures": ["HeliumForCausalLM"], "head_dim": 16, "model_type": "helium", "pad_token_id": 0, "rms_norm_eps": 1e-08},
             (),
         ),
+        "glm": (
+            {"architectures": ["GlmForCausalLM"], "head_dim": 32, "model_type": "glm", "pad_token_id": 0},
+            ("mlp_bias",),
+        ),
+        "glm4": (
+            {"architectures": ["Glm4ForCausalLM"], "head_dim": 32, "model_type": "glm4", "pad_token_id": 0},
+            ("mlp_bias",),
+        ),
         "phi3": (
             {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "pad_token_id": 0, "sliding_window": None},
             ("attention_bias", "mlp_bias"),
@@ -349,13 +357,25 @@ def without_rotation(config: dict, weights: Weights) -> tuple[dict, Weights]:
 
 
 def with_halves_that_turn(config: dict, weights: Weights) -> tuple[dict, Weights]:
-    """Rows of each head in the order in which what lies half a head apart turns together."""
+    """Rows of each head in the order in which what lies half of the part that turns apart turns together."""
     width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    turning = int(width * config.get("partial_rotary_factor", 1.0))
 
     def apart(value: torch.Tensor) -> torch.Tensor:
-        return value.unflatten(0, (-1, 2, width // 2)).transpose(1, 2).flatten(0, 2)
+        heads = value.unflatten(0, (-1, width))
+        turned = heads[:, :turning].unflatten(1, (2, turning // 2)).transpose(1, 2).flatten(1, 2)
+        return torch.cat([turned, heads[:, turning:]], dim=1).flatten(0, 1)
 
     return config, {name: apart(value) if ".q_proj." in name or ".k_proj." in name else value for name, value in weights.items()}
+
+
+def with_norms_of_gemma(config: dict, weights: Weights) -> tuple[dict, Weights]:
+    """What attention gives and what the MLP reads, each normalized by the other's gain: Gemma calls them so."""
+    names = ("post_self_attn_layernorm", "post_attention_layernorm")
+    swap = dict([names, names[::-1]])
+    parts = {name: name.split(".") for name in weights}
+    other = {name: ".".join(swap.get(part, part) for part in parts[name]) for name in weights}
+    return config, {name: weights[other[name]] for name in weights}
 
 
 def longrope(pairs: int) -> dict:
@@ -785,6 +805,22 @@ VARIANTS = {
         family="helium",
         positions=120,
         mistake=with_halves_that_turn,
+    ),
+    # A quarter of each head turns; no biases.
+    "glm": Variant(
+        {**SMALL, "partial_rotary_factor": 0.25, "tie_word_embeddings": False},
+        family="glm",
+        positions=120,
+        mistake=with_halves_that_turn,
+    ),
+    # A half of each head turns, and there are biases, by default.
+    "glm4": Variant(
+        {**SMALL, "tie_word_embeddings": False},
+        torch.bfloat16,
+        family="glm4",
+        positions=120,
+        absent=("attention_bias", "rope_scaling"),
+        mistake=with_norms_of_gemma,
     ),
     "phi3-window": Variant(
         {**SMALL, "num_key_value_heads": None, "sliding_window": 24},

@@ -110,6 +110,30 @@ fn an_adapter_goes_along_with_any_model() {
 }
 
 #[test]
+fn what_only_says_where_adapters_were_trained_is_read_past_and_what_is_new_is_told() {
+    let changed = copy("plain", |config| {
+        config["layers_to_transform"] = json!([0]);
+        config["of_tomorrow"] = json!(true);
+    });
+    let mut command = anemll();
+    command.arg("check").arg(base()).arg("--adapter").arg(changed.path()).arg("--json");
+    let notes = json(&mut command)["notes"].to_string();
+    assert!(notes.contains("`of_tomorrow` is not known"), "{notes}");
+    assert!(!notes.contains("layers_to_transform"), "{notes}");
+}
+
+#[test]
+fn what_is_beyond_floats_names_the_adapter() {
+    let changed = copy("plain", |config| config["lora_alpha"] = json!(1e300));
+    let folder = view(&base(), changed.path());
+    let ours = ModelDirectory::open(folder.path()).unwrap();
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let error = anemll_plugin_api::Error::from(to_f32(&ours.tensor(name).unwrap()).unwrap_err());
+    assert_eq!(error.code, "A0222");
+    assert!(error.at.unwrap().ends_with("adapter_model.safetensors"));
+}
+
+#[test]
 fn what_cannot_be_merged_is_refused_by_name() {
     let told = |base: &Path, adapter: &Path| {
         refusal(anemll().arg("check").arg(base).arg("--adapter").arg(adapter))
@@ -120,7 +144,18 @@ fn what_cannot_be_merged_is_refused_by_name() {
         (json!({"use_dora": true}), "use_dora"),
         (json!({"bias": "lora_only"}), "bias"),
         (json!({"peft_type": "LOHA"}), "LOHA"),
-        (json!({"r": 5}), "rank is 4"),
+        (json!({"peft_type": null}), "which kind"),
+        (json!({"alora_invocation_tokens": [1]}), "alora_invocation_tokens"),
+        (json!({"init_lora_weights": "pissa_niter_4"}), "pissa_niter_4"),
+        (json!({"init_lora_weights": "of tomorrow"}), "of tomorrow"),
+        (json!({"r": 5}), "rank 4, but adapter_config.json says 5"),
+        (json!({"r": 0}), "is 0, not a whole number"),
+        (json!({"rank_pattern": {"q_proj": 3}}), "says 3"),
+        (json!({"rank_pattern": {"q_proj": 0}}), "is given 0"),
+        (json!({"alpha_pattern": [4]}), "is not an object"),
+        (json!({"alpha_pattern": {"(": 4}}), "`(` is not a pattern"),
+        (json!({"lora_alpha": "NaN"}), "lora_alpha"),
+        (json!({"use_rslora": "yes"}), "use_rslora"),
     ] {
         let changed = copy("plain", |config| {
             for (key, value) in edit.as_object().unwrap() {
@@ -133,6 +168,8 @@ fn what_cannot_be_merged_is_refused_by_name() {
     // The embedding of the other has fewer rows.
     let text = told(&another, &adapter("patterns"));
     assert!(text.contains("A0222") && text.contains("model.embed_tokens"), "{text}");
+    let text = told(&adapter("plain"), &adapter("plain"));
+    assert!(text.contains("A0220") && text.contains("not a model"), "{text}");
     let text = told(&base(), &base());
     assert!(text.contains("A0222") && text.contains("adapter_config.json"), "{text}");
     let cut = copy("plain", |_| ());

@@ -264,6 +264,8 @@ models! {
     gemma2 = "gemma2" every_way;
     gemma3 = "gemma3" every_way;
     gemma3_large_stream = "gemma3-large-stream" every_way;
+    glm = "glm" in_chunks;
+    glm4 = "glm4" every_way;
     granite = "granite" every_way;
     granite_4 = "granite-4" in_chunks;
     head_dim_apart = "head-dim-apart" in_chunks;

@@ -7,13 +7,14 @@ use crate::block::Attention;
 use crate::cache::Content;
 use crate::graph::{Graph, int32, int64};
 use crate::spec::SoftmaxForm;
+use crate::weights::{LayerWeight, Weight};
 
 /// Attention of queries (1, heads, T, width) over the keys and values that are kept, of n positions,
 /// under the mask (1, 1, T, n), times what the gate lets through, (1, heads, T, width), if there is
-/// one: rows (1, T, heads * width).
+/// one: rows (1, T, heads * width). Sinks are the layer's.
 pub(crate) fn attend(
     graph: &mut Graph<'_>,
-    attention: &Attention,
+    (attention, layer): (&Attention, u32),
     (queries, gate): (Var, Option<Var>),
     content: Content,
     (mask, positions): (Var, u64),
@@ -32,7 +33,13 @@ pub(crate) fn attend(
         Some(cap) => cap_values(graph, scores, attention.score_scale, cap)?,
     };
     let scores = graph.builder.add(scores, mask)?;
-    let weights = softmax(graph, scores)?;
+    let weights = match attention.sinks {
+        false => softmax(graph, scores)?,
+        true => {
+            let sinks = graph.weight(Weight::Layer(layer, LayerWeight::Sinks))?;
+            softmax_with_sinks(graph, scores, sinks)?
+        }
+    };
     let mut mixed = graph.builder.matmul(weights, values, false, channels_first)?;
     if let Some(gate) = gate {
         let share = logistic(graph, gate)?;
@@ -80,4 +87,19 @@ fn softmax(graph: &mut Graph<'_>, scores: Var) -> Result<Var> {
             builder.real_div(powers, sum)
         }
     }
+}
+
+/// The softmax of the scores (1, heads, T, n) and one more of each head, (1, heads, 1, 1), whose share is
+/// left out.
+fn softmax_with_sinks(graph: &mut Graph<'_>, scores: Var, sinks: Var) -> Result<Var> {
+    let builder = &mut graph.builder;
+    let largest = builder.reduce_max(scores, &[-1], true)?;
+    let largest = builder.maximum(largest, sinks)?;
+    let shifted = builder.sub(scores, largest)?;
+    let powers = builder.exp(shifted)?;
+    let sum = builder.reduce_sum(powers, &[-1], true)?;
+    let sink = builder.sub(sinks, largest)?;
+    let sink = builder.exp(sink)?;
+    let sum = builder.add(sum, sink)?;
+    builder.real_div(powers, sum)
 }

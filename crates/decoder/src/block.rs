@@ -28,6 +28,7 @@ impl BlockSpec {
                 rotation: Some(0),
                 window: None,
                 output_gate: false,
+                sinks: false,
             }),
             mlp: Mlp { intermediate_size, gated: true, activation: Activation::Silu, bias: false },
             residual_scale: 1.0,
@@ -205,6 +206,9 @@ pub struct Attention {
     /// Whether each head's output is multiplied by the logistic function of a gate, which the
     /// projection to queries gives behind each head's query.
     pub output_gate: bool,
+    /// Whether each head has a sink: a learned score that is one of those of the softmax, and has no
+    /// value, so that a token may look at nothing.
+    pub sinks: bool,
 }
 
 /// Over what queries and keys are normalized.

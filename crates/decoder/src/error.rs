@@ -4,13 +4,16 @@ use anemll_plugin_api::{Error, codes};
 
 /// A key of `config.json` that has a wrong type or value.
 pub fn key_invalid(key: &str, reason: impl std::fmt::Display) -> Error {
-    Error::new(codes::CONFIG_KEY_INVALID, format!("`{key}` {reason}")).with_at(place(key))
+    Error::new(codes::CONFIG_KEY_INVALID, format!("`{key}` {reason}"))
+        .with_at(place(key))
+        .with_hint("compare the key with config.json in the model's repository")
 }
 
 /// A key of `config.json` that the model cannot do without.
 pub fn key_missing(key: &str) -> Error {
     Error::new(codes::CONFIG_KEY_MISSING, format!("the configuration lacks the key `{key}`"))
         .with_at(place(key))
+        .with_hint("take config.json from the model's repository")
 }
 
 /// A key of `config.json` that asks for something which the graph cannot express.
@@ -49,4 +52,18 @@ const FILE: &str = "config.json: ";
 
 fn place(key: &str) -> String {
     format!("{FILE}{key}")
+}
+
+/// A number in few digits, however large or small it is.
+pub(crate) fn shown(number: f64) -> String {
+    let size = number.abs();
+    match number == 0.0 || (1e-6..1e15).contains(&size) {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
+}
+
+/// So many entries, for a sentence.
+pub(crate) fn entries(count: usize) -> String {
+    format!("{count} entr{}", if count == 1 { "y" } else { "ies" })
 }

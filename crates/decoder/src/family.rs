@@ -109,6 +109,8 @@ pub struct Form {
     pub score_cap: Option<f64>,
     /// Whether attention's output is gated, by what `q_proj` gives behind each head's query.
     pub output_gate: bool,
+    /// Whether each head has a learned score beside those of the tokens, `self_attn.sinks`, which has no value.
+    pub sinks: bool,
     /// How positions are read.
     pub positions: Positions,
     /// Whether the MLP has a gate.
@@ -163,6 +165,7 @@ impl Default for Form {
             score_scale: None,
             score_cap: None,
             output_gate: false,
+            sinks: false,
             positions: Positions::default(),
             gated: true,
             mlp_bias: false,

@@ -139,7 +139,7 @@ fn self_attention(
             (content, (inputs.masks.of(attention.window), spec.context))
         }
     };
-    let mixed = attend(graph, attention, (queries, gate), content, mask)?;
+    let mixed = attend(graph, (attention, layer), (queries, gate), content, mask)?;
     project_output(graph, mixed, layer)
 }
 

@@ -120,7 +120,10 @@ pub(crate) fn read(
                 notes.push(default_note(&config, "head_dim", width));
                 Some(width)
             }
-            (None, None) => hidden_size.zip(attention_heads).map(|(width, heads)| width / heads),
+            (None, None) => match hidden_size.zip(attention_heads) {
+                Some((width, heads)) => refusals.take(head_width(&config, width, heads))?,
+                None => None,
+            },
         },
     };
     let vocabulary = size_or(&config, "vocab_size", defaults.vocabulary_size, &mut notes);
@@ -411,6 +414,25 @@ fn activation(config: &Config<'_>, defaults: &Defaults) -> Result<Activation> {
     }
 }
 
+/// Elements of a head where no key says it.
+///
+/// # Errors
+/// Heads that cannot be rotated, by the key that cuts them so.
+fn head_width(config: &Config<'_>, hidden_size: u64, heads: u64) -> Result<u64> {
+    let width = hidden_size / heads;
+    if width > 0 && width.is_multiple_of(2) {
+        return Ok(width);
+    }
+    let whole = config.path("hidden_size");
+    Err(key_invalid(
+        &config.path("num_attention_heads"),
+        format!(
+            "is {heads}, which makes heads of {width} elements of `{whole}` = {hidden_size}: not a positive even \
+             number"
+        ),
+    ))
+}
+
 /// The rotation that the configuration says, and that of local layers where there is one.
 fn rotations(
     config: &Config<'_>,
@@ -477,6 +499,7 @@ fn block(form: &Form, layer: u32, sizes: BlockSizes, activation: Activation) -> 
             },
             window: own.window,
             output_gate: form.output_gate,
+            sinks: form.sinks,
         }),
     };
     BlockSpec {

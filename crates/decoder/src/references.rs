@@ -12,6 +12,7 @@ const RESIDUAL: &str = "residual";
 const NORM: &str = "norm";
 const HIDDEN: &str = "hidden_size";
 const HEAD: &str = "head_dim";
+const HEADS: &str = "num_attention_heads";
 const QUERIES: &str = "num_attention_heads*head_dim";
 const KEYS: &str = "num_key_value_heads*head_dim";
 const ATTENTION: &str = "(num_attention_heads+2*num_key_value_heads)*head_dim";
@@ -165,7 +166,8 @@ impl DecoderSpec {
             | LayerWeight::KernelBias
             | LayerWeight::DecayBias
             | LayerWeight::DecayRate
-            | LayerWeight::ReadGain => {
+            | LayerWeight::ReadGain
+            | LayerWeight::Sinks => {
                 let name = weight.own_name(&self.block(layer).mixer).unwrap_or_default();
                 let tensor = format!("{}layers.{layer}.{name}", self.tensor_prefix);
                 let (sizes, role) = self.own_sizes(layer, weight);
@@ -187,6 +189,7 @@ impl DecoderSpec {
                 (vec![(of(|net| net.value_heads), VALUE_HEADS)], "delta.rate")
             }
             LayerWeight::ReadGain => (vec![(of(|net| net.value_width), VALUE_WIDTH)], "norm.gain"),
+            LayerWeight::Sinks => (vec![(self.attention_heads, HEADS)], "attention.sinks"),
             LayerWeight::KernelBias => {
                 (vec![(self.hidden_size, HIDDEN)], "convolution.kernel.bias")
             }
@@ -333,7 +336,10 @@ impl DecoderSpec {
             Weight::Layer(_, LayerWeight::Kernel) => shape.insert(0, 1),
             Weight::Layer(
                 _,
-                LayerWeight::KernelBias | LayerWeight::DecayBias | LayerWeight::DecayRate,
+                LayerWeight::KernelBias
+                | LayerWeight::DecayBias
+                | LayerWeight::DecayRate
+                | LayerWeight::Sinks,
             ) => {
                 shape.insert(0, 1);
                 shape.extend([1, 1]);

@@ -8,7 +8,7 @@
 use anemll_plugin_api::Result;
 use half::f16;
 
-use crate::error::{key_invalid, shape_invalid};
+use crate::error::{entries, key_invalid, shape_invalid, shown};
 
 /// How the frequencies are changed for contexts longer than those of pretraining.
 ///
@@ -104,7 +104,10 @@ pub fn frequencies(base: f64, dimension: u64, scaling: &RopeScaling) -> Result<F
         return Err(key_invalid("head_dim", format!("is {dimension}, more than {LARGEST_HEAD}")));
     }
     if !(base.is_finite() && base > 0.0) {
-        return Err(key_invalid("rope_theta", format!("is {base}, not a positive number")));
+        return Err(key_invalid(
+            "rope_theta",
+            format!("is {}, not a positive number", shown(base)),
+        ));
     }
     let powers = powers(base, dimension);
     let plain: Vec<f32> = powers.iter().map(|power| 1.0 / power).collect();
@@ -132,14 +135,17 @@ pub fn frequencies(base: f64, dimension: u64, scaling: &RopeScaling) -> Result<F
         RopeScaling::Long { factors, attention_factor, key } => {
             if factors.len() != powers.len() {
                 let many = format!(
-                    "has {} entries, but heads have {} pairs that are rotated",
-                    factors.len(),
+                    "has {}, but heads have {} pairs that are rotated",
+                    entries(factors.len()),
                     powers.len()
                 );
                 return Err(key_invalid(key, many));
             }
             if let Some(factor) = factors.iter().find(|factor| **factor <= 0.0) {
-                return Err(key_invalid(key, format!("has {factor}, not a positive number")));
+                return Err(key_invalid(
+                    key,
+                    format!("has {}, not a positive number", shown(*factor)),
+                ));
             }
             let divided = powers.iter().zip(factors);
             let inverse = divided.map(|(power, factor)| 1.0 / (*factor as f32 * power)).collect();
@@ -189,7 +195,7 @@ impl Frequencies {
         if cosine.iter().chain(&sine).any(|value| !value.is_finite()) {
             return Err(key_invalid(
                 "rope_scaling.attention_factor",
-                format!("is {}, which gives cosines beyond float16", self.attention_scaling),
+                format!("is {}, which gives cosines beyond float16", shown(self.attention_scaling)),
             ));
         }
         Ok(RopeTables { shape: [1, rows, 2 * half as u64], cosine, sine })

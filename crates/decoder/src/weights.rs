@@ -43,6 +43,8 @@ pub enum LayerWeight {
     DecayRate,
     /// The gain of the norm of what linear attention reads, one for all heads.
     ReadGain,
+    /// The score of each head of attention that has no value.
+    Sinks,
 }
 
 /// What a norm of a layer is applied to.
@@ -130,6 +132,7 @@ impl LayerWeight {
             Self::DecayBias => Some("linear_attn.dt_bias".to_owned()),
             Self::DecayRate => Some("linear_attn.A_log".to_owned()),
             Self::ReadGain => Some("linear_attn.norm.weight".to_owned()),
+            Self::Sinks => Some("self_attn.sinks".to_owned()),
             Self::Norm(_) | Self::NormBias(_) | Self::Matrix(_) | Self::Bias(_) => None,
         }
     }
@@ -312,6 +315,9 @@ impl DecoderSpec {
         match &block.mixer {
             Mixer::Attention(attention) => {
                 for matrix in Matrix::ATTENTION {
+                    if matrix == Matrix::Output && attention.sinks {
+                        weights.push(LayerWeight::Sinks);
+                    }
                     multiplied(&mut weights, matrix);
                     match matrix {
                         Matrix::Query if attention.query_key_norm.is_some() => {

@@ -663,7 +663,7 @@ pub fn config(container: &Container, source: &(impl Source + ?Sized)) -> Result<
     put("vocab_size", json!(embedding.shape[0]));
     put("tie_word_embeddings", json!(container.tensor(HEAD).is_none()));
     for (key, name) in architecture.keys {
-        if let Some(value) = container.get(&keys.full(key)).and_then(plain) {
+        if let Some(value) = container.typed(&keys.full(key), "a finite number", plain)? {
             put(name, value);
         }
     }
@@ -680,11 +680,11 @@ pub fn config(container: &Container, source: &(impl Source + ?Sized)) -> Result<
     Ok(Json::Object(config))
 }
 
-/// A number or a truth value as JSON.
+/// A finite number or a truth value as JSON.
 fn plain(value: &Value) -> Option<Json> {
     match value {
         Value::Integer(number) => i64::try_from(*number).ok().map(Json::from),
-        Value::Float(number) => Some(json!(number)),
+        Value::Float(number) if number.is_finite() => Some(json!(number)),
         Value::Bool(value) => Some(json!(value)),
         _ => None,
     }

@@ -83,7 +83,7 @@ impl Container {
                 .with_hint("take the file for little-endian machines"));
         }
         if !matches!(version, 2 | 3) {
-            return Err(Error::unsupported(format!("GGUF version {version}"))
+            return Err(Error::unsupported(format!("the file is of version {version} of GGUF"))
                 .with_hint("versions 2 and 3 can be read: take a newer file of the model"));
         }
         let tensor_count = cursor.u64()?;
@@ -98,16 +98,17 @@ impl Container {
             }
         }
         let mut metadata = BTreeMap::new();
-        for _ in 0..key_count {
-            let key = cursor.name()?;
+        for number in 1..=key_count {
+            let key = cursor.name().map_err(|error| error.of(&format!("key {number}")))?;
             let value = cursor.value().map_err(|error| error.with_key(&key))?;
             if metadata.insert(key.clone(), value).is_some() {
                 return Err(Error::invalid("the key is there twice").with_key(key));
             }
         }
         let mut tensors = Vec::new();
-        for _ in 0..tensor_count {
-            tensors.push(tensor(&mut cursor)?);
+        for number in 1..=tensor_count {
+            let name = cursor.name().map_err(|error| error.of(&format!("tensor {number}")))?;
+            tensors.push(tensor(&mut cursor, name)?);
         }
         let alignment = match metadata.get("general.alignment") {
             None => ALIGNMENT,
@@ -115,7 +116,7 @@ impl Container {
                 .size()
                 .filter(|size| size.is_power_of_two() && *size <= 1 << 20)
                 .ok_or_else(|| {
-                Error::invalid("not an alignment: a power of two is expected")
+                Error::invalid("is not an alignment: a power of two of up to 1048576 is expected")
                     .with_key("general.alignment")
             })?,
         };
@@ -159,16 +160,15 @@ impl Container {
         let Some(value) = self.get(key) else { return Ok(None) };
         match read(value) {
             Some(value) => Ok(Some(value)),
-            None => Err(Error::invalid(format!("not {what}")).with_key(key)),
+            None => Err(Error::invalid(format!("is {}, not {what}", value.brief())).with_key(key)),
         }
     }
 }
 
 /// A tensor of the header; its start is counted from where tensors begin.
-fn tensor<S: Source + ?Sized>(cursor: &mut Cursor<'_, S>) -> Result<Tensor> {
-    let name = cursor.name()?;
+fn tensor<S: Source + ?Sized>(cursor: &mut Cursor<'_, S>, name: String) -> Result<Tensor> {
     let wrong = |reason: String| Error::invalid(reason).with_key(&name);
-    let dimensions = cursor.u32()?;
+    let dimensions = cursor.u32().map_err(|error| error.with_key(&name))?;
     if dimensions == 0 || dimensions > MOST_DIMENSIONS {
         return Err(wrong(format!(
             "the tensor has {dimensions} dimensions, not 1 to {MOST_DIMENSIONS}"
@@ -182,7 +182,7 @@ fn tensor<S: Source + ?Sized>(cursor: &mut Cursor<'_, S>) -> Result<Tensor> {
     shape.reverse();
     let number = cursor.u32()?;
     let Some(kind) = TensorType::of(number) else {
-        return Err(Error::unsupported(format!("a tensor of unknown type {number}"))
+        return Err(Error::unsupported(format!("the tensor is of the unknown type {number}"))
             .with_key(name)
             .with_hint("take the model in another type, such as Q4_K_M, Q8_0 or F16"));
     };

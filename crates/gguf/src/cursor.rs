@@ -8,8 +8,10 @@ use crate::value::{Kind, List, Plain, Value};
 const STEP: usize = 64 << 10;
 /// Largest header. Those of the largest vocabularies have 30 MB.
 const LARGEST: u64 = 256 << 20;
-/// Longest text of a list, and longest name of a key or tensor.
+/// Longest name of a key or tensor.
 const LONGEST_NAME: u64 = 65_535;
+/// Most texts of a list. The largest vocabularies have 300,000 tokens and twice as many merges.
+const MOST_TEXTS: u64 = 1 << 22;
 
 /// A place in the header.
 pub(crate) struct Cursor<'a, S: Source + ?Sized> {
@@ -81,13 +83,13 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
     /// A text that names a key or a tensor.
     pub(crate) fn name(&mut self) -> Result<String> {
         let name = self.text()?;
-        if name.is_empty() || name.len() as u64 > LONGEST_NAME || name.chars().any(char::is_control)
-        {
-            return Err(Error::invalid(
-                "the name of a key or tensor is empty, too long or has control characters",
-            ));
-        }
-        Ok(name)
+        let wrong = match name.len() as u64 {
+            0 => "the name is empty",
+            length if length > LONGEST_NAME => "the name has more than 65,535 bytes",
+            _ if name.chars().any(char::is_control) => "the name has control characters",
+            _ => return Ok(name),
+        };
+        Err(Error::invalid(wrong))
     }
 
     /// A value, after its type.
@@ -116,6 +118,9 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
         };
         match kind {
             Kind::List => Err(Error::invalid("lists within lists are not known")),
+            Kind::Text if count > MOST_TEXTS => {
+                Err(Error::invalid(format!("a list of {count} texts, more than {MOST_TEXTS}")))
+            }
             Kind::Text => {
                 let mut texts = Vec::new();
                 for _ in 0..count {

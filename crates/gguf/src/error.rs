@@ -53,6 +53,12 @@ impl Error {
         self
     }
 
+    /// The same error, about something that has no name yet.
+    pub(crate) fn of(mut self, what: &str) -> Self {
+        self.reason = format!("{what}: {}", self.reason);
+        self
+    }
+
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -4,6 +4,9 @@ use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::value::{List, Value};
 
+/// The largest number that a size may have: shapes are int32 in a program.
+const LARGEST_SIZE: u64 = i32::MAX as u64;
+
 /// The metadata of a model, its keys without the architecture before them.
 pub(crate) struct Keys<'a> {
     pub(crate) container: &'a Container,
@@ -17,7 +20,10 @@ impl<'a> Keys<'a> {
     }
 
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>> {
-        self.container.typed(&self.full(key), "a whole number", same_size)
+        let sizes = "a whole number of up to 2147483647";
+        self.container.typed(&self.full(key), sizes, |value| {
+            same_size(value).filter(|size| *size <= LARGEST_SIZE)
+        })
     }
 
     /// As [`Self::size`], of a list in which some are zero and the others the same.
@@ -46,7 +52,11 @@ impl<'a> Keys<'a> {
     }
 
     pub(crate) fn needed(&self, key: &str) -> Result<u64> {
-        self.size(key)?.filter(|size| *size > 0).ok_or_else(|| self.missing(key))
+        match self.size(key)? {
+            None => Err(self.missing(key)),
+            Some(0) => Err(Error::invalid("is 0, not a number from 1 on").with_key(self.full(key))),
+            Some(size) => Ok(size),
+        }
     }
 
     pub(crate) fn missing(&self, key: &str) -> Error {

@@ -135,7 +135,13 @@ fn factors(
     if tensor.shape.len() != 1 || tensor.shape[0] > MOST {
         return Err(Error::invalid("not a list of factors").with_key(name));
     }
-    Ok(Some(tensor.values(source)?.into_iter().map(shortest).collect()))
+    let factors = tensor.values(source)?;
+    if let Some(other) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+        return Err(
+            Error::invalid(format!("has the factor {other}, not a positive number")).with_key(name)
+        );
+    }
+    Ok(Some(factors.into_iter().map(shortest).collect()))
 }
 
 /// The scaling `llama3` that gives these factors.

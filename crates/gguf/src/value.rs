@@ -167,6 +167,20 @@ impl Value {
         }
     }
 
+    /// What it is, for a sentence.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => format!("{number:?}"),
+            Self::Bool(value) => value.to_string(),
+            Self::Text(_) => "a text".to_owned(),
+            Self::List(list) => match list.len() {
+                1 => "a list of 1 value".to_owned(),
+                count => format!("a list of {count} values"),
+            },
+        }
+    }
+
     /// The texts of a list.
     pub fn texts(&self) -> Option<&[String]> {
         match self {

@@ -139,3 +139,41 @@ fn layers_with_windows_are_told_by_any_kind_of_list() {
         assert_eq!(file.config().unwrap_err().key.as_deref(), Some(PATTERN));
     }
 }
+
+#[test]
+fn values_that_cannot_be_are_refused_by_key_with_what_they_are() {
+    const WINDOW: &str = "gemma3.attention.sliding_window";
+    const CAP: &str = "gemma3.final_logit_softcapping";
+    const HEADS: &str = "gemma3.attention.head_count";
+    let minus_one = (-1_i32).to_le_bytes();
+    for (file, key, words) in [
+        (model("gemma3").key(WINDOW, 8, &text("wide")), WINDOW, "is a text, not a finite number"),
+        (model("gemma3").values(WINDOW, 4, 1, &[1, 0, 0, 0]), WINDOW, "is a list of 1 value"),
+        (model("gemma3").number(CAP, f32::NAN), CAP, "is NaN"),
+        (model("gemma3").number(CAP, f32::INFINITY), CAP, "is inf"),
+        (model("llama").number("llama.rope.freq_base", f32::NAN), "llama.rope.freq_base", "is NaN"),
+        (
+            model("llama").key("llama.rope.dimension_count", 10, &(1_u64 << 63).to_le_bytes()),
+            "llama.rope.dimension_count",
+            "is 9223372036854775808, not a whole number of up to 2147483647",
+        ),
+        (
+            model("llama").key("llama.attention.key_length", 5, &minus_one),
+            "llama.attention.key_length",
+            "is -1, not a whole number",
+        ),
+    ] {
+        let error = file.config().unwrap_err();
+        assert_eq!(error.key.as_deref(), Some(key));
+        assert!(error.reason.contains(words), "{words}: {error}");
+    }
+    let mut none = model("gemma3");
+    none.keys.retain(|key| !key.windows(HEADS.len()).any(|part| part == HEADS.as_bytes()));
+    let zero = none.clone().size(HEADS, 0).config().unwrap_err();
+    assert!(zero.key.as_deref() == Some(HEADS) && zero.reason.contains("is 0"), "{zero}");
+    let missing = none.config().unwrap_err();
+    assert!(
+        missing.key.as_deref() == Some(HEADS) && missing.reason.contains("missing"),
+        "{missing}"
+    );
+}

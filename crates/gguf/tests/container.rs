@@ -108,6 +108,17 @@ fn what_cannot_be_is_an_error_that_says_what() {
         (Header::new(0, 1).text("k").u32(9).u32(9).u64(1).u32(4).u64(0), "lists within lists"),
         (Header::new(0, 1).text("k").u32(9).u32(4).u64(1 << 62), "a list of"),
         (Header::new(0, 1).text("k").u32(9).u32(8).u64(1 << 40), "a list of"),
+        (
+            Header::new(0, 1).text("k").u32(9).u32(8).u64((1 << 22) + 1).data(8 << 22).data(64),
+            "4194305 texts, more than",
+        ),
+        (Header::new(0, 2).key("k", "1").key("", "2"), "key 2: the name is empty"),
+        (Header::new(0, 1).key("a\x1b[2J", "1"), "key 1: the name has control characters"),
+        (Header::new(0, 1).key(&"k".repeat(70_000), "1"), "key 1: the name has more than"),
+        (Header::new(1, 0).tensor("", &[4], 0, 0).data(64), "tensor 1: the name is empty"),
+        (Header::new(0, 1).key("general.alignment", "0"), "is not an alignment"),
+        (Header::new(0, 1).text("general.alignment").u32(4).u32(0).data(64), "is not an alignment"),
+        (Header::new(0, 1).text("general.alignment").u32(4).u32(3).data(64), "is not an alignment"),
         (Header::new(0, 1).text("k").u32(8).u64(1 << 40), "cut short"),
         (Header::new(0, 2).key("k", "1").key("k", "2"), "is there twice"),
         (Header::new(0, 1).key("general.alignment", "32"), "not an alignment"),
@@ -136,6 +147,7 @@ fn what_cannot_be_is_an_error_that_says_what() {
     for (file, words) in [
         (tensor(&[4], 99, 0), "unknown type 99"),
         (Header(b"GGUF\x01\0\0\0".to_vec()), "version 1"),
+        (Header(b"GGUF\x04\0\0\0".to_vec()), "version 4"),
         (Header(b"GGUF\0\0\0\x03".to_vec()), "big-endian"),
     ] {
         let error = file.read().unwrap_err();

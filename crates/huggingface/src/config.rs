@@ -57,7 +57,8 @@ impl ConfigFile {
         let read = json::python("config.json", source)
             .map_err(|error| json::invalid(ErrorKind::Config, &path, source, &error))?;
         if !read.value.is_object() {
-            return Err(HuggingFaceError::new(ErrorKind::Config, path, "not a JSON object"));
+            return Err(HuggingFaceError::new(ErrorKind::Config, path, "not a JSON object")
+                .with_hint("download the file again"));
         }
         let (text, value, notes) = (read.text.into_owned(), read.value, read.notes);
         Ok(Self { path, bytes, text, value, notes })

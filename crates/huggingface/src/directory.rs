@@ -141,7 +141,8 @@ impl ModelDirectory {
         let base = Self::open_unadapted(model)?;
         let Self { path, config, .. } = self;
         let mut directory = Self { path, config, ..base.clone() };
-        let lora = Lora::open(adapter)?;
+        let mut lora = Lora::open(adapter)?;
+        directory.notes.append(&mut lora.notes);
         let (shard, config, count) = (Arc::clone(&lora.shard), lora.config.clone(), lora.count());
         for (name, shape, values) in lora.merge(&(Arc::new(base) as Arc<dyn Base>))? {
             let file = directory.tensors.get(&name).map_or(0, |info| info.file);

@@ -25,7 +25,10 @@ impl Index {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = json::read(path, Limit::INDEX, ErrorKind::Index)?;
         let text = json::text(path, &bytes, ErrorKind::Index)?;
-        let wrong = |reason: String| HuggingFaceError::new(ErrorKind::Index, path, reason);
+        let wrong = |reason: String| {
+            HuggingFaceError::new(ErrorKind::Index, path, reason)
+                .with_hint("download the index again")
+        };
         // No number of the index is used, so that those which JSON lacks may be anything.
         let plain = json::for_strict_readers(text);
         let raw: RawIndex = serde_json::from_str(&plain)

@@ -20,8 +20,58 @@ pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 /// What stands before the names of modules.
 const PREFIX: &str = "base_model.model.";
 
-/// Starts of `init_lora_weights` with which the model itself was changed when training began.
-const CHANGED: [&str; 4] = ["pissa", "olora", "loftq", "corda"];
+/// Values of `init_lora_weights` with which the model itself stays as it is when training begins. Others
+/// change it, such as PiSSA, or may do so.
+const STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+
+/// Keys that are read, and those that say nothing about the products.
+const KNOWN: &[&str] = &[
+    "alpha_pattern",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_alpha",
+    "lora_dropout",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+];
+
+/// Keys that ask for more than products, where they say something.
+const REFUSED: &[(&str, &str)] = &[
+    ("modules_to_save", "the adapter brings whole modules, which are not merged"),
+    ("use_dora", "DoRA is not merged"),
+    ("lora_bias", "biases of the adapter are not merged"),
+    ("trainable_token_indices", "tokens that were trained apart are not merged"),
+    ("target_parameters", "changes to parameters outside of modules are not merged"),
+    ("use_qalora", "QALoRA is not merged"),
+    ("layer_replication", "the adapter repeats layers of the model"),
+    ("megatron_config", "parallel layers are not merged"),
+    (
+        "alora_invocation_tokens",
+        "the adapter acts behind some tokens alone, so it cannot be merged",
+    ),
+    ("arrow_config", "a choice between adapters for each token cannot be merged"),
+    ("use_bdlora", "adapters in blocks are not merged"),
+];
 
 /// An adapter that has been read.
 pub(crate) struct Lora {
@@ -30,6 +80,8 @@ pub(crate) struct Lora {
     pub(crate) shard: Arc<Shard>,
     /// What is added to each weight, by the name of the module.
     updates: BTreeMap<String, Update>,
+    /// Remarks on its configuration.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The model that an adapter changes.
@@ -62,6 +114,8 @@ struct Merged {
     name: String,
     columns: usize,
     update: Update,
+    /// The adapter's weights.
+    file: PathBuf,
 }
 
 /// The two matrices of a module, as the file has them.
@@ -102,7 +156,7 @@ impl Lora {
         for (module, pair) in pairs(&weights, tensors)? {
             updates.insert(module.clone(), update(&shard, &config, &module, pair)?);
         }
-        Ok(Self { config: (path, bytes), shard, updates })
+        Ok(Self { config: (path, bytes), shard, updates, notes: config.notes })
     }
 
     /// Number of weights that the adapter changes.
@@ -142,7 +196,9 @@ impl Lora {
             }
             base.weight(&name)?;
             let shape = info.shape.clone();
-            let values = Merged { base: Arc::clone(base), name: name.clone(), columns, update };
+            let file = self.shard.path.clone();
+            let values =
+                Merged { base: Arc::clone(base), name: name.clone(), columns, update, file };
             merged.push((name, shape, Arc::new(values)));
         }
         Ok(merged)
@@ -204,9 +260,9 @@ fn update(shard: &Shard, settings: &Settings, module: &str, pair: Pair) -> Resul
             b.1.shape, a.1.shape
         )));
     }
-    if settings.rank.is_some_and(|expected| expected != rank) {
-        let reason = format!("the rank is {rank}, which {CONFIG} does not say");
-        return Err(wrong(reason));
+    let expected = settings.rank(module);
+    if expected != rank {
+        return Err(wrong(format!("the matrices have rank {rank}, but {CONFIG} says {expected}")));
     }
     let read = |(name, info): &(String, TensorInfo)| {
         let tensor = TensorData::of_file(shard, name, info);
@@ -242,9 +298,11 @@ struct Settings {
     alpha: f64,
     /// By patterns of modules' names.
     alphas: Vec<(Regex, f64)>,
-    /// The rank of all modules, where it is the same.
-    rank: Option<u64>,
+    rank: u64,
+    /// By patterns of modules' names.
+    ranks: Vec<(Regex, u64)>,
     root: bool,
+    notes: Vec<String>,
 }
 
 impl Settings {
@@ -257,21 +315,13 @@ impl Settings {
         let given = |key: &str| config.get(key).filter(|value| is_something(value));
         match config.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
-            other => {
-                let kind = other.unwrap_or("of no kind");
-                return Err(refuse("peft_type", &format!("adapters of this kind ({kind})")));
+            Some(kind) => {
+                let reason = format!("adapters of the kind {kind} are not merged");
+                return Err(refuse("peft_type", &reason));
             }
+            None => return Err(refuse("peft_type", "does not say which kind of adapter this is")),
         }
-        for (key, reason) in [
-            ("modules_to_save", "the adapter brings whole modules, which are not merged"),
-            ("use_dora", "DoRA is not merged"),
-            ("lora_bias", "biases of the adapter are not merged"),
-            ("trainable_token_indices", "tokens that were trained apart are not merged"),
-            ("target_parameters", "changes to parameters outside of modules are not merged"),
-            ("use_qalora", "QALoRA is not merged"),
-            ("layer_replication", "the adapter repeats layers of the model"),
-            ("megatron_config", "parallel layers are not merged"),
-        ] {
+        for (key, reason) in REFUSED {
             if given(key).is_some() {
                 return Err(refuse(key, reason));
             }
@@ -280,32 +330,47 @@ impl Settings {
             return Err(refuse("bias", "biases that were trained are not merged"));
         }
         if let Some(init) = config.get("init_lora_weights").and_then(Value::as_str)
-            && CHANGED.iter().any(|start| init.to_lowercase().starts_with(start))
+            && !STARTS.contains(&init.to_lowercase().as_str())
         {
-            let reason = format!("`{init}` changed the model itself before training");
+            let reason = format!(
+                "a start of training of the kind `{init}` may have changed the model itself"
+            );
             return Err(refuse("init_lora_weights", &reason));
         }
-        let number = |key: &str| {
-            let number = config.get(key).and_then(Value::as_f64);
-            number.filter(|number| number.is_finite()).ok_or_else(|| refuse(key, "not a number"))
+        let wrong =
+            |key: &str, reason: &str| refuse(key, reason).with_hint("save the adapter again");
+        let is = |key: &str, wanted: &str| {
+            let value = config.get(key).unwrap_or(&Value::Null);
+            wrong(key, &format!("is {value}, not {wanted}"))
         };
-        let rank = config.get("r").and_then(Value::as_u64).filter(|rank| *rank > 0);
-        let rank = rank.ok_or_else(|| refuse("r", "not a rank"))?;
-        let mut alphas = Vec::new();
-        let patterns = given("alpha_pattern").and_then(Value::as_object);
-        for (pattern, alpha) in patterns.into_iter().flatten() {
-            let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$"));
-            let Some((regex, alpha)) = regex.ok().zip(alpha.as_f64()) else {
-                return Err(refuse("alpha_pattern", &format!("`{pattern}` cannot be used")));
-            };
-            alphas.push((regex, alpha));
-        }
+        let alpha = config.get("lora_alpha").and_then(finite);
+        let rank = config.get("r").and_then(positive);
+        let alphas = by_patterns(given("alpha_pattern"), finite);
+        let ranks = by_patterns(given("rank_pattern"), positive);
+        let root = match config.get("use_rslora") {
+            None | Some(Value::Null) => Some(false),
+            Some(value) => value.as_bool(),
+        };
+        let unknown = config.as_object().into_iter().flatten().filter(|(key, value)| {
+            let listed = KNOWN.contains(&key.as_str());
+            !listed && !REFUSED.iter().any(|(name, _)| name == key) && is_something(value)
+        });
         Ok(Self {
-            alpha: number("lora_alpha")?,
-            alphas,
-            rank: Some(rank).filter(|_| given("rank_pattern").is_none()),
-            root: config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+            alpha: alpha.ok_or_else(|| is("lora_alpha", "a finite number"))?,
+            alphas: alphas.map_err(|reason| wrong("alpha_pattern", &reason))?,
+            rank: rank.ok_or_else(|| is("r", "a whole number from 1 on"))?,
+            ranks: ranks.map_err(|reason| wrong("rank_pattern", &reason))?,
+            root: root.ok_or_else(|| is("use_rslora", "true or false"))?,
+            notes: unknown
+                .map(|(key, _)| format!("{CONFIG}: `{key}` is not known and was ignored"))
+                .collect(),
         })
+    }
+
+    /// The rank of a module's matrices.
+    fn rank(&self, module: &str) -> u64 {
+        let own = self.ranks.iter().find(|(pattern, _)| pattern.is_match(module));
+        own.map_or(self.rank, |(_, rank)| *rank)
     }
 
     /// The factor of a module's product.
@@ -314,6 +379,30 @@ impl Settings {
         let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);
         alpha / if self.root { (rank as f64).sqrt() } else { rank as f64 }
     }
+}
+
+fn finite(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| number.is_finite())
+}
+
+fn positive(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|number| *number > 0)
+}
+
+/// Values for modules whose names suit a pattern, or what is wrong with one.
+fn by_patterns<T>(
+    patterns: Option<&Value>,
+    read: fn(&Value) -> Option<T>,
+) -> std::result::Result<Vec<(Regex, T)>, String> {
+    let Some(patterns) = patterns else { return Ok(Vec::new()) };
+    let patterns = patterns.as_object().ok_or("is not an object of patterns and values")?;
+    let one = |(pattern, value): (&String, &Value)| {
+        let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$"));
+        let regex = regex.map_err(|_| format!("`{pattern}` is not a pattern that can be read"))?;
+        let number = read(value).ok_or_else(|| format!("`{pattern}` is given {value}"))?;
+        Ok((regex, number))
+    };
+    patterns.iter().map(one).collect()
 }
 
 /// Whether a value says more than that there is none.
@@ -345,7 +434,14 @@ impl Made for Merged {
             at += count;
             Ok(())
         })?;
+        let sound = values.iter().all(|value| value.is_finite());
         self.update.add(first, self.columns, &mut values);
+        if sound && !values.iter().all(|value| value.is_finite()) {
+            let reason = "what the adapter adds is beyond 32-bit floats";
+            return Err(HuggingFaceError::new(ErrorKind::AdapterUnfit, &self.file, reason)
+                .with_key(&self.name)
+                .with_hint("the adapter is damaged, or `lora_alpha` is wrong: save it again"));
+        }
         for (bytes, value) in buffer.as_chunks_mut::<4>().0.iter_mut().zip(&values) {
             *bytes = value.to_le_bytes();
         }
@@ -432,7 +528,7 @@ mod tests {
             (r#""bias": "all""#, "bias"),
             (r#""init_lora_weights": "pissa_niter_4""#, "init_lora_weights"),
             (r#""peft_type": "IA3""#, "IA3"),
-            (r#""r": 0"#, "not a rank"),
+            (r#""r": 0"#, "`r`: is 0"),
             (r#""alpha_pattern": {"(": 1}"#, "alpha_pattern"),
         ] {
             let text = format!(r#"{{"peft_type": "LORA", "r": 4, "lora_alpha": 8, {more}}}"#);

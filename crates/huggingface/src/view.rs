@@ -3,6 +3,7 @@
 //! A view has config.json and the tokenizer's files like any model directory, and a file that says
 //! where the weights are: in a GGUF file, or in another directory with an adapter's updates to be added. Whoever reads a model directory reads a view as well.
 
+use crate::adapter;
 use crate::companions::Companion;
 use crate::error::{ErrorKind, HuggingFaceError, Result};
 use crate::gguf_files::GgufFiles;
@@ -100,12 +101,17 @@ pub fn of_gguf(file: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
 ///
 /// # Errors
 /// A model or an adapter that is damaged, an adapter that cannot be merged or is of another model.
-pub fn of_adapted(model: &Path, adapter: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub fn of_adapted(model: &Path, with: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    if !model.join("config.json").is_file()
+        && let Some(other) = adapter::find(model)
+    {
+        return Err(other.refusal(model));
+    }
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|error| HuggingFaceError::io(path, "cannot open", &error))
     };
     let no_tokenizer = missing_tokenizer(model);
-    let weights = Weights::Adapted { model: absolute(model)?, adapter: absolute(adapter)? };
+    let weights = Weights::Adapted { model: absolute(model)?, adapter: absolute(with)? };
     let mut files = Vec::new();
     for file in Companion::all(model) {
         let limit = Limit::TOKENIZER;

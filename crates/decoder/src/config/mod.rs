@@ -10,13 +10,13 @@ mod windows;
 use anemll_plugin_api::{Result, Value};
 use serde_json::Map;
 
-use crate::error::{key_invalid, key_missing};
+use crate::error::{key_invalid, key_missing, shown};
 
 pub use rope::{Rope, RopeRules, read_local_base, read_rope};
 pub use rules::{Allowed, GENERIC_KEYS, Key, OTHER_ARCHITECTURES, Rule, check_keys};
 pub use windows::{
-    WindowRules, Windows, check_length, layer_count, window_everywhere, windows_by_pattern,
-    windows_of_layers, windows_of_these_layers,
+    WindowRules, Windows, check_length, layer_count, layer_kinds, window_everywhere,
+    windows_by_pattern, windows_of_layers, windows_of_these_layers,
 };
 
 /// The largest number that a size in a configuration may have: shapes are int32 in a program.
@@ -157,7 +157,7 @@ impl<'a> Config<'a> {
         value
             .as_array()
             .and_then(|items| items.iter().map(Value::as_str).collect())
-            .ok_or_else(|| self.wrong(key, value, "a list of texts"))
+            .ok_or_else(|| self.wrong_list(key, value, Value::is_string, "texts"))
     }
 
     /// A list of finite numbers, if it is there.
@@ -171,7 +171,7 @@ impl<'a> Config<'a> {
             .as_array()
             .and_then(|items| items.iter().map(number).collect())
             .map(Some)
-            .ok_or_else(|| self.wrong(key, value, "a list of numbers"))
+            .ok_or_else(|| self.wrong_list(key, value, |value| number(value).is_some(), "numbers"))
     }
 
     /// A positive number, if it is there.
@@ -181,7 +181,8 @@ impl<'a> Config<'a> {
     pub fn positive(&self, key: &str) -> Result<Option<f64>> {
         match self.number(key)? {
             Some(value) if value <= 0.0 => {
-                Err(key_invalid(&self.path(key), format!("is {value}, not a positive number")))
+                let reason = format!("is {}, not a positive number", shown(value));
+                Err(key_invalid(&self.path(key), reason))
             }
             value => Ok(value),
         }
@@ -192,7 +193,34 @@ impl<'a> Config<'a> {
         if let Some(number @ ("NaN" | "Infinity" | "-Infinity")) = value.as_str() {
             return key_invalid(&self.path(key), format!("is {number}, not {wanted}"));
         }
-        key_invalid(&self.path(key), format!("is {}, not {wanted}", kind(value)))
+        let given = match value {
+            Value::Bool(_) | Value::Number(_) => brief(value),
+            _ => kind(value).to_owned(),
+        };
+        key_invalid(&self.path(key), format!("is {given}, not {wanted}"))
+    }
+
+    /// A list in which not all are what `suits` says, or no list.
+    fn wrong_list(
+        &self,
+        key: &str,
+        value: &Value,
+        suits: impl Fn(&Value) -> bool,
+        wanted: &str,
+    ) -> anemll_plugin_api::Error {
+        let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        match items.iter().position(|item| !suits(item)) {
+            Some(place) => {
+                // Numbers that JSON does not have come as texts.
+                let item = match items[place].as_str() {
+                    Some(number @ ("NaN" | "Infinity" | "-Infinity")) => number.to_owned(),
+                    _ => brief(&items[place]),
+                };
+                let reason = format!("has {item} in place {place}, where only {wanted} can be");
+                key_invalid(&self.path(key), reason)
+            }
+            None => self.wrong(key, value, &format!("a list of {wanted}")),
+        }
     }
 }
 
@@ -223,6 +251,32 @@ mod tests {
     use super::*;
     use anemll_plugin_api::codes;
     use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_value_and_place() {
+        let value = json!({
+            "window": 1.5, "switch": true, "kinds": ["full", 3], "factors": [1, "NaN"], "huge": -1e300,
+            "list": "full",
+        });
+        let config = Config::new(&value).unwrap();
+        for (message, wanted) in [
+            (config.size("window").unwrap_err(), "`window` is 1.5, not a whole number"),
+            (config.size("switch").unwrap_err(), "`switch` is true, not a whole number"),
+            (
+                config.texts("kinds").unwrap_err(),
+                "`kinds` has 3 in place 1, where only texts can be",
+            ),
+            (config.texts("list").unwrap_err(), "`list` is a text, not a list of texts"),
+            (
+                config.numbers("factors").unwrap_err(),
+                "`factors` has NaN in place 1, where only numbers can be",
+            ),
+            (config.positive("huge").unwrap_err(), "`huge` is -1e300, not a positive number"),
+        ] {
+            assert_eq!(message.message, wanted);
+            assert!(message.hint.unwrap().contains("config.json"));
+        }
+    }
 
     #[test]
     fn null_is_absent_and_wrong_types_name_the_key() {

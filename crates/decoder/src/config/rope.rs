@@ -7,7 +7,7 @@
 use anemll_plugin_api::{Result, Value};
 
 use super::{Config, brief};
-use crate::error::{key_invalid, key_missing, key_unsupported};
+use crate::error::{entries, key_invalid, key_missing, key_unsupported, shown};
 use crate::rope::RopeScaling;
 
 /// Where transformers 5 keeps the parameters.
@@ -289,7 +289,8 @@ impl<'a> Reader<'a, '_> {
         if factor < 1.0 {
             let path = self.section.path("factor");
             self.notes.push(format!(
-                "config.json: `{path}` = {factor} is below 1, which shortens the context"
+                "config.json: `{path}` = {} is below 1, which shortens the context",
+                shown(factor)
             ));
         }
         Ok(factor)
@@ -322,7 +323,9 @@ impl<'a> Reader<'a, '_> {
             return Err(key_invalid(
                 &self.section.path("high_freq_factor"),
                 format!(
-                    "is {high_frequency_factor}, not above `low_freq_factor` = {low_frequency_factor}"
+                    "is {}, not above `low_freq_factor` = {}",
+                    shown(high_frequency_factor),
+                    shown(low_frequency_factor)
                 ),
             ));
         }
@@ -345,7 +348,7 @@ impl<'a> Reader<'a, '_> {
             if beta < 0.0 {
                 return Err(key_invalid(
                     &self.section.path(key),
-                    format!("is {beta}, not a positive number"),
+                    format!("is {}, not a positive number", shown(beta)),
                 ));
             }
         }
@@ -384,8 +387,8 @@ impl<'a> Reader<'a, '_> {
             return Err(key_invalid(
                 &self.section.path("long_factor"),
                 format!(
-                    "has {} entries, but `short_factor` has {}",
-                    long_factors.len(),
+                    "has {}, but `short_factor` has {}",
+                    entries(long_factors.len()),
                     short_factors.len()
                 ),
             ));

@@ -2,8 +2,8 @@
 
 use anemll_plugin_api::{Result, Value};
 
-use super::{Config, Key, LARGEST_LAYERS};
-use crate::error::{key_invalid, key_unsupported};
+use super::{Config, Key, LARGEST_LAYERS, brief};
+use crate::error::{entries, key_invalid, key_unsupported};
 use crate::layers::{LayerForm, LayerRotation, Layers};
 use crate::refusals::Refusals;
 
@@ -261,13 +261,23 @@ fn layer_types(config: &Config<'_>) -> Result<Option<Vec<bool>>> {
     if config.get(TYPES).is_none() {
         return Ok(None);
     }
-    let types = config.texts(TYPES)?;
-    if let Some(other) = types.iter().find(|kind| ![FULL, SLIDING].contains(*kind)) {
-        let known = format!("known are {FULL} and {SLIDING}");
-        return Err(key_unsupported(&config.path(TYPES), format!("has \"{other}\"; {known}")));
+    let kinds = layer_kinds(config, TYPES, &[FULL, SLIDING])?;
+    Ok(Some(kinds.iter().map(|kind| *kind == SLIDING).collect()))
+}
+
+/// The kinds of all layers, each one of those that are `known`.
+///
+/// # Errors
+/// Another kind, and another length than `num_hidden_layers`, where that is given.
+pub fn layer_kinds<'a>(config: &Config<'a>, key: &str, known: &[&str]) -> Result<Vec<&'a str>> {
+    let kinds = config.texts(key)?;
+    if let Some(other) = kinds.iter().find(|kind| !known.contains(*kind)) {
+        let reason =
+            format!("has {}; known here: {}", brief(&Value::from(*other)), known.join(", "));
+        return Err(key_unsupported(&config.path(key), reason));
     }
-    check_length(config, TYPES, types.len())?;
-    Ok(Some(types.iter().map(|kind| *kind == SLIDING).collect()))
+    check_length(config, key, kinds.len())?;
+    Ok(kinds)
 }
 
 /// Checks the length of a list that has an entry for each layer.
@@ -278,7 +288,11 @@ pub fn check_length(config: &Config<'_>, key: &str, length: usize) -> Result<()>
     match config.size("num_hidden_layers")? {
         Some(layers) if layers != length as u64 => Err(key_invalid(
             &config.path(key),
-            format!("has {length} entries, but `{}` is {layers}", config.path("num_hidden_layers")),
+            format!(
+                "has {}, but `{}` is {layers}",
+                entries(length),
+                config.path("num_hidden_layers")
+            ),
         )),
         _ => Ok(()),
     }
@@ -325,6 +339,40 @@ mod tests {
         match &windows.layers {
             Layers::Same(layer) => vec![layer.window],
             Layers::Each(layers) => layers.iter().map(|layer| layer.window).collect(),
+        }
+    }
+
+    #[test]
+    fn lists_of_another_length_and_windows_that_cannot_be_are_refused_by_key() {
+        let on = |key: &str, given: Value| {
+            let mut value = json!({
+                "use_sliding_window": true, "sliding_window": 8, "num_hidden_layers": 2,
+                "layer_types": ["full_attention", "sliding_attention"],
+            });
+            value[key] = given;
+            read(&value, QWEN, 512).unwrap_err()
+        };
+        for (kinds, words) in [
+            (json!(["full_attention"]), "has 1 entry, but `num_hidden_layers` is 2"),
+            (json!([]), "has 0 entries"),
+            (json!(["full_attention", "mamba"]), "has \"mamba\"; known here: full_attention, "),
+            (json!(["x".repeat(5000), "y"]), "…"),
+            (json!("full_attention"), "is a text, not a list"),
+        ] {
+            let error = on("layer_types", kinds);
+            assert_eq!(error.at.unwrap(), "config.json: layer_types");
+            assert!(
+                error.message.contains(words) && error.message.len() < 200,
+                "{}",
+                error.message
+            );
+        }
+        let beyond = 1_u64 << 31;
+        for window in [json!(0), json!(-1), json!(1.5), json!(beyond), json!(u64::MAX), json!("8")]
+        {
+            let error = on("sliding_window", window.clone());
+            assert_eq!(error.at.unwrap(), "config.json: sliding_window", "{window}");
+            assert_eq!(error.code, codes::CONFIG_KEY_INVALID);
         }
     }
 

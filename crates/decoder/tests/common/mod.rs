@@ -211,6 +211,13 @@ pub(crate) fn models() -> Vec<(&'static str, DecoderSpec)> {
             ),
         ),
         (
+            "sinks, and windows in some layers",
+            with_blocks(small.clone(), |layer, block| {
+                attention(block).sinks = layer != 1;
+                attention(block).window = (layer == 2).then_some(9);
+            }),
+        ),
+        (
             "short convolutions",
             with_blocks(small.clone(), |layer, block| {
                 if layer < 2 {

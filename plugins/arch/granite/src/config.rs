@@ -3,7 +3,7 @@
 //! transformers' `GraniteConfig`, `GraniteForCausalLM`, `GraniteMoeHybridConfig` and
 //! `GraniteMoeHybridForCausalLM` decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key, check_length};
+use anemll_decoder::config::{Allowed, Config, Key, layer_kinds};
 use anemll_decoder::frontend::{
     Component, Defaults, EmbeddingScale, Family, Form, LayerForm, LayerRotation, Layers,
 };
@@ -102,15 +102,11 @@ fn dense_hybrid(config: &Config<'_>, context: u64, refusals: &mut Refusals) -> R
         let reason = "is not given, so there are 8 experts, which cannot be expressed";
         refusals.push(key_unsupported(&config.path(EXPERTS), reason))?;
     }
-    let types = refusals.take(config.texts(TYPES))?.unwrap_or_default();
-    if let Some(other) = types.iter().find(|kind| **kind != "attention") {
-        let reason = format!("has \"{other}\"; only \"attention\" is known here");
-        refusals.push(key_unsupported(&config.path(TYPES), reason))?;
-    } else if types.is_empty() {
+    if config.get(TYPES).is_some() {
+        refusals.take(layer_kinds(config, TYPES, &["attention"]))?;
+    } else {
         let reason = "is not given, so all layers are of Mamba, which cannot be expressed";
         refusals.push(key_unsupported(&config.path(TYPES), reason))?;
-    } else {
-        refusals.take(check_length(config, TYPES, types.len()))?;
     }
     let inner = refusals.take(config.size(INNER))?.flatten().unwrap_or(USUAL_INNER);
     let rotation = match refusals.take(config.text(POSITIONS))?.flatten() {

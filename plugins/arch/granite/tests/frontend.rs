@@ -81,6 +81,8 @@ fn what_experts_share_is_the_mlp_where_there_are_none() {
 #[test]
 fn what_cannot_be_honoured_is_refused_by_key() {
     case().check_refusals(&[
+        ("num_attention_heads", json!(3)),
+        ("num_attention_heads", json!(64)),
         ("attention_multiplier", json!(0)),
         ("embedding_multiplier", json!("12")),
         ("residual_multiplier", json!(-0.22)),

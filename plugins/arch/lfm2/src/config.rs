@@ -2,7 +2,7 @@
 //!
 //! transformers' `Lfm2Config` and `Lfm2ForCausalLM` decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key, check_length, layer_count};
+use anemll_decoder::config::{Allowed, Config, Key, layer_count, layer_kinds};
 use anemll_decoder::frontend::{Component, Defaults, Family, Form, LayerForm, LayerMixer, Layers};
 use anemll_decoder::{QueryKeyNorm, Refusals, ShortConvolution, key_invalid, key_unsupported};
 use anemll_plugin_api::Result;
@@ -124,14 +124,8 @@ fn form(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
 /// Which layers have attention: `layer_types` says it, or else `full_attn_idxs`, or else all have.
 fn attention(config: &Config<'_>) -> Result<Vec<bool>> {
     if config.get(TYPES).is_some() {
-        let types = config.texts(TYPES)?;
-        if let Some(other) = types.iter().find(|kind| ![ATTENTION, CONVOLUTION].contains(*kind)) {
-            let known = format!("known are {ATTENTION} and {CONVOLUTION}");
-            let reason = format!("has \"{other}\"; {known}");
-            return Err(key_unsupported(&config.path(TYPES), reason));
-        }
-        check_length(config, TYPES, types.len())?;
-        return Ok(types.iter().map(|kind| *kind == ATTENTION).collect());
+        let kinds = layer_kinds(config, TYPES, &[ATTENTION, CONVOLUTION])?;
+        return Ok(kinds.iter().map(|kind| *kind == ATTENTION).collect());
     }
     let layers = layer_count(config);
     let Some(indices) = config.numbers(INDICES)? else { return Ok(vec![true; layers as usize]) };

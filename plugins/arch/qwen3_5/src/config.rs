@@ -2,11 +2,11 @@
 //!
 //! transformers' `Qwen3_5TextConfig` and `Qwen3_5ForCausalLM` decide what a key means.
 
-use anemll_decoder::config::{Allowed, Config, Key, check_length, layer_count};
+use anemll_decoder::config::{Allowed, Config, Key, layer_count, layer_kinds};
 use anemll_decoder::frontend::{
     Component, Defaults, Family, Form, LayerForm, LayerMixer, Layers, Positions,
 };
-use anemll_decoder::{DeltaNet, Norm, QueryKeyNorm, Refusals, SiluForm, key_unsupported};
+use anemll_decoder::{DeltaNet, Norm, QueryKeyNorm, Refusals, SiluForm};
 use anemll_plugin_api::Result;
 
 const DEFAULTS: Defaults = Defaults {
@@ -118,13 +118,8 @@ fn form(config: &Config<'_>, _: u64, refusals: &mut Refusals) -> Result<Form> {
 /// Which layers have full attention: `layer_types` says it, or else every so many.
 fn attention(config: &Config<'_>) -> Result<Vec<bool>> {
     if config.get(TYPES).is_some() {
-        let types = config.texts(TYPES)?;
-        if let Some(other) = types.iter().find(|kind| ![FULL, LINEAR].contains(*kind)) {
-            let reason = format!("has \"{other}\"; known are {FULL} and {LINEAR}");
-            return Err(key_unsupported(&config.path(TYPES), reason));
-        }
-        check_length(config, TYPES, types.len())?;
-        return Ok(types.iter().map(|kind| *kind == FULL).collect());
+        let kinds = layer_kinds(config, TYPES, &[FULL, LINEAR])?;
+        return Ok(kinds.iter().map(|kind| *kind == FULL).collect());
     }
     let interval = config.size(INTERVAL)?.unwrap_or(4);
     Ok((1..=layer_count(config)).map(|layer| layer % interval == 0).collect())
