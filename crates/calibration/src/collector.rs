@@ -1,6 +1,6 @@
 //! Adding up what matrices are multiplied with.
 
-use crate::taps::{InputAxis, Tap, Taps};
+use crate::taps::{InputAxis, Tap, Taps, Weight};
 use anemll_codes as codes;
 use anemll_generation::observation::Observer;
 use anemll_gptq::ProductSums;
@@ -27,12 +27,32 @@ pub(crate) enum Sums {
 }
 
 /// Sees the inputs of matrices while a model runs, and adds up their squares or products.
+///
+/// Tokens count by what becomes of them, as far as the run itself shows it. An error in what goes into
+/// the residual stream is divided by the size of that stream at the next norm: for the first tokens of a
+/// text, on which attention rests, this is hundreds of times that of others. Errors in keys and values
+/// are felt wherever attention looks at their token. By gradients one would find nearly the same, at
+/// three times the price.
 #[derive(Debug)]
 pub struct Collector {
     taps: Taps,
     sums: BTreeMap<String, Sums>,
     /// Tokens of the batch that is run which are none of its padding.
     pub(crate) tokens: usize,
+    /// Inputs of this batch that wait for the value by which their tokens count.
+    waiting: Vec<(String, Vec<f32>, usize)>,
+    /// Inputs of this window that wait for the end of it, by tap.
+    window: BTreeMap<String, Vec<Rows>>,
+    /// How much attention looks at each position of this window, by the name of its weights.
+    looks: BTreeMap<String, Vec<f64>>,
+}
+
+/// A batch of inputs: a row of `stride` elements for each, of which the first are of tokens.
+#[derive(Debug)]
+struct Rows {
+    values: Vec<f32>,
+    stride: usize,
+    tokens: usize,
 }
 
 impl Collector {
@@ -40,7 +60,14 @@ impl Collector {
     pub(crate) fn new(taps: &Taps, names: &BTreeSet<String>, kind: Kind) -> Self {
         let known = taps.values().iter().filter(|(name, _)| names.contains(*name));
         let sums = known.map(|(name, tap)| (name.clone(), Sums::new(kind, tap.inputs))).collect();
-        Self { taps: taps.clone(), sums, tokens: 0 }
+        Self {
+            taps: taps.clone(),
+            sums,
+            tokens: 0,
+            waiting: Vec::new(),
+            window: BTreeMap::new(),
+            looks: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn sums(&self) -> &BTreeMap<String, Sums> {
@@ -50,6 +77,120 @@ impl Collector {
     pub(crate) fn sums_mut(&mut self) -> &mut BTreeMap<String, Sums> {
         &mut self.sums
     }
+
+    /// The taps that there are sums of.
+    fn summed(&self) -> impl Iterator<Item = (&String, &Tap)> {
+        self.taps.values().iter().filter(|(name, _)| self.sums.contains_key(*name))
+    }
+
+    /// Ends a batch: what the model has not said more of counts evenly.
+    pub(crate) fn end_batch(&mut self) {
+        for (name, values, stride) in std::mem::take(&mut self.waiting) {
+            if let Some(sums) = self.sums.get_mut(&name) {
+                sums.add(&values, self.tokens.min(stride), stride);
+            }
+        }
+    }
+
+    /// Ends a window of the text: only now it is known how much attention has looked at its tokens.
+    pub(crate) fn end_window(&mut self) {
+        for (name, batches) in std::mem::take(&mut self.window) {
+            let Some(Weight::Attention(attention)) =
+                self.taps.values().get(&name).map(|tap| &tap.weight)
+            else {
+                continue;
+            };
+            let looks = self.looks.get(attention).map(Vec::as_slice).unwrap_or_default();
+            let count: usize = batches.iter().map(|rows| rows.tokens).sum();
+            let weights: Vec<f32> = (0..count)
+                .map(|at| looks.get(at).map_or(0.0, |looks| looks.sqrt() as f32))
+                .collect();
+            let weights = even(weights);
+            let mut first = 0;
+            for Rows { mut values, stride, tokens } in batches {
+                weigh(&mut values, stride, &weights[first..first + tokens]);
+                first += tokens;
+                if let Some(sums) = self.sums.get_mut(&name) {
+                    sums.add(&values, tokens, stride);
+                }
+            }
+        }
+        self.looks.clear();
+    }
+
+    /// Adds the inputs that wait for a value of the residual stream: one vector for each token.
+    fn add_waiting(&mut self, residual: &str, sizes: &[f32]) {
+        let weights = even(weights_by_size(sizes));
+        let (ready, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(name, ..)| {
+                let weight = self.taps.values().get(name).map(|tap| &tap.weight);
+                weight.and_then(Weight::value) == Some(residual)
+            });
+        self.waiting = waiting;
+        let ready: Vec<(String, Vec<f32>, usize)> = ready;
+        for (name, mut values, stride) in ready {
+            let tokens = self.tokens.min(stride).min(weights.len());
+            weigh(&mut values, stride, &weights[..tokens]);
+            if let Some(sums) = self.sums.get_mut(&name) {
+                sums.add(&values, tokens, stride);
+            }
+        }
+    }
+
+    /// Adds up how much attention of (1, heads, tokens, positions) looks at each position: an error
+    /// there comes into a token's sum times the weight, and such errors add up by their squares.
+    fn look(&mut self, value: &Tensor) {
+        let [_, _, tokens, positions] = value.shape[..] else { return };
+        let (tokens, positions) = (tokens as usize, positions as usize);
+        let looks = self.looks.entry(value.name.clone()).or_insert_with(|| vec![0.0; positions]);
+        let rows = value.bytes.as_chunks::<4>().0.chunks_exact(positions.max(1));
+        for (_, row) in rows.enumerate().filter(|(at, _)| at % tokens.max(1) < self.tokens) {
+            for (look, bytes) in looks.iter_mut().zip(row) {
+                let weight = f64::from(f32::from_le_bytes(*bytes));
+                *look += weight * weight;
+            }
+        }
+    }
+}
+
+/// Weights of tokens by the sizes of what their errors are divided by. What is smaller than usual counts
+/// no more than what is usual.
+fn weights_by_size(sizes: &[f32]) -> Vec<f32> {
+    let mut sorted = sizes.to_vec();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let usual = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(1.0);
+    sizes.iter().map(|size| if *size > usual { usual / size } else { 1.0 }).collect()
+}
+
+/// Weights with a mean of 1; those that are all zero, or no numbers, become 1.
+fn even(mut weights: Vec<f32>) -> Vec<f32> {
+    let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    let factor = (weights.len() as f64 / sum) as f32;
+    if !factor.is_finite() {
+        weights.fill(1.0);
+        return weights;
+    }
+    weights.iter_mut().for_each(|weight| *weight *= factor);
+    weights
+}
+
+/// Multiplies the tokens of each row so that their products are those of before times the weights.
+fn weigh(values: &mut [f32], stride: usize, weights: &[f32]) {
+    let roots: Vec<f32> = weights.iter().map(|weight| weight.sqrt()).collect();
+    for row in values.chunks_exact_mut(stride.max(1)) {
+        row.iter_mut().zip(&roots).for_each(|(value, root)| *value *= root);
+    }
+}
+
+/// The root of the mean square of each token of (1, tokens, width).
+fn sizes(value: &Tensor) -> Vec<f32> {
+    let width = value.shape.last().map_or(0, |width| *width as usize).max(1);
+    let tokens = value.bytes.as_chunks::<4>().0.chunks_exact(width);
+    let size = |token: &[[u8; 4]]| {
+        let squares = token.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)).powi(2));
+        (squares.sum::<f64>() / width as f64).sqrt() as f32
+    };
+    tokens.map(size).collect()
 }
 
 impl Sums {
@@ -104,43 +245,80 @@ impl Sums {
 
 impl Observer for Collector {
     fn taps(&self, package: &Path, function: &str) -> Vec<String> {
-        let mut names = self.taps.of(package, function);
-        names.retain(|name| self.sums.contains_key(name));
-        names
+        let names = self.taps.of(package, function);
+        let own = self.summed().filter(|(name, _)| names.contains(name));
+        let values = own.flat_map(|(_, tap)| [Some(tap.value.as_str()), tap.weight.value()]);
+        let values: BTreeSet<&str> = values.flatten().collect();
+        values.into_iter().map(str::to_owned).collect()
     }
 
     fn see(&mut self, _: &Path, function: &str, value: &Tensor) -> Result<()> {
-        let (Some(tap), Some(sums)) =
-            (self.taps.values().get(&value.name), self.sums.get_mut(&value.name))
-        else {
-            return Ok(());
-        };
         let failed = |what: String| {
             Error::new(codes::RUN_FAILED, format!("the runtime gave `{}` {what}", value.name))
                 .with_at(format!("function `{function}`"))
         };
+        let taps: Vec<(String, Tap)> = self
+            .summed()
+            .filter(|(_, tap)| tap.value == value.name)
+            .map(|(name, tap)| (name.clone(), tap.clone()))
+            .collect();
+        let by_this: Vec<Weight> = self
+            .summed()
+            .map(|(_, tap)| &tap.weight)
+            .filter(|weight| weight.value() == Some(value.name.as_str()))
+            .cloned()
+            .collect();
+        if taps.is_empty() && by_this.is_empty() {
+            return Ok(());
+        }
         if value.dtype != DType::FLOAT32 {
             return Err(failed(format!("as {}, not as float32", value.dtype)));
         }
-        let (values, stride) = rows(value, tap).ok_or_else(|| {
-            failed(format!("in the shape {:?}, without {} inputs", value.shape, tap.inputs))
-        })?;
-        let tokens = self.tokens.min(stride);
-        let mut counted = values.iter().enumerate().filter(|(at, _)| at % stride < tokens);
-        if let Some((at, number)) = counted.find(|(_, number)| !number.is_finite()) {
-            let input = at / stride;
-            return Err(Error::new(
-                codes::CALIBRATION_INPUT,
-                format!("the model computes {number} as the input {input} of `{}`", value.name),
-            )
-            .with_hint(
-                "weights that are multiplied with it cannot be weighed; `anemll preflight` shows where \
-                 values leave their range",
-            ));
+        for (name, tap) in taps {
+            let (values, stride) = rows(value, &tap).ok_or_else(|| {
+                failed(format!("in the shape {:?}, without {} inputs", value.shape, tap.inputs))
+            })?;
+            let tokens = self.tokens.min(stride);
+            refuse_not_finite(&value.name, &values, tokens, stride)?;
+            match &tap.weight {
+                Weight::Even => {
+                    if let Some(sums) = self.sums.get_mut(&name) {
+                        sums.add(&values, tokens, stride);
+                    }
+                }
+                Weight::Size(_) => self.waiting.push((name, values, stride)),
+                Weight::Attention(_) => {
+                    self.window.entry(name).or_default().push(Rows { values, stride, tokens });
+                }
+            }
         }
-        sums.add(&values, tokens, stride);
+        match by_this.first() {
+            Some(Weight::Size(residual)) => {
+                let mut sizes = sizes(value);
+                sizes.truncate(self.tokens);
+                self.add_waiting(residual, &sizes);
+            }
+            Some(Weight::Attention(_)) => self.look(value),
+            Some(Weight::Even) | None => {}
+        }
         Ok(())
     }
+}
+
+fn refuse_not_finite(name: &str, values: &[f32], tokens: usize, stride: usize) -> Result<()> {
+    let mut counted = values.iter().enumerate().filter(|(at, _)| at % stride < tokens);
+    let Some((at, number)) = counted.find(|(_, number)| !number.is_finite()) else {
+        return Ok(());
+    };
+    let input = at / stride;
+    Err(Error::new(
+        codes::CALIBRATION_INPUT,
+        format!("the model computes {number} as the input {input} of `{name}`"),
+    )
+    .with_hint(
+        "weights that are multiplied with it cannot be weighed; `anemll preflight` shows where \
+         values leave their range",
+    ))
 }
 
 /// A value as a row for each input, and how many elements a row has; none where the shape is another.
@@ -170,7 +348,8 @@ mod tests {
     use super::*;
 
     fn tap(inputs: usize, axis: InputAxis) -> Tap {
-        Tap { inputs, axis, tensors: BTreeSet::new() }
+        let (value, weight) = ("x".to_owned(), Weight::Even);
+        Tap { value, weight, inputs, axis, tensors: BTreeSet::new() }
     }
 
     fn tensor(shape: &[u64], values: &[f32]) -> Tensor {
@@ -188,6 +367,62 @@ mod tests {
         assert_eq!(first.unwrap().1, 3);
         assert_eq!(rows(&conv, &tap(3, InputAxis::Second)), None);
         assert_eq!(rows(&linear, &tap(3, InputAxis::Last)), None);
+    }
+
+    #[test]
+    fn tokens_count_by_what_becomes_of_them() {
+        assert_eq!(weights_by_size(&[2.0, 200.0, 1.0, 4.0]), [1.0, 0.01, 1.0, 0.5]);
+        assert_eq!(even(vec![1.0, 3.0]), [0.5, 1.5]);
+        assert_eq!(even(vec![0.0, 0.0]), [1.0, 1.0]);
+        assert_eq!(even(vec![f32::NAN, 1.0]), [1.0, 1.0]);
+
+        let key = |name: &str, weight| {
+            let tensors = BTreeSet::from([name.to_owned()]);
+            let (value, axis) = ("x".to_owned(), InputAxis::Last);
+            (name.to_owned(), Tap { value, weight, inputs: 1, axis, tensors })
+        };
+        let taps = Taps::of_values([
+            key("query", Weight::Size("residual".to_owned())),
+            key("key", Weight::Attention("looks".to_owned())),
+            key("other", Weight::Size("never".to_owned())),
+        ]);
+        let names = taps.values().keys().cloned().collect();
+        let mut collector = Collector::new(&taps, &names, Kind::Squares);
+        let see = |collector: &mut Collector, name: &str, shape: &[u64], values: &[f32]| {
+            let mut value = tensor(shape, values);
+            name.clone_into(&mut value.name);
+            collector.see(Path::new("p"), "f", &value).unwrap();
+        };
+        // Two batches of a window, each with one token of padding; the first token is a place of rest.
+        for (first, x) in [(0, [1.0, 2.0, 99.0]), (2, [3.0, 4.0, 99.0])] {
+            collector.tokens = 2;
+            see(&mut collector, "x", &[1, 3, 1], &x);
+            let mut looks = [0.0; 12];
+            for token in 0..3 {
+                looks[token * 4] = 0.6;
+                looks[token * 4 + 1 + first / 2] = 0.8;
+            }
+            see(&mut collector, "looks", &[1, 1, 3, 4], &looks);
+            let size = if first == 0 { 30.0 } else { 3.0 };
+            see(&mut collector, "residual", &[1, 3, 1], &[size, 3.0, 1e9]);
+            collector.end_batch();
+        }
+        collector.end_window();
+        let sums = |name: &str| match &collector.sums()[name] {
+            Sums::Squares(sums) => sums[0],
+            Sums::Products(_) => unreachable!("squares"),
+        };
+        let near =
+            |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-6, "{found}");
+        // The first batch has the weights 0.1 and 1, evened; the smaller of two is the usual size.
+        near(sums("query"), (2.0 * 0.1 * 1.0 + 2.0 * 1.0 * 4.0) / 1.1 + 9.0 + 16.0);
+        // Four tokens look at the first, two each at the next ones, and none at the last.
+        let roots =
+            [(4.0_f64 * 0.36).sqrt(), (2.0_f64 * 0.64).sqrt(), (2.0_f64 * 0.64).sqrt(), 0.0];
+        let mean = roots.iter().sum::<f64>() / 4.0;
+        let expected = (roots[0] + roots[1] * 4.0 + roots[2] * 9.0) / mean;
+        near(sums("key"), expected);
+        near(sums("other"), 1.0 + 4.0 + 9.0 + 16.0);
     }
 
     #[test]

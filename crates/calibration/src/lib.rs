@@ -11,6 +11,7 @@ mod collector;
 mod comparison;
 mod corpus;
 mod file;
+mod flow;
 mod judge;
 mod matrix_error;
 mod passes;

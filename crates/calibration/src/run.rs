@@ -150,7 +150,9 @@ fn run_window(
         collector.tokens = tokens.len();
         let first = number * batch;
         engine.observe(tokens, first as u64, collector)?;
+        collector.end_batch();
         progress((first + tokens.len()) as u64);
     }
+    collector.end_window();
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Which values of a model's functions are the inputs of which weights.
 
+use crate::flow::Flow;
 use anemll_codes as codes;
 use anemll_generation::observation::{each_block, half_type};
 use anemll_plugin_api::{Error, Result};
@@ -13,15 +14,40 @@ pub type WeightNames = BTreeMap<String, String>;
 /// The inputs of all matrices in some functions of packages.
 #[derive(Debug, Clone, Default)]
 pub struct Taps {
-    /// By package and function: names of the values to see.
+    /// By package and function: names of the taps.
     by_function: BTreeMap<(PathBuf, String), Vec<String>>,
     /// By name.
     values: BTreeMap<String, Tap>,
 }
 
+/// How much the errors of a token's products count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// As much as those of any other.
+    Even,
+    /// By the size of a value of the residual stream, in which they are felt: less where it is larger.
+    Size(String),
+    /// By how much attention looks at the token, as these weights say.
+    Attention(String),
+}
+
+impl Weight {
+    /// The value that it is known by.
+    pub(crate) fn value(&self) -> Option<&str> {
+        match self {
+            Self::Even => None,
+            Self::Size(value) | Self::Attention(value) => Some(value),
+        }
+    }
+}
+
 /// A value that matrices are multiplied with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tap {
+    /// Its name in the function.
+    pub(crate) value: String,
+    /// How much its tokens count.
+    pub(crate) weight: Weight,
     /// Elements for each token.
     pub(crate) inputs: usize,
     /// Where these elements are.
@@ -73,8 +99,9 @@ impl Taps {
             .flat_map(|operation| &operation.outputs)
             .filter_map(|output| Some((output.name.as_str(), half_type(output)?.fixed_shape()?)))
             .collect();
-        let mut found = BTreeSet::new();
-        for operation in &block.operations {
+        let flow = Flow::new(block);
+        let mut found: BTreeMap<String, Tap> = BTreeMap::new();
+        for (at, operation) in block.operations.iter().enumerate() {
             let axis = match operation.r#type.as_str() {
                 "conv" => InputAxis::Second,
                 "linear" => InputAxis::Last,
@@ -93,17 +120,29 @@ impl Taps {
                 continue;
             }
             let inputs = shape.get(1).map_or(0, |size| *size as usize);
-            let tap = self.values.entry(value.to_owned()).or_insert_with(|| Tap {
+            let (name, weight) = match (flow.attention_to(at), flow.residual_after(at)) {
+                // What attention looks at counts by itself, even where other weights have the same input.
+                (Some(attention), _) => {
+                    (format!("{value} {LOOKED_AT}"), Weight::Attention(attention.to_owned()))
+                }
+                (None, Some(residual)) => (value.to_owned(), Weight::Size(residual.to_owned())),
+                (None, None) => (value.to_owned(), Weight::Even),
+            };
+            let tap = found.entry(name).or_insert_with(|| Tap {
+                value: value.to_owned(),
+                weight,
                 inputs,
                 axis,
                 tensors: BTreeSet::new(),
             });
             if tap.inputs == inputs && tap.axis == axis {
                 tap.tensors.insert(tensor.clone());
-                found.insert(value.to_owned());
             }
         }
-        found.into_iter().collect()
+        keep_whole(&mut found);
+        let names = found.keys().cloned().collect();
+        self.values.extend(found);
+        names
     }
 
     /// Values with so many elements, each the input of a tensor of its name.
@@ -111,11 +150,20 @@ impl Taps {
     pub(crate) fn invented(values: &[(&str, usize)]) -> Self {
         let values = values.iter().map(|(name, inputs)| {
             let tensors = BTreeSet::from([(*name).to_owned()]);
-            ((*name).to_owned(), Tap { inputs: *inputs, axis: InputAxis::Last, tensors })
+            let (value, axis) = ((*name).to_owned(), InputAxis::Last);
+            let weight = Weight::Even;
+            ((*name).to_owned(), Tap { value, weight, inputs: *inputs, axis, tensors })
         });
-        Self { values: values.collect(), ..Self::default() }
+        Self::of_values(values)
     }
 
+    /// These taps, of no function.
+    #[cfg(test)]
+    pub(crate) fn of_values(values: impl IntoIterator<Item = (String, Tap)>) -> Self {
+        Self { values: values.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Names of the taps of a function.
     pub(crate) fn of(&self, package: &Path, function: &str) -> Vec<String> {
         let key = (package.to_owned(), function.to_owned());
         self.by_function.get(&key).cloned().unwrap_or_default()
@@ -124,6 +172,21 @@ impl Taps {
     pub(crate) fn values(&self) -> &BTreeMap<String, Tap> {
         &self.values
     }
+}
+
+/// What stands behind the name of a value where what attention looks at is counted by itself.
+const LOOKED_AT: &str = "(looked at)";
+
+/// A tensor whose rows are parts of several matrices has one set of statistics: the same as the others
+/// of its input, if some of its rows have those.
+fn keep_whole(taps: &mut BTreeMap<String, Tap>) {
+    let apart = |tap: &Tap| matches!(tap.weight, Weight::Attention(_));
+    let others = taps.values().filter(|tap| !apart(tap)).flat_map(|tap| &tap.tensors);
+    let others: BTreeSet<String> = others.cloned().collect();
+    for tap in taps.values_mut().filter(|tap| apart(tap)) {
+        tap.tensors.retain(|tensor| !others.contains(tensor));
+    }
+    taps.retain(|_, tap| !tap.tensors.is_empty());
 }
 
 /// The value that an operation reads as an argument.

@@ -1,7 +1,8 @@
 //! Prints tokens per second of `infer` and `prefill`: of the package that is named, or of a
-//! generated model of the shape of SmolLM2-135M with random weights.
+//! generated model of the shape of SmolLM2-135M with random weights. With a number of threads only
+//! with so many, and with the name of a function only of that one.
 //!
-//! `cargo run --release -p anemll-runtime-cpu --example runtime_speed [PACKAGE]`
+//! `cargo run --release -p anemll-runtime-cpu --example runtime_speed [PACKAGE [THREADS [FUNCTION]]]`
 #![allow(clippy::print_stdout, missing_docs, reason = "a program, not a library")]
 
 use anemll_mil::{
@@ -383,13 +384,19 @@ fn main() -> Outcome<()> {
         Some(path) => PathBuf::from(path),
         None => generate(folder.path())?,
     };
-    for threads in [1, 2] {
+    let threads = match std::env::args().nth(2) {
+        Some(threads) => vec![threads.parse()?],
+        None => vec![1, 2],
+    };
+    let only = std::env::args().nth(3);
+    for threads in threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let host = Host::new(Arc::new(Threads(pool)));
         let opening = Instant::now();
         let mut session = CpuRuntime::default().open(&path, &host)?;
         println!("{threads} threads: opened in {:.0?}", opening.elapsed());
-        for signature in session.describe().functions {
+        let functions = session.describe().functions.into_iter();
+        for signature in functions.filter(|f| only.as_ref().is_none_or(|name| *name == f.name)) {
             let rate = measure(&mut *session, &signature)?;
             println!("{threads} threads: {:10} {rate:8.1} tokens/s", signature.name);
         }

@@ -275,7 +275,11 @@ mod x86 {
     use super::{BLOCK, Columns, PART, Tables};
     use crate::simd::x86::sum;
     use std::arch::x86_64::*;
-    use std::array;
+    use std::ptr;
+
+    /// How many groups of rows ahead indices are asked for: rows are too short for a processor to guess
+    /// where it goes on.
+    const AHEAD: usize = 2;
 
     /// Bytes that the indices of a block have at most.
     const MOST_BYTES: usize = BLOCK * 6 / 8;
@@ -350,8 +354,10 @@ mod x86 {
             // SAFETY: the bytes of 64 indices, and all entries of a table.
             unsafe {
                 let unpacked = unpack::<BITS>(bytes.as_ptr());
-                for (half, indices) in unpacked.into_iter().enumerate() {
-                    let found = look_up::<BITS>(in_order::<BITS>(indices), entries.as_ptr());
+                let [a, b] = unpacked;
+                let ordered = [in_order::<BITS>(a), in_order::<BITS>(b)];
+                let found = look_up::<BITS, 2>(ordered, entries.as_ptr());
+                for (half, found) in found.into_iter().enumerate() {
                     for (quarter, halves) in found.into_iter().enumerate() {
                         let lower = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
                         let upper = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
@@ -405,25 +411,24 @@ mod x86 {
         output: &mut [f32],
     ) {
         let count = columns.count;
-        // Rows whose tables stay in registers together.
-        let together = if BITS == 6 { 1 } else { 4 };
+        // Rows that are computed together. With six bits more would leave no registers.
+        let together = if BITS == 6 { 2 } else { 4 };
         let rows = output.len() / count.max(1);
         let mut row = 0;
         while row < rows {
+            let number = first + row;
             let here = if row + together <= rows { together } else { 1 };
+            let shared = number % tables.rows + here <= tables.rows;
+            let here = if BITS == 6 && !shared { 1 } else { here };
             let mut column = 0;
             while column < count {
                 let left = count - column;
                 // SAFETY: the caller's promise.
                 macro_rules! some {
-                    ($rows:literal, $columns:literal) => {{
+                    ($rows:literal, $columns:literal, $shared:literal) => {{
                         let sums = unsafe {
-                            block::<BITS, $rows, $columns>(
-                                tables,
-                                indices,
-                                first + row,
-                                columns,
-                                column,
+                            block::<BITS, $rows, $columns, $shared>(
+                                tables, indices, number, columns, column,
                             )
                         };
                         for (r, sums) in sums.iter().enumerate() {
@@ -433,24 +438,28 @@ mod x86 {
                         column += $columns;
                     }};
                 }
-                match (here, left) {
-                    (4, 1) => some!(4, 1),
-                    (4, _) => some!(4, 2),
-                    (_, 1) => some!(1, 1),
-                    (_, 2 | 3) => some!(1, 2),
-                    _ => some!(1, 4),
+                match (here, left, shared) {
+                    (4, 1, true) => some!(4, 1, true),
+                    (4, 1, false) => some!(4, 1, false),
+                    (4, _, true) => some!(4, 2, true),
+                    (4, _, false) => some!(4, 2, false),
+                    (2, 1, _) => some!(2, 1, true),
+                    (2, _, _) => some!(2, 2, true),
+                    (_, 1, _) => some!(1, 1, true),
+                    (_, 2 | 3, _) => some!(1, 2, true),
+                    _ => some!(1, 4, true),
                 }
             }
             row += here;
         }
     }
 
-    /// Dot products of R rows with C vectors.
+    /// Dot products of R rows with C vectors. `SHARED` says that the rows have one table.
     ///
     /// SAFETY: as for [`all`]; there must be as many vectors.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn block<const BITS: usize, const R: usize, const C: usize>(
+    unsafe fn block<const BITS: usize, const R: usize, const C: usize, const SHARED: bool>(
         tables: &Tables,
         indices: &[u8],
         first: usize,
@@ -460,39 +469,46 @@ mod x86 {
         let blocks = tables.depth.div_ceil(BLOCK);
         let whole = tables.depth / BLOCK;
         // Loops: what `array::from_fn` is given is called, and not inlined here.
-        let (mut values, mut scales) = ([&[][..]; C], [&[][..]; C]);
+        let (mut values, mut scales) = ([ptr::null(); C], [&[][..]; C]);
         for c in 0..C {
-            values[c] = &columns.values[(column + c) * blocks * BLOCK..][..blocks * BLOCK];
+            values[c] = columns.values[(column + c) * blocks * BLOCK..][..blocks * BLOCK].as_ptr();
             scales[c] = &columns.scales[(column + c) * blocks..][..blocks];
         }
         let (size, width) = (2 * parts(BITS) * PART, tables.row_bytes());
-        let (mut entries, mut rows) = ([&[][..]; R], [&[][..]; R]);
+        let (mut entries, mut rows) = ([ptr::null(); R], [&[][..]; R]);
         for r in 0..R {
-            entries[r] = &tables.entries[(first + r) / tables.rows * size..][..size];
+            entries[r] = tables.entries[(first + r) / tables.rows * size..][..size].as_ptr();
             rows[r] = &indices[(first + r) * width..][..width];
         }
         let mut sums = [[_mm256_setzero_ps(); C]; R];
-        for at in 0..blocks {
-            for r in 0..R {
-                let mut padded = [0; MOST_BYTES];
-                let bytes = if at < whole {
-                    &rows[r][at * 8 * BITS..][..8 * BITS]
-                } else {
-                    // What the zeros name is multiplied with zeros.
-                    let rest = &rows[r][at * 8 * BITS..];
-                    padded[..rest.len()].copy_from_slice(rest);
-                    &padded[..8 * BITS]
-                };
-                // SAFETY: the bytes of 64 indices, all entries of a table, 64 values of each vector.
-                unsafe {
-                    let weights = weights::<BITS>(bytes.as_ptr(), entries[r].as_ptr());
-                    for c in 0..C {
-                        let products = products(weights, values[c].as_ptr().add(at * BLOCK));
-                        let scale = _mm256_set1_ps(*scales[c].get_unchecked(at));
-                        sums[r][c] =
-                            _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, sums[r][c]);
-                    }
+        let mut bytes = [ptr::null(); R];
+        for r in 0..R {
+            bytes[r] = rows[r].as_ptr();
+        }
+        for at in 0..whole {
+            // SAFETY: the bytes of 64 indices of each row, all entries of a table, 64 values of each
+            // vector, and its scale.
+            unsafe {
+                add_block::<BITS, R, C, SHARED>(bytes, entries, values, scales, at, &mut sums);
+                for bytes in &mut bytes {
+                    _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(AHEAD * R * width).cast());
+                    *bytes = bytes.add(8 * BITS);
                 }
+            }
+        }
+        if whole < blocks {
+            // What the zeros name is multiplied with zeros.
+            let mut padded = [[0; MOST_BYTES]; R];
+            for (padded, row) in padded.iter_mut().zip(rows) {
+                let rest = &row[whole * 8 * BITS..];
+                padded[..rest.len()].copy_from_slice(rest);
+            }
+            for r in 0..R {
+                bytes[r] = padded[r].as_ptr();
+            }
+            // SAFETY: as above.
+            unsafe {
+                add_block::<BITS, R, C, SHARED>(bytes, entries, values, scales, whole, &mut sums);
             }
         }
         let mut results = [[0.0; C]; R];
@@ -505,67 +521,106 @@ mod x86 {
         results
     }
 
+    /// Adds the products of 64 weights of each row with the block of this number of each vector.
+    ///
+    /// SAFETY: there must be the bytes of 64 indices and all entries of a table for each row, and a block
+    /// of this number.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add_block<const BITS: usize, const R: usize, const C: usize, const SHARED: bool>(
+        bytes: [*const u8; R],
+        entries: [*const u8; R],
+        values: [*const i16; C],
+        scales: [&[f32]; C],
+        at: usize,
+        sums: &mut [[__m256; C]; R],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if BITS == 6 && R == 2 && SHARED {
+                // Each part of the table is read once for both rows.
+                let [a, b] = unpack::<BITS>(bytes[0]);
+                let [c, d] = unpack::<BITS>(bytes[R - 1]);
+                let [a, b, c, d] = look_up::<BITS, 4>([a, b, c, d], entries[0]);
+                add_products([a[0], a[1], b[0], b[1]], values, scales, at, &mut sums[0]);
+                add_products([c[0], c[1], d[0], d[1]], values, scales, at, &mut sums[R - 1]);
+                return;
+            }
+            for r in 0..R {
+                let table = if SHARED { entries[0] } else { entries[r] };
+                let [a, b] = look_up::<BITS, 2>(unpack::<BITS>(bytes[r]), table);
+                add_products([a[0], a[1], b[0], b[1]], values, scales, at, &mut sums[r]);
+            }
+        }
+    }
+
+    /// Adds the products of 64 weights with the block of this number of each vector.
+    ///
+    /// SAFETY: there must be a block of this number.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add_products<const C: usize>(
+        weights: [__m256i; 4],
+        values: [*const i16; C],
+        scales: [&[f32]; C],
+        at: usize,
+        sums: &mut [__m256; C],
+    ) {
+        for c in 0..C {
+            // SAFETY: the caller's promise.
+            let scale = _mm256_set1_ps(unsafe { *scales[c].get_unchecked(at) });
+            // SAFETY: the caller's promise.
+            let products = unsafe { products(weights, values[c].add(at * BLOCK)) };
+            sums[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, sums[c]);
+        }
+    }
+
     /// Products of 64 weights with 64 values, in eight sums.
     ///
     /// SAFETY: there must be 64 values.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products(weights: [__m256i; 4], values: *const i16) -> __m256i {
-        // SAFETY: the caller's promise.
-        let [a, b, c, d] = array::from_fn(|part| unsafe {
-            let values = _mm256_loadu_si256(values.add(PART * part).cast());
-            _mm256_madd_epi16(weights[part], values)
-        });
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for part in 0..4 {
+            // SAFETY: the caller's promise.
+            let values = unsafe { _mm256_loadu_si256(values.add(PART * part).cast()) };
+            sums[part] = _mm256_madd_epi16(weights[part], values);
+        }
+        let [a, b, c, d] = sums;
         _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d))
     }
 
-    /// Entries of 64 indices, in the order of [`super::places`].
-    ///
-    /// SAFETY: there must be the bytes of 64 indices and all entries of a table.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn weights<const BITS: usize>(bytes: *const u8, entries: *const u8) -> [__m256i; 4] {
-        // SAFETY: the caller's promise.
-        let [first, second] = unsafe { unpack::<BITS>(bytes) };
-        // SAFETY: the caller's promise.
-        let [a, b] = unsafe { look_up::<BITS>(first, entries) };
-        // SAFETY: the caller's promise.
-        let [c, d] = unsafe { look_up::<BITS>(second, entries) };
-        [a, b, c, d]
-    }
-
-    /// The entries that 32 indices name: those of the lower eight bytes of both lanes, then those of
-    /// the upper ones.
+    /// The entries that 32 indices name, of each register: those of the lower eight bytes of both
+    /// lanes, then those of the upper ones.
     ///
     /// SAFETY: there must be all entries of a table.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn look_up<const BITS: usize>(indices: __m256i, entries: *const u8) -> [__m256i; 2] {
-        // SAFETY: the caller's promise.
-        let low = unsafe { look_up_half::<BITS>(indices, entries) };
-        // SAFETY: the caller's promise; the second half lies behind the first.
-        let high = unsafe { look_up_half::<BITS>(indices, entries.add(parts(BITS) * PART)) };
-        [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]
-    }
-
-    /// One byte of the entries that 32 indices name.
-    ///
-    /// SAFETY: there must be this half of a table.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn look_up_half<const BITS: usize>(indices: __m256i, entries: *const u8) -> __m256i {
-        // SAFETY: the caller's promise, and `part` is below the number of parts.
-        let table = |part: usize| unsafe {
-            _mm256_broadcastsi128_si256(_mm_loadu_si128(entries.add(PART * part).cast()))
-        };
-        let mut found = _mm256_shuffle_epi8(table(0), indices);
-        if BITS == 6 {
-            // An index of an earlier part becomes negative, and names a zero. One of a later part finds
-            // an entry here, too: differences add up to the entry of its own part.
-            for part in 1..4 {
-                let own = _mm256_sub_epi8(indices, _mm256_set1_epi8(PART as i8 * part as i8));
-                found = _mm256_xor_si256(found, _mm256_shuffle_epi8(table(part), own));
+    unsafe fn look_up<const BITS: usize, const N: usize>(
+        mut indices: [__m256i; N],
+        entries: *const u8,
+    ) -> [[__m256i; 2]; N] {
+        let (mut low, mut high) = ([_mm256_setzero_si256(); N], [_mm256_setzero_si256(); N]);
+        for part in 0..parts(BITS) {
+            // SAFETY: the caller's promise: the second half of a table lies behind the first.
+            let low_table = unsafe { twice(entries.add(PART * part)) };
+            // SAFETY: as above.
+            let high_table = unsafe { twice(entries.add(PART * (parts(BITS) + part))) };
+            for at in 0..N {
+                if part > 0 {
+                    // An index of an earlier part becomes negative, and names a zero. One of a later
+                    // part finds an entry here, too: differences add up to the entry of its own part.
+                    indices[at] = _mm256_sub_epi8(indices[at], _mm256_set1_epi8(PART as i8));
+                }
+                low[at] = _mm256_xor_si256(low[at], _mm256_shuffle_epi8(low_table, indices[at]));
+                high[at] = _mm256_xor_si256(high[at], _mm256_shuffle_epi8(high_table, indices[at]));
             }
+        }
+        let mut found = [[_mm256_setzero_si256(); 2]; N];
+        for at in 0..N {
+            found[at] =
+                [_mm256_unpacklo_epi8(low[at], high[at]), _mm256_unpackhi_epi8(low[at], high[at])];
         }
         found
     }
@@ -576,35 +631,45 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn unpack<const BITS: usize>(bytes: *const u8) -> [__m256i; 2] {
-        // SAFETY: the caller's promise: each reads `4 * BITS` bytes, and those from `start` on behind
-        // them where it says so.
+        // SAFETY: the caller's promise: each half reads `4 * BITS` bytes, of three bits those between
+        // the halves twice.
+        unsafe { [unpack_half::<BITS, 0>(bytes), unpack_half::<BITS, 1>(bytes)] }
+    }
+
+    /// The indices of the first or the second half of a block. No closures: what they are given to is
+    /// called, and not inlined here.
+    ///
+    /// SAFETY: there must be the bytes of 64 indices.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn unpack_half<const BITS: usize, const HALF: usize>(bytes: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
         unsafe {
             match BITS {
-                1 => array::from_fn(|half| {
-                    let word = bytes.add(4 * half).cast::<i32>().read_unaligned();
+                1 => {
+                    let word = bytes.add(4 * HALF).cast::<i32>().read_unaligned();
                     let shifts = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
                     masked(_mm256_srlv_epi32(_mm256_set1_epi32(word), shifts), 1)
-                }),
-                2 => array::from_fn(|half| {
-                    let word = bytes.add(8 * half).cast::<i64>().read_unaligned();
+                }
+                2 => {
+                    let word = bytes.add(8 * HALF).cast::<i64>().read_unaligned();
                     let shifts = _mm256_setr_epi64x(0, 2, 4, 6);
                     masked(_mm256_srlv_epi64(_mm256_set1_epi64x(word), shifts), 3)
-                }),
+                }
                 3 => {
                     // Twelve bytes are 16 pairs; the second twelve are read from four before them on.
-                    let lower = pairs(twice(bytes), false);
-                    let upper = pairs(twice(bytes.add(8)), true);
+                    let pairs = pairs(twice(bytes.add(8 * HALF)), HALF == 1);
                     let shifts = _mm256_setr_epi64x(0, 0, 3, 3);
-                    [lower, upper].map(|pairs| masked(_mm256_srlv_epi64(pairs, shifts), 7))
+                    masked(_mm256_srlv_epi64(pairs, shifts), 7)
                 }
-                4 => array::from_fn(|half| {
+                4 => {
                     let shifts = _mm256_setr_epi64x(0, 0, 4, 4);
-                    masked(_mm256_srlv_epi64(twice(bytes.add(16 * half)), shifts), 15)
-                }),
-                _ => array::from_fn(|half| {
-                    let at = bytes.add(24 * half);
+                    masked(_mm256_srlv_epi64(twice(bytes.add(16 * HALF)), shifts), 15)
+                }
+                _ => {
+                    let at = bytes.add(24 * HALF);
                     sixes(_mm256_loadu2_m128i(at.add(8).cast(), at.cast()), [0, 4])
-                }),
+                }
             }
         }
     }

@@ -10,8 +10,11 @@
 //! decoded a few rows at a time for the first runs; a function that is run more often has them decoded,
 //! once per blob. The states of a model are shared by its functions, by name.
 //!
+//! What a decoder repeats in every layer, as attention over its cache, runs as one step (`chains`).
+//!
 //! To add an operation: one entry in the list of a family in `kernels`.
 
+mod chains;
 mod constant;
 mod element;
 mod failure;

@@ -2,6 +2,7 @@
 //!
 //! A plan holds for every input shape: steps take their sizes from their inputs at run time.
 
+use crate::chains;
 use crate::constant;
 use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
@@ -17,6 +18,7 @@ use anemll_weights::Decoder;
 use coreml_proto::mil;
 use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::prost::Message as _;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ pub(crate) struct FunctionPlan {
     slow: bool,
     slots: usize,
     wide: bool,
+    /// Whether chains of operations became one.
+    chains: bool,
 }
 
 struct PlannedStep {
@@ -73,6 +77,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) exact: bool,
     /// What becomes of weights that their kernels can read packed.
     pub(crate) packed: Keep,
+    /// Whether chains of operations become one, so that values inside of them cannot be shown.
+    pub(crate) chains: bool,
 }
 
 /// What becomes of weights that their kernels can read packed.
@@ -155,6 +161,10 @@ impl Planner<'_> {
         block: &mil::Block,
     ) -> Result<FunctionPlan, Error> {
         let model = self.model;
+        let operations = match self.chains {
+            true => Cow::Owned(chains::join(function, block)),
+            false => Cow::Borrowed(block.operations.as_slice()),
+        };
         let mut building = Building {
             planner: self,
             decoder: Decoder::new(block, model.weight_files()),
@@ -164,7 +174,7 @@ impl Planner<'_> {
             last_uses: HashMap::new(),
             slots: 0,
         };
-        for (index, operation) in block.operations.iter().enumerate() {
+        for (index, operation) in operations.iter().enumerate() {
             for value in reads(operation) {
                 building.last_uses.insert(value.to_owned(), index);
                 if !is_constexpr(operation) {
@@ -185,10 +195,10 @@ impl Planner<'_> {
         let at = |failure| located(failure, name, "inputs", "inputs", true);
         let inputs = building.inputs(function).map_err(at)?;
         let mut steps = Vec::new();
-        for (index, operation) in block.operations.iter().enumerate() {
+        for (index, operation) in operations.iter().enumerate() {
             let own = operation_name(operation);
             let planned = building
-                .operation(index, operation, &block.operations)
+                .operation(index, operation, &operations)
                 .map_err(|failure| located(failure, name, &operation.r#type, &own, true))?;
             if let Some((run, outputs, releases)) = planned {
                 let operation = operation.r#type.clone();
@@ -221,8 +231,20 @@ impl Planner<'_> {
         }
         let slots = building.slots;
         let slow = packed.values().any(|one| !one.is_fast());
-        let (function, wide) = (name.to_owned(), self.wide);
-        Ok(FunctionPlan { function, steps, inputs, outputs, values, packed, slow, slots, wide })
+        let (function, wide, chains) = (name.to_owned(), self.wide, self.chains);
+        let plan = FunctionPlan {
+            function,
+            steps,
+            inputs,
+            outputs,
+            values,
+            packed,
+            slow,
+            slots,
+            wide,
+            chains,
+        };
+        Ok(plan)
     }
 }
 
@@ -303,7 +325,7 @@ impl Building<'_, '_> {
             self.define(&output.name, operand)?;
             return Ok(None);
         }
-        let Some(definition) = kernels::find(kind) else {
+        let Some(definition) = kernels::find(kind).or_else(|| chains::kernel(kind)) else {
             return unsupported("the runtime does not have it");
         };
         let mut arguments = self.arguments(operation)?;
@@ -571,6 +593,11 @@ impl FunctionPlan {
     /// Names of all values.
     pub(crate) fn value_names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().chain(self.packed.keys()).map(String::as_str)
+    }
+
+    /// Whether a value may be inside of a chain of operations, and can be shown without chains alone.
+    pub(crate) fn may_hide(&self, name: &str) -> bool {
+        self.chains && !self.values.contains_key(name) && !self.packed.contains_key(name)
     }
 
     /// Whether values declared as float16 are kept in f32.

@@ -51,6 +51,8 @@ struct Function {
     plan: Option<FunctionPlan>,
     /// Runs with packed weights that are left.
     packed_runs: u32,
+    /// Whether chains of operations run as one: until a value is asked for that is inside of one.
+    chains: bool,
 }
 
 /// Runs of a function with all weights as they are stored. What is run more often than this, as in a
@@ -114,7 +116,9 @@ impl CpuSession {
             }
             let name = interface.name.clone();
             let packed_runs = PACKED_RUNS;
-            functions.insert(name, Function { interface, inputs, plan: None, packed_runs });
+            // What chains compute is rounded to float16 inside of them.
+            let chains = !wide;
+            functions.insert(name, Function { interface, inputs, plan: None, packed_runs, chains });
         }
         Ok(Self {
             source,
@@ -151,9 +155,12 @@ impl CpuSession {
             }
             let packed = entry.plan.as_ref().map(FunctionPlan::packed);
             let slow = entry.plan.as_ref().is_none_or(FunctionPlan::is_slow);
-            if packed.is_some() && !shown && (entry.packed_runs > 0 || !slow) {
+            let hides = |plan: &FunctionPlan| taps.iter().any(|tap| plan.may_hide(tap));
+            let hidden = entry.plan.as_ref().is_some_and(hides);
+            if packed.is_some() && !shown && !hidden && (entry.packed_runs > 0 || !slow) {
                 break;
             }
+            entry.chains &= !hidden;
             let source = Arc::clone(&self.source);
             let program = program(source.model()).map_err(|error| graph_error(&error))?;
             let Some(function) = program.functions.get(name) else {
@@ -173,6 +180,7 @@ impl CpuSession {
                 wide: self.arithmetic.wide,
                 exact: self.arithmetic.exact,
                 packed,
+                chains: entry.chains,
             };
             // An earlier plan holds its weights until then: they are not read again.
             match planner.plan(name, function, block) {

@@ -55,6 +55,21 @@ pub(crate) fn narrow(source: &[f32], target: &mut [f16]) {
     target.convert_from_f32_slice(source);
 }
 
+/// Rounds every number to the nearest that fp16 has, to even between two; overflow becomes infinity.
+#[inline(always)]
+pub(crate) fn round(values: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the processor has the features.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::round(values)
+        };
+        return;
+    }
+    values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+}
+
 /// `output[r] = sum over k of rows[r * width + k] * vector[k]`, accumulated in f32.
 ///
 /// `rows` holds `output.len()` rows of `vector.len()` elements.
@@ -183,6 +198,21 @@ pub(crate) mod x86 {
         for i in whole..source.len() {
             target[i] = f16::from_f32(source[i]);
         }
+    }
+
+    /// SAFETY: the processor must have the features.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn round(values: &mut [f32]) {
+        let (whole, rest) = values.as_chunks_mut::<8>();
+        for chunk in whole {
+            // SAFETY: a chunk has eight elements.
+            unsafe {
+                let wide = _mm256_loadu_ps(chunk.as_ptr());
+                let packed = _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT);
+                _mm256_storeu_ps(chunk.as_mut_ptr(), _mm256_cvtph_ps(packed));
+            }
+        }
+        rest.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
     }
 
     /// SAFETY: the processor must have the features; `rows` must hold `output.len()` rows of
@@ -321,6 +351,17 @@ mod tests {
                 assert_eq!(*wide, value.to_f32());
                 assert_eq!(value.to_bits(), back.to_bits());
             }
+        }
+    }
+
+    #[test]
+    fn rounding_is_narrowing_and_widening() {
+        let mut random = Random::new(5);
+        let values: Vec<f32> = (0..1003).map(|_| random.unit() * 1e5).collect();
+        let mut rounded = values.clone();
+        round(&mut rounded);
+        for (value, rounded) in values.iter().zip(rounded) {
+            assert_eq!(rounded, f16::from_f32(*value).to_f32());
         }
     }
 

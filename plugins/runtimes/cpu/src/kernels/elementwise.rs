@@ -90,7 +90,7 @@ pub(super) fn map(
 }
 
 /// Applies `function` to pairs of elements, broadcast; the result stands in its first argument.
-pub(super) fn zip(
+pub(crate) fn zip(
     frame: &Frame<'_>,
     x: &Tensor,
     y: &Tensor,

@@ -57,7 +57,7 @@ struct Operand<'a> {
 }
 
 /// The value in a layout whose last two axes have one stride each, its batch layout and strides.
-fn matrices(frame: &Frame<'_>, x: &Tensor) -> Outcome<(Tensor, Layout, [isize; 2])> {
+pub(crate) fn matrices(frame: &Frame<'_>, x: &Tensor) -> Outcome<(Tensor, Layout, [isize; 2])> {
     if let Some((batch, strides)) = x.layout.matrices() {
         return Ok((x.clone(), batch, strides));
     }

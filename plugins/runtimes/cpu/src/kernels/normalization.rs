@@ -37,7 +37,7 @@ fn softmax(call: &Call<'_>) -> Outcome<Step> {
 
 /// Subtracts the mean and divides by the deviation, both over the row.
 #[inline(always)]
-fn standardize(row: &mut [f32], epsilon: f32) {
+pub(crate) fn standardize(row: &mut [f32], epsilon: f32) {
     let count = row.len() as f32;
     let mean = sum(row) / count;
     for value in row.iter_mut() {

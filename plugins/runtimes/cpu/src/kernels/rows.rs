@@ -10,7 +10,7 @@ use crate::workers;
 use half::f16;
 
 /// A value with the axes of a row moved to the end, row after row.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     pub(super) tensor: Tensor,
     /// Elements of a row; 0 only when there are no elements at all.
     pub(super) width: usize,
@@ -20,7 +20,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `axes` are distinct indices of axes.
-    pub(super) fn new(frame: &Frame<'_>, x: &Tensor, axes: &[usize]) -> Outcome<Self> {
+    pub(crate) fn new(frame: &Frame<'_>, x: &Tensor, axes: &[usize]) -> Outcome<Self> {
         let mut order: Vec<usize> = (0..x.rank()).filter(|axis| !axes.contains(axis)).collect();
         let mut along = axes.to_vec();
         along.sort_unstable();
@@ -47,7 +47,7 @@ impl Rows {
     }
 
     /// Replaces every row by what `function` makes of it; the axes go back to their places.
-    pub(super) fn map(
+    pub(crate) fn map(
         &self,
         frame: &Frame<'_>,
         cost: usize,
@@ -101,13 +101,13 @@ impl Rows {
 
 /// Sum over the elements, in 16 running sums.
 #[inline(always)]
-pub(super) fn sum(row: &[f32]) -> f32 {
+pub(crate) fn sum(row: &[f32]) -> f32 {
     fold(row, 0.0, |a, b| a + b)
 }
 
 /// Largest element; NaN if there is one; -inf for no elements.
 #[inline(always)]
-pub(super) fn maximum(row: &[f32]) -> f32 {
+pub(crate) fn maximum(row: &[f32]) -> f32 {
     fold(row, f32::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b })
 }
 
