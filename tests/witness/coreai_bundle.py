@@ -3,8 +3,8 @@
     python coreai_bundle.py BUNDLE GOLDEN [BUNDLE GOLDEN ...] [--tokens N]
 
 BUNDLE is a folder with `metadata.json`, the asset that it names and `tokenizer/`; GOLDEN one with `ids.npy` and `logits.npy`,
-which transformers made in float32. First the folder and the functions are compared with what Apple's apps read: names, shapes,
-element types, states. Then the asset runs as the apps run it: the table of embeddings is loaded once and given to each
+which transformers made in float32. What Apple's package reads in the asset is compared with what is meant (coreai_text.py), folder and
+functions with what Apple's apps read: names, shapes, element types, states. Then the asset runs as the apps run it: the table of embeddings is loaded once and given to each
 call; a text goes in blocks that begin at multiples of their length; the mask is -40000 where a token does not look; the
 caches are arrays that the asset's descriptor makes. Every `extend` function of the largest context computes all of the text, and a text is taken in
 as the apps choose functions, `prompt_opt` first, then decoded token by token. Smaller contexts are looked at, but not run: this
@@ -18,8 +18,8 @@ which ends the process on bad input: so each bundle has a child process, two at 
 import json
 import sys
 
+import coreai_text
 import coreai_witness
-from coreai_witness import LARGEST_ERROR
 
 HIDDEN = -40000  # where a token does not look, as the apps have it
 
@@ -206,6 +206,8 @@ async def run(bundle, golden, count):
     expected = numpy.load(golden / "logits.npy")
     expected = expected.reshape(-1, expected.shape[-1])[: len(ids)]
     assert alone or expected.shape[1] == language["vocab_size"], language
+    loaded = AIModelAsset.load(asset)
+    operations = coreai_text.check(asset, loaded.program)
     compared = []
 
     def compare(found, rows):
@@ -213,14 +215,14 @@ async def run(bundle, golden, count):
         assert numpy.isfinite(found).all(), "there are logits that are no numbers"
         compared.append(coreai_witness.compare(found, rows))
 
-    async with coreai_witness.executable(AIModelAsset.load(asset)) as model:
+    async with coreai_witness.executable(loaded) as model:
         if "load_embeddings" not in model.function_names:
             function = model.load_function("main")
             check_main(function.desc, ["keyCache", "valueCache"] if alone else language["states"])
             for blocks, capacity in [([len(ids)], 256), ([len(ids) // 2] + [1] * 8, 16), ([5, 1, 7], 8)]:
                 total = sum(blocks)
                 compare(await dynamic(function, ids, blocks, capacity), expected[:total])
-            return tell(bundle, golden, "the dynamic form", len(ids), compared)
+            return tell(bundle, golden, (operations, "the dynamic form", len(ids)), compared)
         contexts, queries = check_functions(model, language)
         functions = {name: model.load_function(name) for name in model.function_names}
         table = (await functions["load_embeddings"]({}))["embedding_table"]
@@ -233,18 +235,19 @@ async def run(bundle, golden, count):
         prompt = max(1, len(fitting) - 8)
         found = await as_apps(text, queries, prompt)
         compare(found, expected[prompt - 1 : len(fitting)])
-    return tell(bundle, golden, f"contexts={contexts} queries={queries}", len(fitting), compared)
+    return tell(bundle, golden, (operations, f"contexts={contexts} queries={queries}", len(fitting)), compared)
 
 
-def tell(bundle, golden, form, tokens, compared):
+def tell(bundle, golden, what, compared):
     import numpy
 
+    operations, form, tokens = what
     errors = numpy.concatenate([errors for errors, _, _ in compared])
     clear, equal = sum(clear for _, clear, _ in compared), sum(equal for _, _, equal in compared)
-    largest = coreai_witness.allowed(golden)
-    good = bool(errors.max() <= largest and errors.mean() <= LARGEST_ERROR and 0 < clear == equal)
-    print(f"{'ok' if good else 'WRONG'} {bundle} {form} tokens={tokens}: largest relative L2 "
-          f"{errors.max():.4f} of {largest:.4f}, mean {errors.mean():.4f}; best tokens equal {equal} of {clear} that are clear")
+    good, words = coreai_witness.judge(errors, golden)
+    good = good and 0 < clear == equal
+    print(f"{'ok' if good else 'WRONG'} {bundle} {form} {coreai_text.tell(operations)}, tokens={tokens}: {words}; "
+          f"best tokens equal {equal} of {clear} that are clear")
     return 0 if good else 1
 
 

@@ -6,7 +6,7 @@
 `make` needs coremltools, `run` Python 3.11 with `coreai-core` 1.0.0b3; between the two, `anemll compile --compiler coreai`
 writes `NAME.aimodel` beside each `NAME.mlpackage`. The weight is multiplied twice: as a linear layer, which Core AI computes
 as a convolution, and as the operand of a matrix product. coreai-core ends the process on bad input, so each asset is run in
-a child process, two of them at a time. One line for each that is wrong; the exit code is 0 if all are right.
+a child process, two of them at a time; what Apple's package reads there must be what is meant (coreai_text.py). One line for each that is wrong; the exit code is 0 if all are right.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import sys
 
 import numpy
 
+import coreai_text
 from coreai_witness import executable
 
 ROWS, COLUMNS, TOKENS = 64, 32, 3
@@ -97,7 +98,9 @@ async def run_one(path):
     from coreai.runtime import NDArray
 
     golden = numpy.load(path.with_suffix(".npz"))
-    async with executable(AIModelAsset.load(path)) as model:
+    loaded = AIModelAsset.load(path)
+    coreai_text.check(path, loaded.program)
+    async with executable(loaded) as model:
         function = model.load_function("main")
         outputs = await function({function.desc.input_names[0]: NDArray(golden["x"])})
         worst = 0.0

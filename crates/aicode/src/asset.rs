@@ -21,6 +21,10 @@ pub const METADATA: &str = "metadata.json";
 /// Version of assets that is written.
 pub const ASSET_VERSION: &str = "2.0";
 
+/// What helps where an asset cannot be read.
+const AGAIN: &str = "the file is damaged, or was written for another version of Core AI: \
+                     copy it again, or compile the package again";
+
 /// What an asset's description says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
@@ -159,9 +163,13 @@ impl Asset {
     /// is no asset.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let unreadable = |source: &io::Error, name: &str| {
+            let hint = format!(
+                "an asset is a folder with {PROGRAM}, {HASH} and {METADATA}: copy all of it"
+            );
             Error::new(codes::PACKAGE_UNREADABLE, format!("cannot read {name} of the asset"))
                 .with_at(path.display().to_string())
                 .with_source(source)
+                .with_hint(hint)
         };
         let invalid = |message: String| {
             Error::new(
@@ -169,7 +177,7 @@ impl Asset {
                 format!("{PROGRAM} is not a Core AI program: {message}"),
             )
             .with_at(path.display().to_string())
-            .with_hint("the file is damaged, or was written for another version of Core AI")
+            .with_hint(AGAIN)
         };
         let file = anemll_files::open(&path.join(PROGRAM));
         let file = file.map_err(|error| unreadable(&error, PROGRAM))?;
@@ -228,6 +236,7 @@ fn metadata(path: &Path) -> Result<Map<String, Value>, Error> {
     let invalid = |message: String| {
         Error::new(codes::PACKAGE_INVALID, message)
             .with_at(path.join(METADATA).display().to_string())
+            .with_hint(AGAIN)
     };
     let text = match anemll_files::read_text(&path.join(METADATA), Limit::CONFIG) {
         Ok(text) => text,

@@ -10,15 +10,18 @@ use anemll_mlirbc::{Document, Encoded, Error, Reader, Result};
 
 /// How deep attributes and types may lie in each other.
 const MAXIMUM_DEPTH: usize = 32;
-/// How many attributes and types are decoded at most, each as often as it is named.
-const MAXIMUM_RECORDS: u64 = 20_000_000;
+/// How many attributes and types are decoded, each as often as it is named: so many for each operation, argument and
+/// result, of which most need three at most; and for what functions say of what they take and give.
+const RECORDS_OF_EACH: u64 = 8;
+const RECORDS_OF_FUNCTIONS: u64 = 200_000;
 
 /// The program of a document.
 ///
 /// # Errors
 /// What is not of the dialect, of another encoding, or contradicts itself.
 pub(crate) fn program(document: &Document) -> Result<Program> {
-    let mut decoder = Decoder { document, left: MAXIMUM_RECORDS };
+    let each = RECORDS_OF_EACH.saturating_mul(entries(&document.body));
+    let mut decoder = Decoder { document, left: RECORDS_OF_FUNCTIONS.saturating_add(each) };
     decoder.check_dialect()?;
     let [asset] = document.body.operations.as_slice() else {
         return Err(wrong(format!(
@@ -47,6 +50,17 @@ pub(crate) fn program(document: &Document) -> Result<Program> {
     Ok(Program { version, functions, blobs: blobs.collect::<Result<_>>()? })
 }
 
+/// Operations, arguments and results of a block and those in it.
+fn entries(block: &anemll_mlirbc::Block) -> u64 {
+    let own = block.arguments.len() + block.operations.len();
+    let inside = block.operations.iter().map(|operation| {
+        let inside: u64 =
+            operation.regions.iter().flat_map(|region| &region.blocks).map(entries).sum();
+        operation.results.len() as u64 + inside
+    });
+    own as u64 + inside.sum::<u64>()
+}
+
 fn wrong(message: impl Into<String>) -> Error {
     Error::Document(message.into())
 }
@@ -70,7 +84,13 @@ impl<'a> Decoder<'a> {
                 )));
             }
             if dialect.version.as_deref() != Some(ENCODING) {
-                return Err(wrong("the dialect has another encoding than the one known here"));
+                let number = |bytes: &[u8]| Reader::new(bytes, 0).varint().ok();
+                let found = dialect.version.as_deref().and_then(number);
+                let found = found.map_or("none".to_owned(), |number| number.to_string());
+                let known = number(ENCODING).unwrap_or_default();
+                return Err(wrong(format!(
+                    "the dialect's encoding is {found}; {known} is the one that can be read"
+                )));
             }
         }
         Ok(())
@@ -84,10 +104,13 @@ impl<'a> Decoder<'a> {
     /// Counts what is decoded: few bytes can name the same things over and over.
     fn spend(&mut self, depth: usize) -> Result<()> {
         if depth > MAXIMUM_DEPTH {
-            return Err(wrong(format!("attributes lie deeper than {MAXIMUM_DEPTH} in each other")));
+            return Err(wrong(format!(
+                "attributes or types lie deeper than {MAXIMUM_DEPTH} in each other: \
+                 perhaps one holds itself"
+            )));
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| {
-            wrong(format!("the file names more than {MAXIMUM_RECORDS} attributes and types"))
+            wrong("attributes and types name each other so often that they are not all read")
         })?;
         Ok(())
     }
@@ -99,7 +122,10 @@ impl<'a> Decoder<'a> {
         table: &'static [Definition],
     ) -> Result<(u64, Option<Fields>)> {
         let found = usize::try_from(index).ok().and_then(|index| list.get(index));
-        let entry = found.ok_or_else(|| wrong(format!("entry {index} is not there")))?;
+        let entry = found.ok_or_else(|| {
+            let count = list.len();
+            wrong(format!("attribute or type {index} is named, but there are {count}"))
+        })?;
         if !entry.binary {
             return Err(wrong("attributes and types as text are not read"));
         }

@@ -3,14 +3,16 @@
 use crate::attribute::Attribute;
 use crate::element::ElementType;
 use crate::program::{Function, Operation, Port, Program, frame};
-use crate::types::{TensorType, Type};
+use crate::types::{Layout, Memory, TensorType, Type};
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 /// Elements of a constant that are spelled out; of more, the first ones.
 const SPELLED: usize = 16;
 
 /// The text of a program, or of its function of this name alone. Values are numbered as the file
-/// numbers them; bodies, which say the same as the operation's name, are left out.
+/// numbers them; bodies, which say the same as the operation's name, are left out. Constants of which not all is spelled out
+/// have the first 8 bytes of their SHA-256.
 pub fn text(program: &Program, function: Option<&str>) -> String {
     let mut text = format!("version {}\n", program.version);
     let wanted = |one: &&Function| function.is_none_or(|name| one.name == name);
@@ -41,7 +43,27 @@ fn write_function(text: &mut String, program: &Program, function: &Function) {
 fn port_text(port: &Port) -> String {
     let name =
         port.name.as_deref().map_or_else(|| "unnamed".to_owned(), |name| format!("{name:?}"));
-    format!("{name} : {}", port.kind)
+    let state = match &port.state {
+        Some(state) if port.name.as_ref() != Some(state) => format!(" of state {state:?}"),
+        _ => String::new(),
+    };
+    format!("{name}{state} : {}", kind_text(&port.kind))
+}
+
+/// A type with its layout, which the shorter name of a type leaves out.
+fn kind_text(kind: &Type) -> String {
+    let (Type::Tensor(TensorType { layout: Some(layout), .. })
+    | Type::State(TensorType { layout: Some(layout), .. })) = kind
+    else {
+        return kind.to_string();
+    };
+    let Layout { alignments, interleave, memory } = layout;
+    let memory = match memory {
+        Memory::IoSurface => "IOSurface",
+        Memory::Metal => "MTLBuffer",
+        Memory::Heap => "heap",
+    };
+    format!("{kind} in {memory}, alignments {alignments:?}, interleave {interleave:?}")
 }
 
 /// An operation whose first result has this number.
@@ -70,7 +92,7 @@ fn operation_text(program: &Program, operation: &Operation, first: usize) -> Str
             (other, _) => write!(text, " {other:?}"),
         };
     }
-    let kinds: Vec<String> = operation.results.iter().map(Type::to_string).collect();
+    let kinds: Vec<String> = operation.results.iter().map(kind_text).collect();
     if !kinds.is_empty() {
         let _ = write!(text, " : {}", kinds.join(", "));
     }
@@ -83,16 +105,24 @@ fn operation_text(program: &Program, operation: &Operation, first: usize) -> Str
 fn constant_text(kind: &TensorType, splat: bool, bytes: &[u8]) -> String {
     let width = usize::try_from(kind.element.bits()).unwrap_or(0) / 8;
     if width == 0 {
-        return format!("{} packed bytes", bytes.len());
+        return format!("{} packed bytes {}", bytes.len(), hash(bytes));
     }
     let elements: Vec<String> =
         bytes.chunks(width).take(SPELLED).map(|bytes| element_text(kind.element, bytes)).collect();
-    let cut = if bytes.len() / width > SPELLED { ", …" } else { "" };
+    let cut = match bytes.len() / width > SPELLED {
+        true => format!(", …] {}", hash(bytes)),
+        false => "]".to_owned(),
+    };
     match (splat, kind.shape.is_empty()) {
         (true, false) => format!("all {}", elements.join("")),
         (_, true) => elements.join(""),
-        (false, false) => format!("[{}{cut}]", elements.join(", ")),
+        (false, false) => format!("[{}{cut}", elements.join(", ")),
     }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash[..8].iter().fold("sha256 ".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn element_text(element: ElementType, bytes: &[u8]) -> String {

@@ -234,6 +234,10 @@ fn check_type(kind: &Type, place: &str) -> Result {
     if let Some(size) = tensor.shape.iter().find(|s| **s < 0 && **s != crate::DYNAMIC) {
         return wrong(place, format!("a size is {size}"));
     }
+    let known = tensor.shape.iter().all(|size| *size != crate::DYNAMIC);
+    if known && tensor.byte_size().is_none() {
+        return wrong(place, format!("{tensor} has more bytes than can be counted"));
+    }
     let Some(layout) = &tensor.layout else { return Ok(()) };
     let rank = tensor.shape.len();
     let fits = layout.alignments.len() == rank + 1

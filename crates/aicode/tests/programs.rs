@@ -5,6 +5,7 @@ use anemll_aicode::{
     Attribute, Blob, ElementType, Function, Layout, Memory, Port, Program, TensorType, Type, Value,
     block, needed_version, verify,
 };
+use anemll_mlirbc::{Document, Encoded};
 use std::path::Path;
 
 const HALF: ElementType = ElementType::Float16;
@@ -164,11 +165,97 @@ fn what_loaders_crash_on_is_refused() {
         }
     });
     assert!(error.contains("the layout of tensor<2x8xf16> does not fit"), "{error}");
+    let error = refused(|p| p.functions[0].inputs[1].kind = half(&[1 << 40, 1 << 40]).into());
+    assert!(error.contains("has more bytes than can be counted"), "{error}");
     let error = refused(|p| {
         let short = Attribute::Dense { splat: false, bytes: vec![0; 3] };
         p.functions[0].body.operations[2].properties = vec![Some(short)];
     });
     assert!(error.contains("takes 128 bytes, but has 3"), "{error}");
+}
+
+/// Why the program is refused after a change of its file.
+fn damaged(change: impl FnOnce(&mut Document)) -> String {
+    let folder = tempfile::tempdir().expect("it can be written and read");
+    write(folder.path(), &program()).expect("it can be written and read");
+    let path = folder.path().join("x.aimodel");
+    let bytes = std::fs::read(path.join("main.mlirb")).expect("it can be written and read");
+    let mut document = anemll_mlirbc::read(bytes.as_slice()).expect("it can be written and read");
+    change(&mut document);
+    let mut output = Vec::new();
+    let blob = |_: usize, output: &mut dyn std::io::Write| output.write_all(&[7; 128]);
+    anemll_mlirbc::write(&document, blob, &mut output).expect("it can be written and read");
+    std::fs::write(path.join("main.mlirb"), output).expect("it can be written and read");
+    Asset::open(&path).expect_err("it is refused").to_string()
+}
+
+/// The place of the first record of a code that has more than `length` bytes.
+fn first(list: &[Encoded], code: u8, length: usize) -> usize {
+    let fits = |entry: &Encoded| entry.bytes[0] == code && entry.bytes.len() > length;
+    list.iter().position(fits).expect("there is one")
+}
+
+/// A number below 128 as the format has it.
+fn varint(value: usize) -> u8 {
+    u8::try_from(value << 1 | 1).expect("it is small")
+}
+
+#[test]
+fn attributes_and_types_that_hold_themselves_are_refused() {
+    const ARRAY: u8 = 0x0b;
+    let circle = "perhaps one holds itself";
+    let error = damaged(|document| {
+        let array = first(&document.attributes, ARRAY, 2);
+        document.attributes[array].bytes = vec![ARRAY, varint(1), varint(array)];
+    });
+    assert!(error.contains(circle), "{error}");
+    // A state of itself; a function that takes itself; a tensor whose elements are it.
+    for code in [0x3f, 0x3d, 0x05_u8] {
+        let error = damaged(|document| {
+            let kind = first(&document.types, code, 1);
+            document.types[kind].bytes = match code {
+                0x3f => vec![code, varint(kind)],
+                0x3d => vec![code, varint(0), varint(1), varint(kind)],
+                _ => vec![code, varint(1), varint(2), varint(kind)],
+            };
+        });
+        assert!(error.contains(circle), "{code}: {error}");
+    }
+    // None holds itself, but each holds the one before it twice.
+    let error = damaged(|document| {
+        let array = first(&document.attributes, ARRAY, 2);
+        let before = document.attributes.len();
+        document
+            .attributes
+            .push(Encoded { bytes: vec![ARRAY, varint(0)], ..document.attributes[array].clone() });
+        for last in before..before + 30 {
+            let bytes = vec![ARRAY, varint(2), varint(last), varint(last)];
+            document.attributes.push(Encoded { bytes, ..document.attributes[array].clone() });
+        }
+        document.attributes[array].bytes = vec![ARRAY, varint(1), varint(before + 30)];
+    });
+    assert!(error.contains("name each other so often"), "{error}");
+    let error = damaged(|document| {
+        let array = first(&document.attributes, ARRAY, 2);
+        document.attributes[array].bytes = vec![ARRAY, varint(1), varint(127)];
+    });
+    assert!(error.contains("attribute or type 127 is named, but there are"), "{error}");
+}
+
+#[test]
+fn other_dialects_and_encodings_are_refused() {
+    let error = damaged(|document| document.dialects[0].version = Some(vec![varint(3)]));
+    assert!(
+        error.contains("the dialect's encoding is 3; 2 is the one that can be read"),
+        "{error}"
+    );
+    let error = damaged(|document| document.dialects[0].version = None);
+    assert!(error.contains("the dialect's encoding is none"), "{error}");
+    let error = damaged(|document| {
+        let name = document.dialects[0].name as usize;
+        document.strings[name] = "coreai".to_owned();
+    });
+    assert!(error.contains("in the dialect `coreai`; assets are of `aicode`"), "{error}");
 }
 
 #[test]

@@ -104,7 +104,10 @@ impl<'a> Reader<'a> {
     pub fn bytes(&mut self, count: u64) -> Result<&'a [u8]> {
         let taken = usize::try_from(count).ok().filter(|count| *count <= self.left());
         let Some(count) = taken else {
-            return Err(self.error(format!("{count} bytes are wanted, {} are left", self.left())));
+            return Err(self.error(format!(
+                "the data end too early: of {count} bytes there are {}",
+                self.left()
+            )));
         };
         let taken = &self.bytes[self.place..self.place + count];
         self.place += count;
@@ -272,7 +275,7 @@ mod tests {
         let mut reader = Reader::new(&[0x02], 100);
         assert_eq!(
             reader.varint().unwrap_err().to_string(),
-            "at byte 101: 1 bytes are wanted, 0 are left"
+            "at byte 101: the data end too early: of 1 bytes there are 0"
         );
         let error = Reader::new(&[0xff, 1], 0).count().unwrap_err();
         assert_eq!(error.to_string(), "at byte 1: 127 entries are announced, 1 bytes are left");

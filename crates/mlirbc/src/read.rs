@@ -264,6 +264,29 @@ fn properties(section: &Section) -> Result<Vec<Vec<u8>>> {
     Ok(properties)
 }
 
+/// Length and place of the data of a blob whose record has these bounds.
+fn blob(source: &(impl Source + ?Sized), place: u64, after: u64, key: &str) -> Result<(u64, u64)> {
+    let head = piece(source, after, place, MAXIMUM_HEADER)?;
+    let mut head = Reader::new(&head, place);
+    let mut lengths = || Ok((alignment(&mut head)?, head.varint()?));
+    let (alignment, length) = lengths().map_err(|error| match error {
+        Error::Malformed { offset, message } => {
+            Error::Malformed { offset, message: format!("blob {key:?}: {message}") }
+        }
+        other => other,
+    })?;
+    let offset = head.offset().checked_next_multiple_of(alignment);
+    match offset.filter(|offset| offset.checked_add(length) == Some(after)) {
+        Some(offset) => Ok((length, offset)),
+        None => {
+            let left = after.saturating_sub(offset.unwrap_or(after));
+            Err(head.error(format!(
+                "blob {key:?} says that it has {length} bytes; the table of blobs gives it {left}"
+            )))
+        }
+    }
+}
+
 fn resources(
     source: &(impl Source + ?Sized),
     lengths: &Section,
@@ -286,19 +309,13 @@ fn resources(
             if reader.byte()? != BLOB {
                 return Err(reader.error("a resource is not a blob"));
             }
-            let after =
-                place.checked_add(length).filter(|after| *after <= end).ok_or_else(|| {
-                    reader.error(format!("a blob of {length} bytes does not fit its section"))
-                })?;
-            let head = piece(source, after, place, MAXIMUM_HEADER)?;
-            let mut head = Reader::new(&head, place);
-            let alignment = alignment(&mut head)?;
-            let length = head.varint()?;
-            let offset = head.offset().checked_next_multiple_of(alignment);
-            let offset = offset.filter(|offset| offset.checked_add(length) == Some(after));
-            let offset = offset.ok_or_else(|| {
-                head.error(format!("a blob says that it has {length} bytes, which it has not"))
+            let after = place.checked_add(length).filter(|after| *after <= end);
+            let after = after.ok_or_else(|| {
+                let left = end - place;
+                let key = &strings[key as usize];
+                reader.error(format!("blob {key:?} takes {length} bytes, but only {left} are left"))
             })?;
+            let (length, offset) = blob(source, place, after, &strings[key as usize])?;
             resources.push(Resource { dialect, key, length, offset });
             place = after;
         }

@@ -160,10 +160,66 @@ fn refusals_say_why() {
     assert_eq!(error.to_string(), "string 0 holds a NUL");
 }
 
+/// Where the first blob's data stand in the file, and where its length stands in the table of blobs and in front of it.
+fn lengths_of_the_first_blob(bytes: &[u8]) -> [usize; 2] {
+    let start = read(bytes).expect("it is there").resources[0].offset as usize;
+    // In the table: a key, the length of the whole record, and that it is a blob.
+    let record = bytes[..start].iter().rposition(|byte| *byte == 0x0b).expect("it is there");
+    let all = start + 5 - (record - 1);
+    let entry = [7, (all << 1 | 1) as u8, 0];
+    let table = bytes[..start].windows(3).rposition(|window| window == entry).expect("it is there");
+    [table + 1, record]
+}
+
+#[test]
+fn lengths_of_blobs_that_lie_are_told_by_key() {
+    let bytes = written(&document());
+    let [table, record] = lengths_of_the_first_blob(&bytes);
+    let refused = |place: usize, length: u8| {
+        let mut changed = bytes.clone();
+        changed[place] = length;
+        read(changed.as_slice()).unwrap_err().to_string()
+    };
+    for (place, length, reason) in [
+        (record, 0x09, "blob \"key\" says that it has 4 bytes; the table of blobs gives it 5"),
+        (record, 0x0d, "blob \"key\" says that it has 6 bytes; the table of blobs gives it 5"),
+        (record, 0xff, "blob \"key\" says that it has 127 bytes; the table of blobs gives it 5"),
+        (table, 0x01, "blob \"key\": the data end too early"),
+        (
+            table,
+            bytes[table] - 2,
+            "blob \"key\" says that it has 5 bytes; the table of blobs gives it 4",
+        ),
+        (
+            table,
+            bytes[table] + 2,
+            "blob \"key\" says that it has 5 bytes; the table of blobs gives it 6",
+        ),
+        (table, 0xff, "blob \"key\" takes 127 bytes, but only"),
+    ] {
+        let error = refused(place, length);
+        assert!(error.contains(reason), "{error}, not {reason}");
+    }
+}
+
+#[test]
+fn strings_that_are_no_text_are_refused() {
+    let bytes = written(&document());
+    let place = bytes.windows(6).position(|window| window == b"second").unwrap();
+    let refused = |place: usize, byte: u8| {
+        let mut changed = bytes.clone();
+        changed[place] = byte;
+        read(changed.as_slice()).unwrap_err().to_string()
+    };
+    assert!(refused(place, 0xff).contains("a string is not UTF-8"), "{}", refused(place, 0xff));
+    let error = refused(place + 6, b'x');
+    assert!(error.contains("a string does not end in NUL"), "{error}");
+}
+
 #[test]
 fn regions_nest_only_so_deep() {
     let mut operation = Operation::default();
-    for _ in 0..2000 {
+    for _ in 0..10_000 {
         let block = Block { arguments: Vec::new(), operations: vec![operation] };
         let regions = vec![Region::isolated(block)];
         operation = Operation { regions, ..Operation::default() };
@@ -171,7 +227,7 @@ fn regions_nest_only_so_deep() {
     let mut deep = document();
     deep.body.operations = vec![operation];
     // Writing such a tree recurses as well, so that it is given the room.
-    let bytes = std::thread::Builder::new().stack_size(64 << 20);
+    let bytes = std::thread::Builder::new().stack_size(256 << 20);
     let bytes = bytes.spawn(move || {
         let bytes = written(&deep);
         // Dropping it does, too.

@@ -108,6 +108,14 @@ fn program(root: &Path, built: &Artifacts) -> Command {
     command
 }
 
+/// A script of the witness, which asks the program what is meant by an asset.
+fn script(root: &Path, built: &Artifacts, python: &Path, name: &str) -> Command {
+    let mut command = Command::new(python);
+    command.current_dir(root).arg(root.join("tests").join("witness").join(name));
+    command.env("ANEMLL_PROGRAM", &built.host);
+    command
+}
+
 /// Every family, decoded token by token, and some whose packages became one asset.
 fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path, part: Part) -> Result<()> {
     let (whole, joined) = match part {
@@ -117,8 +125,7 @@ fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path, part: Pa
     let whole = whole.iter().map(|model| (*model, None));
     let joined = joined.iter().map(|(model, chunks)| (*model, Some(*chunks)));
     let tests = root.join("tests");
-    let mut witness = Command::new(python);
-    witness.current_dir(root).arg(tests.join("witness").join("coreai_witness.py"));
+    let mut witness = script(root, built, python, "coreai_witness.py");
     for (model, chunks) in whole.chain(joined) {
         let directory = tests.join("models").join(model);
         let name = model.rsplit('/').next().unwrap_or(model);
@@ -143,8 +150,7 @@ fn models(root: &Path, output: &Path, built: &Artifacts, python: &Path, part: Pa
 /// Bundles, used as Apple's apps use them.
 fn bundles(root: &Path, output: &Path, built: &Artifacts, python: &Path) -> Result<()> {
     let tests = root.join("tests");
-    let mut witness = Command::new(python);
-    witness.current_dir(root).arg(tests.join("witness").join("coreai_bundle.py"));
+    let mut witness = script(root, built, python, "coreai_bundle.py");
     for (model, contexts) in BUNDLES {
         let made = output.join(format!("{model}-{contexts}"));
         let directory = tests.join("models").join(model);
@@ -199,10 +205,9 @@ fn forms(
     built: &Artifacts,
     [coremltools, python]: [&Path; 2],
 ) -> Result<()> {
-    let script = root.join("tests").join("witness").join("coreai_forms.py");
     let part = |python: &Path, part: &str| {
-        let mut command = Command::new(python);
-        command.current_dir(root).arg(&script).arg(part).arg(output);
+        let mut command = script(root, built, python, "coreai_forms.py");
+        command.arg(part).arg(output);
         command
     };
     run_command(&mut part(coremltools, "make"))?;

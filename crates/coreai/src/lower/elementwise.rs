@@ -100,23 +100,38 @@ impl<'a> Lowering<'a, '_> {
                 let above = self.builder.binary("maximum", x, low, element);
                 self.builder.binary("minimum", above, high, element)
             }
-            "softplus" => {
-                // max(x, 0) + ln(1 + exp(-|x|)), which does not overflow.
-                let size = self.builder.unary("primitive.abs_v1", x);
-                let (zero, one) = (self.number(element, 0.0)?, self.number(element, 1.0)?);
-                let power = self.builder.binary("sub", zero, size, element);
-                let power = self.builder.unary("primitive.exp_v1", power);
-                let sum = self.builder.binary("add", one, power, element);
-                let rest = self.builder.unary("primitive.log_v1", sum);
-                let positive = self.builder.binary("maximum", x, zero, element);
-                self.builder.binary("add", positive, rest, element)
-            }
+            "softplus" => self.softplus(x)?,
             _ => match self.text(job, "mode", "EXACT")?.as_str() {
                 "EXACT" => self.builder.gelu(x, false),
                 "TANH_APPROXIMATION" => self.builder.gelu(x, true),
                 mode => return Err(format!("Core AI has no mode {mode}").into()),
             },
         }))
+    }
+
+    /// `ln(1 + exp(x))` as `max(x, 0) + ln(1 + e)` of `e = exp(-|x|)`, which does not overflow.
+    ///
+    /// `1 + e` would lose a small `e`. So the logarithm is the series of `2 artanh(z)` of `z = e / (2 + e)`, which is at most a
+    /// third: each term is a ninth of the one before it.
+    fn softplus(&mut self, x: Value) -> Lowered {
+        let element = self.builder.tensor(x).element;
+        let terms: u8 = if element == ElementType::Float16 { 4 } else { 8 };
+        let (zero, two) = (self.number(element, 0.0)?, self.number(element, 2.0)?);
+        let size = self.builder.unary("primitive.abs_v1", x);
+        let power = self.builder.binary("sub", zero, size, element);
+        let power = self.builder.unary("primitive.exp_v1", power);
+        let divisor = self.builder.binary("add", two, power, element);
+        let z = self.builder.binary("divide", power, divisor, element);
+        let square = self.builder.binary("mul", z, z, element);
+        let mut sum = self.number(element, 2.0 / f64::from(2 * terms - 1))?;
+        for term in (1..terms).rev() {
+            let coefficient = self.number(element, 2.0 / f64::from(2 * term - 1))?;
+            let product = self.builder.binary("mul", square, sum, element);
+            sum = self.builder.binary("add", product, coefficient, element);
+        }
+        let logarithm = self.builder.binary("mul", z, sum, element);
+        let positive = self.builder.binary("maximum", x, zero, element);
+        Ok(self.builder.binary("add", positive, logarithm, element))
     }
 
     /// A float of a parameter.

@@ -123,8 +123,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String> {
 
 /// Whether a path is meant to be an asset: by its ending, or by what is in the folder.
 pub fn is_at(path: &Path) -> bool {
-    let named = path.extension().is_some_and(|extension| extension == EXTENSION);
-    (named && !path.is_file()) || path.join(PROGRAM).is_file()
+    path.extension().is_some_and(|extension| extension == EXTENSION) || path.join(PROGRAM).is_file()
 }
 
 /// Opens an asset, of which a function may be asked for by name.
