@@ -6,7 +6,8 @@ The text calibration/text.txt is cut into windows of at most CONTEXT tokens that
 with the tokens which the tokenizer puts before a text. A hook before every Linear sees its input. The golden file
 calibration/MODEL.safetensors has for each weight, under its name in the model's files, the mean of the square of each
 input over all tokens of all windows, float32 [in]; and under `products.NAME`, for one weight, the mean of the
-product of every two inputs, float32 [in, in]. The metadata has the number of `tokens`.
+product of every two inputs, float32 [in, in]. The metadata has the number of `tokens`. Tokens have the weights that
+docs/reference/statistics.md names; a window is no longer than what an evaluation runs at once, so that both are one.
 """
 
 import argparse
@@ -25,6 +26,19 @@ CONTEXT = 96  # two windows, the last one not full
 PRODUCTS = ["model.layers.2.mlp.gate_proj.weight"]
 
 
+def token_weights(name: str, attentions, sizes: dict[str, torch.Tensor], count: int) -> torch.Tensor:
+    """How much each token counts among the inputs of a Linear."""
+    if name == "lm_head":
+        return torch.ones(count, dtype=torch.float64)
+    layer, part = int(name.split(".")[2]), name.split(".")[-1]
+    if part in ("k_proj", "v_proj"):
+        return attentions[layer][0].double().pow(2).sum((0, 1)).sqrt()
+    following = f"model.layers.{layer + 1}.input_layernorm"
+    norm = f"model.layers.{layer}.post_attention_layernorm" if part in ("q_proj", "o_proj") else following
+    size = sizes.get(norm, sizes["model.norm"])
+    return (size.median() / size).clamp(max=1)
+
+
 def measure(directory: pathlib.Path, text: str) -> tuple[dict[str, torch.Tensor], int]:
     """The golden file's tensors for one model and text, and the number of tokens."""
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
@@ -33,24 +47,30 @@ def measure(directory: pathlib.Path, text: str) -> tuple[dict[str, torch.Tensor]
     model = reference_logits.load_model(directory)
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     sums: dict[str, torch.Tensor] = {}
+    inputs: dict[str, torch.Tensor] = {}
+    sizes: dict[str, torch.Tensor] = {}
 
-    def hook(name: str):
-        def see(_module, arguments):
-            rows = arguments[0].reshape(-1, arguments[0].shape[-1]).double()
-            sums[name] = sums.get(name, 0) + rows.T @ rows
+    def see_input(name: str):
+        return lambda _module, arguments: inputs.__setitem__(name, arguments[0][0].double())
 
-        return see
+    def see_size(name: str):
+        return lambda _module, arguments: sizes.__setitem__(name, arguments[0][0].double().pow(2).mean(1).sqrt())
 
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
-            weight = "model.embed_tokens.weight" if tied and name == "lm_head" else f"{name}.weight"
-            module.register_forward_pre_hook(hook(weight))
+            module.register_forward_pre_hook(see_input(name))
+        elif name.endswith("layernorm") or name == "model.norm":
+            module.register_forward_pre_hook(see_size(name))
     room = CONTEXT - len(lead)
     count = 0
     for start in range(0, len(tokens), room):
         window = torch.tensor([lead + tokens[start : start + room]])
         with torch.no_grad():
-            model(window, use_cache=False)
+            attentions = model(window, use_cache=False, output_attentions=True).attentions
+        for name, rows in inputs.items():
+            weights = token_weights(name, attentions, sizes, len(rows))
+            weight = "model.embed_tokens.weight" if tied and name == "lm_head" else f"{name}.weight"
+            sums[weight] = sums.get(weight, 0) + (rows * (weights / weights.mean())[:, None]).T @ rows
         count += window.shape[1]
     found = {name: torch.diagonal(total / count).float().contiguous() for name, total in sums.items()}
     found |= {f"products.{name}": (sums[name] / count).float() for name in PRODUCTS}

@@ -126,9 +126,9 @@ fn weights_with_one_input_share_its_statistics() {
     let own = |name: &str| format!("model.layers.0.self_attn.{name}_proj.weight");
     let first = own("k");
     assert!(tensors.contains_key(&first));
-    for other in ["q", "v"] {
-        assert_eq!(said["same"][own(other)], first.as_str());
-    }
+    assert_eq!(said["same"][own("v")], first.as_str());
+    // Queries have the same input, whose tokens count otherwise.
+    assert!(tensors.contains_key(&own("q")) && tensors[&own("q")] != tensors[&first]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -209,7 +209,7 @@ fn products_that_do_not_fit_are_the_same_in_several_passes() {
     let place = |name: &str| folder.path().join(name);
     let whole = request(place("whole.safetensors"), Kind::Products);
     let tokens = calibrate(&whole, &plugins, &host, &|_| {}).unwrap().provenance.tokens;
-    // Four layers of float32 sums over 3 times 128 and once 352 inputs, and the head's.
+    // Four layers of float32 sums over 4 times 128 and once 352 inputs, and the head's.
     let parts = CalibrateRequest {
         memory: Some(1_000_000),
         ..request(place("parts.safetensors"), Kind::Products)
@@ -231,7 +231,7 @@ fn products_that_do_not_fit_are_the_same_in_several_passes() {
     assert!(catch_unwind(AssertUnwindSafe(|| run(650))).is_err());
     assert!(place("parts.safetensors.partial-2").exists() && !parts.output.exists());
     let told = note.borrow().clone();
-    assert!(told.contains("take 2.83 MB, more than the 1.00 MB of memory"), "{told}");
+    assert!(told.contains("take 3.10 MB, more than the 1.00 MB of memory"), "{told}");
     assert!(told.contains("the text is run 4 times"), "{told}");
     run(u64::MAX).unwrap();
     assert!(first.get().unwrap() > 400 + 192, "it begins behind what was done: {first:?}");

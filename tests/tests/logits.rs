@@ -104,6 +104,7 @@ const FOUND_IN_ALL: &[&str] = &["ANE-010", "ANE-016", "ANE-017", "ANE-025", "ANE
 /// The worst that was measured of a model, over layouts and paths, and what the lint says of its packages.
 struct Worst {
     cosine: f64,
+    relative_l2: f64,
     kl: f64,
     top1: f64,
     rules: BTreeSet<String>,
@@ -111,13 +112,14 @@ struct Worst {
 
 impl Default for Worst {
     fn default() -> Self {
-        Self { cosine: 1.0, kl: 0.0, top1: 1.0, rules: BTreeSet::new() }
+        Self { cosine: 1.0, relative_l2: 0.0, kl: 0.0, top1: 1.0, rules: BTreeSet::new() }
     }
 }
 
 impl Worst {
     fn add(&mut self, result: &Evaluation) {
         self.cosine = self.cosine.min(result.cosine_min);
+        self.relative_l2 = self.relative_l2.max(result.relative_l2_max);
         self.kl = self.kl.max(result.kl_mean);
         self.top1 = self.top1.min(result.top1_agreement);
     }
@@ -158,6 +160,7 @@ impl Worst {
                 Cell::Text(format!("`{kind}`")),
                 Cell::Text(if newer { "5.24.0" } else { "4.57.1" }.to_owned()),
                 Cell::Near(self.cosine),
+                Cell::Error(self.relative_l2),
                 Cell::Error(self.kl),
                 Cell::Share(self.top1),
                 Cell::Text(rules.join(", ")),

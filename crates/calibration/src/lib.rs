@@ -31,4 +31,4 @@ pub use passes::{kept, needed, passes};
 pub use run::{CHECKPOINT, Calibration, Progress, calibrate};
 pub use statistics::Statistics;
 pub use sweep::{Sweep, SweepRow};
-pub use taps::{Taps, WeightNames};
+pub use taps::{Counting, Taps, WeightNames};

@@ -20,6 +20,15 @@ pub struct Taps {
     values: BTreeMap<String, Tap>,
 }
 
+/// How tokens count in sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// All alike.
+    Evenly,
+    /// By what becomes of errors in what is made of them, as [`Collector`](crate::Collector) says.
+    ByEffect,
+}
+
 /// How much the errors of a token's products count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Weight {
@@ -67,14 +76,18 @@ pub(crate) enum InputAxis {
 
 impl Taps {
     /// The inputs of the matrices in these functions of packages. `weights` has the constants that
-    /// are weights of the model.
+    /// are weights of the model, and `counting` says how much tokens count.
     ///
     /// # Errors
     /// A package that cannot be read.
-    pub fn new(functions: &[(PathBuf, String)], weights: &WeightNames) -> Result<Self> {
+    pub fn new(
+        functions: &[(PathBuf, String)],
+        weights: &WeightNames,
+        counting: Counting,
+    ) -> Result<Self> {
         let mut taps = Self::default();
         each_block(functions, |path, function, block| {
-            let found = taps.add_block(block, weights);
+            let found = taps.add_block(block, weights, counting);
             // Sums are kept by name: those of two values would be mixed up.
             let mut known = taps.by_function.values().flatten();
             if let Some(name) = known.find(|name| found.contains(name)) {
@@ -92,7 +105,12 @@ impl Taps {
     }
 
     /// Adds the inputs of a block's matrices, and gives their names.
-    fn add_block(&mut self, block: &mil::Block, weights: &WeightNames) -> Vec<String> {
+    fn add_block(
+        &mut self,
+        block: &mil::Block,
+        weights: &WeightNames,
+        counting: Counting,
+    ) -> Vec<String> {
         let shapes: BTreeMap<&str, Vec<u64>> = block
             .operations
             .iter()
@@ -120,7 +138,11 @@ impl Taps {
                 continue;
             }
             let inputs = shape.get(1).map_or(0, |size| *size as usize);
-            let (name, weight) = match (flow.attention_to(at), flow.residual_after(at)) {
+            let effects = match counting {
+                Counting::Evenly => (None, None),
+                Counting::ByEffect => (flow.attention_to(at), flow.residual_after(at)),
+            };
+            let (name, weight) = match effects {
                 // What attention looks at counts by itself, even where other weights have the same input.
                 (Some(attention), _) => {
                     (format!("{value} {LOOKED_AT}"), Weight::Attention(attention.to_owned()))

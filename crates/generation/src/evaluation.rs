@@ -38,6 +38,8 @@ pub struct Position {
     pub position: u64,
     /// Cosine between the logit vectors.
     pub cosine: f64,
+    /// Length of the difference of the logit vectors, as a share of that of the reference.
+    pub relative_l2: f64,
     /// Largest absolute difference of two logits.
     pub max_abs_error: f64,
     /// Kullback-Leibler divergence from the reference distribution, in nats.
@@ -57,6 +59,8 @@ pub struct Evaluation {
     pub cosine_min: f64,
     /// Mean cosine.
     pub cosine_mean: f64,
+    /// Largest relative error of a logit vector.
+    pub relative_l2_max: f64,
     /// Largest absolute difference of two logits.
     pub max_abs_error: f64,
     /// Mean Kullback-Leibler divergence, in nats.
@@ -194,7 +198,7 @@ pub fn measure(
     let total = logsumexp(ours);
     let (mut dot, mut norm_ours, mut norm_reference) = (0.0, 0.0, 0.0);
     let (mut kl, mut mass_ours, mut mass_reference) = (0.0, 0.0, 0.0);
-    let mut max_abs_error: f64 = 0.0;
+    let (mut max_abs_error, mut squared_error): (f64, f64) = (0.0, 0.0);
     for (index, theirs) in indices.clone().zip(reference) {
         let mine = f64::from(ours[index as usize]);
         let theirs = f64::from(*theirs);
@@ -202,6 +206,7 @@ pub fn measure(
         norm_ours += mine * mine;
         norm_reference += theirs * theirs;
         max_abs_error = max_abs_error.max((mine - theirs).abs());
+        squared_error += (mine - theirs) * (mine - theirs);
         let (log_p, log_q) = (theirs - reference_total, mine - total);
         kl += log_p.exp() * (log_p - log_q);
         mass_reference += log_p.exp();
@@ -229,6 +234,11 @@ pub fn measure(
             1.0
         } else {
             dot / norm
+        }),
+        relative_l2: unless_broken(if squared_error == 0.0 {
+            0.0
+        } else {
+            (squared_error / norm_reference).sqrt()
         }),
         max_abs_error: unless_broken(max_abs_error),
         // Rounding can give a sum below zero.
@@ -262,6 +272,7 @@ pub fn summarize(per_position: Vec<Position>) -> Result<Evaluation> {
         positions: per_position.len() as u64,
         cosine_min: extreme(|position| position.cosine, false).unwrap_or(f64::NAN),
         cosine_mean: mean(|position| position.cosine),
+        relative_l2_max: extreme(|position| position.relative_l2, true).unwrap_or(f64::NAN),
         max_abs_error: extreme(|position| position.max_abs_error, true).unwrap_or(f64::NAN),
         kl_mean: mean(|position| position.kl),
         top1_agreement: mean(|position| if position.top1 || position.tie { 1.0 } else { 0.0 }),

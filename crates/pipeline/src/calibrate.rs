@@ -5,8 +5,8 @@ use crate::model_files::TOKENIZER;
 use crate::original::{Original, OriginalRequest};
 use crate::plugins::Plugins;
 use anemll_calibration::{
-    Calibration, Corpus, Judge, Kind, Piece, Progress, Provenance, Taps, calibrate as run, kept,
-    needed, passes, refuse_unwritable,
+    Calibration, Corpus, Counting, Judge, Kind, Piece, Progress, Provenance, Taps,
+    calibrate as run, kept, needed, passes, refuse_unwritable,
 };
 use anemll_codes as codes;
 use anemll_generation::chat_template;
@@ -99,7 +99,7 @@ pub fn calibrate(
         anemll_generation::perplexity::check_vocabulary(&original.engine, window)?;
     }
     let judge = judge(&mut original.engine, &held_out, show)?;
-    let taps = original.taps()?;
+    let taps = original.taps(Counting::ByEffect)?;
     let memory = memory(request.memory);
     let kind = kind(request, &taps, memory, show)?;
     let started = std::time::Instant::now();

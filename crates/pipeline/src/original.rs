@@ -9,7 +9,7 @@ use crate::plugins::Plugins;
 use crate::quantizer_choice::QuantizerChoice;
 use crate::request::ConvertRequest;
 use crate::scratch;
-use anemll_calibration::{Taps, WeightNames};
+use anemll_calibration::{Counting, Taps, WeightNames};
 use anemll_codes as codes;
 use anemll_conversion::{Conversion, META};
 use anemll_generation::engine::Engine;
@@ -97,11 +97,11 @@ impl Original {
         Ok(Self { engine, source_sha256, weights, _folder: folder })
     }
 
-    /// The inputs of its matrices.
+    /// The inputs of its matrices, and how much tokens count.
     ///
     /// # Errors
     /// A package cannot be read.
-    pub fn taps(&self) -> Result<Taps> {
-        Taps::new(&self.engine.evaluation_functions(), &self.weights)
+    pub fn taps(&self, counting: Counting) -> Result<Taps> {
+        Taps::new(&self.engine.evaluation_functions(), &self.weights, counting)
     }
 }

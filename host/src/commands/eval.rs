@@ -289,11 +289,12 @@ fn compare_with_reference(
         return super::print_json(&evaluation);
     }
     super::print(&format!(
-        "positions        {}\ncosine           smallest {:.7}, mean {:.7}\nlargest error    {:.5}\n\
+        "positions        {}\ncosine           smallest {:.7}, mean {:.7}\nrelative error   largest {:.3} %\nlargest error    {:.5}\n\
          mean KL          {:.3e}\ntop-1 agreement  {:.2} %\n",
         evaluation.positions,
         evaluation.cosine_min,
         evaluation.cosine_mean,
+        evaluation.relative_l2_max * 100.0,
         evaluation.max_abs_error,
         evaluation.kl_mean,
         evaluation.top1_agreement * 100.0

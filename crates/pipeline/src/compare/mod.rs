@@ -19,7 +19,7 @@ use crate::quantizer_choice::QuantizerChoice;
 use crate::request::ConvertRequest;
 use crate::scratch;
 use crate::statistics::Statistics;
-use anemll_calibration::{CHECKPOINT, Calibration, Comparison, Kind, Progress};
+use anemll_calibration::{CHECKPOINT, Calibration, Comparison, Counting, Kind, Progress};
 use anemll_codes as codes;
 use anemll_conversion::{Conversion, REPORT};
 use anemll_generation::distance::by_position;
@@ -142,7 +142,7 @@ pub fn compare(
     };
 
     let statistics = folder.path().join("inputs.safetensors");
-    let taps = original.taps()?;
+    let taps = original.taps(Counting::Evenly)?;
     let memory = calibrate::memory(request.memory);
     let products = Products { taps: &taps, memory, output: &statistics };
     let refused = products.refused(show);

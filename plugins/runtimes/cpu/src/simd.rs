@@ -96,6 +96,35 @@ pub(crate) fn rows_times_vector(rows: &[f16], vector: &[f32], output: &mut [f32]
     }
 }
 
+/// As [`rows_times_vector`] for each of some vectors of one length: the products of a row side by side,
+/// each with the bits that it has alone.
+pub(crate) fn rows_times_vectors(rows: &[f16], vectors: &[&[f32]], output: &mut [f32]) {
+    let (count, width) = (vectors.len(), vectors.first().map_or(0, |vector| vector.len()));
+    assert!(vectors.iter().all(|vector| vector.len() == width), "vectors of one length");
+    if let [vector] = vectors {
+        return rows_times_vector(rows, vector, output);
+    }
+    if count == 0 || width == 0 {
+        output.fill(0.0);
+        return;
+    }
+    assert_eq!(rows.len() * count, width * output.len(), "one row per product of a vector");
+    for (row, output) in rows.chunks_exact(width).zip(output.chunks_exact_mut(count)) {
+        for (vectors, output) in vectors.chunks(4).zip(output.chunks_mut(4)) {
+            #[cfg(target_arch = "x86_64")]
+            if let ([a, b, c, d], true) = (vectors, has_avx2()) {
+                // SAFETY: the processor has the features; the row and the vectors have one length.
+                #[allow(unsafe_code)]
+                output.copy_from_slice(&unsafe { x86::row_times_four(row, [a, b, c, d]) });
+                continue;
+            }
+            for (vector, result) in vectors.iter().zip(output) {
+                rows_times_vector(row, vector, std::slice::from_mut(result));
+            }
+        }
+    }
+}
+
 /// `output[j] = sum over k of factors[k] * rows[k * stride + j]`, accumulated in f32.
 ///
 /// # Panics
@@ -265,6 +294,37 @@ pub(crate) mod x86 {
             for (rest, factor) in vector.iter().enumerate().skip(k) {
                 // SAFETY: rest < width.
                 sums[r] += unsafe { *rows.add(r * width + rest) }.to_f32() * factor;
+            }
+        }
+        sums
+    }
+
+    /// Dot products of a row with four vectors, each as [`dots`] computes it.
+    ///
+    /// SAFETY: the processor must have the features; all must have one length.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn row_times_four(row: &[f16], vectors: [&[f32]; 4]) -> [f32; 4] {
+        let width = row.len();
+        let mut even = [_mm256_setzero_ps(); 4];
+        let mut odd = [_mm256_setzero_ps(); 4];
+        let mut k = 0;
+        while k + 16 <= width {
+            // SAFETY: k + 16 <= width, the length of all.
+            unsafe {
+                let (first, second) = (load(row.as_ptr().add(k)), load(row.as_ptr().add(k + 8)));
+                for c in 0..4 {
+                    let vector = vectors[c].as_ptr().add(k);
+                    even[c] = _mm256_fmadd_ps(first, _mm256_loadu_ps(vector), even[c]);
+                    odd[c] = _mm256_fmadd_ps(second, _mm256_loadu_ps(vector.add(8)), odd[c]);
+                }
+            }
+            k += 16;
+        }
+        let mut sums = [0.0; 4];
+        for c in 0..4 {
+            sums[c] = sum(_mm256_add_ps(even[c], odd[c]));
+            for (value, factor) in row[k..].iter().zip(&vectors[c][k..]) {
+                sums[c] += value.to_f32() * factor;
             }
         }
         sums

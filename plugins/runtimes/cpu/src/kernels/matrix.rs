@@ -28,25 +28,38 @@ impl Rows<'_> {
     }
 }
 
-/// Dot products with a vector of rows from number `first` on.
-fn times_vector(weights: Rows<'_>, first: usize, vector: &[f32], output: &mut [f32]) {
-    let depth = vector.len();
-    let range = first * depth..(first + output.len()) * depth;
+/// Dot products of rows from number `first` on with each of the vectors, those of a row side by side.
+/// Those with one vector do not depend on the others.
+fn times_vectors(weights: Rows<'_>, first: usize, vectors: &[&[f32]], output: &mut [f32]) {
+    let Some(depth) = vectors.first().map(|vector| vector.len()) else { return };
+    let count = output.len() / vectors.len();
+    let range = first * depth..(first + count) * depth;
     match weights {
         Rows::Dense(values) => match values.range(range) {
-            Floats::F16(values) => simd::rows_times_vector(values, vector, output),
+            Floats::F16(values) => simd::rows_times_vectors(values, vectors, output),
             Floats::F32(values) => simd::widest(|| {
-                for (row, result) in values.chunks_exact(depth.max(1)).zip(output) {
-                    *result = simd::dot(row, vector);
+                let rows = values.chunks_exact(depth.max(1));
+                for (row, results) in rows.zip(output.chunks_exact_mut(vectors.len())) {
+                    for (vector, result) in vectors.iter().zip(results) {
+                        *result = simd::dot(row, vector);
+                    }
                 }
             }),
         },
-        Rows::Packed(packed) => packed.times_vector(first, vector, output),
+        Rows::Packed(packed) => {
+            let mut one = vec![0.0; count];
+            for (column, vector) in vectors.iter().enumerate() {
+                packed.times_vector(first, vector, &mut one);
+                let every = output[column..].iter_mut().step_by(vectors.len());
+                every.zip(&one).for_each(|(slot, value)| *slot = *value);
+            }
+        }
     }
 }
 
-/// Columns up to which a product is one with vectors, each by itself.
-const VECTORS: usize = 2;
+/// Columns up to which a product is one with vectors: each has the bits that it has by itself, so that a
+/// guess which is verified among others is what it would be alone.
+const VECTORS: usize = 8;
 
 /// Columns up to which packed weights are multiplied in whole numbers; with more, decoding costs less
 /// than the products.
@@ -193,7 +206,14 @@ fn project_packed(
         }
         Ok(())
     })?;
-    let products: &[f32] = wide.slice();
+    collect(wide.slice(), rows, element, buffer)?;
+    frame.pool.give(wide);
+    Ok(true)
+}
+
+/// Writes products, those of a row with each column side by side, column after column.
+fn collect(products: &[f32], rows: usize, element: Element, buffer: &mut Buffer) -> Outcome<()> {
+    let count = products.len() / rows.max(1);
     let mut line = vec![0.0; rows];
     for column in 0..count {
         let own = column * rows..(column + 1) * rows;
@@ -211,11 +231,10 @@ fn project_packed(
             other => return unsupported(format!("a result of type {}", other.name())),
         }
     }
-    frame.pool.give(wide);
-    Ok(true)
+    Ok(())
 }
 
-/// One or two columns: dot products that read every weight once.
+/// A few columns: dot products that read every weight once.
 fn project_vectors(
     frame: &Frame<'_>,
     weights: Rows<'_>,
@@ -225,37 +244,23 @@ fn project_vectors(
     element: Element,
     buffer: &mut Buffer,
 ) -> Outcome<()> {
-    let depth = x.rows();
-    for column in 0..x.columns() {
-        let vector = vector(&x, column);
-        let line = |first: usize, output: &mut [f32]| {
-            times_vector(weights, first, &vector, output);
-            if let Some(bias) = bias {
-                output.iter_mut().zip(&bias[first..]).for_each(|(value, term)| *value += term);
+    let (depth, count) = (x.rows(), x.columns());
+    let vectors: Vec<Cow<'_, [f32]>> = (0..count).map(|column| vector(&x, column)).collect();
+    let vectors: Vec<&[f32]> = vectors.iter().map(AsRef::as_ref).collect();
+    let mut wide = frame.pool.take_elements(Element::F32, rows * count)?;
+    let cost = rows * depth * count;
+    workers::split(frame.team, wide.slice_mut::<f32>(), 16 * count.max(1), cost, |start, part| {
+        let first = start / count.max(1);
+        times_vectors(weights, first, &vectors, part);
+        if let Some(bias) = bias {
+            for (products, term) in part.chunks_exact_mut(count.max(1)).zip(&bias[first..]) {
+                products.iter_mut().for_each(|value| *value += term);
             }
-        };
-        let cost = rows * depth;
-        let own = column * rows..(column + 1) * rows;
-        match element {
-            Element::F16 => {
-                let output = &mut buffer.slice_mut::<f16>()[own];
-                workers::split(frame.team, output, 16, cost, |first, part| {
-                    let mut wide = vec![0.0; part.len()];
-                    line(first, &mut wide);
-                    simd::narrow(&wide, part);
-                    Ok(())
-                })?;
-            }
-            Element::F32 => {
-                let output = &mut buffer.slice_mut::<f32>()[own];
-                workers::split(frame.team, output, 16, cost, |first, part| {
-                    line(first, part);
-                    Ok(())
-                })?;
-            }
-            other => return unsupported(format!("a result of type {}", other.name())),
         }
-    }
+        Ok(())
+    })?;
+    collect(wide.slice(), rows, element, buffer)?;
+    frame.pool.give(wide);
     Ok(())
 }
 
@@ -307,9 +312,43 @@ mod tests {
     }
 
     #[test]
+    fn a_column_has_the_bits_that_it_has_alone() {
+        let mut random = Random::new(41);
+        let (pool, host) = (Pool::default(), Host::quiet());
+        let frame =
+            Frame { slots: Vec::new(), states: &mut [], pool: &pool, team: &Team::new(&host) };
+        for (rows, depth) in [(5, 7), (37, 64), (21, 83)] {
+            let halves: Vec<f16> =
+                (0..rows * depth).map(|_| f16::from_f32(random.unit())).collect();
+            let floats: Vec<f32> = halves.iter().map(|half| half.to_f32()).collect();
+            let (x, bias) = (random.units(depth * VECTORS), random.units(rows));
+            for weights in [Floats::F16(&halves), Floats::F32(&floats)] {
+                let product = |first: usize, count: usize| {
+                    let x = Matrix::new(&x, first * depth, [depth, count], [1, depth as isize]);
+                    let made = project(
+                        &frame,
+                        Rows::Dense(weights),
+                        rows,
+                        x.unwrap(),
+                        Some(&bias),
+                        Element::F32,
+                    );
+                    made.unwrap().slice::<f32>().to_vec()
+                };
+                let single: Vec<f32> = (0..VECTORS).flat_map(|column| product(column, 1)).collect();
+                for count in 2..=VECTORS {
+                    let together = product(0, count);
+                    let alone = &single[..count * rows];
+                    assert!(together.iter().zip(alone).all(|(a, b)| a.to_bits() == b.to_bits()));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn blocks_of_one_result_are_collected_in_order() {
         // more rows than one block holds, so that the collecting loop meets several
-        let (rows, depth, columns) = (2100, 64, 4);
+        let (rows, depth, columns) = (2100, 64, 12);
         let pool = Pool::default();
         let host = Host::quiet();
         let frame =
