@@ -19,6 +19,7 @@ OPERATION = re.compile(r"  (?:((?:%\d+(?:, )?)+) = )?(\S+)((?: %\d+,?)*)(.*)")
 BLOB = re.compile(r'blob "(.*)" of (\d+) bytes')
 LAID_OUT = re.compile(r"(state<)?tensor<(.*?)>+ in (\w+), alignments \[(.*)\], interleave \[(.*)\]")
 DATA = re.compile(r'^ +"?([^\s":]+)"?: "0x([0-9A-F]*)"', re.MULTILINE)
+SMALL = re.compile(r"dense<([^\"]*)> : tensor<.*[su]i([2-7])>")  # integers of fewer than 8 bits, as Apple's package prints them
 LARGEST = 1 << 26  # bytes of an asset whose blobs are compared: Apple's text of a program has them in hexadecimal
 CONSTANT, NAME, STATE = "primitive.constant_v1", "coreai.name", "MutableBuffers.buffer_mutation"
 FAMILIES = {"primitive": "coreai.", "dataflow": "coreai.", "ax": "coreaix."}
@@ -57,6 +58,12 @@ def operation_name(name):
     if family:
         return FAMILIES[family] + stem
     return "coreai." + ("decomposable." if stem.startswith("broadcasting_") else "") + stem
+
+
+def packed(numbers, bits):
+    """Bytes of integers of so many bits, the lowest first."""
+    whole = sum((number & (1 << bits) - 1) << place * bits for place, number in enumerate(numbers))
+    return whole.to_bytes((len(numbers) * bits + 7) // 8, "little")
 
 
 def data_of_blobs(module):
@@ -154,8 +161,13 @@ class Asset:
                 if self.hashed:
                     same(f"{place}: its data", "resource_" + hashlib.sha256(self.blobs[key]).hexdigest()[:16], key)
             return
-        array = numpy.ascontiguousarray(numpy.asarray(DenseElementsAttr(value))).reshape(-1)
         elements, _, digest = text.partition(" sha256 ")
+        if found := SMALL.fullmatch(str(value)):
+            # The package ends the process where it is asked for these as an array. One number stands for all.
+            numbers = [int(one) for one in re.findall(r"-?[0-9]+", found.group(1))]
+            same(f"{place}: its data", hashlib.sha256(packed(numbers, int(found.group(2)))).hexdigest()[:16], digest)
+            return
+        array = numpy.ascontiguousarray(numpy.asarray(DenseElementsAttr(value))).reshape(-1)
         if digest:
             same(f"{place}: its data", hashlib.sha256(array.tobytes()).hexdigest()[:16], digest)
             return
