@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use anemll_calibration::{Judge, Kind, Statistics};
+use anemll_calibration::{Counting, Judge, Kind, Statistics};
 use anemll_codes as codes;
 use anemll_pipeline::calibrate::{CalibrateRequest, calibrate};
 use anemll_pipeline::event::Event;
@@ -157,6 +157,7 @@ fn request(output: PathBuf, kind: Kind) -> CalibrateRequest {
         chat: false,
         tokens: 400,
         kind,
+        counting: Counting::ByEffect,
         own_answers: 0,
         memory: None,
         squares_where_products_are_too_large: false,

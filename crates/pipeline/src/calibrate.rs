@@ -39,6 +39,8 @@ pub struct CalibrateRequest {
     pub tokens: u64,
     /// What is added up.
     pub kind: Kind,
+    /// How tokens count.
+    pub counting: Counting,
     /// Built-in questions that the model answers itself, as a part of the text.
     pub own_answers: usize,
     /// Bytes of memory that the sums may take; half of what is free when absent.
@@ -99,7 +101,7 @@ pub fn calibrate(
         anemll_generation::perplexity::check_vocabulary(&original.engine, window)?;
     }
     let judge = judge(&mut original.engine, &held_out, show)?;
-    let taps = original.taps(Counting::ByEffect)?;
+    let taps = original.taps(request.counting)?;
     let memory = memory(request.memory);
     let kind = kind(request, &taps, memory, show)?;
     let started = std::time::Instant::now();

@@ -9,7 +9,7 @@ use crate::original::OriginalRequest;
 use crate::plugins::Plugins;
 use crate::request::{CPU, ConvertRequest};
 use crate::scratch;
-use anemll_calibration::{CHECKPOINT, Judge, Kind, Statistics, built_in_sha256};
+use anemll_calibration::{CHECKPOINT, Counting, Judge, Kind, Statistics, built_in_sha256};
 use anemll_plugin_api::{Host, Result};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,8 @@ impl OwnCalibration<'_> {
             chat: false,
             tokens: if kind.is_some() { tokens(self.parameters) } else { 0 },
             kind: kind.unwrap_or(Kind::Squares),
+            // By what becomes of their errors, so few tokens would come to still fewer.
+            counting: Counting::Evenly,
             own_answers: 0,
             memory: None,
             squares_where_products_are_too_large: true,

@@ -2,7 +2,7 @@
 
 use crate::arguments::{ModelArgument, OriginalArguments, count};
 use crate::progress::{Display, Reporter};
-use anemll_calibration::{CHECKPOINT, Kind};
+use anemll_calibration::{CHECKPOINT, Counting, Kind};
 use anemll_pipeline::calibrate::{CalibrateRequest, calibrate};
 use anemll_pipeline::model_source::{Need, Source};
 use anemll_pipeline::original::OriginalRequest;
@@ -78,6 +78,7 @@ pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
         chat: arguments.chat,
         tokens: arguments.tokens,
         kind: if arguments.hessian { Kind::Products } else { Kind::Squares },
+        counting: Counting::ByEffect,
         own_answers: arguments.own_answers,
         memory: arguments.memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         squares_where_products_are_too_large: false,
