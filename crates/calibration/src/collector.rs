@@ -28,7 +28,8 @@ pub(crate) enum Sums {
 
 /// Sees the inputs of matrices while a model runs, and adds up their squares or products.
 ///
-/// Tokens count by what becomes of them, as far as the run itself shows it. An error in what goes into
+/// Where that is asked for ([`Counting::ByEffect`](crate::Counting)), tokens count by what becomes of
+/// them, as far as the run itself shows it. An error in what goes into
 /// the residual stream is divided by the size of that stream at the next norm: for the first tokens of a
 /// text, on which attention rests, this is hundreds of times that of others. Errors in keys and values
 /// are felt wherever attention looks at their token. By gradients one would find nearly the same, at
@@ -40,7 +41,7 @@ pub struct Collector {
     /// Tokens of the batch that is run which are none of its padding.
     pub(crate) tokens: usize,
     /// Inputs of this batch that wait for the value by which their tokens count.
-    waiting: Vec<(String, Vec<f32>, usize)>,
+    waiting: Vec<(String, Rows)>,
     /// Inputs of this window that wait for the end of it, by tap.
     window: BTreeMap<String, Vec<Rows>>,
     /// How much attention looks at each position of this window, by the name of its weights.
@@ -83,56 +84,55 @@ impl Collector {
         self.taps.values().iter().filter(|(name, _)| self.sums.contains_key(*name))
     }
 
+    /// Adds a batch of inputs to the sums of a tap, each token times its weight.
+    fn add(&mut self, name: &str, mut rows: Rows, weights: Option<&[f32]>) {
+        if let Some(weights) = weights {
+            weigh(&mut rows.values, rows.stride, weights);
+        }
+        if let Some(sums) = self.sums.get_mut(name) {
+            sums.add(&rows.values, rows.tokens, rows.stride);
+        }
+    }
+
+    /// How the tokens of a tap count.
+    fn weight(&self, name: &str) -> Option<&Weight> {
+        self.taps.values().get(name).map(|tap| &tap.weight)
+    }
+
     /// Ends a batch: what the model has not said more of counts evenly.
     pub(crate) fn end_batch(&mut self) {
-        for (name, values, stride) in std::mem::take(&mut self.waiting) {
-            if let Some(sums) = self.sums.get_mut(&name) {
-                sums.add(&values, self.tokens.min(stride), stride);
-            }
+        for (name, rows) in std::mem::take(&mut self.waiting) {
+            self.add(&name, rows, None);
         }
     }
 
     /// Ends a window of the text: only now it is known how much attention has looked at its tokens.
     pub(crate) fn end_window(&mut self) {
         for (name, batches) in std::mem::take(&mut self.window) {
-            let Some(Weight::Attention(attention)) =
-                self.taps.values().get(&name).map(|tap| &tap.weight)
-            else {
-                continue;
-            };
-            let looks = self.looks.get(attention).map(Vec::as_slice).unwrap_or_default();
+            let attention = self.weight(&name).and_then(Weight::value);
+            let looks = attention.and_then(|attention| self.looks.get(attention));
+            let looks = looks.map(Vec::as_slice).unwrap_or_default();
             let count: usize = batches.iter().map(|rows| rows.tokens).sum();
-            let weights: Vec<f32> = (0..count)
-                .map(|at| looks.get(at).map_or(0.0, |looks| looks.sqrt() as f32))
-                .collect();
-            let weights = even(weights);
+            let look = |at: usize| looks.get(at).map_or(0.0, |looks| looks.sqrt() as f32);
+            let weights = even((0..count).map(look).collect());
             let mut first = 0;
-            for Rows { mut values, stride, tokens } in batches {
-                weigh(&mut values, stride, &weights[first..first + tokens]);
-                first += tokens;
-                if let Some(sums) = self.sums.get_mut(&name) {
-                    sums.add(&values, tokens, stride);
-                }
+            for rows in batches {
+                let own = &weights[first..first + rows.tokens];
+                first += rows.tokens;
+                self.add(&name, rows, Some(own));
             }
         }
         self.looks.clear();
     }
 
-    /// Adds the inputs that wait for a value of the residual stream: one vector for each token.
+    /// Adds the inputs that wait for a value of the residual stream, whose tokens have these sizes.
     fn add_waiting(&mut self, residual: &str, sizes: &[f32]) {
         let weights = even(weights_by_size(sizes));
-        let (ready, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(name, ..)| {
-                let weight = self.taps.values().get(name).map(|tap| &tap.weight);
-                weight.and_then(Weight::value) == Some(residual)
-            });
-        self.waiting = waiting;
-        let ready: Vec<(String, Vec<f32>, usize)> = ready;
-        for (name, mut values, stride) in ready {
-            let tokens = self.tokens.min(stride).min(weights.len());
-            weigh(&mut values, stride, &weights[..tokens]);
-            if let Some(sums) = self.sums.get_mut(&name) {
-                sums.add(&values, tokens, stride);
+        for (name, rows) in std::mem::take(&mut self.waiting) {
+            if self.weight(&name).and_then(Weight::value) == Some(residual) {
+                self.add(&name, rows, Some(&weights));
+            } else {
+                self.waiting.push((name, rows));
             }
         }
     }
@@ -262,13 +262,12 @@ impl Observer for Collector {
             .filter(|(_, tap)| tap.value == value.name)
             .map(|(name, tap)| (name.clone(), tap.clone()))
             .collect();
-        let by_this: Vec<Weight> = self
+        let by_this = self
             .summed()
             .map(|(_, tap)| &tap.weight)
-            .filter(|weight| weight.value() == Some(value.name.as_str()))
-            .cloned()
-            .collect();
-        if taps.is_empty() && by_this.is_empty() {
+            .find(|weight| weight.value() == Some(value.name.as_str()))
+            .cloned();
+        if taps.is_empty() && by_this.is_none() {
             return Ok(());
         }
         if value.dtype != DType::FLOAT32 {
@@ -280,23 +279,18 @@ impl Observer for Collector {
             })?;
             let tokens = self.tokens.min(stride);
             refuse_not_finite(&value.name, &values, tokens, stride)?;
+            let rows = Rows { values, stride, tokens };
             match &tap.weight {
-                Weight::Even => {
-                    if let Some(sums) = self.sums.get_mut(&name) {
-                        sums.add(&values, tokens, stride);
-                    }
-                }
-                Weight::Size(_) => self.waiting.push((name, values, stride)),
-                Weight::Attention(_) => {
-                    self.window.entry(name).or_default().push(Rows { values, stride, tokens });
-                }
+                Weight::Even => self.add(&name, rows, None),
+                Weight::Size(_) => self.waiting.push((name, rows)),
+                Weight::Attention(_) => self.window.entry(name).or_default().push(rows),
             }
         }
-        match by_this.first() {
+        match by_this {
             Some(Weight::Size(residual)) => {
                 let mut sizes = sizes(value);
                 sizes.truncate(self.tokens);
-                self.add_waiting(residual, &sizes);
+                self.add_waiting(&residual, &sizes);
             }
             Some(Weight::Attention(_)) => self.look(value),
             Some(Weight::Even) | None => {}

@@ -26,8 +26,9 @@ pub(crate) const HELP: &str = "\
 /system TEXT     have this system message from now on; alone: show it; `/system none`: have none
 /save FILE       write the conversation to a new file, as JSON
 /exit            end, as Ctrl-D does
-Alt-Enter, or a backslash at the end of a line, begins another line of the same message. Pasted lines are \
-one message. The arrow keys call back what was typed. Ctrl-C ends an answer; twice, the program.
+Alt-Enter, or a backslash at the end of a line, begins another line of the same message.
+Pasted lines are one message. The arrow keys call back what was typed.
+Ctrl-C ends an answer; twice, the program.
 A message that begins with a slash and one word is sent with a space before it.";
 
 impl<'a> Typed<'a> {
@@ -73,5 +74,6 @@ mod tests {
         ] {
             assert_eq!(Typed::of(line), meaning, "{line:?}");
         }
+        assert!(HELP.lines().all(|line| line.len() < 110), "it is read at 80 columns, wrapped");
     }
 }

@@ -5,12 +5,15 @@
 //! those that are stored: what is decoded for the run counts as it lies in the file.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program, not a library")]
 
+#[path = "../examples/threads/mod.rs"]
+mod threads;
+
 use anemll_mil::literal::blob_value;
 use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, TensorType, ValueType, function_model,
 };
 use anemll_mlpackage::{BlobType, BlobWriter, WEIGHT_FILE_NAME};
-use anemll_plugin_api::{DType, Host, HostServices, Level, MemorySink, Runtime, Session, Tensor};
+use anemll_plugin_api::{DType, MemorySink, Runtime, Session, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use coreml_proto::mil::argument::{Binding, binding::Binding as Bound};
 use coreml_proto::mil::{Argument, NamedValueType, Operation};
@@ -18,7 +21,6 @@ use half::f16;
 use std::error::Error;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 const SIZE: u64 = 4096;
@@ -102,7 +104,7 @@ fn model(folder: &Path, bits: Option<u32>, tokens: u64) -> Outcome<(PathBuf, u64
     if let Some(bits) = bits {
         let (made, stored) = palette(&mut writer, bits, &mut random)?;
         let Some(coreml_proto::model::Type::MlProgram(program)) = &mut function.r#type else {
-            return Err("a function is no program".into());
+            return Err("the generated model has no program".into());
         };
         let blocks =
             program.functions.values_mut().flat_map(|f| f.block_specializations.values_mut());
@@ -150,40 +152,11 @@ fn bandwidth() -> f64 {
     size_of_val(&*words) as f64 / times[RUNS / 2]
 }
 
-/// A host with a number of threads.
-struct Threads(rayon::ThreadPool);
-
-impl HostServices for Threads {
-    fn log(&self, _: Level, _: &str, _: &str) {}
-
-    fn progress(&self, _: &str, _: u64, _: u64) -> bool {
-        true
-    }
-
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    fn threads(&self) -> usize {
-        self.0.current_num_threads()
-    }
-
-    fn parallel(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        use rayon::prelude::*;
-        self.0.install(|| (0..count).into_par_iter().with_max_len(1).for_each(task));
-    }
-
-    fn scratch_directory(&self) -> anemll_plugin_api::Result<PathBuf> {
-        Ok(std::env::temp_dir())
-    }
-}
-
 fn main() -> Outcome<()> {
     let read = bandwidth();
     println!("this machine reads {:.1} GB/s on one thread", read / 1e9);
     for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        let host = Host::new(Arc::new(Threads(pool)));
+        let host = threads::host(threads)?;
         for tokens in [1, BATCH] {
             println!(
                 "\n{threads} threads, {tokens} tokens   10^9 products/s   GB/s stored   of reading"

@@ -5,6 +5,8 @@
 //! `cargo run --release -p anemll-runtime-cpu --example runtime_speed [PACKAGE [THREADS [FUNCTION]]]`
 #![allow(clippy::print_stdout, missing_docs, reason = "a program, not a library")]
 
+mod threads;
+
 use anemll_mil::{
     DataType, DescriptionOptions, FunctionBuilder, TensorType, Var, combine_functions,
     function_model, validate_resolved,
@@ -13,13 +15,12 @@ use anemll_mlpackage::{
     BlobFile, BlobType, BlobWriter, WEIGHT_FILE_NAME, WeightsSource, WriteOptions, write_package,
 };
 use anemll_plugin_api::data::FunctionSignature;
-use anemll_plugin_api::{DType, Host, HostServices, Level, MemorySink, Runtime, Session, Tensor};
+use anemll_plugin_api::{DType, MemorySink, Runtime, Session, Tensor};
 use anemll_runtime_cpu::CpuRuntime;
 use coreml_proto::mil::value::Value as Place;
 use half::f16;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 const HIDDEN: u64 = 576;
@@ -300,34 +301,6 @@ fn generate(folder: &Path) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// A host with a number of threads.
-struct Threads(rayon::ThreadPool);
-
-impl HostServices for Threads {
-    fn log(&self, _: Level, _: &str, _: &str) {}
-
-    fn progress(&self, _: &str, _: u64, _: u64) -> bool {
-        true
-    }
-
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    fn threads(&self) -> usize {
-        self.0.current_num_threads()
-    }
-
-    fn parallel(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        use rayon::prelude::*;
-        self.0.install(|| (0..count).into_par_iter().with_max_len(1).for_each(task));
-    }
-
-    fn scratch_directory(&self) -> anemll_plugin_api::Result<PathBuf> {
-        Ok(std::env::temp_dir())
-    }
-}
-
 /// Inputs of the default shapes, at a position of the sequence.
 fn inputs(signature: &FunctionSignature, position: i32) -> Outcome<Vec<Tensor>> {
     let mut tensors = Vec::new();
@@ -390,8 +363,7 @@ fn main() -> Outcome<()> {
     };
     let only = std::env::args().nth(3);
     for threads in threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        let host = Host::new(Arc::new(Threads(pool)));
+        let host = threads::host(threads)?;
         let opening = Instant::now();
         let mut session = CpuRuntime::default().open(&path, &host)?;
         println!("{threads} threads: opened in {:.0?}", opening.elapsed());

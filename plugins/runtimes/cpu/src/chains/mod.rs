@@ -1,4 +1,5 @@
-//! Chains of operations that run as one step, with the results of the single ones to the bit.
+//! Chains of operations that run as one step, with the results of the single ones: for one token to the
+//! bit. Attention of several sums as that of one does, and not as a product of matrices.
 //!
 //! An operation of one token takes a microsecond or less, and as long again to be called, with a result
 //! of its own. So what a decoder repeats in every layer is found in the program when a function is

@@ -71,29 +71,38 @@ fn turned(frame: &Frame<'_>, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Outcome<
     let mut buffer = frame.pool.take_elements(Element::F16, x.count())?;
     let output = buffer.slice_mut::<f16>();
     workers::split(frame.team, output, size.max(1), 8 * x.count(), |start, part| {
-        let (mut wide, mut product) = (vec![0.0; size], vec![0.0; half]);
+        let (mut wide, mut terms) = (vec![0.0; size], [vec![0.0; half], vec![0.0; half]]);
         for (index, output) in part.chunks_exact_mut(size.max(1)).enumerate() {
             let at = start + index * size;
             let row = at / size.max(1) % tokens.max(1) * half;
             simd::widen(&values[at..at + size], &mut wide);
             let (low, high) = wide.split_at(half);
             let (cos, sin) = (&cos[row..row + half], &sin[row..row + half]);
-            let mut one =
-                |left: (&[f32], &[f32]), right: (&[f32], &[f32]), sign: f32, output: &mut [f16]| {
-                    let mut sum: Vec<f32> = left.0.iter().zip(left.1).map(|(a, b)| a * b).collect();
-                    simd::round(&mut sum);
-                    for ((slot, a), b) in product.iter_mut().zip(right.0).zip(right.1) {
-                        *slot = a * b;
-                    }
-                    simd::round(&mut product);
-                    sum.iter_mut().zip(&product).for_each(|(sum, term)| *sum += sign * term);
-                    simd::narrow(&sum, output);
-                };
             let (first, second) = output.split_at_mut(half);
-            one((low, cos), (high, sin), -1.0, first);
-            one((high, cos), (low, sin), 1.0, second);
+            sum_of_products([low, high], [cos, sin], -1.0, &mut terms, first);
+            sum_of_products([high, low], [cos, sin], 1.0, &mut terms, second);
         }
         Ok(())
     })?;
     Ok(Tensor::owned(Element::F16, x.shape(), buffer))
+}
+
+/// The first value times the first factor plus or minus the second times the second, rounded to float16
+/// after each operation. `terms` is room for the products.
+fn sum_of_products(
+    values: [&[f32]; 2],
+    factors: [&[f32]; 2],
+    sign: f32,
+    terms: &mut [Vec<f32>; 2],
+    output: &mut [f16],
+) {
+    for ((terms, values), factors) in terms.iter_mut().zip(values).zip(factors) {
+        for ((term, value), factor) in terms.iter_mut().zip(values).zip(factors) {
+            *term = value * factor;
+        }
+        simd::round(terms);
+    }
+    let [sum, second] = terms;
+    sum.iter_mut().zip(second).for_each(|(sum, term)| *sum += sign * *term);
+    simd::narrow(sum, output);
 }
