@@ -5,6 +5,19 @@
 //! never copies: it changes the shape only. Operations that name an axis (slice, transpose,
 //! broadcast) need the factors cut at the borders of the axes, which [`Layout::axes`] does when
 //! the sizes allow it.
+//!
+//! All of it lies in place, without memory of its own: a token passes through a thousand views.
+
+use smallvec::SmallVec;
+
+/// Runs of a layout.
+type Factors = SmallVec<[Factor; 4]>;
+
+/// Something for each axis.
+pub(crate) type PerAxis<T> = SmallVec<[T; 5]>;
+
+/// Factors of one axis.
+type Axis = SmallVec<[Factor; 2]>;
 
 /// A run of `size` elements, `stride` elements apart (0 repeats one element).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +29,9 @@ pub(crate) struct Factor {
 /// Shape and element order of a view into a buffer. Strides and offset count elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    shape: Vec<usize>,
+    shape: PerAxis<usize>,
     /// No factor of size 1; neighbours that form one run are one factor.
-    factors: Vec<Factor>,
+    factors: Factors,
     offset: usize,
 }
 
@@ -27,7 +40,7 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))
 }
 
-fn push(factors: &mut Vec<Factor>, factor: Factor) {
+fn push(factors: &mut Factors, factor: Factor) {
     if factor.size == 1 {
         return;
     }
@@ -45,9 +58,9 @@ impl Layout {
     /// Row-major layout without gaps, from offset 0.
     pub(crate) fn contiguous(shape: &[usize]) -> Self {
         let count = shape.iter().product();
-        let mut factors = Vec::new();
+        let mut factors = Factors::new();
         push(&mut factors, Factor { size: count, stride: 1 });
-        Self { shape: shape.to_vec(), factors, offset: 0 }
+        Self { shape: shape.into(), factors, offset: 0 }
     }
 
     /// A layout of one stride per axis.
@@ -55,11 +68,11 @@ impl Layout {
         if shape.contains(&0) {
             return Self::contiguous(shape);
         }
-        let mut factors = Vec::with_capacity(shape.len());
+        let mut factors = Factors::new();
         for (&size, &stride) in shape.iter().zip(strides) {
             push(&mut factors, Factor { size, stride });
         }
-        Self { shape: shape.to_vec(), factors, offset }
+        Self { shape: shape.into(), factors, offset }
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -118,19 +131,20 @@ impl Layout {
         if shape.contains(&0) {
             return Self::contiguous(shape);
         }
-        Self { shape: shape.to_vec(), factors: self.factors.clone(), offset: self.offset }
+        Self { shape: shape.into(), factors: self.factors.clone(), offset: self.offset }
     }
 
     /// The factors of each axis, or `None` when a factor crosses the border of an axis unevenly.
-    pub(crate) fn axes(&self) -> Option<Vec<Vec<Factor>>> {
+    pub(crate) fn axes(&self) -> Option<PerAxis<Axis>> {
         if self.shape.contains(&0) {
-            return Some(self.shape.iter().map(|&size| vec![Factor { size, stride: 1 }]).collect());
+            let one = |&size: &usize| Axis::from_slice(&[Factor { size, stride: 1 }]);
+            return Some(self.shape.iter().map(one).collect());
         }
         let mut rest = self.factors.iter().rev().copied();
         let mut current: Option<Factor> = None;
-        let mut axes = Vec::with_capacity(self.shape.len());
+        let mut axes = PerAxis::new();
         for &size in self.shape.iter().rev() {
-            let mut axis = Vec::new();
+            let mut axis = Axis::new();
             let mut open = size;
             while open > 1 {
                 let factor = match current.take() {
@@ -163,7 +177,7 @@ impl Layout {
     }
 
     /// One stride per axis (0 for axes of size 1), or `None` when an axis needs several factors.
-    pub(crate) fn strides(&self) -> Option<Vec<isize>> {
+    pub(crate) fn strides(&self) -> Option<PerAxis<isize>> {
         let axes = self.axes()?;
         axes.iter()
             .map(|axis| match axis.as_slice() {
@@ -185,16 +199,16 @@ impl Layout {
             _ => None,
         };
         let strides = [stride(&axes[leading])?, stride(&axes[leading + 1])?];
-        let order: Vec<&[Factor]> = axes[..leading].iter().map(Vec::as_slice).collect();
-        let shape = self.shape[..leading].to_vec();
+        let order: PerAxis<&[Factor]> = axes[..leading].iter().map(Axis::as_slice).collect();
+        let shape = self.shape[..leading].into();
         Some((Self::from_axes(shape, &order, self.offset), strides))
     }
 
-    fn from_axes(shape: Vec<usize>, axes: &[&[Factor]], offset: usize) -> Self {
+    fn from_axes(shape: PerAxis<usize>, axes: &[&[Factor]], offset: usize) -> Self {
         if shape.contains(&0) {
             return Self::contiguous(&shape);
         }
-        let mut factors = Vec::new();
+        let mut factors = Factors::new();
         for factor in axes.iter().flat_map(|axis| axis.iter()) {
             push(&mut factors, *factor);
         }
@@ -204,7 +218,8 @@ impl Layout {
     /// The axes in another order; `None` when that needs a copy first.
     pub(crate) fn permuted(&self, permutation: &[usize]) -> Option<Self> {
         let axes = self.axes()?;
-        let order: Vec<&[Factor]> = permutation.iter().map(|&axis| axes[axis].as_slice()).collect();
+        let order: PerAxis<&[Factor]> =
+            permutation.iter().map(|&axis| axes[axis].as_slice()).collect();
         let shape = permutation.iter().map(|&axis| self.shape[axis]).collect();
         Some(Self::from_axes(shape, &order, self.offset))
     }
@@ -239,13 +254,13 @@ impl Layout {
                 _ => return None,
             }
         }
-        let order: Vec<&[Factor]> = axes.iter().map(Vec::as_slice).collect();
-        Some(Self::from_axes(count.to_vec(), &order, usize::try_from(offset).ok()?))
+        let order: PerAxis<&[Factor]> = axes.iter().map(Axis::as_slice).collect();
+        Some(Self::from_axes(count.into(), &order, usize::try_from(offset).ok()?))
     }
 
     /// Each axis repeated `repetitions[i]` times; `None` when that needs a copy first.
     pub(crate) fn tiled(&self, repetitions: &[usize]) -> Option<Self> {
-        let shape: Vec<usize> =
+        let shape: PerAxis<usize> =
             self.shape.iter().zip(repetitions).map(|(size, times)| size * times).collect();
         if shape.contains(&0) {
             return Some(Self::contiguous(&shape));
@@ -256,14 +271,14 @@ impl Layout {
                 axis.insert(0, Factor { size: times, stride: 0 });
             }
         }
-        let order: Vec<&[Factor]> = axes.iter().map(Vec::as_slice).collect();
+        let order: PerAxis<&[Factor]> = axes.iter().map(Axis::as_slice).collect();
         Some(Self::from_axes(shape, &order, self.offset))
     }
 
     /// Broadcast to `shape` by the usual rule (missing axes in front, size 1 repeats); the caller
     /// has checked that the shapes fit. `None` when that needs a copy first.
     pub(crate) fn broadcast(&self, shape: &[usize]) -> Option<Self> {
-        if self.shape == shape {
+        if self.shape.as_slice() == shape {
             return Some(self.clone());
         }
         if shape.contains(&0) {
@@ -271,7 +286,7 @@ impl Layout {
         }
         let axes = self.axes()?;
         let missing = shape.len() - self.shape.len();
-        let mut factors = Vec::new();
+        let mut factors = Factors::new();
         for (index, &size) in shape.iter().enumerate() {
             if index < missing || (self.shape[index - missing] == 1 && size > 1) {
                 push(&mut factors, Factor { size, stride: 0 });
@@ -281,7 +296,7 @@ impl Layout {
                 }
             }
         }
-        Some(Self { shape: shape.to_vec(), factors, offset: self.offset })
+        Some(Self { shape: shape.into(), factors, offset: self.offset })
     }
 }
 

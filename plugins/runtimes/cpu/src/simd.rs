@@ -115,7 +115,7 @@ pub(crate) fn rows_times_vectors(rows: &[f16], vectors: &[&[f32]], output: &mut 
             if let ([a, b, c, d], true) = (vectors, has_avx2()) {
                 // SAFETY: the processor has the features; the row and the vectors have one length.
                 #[allow(unsafe_code)]
-                output.copy_from_slice(&unsafe { x86::row_times_four(row, [a, b, c, d]) });
+                output.copy_from_slice(&unsafe { x86::row_times(row, [a, b, c, d]) });
                 continue;
             }
             for (vector, result) in vectors.iter().zip(output) {
@@ -125,27 +125,98 @@ pub(crate) fn rows_times_vectors(rows: &[f16], vectors: &[&[f32]], output: &mut 
     }
 }
 
-/// `output[j] = sum over k of factors[k] * rows[k * stride + j]`, accumulated in f32.
+/// The end of `count` rows of `width` elements that begin `stride` elements apart.
+fn end_of_rows(count: usize, stride: usize, width: usize) -> Option<usize> {
+    match count.checked_sub(1) {
+        Some(last) => last.checked_mul(stride)?.checked_add(width),
+        None => Some(0),
+    }
+}
+
+/// Dot products of rows, which begin `stride` elements apart, with some vectors of one length, each with
+/// the bits of [`rows_times_vector`]: those of the first vector with all rows, then those of the next.
 ///
 /// # Panics
-/// When `rows` does not hold a row of `output.len()` elements for each factor.
-pub(crate) fn weighted_sum(rows: &[f16], stride: usize, factors: &[f32], output: &mut [f32]) {
-    output.fill(0.0);
-    let Some(last) = factors.len().checked_sub(1) else { return };
-    let end = last.checked_mul(stride).and_then(|start| start.checked_add(output.len()));
-    assert!(end.is_some_and(|end| end <= rows.len()), "a row for each factor");
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
-        // SAFETY: the processor has the features; every row lies inside `rows`.
-        #[allow(unsafe_code)]
-        unsafe {
-            x86::weighted_sum(rows, stride, factors, output)
-        };
+/// When `rows` has fewer rows than there are products of a vector.
+pub(crate) fn strided_rows_times_vectors(
+    rows: &[f16],
+    stride: usize,
+    vectors: &[&[f32]],
+    output: &mut [f32],
+) {
+    let Some(width) = vectors.first().map(|vector| vector.len()) else { return };
+    assert!(vectors.iter().all(|vector| vector.len() == width), "vectors of one length");
+    let count = output.len() / vectors.len();
+    let end = end_of_rows(count, stride, width);
+    assert!(end.is_some_and(|end| end <= rows.len()), "a row for each product");
+    if count == 0 {
         return;
     }
-    for (k, factor) in factors.iter().enumerate() {
-        for (sum, value) in output.iter_mut().zip(&rows[k * stride..]) {
-            *sum += factor * value.to_f32();
+    for (vectors, output) in vectors.chunks(4).zip(output.chunks_mut(4 * count)) {
+        #[cfg(target_arch = "x86_64")]
+        if vectors.len() > 1 && has_avx2() {
+            // SAFETY: the processor has the features; every row lies inside `rows`.
+            #[allow(unsafe_code)]
+            unsafe {
+                match *vectors {
+                    [a, b] => x86::strided_rows(rows, stride, [a, b], output),
+                    [a, b, c] => x86::strided_rows(rows, stride, [a, b, c], output),
+                    [a, b, c, d] => x86::strided_rows(rows, stride, [a, b, c, d], output),
+                    _ => {}
+                }
+            }
+            continue;
+        }
+        for (vector, output) in vectors.iter().zip(output.chunks_exact_mut(count)) {
+            if stride == width {
+                rows_times_vector(&rows[..count * width], vector, output);
+                continue;
+            }
+            for (at, result) in output.iter_mut().enumerate() {
+                let row = &rows[at * stride..][..width];
+                rows_times_vector(row, vector, std::slice::from_mut(result));
+            }
+        }
+    }
+}
+
+/// `output[c][j] = sum over k of factors[c][k] * rows[k * stride + j]`, accumulated in f32: one sum after
+/// the other, each with the bits that it has alone. All have as many factors.
+///
+/// # Panics
+/// When `rows` does not hold a row of the length of a sum for each factor.
+pub(crate) fn weighted_sums(rows: &[f16], stride: usize, factors: &[&[f32]], output: &mut [f32]) {
+    output.fill(0.0);
+    let Some(count) = factors.first().map(|factors| factors.len()) else { return };
+    assert!(factors.iter().all(|factors| factors.len() == count), "factors of one number");
+    let width = output.len() / factors.len();
+    let end = end_of_rows(count, stride, width);
+    assert!(end.is_some_and(|end| end <= rows.len()), "a row for each factor");
+    if count == 0 || width == 0 {
+        return;
+    }
+    for (factors, output) in factors.chunks(4).zip(output.chunks_mut(4 * width)) {
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2() {
+            // SAFETY: the processor has the features; every row lies inside `rows`.
+            #[allow(unsafe_code)]
+            unsafe {
+                match *factors {
+                    [a] => x86::weighted_sums::<8, 1>(rows, stride, [a], output),
+                    [a, b] => x86::weighted_sums::<4, 2>(rows, stride, [a, b], output),
+                    [a, b, c] => x86::weighted_sums::<4, 3>(rows, stride, [a, b, c], output),
+                    [a, b, c, d] => x86::weighted_sums::<2, 4>(rows, stride, [a, b, c, d], output),
+                    _ => {}
+                }
+            };
+            continue;
+        }
+        for (factors, output) in factors.iter().zip(output.chunks_exact_mut(width)) {
+            for (k, factor) in factors.iter().enumerate() {
+                for (sum, value) in output.iter_mut().zip(&rows[k * stride..]) {
+                    *sum += factor * value.to_f32();
+                }
+            }
         }
     }
 }
@@ -299,20 +370,20 @@ pub(crate) mod x86 {
         sums
     }
 
-    /// Dot products of a row with four vectors, each as [`dots`] computes it.
+    /// Dot products of a row with C vectors, each as [`dots`] computes it.
     ///
     /// SAFETY: the processor must have the features; all must have one length.
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn row_times_four(row: &[f16], vectors: [&[f32]; 4]) -> [f32; 4] {
+    pub(super) unsafe fn row_times<const C: usize>(row: &[f16], vectors: [&[f32]; C]) -> [f32; C] {
         let width = row.len();
-        let mut even = [_mm256_setzero_ps(); 4];
-        let mut odd = [_mm256_setzero_ps(); 4];
+        let mut even = [_mm256_setzero_ps(); C];
+        let mut odd = [_mm256_setzero_ps(); C];
         let mut k = 0;
         while k + 16 <= width {
             // SAFETY: k + 16 <= width, the length of all.
             unsafe {
                 let (first, second) = (load(row.as_ptr().add(k)), load(row.as_ptr().add(k + 8)));
-                for c in 0..4 {
+                for c in 0..C {
                     let vector = vectors[c].as_ptr().add(k);
                     even[c] = _mm256_fmadd_ps(first, _mm256_loadu_ps(vector), even[c]);
                     odd[c] = _mm256_fmadd_ps(second, _mm256_loadu_ps(vector.add(8)), odd[c]);
@@ -320,8 +391,8 @@ pub(crate) mod x86 {
             }
             k += 16;
         }
-        let mut sums = [0.0; 4];
-        for c in 0..4 {
+        let mut sums = [0.0; C];
+        for c in 0..C {
             sums[c] = sum(_mm256_add_ps(even[c], odd[c]));
             for (value, factor) in row[k..].iter().zip(&vectors[c][k..]) {
                 sums[c] += value.to_f32() * factor;
@@ -330,64 +401,96 @@ pub(crate) mod x86 {
         sums
     }
 
-    /// Registers of sums that stay in place while the rows go by.
-    const SUMS: usize = 8;
-
-    /// SAFETY: the processor must have the features; from `k * stride` on, `rows` must hold
-    /// `output.len()` elements for each of the factors.
+    /// [`super::strided_rows_times_vectors`] of C vectors.
+    ///
+    /// SAFETY: the processor must have the features; there must be a row for each product of a vector.
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn weighted_sum(
+    pub(super) unsafe fn strided_rows<const C: usize>(
         rows: &[f16],
         stride: usize,
-        factors: &[f32],
+        vectors: [&[f32]; C],
         output: &mut [f32],
     ) {
-        let mut start = 0;
-        while start < output.len() {
-            let left = output.len() - start;
-            // SAFETY: as many columns from `start` on are there.
-            let done = unsafe {
-                match left {
-                    64.. => columns::<SUMS>(&rows[start..], stride, factors, &mut output[start..]),
-                    8.. => columns::<1>(&rows[start..], stride, factors, &mut output[start..]),
-                    _ => {
-                        for (k, factor) in factors.iter().enumerate() {
-                            let row = &rows[k * stride + start..];
-                            for (sum, value) in output[start..].iter_mut().zip(row) {
-                                *sum += factor * value.to_f32();
-                            }
-                        }
-                        left
-                    }
-                }
-            };
-            start += done;
+        let (count, width) = (output.len() / C, vectors[0].len());
+        for at in 0..count {
+            // SAFETY: by the caller's promise.
+            let products = unsafe { row_times(&rows[at * stride..][..width], vectors) };
+            for (c, product) in products.into_iter().enumerate() {
+                output[c * count + at] = product;
+            }
         }
     }
 
-    /// The first 8 N columns of a weighted sum; their number.
+    /// [`super::weighted_sums`] of C sums, of which N registers each stay in place while the rows go by.
     ///
-    /// SAFETY: as for [`weighted_sum`]; there must be as many columns.
-    #[inline]
+    /// SAFETY: the processor must have the features; from `k * stride` on, `rows` must hold as many
+    /// elements as a sum has for each of the factors, of which all sums must have as many.
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn columns<const N: usize>(
+    pub(super) unsafe fn weighted_sums<const N: usize, const C: usize>(
         rows: &[f16],
         stride: usize,
-        factors: &[f32],
+        factors: [&[f32]; C],
+        output: &mut [f32],
+    ) {
+        let width = output.len() / C;
+        let mut start = 0;
+        while start < width {
+            let left = width - start;
+            // SAFETY: as many columns from `start` on are there.
+            start += unsafe {
+                if left >= 8 * N {
+                    columns::<N, C>(rows, stride, factors, start, output)
+                } else if left >= 8 {
+                    columns::<1, C>(rows, stride, factors, start, output)
+                } else {
+                    for (c, factors) in factors.iter().enumerate() {
+                        let sums = &mut output[c * width + start..(c + 1) * width];
+                        for (k, factor) in factors.iter().enumerate() {
+                            let row = &rows[k * stride + start..];
+                            for (sum, value) in sums.iter_mut().zip(row) {
+                                *sum += factor * value.to_f32();
+                            }
+                        }
+                    }
+                    left
+                }
+            };
+        }
+    }
+
+    /// The 8 N columns of weighted sums from `start` on; their number.
+    ///
+    /// SAFETY: as for [`weighted_sums`]; there must be as many columns.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn columns<const N: usize, const C: usize>(
+        rows: &[f16],
+        stride: usize,
+        factors: [&[f32]; C],
+        start: usize,
         output: &mut [f32],
     ) -> usize {
-        let mut sums = [_mm256_setzero_ps(); N];
-        for (k, factor) in factors.iter().enumerate() {
-            let factor = _mm256_set1_ps(*factor);
-            for (n, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: by the caller's promise, k is of a factor, and 8 n + 8 <= 8 N.
-                let values = unsafe { load(rows.as_ptr().add(k * stride + 8 * n)) };
-                *sum = _mm256_fmadd_ps(values, factor, *sum);
+        let (count, width) = (factors[0].len(), output.len() / C);
+        let mut sums = [[_mm256_setzero_ps(); C]; N];
+        for k in 0..count {
+            let mut own = [_mm256_setzero_ps(); C];
+            for (own, factors) in own.iter_mut().zip(factors) {
+                *own = _mm256_set1_ps(factors[k]);
+            }
+            for (n, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: by the caller's promise, k is of a factor, and start + 8 n + 8 <= width.
+                let values = unsafe { load(rows.as_ptr().add(k * stride + start + 8 * n)) };
+                for c in 0..C {
+                    sums[c] = _mm256_fmadd_ps(values, own[c], sums[c]);
+                }
             }
         }
-        for (n, sum) in sums.into_iter().enumerate() {
-            // SAFETY: 8 n + 8 <= 8 N <= the number of columns.
-            unsafe { _mm256_storeu_ps(output.as_mut_ptr().add(8 * n), sum) };
+        for (n, sums) in sums.into_iter().enumerate() {
+            for (c, sum) in sums.into_iter().enumerate() {
+                let at = c * width + start + 8 * n;
+                // SAFETY: at + 8 <= (c + 1) * width <= the number of elements.
+                unsafe { _mm256_storeu_ps(output.as_mut_ptr().add(at), sum) };
+            }
         }
         8 * N
     }
@@ -447,7 +550,7 @@ mod tests {
                 rows_times_vector(&rows, &vector, &mut output);
                 let factors = random.units(count);
                 let mut weighted = vec![f32::NAN; width];
-                weighted_sum(&rows, width, &factors, &mut weighted);
+                weighted_sums(&rows, width, &[&factors], &mut weighted);
                 for (row, result) in rows.chunks(width).zip(&output) {
                     let exact: f64 =
                         row.iter().zip(&vector).map(|(a, b)| a.to_f64() * f64::from(*b)).sum();
@@ -458,6 +561,39 @@ mod tests {
                         .map(|k| f64::from(factors[k]) * rows[k * width + i].to_f64())
                         .sum();
                     assert!((f64::from(*result) - exact).abs() < 1e-6 * count as f64);
+                }
+            }
+        }
+    }
+
+    fn slices(all: &[Vec<f32>]) -> Vec<&[f32]> {
+        all.iter().map(Vec::as_slice).collect()
+    }
+
+    #[test]
+    fn several_vectors_at_once_have_the_bits_of_each_alone() {
+        let mut random = Random::new(31);
+        for (width, stride, count) in
+            [(64, 64, 19), (64, 80, 5), (24, 24, 3), (7, 9, 4), (75, 75, 6)]
+        {
+            let rows: Vec<f16> =
+                (0..count * stride).map(|_| f16::from_f32(random.unit())).collect();
+            for several in 1..=6 {
+                let vectors: Vec<Vec<f32>> = (0..several).map(|_| random.units(width)).collect();
+                let factors: Vec<Vec<f32>> = (0..several).map(|_| random.units(count)).collect();
+                let mut products = vec![f32::NAN; several * count];
+                strided_rows_times_vectors(&rows, stride, &slices(&vectors), &mut products);
+                let mut sums = vec![f32::NAN; several * width];
+                weighted_sums(&rows, stride, &slices(&factors), &mut sums);
+                for at in 0..several {
+                    for row in 0..count {
+                        let mut alone = [f32::NAN];
+                        rows_times_vector(&rows[row * stride..][..width], &vectors[at], &mut alone);
+                        assert_eq!(products[at * count + row].to_bits(), alone[0].to_bits());
+                    }
+                    let mut alone = vec![f32::NAN; width];
+                    weighted_sums(&rows, stride, &[&factors[at]], &mut alone);
+                    assert_eq!(sums[at * width..][..width], alone, "{width} {several}");
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
-use crate::layout::Layout;
+use crate::layout::{Layout, PerAxis};
 use crate::simd;
 use crate::storage::{Buffer, Pool, Storage};
 use crate::walk::Walk;
@@ -153,7 +153,7 @@ impl Tensor {
     }
 
     /// The value under a layout that has one stride per axis, and these strides.
-    pub(crate) fn with_strides(&self, pool: &Pool) -> Outcome<(Self, Vec<isize>)> {
+    pub(crate) fn with_strides(&self, pool: &Pool) -> Outcome<(Self, PerAxis<isize>)> {
         if let Some(strides) = self.layout.strides() {
             return Ok((self.clone(), strides));
         }

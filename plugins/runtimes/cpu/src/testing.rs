@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::failure::Outcome;
-use crate::kernels::{Call, Frame, Input, Operand};
+use crate::kernels::{Call, Frame, Input, Operand, Results};
 use crate::storage::Pool;
 use crate::tensor::Tensor;
 use crate::workers::Team;
@@ -71,7 +71,7 @@ pub(crate) fn evaluate_all(
     operation: &str,
     arguments: Vec<(&'static str, Given)>,
     outputs: &[Element],
-) -> Outcome<Vec<Tensor>> {
+) -> Outcome<Results> {
     let operand = |tensor: Tensor| Operand::Tensor(Input::Constant(tensor));
     let arguments = arguments.into_iter().map(|(name, given)| {
         let operands = match given {

@@ -1,11 +1,15 @@
 //! Walking the elements of several layouts at once.
 
 use crate::layout::{Factor, Layout};
+use smallvec::SmallVec;
+
+/// Loops, each with its size and the stride in each layout.
+type Levels<const N: usize> = SmallVec<[(usize, [isize; N]); 4]>;
 
 /// Loops over several layouts of one shape at once, with as few and as long runs as they share.
 pub(crate) struct Walk<const N: usize> {
-    /// Outer loops first: size and the stride in each layout.
-    outer: Vec<(usize, [isize; N])>,
+    /// Outer loops first.
+    outer: Levels<N>,
     /// Elements of the innermost run.
     pub(crate) run: usize,
     /// Stride of the innermost run in each layout.
@@ -21,7 +25,7 @@ impl<const N: usize> Walk<N> {
     pub(crate) fn new(layouts: [&Layout; N]) -> Option<Self> {
         let start = layouts.map(|layout| layout.offset() as isize);
         let empty = layouts.iter().any(|layout| layout.shape().contains(&0));
-        let mut levels: Vec<(usize, [isize; N])> = Vec::new();
+        let mut levels = Levels::new();
         if !empty {
             let mut rest = layouts.map(|layout| layout.factors());
             let mut current: [Option<Factor>; N] = [None; N];
@@ -70,7 +74,7 @@ impl<const N: usize> Walk<N> {
         levels.push((self.run, self.run_strides));
         levels.retain(|(size, _)| *size != 1);
         levels.sort_by_key(|(_, strides)| std::cmp::Reverse(strides[lead].unsigned_abs()));
-        let mut merged: Vec<(usize, [isize; N])> = Vec::with_capacity(levels.len());
+        let mut merged = Levels::new();
         for (size, strides) in levels {
             match merged.last_mut() {
                 Some((outer, outer_strides))
@@ -142,7 +146,7 @@ impl<const N: usize> Walk<N> {
         if first >= end {
             return;
         }
-        let mut index = vec![0usize; self.outer.len()];
+        let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.outer.len());
         let mut position = self.start;
         let mut left = first;
         for (level, (size, strides)) in self.outer.iter().enumerate().rev() {

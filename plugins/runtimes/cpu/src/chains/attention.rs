@@ -14,12 +14,20 @@ use crate::tensor::Tensor;
 use crate::walk::Walk;
 use crate::workers;
 use half::f16;
+use smallvec::SmallVec;
 
 pub(super) const PATTERN: Pattern =
     Pattern { last: "matmul", find, kernel: Definition::new("chain: attention", prepare) };
 
 /// Tokens at once up to which each is computed by itself: with more, products of matrices are faster.
 const FEW: usize = 8;
+
+/// Rows of scores that are computed at once where they look at the same lines: heads that share keys and
+/// values, or neighbouring tokens.
+const TOGETHER: usize = 4;
+
+/// Something of each of such rows.
+type PerRow<'a> = SmallVec<[&'a [f32]; TOGETHER]>;
 
 /// Sums of positions go through so many registers side by side: whole runs of them are left out.
 const LANES: usize = 16;
@@ -125,17 +133,34 @@ fn attend(
     let cost = heads * tokens * seen * (depth + size + LANES);
     let output = buffer.slice_mut::<f16>();
     workers::split(frame.team, output, size.max(1), cost, |start, part| {
-        let (mut query, mut sums) = (vec![0.0; depth], vec![0.0; size]);
-        let mut scores = Vec::with_capacity(positions);
-        for (index, output) in part.chunks_exact_mut(size.max(1)).enumerate() {
-            let row = start / size.max(1) + index;
-            let (head, mask) = (row / tokens, &masks[row % tokens % masks.len()]);
-            simd::widen(&queries[row * depth..(row + 1) * depth], &mut query);
-            scores.resize(mask.terms.len(), 0.0);
-            keys.products(head, &query, &mut scores);
-            simd::widest(|| weigh(&mut scores, scale, &mask.terms));
-            values.sums(head, &scores, &mut sums);
-            simd::narrow(&sums, output);
+        let (mut query, mut sums) = (vec![0.0; TOGETHER * depth], vec![0.0; TOGETHER * size]);
+        let mut scores = Vec::with_capacity(TOGETHER * positions);
+        let mask = |row: usize| &masks[row % tokens % masks.len()];
+        let first = start / size.max(1);
+        let end = first + part.len() / size.max(1);
+        let mut row = first;
+        while row < end {
+            let (head, seen) = (row / tokens, mask(row).terms.len());
+            let is_like = |other: &usize| {
+                let other_head = other / tokens;
+                mask(*other).terms.len() == seen
+                    && keys.starts[other_head] == keys.starts[head]
+                    && values.starts[other_head] == values.starts[head]
+            };
+            let count = (row..end).take(TOGETHER).take_while(is_like).count();
+            let query = &mut query[..count * depth];
+            simd::widen(&queries[row * depth..][..count * depth], query);
+            scores.resize(count * seen, 0.0);
+            let vectors: PerRow<'_> = query.chunks(depth.max(1)).collect();
+            keys.products(head, &vectors, &mut scores);
+            for (at, scores) in scores.chunks_mut(seen.max(1)).enumerate() {
+                simd::widest(|| weigh(scores, scale, &mask(row + at).terms));
+            }
+            let factors: PerRow<'_> = scores.chunks(seen.max(1)).collect();
+            let sums = &mut sums[..count * size];
+            values.sums(head, &factors, sums);
+            simd::narrow(sums, &mut part[(row - first) * size..][..count * size]);
+            row += count;
         }
         Ok(())
     })?;
@@ -201,22 +226,15 @@ fn lines(frame: &Frame<'_>, cache: &Tensor) -> Outcome<Lines> {
 }
 
 impl Lines {
-    /// The dot products of a head's first lines with a vector.
-    fn products(&self, head: usize, vector: &[f32], output: &mut [f32]) {
+    /// The dot products of a head's first lines with some vectors, one vector's after the other's.
+    fn products(&self, head: usize, vectors: &[&[f32]], output: &mut [f32]) {
         let elements = &self.cache.raw::<f16>()[self.starts[head]..];
-        if self.stride == vector.len() {
-            let lines = &elements[..output.len() * vector.len()];
-            return simd::rows_times_vector(lines, vector, output);
-        }
-        for (position, slot) in output.iter_mut().enumerate() {
-            let line = &elements[position * self.stride..][..vector.len()];
-            simd::rows_times_vector(line, vector, std::slice::from_mut(slot));
-        }
+        simd::strided_rows_times_vectors(elements, self.stride, vectors, output);
     }
 
-    /// The sum of a head's first lines, each times its factor.
-    fn sums(&self, head: usize, factors: &[f32], output: &mut [f32]) {
+    /// Sums of a head's first lines, each times its factor, one sum after the other.
+    fn sums(&self, head: usize, factors: &[&[f32]], output: &mut [f32]) {
         let elements = &self.cache.raw::<f16>()[self.starts[head]..];
-        simd::weighted_sum(elements, self.stride, factors, output);
+        simd::weighted_sums(elements, self.stride, factors, output);
     }
 }

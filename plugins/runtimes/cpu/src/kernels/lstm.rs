@@ -8,6 +8,7 @@ use crate::layout::Layout;
 use crate::simd;
 use crate::storage::Buffer;
 use crate::tensor::from_wide;
+use smallvec::smallvec;
 
 pub(super) const ALL: &[Definition] = &[Definition::new("lstm", lstm)];
 
@@ -135,7 +136,7 @@ fn lstm(call: &Call<'_>) -> Outcome<Step> {
         } else {
             tensor(&[1, batch, width], &h)?
         };
-        Ok(vec![outputs, tensor(&[batch, width], &h)?, tensor(&[batch, width], &c)?])
+        Ok(smallvec![outputs, tensor(&[batch, width], &h)?, tensor(&[batch, width], &c)?])
     }))
 }
 

@@ -218,7 +218,7 @@ fn single(
             [stride, 1] if stride >= 0 => {
                 let factors: Vec<f32> = (0..depth).map(factor).collect();
                 let rows = &halves[right_start..];
-                simd::weighted_sum(rows, stride as usize, &factors, output);
+                simd::weighted_sums(rows, stride as usize, &[&factors], output);
                 return Ok(());
             }
             _ => {}

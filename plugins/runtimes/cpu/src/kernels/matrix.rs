@@ -9,7 +9,6 @@ use crate::storage::Buffer;
 use crate::tensor::Floats;
 use crate::workers;
 use anemll_matrix::{Matrix, multiply_add};
-use half::f16;
 use std::borrow::Cow;
 
 /// The rows of a matrix: elements that are there, or that are decoded as they are read.
@@ -71,8 +70,11 @@ const CHEAPER: usize = 2;
 /// Floats of weights that are widened at once, so that they stay in the second-level cache.
 const BLOCK_FLOATS: usize = 96 * 1024;
 
+/// Rows that the product of matrices takes side by side.
+const SIDE_BY_SIDE: usize = 6;
+
 /// Rows of a block at most, so that there are enough blocks for the threads.
-const LARGEST_BLOCK: usize = 96;
+const LARGEST_BLOCK: usize = 48;
 
 /// The product of `rows` rows of weights with `columns` columns of x (depth x columns), plus a
 /// bias per row, rounded to `element`. The result lies column after column: the `rows` results of
@@ -103,8 +105,10 @@ pub(super) fn project(
     let cost = rows * depth * columns;
     // Blocks of rows that fit the cache. Their size must not depend on the number of threads, or
     // the last bits of the results would.
-    let block = (BLOCK_FLOATS / depth.max(1)).clamp(16, LARGEST_BLOCK).next_multiple_of(16);
-    let block = block.min(rows.max(1));
+    let block = (BLOCK_FLOATS / depth.max(1)).clamp(SIDE_BY_SIDE, LARGEST_BLOCK);
+    let block = block.next_multiple_of(SIDE_BY_SIDE).min(rows.max(1));
+    let lines = lines(frame, &x)?;
+    let tokens = Matrix::new(lines.slice(), 0, [columns, depth], [1, columns as isize])?;
     let mut wide = frame.pool.take_elements(Element::F32, rows * columns)?;
     workers::split(frame.team, wide.slice_mut::<f32>(), block * columns, cost, |start, part| {
         let mut panel = Vec::new();
@@ -112,7 +116,7 @@ pub(super) fn project(
         for output in part.chunks_mut(block * columns) {
             let count = output.len() / columns;
             let range = first * depth..(first + count) * depth;
-            let left = match weights {
+            let right = match weights {
                 Rows::Packed(packed) => {
                     panel.resize(range.len(), 0.0);
                     packed.fill_wide(range.start, &mut panel);
@@ -127,46 +131,49 @@ pub(super) fn project(
                     Floats::F32(values) => values,
                 },
             };
-            let left = Matrix::new(left, 0, [count, depth], [depth as isize, 1])?;
-            multiply_add(output, [1, count as isize], 0.0, 1.0, left, x)?;
+            // Weights on the right, which the product reads as they lie.
+            let right = Matrix::new(right, 0, [depth, count], [1, depth as isize])?;
+            multiply_add(output, [1, columns as isize], 0.0, 1.0, tokens, right)?;
+            add_bias(output, columns, bias.map(|bias| &bias[first..]));
             first += count;
         }
         Ok(())
     })?;
-    let blocks: &[f32] = wide.slice();
-    let collect = |column: usize, output: &mut [f32]| {
-        for first in (0..rows).step_by(block) {
-            let count = block.min(rows - first);
-            let at = first * columns + column * count;
-            output[first..first + count].copy_from_slice(&blocks[at..at + count]);
-        }
-        if let Some(bias) = bias {
-            output.iter_mut().zip(bias).for_each(|(value, term)| *value += term);
-        }
-    };
-    let copying = rows * columns;
-    match element {
-        Element::F16 => {
-            let output = buffer.slice_mut::<f16>();
-            workers::split(frame.team, output, rows.max(1), copying, |start, part| {
-                let mut line = vec![0.0; rows];
-                for (index, output) in part.chunks_exact_mut(rows.max(1)).enumerate() {
-                    collect(start / rows.max(1) + index, &mut line);
-                    simd::narrow(&line, output);
-                }
-                Ok(())
-            })?;
-        }
-        Element::F32 => {
-            let output = buffer.slice_mut::<f32>();
-            for (column, output) in output.chunks_exact_mut(rows.max(1)).enumerate() {
-                collect(column, output);
-            }
-        }
-        other => return unsupported(format!("a result of type {}", other.name())),
-    }
+    frame.pool.give(lines);
+    collect(frame, wide.slice(), rows, element, &mut buffer)?;
     frame.pool.give(wide);
     Ok(buffer)
+}
+
+/// Elements that are moved at once where rows become columns, so that they stay in the first-level cache.
+const TILE: usize = 64;
+
+/// The elements of each row side by side, whichever way they lay.
+fn lines(frame: &Frame<'_>, x: &Matrix<'_>) -> Outcome<Buffer> {
+    let (depth, columns) = (x.rows(), x.columns());
+    let mut buffer = frame.pool.take_elements(Element::F32, depth * columns)?;
+    let lines: &mut [f32] = buffer.slice_mut();
+    for first in (0..depth).step_by(TILE) {
+        let end = depth.min(first + TILE);
+        for column in 0..columns {
+            let slots = lines[first * columns + column..].iter_mut().step_by(columns);
+            match x.column(column) {
+                Some(values) => {
+                    slots.zip(&values[first..end]).for_each(|(slot, value)| *slot = *value);
+                }
+                None => slots.zip(first..end).for_each(|(slot, row)| *slot = x.at(row, column)),
+            }
+        }
+    }
+    Ok(buffer)
+}
+
+/// Adds to the products of each row, which lie side by side, the row's bias.
+fn add_bias(products: &mut [f32], count: usize, bias: Option<&[f32]>) {
+    let Some(bias) = bias else { return };
+    for (products, term) in products.chunks_exact_mut(count.max(1)).zip(bias) {
+        products.iter_mut().for_each(|value| *value += term);
+    }
 }
 
 /// The elements of a column, side by side.
@@ -199,39 +206,57 @@ fn project_packed(
     workers::split(frame.team, wide.slice_mut::<f32>(), 16 * count, cost, |start, part| {
         let first = start / count;
         tables.times(indices, first, &columns, part);
-        if let Some(bias) = bias {
-            for (products, term) in part.chunks_exact_mut(count).zip(&bias[first..]) {
-                products.iter_mut().for_each(|value| *value += term);
-            }
-        }
+        add_bias(part, count, bias.map(|bias| &bias[first..]));
         Ok(())
     })?;
-    collect(wide.slice(), rows, element, buffer)?;
+    collect(frame, wide.slice(), rows, element, buffer)?;
     frame.pool.give(wide);
     Ok(true)
 }
 
 /// Writes products, those of a row with each column side by side, column after column.
-fn collect(products: &[f32], rows: usize, element: Element, buffer: &mut Buffer) -> Outcome<()> {
-    let count = products.len() / rows.max(1);
-    let mut line = vec![0.0; rows];
-    for column in 0..count {
-        let own = column * rows..(column + 1) * rows;
-        let results = match count {
-            1 => products,
-            _ => {
-                let every = products[column..].iter().step_by(count);
-                line.iter_mut().zip(every).for_each(|(slot, value)| *slot = *value);
-                &line
-            }
-        };
-        match element {
-            Element::F16 => simd::narrow(results, &mut buffer.slice_mut()[own]),
-            Element::F32 => buffer.slice_mut()[own].copy_from_slice(results),
-            other => return unsupported(format!("a result of type {}", other.name())),
+fn collect(
+    frame: &Frame<'_>,
+    products: &[f32],
+    rows: usize,
+    element: Element,
+    buffer: &mut Buffer,
+) -> Outcome<()> {
+    match element {
+        Element::F16 => turn(frame, products, rows, buffer.slice_mut(), simd::narrow),
+        Element::F32 => {
+            turn(frame, products, rows, buffer.slice_mut(), |from, to| to.copy_from_slice(from))
         }
+        other => unsupported(format!("a result of type {}", other.name())),
     }
-    Ok(())
+}
+
+/// See [`collect`]; `store` writes f32 in the form of the result.
+fn turn<T: Send>(
+    frame: &Frame<'_>,
+    products: &[f32],
+    rows: usize,
+    output: &mut [T],
+    store: impl Fn(&[f32], &mut [T]) + Sync,
+) -> Outcome<()> {
+    let count = products.len() / rows.max(1);
+    if count == 1 {
+        store(products, output);
+        return Ok(());
+    }
+    workers::split(frame.team, output, rows.max(1), products.len(), |start, part| {
+        let column = start / rows.max(1);
+        let mut line = [0.0; TILE];
+        for first in (0..rows).step_by(TILE) {
+            let line = &mut line[..TILE.min(rows - first)];
+            for (at, output) in part.chunks_exact_mut(rows).enumerate() {
+                let own = products[first * count + column + at..].iter().step_by(count);
+                line.iter_mut().zip(own).for_each(|(slot, value)| *slot = *value);
+                store(line, &mut output[first..first + line.len()]);
+            }
+        }
+        Ok(())
+    })
 }
 
 /// A few columns: dot products that read every weight once.
@@ -252,14 +277,10 @@ fn project_vectors(
     workers::split(frame.team, wide.slice_mut::<f32>(), 16 * count.max(1), cost, |start, part| {
         let first = start / count.max(1);
         times_vectors(weights, first, &vectors, part);
-        if let Some(bias) = bias {
-            for (products, term) in part.chunks_exact_mut(count.max(1)).zip(&bias[first..]) {
-                products.iter_mut().for_each(|value| *value += term);
-            }
-        }
+        add_bias(part, count, bias.map(|bias| &bias[first..]));
         Ok(())
     })?;
-    collect(wide.slice(), rows, element, buffer)?;
+    collect(frame, wide.slice(), rows, element, buffer)?;
     frame.pool.give(wide);
     Ok(())
 }
@@ -271,6 +292,7 @@ mod tests {
     use crate::testing::Random;
     use crate::workers::Team;
     use anemll_plugin_api::Host;
+    use half::f16;
     use std::sync::Mutex;
 
     #[test]

@@ -29,6 +29,7 @@ use crate::packed::Packed;
 use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
 use crate::workers::Team;
+use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -68,14 +69,17 @@ pub(crate) fn find(name: &str) -> Option<&'static Definition> {
     ALL.iter().flat_map(|family| family.iter()).find(|definition| definition.name == name)
 }
 
+/// Outputs of an operation: nearly all have one.
+pub(crate) type Results = SmallVec<[Tensor; 1]>;
+
 /// What runs for one operation: reads its inputs from the frame and gives its outputs.
-pub(crate) type Step = Box<dyn Fn(&mut Frame<'_>) -> Outcome<Vec<Tensor>> + Send + Sync>;
+pub(crate) type Step = Box<dyn Fn(&mut Frame<'_>) -> Outcome<Results> + Send + Sync>;
 
 /// A step with one output.
 pub(crate) fn step(
     run: impl Fn(&mut Frame<'_>) -> Outcome<Tensor> + Send + Sync + 'static,
 ) -> Outcome<Step> {
-    Ok(Box::new(move |frame| Ok(vec![run(frame)?])))
+    Ok(Box::new(move |frame| Ok(smallvec![run(frame)?])))
 }
 
 /// A tensor argument: known when the function is planned, or a slot of the frame.

@@ -1,7 +1,7 @@
 //! Operations that move or regroup elements without changing them. Most give views.
 
 use super::elementwise::from_integers;
-use super::{Call, Definition, Step, axis_index, axis_indices, checked_count, step};
+use super::{Call, Definition, Results, Step, axis_index, axis_indices, checked_count, step};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -272,7 +272,7 @@ fn split(call: &Call<'_>) -> Outcome<Step> {
             return invalid(format!("sizes {sizes:?} do not make up {total}"));
         }
         let mut begin = vec![0; x.rank()];
-        let mut parts = Vec::with_capacity(sizes.len());
+        let mut parts = Results::new();
         for size in sizes {
             let mut count = x.shape().to_vec();
             count[axis] = size;

@@ -1,7 +1,7 @@
 //! Reading and writing states. A state's buffer is shared with what was read, and copied only when
 //! it is written while such a value is still needed.
 
-use super::{Call, Definition, Step, step};
+use super::{Call, Definition, Results, Step, step};
 use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::storage::Storage;
@@ -46,6 +46,6 @@ fn write(call: &Call<'_>) -> Outcome<Step> {
             copy(&data, &mut buffer, &Layout::contiguous(data.shape()))?;
             Arc::new(buffer)
         };
-        Ok(Vec::new())
+        Ok(Results::new())
     }))
 }

@@ -2,12 +2,13 @@
 
 use super::elementwise::from_integers;
 use super::rows::Rows;
-use super::{Call, Definition, Step, axis_index};
+use super::{Call, Definition, Results, Step, axis_index};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
 use crate::storage::Buffer;
 use crate::tensor::{Tensor, from_wide};
+use smallvec::smallvec;
 use std::cmp::Ordering;
 
 pub(super) const ALL: &[Definition] =
@@ -65,7 +66,7 @@ fn topk(call: &Call<'_>) -> Outcome<Step> {
         };
         let layout = Layout::contiguous(&shape);
         let values = from_wide(x.element, layout, Buffer::from_slice(&values), frame.pool)?;
-        let mut results = vec![back(values)?];
+        let mut results: Results = smallvec![back(values)?];
         if let Some(&element) = outputs.get(1) {
             results.push(back(from_integers(element, &shape, &positions)?)?);
         }
