@@ -23,6 +23,7 @@ import reference_logits
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = ["tiny-llama", "tiny-qwen3"]
 CONTEXT = 96  # two windows, the last one not full
+SHARE = 0.25  # of a weight of 1, which every token has
 PRODUCTS = ["model.layers.2.mlp.gate_proj.weight"]
 
 
@@ -70,7 +71,8 @@ def measure(directory: pathlib.Path, text: str) -> tuple[dict[str, torch.Tensor]
         for name, rows in inputs.items():
             weights = token_weights(name, attentions, sizes, len(rows))
             weight = "model.embed_tokens.weight" if tied and name == "lm_head" else f"{name}.weight"
-            sums[weight] = sums.get(weight, 0) + (rows * (weights / weights.mean())[:, None]).T @ rows
+            weights = SHARE + (1 - SHARE) * weights / weights.mean()
+            sums[weight] = sums.get(weight, 0) + (rows * weights[:, None]).T @ rows
         count += window.shape[1]
     found = {name: torch.diagonal(total / count).float().contiguous() for name, total in sums.items()}
     found |= {f"products.{name}": (sums[name] / count).float() for name in PRODUCTS}

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Schema of the file.
-pub(crate) const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 3;
 /// Metadata: what the statistics are of, in JSON.
 pub(crate) const PROVENANCE: &str = "anemll.statistics";
 
