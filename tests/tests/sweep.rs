@@ -61,6 +61,29 @@ fn a_form_is_what_convert_makes_with_its_flags() {
 }
 
 #[test]
+fn statistics_that_are_given_take_the_place_of_a_calibration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("its statistics");
+    let name = file.to_str().unwrap();
+    let mut calibrate = anemll();
+    calibrate.arg("calibrate").arg(model("tiny-llama")).args(["--tokens", "300", "-o", name]);
+    succeed(calibrate.arg("--hessian"));
+    let few = ["--bits", "3", "--group", "8", "--max-tokens", "200", "--json"];
+    let kl = |found: &Value| number(&found["rows"][0], "kl_mean");
+    let given = json(sweep(&few).args(["--calibration", name]));
+    let flags = given["rows"][0]["flags"].as_str().unwrap();
+    assert!(flags.ends_with(&format!(" --calibration '{name}'")), "{flags}");
+    let (none, own) = (json(sweep(&few).args(["--calibration", "none"])), json(&mut sweep(&few)));
+    assert!(none["rows"][0]["flags"].as_str().unwrap().ends_with(" --calibration none"), "{none}");
+    assert!(kl(&given) < kl(&none) && kl(&own) < kl(&none), "{given} {none} {own}");
+    assert_ne!(kl(&given), kl(&own));
+
+    let mut other = anemll();
+    other.arg("sweep").arg(model("tiny-qwen3")).args(few).args(["--calibration", name]);
+    assert!(refusal(&mut other).contains("A0310"));
+}
+
+#[test]
 fn lines_come_as_forms_are_ready_and_other_parts_stay() {
     let few = ["--bits", "4", "--group", "8", "--max-tokens", "200", "--quantizer", "lut"];
     let output = succeed(sweep(&few).args(["--part", "head", "--arch", "llama", "--head", "tied"]));

@@ -20,6 +20,7 @@ use crate::scratch;
 use crate::trial::Trial;
 use anemll_calibration::{Judge, Kind, Sweep, SweepRow};
 use anemll_codes as codes;
+use anemll_export::shell_word;
 use anemll_generation::distance::percentile;
 use anemll_huggingface::ModelDirectory;
 use anemll_plugin_api::data::{Knowledge, ModelDescription};
@@ -96,6 +97,8 @@ pub struct SweepRequest {
     pub part: Part,
     /// Id of the quantizer, and options of it.
     pub quantizer: QuantizerChoice,
+    /// Where the statistics of all forms come from.
+    pub calibration: CalibrationChoice,
     /// A text; the built-in one, which no calibration uses, when absent.
     pub text: Option<PathBuf>,
     /// Most tokens of it.
@@ -119,10 +122,17 @@ struct Form {
 impl Form {
     /// What makes `convert` do the same.
     fn flags(&self) -> String {
-        let ConvertRequest { arch, head, quantizer, .. } = &self.request;
+        let ConvertRequest { arch, head, quantizer, calibration, .. } = &self.request;
         let arch = arch.iter().map(|id| format!("--arch {id}"));
         let head = head.iter().map(|head| format!("--head {}", head.name()));
-        arch.chain(head).chain(quantizer.line()).collect::<Vec<_>>().join(" ")
+        let calibration = match calibration {
+            CalibrationChoice::Auto => None,
+            CalibrationChoice::None => Some(format!("--calibration {NONE}")),
+            CalibrationChoice::File(file) => {
+                Some(format!("--calibration {}", shell_word(&file.to_string_lossy())))
+            }
+        };
+        arch.chain(head).chain(quantizer.line()).chain(calibration).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -188,14 +198,17 @@ pub fn sweep(
         parameters: named.description.parameters,
         show,
     };
-    let statistics = match knowledge(&request.quantizer, &named.description, plugins)? {
+    let kind = match knowledge(&request.quantizer, &named.description, plugins)? {
         Knowledge::Nothing => None,
-        Knowledge::Products => Some(own.statistics(Kind::Products)?),
-        _ => Some(own.statistics(Kind::Squares)?),
+        Knowledge::Products => Some(Kind::Products),
+        _ => Some(Kind::Squares),
     };
-    let calibration = match &statistics {
-        Some(made) => CalibrationChoice::File(made.path.clone()),
-        None => CalibrationChoice::None,
+    let wanted = kind.filter(|_| request.calibration == CalibrationChoice::Auto);
+    let made = wanted.map(|kind| own.statistics(kind)).transpose()?;
+    let calibration = match (&made, &request.calibration) {
+        (Some(made), _) => CalibrationChoice::File(made.path.clone()),
+        (None, CalibrationChoice::Auto) => CalibrationChoice::None,
+        (None, given) => given.clone(),
     };
     let kept = Arc::new(Kept::new(source_sha256));
     let elements = |weight: &crate::references::Weight| weight.shape.iter().product::<u64>();
@@ -284,6 +297,7 @@ fn forms(request: &SweepRequest, model: &Path, output: &Path) -> Result<Vec<Form
                 arch: request.arch.clone(),
                 head: request.head,
                 quantizer,
+                calibration: request.calibration.clone(),
                 compiler: Some(NONE.to_owned()),
                 runtime: NONE.to_owned(),
                 no_tokenizer: true,

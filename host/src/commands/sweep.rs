@@ -5,6 +5,7 @@ use crate::progress::{Display, Reporter};
 use anemll_pipeline::component_options::TypedOption;
 use anemll_pipeline::plugins::Plugins;
 use anemll_pipeline::quantizer_choice::QuantizerChoice;
+use anemll_pipeline::request::CalibrationChoice;
 use anemll_pipeline::sweep::{Part, SweepRequest, sweep};
 use anemll_plugin_api::Result;
 use anemll_report::page::refuse_unwritable;
@@ -43,6 +44,9 @@ pub struct SweepArguments {
     /// Option of the quantizer as NAME=VALUE; may be given several times.
     #[arg(short = 'O', long = "option", value_name = "NAME=VALUE", help_heading = PALETTIZATION)]
     pub options: Vec<TypedOption>,
+    /// Statistics for all forms, as for convert.
+    #[arg(long, value_name = "STATS|auto|none", default_value = "auto", help_heading = PALETTIZATION)]
+    pub calibration: CalibrationChoice,
     /// Text to measure on, in UTF-8; by default a built-in one, which no calibration uses.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
@@ -104,6 +108,7 @@ pub fn run(arguments: &SweepArguments, plugins: &Plugins) -> Result<()> {
             id: arguments.quantizer.clone(),
             options: arguments.options.clone(),
         },
+        calibration: arguments.calibration.clone(),
         text: arguments.text.clone(),
         tokens: arguments.max_tokens.unwrap_or(u64::MAX),
         arch: arguments.arch.clone(),
