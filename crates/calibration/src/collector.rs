@@ -164,7 +164,7 @@ fn weights_by_size(sizes: &[f32]) -> Vec<f32> {
 
 /// What every token has of a weight of 1, whatever becomes of its errors. Large errors, as those of two
 /// bits, are felt even where small ones are not: without it, attention loses the first token of a text,
-/// which it rests on (SmolLM2 with vectors of two bits: KL 3.7, and 2.3 with a quarter).
+/// which it rests on (SmolLM2 with vectors of two bits: KL 3.7, and 2.1 with a quarter).
 const SHARE: f32 = 0.25;
 
 /// Weights with a mean of 1, of which each is [`SHARE`] at least; those that are all zero, or no numbers,
