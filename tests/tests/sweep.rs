@@ -81,6 +81,19 @@ fn statistics_that_are_given_take_the_place_of_a_calibration() {
     let mut other = anemll();
     other.arg("sweep").arg(model("tiny-qwen3")).args(few).args(["--calibration", name]);
     assert!(refusal(&mut other).contains("A0310"));
+    // Of the same weights, which mean something else with another epsilon.
+    let copy = folder.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(model("tiny-llama").join(file), copy.join(file)).unwrap();
+    }
+    let config = std::fs::read_to_string(copy.join("config.json")).unwrap();
+    std::fs::write(copy.join("config.json"), config.replace("1e-05", "1e-04")).unwrap();
+    let mut changed = anemll();
+    changed.arg("sweep").arg(&copy).args(few).args(["--calibration", name]);
+    let told = refusal(&mut changed);
+    assert!(told.contains("A0310") && told.contains("are of another model"), "{told}");
+    assert!(!told.contains("running the original"), "refused before any work: {told}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::quantization::outline;
 use crate::quantizer_choice::QuantizerChoice;
 use crate::request::{CPU, CalibrationChoice, ConvertRequest, NONE};
 use crate::scratch;
+use crate::statistics::Statistics;
 use crate::trial::Trial;
 use anemll_calibration::{Judge, Kind, Sweep, SweepRow};
 use anemll_codes as codes;
@@ -161,6 +162,9 @@ pub fn sweep(
 
     let directory = ModelDirectory::open(&model).map_err(Error::from)?;
     let source_sha256 = hash_source(&directory, show)?;
+    if let CalibrationChoice::File(file) = &request.calibration {
+        Statistics::made(file)?.check_source(&source_sha256)?;
+    }
     let plain = ConvertRequest {
         context: WINDOW,
         arch: request.arch.clone(),

@@ -6,7 +6,7 @@
 //! broadcast) need the factors cut at the borders of the axes, which [`Layout::axes`] does when
 //! the sizes allow it.
 //!
-//! All of it lies in place, without memory of its own: a token passes through a thousand views.
+//! With few axes it takes no memory of its own: a token passes through a thousand views.
 
 use smallvec::SmallVec;
 
