@@ -155,6 +155,7 @@ fn request(output: PathBuf, kind: Kind) -> CalibrateRequest {
         },
         texts: Vec::new(),
         chat: false,
+        built_in: false,
         tokens: 400,
         kind,
         counting: Counting::ByEffect,

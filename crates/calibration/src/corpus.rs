@@ -21,7 +21,7 @@ const DIALOGUES: &str = include_str!("../text/dialogues.json");
 /// What no calibration uses.
 const HELD_OUT: [&str; 2] =
     [include_str!("../text/held_out.txt"), include_str!("../text/held_out.json")];
-/// Prompts to which a model writes answers itself.
+/// Prompts, to which a model writes answers itself where that is asked for.
 const QUESTIONS: &str = include_str!("../text/questions.txt");
 /// Tokens of the held-out text that conversions are judged by, and bits chosen.
 const JUDGED: usize = 768;
@@ -55,7 +55,7 @@ struct Kinds(Vec<Vec<u32>>);
 pub fn built_in_sha256() -> String {
     let mut hash = Sha256::new();
     let texts = BUILT_IN.iter().map(|(_, text)| *text);
-    for text in texts.chain([DIALOGUES]).chain(HELD_OUT) {
+    for text in texts.chain([DIALOGUES, QUESTIONS]).chain(HELD_OUT) {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }
@@ -64,7 +64,8 @@ pub fn built_in_sha256() -> String {
 
 impl Corpus {
     /// At most `tokens` tokens of the built-in texts, all kinds alike: prose, code, mathematics,
-    /// several languages, conversations as the model's chat template writes them, and `more`.
+    /// several languages, conversations as the model's chat template writes them, questions up to where
+    /// their answers begin, and `more`.
     ///
     /// # Errors
     /// The tokenizer's. A chat template that refuses a conversation leaves it as plain text.
@@ -74,17 +75,14 @@ impl Corpus {
         tokens: usize,
         context: usize,
     ) -> Result<Self> {
-        let mut kinds = Kinds::default();
-        for (_, text) in BUILT_IN {
-            kinds.0.push(tokenizer.encode(text, false)?);
-        }
-        kinds.0.push(conversations(tokenizer, DIALOGUES)?);
+        let mut kinds = Kinds::built_in(tokenizer)?;
         kinds.0.push(more.iter().flat_map(|piece| piece.tokens.clone()).collect());
         kinds.corpus(&tokenizer.lead()?, tokens, context)
     }
 
     /// At most `tokens` tokens of texts of the user's, and of `more` pieces, all texts alike.
-    /// `chat`: a file is one message of a user's, or, as JSON, a list of conversations.
+    /// `chat`: a file is one message of a user's, or, as JSON, a list of conversations. `built_in`: the
+    /// built-in texts are among them.
     ///
     /// # Errors
     /// A text cannot be read or tokenized, or all of them have fewer tokens than the context.
@@ -92,11 +90,12 @@ impl Corpus {
         tokenizer: &Tokenizer,
         paths: &[impl AsRef<Path>],
         chat: bool,
+        built_in: bool,
         more: &[Piece],
         tokens: usize,
         context: usize,
     ) -> Result<Self> {
-        let mut kinds = Kinds::default();
+        let mut kinds = if built_in { Kinds::built_in(tokenizer)? } else { Kinds::default() };
         for path in paths {
             let path = path.as_ref();
             let at = |reason: String| {
@@ -221,6 +220,17 @@ impl Piece {
 }
 
 impl Kinds {
+    /// Those that are built in.
+    fn built_in(tokenizer: &Tokenizer) -> Result<Self> {
+        let mut kinds = Self::default();
+        for (_, text) in BUILT_IN {
+            kinds.0.push(tokenizer.encode(text, false)?);
+        }
+        kinds.0.push(conversations(tokenizer, DIALOGUES)?);
+        kinds.0.push(questions(tokenizer)?);
+        Ok(kinds)
+    }
+
     /// What no calibration uses.
     fn held_out(tokenizer: &Tokenizer) -> Result<Self> {
         let [text, dialogues] = HELD_OUT;
@@ -276,6 +286,18 @@ fn spread(at: usize, count: usize) -> f64 {
     let bits = usize::BITS - count.next_power_of_two().leading_zeros();
     let reversed = at.reverse_bits() >> (usize::BITS - bits.max(1));
     reversed as f64 / (1_usize << bits.max(1)) as f64
+}
+
+/// The tokens of the built-in questions as the template writes them, one after the other: how an answer
+/// begins is the choice that is made most often, and the least certain one. None where a model has no
+/// template, and is asked nothing.
+fn questions(tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let Some(template) = chat_template::open(tokenizer)? else { return Ok(Vec::new()) };
+    let mut tokens = Vec::new();
+    for question in Corpus::questions(usize::MAX) {
+        tokens.extend(Piece::asked(tokenizer, Some(&template), question)?.tokens);
+    }
+    Ok(tokens)
 }
 
 /// The tokens of conversations in JSON, one after the other.

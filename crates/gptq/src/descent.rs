@@ -13,7 +13,6 @@ pub(crate) fn improve(state: &mut State<'_>) -> usize {
     for from in (0..state.indices.len()).step_by(columns) {
         let table = table_of(&state.tables, state.entries, state.group, from);
         let indices = &mut state.indices[from..from + columns];
-        let rest = &mut state.rest[from..from + columns];
         let pull = &mut state.pull[from..from + columns];
         for at in (0..columns).rev() {
             let line = &full[at * columns..(at + 1) * columns];
@@ -24,7 +23,6 @@ pub(crate) fn improve(state: &mut State<'_>) -> usize {
                 continue;
             }
             indices[at] = best as u8;
-            rest[at] -= step;
             for (pull, line) in pull.iter_mut().zip(line) {
                 *pull -= step * line;
             }

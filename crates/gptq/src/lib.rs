@@ -12,8 +12,8 @@
 //!    Frantar et al. 2022, arXiv 2210.17323), in the form of successive cancellation by a Cholesky
 //!    factor, the columns with the largest moments first;
 //! 3. in turns, entries by least squares for the given indices, and indices by coordinate descent
-//!    for the given entries (LNQ, Kim et al. 2025, arXiv 2505.07004). Descent can only lower the loss;
-//!    entries do so up to their rounding to float16.
+//!    for the given entries (LNQ, Kim et al. 2025, arXiv 2505.07004). Both can only
+//!    lower the loss; entries are rounded to float16 at the end.
 //!
 //! [`quantize_vectors`] does the first two with one table of vectors.
 //!

@@ -17,12 +17,11 @@ pub struct Method {
     pub passes: u32,
 }
 
-/// One pass with errors passed on. Turns after it follow the calibration's text more than the model
-/// where tokens are few.
-impl Default for Method {
-    fn default() -> Self {
-        Self { feedback: 1, rounds: 0, passes: 0 }
-    }
+impl Method {
+    /// One pass with errors passed on.
+    pub const GPTQ: Self = Self { feedback: 1, rounds: 0, passes: 0 };
+    /// The same, and then entries and indices in two turns.
+    pub const LNQ: Self = Self { feedback: 1, rounds: 2, passes: 1 };
 }
 
 /// Tables and indices for `values` (row by row, whole groups of `group_rows` rows), whose inputs
@@ -47,10 +46,11 @@ pub fn quantize(
             state.follow(&asked);
         }
     }
+    if method.rounds > 0 {
+        state.measure();
+    }
     for _ in 0..method.rounds {
-        state.measure();
         entries::improve(&mut state);
-        state.measure();
         for _ in 0..method.passes {
             if descent::improve(&mut state) == 0 {
                 break;

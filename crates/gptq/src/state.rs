@@ -32,9 +32,7 @@ pub(crate) struct State<'a> {
     /// Ascending entries of each group.
     pub(crate) tables: Vec<f32>,
     pub(crate) indices: Vec<u8>,
-    /// `R = W - Q`.
-    pub(crate) rest: Vec<f32>,
-    /// `R H`.
+    /// `R H`, where `R = W - Q` is what is left.
     pub(crate) pull: Vec<f32>,
 }
 
@@ -78,7 +76,6 @@ impl<'a> State<'a> {
             weights: arranged(values, moments),
             tables: first.lut.iter().map(|entry| entry.to_f32()).collect(),
             indices: vec![0; values.len()],
-            rest: vec![0.0; values.len()],
             pull: vec![0.0; values.len()],
         };
         let targets = state.indices.chunks_exact_mut(columns);
@@ -168,24 +165,25 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Computes `R` and `R H` anew.
+    /// Computes `R H`.
     pub(crate) fn measure(&mut self) {
         let columns = self.columns;
-        for at in (0..self.weights.len()).step_by(columns) {
-            let table = table_of(&self.tables, self.entries, self.group, at);
-            let row = at..at + columns;
-            let elements = self.weights[row.clone()].iter().zip(&self.indices[row.clone()]);
-            for (rest, (weight, index)) in self.rest[row].iter_mut().zip(elements) {
-                *rest = weight - table[usize::from(*index)];
-            }
-        }
+        let elements = self.weights.iter().zip(&self.indices).enumerate();
+        let rest: Vec<f32> = elements
+            .map(|(at, (weight, index))| {
+                let table = table_of(&self.tables, self.entries, self.group, at);
+                weight - table[usize::from(*index)]
+            })
+            .collect();
         let rows = self.weights.len() / columns;
-        let rest = Matrix::new(&self.rest, rows, columns, columns);
+        let rest = Matrix::new(&rest, rows, columns, columns);
         let full = Matrix::new(&self.moments.full, columns, columns, columns);
         multiply_add(&mut self.pull, columns, 0.0, 1.0, rest, full);
     }
 
-    pub(crate) fn finish(self, values: &[f16]) -> Quantized {
+    pub(crate) fn finish(mut self, values: &[f16]) -> Quantized {
+        let lut: Vec<f16> = self.tables.iter().map(|entry| f16::from_f32(*entry)).collect();
+        self.tables.iter_mut().zip(&lut).for_each(|(entry, half)| *entry = half.to_f32());
         let mut indices = vec![0; self.indices.len()];
         let rows = self.indices.chunks_exact(self.columns);
         for (source, target) in rows.zip(indices.chunks_exact_mut(self.columns)) {
@@ -196,7 +194,6 @@ impl<'a> State<'a> {
             let table = table_of(&self.tables, self.entries, self.group, at);
             error.add(f64::from(value.to_f32()) - f64::from(table[usize::from(*index)]));
         }
-        let lut = self.tables.iter().map(|entry| f16::from_f32(*entry)).collect();
         Quantized { lut, indices, error }
     }
 }

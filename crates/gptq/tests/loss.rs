@@ -56,7 +56,7 @@ fn loss(values: &[f16], lut: &[f16], indices: &[u8], group: usize, bits: u32, h:
 }
 
 const PLAIN: Method = Method { feedback: 0, rounds: 0, passes: 0 };
-const FEEDBACK: Method = Method { feedback: 1, rounds: 0, passes: 0 };
+const FEEDBACK: Method = Method::GPTQ;
 const TURNS: Method = Method { feedback: 3, rounds: 0, passes: 0 };
 const DESCENT: Method = Method { feedback: 3, rounds: 2, passes: 2 };
 
@@ -74,10 +74,12 @@ fn every_part_of_the_method_lowers_the_loss() {
         let unweighted = palettize(&values, columns, 8, bits, None).unwrap();
         let unweighted = loss(&values, &unweighted.lut, &unweighted.indices, 8 * columns, bits, &h);
         let (plain, feedback, turns, whole) = (of(PLAIN), of(FEEDBACK), of(TURNS), of(DESCENT));
+        let lnq = of(Method::LNQ);
         println!("{columns} columns, {bits} bits: {unweighted} {plain} {feedback} {turns} {whole}");
         assert!(feedback < 0.7 * plain, "{bits} bits: {feedback} {plain}");
         assert!(turns < feedback, "{bits} bits: {turns} {feedback}");
         assert!(whole < turns, "{bits} bits: {whole} {turns}");
+        assert!(lnq < feedback, "{bits} bits: {lnq} {feedback}");
     }
 }
 

@@ -5,7 +5,8 @@ use anemll_calibration::built_in_sha256;
 /// Tokens of the built-in text: fewer for a model that takes long to run.
 pub(crate) fn tokens(parameters: u64) -> u64 {
     match parameters {
-        0..2_000_000_000 => 4096,
+        0..1_000_000_000 => 8192,
+        1_000_000_000..2_000_000_000 => 4096,
         2_000_000_000..5_000_000_000 => 2048,
         _ => 1024,
     }

@@ -35,6 +35,8 @@ pub struct CalibrateRequest {
     pub texts: Vec<PathBuf>,
     /// Whether the texts are what users say: they go through the model's chat template.
     pub chat: bool,
+    /// Whether the built-in text is run beside them.
+    pub built_in: bool,
     /// Most tokens; with none of them, there is a judge and no more.
     pub tokens: u64,
     /// What is added up.
@@ -249,8 +251,8 @@ fn corpus(
     context: usize,
 ) -> Result<Corpus> {
     if !request.texts.is_empty() {
-        let texts = &request.texts;
-        return Corpus::of_files(tokenizer, texts, request.chat, pieces, tokens, context);
+        let CalibrateRequest { texts, chat, built_in, .. } = request;
+        return Corpus::of_files(tokenizer, texts, *chat, *built_in, pieces, tokens, context);
     }
     Corpus::built_in(tokenizer, pieces, tokens, context)
 }

@@ -96,10 +96,10 @@ impl OwnCalibration<'_> {
             },
             texts: Vec::new(),
             chat: false,
+            built_in: false,
             tokens: if kind.is_some() { tokens(self.parameters) } else { 0 },
             kind: kind.unwrap_or(Kind::Squares),
-            // By what becomes of their errors, so few tokens would come to still fewer.
-            counting: Counting::Evenly,
+            counting: Counting::ByEffect,
             own_answers: 0,
             memory: None,
             squares_where_products_are_too_large: true,

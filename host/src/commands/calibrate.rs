@@ -37,6 +37,9 @@ pub struct CalibrateArguments {
     /// list of conversations, each a list of {role, content}.
     #[arg(long, requires = "text")]
     pub chat: bool,
+    /// Also run the built-in text: texts of several kinds make better statistics than more of one.
+    #[arg(long, requires = "text")]
+    pub built_in: bool,
     /// Also run the model's own answers to this many built-in questions.
     #[arg(long = "self", value_name = "N", default_value_t = 0)]
     pub own_answers: usize,
@@ -76,6 +79,7 @@ pub fn run(arguments: &CalibrateArguments, plugins: &Plugins) -> Result<()> {
         },
         texts: arguments.text.clone(),
         chat: arguments.chat,
+        built_in: arguments.built_in,
         tokens: arguments.tokens,
         kind: if arguments.hessian { Kind::Products } else { Kind::Squares },
         counting: Counting::ByEffect,

@@ -15,8 +15,6 @@ pub(crate) const ROTATION: u64 = 1;
 
 /// Most passes over a weight that can be asked for.
 const MOST_TURNS: u32 = 20;
-/// Entries and indices in turns after the errors are passed on.
-const LNQ: Method = Method { feedback: 1, rounds: 2, passes: 2 };
 
 /// How tables and indices follow the inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,7 +34,7 @@ pub struct Aware {
 
 impl Default for Aware {
     fn default() -> Self {
-        let method = Some(Method::default());
+        let method = Some(Method::LNQ);
         Self { method, demanded: false, damping: None, rotate: true }
     }
 }
@@ -55,8 +53,8 @@ impl Aware {
                 aware.demanded = true;
                 aware.method = match name.as_str() {
                     Some("diagonal") => None,
-                    Some("gptq") => Some(Method::default()),
-                    Some("lnq") => Some(LNQ),
+                    Some("gptq") => Some(Method::GPTQ),
+                    Some("lnq") => Some(Method::LNQ),
                     _ => {
                         return Err(refuse("method", name, "diagonal, gptq or lnq"));
                     }
@@ -136,13 +134,16 @@ mod tests {
     fn options_have_defaults_and_bounds() {
         assert_eq!(Aware::parse(&ComponentOptions::new()).unwrap(), Aware::default());
         let aware = Aware::parse(&options(json!({"method": "gptq", "damping": 0.1}))).unwrap();
-        assert_eq!(aware.method, Some(Method::default()));
-        assert_eq!(Aware::parse(&options(json!({"method": "lnq"}))).unwrap().method, Some(LNQ));
+        assert_eq!(aware.method, Some(Method::GPTQ));
+        assert_eq!(
+            Aware::parse(&options(json!({"method": "lnq"}))).unwrap().method,
+            Some(Method::LNQ)
+        );
         assert_eq!(aware.damping, Some(0.1));
         assert_eq!(damping(576, 4096), 0.141);
         assert_eq!([damping(64, 1 << 30), damping(9000, 10)], BOUNDS);
         let one = Aware::parse(&options(json!({"turns": 4}))).unwrap();
-        assert_eq!(one.method, Some(Method { feedback: 4, ..Method::default() }));
+        assert_eq!(one.method, Some(Method { feedback: 4, ..Method::LNQ }));
         assert_eq!(Aware::parse(&options(json!({"method": "diagonal"}))).unwrap().method, None);
         assert!(!Aware::parse(&options(json!({"method": "diagonal"}))).unwrap().rotate);
         let straight = Aware::parse(&options(json!({"rotate": false}))).unwrap();

@@ -126,7 +126,9 @@ impl Plugin for LutPlugin {
             ID => Ok(Box::new(LutQuantizer::new(Options::parse(options)?))),
             AWARE_ID => {
                 let (options, aware) = (Options::parse(options)?, Aware::parse(options)?);
-                if options.have_vectors() && aware.method.is_some_and(|method| method.rounds > 0) {
+                // Without being asked, vectors do with the errors passed on.
+                let turns = aware.demanded && aware.method.is_some_and(|method| method.rounds > 0);
+                if turns && options.have_vectors() {
                     return Err(Error::new(
                         codes::PLUGIN_OPTION_INVALID,
                         "`vector` cannot be combined with the method `lnq`",
