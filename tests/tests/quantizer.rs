@@ -396,6 +396,20 @@ fn statistics_reach_the_plan_and_the_encoding() {
     }
     let output_weight = "model.layers.1.self_attn.o_proj.weight";
     assert!(moments[output_weight] == statistics[output_weight], "its input is not rotated");
+    // Channels of the MLP are sorted by the sizes of the gate's rows, and what reads them with them.
+    let gate = &values["model.layers.2.mlp.gate_proj.weight"];
+    let columns = gate.0[1] as usize;
+    let size = |row: &[f32]| row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    let sizes: Vec<f64> = gate.1.chunks_exact(columns).map(size).collect();
+    assert!(sizes.windows(2).all(|pair| pair[0] < 1.002 * pair[1]), "{sizes:?}");
+    assert!(sizes[0] < 0.9 * sizes[sizes.len() - 1]);
+    let sorted = |matrix: &Matrix| {
+        let mut diagonal = diagonal(matrix);
+        diagonal.sort_by(f32::total_cmp);
+        diagonal
+    };
+    assert!(moments[down] != statistics[down]);
+    assert_eq!(sorted(&moments[down]), sorted(&statistics[down]));
     drop((moments, values));
     let result = evaluate(&output, &golden("tiny-llama"), "logits.npy", &[]);
     let cosine = result["cosine_min"].as_f64().unwrap();

@@ -107,10 +107,7 @@ impl DecoderSpec {
 
     fn layer_reference(&self, layer: u32, weight: LayerWeight) -> WeightReference {
         let hidden = (self.hidden_size, HIDDEN);
-        let tensor = |module: &str, kind: &str| {
-            let module = self.stored_module(module);
-            format!("{}layers.{layer}.{module}.{kind}", self.tensor_prefix)
-        };
+        let tensor = |module: &str, kind: &str| self.layer_tensor(layer, module, kind);
         let space = |name: Option<&str>| match name {
             Some(name) => Some(format!("{name}.{layer}")),
             None => self.stream(),
@@ -143,24 +140,23 @@ impl DecoderSpec {
                     .with_scale(factor(scale))
             }
             LayerWeight::Matrix(matrix) => {
-                let (reads, writes) = matrix.spaces(self.block(layer).mlp.gated);
-                let (module, sizes, rows) = self.stored(layer, matrix);
-                let norm = matrix.norm(placement).filter(|_| self.stream().is_some());
-                let norm = norm.map(LayerWeight::Norm);
-                let norm = norm.map(|norm| self.reference(Weight::Layer(layer, norm)));
-                plain(tensor(module, "weight"), &sizes, matrix.role())
-                    .with_rows(rows)
-                    .with_scale(self.factor_of(layer, matrix))
-                    .with_gain(norm.map(Box::new))
-                    .with_reads(space(reads))
-                    .with_writes(space(writes))
+                let order = || Some(Box::new(self.channel_order(layer)));
+                let reference = self.matrix_reference(layer, matrix);
+                match matrix {
+                    Matrix::Gate | Matrix::Up => reference.with_row_order(order()),
+                    Matrix::Down => reference.with_column_order(order()),
+                    _ => reference,
+                }
             }
             LayerWeight::Bias(matrix) => {
+                let order = || Some(Box::new(self.channel_order(layer)));
+                let ordered = matches!(matrix, Matrix::Gate | Matrix::Up);
                 let (module, sizes, rows) = self.stored(layer, matrix);
                 plain(tensor(module, "bias"), &sizes[..1], &format!("{}.bias", matrix.role()))
                     .with_rows(rows)
                     .with_scale(self.factor_of(layer, matrix))
                     .with_writes(space(matrix.spaces(self.block(layer).mlp.gated).1))
+                    .with_row_order(ordered.then(order).flatten())
             }
             LayerWeight::Kernel
             | LayerWeight::KernelBias
@@ -174,6 +170,42 @@ impl DecoderSpec {
                 plain(tensor, &sizes, role)
             }
         }
+    }
+
+    /// A matrix of a layer, whatever order its channels have.
+    fn matrix_reference(&self, layer: u32, matrix: Matrix) -> WeightReference {
+        let block = self.block(layer);
+        let (reads, writes) = matrix.spaces(block.mlp.gated);
+        let space =
+            |name: Option<&str>| name.map_or(self.stream(), |name| Some(format!("{name}.{layer}")));
+        let (module, sizes, rows) = self.stored(layer, matrix);
+        let norm = matrix.norm(block.placement).filter(|_| self.stream().is_some());
+        let norm = norm.map(LayerWeight::Norm);
+        let norm = norm.map(|norm| self.reference(Weight::Layer(layer, norm)));
+        plain(self.layer_tensor(layer, module, "weight"), &sizes, matrix.role())
+            .with_rows(rows)
+            .with_scale(self.factor_of(layer, matrix))
+            .with_gain(norm.map(Box::new))
+            .with_reads(space(reads))
+            .with_writes(space(writes))
+    }
+
+    /// The matrix by which the channels of an MLP may be ordered: that of the gate, and without one that
+    /// which goes up. An activation does not mix channels.
+    fn channel_order(&self, layer: u32) -> WeightReference {
+        let gated = self.block(layer).mlp.gated;
+        let mut reference =
+            self.matrix_reference(layer, if gated { Matrix::Gate } else { Matrix::Up });
+        for dimension in &mut reference.dimensions {
+            *dimension = self.key_names.spell(dimension);
+        }
+        reference
+    }
+
+    /// The name of a module's tensor in the weight files.
+    fn layer_tensor(&self, layer: u32, module: &str, kind: &str) -> String {
+        let module = self.stored_module(module);
+        format!("{}layers.{layer}.{module}.{kind}", self.tensor_prefix)
     }
 
     /// Sizes and role of a weight of a mixer that is neither a norm's nor a projection's.
@@ -522,6 +554,29 @@ mod tests {
         assert_eq!(scale(&spec, output), (None, None));
         assert_eq!(scale(&spec, gain), (Some(0.125), Some(0.125)));
         assert_eq!(spec.epsilon_of(gain), 1e-5);
+    }
+
+    #[test]
+    fn the_channels_of_an_mlp_have_one_order() {
+        let mut spec = small();
+        spec.blocks[1].mlp.gated = false;
+        let of = |layer, matrix| spec.reference(Weight::Layer(layer, LayerWeight::Matrix(matrix)));
+        let name = |order: Option<Box<WeightReference>>| order.map(|order| order.tensor);
+        let [gate, up] =
+            ["gate", "up"].map(|name| format!("model.layers.0.mlp.{name}_proj.weight"));
+        assert_eq!(name(of(0, Matrix::Gate).row_order), Some(gate.clone()));
+        assert_eq!(name(of(0, Matrix::Up).row_order), Some(gate.clone()));
+        assert_eq!(of(0, Matrix::Up).column_order, None);
+        assert_eq!(of(0, Matrix::Down).column_order, of(0, Matrix::Gate).row_order);
+        assert_eq!(of(0, Matrix::Down).row_order, None);
+        let up = up.replace("layers.0", "layers.1");
+        assert_eq!(name(of(1, Matrix::Up).row_order), Some(up.clone()));
+        assert_eq!(name(of(1, Matrix::Down).column_order), Some(up));
+        let bias = spec.reference(Weight::Layer(0, LayerWeight::Bias(Matrix::Up)));
+        assert_eq!(name(bias.row_order), Some(gate));
+        for matrix in [Matrix::Query, Matrix::Output] {
+            assert_eq!((of(0, matrix).row_order, of(0, matrix).column_order), (None, None));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Rotations of the residual stream, folded into the weights.
+//! Other bases of a model's channels, folded into the weights: the residual stream is rotated, and
+//! channels of MLPs are sorted.
 //!
 //! All that a decoder does with its residual stream is to add to it and to read it through
 //! RMSNorms, which do not care about an orthogonal change of basis once their gains are part of the
@@ -10,6 +11,10 @@
 //! The rotation of `n = 2^a m` channels is a random sign for each, Hadamard's matrix over runs of
 //! `2^a`, and a random orthogonal `m` x `m` matrix across the runs. It follows from the seed by
 //! sums, products and square roots alone, the same on every machine.
+//!
+//! Channels of an MLP meet in no operation, so that any order of them is the same model. Sorted by the
+//! sizes of the rows of the gate's matrix, the rows that share a table are alike, and the table need not
+//! suit large and small ones at once.
 
 use anemll_codes as codes;
 use anemll_huggingface::{ModelDirectory, to_f32};
@@ -25,12 +30,12 @@ const EMBEDDING: &str = "embedding";
 /// Gains below this share of the largest say nothing of the input that they multiplied.
 const VANISHING: f32 = 1e-4;
 
-/// A rotation of the residual stream.
+/// A rotation of the residual stream, and the order of inner channels that goes with it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rotation<'a> {
     /// Which of all rotations.
     pub(super) seed: u64,
-    /// Where gains are read.
+    /// Where gains are read, and what channels are sorted by.
     pub(super) directory: &'a ModelDirectory,
 }
 
@@ -45,7 +50,10 @@ impl Rotation<'_> {
     /// Whether a weight changes.
     pub(super) fn concerns(reference: &WeightReference) -> bool {
         let is = |space: &Option<String>| space.as_deref() == Some(RESIDUAL);
-        is(&reference.reads) || is(&reference.writes)
+        is(&reference.reads)
+            || is(&reference.writes)
+            || reference.row_order.is_some()
+            || reference.column_order.is_some()
     }
 
     /// Changes the values of a weight, which has this shape in the weight files (or fewer rows).
@@ -59,6 +67,20 @@ impl Rotation<'_> {
         shape: &[u64],
         values: &mut [f32],
     ) -> Result<()> {
+        if let Some(by) = &reference.row_order
+            && let Some(order) = self.order(reference, by)?
+        {
+            let rows = shape.first().map_or(0, |size| *size as usize);
+            check(reference, &order, rows)?;
+            sort(values, values.len() / rows.max(1), &order);
+        }
+        if let Some(by) = &reference.column_order
+            && let Some(order) = self.order(reference, by)?
+        {
+            let columns = shape.iter().skip(1).product::<u64>() as usize;
+            check(reference, &order, columns)?;
+            values.chunks_exact_mut(columns.max(1)).for_each(|row| sort(row, 1, &order));
+        }
         if reference.reads.as_deref() == Some(RESIDUAL) {
             if reference.role == GAIN {
                 // What the host still does to it comes to one.
@@ -88,8 +110,8 @@ impl Rotation<'_> {
         Ok(())
     }
 
-    /// The statistics of a weight's inputs once the stream is rotated, as float32 bytes; none where
-    /// they stay.
+    /// The statistics of a weight's inputs once the stream is rotated or they are sorted, as float32
+    /// bytes; none where they stay.
     ///
     /// # Errors
     /// Those of [`Self::weight`].
@@ -98,13 +120,28 @@ impl Rotation<'_> {
         reference: &WeightReference,
         statistics: &TensorView<'_>,
     ) -> Result<Option<Vec<u8>>> {
+        let given = || -> Vec<f32> {
+            let words = statistics.bytes().as_chunks::<4>().0.iter();
+            words.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        };
+        if let Some(by) = &reference.column_order
+            && let Some(order) = self.order(reference, by)?
+        {
+            let (size, mut given) = (order.len(), given());
+            let rows = given.len() / size.max(1);
+            check(reference, &order, if rows == 1 { given.len() } else { rows })?;
+            given.chunks_exact_mut(size.max(1)).for_each(|row| sort(row, 1, &order));
+            if rows > 1 {
+                sort(&mut given, size, &order);
+            }
+            return Ok(Some(given.iter().flat_map(|value| value.to_le_bytes()).collect()));
+        }
         if reference.reads.as_deref() != Some(RESIDUAL) || reference.role == GAIN {
             return Ok(None);
         }
         let gain = self.gain(reference)?;
         let size = gain.len();
-        let words = statistics.bytes().as_chunks::<4>().0.iter();
-        let given: Vec<f32> = words.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let given = given();
         let whole = given.len() == size * size;
         let mut moments = if whole { given } else { diagonal(&given) };
         divide(&mut moments, &gain);
@@ -136,12 +173,53 @@ impl Rotation<'_> {
         let (scale, add) = (gain.scale.unwrap_or(1.0), gain.add.unwrap_or(0.0));
         Ok(to_f32(&source)?.into_iter().map(|value| value * scale + add).collect())
     }
+
+    /// Where each channel comes from when they are sorted by the sizes of this matrix' rows, through the
+    /// gain of its norm; none where zeros stand in for the matrix.
+    fn order(&self, of: &WeightReference, by: &WeightReference) -> Result<Option<Vec<usize>>> {
+        if !self.directory.tensors().contains_key(&by.tensor) {
+            return Ok(None);
+        }
+        let mut source = self.directory.weight(&by.tensor, &by.shape, &by.dimensions)?;
+        if let Some([first, end]) = by.rows {
+            source = source.rows(first, end)?;
+        }
+        let rows = source.shape().first().map_or(0, |rows| *rows as usize);
+        let values = to_f32(&source)?;
+        let columns = values.len() / rows.max(1);
+        let gain = by.gain.is_some().then(|| self.gain(by)).transpose()?;
+        let gain = gain.unwrap_or_else(|| vec![1.0; columns]);
+        check(of, &gain, columns)?;
+        let size = |row: &[f32]| -> f64 {
+            row.iter().zip(&gain).map(|(value, gain)| f64::from(value * gain).powi(2)).sum()
+        };
+        let sizes: Vec<f64> = values.chunks_exact(columns.max(1)).map(size).collect();
+        let mut order: Vec<usize> = (0..rows).collect();
+        order.sort_by(|a, b| sizes[*a].total_cmp(&sizes[*b]));
+        Ok(Some(order))
+    }
+}
+
+/// Puts runs of `inner` elements into an order.
+fn sort(values: &mut [f32], inner: usize, order: &[usize]) {
+    let before = values.to_vec();
+    for (to, from) in values.chunks_exact_mut(inner.max(1)).zip(order) {
+        to.copy_from_slice(&before[from * inner..][..inner]);
+    }
+}
+
+/// Refuses what has another number of channels than are to be sorted.
+fn check<T>(reference: &WeightReference, channels: &[T], found: usize) -> Result<()> {
+    if channels.len() == found {
+        return Ok(());
+    }
+    Err(refuse(reference, &format!("has {found} channels where {} are sorted", channels.len())))
 }
 
 fn refuse(reference: &WeightReference, why: &str) -> Error {
     Error::new(
         codes::GRAPH_INVALID,
-        format!("the residual stream cannot be rotated: `{}` {why}", reference.tensor),
+        format!("the channels cannot be given another basis: `{}` {why}", reference.tensor),
     )
     .with_hint("leave the rotation out: -O rotate=false")
 }
@@ -301,6 +379,15 @@ mod tests {
         basis.rotate(&mut rotated, 1);
         basis.rotate(&mut by_columns, others);
         assert_eq!(by_columns, turned(&rotated, others));
+    }
+
+    #[test]
+    fn runs_are_put_into_an_order() {
+        let mut values = [0.0, 1.0, 10.0, 11.0, 20.0, 21.0];
+        sort(&mut values, 2, &[2, 0, 1]);
+        assert_eq!(values, [20.0, 21.0, 0.0, 1.0, 10.0, 11.0]);
+        sort(&mut values, 1, &[5, 4, 3, 2, 1, 0]);
+        assert_eq!(values, [11.0, 10.0, 1.0, 0.0, 21.0, 20.0]);
     }
 
     #[test]

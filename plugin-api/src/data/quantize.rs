@@ -61,8 +61,10 @@ pub struct Scheme {
     #[serde(default)]
     pub record: Map<String, Value>,
     /// The seed of a rotation of the residual stream, which the host folds into all weights that read
-    /// or write it, gains included, before they are encoded. Statistics for
-    /// [`crate::Quantizer::encode`] are then those of the rotated inputs. Where there are only mean
+    /// or write it, gains included, before they are encoded; rows whose order is free
+    /// ([`crate::data::WeightReference::row_order`]) are sorted by their size, so that those that share a
+    /// table are alike. Statistics for
+    /// [`crate::Quantizer::encode`] are then those of the rotated and sorted inputs. Where there are only mean
     /// squares of them, which say nothing of rotated inputs, nothing is rotated.
     #[serde(default)]
     pub rotation: Option<u64>,

@@ -51,6 +51,14 @@ pub struct WeightReference {
     /// The space that it writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,
+    /// The matrix by which its rows, after the cut, may be put in another order, where nothing depends on
+    /// the one that they have, as in an MLP: all weights that name this matrix here or as
+    /// [`column_order`](Self::column_order) are then put in the same order, and the model stays what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_order: Option<Box<Self>>,
+    /// The same for its columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column_order: Option<Box<Self>>,
 }
 
 impl WeightReference {
@@ -75,6 +83,8 @@ builders! {
         with_reads(reads: impl Into<Option<String>>);
         with_writes(writes: impl Into<Option<String>>);
         with_gain(gain: impl Into<Option<Box<Self>>>);
+        with_row_order(row_order: impl Into<Option<Box<Self>>>);
+        with_column_order(column_order: impl Into<Option<Box<Self>>>);
     }
 }
 
