@@ -21,7 +21,8 @@ const DIALOGUES: &str = include_str!("../text/dialogues.json");
 /// What no calibration uses.
 const HELD_OUT: [&str; 2] =
     [include_str!("../text/held_out.txt"), include_str!("../text/held_out.json")];
-/// Prompts, to which a model writes answers itself where that is asked for.
+/// Prompts. Calibrations run them up to where the answer begins, and where it is asked for, with answers
+/// that the model writes itself.
 const QUESTIONS: &str = include_str!("../text/questions.txt");
 /// Tokens of the held-out text that conversions are judged by, and bits chosen.
 const JUDGED: usize = 768;
