@@ -333,6 +333,10 @@ fn conversations_and_own_answers_are_texts_too() {
     let written = tokens(&base);
     let answered = tokens(&[&base[..], &["--self", "2"]].concat());
     assert!(answered > written + 20, "{written} {answered}");
+    let arguments = [&base[..], &["--built-in", "--tokens", "4096"]].concat();
+    stderr(&mut command(&model("tiny-llama"), &output, &arguments));
+    let with_built_in = Statistics::open(&output).unwrap().provenance().unwrap().tokens;
+    assert!(with_built_in > written && with_built_in > 3000, "{written} {with_built_in}");
 }
 
 /// Weights that are no numbers stop a calibration, not only a conversion.

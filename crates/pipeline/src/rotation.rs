@@ -21,6 +21,9 @@ use anemll_huggingface::{ModelDirectory, to_f32};
 use anemll_plugin_api::data::WeightReference;
 use anemll_plugin_api::{Error, Result, TensorView};
 
+/// What becomes of channels with a seed. Whoever changes that counts on: weights written in two ways are
+/// not one model. The first only rotated.
+pub(super) const SCHEME: u32 = 2;
 /// The space of weights that is rotated.
 const RESIDUAL: &str = "residual";
 /// The role of gains of norms.

@@ -3,6 +3,7 @@
 
 use super::references::Resolved;
 use super::report::WeightFileReport;
+use super::rotation::SCHEME;
 use anemll_codes as codes;
 use anemll_files::Limit;
 use anemll_plugin_api::Error;
@@ -16,16 +17,31 @@ use std::path::{Path, PathBuf};
 pub(super) struct WeightRecord {
     /// What the report says of it.
     pub(super) report: WeightFileReport,
-    /// The rotation that its weights are written with; none where it is not known.
+    /// The basis that its weights are written in; none where it is not known.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub(super) rotation: Option<Rotated>,
     /// What stands in programs in place of its references.
     pub(super) resolved: Resolved,
 }
 
-/// The seed of a rotation; none where nothing is rotated.
+/// What was done to channels; none where they are as the model has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rotated(pub(super) Option<u64>);
+pub(super) struct Rotated(pub(super) Option<Way>);
+
+/// A way of changing the basis of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Way {
+    pub(super) seed: u64,
+    /// What a seed means: [`super::rotation::SCHEME`] of the program that wrote it.
+    pub(super) scheme: u32,
+}
+
+impl Rotated {
+    /// What this program does with a seed.
+    pub(super) fn by(seed: Option<u64>) -> Self {
+        Self(seed.map(|seed| Way { seed, scheme: SCHEME }))
+    }
+}
 
 /// A rotation that is there: null says that nothing is rotated.
 fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rotated>, D::Error> {
@@ -75,7 +91,11 @@ mod tests {
         for (written, read) in [
             (None, None),
             (Some(Value::Null), Some(Rotated(None))),
-            (Some(7.into()), Some(Rotated(Some(7)))),
+            (Some(json!({ "seed": 7, "scheme": SCHEME })), Some(Rotated::by(Some(7)))),
+            (
+                Some(json!({ "seed": 7, "scheme": 1 })),
+                Some(Rotated(Some(Way { seed: 7, scheme: 1 }))),
+            ),
         ] {
             let found = record(written.clone());
             assert_eq!(found.rotation, read);

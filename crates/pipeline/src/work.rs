@@ -147,7 +147,7 @@ impl Work<'_> {
                 deduplicated_bytes: result.deduplicated,
                 weights: result.weights,
             },
-            rotation: Some(Rotated(self.weights.rotated_by())),
+            rotation: Some(Rotated::by(self.weights.rotated_by())),
             resolved: result.resolved,
         };
         store.write_json(&weight_record::relative_path(&file.id), &record)
@@ -162,7 +162,7 @@ impl Work<'_> {
             if owner >= step || !path.is_file() {
                 continue;
             }
-            let ours = Rotated(self.weights.rotated_by());
+            let ours = Rotated::by(self.weights.rotated_by());
             if WeightRecord::read(&path)?.rotation.is_some_and(|theirs| theirs != ours) {
                 return Err(Error::new(
                     codes::STEP_INPUT_MISSING,

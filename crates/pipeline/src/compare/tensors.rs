@@ -307,8 +307,13 @@ pub(super) fn rotations(conversion: &Conversion, plugins: &Plugins) -> Vec<Optio
     let records = conversion.directory.join(crate::weight_record::folder());
     let entries = std::fs::read_dir(records).into_iter().flatten().flatten();
     let recorded = entries.filter_map(|entry| WeightRecord::read(&entry.path()).ok());
+    let seed = |Rotated(way): Rotated| {
+        let seed = way.map(|way| way.seed);
+        // What another version did with it is not known here.
+        (Rotated(way) == Rotated::by(seed)).then_some(seed)
+    };
     let recorded: Option<Vec<Option<u64>>> =
-        recorded.map(|record| record.rotation.map(|Rotated(seed)| seed)).collect();
+        recorded.map(|record| record.rotation.and_then(seed)).collect();
     let mut seeds = recorded.filter(|seeds| !seeds.is_empty()).unwrap_or_else(|| {
         let usual = QuantizerChoice::default().choose(plugins).ok().flatten();
         let nothing = outline(&ModelDescription::default(), false);

@@ -536,6 +536,7 @@ fn vectors_are_for_two_channels_each() {
     for (given, refused) in [
         (json!({"layers": "2,vector", "method": "lnq"}), true),
         (json!({"layers": "2,vector", "method": "gptq"}), false),
+        (json!({"layers": "2,vector"}), false),
         (json!({"layers": "2,scale", "method": "lnq"}), false),
     ] {
         let made = LutPlugin::quantizer("lut-aware", &options(given));

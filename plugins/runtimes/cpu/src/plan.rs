@@ -20,6 +20,7 @@ use coreml_proto::mil::argument::binding::Binding;
 use coreml_proto::prost::Message as _;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Steps between two questions to the host whether to go on.
@@ -605,20 +606,25 @@ impl FunctionPlan {
         self.wide
     }
 
-    /// Runs all steps on a frame that holds the inputs, and gives the outputs in the order of the
-    /// function. `see` is shown the value of every slot as it is made, inputs first.
+    /// Runs steps on a frame that holds the inputs, from `next` on, until `see` asks for a pause or there are
+    /// no more: then it gives the outputs in the order of the function. `see` is shown the value of every
+    /// slot as it is made, inputs first.
     pub(crate) fn run(
         &self,
         frame: &mut Frame<'_>,
-        see: &mut dyn FnMut(usize, &Tensor) -> Result<(), Error>,
-    ) -> Result<Vec<(&str, Tensor)>, Error> {
-        for (slot, value) in frame.slots.iter().enumerate() {
-            if let Some(value) = value {
-                see(slot, value)?;
+        next: &mut usize,
+        see: &mut dyn FnMut(usize, &Tensor) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<(&str, Tensor)>>, Error> {
+        if *next == 0 {
+            for (slot, value) in frame.slots.iter().enumerate() {
+                if let Some(value) = value {
+                    // They are there already: a pause would give nothing back.
+                    let _ = see(slot, value);
+                }
             }
         }
-        for (index, step) in self.steps.iter().enumerate() {
-            if index % STEPS_PER_CHECK == 0 {
+        while let Some(step) = self.steps.get(*next) {
+            if next.is_multiple_of(STEPS_PER_CHECK) {
                 frame.team.host().check_cancelled()?;
             }
             let results = (step.run)(frame)
@@ -630,14 +636,19 @@ impl FunctionPlan {
                 .map_err(|failure| {
                     located(failure, &self.function, &step.operation, &step.name, false)
                 })?;
+            *next += 1;
+            let mut pause = false;
             for (output, value) in step.outputs.iter().zip(results) {
-                see(output.slot, &value)?;
+                pause |= see(output.slot, &value).is_break();
                 frame.slots[output.slot] = Some(value);
             }
             for &slot in &step.releases {
                 if let Some(value) = frame.slots[slot].take() {
                     frame.pool.recycle(value.storage);
                 }
+            }
+            if pause {
+                return Ok(None);
             }
         }
         let mut outputs = Vec::with_capacity(self.outputs.len());
@@ -647,6 +658,6 @@ impl FunctionPlan {
                 .map_err(|failure| located(failure, &self.function, "output", name, false))?;
             outputs.push((name.as_str(), value.clone()));
         }
-        Ok(outputs)
+        Ok(Some(outputs))
     }
 }

@@ -15,8 +15,12 @@ use anemll_mil::{DataType, FunctionInterface};
 use anemll_plugin_api::data::SessionDescription;
 use anemll_plugin_api::{DType, Error, Host, Result, Session, Sink, TensorView, codes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Bytes of tapped values that are held before they are handed out; in tests a run pauses for each.
+const MOST_TAPPED: usize = if cfg!(test) { 1 } else { 1 << 24 };
 
 /// Largest state in bytes; a package that declares more is damaged or hostile.
 const LARGEST_STATE: usize = 1 << 38;
@@ -370,22 +374,35 @@ impl Session for CpuSession {
             }
         }
         let crew = Crew::default();
-        let together = tap_slots.is_empty() && self.host.threads() > 1;
+        let together = self.host.threads() > 1;
         let team = match together {
             true => Team::with_crew(&self.host, &crew),
             false => Team::new(&self.host),
         };
         let states = &mut self.states;
         let mut frame = Frame { slots, states, pool: &self.pool, team: &team };
-        let results = if together {
-            crew.run(&self.host, || plan.run(&mut frame, &mut |_, _| Ok(())))??
-        } else {
-            // Values are written as soon as they are made: keeping all that are tapped would take the
-            // memory of all at once.
-            plan.run(&mut frame, &mut |slot, value| {
+        let (mut next, mut tapped) = (0, Vec::new());
+        let results = loop {
+            // Whoever takes the values may want the host's threads, so that the crew must have gone home;
+            // and all at once would take the memory of all.
+            let mut bytes = 0;
+            let mut see = |slot: usize, value: &Tensor| {
+                if tap_slots.contains_key(&slot) {
+                    bytes += value.count() * value.element.size();
+                    tapped.push((slot, value.clone()));
+                }
+                if bytes < MOST_TAPPED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            let mut run = || plan.run(&mut frame, &mut next, &mut see);
+            let ran = if together { crew.run(&self.host, run).flatten() } else { run() };
+            for (slot, value) in tapped.drain(..) {
                 let names = tap_slots.get(&slot).map(Vec::as_slice).unwrap_or_default();
-                names.iter().try_for_each(|name| write(outputs, name, value, &self.pool))
-            })?
+                names.iter().try_for_each(|name| write(outputs, name, &value, &self.pool))?;
+                self.pool.recycle(value.storage);
+            }
+            if let Some(results) = ran? {
+                break results;
+            }
         };
         for (name, value) in &results {
             if interface.outputs.iter().any(|port| port.name == *name) && written.insert(*name) {

@@ -114,6 +114,8 @@ impl Crew {
         host: &Host,
         lead: impl FnOnce() -> R + Send,
     ) -> Result<R, Error> {
+        // Of an earlier run no one is left.
+        self.posted.store(0, Ordering::Release);
         let (lead, result) = (Mutex::new(Some(lead)), Mutex::new(None));
         // Whoever comes first leads: a host may call one after the other, in any order.
         host.parallel(host.threads(), &|_| {
