@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How far a model may be from the original where bits are chosen by measures: nats a token. Texts unlike
-/// the one that the bits are chosen by lose half as much again, and shall stay below 0.1.
+/// the one that the bits are chosen by can lose half as much again (SmolLM2), and shall stay below 0.1.
 pub const DIVERGENCE: f64 = 0.065;
 
 /// Combiner and chunks are chosen by size.

@@ -153,7 +153,7 @@ impl Work<'_> {
         store.write_json(&weight_record::relative_path(&file.id), &record)
     }
 
-    /// Weights of one model are rotated alike, or it computes nonsense: what an earlier run wrote under
+    /// Weights of one model are rotated alike, or it computes nonsense: what an earlier run or version wrote under
     /// another calibration cannot be gone on with.
     fn refuse_other_rotation(&self, step: u32, store: &Store) -> Result<()> {
         for file in &self.layout.weight_files {
@@ -172,7 +172,7 @@ impl Work<'_> {
                     ),
                 )
                 .with_at(store.view().directory().display().to_string())
-                .with_hint("the calibration has changed since then: use `--restart 1`"));
+                .with_hint("the calibration or this program has changed since then: use `--restart 1`"));
             }
         }
         Ok(())
