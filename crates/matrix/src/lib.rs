@@ -84,6 +84,14 @@ impl<'a> Matrix<'a> {
         (self.row_stride == 1).then(|| &self.data[start..start + self.rows])
     }
 
+    /// A row, where its elements lie side by side.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&self, row: usize) -> Option<&'a [f32]> {
+        self.transposed().column(row)
+    }
+
     fn place(&self, row: usize, column: usize) -> usize {
         let steps = self.row_stride * row as isize + self.column_stride * column as isize;
         (self.start as isize + steps) as usize

@@ -25,6 +25,7 @@ mod layout;
 mod lookup;
 mod packed;
 mod plan;
+mod same;
 mod session;
 mod shelf;
 mod simd;

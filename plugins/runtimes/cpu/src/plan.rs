@@ -8,6 +8,7 @@ use crate::element::Element;
 use crate::failure::{Failure, Outcome, invalid, unsupported};
 use crate::kernels::{self, Call, Frame, Input, Operand, Step};
 use crate::packed::Packed;
+use crate::same;
 use crate::shelf::Shelf;
 use crate::source::Source;
 use crate::tensor::Tensor;
@@ -78,7 +79,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) exact: bool,
     /// What becomes of weights that their kernels can read packed.
     pub(crate) packed: Keep,
-    /// Whether chains of operations become one, so that values inside of them cannot be shown.
+    /// Whether chains of operations become one, and what is computed several times is computed once, so
+    /// that values inside of chains, and all but one of several, cannot be shown.
     pub(crate) chains: bool,
 }
 
@@ -163,7 +165,7 @@ impl Planner<'_> {
     ) -> Result<FunctionPlan, Error> {
         let model = self.model;
         let operations = match self.chains {
-            true => Cow::Owned(chains::join(function, block)),
+            true => Cow::Owned(same::merge(chains::join(function, block), &block.outputs)),
             false => Cow::Borrowed(block.operations.as_slice()),
         };
         let mut building = Building {

@@ -270,6 +270,36 @@ pub(crate) mod x86 {
         _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)))
     }
 
+    /// [`sum`] of each, four at a time.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(crate) fn sums<const C: usize>(lanes: [__m256; C]) -> [f32; C] {
+        let mut sums = [0.0; C];
+        let mut done = 0;
+        while done + 4 <= C {
+            // No closures: what they are given to is called, and not inlined here.
+            let mut halves = [_mm_setzero_ps(); 4];
+            for at in 0..4 {
+                let lanes = lanes[done + at];
+                let (lower, upper) =
+                    (_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+                halves[at] = _mm_add_ps(lower, upper);
+            }
+            let [a, b, c, d] = halves;
+            let ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+            let cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+            let first = _mm_shuffle_ps(ab, cd, 0b10_00_10_00);
+            let second = _mm_shuffle_ps(ab, cd, 0b11_01_11_01);
+            // SAFETY: there are four.
+            unsafe { _mm_storeu_ps(sums.as_mut_ptr().add(done), _mm_add_ps(first, second)) };
+            done += 4;
+        }
+        for c in done..C {
+            sums[c] = sum(lanes[c]);
+        }
+        sums
+    }
+
     /// SAFETY: the processor must have the features; the slices must have one length.
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) unsafe fn widen(source: &[f16], target: &mut [f32]) {
@@ -391,9 +421,11 @@ pub(crate) mod x86 {
             }
             k += 16;
         }
-        let mut sums = [0.0; C];
         for c in 0..C {
-            sums[c] = sum(_mm256_add_ps(even[c], odd[c]));
+            even[c] = _mm256_add_ps(even[c], odd[c]);
+        }
+        let mut sums = sums(even);
+        for c in 0..C {
             for (value, factor) in row[k..].iter().zip(&vectors[c][k..]) {
                 sums[c] += value.to_f32() * factor;
             }

@@ -71,6 +71,11 @@ impl Storage {
     }
 
     /// True when both are the same buffer.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+
+    /// True when both are the same buffer.
     pub(crate) fn is(&self, buffer: &Arc<Buffer>) -> bool {
         Arc::ptr_eq(&self.0, buffer)
     }

@@ -1,4 +1,4 @@
-//! Attention of a few tokens over a cache: scores, mask, softmax and the weighted sum, head by head.
+//! Attention of tokens over a cache: scores, mask, softmax and the weighted sum, head by head.
 //!
 //! Positions behind the last one that the mask leaves are not looked at: their weights are zeros.
 
@@ -18,9 +18,6 @@ use smallvec::SmallVec;
 
 pub(super) const PATTERN: Pattern =
     Pattern { last: "matmul", find, kernel: Definition::new("chain: attention", prepare) };
-
-/// Tokens at once up to which each is computed by itself: with more, products of matrices are faster.
-const FEW: usize = 8;
 
 /// Rows of scores that are computed at once where they look at the same lines: heads that share keys and
 /// values, or neighbouring tokens.
@@ -52,8 +49,7 @@ fn find(graph: &Graph<'_>, last: usize) -> Option<Chain> {
         |at: usize| graph.is_last_axis(at, "axes", 4) && graph.flag(at, "keep_dims") == Some(true);
     let transposes =
         |at: usize| Some((graph.flag(at, "transpose_x")?, graph.flag(at, "transpose_y")?));
-    let suits = tokens <= FEW
-        && graph.name(total, "x") == graph.name(divide, "x")
+    let suits = graph.name(total, "x") == graph.name(divide, "x")
         && graph.name(largest, "x") == graph.name(shifted, "x")
         && [divide, power, shifted, masked, scaled]
             .iter()

@@ -3,6 +3,7 @@
 use super::Frame;
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
+use crate::fixed::{self, Group, ROWS};
 use crate::packed::Packed;
 use crate::simd;
 use crate::storage::Buffer;
@@ -60,10 +61,6 @@ fn times_vectors(weights: Rows<'_>, first: usize, vectors: &[&[f32]], output: &m
 /// guess which is verified among others is what it would be alone.
 const VECTORS: usize = 8;
 
-/// Columns up to which packed weights are multiplied in whole numbers; with more, decoding costs less
-/// than the products.
-const FEW: usize = 16;
-
 /// Products in whole numbers that take as long as one in f32.
 const CHEAPER: usize = 2;
 
@@ -92,8 +89,7 @@ pub(super) fn project(
         return invalid("weights or bias do not have the declared shape");
     }
     let mut buffer = frame.pool.take_elements(element, rows * columns)?;
-    if columns <= FEW
-        && let Rows::Packed(packed) = weights
+    if let Rows::Packed(packed) = weights
         && project_packed(frame, packed, x, bias, element, &mut buffer)?
     {
         return Ok(buffer);
@@ -184,8 +180,11 @@ fn vector<'x>(x: &Matrix<'x>, column: usize) -> Cow<'x, [f32]> {
     }
 }
 
-/// Products of packed weights with a few columns in whole numbers, which read every weight once. False,
-/// and nothing is written, where weights or columns are not suited.
+/// Elements that are rounded to whole numbers in the time of a multiply-add, inverted.
+const ROUNDING: usize = 16;
+
+/// Products of packed weights in whole numbers, which read every weight once. False, and nothing is
+/// written, where weights or columns are not suited.
 fn project_packed(
     frame: &Frame<'_>,
     packed: &Packed,
@@ -195,23 +194,94 @@ fn project_packed(
     buffer: &mut Buffer,
 ) -> Outcome<bool> {
     let Some((tables, indices)) = packed.fixed() else { return Ok(false) };
-    let vectors: Vec<Cow<'_, [f32]>> = (0..x.columns()).map(|column| vector(&x, column)).collect();
-    let Some(columns) = tables.columns(vectors.iter().map(AsRef::as_ref)) else {
+    let count = x.columns();
+    let places: Vec<_> = fixed::groups(count).collect();
+    let mut columns: Vec<Option<Group>> = places.iter().map(|_| None).collect();
+    let cost = x.rows() * count * ROUNDING;
+    workers::split(frame.team, &mut columns, 1, cost, |start, part| {
+        for (slot, (first, size)) in part.iter_mut().zip(&places[start..]) {
+            *slot = tables.group(*size, |row, parts| read(&x, row, *first, parts));
+        }
+        Ok(())
+    })?;
+    let Some(columns) = columns.into_iter().collect::<Option<Vec<_>>>() else {
         return Ok(false);
     };
-    let count = columns.count();
     let rows = packed.count() / x.rows().max(1);
     let mut wide = frame.pool.take_elements(Element::F32, rows * count)?;
     let cost = rows * x.rows() * count / CHEAPER;
-    workers::split(frame.team, wide.slice_mut::<f32>(), 16 * count, cost, |start, part| {
+    workers::split(frame.team, wide.slice_mut::<f32>(), ROWS * count, cost, |start, part| {
         let first = start / count;
         tables.times(indices, first, &columns, part);
-        add_bias(part, count, bias.map(|bias| &bias[first..]));
+        for (number, part) in part.chunks_mut(ROWS * count).enumerate() {
+            let Some(bias) = bias.map(|bias| &bias[first + number * ROWS..]) else { break };
+            for products in part.chunks_mut(part.len() / count) {
+                products.iter_mut().zip(bias).for_each(|(value, term)| *value += term);
+            }
+        }
         Ok(())
     })?;
-    collect(frame, wide.slice(), rows, element, buffer)?;
+    let products: &[f32] = wide.slice();
+    match element {
+        Element::F16 => join(frame, products, count, buffer.slice_mut(), simd::narrow)?,
+        Element::F32 => {
+            join(frame, products, count, buffer.slice_mut(), |from, to| to.copy_from_slice(from))?;
+        }
+        other => return unsupported(format!("a result of type {}", other.name())),
+    }
     frame.pool.give(wide);
     Ok(true)
+}
+
+/// Writes products as [`fixed::Tables::times`] gives them column after column; `store` writes f32 in the
+/// form of the result.
+fn join<T: Send>(
+    frame: &Frame<'_>,
+    products: &[f32],
+    count: usize,
+    output: &mut [T],
+    store: impl Fn(&[f32], &mut [T]) + Sync,
+) -> Outcome<()> {
+    if count == 1 {
+        store(products, output);
+        return Ok(());
+    }
+    let rows = (output.len() / count).max(1);
+    workers::split(frame.team, output, rows, products.len(), |start, part| {
+        let mut line = vec![0.0; rows];
+        for (column, output) in part.chunks_exact_mut(rows).enumerate() {
+            let column = start / rows + column;
+            let (whole, rest) = line.as_chunks_mut::<ROWS>();
+            let last = &products[whole.len() * ROWS * count..];
+            rest.copy_from_slice(&last[column * rest.len()..][..rest.len()]);
+            let blocks = products.as_chunks::<ROWS>().0.chunks_exact(count);
+            for (slots, block) in whole.iter_mut().zip(blocks) {
+                *slots = block[column];
+            }
+            store(&line, output);
+        }
+        Ok(())
+    })
+}
+
+/// Reads the elements from a row on, of as many columns from `first` on as there are parts.
+fn read<const N: usize>(x: &Matrix<'_>, start: usize, first: usize, parts: &mut [[f32; N]]) {
+    let end = x.rows().min(start + N);
+    if x.column(first).is_none() && x.row(start).is_some() {
+        for row in start..end {
+            let values = &x.row(row).unwrap_or_default()[first..][..parts.len()];
+            parts.iter_mut().zip(values).for_each(|(part, value)| part[row - start] = *value);
+        }
+        return;
+    }
+    for (part, column) in parts.iter_mut().zip(first..) {
+        match x.column(column) {
+            Some(values) => part[..end - start].copy_from_slice(&values[start..end]),
+            None => {
+                part.iter_mut().zip(start..end).for_each(|(slot, row)| *slot = x.at(row, column))
+            }
+        }
+    }
 }
 
 /// Writes products, those of a row with each column side by side, column after column.

@@ -25,13 +25,14 @@ mod unary;
 
 use crate::element::Element;
 use crate::failure::{Outcome, invalid};
+use crate::layout::Layout;
 use crate::packed::Packed;
 use crate::storage::{Buffer, Pool};
 use crate::tensor::Tensor;
 use crate::workers::Team;
 use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The families of operations.
 pub(crate) const ALL: &[&[Definition]] = &[
@@ -82,6 +83,29 @@ pub(crate) fn step(
     Ok(Box::new(move |frame| Ok(smallvec![run(frame)?])))
 }
 
+/// A step whose result depends on `x` and on constants. Where it is a view, a layout comes of a layout, which
+/// is the same run after run: it is found once.
+pub(crate) fn view_step(
+    x: Input,
+    run: impl Fn(&Frame<'_>, &Tensor) -> Outcome<Tensor> + Send + Sync + 'static,
+) -> Outcome<Step> {
+    let found = OnceLock::<(Layout, Layout)>::new();
+    step(move |frame| {
+        let x = x.get(frame)?;
+        if let Some((from, to)) = found.get()
+            && *from == x.layout
+        {
+            return Ok(x.viewed(to.clone()));
+        }
+        let made = run(frame, x)?;
+        if made.storage.is_shared_with(&x.storage) {
+            // Another layout that was there first stays.
+            let _ = found.set((x.layout.clone(), made.layout.clone()));
+        }
+        Ok(made)
+    })
+}
+
 /// A tensor argument: known when the function is planned, or a slot of the frame.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
@@ -90,6 +114,14 @@ pub(crate) enum Input {
 }
 
 impl Input {
+    /// The value, where it is the same in every run.
+    pub(crate) fn constant(&self) -> Option<&Tensor> {
+        match self {
+            Self::Constant(tensor) => Some(tensor),
+            Self::Slot(_) => None,
+        }
+    }
+
     /// The value in this run.
     pub(crate) fn get<'f>(&'f self, frame: &'f Frame<'_>) -> Outcome<&'f Tensor> {
         match self {

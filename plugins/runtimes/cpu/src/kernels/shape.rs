@@ -1,7 +1,10 @@
 //! Operations that move or regroup elements without changing them. Most give views.
 
 use super::elementwise::from_integers;
-use super::{Call, Definition, Results, Step, axis_index, axis_indices, checked_count, step};
+use super::{
+    Call, Definition, Frame, Results, Step, axis_index, axis_indices, checked_count, step,
+    view_step,
+};
 use crate::element::Element;
 use crate::failure::{Outcome, invalid, unsupported};
 use crate::layout::Layout;
@@ -49,11 +52,14 @@ fn identity(call: &Call<'_>) -> Outcome<Step> {
 /// `reshape`: 0 keeps the size of that axis, -1 takes what is left.
 fn reshape(call: &Call<'_>) -> Outcome<Step> {
     let (x, shape) = (call.tensor("x")?, call.tensor("shape")?);
-    step(move |frame| {
-        let x = x.get(frame)?;
-        let target = resolve_shape(x.shape(), &shape.get(frame)?.integers()?)?;
-        Ok(x.viewed(x.layout.reshaped(&target)))
-    })
+    let to = |x: &Tensor, wanted: &[i64]| {
+        Ok(x.viewed(x.layout.reshaped(&resolve_shape(x.shape(), wanted)?)))
+    };
+    if let Some(shape) = shape.constant() {
+        let wanted = shape.integers()?;
+        return view_step(x, move |_, x| to(x, &wanted));
+    }
+    step(move |frame| to(x.get(frame)?, &shape.get(frame)?.integers()?))
 }
 
 fn resolve_shape(from: &[usize], wanted: &[i64]) -> Outcome<Vec<usize>> {
@@ -91,8 +97,7 @@ fn resolve_shape(from: &[usize], wanted: &[i64]) -> Outcome<Vec<usize>> {
 fn expand_dims(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?.unwrap_or_default();
-    step(move |frame| {
-        let x = x.get(frame)?;
+    view_step(x, move |_, x| {
         let rank = x.rank() + axes.len();
         let inserted = axis_indices(&axes, rank)?;
         let mut sizes = x.shape().iter().copied();
@@ -107,8 +112,7 @@ fn expand_dims(call: &Call<'_>) -> Outcome<Step> {
 fn squeeze(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let axes = call.integers("axes")?;
-    step(move |frame| {
-        let x = x.get(frame)?;
+    view_step(x, move |_, x| {
         let removed = match &axes {
             Some(axes) => axis_indices(axes, x.rank())?,
             None => (0..x.rank()).filter(|&axis| x.shape()[axis] == 1).collect(),
@@ -125,8 +129,7 @@ fn squeeze(call: &Call<'_>) -> Outcome<Step> {
 fn transpose(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let permutation = call.integers("perm")?.unwrap_or_default();
-    step(move |frame| {
-        let x = x.get(frame)?;
+    view_step(x, move |frame, x| {
         let order = axis_indices(&permutation, x.rank())?;
         if order.len() != x.rank() {
             return invalid(format!("perm {permutation:?} for shape {:?}", x.shape()));
@@ -155,22 +158,26 @@ fn reverse(call: &Call<'_>) -> Outcome<Step> {
 
 fn tile(call: &Call<'_>) -> Outcome<Step> {
     let (x, repetitions) = (call.tensor("x")?, call.tensor("reps")?);
-    step(move |frame| {
-        let x = x.get(frame)?;
-        let wanted = repetitions.get(frame)?.integers()?;
-        let times: Vec<usize> = wanted.iter().filter_map(|&t| usize::try_from(t).ok()).collect();
-        if times.len() != x.rank() || wanted.len() != x.rank() {
-            return invalid(format!("reps {wanted:?} for shape {:?}", x.shape()));
-        }
-        let sizes = x.shape().iter().zip(&times);
-        let shape: Option<Vec<usize>> =
-            sizes.map(|(size, times)| size.checked_mul(*times)).collect();
-        match shape {
-            Some(shape) => checked_count(&shape)?,
-            None => return invalid("the tiled shape is too large"),
-        };
-        view(x, frame.pool, |layout| layout.tiled(&times))
-    })
+    let Some(wanted) = repetitions.constant().map(Tensor::integers).transpose()? else {
+        return step(move |frame| {
+            tiled(frame, x.get(frame)?, &repetitions.get(frame)?.integers()?)
+        });
+    };
+    view_step(x, move |frame, x| tiled(frame, x, &wanted))
+}
+
+fn tiled(frame: &Frame<'_>, x: &Tensor, wanted: &[i64]) -> Outcome<Tensor> {
+    let times: Vec<usize> = wanted.iter().filter_map(|&t| usize::try_from(t).ok()).collect();
+    if times.len() != x.rank() || wanted.len() != x.rank() {
+        return invalid(format!("reps {wanted:?} for shape {:?}", x.shape()));
+    }
+    let sizes = x.shape().iter().zip(&times);
+    let shape: Option<Vec<usize>> = sizes.map(|(size, times)| size.checked_mul(*times)).collect();
+    match shape {
+        Some(shape) => checked_count(&shape)?,
+        None => return invalid("the tiled shape is too large"),
+    };
+    view(x, frame.pool, |layout| layout.tiled(&times))
 }
 
 /// `concat`: one after the other, or element by element in turn when interleaved.

@@ -1,7 +1,7 @@
 //! Slices by index, as views, and their update.
 
 use super::shape::view;
-use super::{Call, Definition, Frame, Input, Step, step};
+use super::{Call, Definition, Frame, Input, Step, step, view_step};
 use crate::failure::{Outcome, invalid};
 use crate::layout::Layout;
 use crate::storage::{Buffer, Storage};
@@ -121,14 +121,19 @@ fn resolve(
 fn slice_by_index(call: &Call<'_>) -> Outcome<Step> {
     let x = call.tensor("x")?;
     let bounds = Bounds::of(call)?;
-    step(move |frame| {
-        let x = x.get(frame)?;
+    let fixed = [Some(&bounds.begin), Some(&bounds.end), bounds.stride.as_ref()];
+    let fixed = fixed.into_iter().flatten().all(|bound| bound.constant().is_some());
+    let part = move |frame: &Frame<'_>, x: &Tensor| {
         let region = bounds.region(frame, x.shape())?;
         let part = view(x, frame.pool, |layout| {
             layout.sliced(&region.begin, &region.steps, &region.count)
         })?;
         Ok(part.viewed(part.layout.reshaped(&region.shape)))
-    })
+    };
+    match fixed {
+        true => view_step(x, part),
+        false => step(move |frame| part(frame, x.get(frame)?)),
+    }
 }
 
 /// `slice_by_size`: -1 takes the rest of the axis.
