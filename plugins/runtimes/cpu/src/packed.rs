@@ -26,10 +26,24 @@ const PIECE: usize = 2048;
 /// cache.
 const DECODED: usize = 8 * 1024;
 
-/// A weight of float16 elements, each an entry of the table that a stretch of neighbours share.
+/// A weight of float16 elements that is not stored as these.
 #[derive(Debug)]
 pub(crate) struct Packed {
     shape: Vec<usize>,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// As it is stored.
+    Indices(Indices),
+    /// Rows of whole numbers, where indices have no fast products.
+    Rounded { rows: fixed::Tables, bytes: Buffer },
+}
+
+/// Elements that are entries of a table, which a stretch of neighbours share.
+#[derive(Debug)]
+struct Indices {
     bits: u8,
     /// Elements that share a table.
     run: usize,
@@ -56,46 +70,70 @@ impl Packed {
         if values.data_type != DataType::Float16 || values.shape.is_empty() {
             return Ok(None);
         }
-        let depth = element_count(values.shape.get(1..).unwrap_or_default()).unwrap_or(0);
-        let (bits, run) = (palette.bits, palette.run);
+        let (bits, run, depth) = (palette.bits, palette.run, depth(&values.shape));
         let entries = || palette.entries.iter().copied();
         let fast = match exact {
             true => lookup::Tables::new(bits, run, depth, entries()).map(Fast::Exact),
             false => fixed::Tables::new(bits, run, depth, entries()).map(Fast::Fixed),
         };
-        Ok(Some(Self {
-            shape: values.shape.clone(),
+        let form = Form::Indices(Indices {
             bits,
             run,
             // They were float16 when they were stored.
             entries: palette.entries.iter().map(|entry| f16::from_f32(*entry)).collect(),
             indices: shelf.weight(palette.file, palette.record)?,
             fast,
-        }))
+        });
+        Ok(Some(Self { shape: values.shape.clone(), form }))
+    }
+
+    /// The same weight with fast products, which differ from its own as those of [`fixed::Tables::rounded`]
+    /// do; none where it has no such form.
+    pub(crate) fn rounded(&self) -> Outcome<Option<Self>> {
+        let depth = depth(&self.shape);
+        let rows = self.count() / depth.max(1);
+        let Some(size) = rows.checked_mul(fixed::rounded_bytes(depth)) else { return Ok(None) };
+        let mut bytes = Buffer::zeroed(size)?;
+        let made = fixed::Tables::rounded(depth, bytes.bytes_mut(), |row, output| {
+            self.fill_wide(row * depth, output);
+        });
+        Ok(made.map(|rows| Self { shape: self.shape.clone(), form: Form::Rounded { rows, bytes } }))
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Whether its products with few columns are computed without decoding.
-    pub(crate) fn is_fast(&self) -> bool {
-        self.fast.is_some()
+    /// Whether its elements are those that are stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.form, Form::Indices(_))
     }
 
-    /// Tables for products in whole numbers, and the indices to look up in them.
+    /// Whether its products with few columns are computed without decoding.
+    pub(crate) fn is_fast(&self) -> bool {
+        match &self.form {
+            Form::Indices(indices) => indices.fast.is_some(),
+            Form::Rounded { .. } => true,
+        }
+    }
+
+    /// What products in whole numbers are computed with, and its bytes.
     pub(crate) fn fixed(&self) -> Option<(&fixed::Tables, &[u8])> {
-        match &self.fast {
-            Some(Fast::Fixed(tables)) => Some((tables, self.indices.bytes())),
-            _ => None,
+        match &self.form {
+            Form::Indices(Indices { fast: Some(Fast::Fixed(tables)), indices, .. }) => {
+                Some((tables, indices.bytes()))
+            }
+            Form::Indices(_) => None,
+            Form::Rounded { rows, bytes } => Some((rows, bytes.bytes())),
         }
     }
 
     /// Dot products with a vector of rows from number `first` on; a row has as many elements as the
     /// vector, which are those of one index of the first axis.
     pub(crate) fn times_vector(&self, first: usize, vector: &[f32], output: &mut [f32]) {
-        if let Some(Fast::Exact(tables)) = &self.fast {
-            return tables.times_vector(self.indices.bytes(), first, vector, output);
+        if let Form::Indices(Indices { fast: Some(Fast::Exact(tables)), indices, .. }) = &self.form
+        {
+            return tables.times_vector(indices.bytes(), first, vector, output);
         }
         let depth = vector.len();
         // A row that is longer than that is decoded as a whole.
@@ -117,14 +155,46 @@ impl Packed {
 
     /// Writes the elements from number `start` on, as many as `output` holds.
     pub(crate) fn fill(&self, start: usize, output: &mut [f16]) {
+        match &self.form {
+            Form::Indices(indices) => indices.fill(start, output),
+            Form::Rounded { rows, bytes } => {
+                let mut wide = vec![0.0; output.len()];
+                rows.widen(bytes.bytes(), start, &mut wide);
+                simd::narrow(&wide, output);
+            }
+        }
+    }
+
+    /// As [`Packed::fill`], in f32.
+    pub(crate) fn fill_wide(&self, start: usize, output: &mut [f32]) {
+        match &self.form {
+            Form::Indices(indices) => indices.fill_wide(start, output),
+            Form::Rounded { rows, bytes } => rows.widen(bytes.bytes(), start, output),
+        }
+    }
+
+    /// All elements.
+    pub(crate) fn decoded(&self) -> Outcome<Tensor> {
+        let mut buffer = Buffer::zeroed(self.count() * 2)?;
+        self.fill(0, buffer.slice_mut());
+        Ok(Tensor::owned(Element::F16, &self.shape, buffer))
+    }
+}
+
+/// Elements of a row: those of one index of the first axis.
+fn depth(shape: &[usize]) -> usize {
+    element_count(shape.get(1..).unwrap_or_default()).unwrap_or(0)
+}
+
+impl Indices {
+    fn fill(&self, start: usize, output: &mut [f16]) {
         self.by_table(start, output, |at, table, part| match self.bits {
             4 if at.is_multiple_of(2) => fill_pairs(self.indices.bytes(), table, at, part),
             bits => fill_each(self.indices.bytes(), bits, table, at, part),
         });
     }
 
-    /// As [`Packed::fill`], in f32.
-    pub(crate) fn fill_wide(&self, start: usize, output: &mut [f32]) {
+    fn fill_wide(&self, start: usize, output: &mut [f32]) {
         let bits = usize::from(self.bits);
         self.by_table(start, output, |at, table, part| {
             let whole = (at * bits).is_multiple_of(8);
@@ -156,13 +226,6 @@ impl Packed {
             at += here;
             rest = behind;
         }
-    }
-
-    /// All elements.
-    pub(crate) fn decoded(&self) -> Outcome<Tensor> {
-        let mut buffer = Buffer::zeroed(self.count() * 2)?;
-        self.fill(0, buffer.slice_mut());
-        Ok(Tensor::owned(Element::F16, &self.shape, buffer))
     }
 }
 
@@ -220,14 +283,14 @@ mod tests {
                 }
                 let entries: Vec<f16> =
                     (0..rows / group * size).map(|_| f16::from_f32(random.unit())).collect();
-                let packed = Packed {
-                    shape: vec![rows, columns],
+                let form = Form::Indices(Indices {
                     bits,
                     run: group * columns,
                     entries: entries.clone(),
                     indices: Arc::new(Buffer::from_bytes(&bytes)),
                     fast: None,
-                };
+                });
+                let packed = Packed { shape: vec![rows, columns], form };
                 let all = packed.decoded().unwrap();
                 for (at, value) in all.raw::<f16>().iter().enumerate() {
                     let expected = entries[at / (group * columns) * size + indices[at]];
@@ -240,6 +303,21 @@ mod tests {
                     let mut wide = vec![f32::NAN; end - start];
                     packed.fill_wide(start, &mut wide);
                     assert!(wide.iter().zip(&part).all(|(wide, half)| *wide == half.to_f32()));
+                }
+                let Some(rounded) = packed.rounded().unwrap() else { continue };
+                assert!(rounded.is_fast() && rounded.shape() == packed.shape());
+                let all = all.raw::<f16>();
+                let near = rounded.decoded().unwrap();
+                for (row, near) in all.chunks(columns).zip(near.raw::<f16>().chunks(columns)) {
+                    let largest =
+                        row.iter().fold(0.0, |most: f32, one| most.max(one.to_f32().abs()));
+                    for (one, near) in row.iter().zip(near) {
+                        let error = (one.to_f32() - near.to_f32()).abs();
+                        assert!(
+                            error <= largest / 4094.0 + near.to_f32().abs() / 2048.0,
+                            "{bits} bits"
+                        );
+                    }
                 }
             }
         }

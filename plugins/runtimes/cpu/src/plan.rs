@@ -173,6 +173,7 @@ impl Planner<'_> {
             decoder: Decoder::new(block, model.weight_files()),
             decoded: HashSet::new(),
             unpacked: HashSet::new(),
+            picked: HashSet::new(),
             operands: HashMap::new(),
             last_uses: HashMap::new(),
             slots: 0,
@@ -187,6 +188,9 @@ impl Planner<'_> {
             for (argument, value) in named_arguments(operation) {
                 if !kernels::takes_packed(&operation.r#type, argument) {
                     building.unpacked.insert(value.to_owned());
+                }
+                if operation.r#type == "gather" {
+                    building.picked.insert(value.to_owned());
                 }
             }
         }
@@ -260,6 +264,8 @@ struct Building<'p, 'a> {
     decoded: HashSet<String>,
     /// Values that are read by what cannot read them packed.
     unpacked: HashSet<String>,
+    /// Values whose elements are given out as they are.
+    picked: HashSet<String>,
     operands: HashMap<String, Operand>,
     /// Index of the last operation that reads a value; `usize::MAX` for outputs.
     last_uses: HashMap<String, usize>,
@@ -386,11 +392,34 @@ impl Building<'_, '_> {
         }
     }
 
+    /// Whether a weight that has no fast products as it is gets them by being rounded: where products
+    /// alone read it, and need not be those of decoded weights.
+    fn is_rounded(&self, name: &str) -> bool {
+        matches!(self.planner.packed, Keep::Fast(_))
+            && !self.planner.exact
+            && !self.planner.wide
+            && !self.picked.contains(name)
+    }
+
+    /// A weight, rounded; what another function or session made of it is taken from there.
+    fn rounded(&self, packed: &Packed, key: Option<&[u8]>) -> Outcome<Option<Arc<Packed>>> {
+        let make = || packed.rounded().map(|made| made.map(Arc::new));
+        match key {
+            Some(key) => self.planner.shelf.rounded(self.planner.model.weight_files(), key, make),
+            None => make(),
+        }
+    }
+
     /// The weight of this name in its packed form, from an earlier plan or the file; none where it has
     /// none, or where something cannot read it so.
     fn packed(&self, name: &str, kind: &TensorType) -> Outcome<Option<Arc<Packed>>> {
-        if let Keep::Fast(known) | Keep::Decoded(known) = &self.planner.packed {
-            return Ok(known.get(name).cloned());
+        match &self.planner.packed {
+            Keep::Packed => {}
+            Keep::Fast(known) => return Ok(known.get(name).cloned()),
+            // What was rounded has to be read again.
+            Keep::Decoded(known) => {
+                return Ok(known.get(name).filter(|packed| packed.is_stored()).cloned());
+            }
         }
         if self.unpacked.contains(name) || constant::element(kind)? != Element::F16 {
             return Ok(None);
@@ -423,6 +452,11 @@ impl Building<'_, '_> {
         };
         if let Some(packed) = packed.as_ref().filter(|packed| self.stays_packed(packed)) {
             return self.define(&output.name, Operand::Packed(Arc::clone(packed)));
+        }
+        if let Some(packed) = packed.as_ref().filter(|_| self.is_rounded(&output.name))
+            && let Some(rounded) = self.rounded(packed, key.as_deref())?
+        {
+            return self.define(&output.name, Operand::Packed(rounded));
         }
         let decode = || match packed {
             Some(packed) => packed.decoded(),

@@ -3,6 +3,7 @@
 use crate::element::Element;
 use crate::failure::Outcome;
 use crate::layout::Layout;
+use crate::packed::Packed;
 use crate::source::Source;
 use crate::storage::{Buffer, Storage};
 use crate::tensor::Tensor;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(crate) struct Shelf {
     held: Mutex<HashMap<WeightKey, Weak<Buffer>>>,
     decoded: Mutex<HashMap<DecodedKey, Decoded>>,
+    rounded: Mutex<HashMap<DecodedKey, Weak<Packed>>>,
     sources: Mutex<HashMap<SourceKey, Weak<Source>>>,
 }
 
@@ -155,8 +157,7 @@ impl Shelf {
         operation: &[u8],
         decode: impl FnOnce() -> Outcome<Tensor>,
     ) -> Outcome<Tensor> {
-        let files = files.iter().map(|(name, file)| (name.clone(), FileKey::of(file))).collect();
-        let key = (files, operation.to_vec());
+        let key = decoded_key(files, operation);
         let lock = || self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tensor) = lock().get(&key).and_then(Decoded::tensor) {
             return Ok(tensor);
@@ -173,4 +174,30 @@ impl Shelf {
         decoded.insert(key, Decoded { element, shape, elements });
         Ok(made)
     }
+
+    /// What `round` makes of a weight, likewise; none where it makes nothing.
+    pub(crate) fn rounded(
+        &self,
+        files: &WeightFiles,
+        operation: &[u8],
+        round: impl FnOnce() -> Outcome<Option<Arc<Packed>>>,
+    ) -> Outcome<Option<Arc<Packed>>> {
+        let key = decoded_key(files, operation);
+        let lock = || self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&key).and_then(Weak::upgrade) {
+            return Ok(Some(known));
+        }
+        let made = round()?;
+        if let Some(made) = &made {
+            let mut rounded = lock();
+            rounded.retain(|_, weight| weight.strong_count() > 0);
+            rounded.insert(key, Arc::downgrade(made));
+        }
+        Ok(made)
+    }
+}
+
+fn decoded_key(files: &WeightFiles, operation: &[u8]) -> DecodedKey {
+    let files = files.iter().map(|(name, file)| (name.clone(), FileKey::of(file))).collect();
+    (files, operation.to_vec())
 }

@@ -2,6 +2,9 @@
 //! are rounded to 15 bits with their signs, what they stand for is multiplied and summed up exactly,
 //! and every [`BLOCK`] columns the sum goes on in f32.
 //!
+//! Where entries cannot be looked up (of 8 bits there are too many for registers), rows are rounded to
+//! numbers of 12 bits before, which take three quarters of float16's memory ([`Tables::rounded`]).
+//!
 //! Entries keep their place in registers, as two halves of one byte each, and no decoded weight is
 //! written to memory. Rounding moves an entry by at most 1/32766 of the largest one of its table, and
 //! a factor by at most as much of the largest one of its block. Float16 moves what is near the largest
@@ -10,6 +13,7 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use crate::simd;
 use half::f16;
 
 /// Columns that share a scale, and whose products are summed up in whole numbers.
@@ -91,7 +95,7 @@ impl Tables {
         let mut tables =
             Self { bits, rows: run / depth, depth, entries: Vec::new(), scales: Vec::new() };
         for table in entries.chunks_exact(size) {
-            let (scale, factor) = scale(table)?;
+            let (scale, factor) = scale(table, LARGEST)?;
             let rounded = table.iter().map(|entry| round(*entry, factor).to_le_bytes());
             tables.entries.extend(halves(rounded));
             tables.scales.push(scale);
@@ -156,8 +160,81 @@ impl Tables {
     }
 
     fn row_bytes(&self) -> usize {
-        self.depth * usize::from(self.bits) / 8
+        match self.bits {
+            ROUNDED => rounded_bytes(self.depth),
+            bits => self.depth * usize::from(bits) / 8,
+        }
     }
+
+    /// As many rows of `depth` float16 elements as `bytes` has room for ([`rounded_bytes`]), each
+    /// rounded to whole numbers of twelve bits with a factor of its own: by at most 1/4094 of its
+    /// largest element, as float16 moves what is near the largest. `read` gives the row of a number. None
+    /// where an element is not finite, or where the processor has no fast way.
+    pub(crate) fn rounded(
+        depth: usize,
+        bytes: &mut [u8],
+        mut read: impl FnMut(usize, &mut [f32]),
+    ) -> Option<Self> {
+        if depth == 0 || !suits(4) {
+            return None;
+        }
+        let mut row = vec![0.0; depth.next_multiple_of(BLOCK)];
+        let mut scales = Vec::new();
+        for (number, bytes) in bytes.chunks_exact_mut(rounded_bytes(depth)).enumerate() {
+            read(number, &mut row[..depth]);
+            scales.push(simd::widest(|| rounded_row(&row, bytes))? / 8.0);
+        }
+        Some(Self { bits: ROUNDED, rows: 1, depth, entries: Vec::new(), scales })
+    }
+
+    /// What the elements from number `start` on stand for, of rows that [`Tables::rounded`] made.
+    pub(crate) fn widen(&self, bytes: &[u8], start: usize, output: &mut [f32]) {
+        for (element, value) in (start..).zip(output) {
+            let (row, column) = (element / self.depth, element % self.depth);
+            let block = row * rounded_bytes(self.depth) + column / BLOCK * ROUNDED_BLOCK;
+            let (bytes, at) = (&bytes[block..][..ROUNDED_BLOCK], column % BLOCK);
+            let (half, upper, place) = (at / 32, at / 16 % 2, at % 16);
+            let low = bytes[BLOCK + half * 16 + place] >> (4 * upper) & 15;
+            let number = i16::from(bytes[at].cast_signed()) << 4 | i16::from(low);
+            *value = f32::from(number) * 8.0 * self.scales[row];
+        }
+    }
+}
+
+/// Bits of [`Tables::rounded`].
+const ROUNDED: u8 = 12;
+
+/// The largest number of twelve bits with its sign.
+const LARGEST_ROUNDED: f32 = 2047.0;
+
+/// Bytes of a block of such numbers.
+const ROUNDED_BLOCK: usize = BLOCK * 12 / 8;
+
+/// The elements of whole blocks as numbers of twelve bits, and what one stands for.
+#[inline(always)]
+fn rounded_row(row: &[f32], bytes: &mut [u8]) -> Option<f32> {
+    let (scale, factor) = scale(row, LARGEST_ROUNDED)?;
+    let blocks = bytes.as_chunks_mut::<ROUNDED_BLOCK>().0;
+    for (block, bytes) in row.as_chunks::<BLOCK>().0.iter().zip(blocks) {
+        let mut numbers = [0; BLOCK];
+        for at in 0..BLOCK {
+            numbers[at] = round(block[at], factor);
+        }
+        for at in 0..BLOCK {
+            bytes[at] = (numbers[at] >> 4) as u8;
+        }
+        for at in 0..BLOCK / 2 {
+            let first = at / 16 * 32 + at % 16;
+            let (lower, upper) = (numbers[first] & 15, numbers[first + 16] & 15);
+            bytes[BLOCK + at] = (lower | upper << 4) as u8;
+        }
+    }
+    Some(scale)
+}
+
+/// Bytes of a row of [`Tables::rounded`].
+pub(crate) fn rounded_bytes(depth: usize) -> usize {
+    depth.div_ceil(BLOCK) * ROUNDED_BLOCK
 }
 
 /// Vectors side by side as [`Tables::times`] takes them.
@@ -191,10 +268,10 @@ pub(crate) fn groups(count: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// What one stands for, and by what values are multiplied before they are rounded; none where a value
-/// is not finite or all are too small to be multiplied.
+/// What one stands for, and by what values are multiplied before they are rounded to numbers of so many
+/// to each side of zero; none where a value is not finite or all are too small to be multiplied.
 #[inline(always)]
-fn scale(values: &[f32]) -> Option<(f32, f32)> {
+fn scale(values: &[f32], most: f32) -> Option<(f32, f32)> {
     // Sizes are in the order of their bits, and those of what is not finite are the largest. Loops in
     // here: functions that are given others are not always inlined, and then have no wide registers.
     let mut largest = 0;
@@ -205,8 +282,8 @@ fn scale(values: &[f32]) -> Option<(f32, f32)> {
     if largest == 0.0 {
         return Some((0.0, 0.0));
     }
-    let factor = LARGEST / largest;
-    (largest.is_finite() && factor.is_finite()).then_some((largest / LARGEST, factor))
+    let factor = most / largest;
+    (largest.is_finite() && factor.is_finite()).then_some((largest / most, factor))
 }
 
 /// Rounded to the nearest whole number.
@@ -232,7 +309,7 @@ fn rounded_block(bits: u8, wide: &[f32; BLOCK], values: &mut Block) -> Option<f3
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn rounded<const BITS: usize>(wide: &[f32; BLOCK], values: &mut Block) -> Option<f32> {
-    let (scale, factor) = scale(wide)?;
+    let (scale, factor) = scale(wide, LARGEST)?;
     let mut rounded = [0; BLOCK];
     for at in 0..BLOCK {
         rounded[at] = round(wide[at], factor);
@@ -255,7 +332,7 @@ const fn order(bits: usize) -> [u8; BLOCK] {
         let (half, quarter, lane, byte) = (at / 32, at / 16 % 2, at / 8 % 2, at % 8);
         let byte = quarter * 8 + byte;
         let column = match bits {
-            6 => lane * 16 + byte,
+            6 | 12 => lane * 16 + byte,
             3 | 4 => byte * 2 + lane,
             2 => byte % 8 * 4 + lane * 2 + byte / 8,
             _ => byte % 4 * 8 + lane * 4 + byte / 4,
@@ -391,6 +468,44 @@ mod tests {
     }
 
     #[test]
+    fn products_of_rounded_rows_are_those_of_what_they_stand_for() {
+        let mut random = Random::new(61);
+        for (rows, depth) in [(1, 1), (5, 63), (7, 64), (21, 200)] {
+            let mut exact = random.units(rows * depth);
+            exact[..depth].fill(0.0);
+            let mut bytes = vec![0; rows * rounded_bytes(depth)];
+            let read = |row: usize, output: &mut [f32]| {
+                output.copy_from_slice(&exact[row * depth..][..depth]);
+            };
+            let Some(tables) = Tables::rounded(depth, &mut bytes, read) else { return };
+            let mut near = vec![f32::NAN; rows * depth];
+            tables.widen(&bytes, 0, &mut near);
+            for (row, exact) in near.chunks(depth).zip(exact.chunks(depth)) {
+                let largest = exact.iter().fold(0.0, |most: f32, one| most.max(one.abs()));
+                let errors = row.iter().zip(exact).map(|(a, b)| (a - b).abs());
+                assert!(errors.fold(0.0, f32::max) <= largest / 4094.0 * 1.001);
+            }
+            let vectors: Vec<Vec<f32>> = (0..11).map(|_| random.units(depth)).collect();
+            for count in [1, 2, 11] {
+                let columns = columns(&tables, &vectors[..count]).unwrap();
+                let mut output = vec![f32::NAN; rows * count];
+                tables.times(&bytes, 0, &columns, &mut output);
+                for (at, found) in output.iter().enumerate() {
+                    let (row, vector) = place(at, rows, count);
+                    let products = near[row * depth..][..depth].iter().zip(&vectors[vector]);
+                    let sum: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    let root = (depth as f64).sqrt();
+                    assert!((f64::from(*found) - sum).abs() < 4e-5 * root, "{depth} {row}");
+                }
+            }
+            let last = |row: usize, output: &mut [f32]| {
+                output.fill(if row + 1 == rows { f32::INFINITY } else { 0.5 });
+            };
+            assert!(Tables::rounded(depth, &mut bytes, last).is_none());
+        }
+    }
+
+    #[test]
     fn the_largest_numbers_do_not_overflow() {
         for bits in [1, 4, 6_u8].into_iter().filter(|bits| suits(*bits)) {
             let entries = std::iter::repeat_n(-65504.0, 1 << bits);
@@ -399,6 +514,10 @@ mod tests {
             let mut output = [f32::NAN];
             tables.times(&[0; 192], 0, &columns, &mut output);
             let expected = 256.0 * 65504.0 * 65504.0;
+            assert!((output[0] / expected - 1.0).abs() < 1e-6, "{}", output[0]);
+            let mut bytes = vec![0; rounded_bytes(256)];
+            let tables = Tables::rounded(256, &mut bytes, |_, row| row.fill(-65504.0)).unwrap();
+            tables.times(&bytes, 0, &columns, &mut output);
             assert!((output[0] / expected - 1.0).abs() < 1e-6, "{}", output[0]);
         }
     }

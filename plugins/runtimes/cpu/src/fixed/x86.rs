@@ -15,12 +15,19 @@ const MANY: usize = 3;
 /// Registers that a block of weights takes.
 const QUARTERS: usize = BLOCK / PART;
 
+/// Bytes of a line of a cache.
+const LINE: usize = 64;
+
 /// Bytes that the indices of a block have at most.
-const MOST_BYTES: usize = BLOCK * 6 / 8;
+const MOST_BYTES: usize = BLOCK * 12 / 8;
 
 /// Parts of a table: registers for one half of its entries.
 const fn parts(bits: usize) -> usize {
-    if bits == 6 { 4 } else { 1 }
+    match bits {
+        12 => 0,
+        6 => 4,
+        _ => 1,
+    }
 }
 
 /// [`Tables::times`], whose assertions hold.
@@ -41,7 +48,7 @@ pub(super) fn times(
             }
         };
     }
-    with!(1, 2, 3, 4, 6);
+    with!(1, 2, 3, 4, 6, 12);
 }
 
 /// [`super::rounded_block`] for tables of so many bits, which are only made where the processor has the
@@ -61,7 +68,7 @@ pub(super) fn rounded_block(bits: u8, wide: &[f32; BLOCK], values: &mut Block) -
             }
         };
     }
-    with!(1, 2, 3, 4, 6)
+    with!(1, 2, 3, 4, 6, 12)
 }
 
 /// [`super::decode`], with the halves of a table, where there is an index for each element.
@@ -157,7 +164,11 @@ unsafe fn all<const BITS: usize>(
         return unsafe { many::<BITS>(tables, indices, first, columns, output) };
     };
     // Rows that are computed together. With six bits more would leave no registers.
-    let together = if BITS == 6 { 2 } else { 4 };
+    let together = match BITS {
+        6 => 2,
+        12 => 1,
+        _ => 4,
+    };
     let count = group.size;
     for (part, output) in output.chunks_mut(ROWS * count).enumerate() {
         let (first, rows) = (first + part * ROWS, output.len() / count);
@@ -268,9 +279,8 @@ unsafe fn looked_up<const BITS: usize>(
                 &padded
             }
         };
-        // SAFETY: the bytes of 64 indices, and the caller's promise.
-        let [a, b] = unsafe { look_up::<BITS, 2>(unpack::<BITS>(bytes.as_ptr()), entries) };
-        *weights = [a[0], a[1], b[0], b[1]];
+        // SAFETY: the bytes of a block, and the caller's promise.
+        *weights = unsafe { weights_of::<BITS>(bytes.as_ptr(), entries) };
     }
 }
 
@@ -332,7 +342,11 @@ unsafe fn block<const BITS: usize, const R: usize, const C: usize, const SHARED:
         unsafe {
             add_block::<BITS, R, C, SHARED>(bytes, entries, values, scales, &mut sums);
             for bytes in &mut bytes {
-                _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(AHEAD * R * width).cast());
+                let ahead = bytes.wrapping_add(AHEAD * R * width);
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                if 8 * BITS > LINE {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LINE).cast());
+                }
                 *bytes = bytes.add(8 * BITS);
             }
             (values, scales) = (values.add(C), scales.add(C));
@@ -387,10 +401,46 @@ unsafe fn add_block<const BITS: usize, const R: usize, const C: usize, const SHA
         }
         for r in 0..R {
             let table = if SHARED { entries[0] } else { entries[r] };
-            let [a, b] = look_up::<BITS, 2>(unpack::<BITS>(bytes[r]), table);
-            add_products([a[0], a[1], b[0], b[1]], values, scales, &mut sums[r]);
+            add_products(weights_of::<BITS>(bytes[r], table), values, scales, &mut sums[r]);
         }
     }
+}
+
+/// The weights of a block, as whole numbers.
+///
+/// SAFETY: there must be the bytes of 64 weights, and all entries of a table.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn weights_of<const BITS: usize>(
+    bytes: *const u8,
+    entries: *const u8,
+) -> [__m256i; QUARTERS] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if BITS == 12 {
+            let ([a, b], [c, d]) = (widened_half(bytes, 0), widened_half(bytes, 1));
+            return [a, b, c, d];
+        }
+        let [a, b] = look_up::<BITS, 2>(unpack::<BITS>(bytes), entries);
+        [a[0], a[1], b[0], b[1]]
+    }
+}
+
+/// Half a block of numbers of twelve bits, times eight: their high bytes lie side by side, and behind
+/// those of the block their low halves of bytes, of the first 16 and of the last 16 in one byte each.
+///
+/// SAFETY: there must be the bytes of a block.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widened_half(bytes: *const u8, half: usize) -> [__m256i; 2] {
+    // SAFETY: the caller's promise.
+    let (high, low) = unsafe {
+        (_mm256_loadu_si256(bytes.add(32 * half).cast()), twice(bytes.add(BLOCK + 16 * half)))
+    };
+    let low = _mm256_sllv_epi64(low, _mm256_setr_epi64x(4, 4, 0, 0));
+    let low = _mm256_and_si256(low, _mm256_set1_epi8(0xF0_u8 as i8));
+    let (a, b) = (_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high));
+    [_mm256_srai_epi16(a, 1), _mm256_srai_epi16(b, 1)]
 }
 
 /// Adds the products of 64 weights with a block of each vector.
