@@ -2,15 +2,16 @@
 //!
 //! A model's functions are planned once (`plan`) and run step by step. Values of fp16 are
 //! stored as fp16 and rounded to it after every operation, as the packages say; the arithmetic
-//! inside an operation is f32, but for products of packed weights with few columns, which are computed in
-//! whole numbers (`fixed`) unless the option `exact` is set. The option `activations` = `float32` leaves the
-//! rounding out: float16 values, states and outputs are then f32, and inputs may be. Weights are read by
-//! position when a function that uses them is first prepared. Palettized ones stay as they are stored, and are looked up
-//! in registers (`packed`). Where the processor or the weight's form has no fast way to do so, they are
-//! decoded a few rows at a time for the first runs; a function that is run more often has them decoded,
-//! once per blob. The states of a model are shared by its functions, by name.
+//! inside an operation is f32, but for products of packed weights, which are computed in whole numbers
+//! (`fixed`) unless the option `exact` is set. The option `activations` = `float32` leaves the rounding out:
+//! float16 values, states and outputs are then f32, and inputs may be. Weights are read by position when a
+//! function that uses them is first prepared. Palettized ones stay as they are stored, and are looked up in
+//! registers (`packed`). Where the processor or the weight's form has no fast way to do so, they are decoded
+//! a few rows at a time for the first runs; a function that is run more often has them rounded to whole
+//! numbers, or decoded, once per blob. The states of a model are shared by its functions, by name.
 //!
-//! What a decoder repeats in every layer, as attention over its cache, runs as one step (`chains`).
+//! What a decoder repeats in every layer, as attention over its cache, runs as one step (`chains`); what
+//! several layers compute alike runs once (`same`).
 //!
 //! To add an operation: one entry in the list of a family in `kernels`.
 

@@ -2,8 +2,8 @@
 //! when they are read.
 //!
 //! They take a quarter of the memory of their elements with 4 bits, and nothing has to be decoded
-//! before the first run. Where the processor has no fast way to look entries up, what is run often is
-//! better decoded once.
+//! before the first run. Where there is no fast way to look entries up, what is run often is better
+//! rounded to whole numbers once, or decoded.
 
 use crate::element::Element;
 use crate::failure::Outcome;

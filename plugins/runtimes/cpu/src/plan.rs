@@ -79,8 +79,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) exact: bool,
     /// What becomes of weights that their kernels can read packed.
     pub(crate) packed: Keep,
-    /// Whether chains of operations become one, and what is computed several times is computed once, so
-    /// that values inside of chains, and all but one of several, cannot be shown.
+    /// Whether chains of operations become one, so that values inside of them cannot be shown, and what is
+    /// computed several times is computed once.
     pub(crate) chains: bool,
 }
 
@@ -88,8 +88,8 @@ pub(crate) struct Planner<'a> {
 pub(crate) enum Keep {
     /// They stay so.
     Packed,
-    /// Those whose products need no decoding stay so. The others are decoded: from those that an
-    /// earlier plan has, else from the file.
+    /// Those whose products need no decoding stay so. The others are rounded or decoded: from those that
+    /// an earlier plan has, else from the file.
     Fast(HashMap<String, Arc<Packed>>),
     /// All are decoded, likewise.
     Decoded(HashMap<String, Arc<Packed>>),
@@ -164,9 +164,13 @@ impl Planner<'_> {
         block: &mil::Block,
     ) -> Result<FunctionPlan, Error> {
         let model = self.model;
-        let operations = match self.chains {
-            true => Cow::Owned(same::merge(chains::join(function, block), &block.outputs)),
-            false => Cow::Borrowed(block.operations.as_slice()),
+        let (operations, equals) = match self.chains {
+            true => {
+                let (operations, equals) =
+                    same::merge(chains::join(function, block), &block.outputs);
+                (Cow::Owned(operations), equals)
+            }
+            false => (Cow::Borrowed(block.operations.as_slice()), HashMap::new()),
         };
         let mut building = Building {
             planner: self,
@@ -234,6 +238,11 @@ impl Planner<'_> {
                     packed.insert(name, weight);
                 }
                 _ => {}
+            }
+        }
+        for (name, first) in equals {
+            if let Some(input) = values.get(&first).cloned() {
+                values.insert(name, input);
             }
         }
         let slots = building.slots;

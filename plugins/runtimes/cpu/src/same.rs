@@ -13,11 +13,15 @@ const APART: &[&str] = &["read_state", "write_state", "slice_update"];
 /// Constants of more bytes are not compared: weights differ.
 const LARGEST: usize = 1024;
 
-/// Leaves out operations that do what an earlier one does, and lets others read that one's results. What
-/// is in `outputs` keeps its name.
-pub(crate) fn merge(operations: Vec<mil::Operation>, outputs: &[String]) -> Vec<mil::Operation> {
+/// Leaves out operations that do what an earlier one does, and lets others read that one's results; what
+/// is in `outputs` keeps its name. With the operations comes, for each value that is no longer made, the
+/// name of the one that it equals.
+pub(crate) fn merge(
+    operations: Vec<mil::Operation>,
+    outputs: &[String],
+) -> (Vec<mil::Operation>, HashMap<String, String>) {
     let outputs: HashSet<&str> = outputs.iter().map(String::as_str).collect();
-    let (mut known, mut names) = (HashMap::new(), HashMap::new());
+    let (mut known, mut names) = (HashMap::new(), HashMap::<String, String>::new());
     let mut kept = Vec::with_capacity(operations.len());
     for mut operation in operations {
         for argument in operation.inputs.values_mut() {
@@ -43,7 +47,7 @@ pub(crate) fn merge(operations: Vec<mil::Operation>, outputs: &[String]) -> Vec<
         }
         kept.push(operation);
     }
-    kept
+    (kept, names)
 }
 
 /// What an operation does, without the names of what it makes; none where that is not the same each time
@@ -65,10 +69,12 @@ fn key(operation: &mil::Operation) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CpuRuntime;
     use anemll_mil::model::{block, program};
     use anemll_mil::{
         DataType, DescriptionOptions, FunctionBuilder, Literal, TensorType, Var, function_model,
     };
+    use anemll_plugin_api::{DType, Host, MemorySink, Runtime as _, Tensor};
 
     fn kinds(operations: &[mil::Operation]) -> Vec<&str> {
         let others = operations.iter().map(|operation| operation.r#type.as_str());
@@ -93,7 +99,7 @@ mod tests {
         let function = graph.finish(&outputs).unwrap();
         let model = function_model(function, &DescriptionOptions::default()).unwrap();
         let block = block(&program(&model).unwrap().functions["main"]).unwrap();
-        let merged = merge(block.operations.clone(), &block.outputs);
+        let (merged, _) = merge(block.operations.clone(), &block.outputs);
         // Both outputs stay, and what they are added up of is made once.
         assert_eq!(kinds(&merged), ["mul", "exp", "add", "mul", "exp", "add", "add"]);
         // The same again, with names of its own for everything, constants included.
@@ -114,8 +120,42 @@ mod tests {
             }
         }
         let twice = [block.operations.clone(), again].concat();
-        assert_eq!(merge(twice, &block.outputs).len(), merged.len());
+        let (both, names) = merge(twice, &block.outputs);
+        assert_eq!(both.len(), merged.len());
+        assert!(names.iter().all(|(name, first)| name.ends_with("_again") || name != first));
+        assert!(names.len() >= merged.len());
         let sum = merged.iter().find(|operation| operation.r#type == "add").unwrap();
         assert_eq!(sum.inputs["x"], sum.inputs["y"]);
+    }
+
+    #[test]
+    fn what_is_computed_once_is_shown_under_each_name() {
+        let mut graph = FunctionBuilder::new();
+        let x = graph.input("x", TensorType::new(DataType::Float16, &[1, 2])).unwrap();
+        let (first, second) = (graph.exp(x).unwrap(), graph.exp(x).unwrap());
+        graph.name_value(first, "first").unwrap();
+        graph.name_value(second, "second").unwrap();
+        let sum = graph.add(first, second).unwrap();
+        graph.name_value(sum, "sum").unwrap();
+        let function = graph.finish(&[sum]).unwrap();
+        let model = function_model(function, &DescriptionOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.mlmodel");
+        std::fs::write(&path, coreml_proto::write(&model)).unwrap();
+        let mut session = CpuRuntime::default().open(&path, &Host::quiet()).unwrap();
+        let bytes: Vec<u8> = [0.0, 1.0].into_iter().flat_map(halves).collect();
+        let x = Tensor::new("x", DType::FLOAT16, vec![1, 2], bytes).unwrap();
+        let mut sink = MemorySink::new();
+        session.run("main", &[x.view().unwrap()], &["first", "second"], &mut sink).unwrap();
+        let made = sink.into_tensors().unwrap();
+        let bytes = |name: &str| &made.iter().find(|tensor| tensor.name == name).unwrap().bytes;
+        let expected: Vec<u8> = [1.0, 1_f32.exp()].into_iter().flat_map(halves).collect();
+        assert_eq!((bytes("first"), bytes("second")), (&expected, &expected));
+        let sum = half::f16::from_f32(1_f32.exp()).to_f32() * 2.0;
+        assert_eq!(bytes("sum")[2..], halves(sum));
+    }
+
+    fn halves(value: f32) -> [u8; 2] {
+        half::f16::from_f32(value).to_le_bytes()
     }
 }
