@@ -26,6 +26,7 @@ mod layout;
 mod lookup;
 mod packed;
 mod plan;
+mod rounded;
 mod same;
 mod session;
 mod shelf;

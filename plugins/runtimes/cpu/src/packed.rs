@@ -10,6 +10,7 @@ use crate::failure::Outcome;
 use crate::fixed;
 use crate::layout::element_count;
 use crate::lookup;
+use crate::rounded::Rounded;
 use crate::shelf::Shelf;
 use crate::simd;
 use crate::storage::Buffer;
@@ -38,7 +39,7 @@ enum Form {
     /// As it is stored.
     Indices(Indices),
     /// Rows of whole numbers, where indices have no fast products.
-    Rounded { rows: fixed::Tables, bytes: Buffer },
+    Rounded(Arc<Rounded>),
 }
 
 /// Elements that are entries of a table, which a stretch of neighbours share.
@@ -87,9 +88,9 @@ impl Packed {
         Ok(Some(Self { shape: values.shape.clone(), form }))
     }
 
-    /// The same weight with fast products, which differ from its own as those of [`fixed::Tables::rounded`]
-    /// do; none where it has no such form.
-    pub(crate) fn rounded(&self) -> Outcome<Option<Self>> {
+    /// Its elements as whole numbers, whose products differ from its own as those of
+    /// [`fixed::Tables::rounded`] do; none where they have no such form.
+    pub(crate) fn rounded(&self) -> Outcome<Option<Arc<Rounded>>> {
         let depth = depth(&self.shape);
         let rows = self.count() / depth.max(1);
         let Some(size) = rows.checked_mul(fixed::rounded_bytes(depth)) else { return Ok(None) };
@@ -97,7 +98,12 @@ impl Packed {
         let made = fixed::Tables::rounded(depth, bytes.bytes_mut(), |row, output| {
             self.fill_wide(row * depth, output);
         });
-        Ok(made.map(|rows| Self { shape: self.shape.clone(), form: Form::Rounded { rows, bytes } }))
+        Ok(made.map(|rows| Arc::new(Rounded { rows, bytes })))
+    }
+
+    /// The weight with these elements.
+    pub(crate) fn with(&self, rounded: Arc<Rounded>) -> Self {
+        Self { shape: self.shape.clone(), form: Form::Rounded(rounded) }
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -113,7 +119,7 @@ impl Packed {
     pub(crate) fn is_fast(&self) -> bool {
         match &self.form {
             Form::Indices(indices) => indices.fast.is_some(),
-            Form::Rounded { .. } => true,
+            Form::Rounded(_) => true,
         }
     }
 
@@ -124,7 +130,7 @@ impl Packed {
                 Some((tables, indices.bytes()))
             }
             Form::Indices(_) => None,
-            Form::Rounded { rows, bytes } => Some((rows, bytes.bytes())),
+            Form::Rounded(rounded) => Some((&rounded.rows, rounded.bytes.bytes())),
         }
     }
 
@@ -157,9 +163,9 @@ impl Packed {
     pub(crate) fn fill(&self, start: usize, output: &mut [f16]) {
         match &self.form {
             Form::Indices(indices) => indices.fill(start, output),
-            Form::Rounded { rows, bytes } => {
+            Form::Rounded(rounded) => {
                 let mut wide = vec![0.0; output.len()];
-                rows.widen(bytes.bytes(), start, &mut wide);
+                rounded.rows.widen(rounded.bytes.bytes(), start, &mut wide);
                 simd::narrow(&wide, output);
             }
         }
@@ -169,7 +175,7 @@ impl Packed {
     pub(crate) fn fill_wide(&self, start: usize, output: &mut [f32]) {
         match &self.form {
             Form::Indices(indices) => indices.fill_wide(start, output),
-            Form::Rounded { rows, bytes } => rows.widen(bytes.bytes(), start, output),
+            Form::Rounded(rounded) => rounded.rows.widen(rounded.bytes.bytes(), start, output),
         }
     }
 
@@ -305,6 +311,7 @@ mod tests {
                     assert!(wide.iter().zip(&part).all(|(wide, half)| *wide == half.to_f32()));
                 }
                 let Some(rounded) = packed.rounded().unwrap() else { continue };
+                let rounded = packed.with(rounded);
                 assert!(rounded.is_fast() && rounded.shape() == packed.shape());
                 let all = all.raw::<f16>();
                 let near = rounded.decoded().unwrap();

@@ -412,11 +412,12 @@ impl Building<'_, '_> {
 
     /// A weight, rounded; what another function or session made of it is taken from there.
     fn rounded(&self, packed: &Packed, key: Option<&[u8]>) -> Outcome<Option<Arc<Packed>>> {
-        let make = || packed.rounded().map(|made| made.map(Arc::new));
-        match key {
+        let make = || packed.rounded();
+        let rounded = match key {
             Some(key) => self.planner.shelf.rounded(self.planner.model.weight_files(), key, make),
             None => make(),
-        }
+        };
+        Ok(rounded?.map(|rounded| Arc::new(packed.with(rounded))))
     }
 
     /// The weight of this name in its packed form, from an earlier plan or the file; none where it has

@@ -3,7 +3,7 @@
 use crate::element::Element;
 use crate::failure::Outcome;
 use crate::layout::Layout;
-use crate::packed::Packed;
+use crate::rounded::Rounded;
 use crate::source::Source;
 use crate::storage::{Buffer, Storage};
 use crate::tensor::Tensor;
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(crate) struct Shelf {
     held: Mutex<HashMap<WeightKey, Weak<Buffer>>>,
     decoded: Mutex<HashMap<DecodedKey, Decoded>>,
-    rounded: Mutex<HashMap<DecodedKey, Weak<Packed>>>,
+    rounded: Mutex<HashMap<DecodedKey, Weak<Rounded>>>,
     sources: Mutex<HashMap<SourceKey, Weak<Source>>>,
 }
 
@@ -180,8 +180,8 @@ impl Shelf {
         &self,
         files: &WeightFiles,
         operation: &[u8],
-        round: impl FnOnce() -> Outcome<Option<Arc<Packed>>>,
-    ) -> Outcome<Option<Arc<Packed>>> {
+        round: impl FnOnce() -> Outcome<Option<Arc<Rounded>>>,
+    ) -> Outcome<Option<Arc<Rounded>>> {
         let key = decoded_key(files, operation);
         let lock = || self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(&key).and_then(Weak::upgrade) {

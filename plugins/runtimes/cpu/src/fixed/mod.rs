@@ -103,9 +103,9 @@ impl Tables {
         Some(tables)
     }
 
-    /// So many vectors side by side, each with as many elements as a row, in the form that these rows are
-    /// multiplied with; none where an element is not finite. `read` writes the elements from a column on
-    /// of all vectors, up to [`BLOCK`] of each.
+    /// So many vectors side by side (one of the [`groups`]), each with as many elements as a row, in the
+    /// form that these rows are multiplied with; none where an element is not finite. `read` writes the
+    /// elements from a column on of all vectors, up to [`BLOCK`] of each.
     pub(crate) fn group(
         &self,
         size: usize,
@@ -113,6 +113,7 @@ impl Tables {
     ) -> Option<Group> {
         let blocks = self.depth.div_ceil(BLOCK);
         let mut group = Group {
+            bits: self.bits,
             size,
             values: vec![Block([0; BLOCK]); size * blocks],
             scales: vec![0.0; size * blocks],
@@ -149,10 +150,11 @@ impl Tables {
         let end = first + output.len() / vectors.max(1);
         assert_eq!((end - first) * vectors, output.len(), "a product for each vector");
         let blocks = self.depth.div_ceil(BLOCK);
-        let whole = |group: &Group| {
-            (group.values.len(), group.scales.len()) == (group.size * blocks, group.size * blocks)
+        let fits = |group: &Group| {
+            let count = group.size * blocks;
+            (group.bits, group.values.len(), group.scales.len()) == (self.bits, count, count)
         };
-        assert!(columns.iter().all(whole), "vectors for these rows");
+        assert!(columns.iter().all(fits), "vectors for these rows");
         assert!(end * self.row_bytes() <= indices.len(), "indices of every row");
         assert!(end.div_ceil(self.rows) <= self.scales.len(), "every table");
         #[cfg(target_arch = "x86_64")]
@@ -240,6 +242,7 @@ pub(crate) fn rounded_bytes(depth: usize) -> usize {
 /// Vectors side by side as [`Tables::times`] takes them.
 #[derive(Debug)]
 pub(crate) struct Group {
+    bits: u8,
     size: usize,
     /// Block by block, of each vector: its elements in the order in which indices are unpacked, zeros
     /// behind the end.
@@ -510,14 +513,16 @@ mod tests {
         for bits in [1, 4, 6_u8].into_iter().filter(|bits| suits(*bits)) {
             let entries = std::iter::repeat_n(-65504.0, 1 << bits);
             let tables = Tables::new(bits, 256, 256, entries).unwrap();
-            let columns = columns(&tables, &[vec![-65504.0; 256]]).unwrap();
+            let vectors = [vec![-65504.0; 256]];
+            let given = columns(&tables, &vectors).unwrap();
             let mut output = [f32::NAN];
-            tables.times(&[0; 192], 0, &columns, &mut output);
+            tables.times(&[0; 192], 0, &given, &mut output);
             let expected = 256.0 * 65504.0 * 65504.0;
             assert!((output[0] / expected - 1.0).abs() < 1e-6, "{}", output[0]);
             let mut bytes = vec![0; rounded_bytes(256)];
             let tables = Tables::rounded(256, &mut bytes, |_, row| row.fill(-65504.0)).unwrap();
-            tables.times(&bytes, 0, &columns, &mut output);
+            let given = columns(&tables, &vectors).unwrap();
+            tables.times(&bytes, 0, &given, &mut output);
             assert!((output[0] / expected - 1.0).abs() < 1e-6, "{}", output[0]);
         }
     }

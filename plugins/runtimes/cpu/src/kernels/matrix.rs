@@ -180,7 +180,7 @@ fn vector<'x>(x: &Matrix<'x>, column: usize) -> Cow<'x, [f32]> {
     }
 }
 
-/// Elements that are rounded to whole numbers in the time of a multiply-add, inverted.
+/// What rounding an element to a whole number costs, in multiply-adds.
 const ROUNDING: usize = 16;
 
 /// Products of packed weights in whole numbers, which read every weight once. False, and nothing is
@@ -193,8 +193,8 @@ fn project_packed(
     element: Element,
     buffer: &mut Buffer,
 ) -> Outcome<bool> {
-    let Some((tables, indices)) = packed.fixed() else { return Ok(false) };
     let count = x.columns();
+    let Some((tables, indices)) = packed.fixed().filter(|_| count > 0) else { return Ok(false) };
     let places: Vec<_> = fixed::groups(count).collect();
     let mut columns: Vec<Option<Group>> = places.iter().map(|_| None).collect();
     let cost = x.rows() * count * ROUNDING;
