@@ -75,7 +75,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) cache: &'a mut ConstantCache,
     /// Whether values declared as float16 are kept in f32.
     pub(crate) wide: bool,
-    /// Whether products of packed weights are those of decoded ones, to the bit.
+    /// Whether products of packed weights are those of decoded ones, to the bit; always where `wide`.
     pub(crate) exact: bool,
     /// What becomes of weights that their kernels can read packed.
     pub(crate) packed: Keep,
@@ -406,7 +406,6 @@ impl Building<'_, '_> {
     fn is_rounded(&self, name: &str) -> bool {
         matches!(self.planner.packed, Keep::Fast(_))
             && !self.planner.exact
-            && !self.planner.wide
             && !self.picked.contains(name)
     }
 
